@@ -1,0 +1,144 @@
+//! Appending: what is asked for, what comes back.
+
+use uuid::Uuid;
+
+use crate::{
+    AggregateKey, Checksum, EventEnvelope, EventType, ExpectedVersion, GlobalSequence, NewEvent, TenantId, Version,
+};
+
+/// Events to append to one aggregate; several of these may go into one transaction.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Append<'a> {
+    /// The aggregate.
+    pub aggregate: &'a AggregateKey,
+    /// The version it must be at.
+    pub expected: ExpectedVersion,
+    /// The events, in order. None is a no-op that succeeds whatever is expected.
+    pub events: &'a [NewEvent],
+    /// The tenant that owns the aggregate.
+    pub tenant: Option<&'a TenantId>,
+}
+
+impl<'a> Append<'a> {
+    /// Events to append to an aggregate that belongs to no tenant.
+    #[must_use]
+    pub fn new(aggregate: &'a AggregateKey, expected: impl Into<ExpectedVersion>, events: &'a [NewEvent]) -> Self {
+        Self {
+            aggregate,
+            expected: expected.into(),
+            events,
+            tenant: None,
+        }
+    }
+
+    /// Names the tenant that owns the aggregate.
+    #[must_use]
+    pub fn tenant(mut self, tenant: &'a TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+}
+
+/// What an append did: the versions and sequences its events have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    aggregate: AggregateKey,
+    version: Version,
+    global_sequences: Vec<GlobalSequence>,
+    already_stored: bool,
+}
+
+impl Appended {
+    /// For those who write a backend: `version` is the aggregate's after the last of the events.
+    #[must_use]
+    pub fn new(aggregate: AggregateKey, version: Version, global_sequences: Vec<GlobalSequence>) -> Self {
+        Self {
+            aggregate,
+            version,
+            global_sequences,
+            already_stored: false,
+        }
+    }
+
+    /// For those who write a backend: marks the result as that of an earlier append.
+    #[must_use]
+    pub fn already_stored(mut self) -> Self {
+        self.already_stored = true;
+        self
+    }
+
+    /// The aggregate.
+    #[must_use]
+    pub fn aggregate(&self) -> &AggregateKey {
+        &self.aggregate
+    }
+
+    /// The version of the aggregate after these events: what to expect in the next append.
+    ///
+    /// Of an empty append, the version the aggregate is at.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The version of the first event; none of an empty append.
+    #[must_use]
+    pub fn first_version(&self) -> Option<Version> {
+        let before_last = (self.global_sequences.len() as u64).checked_sub(1)?;
+        Version::new(self.version.get().checked_sub(before_last)?).ok()
+    }
+
+    /// The global sequence of each event, ascending, not always consecutive.
+    #[must_use]
+    pub fn global_sequences(&self) -> &[GlobalSequence] {
+        &self.global_sequences
+    }
+
+    /// The global sequence of the last event; none of an empty append.
+    #[must_use]
+    pub fn last_sequence(&self) -> Option<GlobalSequence> {
+        self.global_sequences.last().copied()
+    }
+
+    /// Whether the very same events were stored by an earlier append, whose result this is.
+    #[must_use]
+    pub fn is_already_stored(&self) -> bool {
+        self.already_stored
+    }
+}
+
+/// Where an event with a known id was found, for [`backend::resolve_repeated`](crate::backend::resolve_repeated).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The id of the event.
+    pub event_id: Uuid,
+    /// The id of the aggregate it was appended to.
+    pub aggregate_id: Uuid,
+    /// The tenant it was appended for.
+    pub tenant: Option<TenantId>,
+    /// Its version.
+    pub version: Version,
+    /// Its global sequence.
+    pub global_sequence: GlobalSequence,
+    /// The type it was stored with.
+    pub event_type: EventType,
+    /// The checksum it was stored with.
+    pub checksum: Option<Checksum>,
+}
+
+impl Located {
+    /// A place an event was found at.
+    #[must_use]
+    pub fn of(event: &EventEnvelope) -> Self {
+        Self {
+            event_id: event.event_id,
+            aggregate_id: event.aggregate.id(),
+            tenant: event.tenant.clone(),
+            version: event.version,
+            global_sequence: event.global_sequence,
+            event_type: event.event_type.clone(),
+            checksum: event.checksum,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! For those who write a backend: the decisions that must be the same on every one.
+//!
+//! A backend's append is: [`check`] the input; insert, guarded by its unique keys; when a key is violated, or the guard
+//! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
+//! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::{
+    AggregateKey, AggregateType, Append, Appended, Error, ErrorKind, Limits, Located, NewEvent, NewSnapshot, Result,
+    TenantId, Version,
+};
+
+pub use crate::writer::{Writer, WriterGuard};
+
+/// What a backend needs to know of an aggregate: who it belongs to, and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The type its id belongs to.
+    pub aggregate_type: AggregateType,
+    /// The tenant it belongs to.
+    pub tenant: Option<TenantId>,
+    /// The version it is at, at least 1.
+    pub version: Version,
+}
+
+impl Head {
+    /// Decides whether `append` may go on top of what is there, and returns the version before its first event.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](ErrorKind::TypeMismatch), [`TenantMismatch`](ErrorKind::TenantMismatch),
+    /// [`Conflict`](ErrorKind::Conflict), or [`InvalidInput`](ErrorKind::InvalidInput) if the versions would go beyond
+    /// `i64::MAX`.
+    pub fn admit(head: Option<&Self>, append: &Append<'_>) -> Result<Version> {
+        if let Some(head) = head {
+            head.check_owner(append.aggregate, append.tenant)?;
+        }
+        let actual = head.map_or(Version::ZERO, |head| head.version);
+        if !append.expected.admits(actual) {
+            return Err(Error::new(ErrorKind::Conflict {
+                aggregate: append.aggregate.clone(),
+                expected: append.expected,
+                actual,
+            }));
+        }
+        if actual.checked_add(append.events.len() as u64).is_none() {
+            return Err(Error::invalid("the aggregate's versions would go beyond i64::MAX"));
+        }
+        Ok(actual)
+    }
+
+    /// Refuses an aggregate id that is used with another type or tenant than it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](ErrorKind::TypeMismatch) or [`TenantMismatch`](ErrorKind::TenantMismatch).
+    pub fn check_owner(&self, aggregate: &AggregateKey, tenant: Option<&TenantId>) -> Result<()> {
+        // The tenant first: nothing of another tenant's aggregate is told, not even its type.
+        if self.tenant.as_ref() != tenant {
+            return Err(Error::new(ErrorKind::TenantMismatch {
+                aggregate: aggregate.clone(),
+            }));
+        }
+        check_type(aggregate, &self.aggregate_type)
+    }
+}
+
+/// Refuses an aggregate id that is used with another type than it belongs to.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](ErrorKind::TypeMismatch).
+pub fn check_type(aggregate: &AggregateKey, actual: &AggregateType) -> Result<()> {
+    if aggregate.aggregate_type() == actual {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::TypeMismatch {
+        aggregate: aggregate.clone(),
+        actual: actual.clone(),
+    }))
+}
+
+/// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](ErrorKind::TypeMismatch), [`TenantMismatch`](ErrorKind::TenantMismatch), or
+/// [`InvalidInput`](ErrorKind::InvalidInput).
+pub fn check_snapshot(head: Option<&Head>, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+    if let Some(head) = head {
+        head.check_owner(snapshot.aggregate(), tenant)?;
+    }
+    let actual = head.map_or(Version::ZERO, |head| head.version);
+    if snapshot.version() > actual {
+        return Err(Error::invalid(format!(
+            "the aggregate is at version {actual} only; append the events first"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be stored exactly, or makes no sense, before anything is sent.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) if an event exceeds the limits, an event id occurs twice, or an aggregate
+/// does.
+pub fn check(appends: &[Append<'_>], limits: &Limits) -> Result<()> {
+    for append in appends {
+        for (index, event) in append.events.iter().enumerate() {
+            event.admit(limits).map_err(|error| {
+                Error::invalid(format!(
+                    "event {} ({}, {}): {error}",
+                    index + 1,
+                    event.event_type(),
+                    event.event_id()
+                ))
+                .during(describe(appends))
+            })?;
+        }
+    }
+    if let Some(event_id) = first_repeated(appends.iter().flat_map(|a| a.events).map(NewEvent::event_id)) {
+        return Err(
+            Error::invalid(format!("the event id {event_id} occurs twice; give each event its own"))
+                .during(describe(appends)),
+        );
+    }
+    if let Some(id) = first_repeated(appends.iter().map(|append| append.aggregate.id())) {
+        return Err(Error::invalid(format!(
+            "the aggregate id {id} occurs twice; put all its events into one append"
+        ))
+        .during(describe(appends)));
+    }
+    Ok(())
+}
+
+fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
+    let mut ids = ids.peekable();
+    let first = ids.next()?;
+    ids.peek()?;
+    let mut seen = HashSet::from([first]);
+    ids.find(|id| !seen.insert(*id))
+}
+
+/// Decides whether the events of `appends`, some of whose ids were found, are a repeated append.
+///
+/// Returns the original result, marked, if every event is stored for its aggregate, in this order, one version after the
+/// other; none if no id was found.
+///
+/// # Errors
+///
+/// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
+pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let by_id: HashMap<Uuid, &Located> = found.iter().map(|located| (located.event_id, located)).collect();
+    let mut results = Vec::with_capacity(appends.len());
+    for append in appends {
+        results.push(resolve_one(append, &by_id).map_err(|reason| {
+            let ids = appends.iter().flat_map(|append| append.events);
+            let stored = ids
+                .map(NewEvent::event_id)
+                .filter(|id| by_id.contains_key(id))
+                .collect();
+            Error::new(ErrorKind::Duplicate {
+                aggregate: append.aggregate.clone(),
+                event_ids: stored,
+                reason: reason.into(),
+            })
+            .during(describe(appends))
+        })?);
+    }
+    Ok(Some(results))
+}
+
+fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<Appended, &'static str> {
+    let mut sequences = Vec::with_capacity(append.events.len());
+    let mut last: Option<Version> = None;
+    for event in append.events {
+        let Some(located) = by_id.get(&event.event_id()) else {
+            return Err("only some of the event ids are stored already");
+        };
+        if located.aggregate_id != append.aggregate.id() || located.tenant.as_ref() != append.tenant {
+            return Err("event ids are stored already, in another aggregate");
+        }
+        if located.event_type != *event.event_type() || located.checksum.is_some_and(|sum| sum != event.checksum()) {
+            return Err("event ids are stored already, with another type or other data");
+        }
+        if last.is_some_and(|last| last.checked_add(1) != Some(located.version)) {
+            return Err("the event ids are stored already, in another order");
+        }
+        last = Some(located.version);
+        sequences.push(located.global_sequence);
+    }
+    Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
+}
+
+/// Names an append for an error, such as `append to Account 0192…`.
+#[must_use]
+pub fn describe<'a>(appends: &'a [Append<'a>]) -> impl fmt::Display + 'a {
+    struct Description<'a>(&'a [Append<'a>]);
+
+    impl fmt::Display for Description<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("append to ")?;
+            match self.0 {
+                [] => f.write_str("nothing"),
+                [one] => one.aggregate.fmt(f),
+                [first, others @ ..] => write!(f, "{} and {} others", first.aggregate, others.len()),
+            }
+        }
+    }
+
+    Description(appends)
+}

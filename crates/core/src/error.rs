@@ -1,0 +1,311 @@
+//! The one error of every store.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::{AggregateKey, AggregateType, ExpectedVersion, Version};
+
+/// What an operation of a store returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed: what happened, to which aggregate, and by its [`kind`](Self::kind) what to do.
+///
+/// The driver's own error, if there was one, is the [`source`](StdError::source); its text is not repeated in the
+/// message. Cheap to clone, because callers that shared one commit share its failure.
+///
+/// ```
+/// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+///
+/// let store = MemoryEventStore::new();
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let opened = NewEvent::new("account.opened", &serde_json::json!({ "owner": "Ada" }))?;
+///
+/// let error = store.append(&account, ExpectedVersion::Exact(4.into()), &[opened]).unwrap_err();
+/// assert!(error.is_conflict());
+/// assert_eq!(
+///     error.to_string(),
+///     format!("append to {account}: expected version 4, is 0; load the aggregate again, then decide and retry")
+/// );
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<Box<str>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure it was, which tells the caller what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The aggregate is not at the expected version, because somebody else appended. Load it again, decide again, retry.
+    Conflict {
+        /// The aggregate.
+        aggregate: AggregateKey,
+        /// What the caller expected.
+        expected: ExpectedVersion,
+        /// Where the aggregate was found.
+        actual: Version,
+    },
+    /// The aggregate's id belongs to another aggregate type. Correct the key; retrying cannot help.
+    TypeMismatch {
+        /// The aggregate as the caller named it.
+        aggregate: AggregateKey,
+        /// The type its id belongs to.
+        actual: AggregateType,
+    },
+    /// The aggregate belongs to another tenant, or to none, or to one and none was given. Correct the tenant.
+    ///
+    /// The other tenant is not named, so that one tenant learns nothing of another.
+    TenantMismatch {
+        /// The aggregate as the caller named it.
+        aggregate: AggregateKey,
+    },
+    /// Event ids of the append are already stored, but not as this append: nothing was written.
+    ///
+    /// (An append whose events are all stored already, in its order, is no error: see
+    /// [`Appended::is_already_stored`](crate::Appended::is_already_stored).) Give new events new ids.
+    Duplicate {
+        /// The aggregate whose append was refused.
+        aggregate: AggregateKey,
+        /// The ids that are stored already.
+        event_ids: Vec<Uuid>,
+        /// In what way they differ from a repeated append.
+        reason: Box<str>,
+    },
+    /// The input cannot be stored exactly, or makes no sense. Nothing was sent. Correct it.
+    InvalidInput {
+        /// What is wrong, and what to do instead.
+        reason: Box<str>,
+    },
+    /// What is stored does not fit the Rust type that the caller asked for. Choose another type, or upcast.
+    Decode {
+        /// Which event or snapshot, and what did not fit.
+        reason: Box<str>,
+    },
+    /// The database cannot answer now: it is locked, down, or out of connections. Nothing is lost; repeat later.
+    Unavailable {
+        /// What is in the way.
+        reason: Box<str>,
+    },
+    /// No pooled connection became free in time. Repeat later, or give the pool more connections.
+    PoolTimeout,
+    /// The store, its file or its server accepts no writes. Nothing was written.
+    ReadOnly,
+    /// The database refuses the right to do this. Nothing was written.
+    PermissionDenied,
+    /// The disk, quota or page limit is used up. Nothing was written; make room, then repeat.
+    StorageFull,
+    /// The database's schema is not the one this library works with.
+    Schema(SchemaProblem),
+    /// What is stored is not what was stored: a checksum does not match, or a row or the file is damaged.
+    Integrity {
+        /// The damaged event, if it is one event that is damaged.
+        event_id: Option<Uuid>,
+        /// What is damaged and how.
+        reason: Box<str>,
+    },
+    /// Anything else that the database reported; see the source.
+    Backend {
+        /// What the driver was asked to do when it failed, or what it answered.
+        reason: Box<str>,
+    },
+}
+
+/// In what way a schema does not fit the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaProblem {
+    /// Migrations are missing: call `migrate()`.
+    NotMigrated {
+        /// The version found, if any.
+        found: Option<Box<str>>,
+        /// The version this library works with.
+        required: Box<str>,
+    },
+    /// The schema was made by a newer library: update this program.
+    TooNew {
+        /// The version found.
+        found: Box<str>,
+        /// The version this library works with.
+        required: Box<str>,
+    },
+    /// The history of migrations, or a table, is not what the library wrote: somebody changed it.
+    Altered {
+        /// What differs.
+        reason: Box<str>,
+    },
+}
+
+impl Error {
+    /// An error of a kind, for those who write a backend.
+    #[must_use]
+    pub fn new(kind: ErrorKind) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation: None,
+            source: None,
+        }))
+    }
+
+    /// Input that is refused, and why.
+    #[must_use]
+    pub fn invalid(reason: impl Into<Box<str>>) -> Self {
+        Self::new(ErrorKind::InvalidInput { reason: reason.into() })
+    }
+
+    /// Names the operation, such as `append to Account 0192…`; the innermost name is kept.
+    #[must_use]
+    pub fn during(mut self, operation: impl fmt::Display) -> Self {
+        if self.0.operation.is_none() {
+            self.0.operation = Some(operation.to_string().into());
+        }
+        self
+    }
+
+    /// Keeps the driver's error as the source.
+    #[must_use]
+    pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What kind of failure it was, with its particulars.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// Whether the aggregate was not at the expected version: load it again, decide again, and append again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Conflict { .. })
+    }
+
+    /// Whether the very same call may succeed when it is repeated later. Repeating an append is always safe.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unavailable { .. } | ErrorKind::PoolTimeout)
+    }
+
+    /// Whether event ids of the append are already stored in another way.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Duplicate { .. })
+    }
+
+    /// Whether the input was refused before anything was sent.
+    #[must_use]
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::InvalidInput { .. })
+    }
+
+    /// Whether something stored is damaged.
+    #[must_use]
+    pub fn is_integrity(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Integrity { .. })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(operation) = &self.0.operation {
+            write!(f, "{operation}: ")?;
+        }
+        self.0.kind.fmt(f)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { expected, actual, .. } => write!(
+                f,
+                "expected {expected}, is {actual}; load the aggregate again, then decide and retry"
+            ),
+            Self::TypeMismatch { aggregate, actual } => write!(
+                f,
+                "the id {} belongs to an aggregate of type {actual}, not {}",
+                aggregate.id(),
+                aggregate.aggregate_type()
+            ),
+            Self::TenantMismatch { aggregate } => {
+                write!(f, "the id {} does not belong to this tenant", aggregate.id())
+            }
+            Self::Duplicate { event_ids, reason, .. } => {
+                write!(f, "{reason}; already stored:")?;
+                event_ids.iter().try_for_each(|id| write!(f, " {id}"))
+            }
+            Self::Unavailable { reason } => write!(f, "{reason}; nothing is lost, repeat the call later"),
+            Self::PoolTimeout => {
+                f.write_str("no pooled connection became free in time; repeat later or enlarge the pool")
+            }
+            Self::ReadOnly => f.write_str("the store is read-only; nothing was written"),
+            Self::PermissionDenied => f.write_str("the database refuses the right to do this; nothing was written"),
+            Self::StorageFull => f.write_str("the storage is full; nothing was written, make room and repeat"),
+            Self::Schema(problem) => problem.fmt(f),
+            Self::InvalidInput { reason }
+            | Self::Decode { reason }
+            | Self::Integrity { reason, .. }
+            | Self::Backend { reason } => f.write_str(reason),
+        }
+    }
+}
+
+impl fmt::Display for SchemaProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMigrated {
+                found: Some(found),
+                required,
+            } => write!(
+                f,
+                "the schema is at version {found}, this library needs {required}; call migrate()"
+            ),
+            Self::NotMigrated { found: None, required } => {
+                write!(
+                    f,
+                    "there is no event store schema yet, this library needs {required}; call migrate()"
+                )
+            }
+            Self::TooNew { found, required } => write!(
+                f,
+                "the schema is at version {found}, this library knows only {required}; update this program"
+            ),
+            Self::Altered { reason } => write!(f, "the schema is not what its migrations made: {reason}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("operation", &self.0.operation)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,324 @@
+//! Events: before they are stored, and as they are stored.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::canonical::Checksum;
+use crate::data::Checked;
+use crate::{
+    AggregateKey, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventData, EventType, GlobalSequence,
+    Limits, Metadata, Result, TenantId, Version,
+};
+
+/// An event that is not stored yet.
+///
+/// Its id is made here (UUID v7, so that ids ascend in time), by the client: that is what makes an append safe to
+/// repeat. Everything about it is checked and its checksum computed when it is made, so that nothing of it is left to
+/// do while the store holds a lock. Cheap to clone.
+///
+/// ```
+/// use firefly_eventstore_core::NewEvent;
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Deposited { amount_cents: u64 }
+///
+/// let event = NewEvent::new("money.deposited", &Deposited { amount_cents: 25_000 })?
+///     .created_by("clerk-7")?
+///     .correlation_id("transfer-19")?
+///     .metadata(&serde_json::json!({ "branch": "Oslo" }))?;
+/// assert_eq!(event.event_type(), "money.deposited");
+/// assert_eq!(event.data().as_str(), r#"{"amount_cents":25000}"#);
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    event_id: Uuid,
+    event_type: EventType,
+    data: Checked<EventData>,
+    metadata: Option<Checked<Metadata>>,
+    created_at: Option<OffsetDateTime>,
+    created_by: Option<CreatedBy>,
+    correlation_id: Option<CorrelationId>,
+    causation_id: Option<CausationId>,
+}
+
+impl NewEvent {
+    /// An event of a type, with a value as its data.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::new`].
+    pub fn new(
+        event_type: impl TryInto<EventType, Error: Into<Error>>,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<Self> {
+        Ok(Self::of(
+            event_type.try_into().map_err(Into::into)?,
+            Checked::<EventData>::new(data)?,
+        ))
+    }
+
+    /// An event of a type, with JSON text as its data, taken as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::from_json`].
+    pub fn from_json(
+        event_type: impl TryInto<EventType, Error: Into<Error>>,
+        data: impl Into<Arc<str>>,
+    ) -> Result<Self> {
+        Ok(Self::of(
+            event_type.try_into().map_err(Into::into)?,
+            Checked::<EventData>::from_json(data)?,
+        ))
+    }
+
+    fn of(event_type: EventType, data: Checked<EventData>) -> Self {
+        Self {
+            event_id: Uuid::now_v7(),
+            event_type,
+            data,
+            metadata: None,
+            created_at: None,
+            created_by: None,
+            correlation_id: None,
+            causation_id: None,
+        }
+    }
+
+    /// Gives the event an id of the caller's, such as one derived from its source with `Uuid::new_v5`.
+    #[must_use]
+    pub fn with_id(mut self, event_id: Uuid) -> Self {
+        self.event_id = event_id;
+        self
+    }
+
+    /// Adds metadata from a value that is written as a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metadata::new`].
+    pub fn metadata(self, metadata: &(impl Serialize + ?Sized)) -> Result<Self> {
+        let metadata = Metadata::new(metadata)?;
+        self.metadata_json(metadata.as_str())
+    }
+
+    /// Adds metadata from the text of a JSON object, taken as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metadata::from_json`].
+    pub fn metadata_json(mut self, metadata: impl Into<Arc<str>>) -> Result<Self> {
+        self.metadata = Some(Checked::<Metadata>::from_json(metadata)?);
+        Ok(self)
+    }
+
+    /// Names the user or service that created the event.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn created_by(mut self, created_by: impl TryInto<CreatedBy, Error: Into<Error>>) -> Result<Self> {
+        self.created_by = Some(created_by.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Names the trace or conversation the event belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn correlation_id(mut self, correlation_id: impl TryInto<CorrelationId, Error: Into<Error>>) -> Result<Self> {
+        self.correlation_id = Some(correlation_id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Names what caused the event.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn causation_id(mut self, causation_id: impl TryInto<CausationId, Error: Into<Error>>) -> Result<Self> {
+        self.causation_id = Some(causation_id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Sets the time of the event, for history that is brought in from elsewhere; otherwise the store's clock sets it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the time is finer than a microsecond (see
+    /// [`OffsetDateTime::truncate_to_microsecond`]) or outside of the UTC years 1000 to 9999: no database keeps those
+    /// alike.
+    pub fn created_at(mut self, created_at: OffsetDateTime) -> Result<Self> {
+        self.created_at = Some(check_time(created_at)?);
+        Ok(self)
+    }
+
+    /// The id of the event.
+    #[must_use]
+    pub fn event_id(&self) -> Uuid {
+        self.event_id
+    }
+
+    /// The type of the event.
+    #[must_use]
+    pub fn event_type(&self) -> &EventType {
+        &self.event_type
+    }
+
+    /// The data of the event.
+    #[must_use]
+    pub fn data(&self) -> &EventData {
+        &self.data.json
+    }
+
+    /// The checksum of the data's canonical JSON.
+    #[must_use]
+    pub fn checksum(&self) -> Checksum {
+        self.data.findings.checksum
+    }
+
+    /// The metadata, if any was given.
+    #[must_use]
+    pub fn get_metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_ref().map(|metadata| &metadata.json)
+    }
+
+    /// The time that the caller set, in UTC.
+    #[must_use]
+    pub fn get_created_at(&self) -> Option<OffsetDateTime> {
+        self.created_at
+    }
+
+    /// The creator, if one was given.
+    #[must_use]
+    pub fn get_created_by(&self) -> Option<&CreatedBy> {
+        self.created_by.as_ref()
+    }
+
+    /// The correlation id, if one was given.
+    #[must_use]
+    pub fn get_correlation_id(&self) -> Option<&CorrelationId> {
+        self.correlation_id.as_ref()
+    }
+
+    /// The causation id, if one was given.
+    #[must_use]
+    pub fn get_causation_id(&self) -> Option<&CausationId> {
+        self.causation_id.as_ref()
+    }
+
+    /// Refuses what a store with these limits cannot keep exactly. Compares numbers only: the text was read when the
+    /// event was made.
+    pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
+        self.data
+            .admit("data", self.data.json.as_str().len(), limits.max_data_bytes, limits)?;
+        let Some(metadata) = &self.metadata else {
+            return Ok(());
+        };
+        metadata.admit(
+            "metadata",
+            metadata.json.as_str().len(),
+            limits.max_metadata_bytes,
+            limits,
+        )
+    }
+}
+
+/// The time in UTC, if every database keeps it exactly.
+pub(crate) fn check_time(time: OffsetDateTime) -> Result<OffsetDateTime> {
+    let utc = time
+        .checked_to_utc()
+        .filter(|utc| (1000..=9999).contains(&utc.year()))
+        .ok_or_else(|| Error::invalid(format!("the time {time} is outside of the UTC years 1000 to 9999")))?
+        .into();
+    if utc != OffsetDateTime::truncate_to_microsecond(utc) {
+        return Err(Error::invalid(format!(
+            "the time {time} is finer than a microsecond; call truncate_to_microsecond() on it first"
+        )));
+    }
+    Ok(utc)
+}
+
+/// An event as it is stored: the envelope, with everything that is known about the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventEnvelope {
+    /// The id of the event, made by the client that appended it.
+    pub event_id: Uuid,
+    /// What the event is about.
+    pub aggregate: AggregateKey,
+    /// Its position in the aggregate's stream, from 1.
+    pub version: Version,
+    /// Its position in the log of all events.
+    pub global_sequence: GlobalSequence,
+    /// What happened.
+    pub event_type: EventType,
+    /// The particulars, as JSON text that is parsed by [`data`](Self::data) only. A database may have reordered keys and
+    /// respelled numbers; the checksum is not affected.
+    pub data: EventData,
+    /// What is known besides; absent is not the same as empty.
+    pub metadata: Option<Metadata>,
+    /// When the event was stored, or happened, in UTC, to the microsecond.
+    pub created_at: OffsetDateTime,
+    /// When the row was last corrected, if ever.
+    pub updated_at: Option<OffsetDateTime>,
+    /// The user or service that created the event.
+    pub created_by: Option<CreatedBy>,
+    /// The tenant that owns the aggregate.
+    pub tenant: Option<TenantId>,
+    /// The trace or conversation the event belongs to.
+    pub correlation_id: Option<CorrelationId>,
+    /// What caused the event.
+    pub causation_id: Option<CausationId>,
+    /// How many bytes the data's text has in the database that stores it.
+    pub size_bytes: Option<u32>,
+    /// SHA-256 of the data's canonical JSON; absent only in rows that something else than this library wrote.
+    pub checksum: Option<Checksum>,
+}
+
+impl EventEnvelope {
+    /// Parses the data into a type of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](ErrorKind::Decode) if the type does not fit.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
+        self.data.parse().map_err(|error| error.during(self.name()))
+    }
+
+    /// Recomputes the checksum of the data and compares it.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](ErrorKind::Integrity), naming the event, if the data is not what was appended, or the checksum is
+    /// absent.
+    pub fn verify(&self) -> Result<()> {
+        let reason: Cow<'static, str> = match (self.data.checksum(), self.checksum) {
+            (Ok(computed), Some(stored)) if computed == stored => return Ok(()),
+            (Ok(computed), Some(stored)) => {
+                format!("the checksum of its data is {computed}, stored was {stored}").into()
+            }
+            (Ok(_), None) => "it has no checksum".into(),
+            (Err(error), _) => format!("its data is damaged: {error}").into(),
+        };
+        Err(Error::new(ErrorKind::Integrity {
+            event_id: Some(self.event_id),
+            reason: reason.into(),
+        })
+        .during(self.name()))
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "event {} (global sequence {}, {}, version {}, {})",
+            self.event_id, self.global_sequence, self.aggregate, self.version, self.event_type
+        )
+    }
+}

@@ -1,0 +1,64 @@
+#![doc = include_str!("../README.md")]
+
+mod aggregate;
+mod append;
+pub mod backend;
+pub mod canonical;
+mod data;
+mod error;
+mod event;
+mod finite;
+mod limits;
+mod memory;
+pub mod migration;
+mod name;
+mod query;
+mod snapshot;
+mod statistics;
+mod store;
+mod stream;
+mod tenant;
+pub mod testing;
+mod verify;
+mod version;
+mod writer;
+
+pub use aggregate::AggregateKey;
+pub use append::{Append, Appended, Located};
+pub use canonical::Checksum;
+pub use data::{EventData, Metadata};
+pub use error::{Error, ErrorKind, Result, SchemaProblem};
+pub use event::{EventEnvelope, NewEvent};
+pub use limits::Limits;
+pub use memory::{FaultPoint, MemoryEventStore};
+pub use migration::Migration;
+pub use name::{
+    AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,
+};
+pub use query::{Cursor, DEFAULT_PAGE_SIZE, EventFilter, EventQuery, Order, Page, Position, Window};
+pub use snapshot::{NewSnapshot, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics};
+pub use statistics::{
+    AggregateActivity, AggregateSummary, EventStatistics, EventTypeShare, Health, Statistics, SummaryQuery,
+};
+pub use store::{
+    EventStore, EventStoreExt, EventTransaction, EventTransactionExt, Events, SnapshotStore, SnapshotStoreExt, Store,
+};
+pub use stream::{AsOf, Direction, EventStream, StreamRange};
+pub use tenant::TenantStore;
+pub use verify::{Verification, VerifyProgress, verify};
+pub use version::{ExpectedVersion, GlobalSequence, Version};
+
+pub use time;
+pub use uuid;
+
+/// What most programs need: `use firefly_eventstore::prelude::*`.
+pub mod prelude {
+    pub use time::OffsetDateTime;
+    pub use uuid::Uuid;
+
+    pub use crate::{
+        AggregateKey, Append, Appended, Error, ErrorKind, EventEnvelope, EventQuery, EventStore, EventStoreExt,
+        EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion, GlobalSequence, Metadata,
+        NewEvent, NewSnapshot, Snapshot, SnapshotStore, SnapshotStoreExt, Store, StreamRange, TenantId, Version,
+    };
+}

@@ -1,0 +1,745 @@
+//! The in-memory store: the reference for how every store behaves, and what a test harness uses.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::backend::{self, Head, Writer};
+use crate::{
+    AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
+    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventStore, EventStream, EventTransaction, EventTypeShare,
+    GlobalSequence, Health, Limits, Located, NewEvent, NewSnapshot, Order, Page, Position, Result, Snapshot,
+    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
+    Version,
+};
+
+/// A store in memory, with exactly the behaviour of the stores on a database.
+///
+/// Clones share what is stored, which lives as long as the last of them. Readers are never kept waiting by a
+/// transaction; transactions wait for one another.
+///
+/// ```
+/// use firefly_eventstore_core::{prelude::*, FaultPoint, MemoryEventStore};
+///
+/// let store = MemoryEventStore::new();
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let opened = [NewEvent::new("account.opened", &serde_json::json!({}))?];
+///
+/// // The answer is lost on its way back: the caller repeats the append and learns the truth.
+/// store.fail_at(FaultPoint::AfterCommit);
+/// let error = store.append(&account, ExpectedVersion::NoStream, &opened).unwrap_err();
+/// assert!(error.is_retryable());
+/// assert!(store.append(&account, ExpectedVersion::NoStream, &opened)?.is_already_stored());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryEventStore {
+    shared: Arc<Shared>,
+    limits: Limits,
+    verify_on_read: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writer: Writer<()>,
+    log: RwLock<Log>,
+    snapshots: Mutex<BTreeMap<(Uuid, Version), Snapshot>>,
+    faults: Mutex<HashSet<FaultPoint>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<EventEnvelope>,
+    by_id: HashMap<Uuid, usize>,
+    by_aggregate: HashMap<Uuid, Vec<usize>>,
+}
+
+/// Where the in-memory store is to fail, once: see [`MemoryEventStore::fail_at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultPoint {
+    /// An append fails before anything is written.
+    BeforeAppend,
+    /// An append fails at its event with this number, from 1, when those before it are written.
+    AtEvent(u64),
+    /// An append is committed, then its answer is lost.
+    AfterCommit,
+    /// A read of a stream, or of a page of the log, fails.
+    Read,
+    /// Saving a snapshot fails.
+    SaveSnapshot,
+}
+
+impl MemoryEventStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                writer: Writer::new(()),
+                log: RwLock::default(),
+                snapshots: Mutex::default(),
+                faults: Mutex::default(),
+            }),
+            limits: Limits::PORTABLE,
+            verify_on_read: false,
+        }
+    }
+
+    /// Accepts what these limits accept; up to [`Limits::TEXT`].
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Verifies the checksum of every event and snapshot that is read.
+    #[must_use]
+    pub fn verify_on_read(mut self, verify: bool) -> Self {
+        self.verify_on_read = verify;
+        self
+    }
+
+    /// Makes the store, and its clones, fail the next time it passes a point, with an error that is retryable.
+    pub fn fail_at(&self, point: FaultPoint) {
+        lock(&self.shared.faults).insert(point);
+    }
+
+    /// Replaces what is stored of an event, behind the store's back, to try how a program deals with damage.
+    ///
+    /// Returns whether there is such an event.
+    pub fn tamper(&self, event_id: Uuid, damage: impl FnOnce(&mut EventEnvelope)) -> bool {
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(&index) = log.by_id.get(&event_id) else {
+            return false;
+        };
+        damage(&mut log.events[index]);
+        true
+    }
+
+    fn pass(&self, point: FaultPoint) -> Result<()> {
+        if !lock(&self.shared.faults).remove(&point) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable {
+            reason: format!("the store was told to fail at {point:?}").into(),
+        }))
+    }
+
+    fn read<R>(&self, read: impl FnOnce(&Log) -> R) -> R {
+        read(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn verified(&self, events: Vec<EventEnvelope>) -> Result<Vec<EventEnvelope>> {
+        if self.verify_on_read {
+            events.iter().try_for_each(EventEnvelope::verify)?;
+        }
+        Ok(events)
+    }
+}
+
+impl Default for MemoryEventStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventStore for MemoryEventStore {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        let name = |error: Error| error.during(backend::describe(appends));
+        backend::check(appends, &self.limits)?;
+        self.pass(FaultPoint::BeforeAppend).map_err(name)?;
+        let _writing = self.shared.writer.lock().map_err(name)?;
+        let mut staged = Staged::of(self);
+        let results = staged.append_all(appends)?;
+        staged.commit();
+        self.pass(FaultPoint::AfterCommit).map_err(name)?;
+        Ok(results)
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+        let _writing = self.shared.writer.lock()?;
+        let mut staged = Staged::of(self);
+        work(&mut staged)?;
+        if let Some(doom) = staged.doom {
+            return Err(doom);
+        }
+        staged.commit();
+        Ok(())
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.pass(FaultPoint::Read)
+            .and_then(|()| {
+                self.read(|log| {
+                    let stream = log.stream(aggregate.id());
+                    select(aggregate, range, &stream)
+                })
+            })
+            .and_then(|stream| {
+                let version = stream.version();
+                Ok(EventStream::new(
+                    aggregate.clone(),
+                    version,
+                    self.verified(stream.into_events())?,
+                ))
+            })
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        self.pass(FaultPoint::Read)
+            .and_then(|()| self.read(|log| log.page(query, cursor)))
+            .and_then(|mut page| {
+                page.events = self.verified(page.events)?;
+                Ok(page)
+            })
+            .map_err(|error| error.during("read the log"))
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence> {
+        Ok(self.read(Log::mark))
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+        Ok(self.read(|log| log.statistics(tenant)))
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+        Ok(self.read(|log| log.summaries(query)))
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Result<Health> {
+        let asked = Instant::now();
+        let mark = self.high_water_mark()?;
+        let latency = Duration::try_from(asked.elapsed()).unwrap_or(Duration::MAX);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(Health::new("memory", version, None, true, mark, latency))
+    }
+}
+
+/// A transaction: events that only it sees, on top of the log that nobody else may write meanwhile.
+struct Staged<'a> {
+    store: &'a MemoryEventStore,
+    committed: u64,
+    events: Vec<EventEnvelope>,
+    doom: Option<Error>,
+}
+
+impl<'a> Staged<'a> {
+    fn of(store: &'a MemoryEventStore) -> Self {
+        Self {
+            store,
+            committed: store.read(|log| log.events.len() as u64),
+            events: Vec::new(),
+            doom: None,
+        }
+    }
+
+    fn try_append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        if let Some(results) = backend::resolve_repeated(appends, &self.locate(appends))? {
+            return Ok(self.with_versions(appends, results));
+        }
+        let mut results = Vec::with_capacity(appends.len());
+        for append in appends {
+            results.push(self.append_one(append)?);
+        }
+        Ok(results)
+    }
+
+    fn append_one(&mut self, append: &Append<'_>) -> Result<Appended> {
+        let aggregate = append.aggregate;
+        let head = self.head(aggregate.id());
+        if append.events.is_empty() {
+            let version = head.map_or(Version::ZERO, |head| head.version);
+            return Ok(Appended::new(aggregate.clone(), version, Vec::new()));
+        }
+        let mut version = Head::admit(head.as_ref(), append)?;
+        let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+        let mut sequences = Vec::with_capacity(append.events.len());
+        for (number, event) in (1..).zip(append.events) {
+            self.store.pass(FaultPoint::AtEvent(number))?;
+            version = version.checked_add(1).expect("the head admitted these versions");
+            let sequence = GlobalSequence::new(self.committed + self.events.len() as u64 + 1)?;
+            self.events.push(envelope(append, event, version, sequence, now));
+            sequences.push(sequence);
+        }
+        Ok(Appended::new(aggregate.clone(), version, sequences))
+    }
+
+    fn locate(&self, appends: &[Append<'_>]) -> Vec<Located> {
+        let ids: HashSet<Uuid> = appends
+            .iter()
+            .flat_map(|append| append.events)
+            .map(NewEvent::event_id)
+            .collect();
+        let staged = self.events.iter().filter(|event| ids.contains(&event.event_id));
+        let mut found: Vec<Located> = staged.map(Located::of).collect();
+        self.store.read(|log| {
+            let committed = ids.iter().filter_map(|id| log.by_id.get(id));
+            found.extend(committed.map(|&index| Located::of(&log.events[index])));
+        });
+        found
+    }
+
+    /// An empty append within a repeated one has no event to tell its version by.
+    fn with_versions(&self, appends: &[Append<'_>], results: Vec<Appended>) -> Vec<Appended> {
+        let complete = |(append, result): (&Append<'_>, Appended)| {
+            if !append.events.is_empty() {
+                return result;
+            }
+            let version = self
+                .head(append.aggregate.id())
+                .map_or(Version::ZERO, |head| head.version);
+            Appended::new(append.aggregate.clone(), version, Vec::new())
+        };
+        appends.iter().zip(results).map(complete).collect()
+    }
+
+    fn head(&self, id: Uuid) -> Option<Head> {
+        let staged = self.events.iter().rev().find(|event| event.aggregate.id() == id);
+        staged
+            .map(head_at)
+            .or_else(|| self.store.read(|log| log.stream(id).last().map(|event| head_at(event))))
+    }
+
+    fn commit(self) {
+        let mut log = self.store.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        for event in self.events {
+            log.push(event);
+        }
+    }
+}
+
+impl EventTransaction for Staged<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        backend::check(appends, &self.store.limits)
+            .and_then(|()| self.try_append(appends))
+            .map_err(|error| {
+                let error = error.during(backend::describe(appends));
+                self.doom = Some(error.clone());
+                error
+            })
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        let stream = self.store.read(|log| {
+            let staged = self
+                .events
+                .iter()
+                .filter(|event| event.aggregate.id() == aggregate.id());
+            let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
+            select(aggregate, range, &stream)
+        });
+        stream.map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+fn envelope(
+    append: &Append<'_>,
+    event: &NewEvent,
+    version: Version,
+    global_sequence: GlobalSequence,
+    now: OffsetDateTime,
+) -> EventEnvelope {
+    EventEnvelope {
+        event_id: event.event_id(),
+        aggregate: append.aggregate.clone(),
+        version,
+        global_sequence,
+        event_type: event.event_type().clone(),
+        data: event.data().clone(),
+        metadata: event.get_metadata().cloned(),
+        created_at: event.get_created_at().unwrap_or(now),
+        updated_at: None,
+        created_by: event.get_created_by().cloned(),
+        tenant: append.tenant.cloned(),
+        correlation_id: event.get_correlation_id().cloned(),
+        causation_id: event.get_causation_id().cloned(),
+        size_bytes: u32::try_from(event.data().as_str().len()).ok(),
+        checksum: Some(event.checksum()),
+    }
+}
+
+fn head_at(event: &EventEnvelope) -> Head {
+    Head {
+        aggregate_type: event.aggregate.aggregate_type().clone(),
+        tenant: event.tenant.clone(),
+        version: event.version,
+    }
+}
+
+/// The part of a stream, oldest first, that a range asks for.
+fn select(aggregate: &AggregateKey, range: &StreamRange, stream: &[&EventEnvelope]) -> Result<EventStream> {
+    let mut stream = stream;
+    if let Some(first) = stream.first() {
+        if range.tenant.is_some() && range.tenant != first.tenant {
+            stream = &[];
+        } else {
+            backend::check_type(aggregate, first.aggregate.aggregate_type())?;
+        }
+    }
+    let past = match range.as_of {
+        None => stream.len(),
+        Some(AsOf::Version(version)) => stream.partition_point(|event| event.version <= version),
+        Some(AsOf::Sequence(sequence)) => stream.partition_point(|event| event.global_sequence <= sequence),
+        Some(AsOf::Time(time)) => stream.iter().take_while(|event| event.created_at <= time).count(),
+    };
+    let stream = &stream[..past];
+    let version = stream.last().map_or(Version::ZERO, |event| event.version);
+
+    let wanted = stream
+        .iter()
+        .filter(|event| event.version >= range.from && range.to.is_none_or(|to| event.version <= to));
+    let limit = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let events = match range.direction {
+        Direction::Forwards => wanted.take(limit).copied().cloned().collect(),
+        Direction::Backwards => wanted.rev().take(limit).copied().cloned().collect(),
+    };
+    Ok(EventStream::new(aggregate.clone(), version, events))
+}
+
+impl Log {
+    fn push(&mut self, event: EventEnvelope) {
+        let index = self.events.len();
+        self.by_id.insert(event.event_id, index);
+        self.by_aggregate.entry(event.aggregate.id()).or_default().push(index);
+        self.events.push(event);
+    }
+
+    fn stream(&self, aggregate_id: Uuid) -> Vec<&EventEnvelope> {
+        let indexes = self.by_aggregate.get(&aggregate_id).map_or(&[][..], Vec::as_slice);
+        indexes.iter().map(|&index| &self.events[index]).collect()
+    }
+
+    fn mark(&self) -> GlobalSequence {
+        self.events
+            .last()
+            .map_or(GlobalSequence::ZERO, |event| event.global_sequence)
+    }
+
+    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let mark = cursor.map_or_else(|| self.mark(), Cursor::high_water_mark);
+        let window = query.window(cursor, mark);
+        let first = self
+            .events
+            .partition_point(|event| event.global_sequence <= window.after);
+        let end = self
+            .events
+            .partition_point(|event| event.global_sequence <= window.until);
+        let slice = self.events.get(first..end).unwrap_or_default();
+
+        let mut page = Vec::new();
+        match (query.order(), query.direction()) {
+            (Order::Sequence, Direction::Forwards) => collect(slice.iter(), query.filter(), window.rows, &mut page)?,
+            (Order::Sequence, Direction::Backwards) => {
+                collect(slice.iter().rev(), query.filter(), window.rows, &mut page)?;
+            }
+            (Order::Time, direction) => {
+                let mut events: Vec<_> = slice
+                    .iter()
+                    .filter(|event| match (window.beyond, direction) {
+                        (None, _) => true,
+                        (Some(at), Direction::Forwards) => Position::of(event) > at,
+                        (Some(at), Direction::Backwards) => Position::of(event) < at,
+                    })
+                    .collect();
+                events.sort_by_key(|event| Position::of(event));
+                if direction == Direction::Backwards {
+                    events.reverse();
+                }
+                collect(events.into_iter(), query.filter(), window.rows, &mut page)?;
+            }
+        }
+        Ok(Page::new(query, cursor, mark, page))
+    }
+
+    fn of_tenant<'a>(&'a self, tenant: Option<&'a TenantId>) -> impl Iterator<Item = &'a EventEnvelope> {
+        self.events
+            .iter()
+            .filter(move |event| tenant.is_none() || event.tenant.as_ref() == tenant)
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Statistics {
+        let mut total = Tally::default();
+        let mut by_event_type = BTreeMap::<_, Tally>::new();
+        let mut by_aggregate_type = BTreeMap::<_, Tally>::new();
+        let mut by_both = BTreeMap::<_, Tally>::new();
+        for event in self.of_tenant(tenant) {
+            let aggregate_type = event.aggregate.aggregate_type();
+            total.count(event);
+            by_event_type.entry(&event.event_type).or_default().count(event);
+            by_aggregate_type.entry(aggregate_type).or_default().count(event);
+            by_both
+                .entry((aggregate_type, &event.event_type))
+                .or_default()
+                .count(event);
+        }
+
+        let share = |(name, tally): (&&crate::EventType, &Tally)| {
+            EventTypeShare::new((*name).clone(), tally.events, total.events)
+        };
+        let mut event_types: Vec<_> = by_event_type.iter().map(share).collect();
+        event_types.sort_by_key(|share| std::cmp::Reverse(share.event_count));
+        let activity = |(name, tally): (&&crate::AggregateType, &Tally)| AggregateActivity {
+            aggregate_type: (*name).clone(),
+            aggregate_count: tally.aggregates.len() as u64,
+            average_version: tally.versions as f64 / tally.events as f64,
+            max_version: tally.max_version,
+        };
+        let detail = |((aggregate_type, event_type), tally): ((&crate::AggregateType, &crate::EventType), Tally)| {
+            let (first_event_at, last_event_at) = tally.times.expect("a group has an event");
+            EventStatistics {
+                aggregate_type: aggregate_type.clone(),
+                event_type: event_type.clone(),
+                event_count: tally.events,
+                average_size_bytes: tally.bytes as f64 / tally.events as f64,
+                max_size_bytes: tally.max_bytes,
+                first_event_at,
+                last_event_at,
+                unique_aggregates: tally.aggregates.len() as u64,
+            }
+        };
+        Statistics {
+            total_events: total.events,
+            total_aggregates: total.aggregates.len() as u64,
+            current_global_sequence: total.sequence,
+            unique_event_types: by_event_type.len() as u64,
+            unique_aggregate_types: by_aggregate_type.len() as u64,
+            event_types,
+            aggregate_types: by_aggregate_type.iter().map(activity).collect(),
+            details: by_both.into_iter().map(detail).collect(),
+        }
+    }
+
+    fn summaries(&self, query: &SummaryQuery) -> Vec<AggregateSummary> {
+        let mut ids: Vec<_> = self
+            .by_aggregate
+            .keys()
+            .filter(|id| query.after.is_none_or(|after| **id > after))
+            .collect();
+        ids.sort_unstable();
+        let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
+        ids.into_iter()
+            .filter_map(|id| summary(&self.stream(*id)))
+            .filter(|summary| {
+                let of_type = query
+                    .aggregate_type
+                    .as_ref()
+                    .is_none_or(|wanted| *wanted == summary.aggregate_type);
+                of_type && (query.tenant.is_none() || query.tenant == summary.tenant)
+            })
+            .take(limit)
+            .collect()
+    }
+}
+
+fn collect<'a>(
+    events: impl Iterator<Item = &'a EventEnvelope>,
+    filter: &EventFilter,
+    rows: u32,
+    page: &mut Vec<EventEnvelope>,
+) -> Result<()> {
+    for event in events {
+        if page.len() >= rows as usize {
+            break;
+        }
+        if filter.matches(event)? {
+            page.push(event.clone());
+        }
+    }
+    Ok(())
+}
+
+fn summary(stream: &[&EventEnvelope]) -> Option<AggregateSummary> {
+    let mut tally = Tally::default();
+    for event in stream {
+        tally.count(event);
+    }
+    let (created_at, last_modified_at) = tally.times?;
+    let first = stream.first()?;
+    Some(AggregateSummary {
+        aggregate_id: first.aggregate.id(),
+        aggregate_type: first.aggregate.aggregate_type().clone(),
+        current_version: tally.max_version,
+        total_events: tally.events,
+        created_at,
+        last_modified_at,
+        total_size_bytes: tally.bytes,
+        tenant: first.tenant.clone(),
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    events: u64,
+    aggregates: HashSet<Uuid>,
+    versions: u128,
+    max_version: Version,
+    bytes: u64,
+    max_bytes: u64,
+    sequence: GlobalSequence,
+    times: Option<(OffsetDateTime, OffsetDateTime)>,
+}
+
+impl Tally {
+    fn count(&mut self, event: &EventEnvelope) {
+        let bytes = event.size_bytes.map_or(0, u64::from);
+        let (first, last) = self.times.unwrap_or((event.created_at, event.created_at));
+        self.events += 1;
+        self.aggregates.insert(event.aggregate.id());
+        self.versions += u128::from(event.version.get());
+        self.max_version = self.max_version.max(event.version);
+        self.bytes += bytes;
+        self.max_bytes = self.max_bytes.max(bytes);
+        self.sequence = self.sequence.max(event.global_sequence);
+        self.times = Some((first.min(event.created_at), last.max(event.created_at)));
+    }
+}
+
+impl SnapshotStore for MemoryEventStore {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        let aggregate = snapshot.aggregate();
+        self.try_save(tenant, snapshot).map_err(|error| {
+            error.during(format_args!(
+                "save a snapshot of {aggregate} at version {}",
+                snapshot.version()
+            ))
+        })
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>> {
+        let (from, to) = match at {
+            SnapshotAt::Latest => (Version::ZERO, Version::MAX),
+            SnapshotAt::LatestUpTo(version) => (Version::ZERO, version),
+            SnapshotAt::Exactly(version) => (version, version),
+        };
+        let snapshots = lock(&self.shared.snapshots);
+        let found = snapshots
+            .range((
+                Bound::Included((aggregate.id(), from)),
+                Bound::Included((aggregate.id(), to)),
+            ))
+            .map(|(_, snapshot)| snapshot)
+            .rfind(|snapshot| owned(snapshot, tenant, Some(aggregate)));
+        if let Some(snapshot) = found.filter(|_| self.verify_on_read) {
+            snapshot.verify()?;
+        }
+        Ok(found.cloned())
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+        let snapshots = lock(&self.shared.snapshots);
+        let of_aggregate = snapshots
+            .values()
+            .rev()
+            .filter(|snapshot| owned(snapshot, tenant, Some(aggregate)));
+        let snapshots: Vec<_> = of_aggregate.cloned().collect();
+        if self.verify_on_read {
+            snapshots.iter().try_for_each(Snapshot::verify)?;
+        }
+        Ok(snapshots)
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+        let snapshots = lock(&self.shared.snapshots);
+        let of_aggregate = snapshots
+            .values()
+            .filter(|snapshot| owned(snapshot, tenant, Some(aggregate)));
+        Ok(of_aggregate.count() as u64)
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+        let mut snapshots = lock(&self.shared.snapshots);
+        let before = snapshots.len();
+        let mut newer = 0;
+        // From the newest version to the oldest, so that the newest of an aggregate are counted first.
+        let doomed: HashSet<(Uuid, Version)> = snapshots
+            .iter()
+            .rev()
+            .filter(|(_, snapshot)| match selection {
+                SnapshotSelection::Exactly(aggregate, version) => {
+                    owned(snapshot, tenant, Some(aggregate)) && snapshot.version == version
+                }
+                SnapshotSelection::Before(aggregate, version) => {
+                    owned(snapshot, tenant, Some(aggregate)) && snapshot.version < version
+                }
+                SnapshotSelection::AllButLatest(aggregate, count) => {
+                    let of_aggregate = owned(snapshot, tenant, Some(aggregate));
+                    newer += u64::from(of_aggregate);
+                    of_aggregate && newer > count
+                }
+                SnapshotSelection::Aggregate(aggregate) => owned(snapshot, tenant, Some(aggregate)),
+                SnapshotSelection::OlderThan(time) => owned(snapshot, tenant, None) && snapshot.created_at < time,
+                SnapshotSelection::All => owned(snapshot, tenant, None),
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        snapshots.retain(|key, _| !doomed.contains(key));
+        Ok((before - snapshots.len()) as u64)
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+        let snapshots = lock(&self.shared.snapshots);
+        let owned: Vec<_> = snapshots
+            .values()
+            .filter(|snapshot| owned(snapshot, tenant, None))
+            .collect();
+        let aggregates: HashSet<_> = owned.iter().map(|snapshot| snapshot.aggregate.id()).collect();
+        Ok(SnapshotStatistics::new(
+            owned.len() as u64,
+            aggregates.len() as u64,
+            owned.iter().map(|snapshot| snapshot.state.as_str().len() as u64).sum(),
+            owned.iter().map(|snapshot| snapshot.created_at).min(),
+            owned.iter().map(|snapshot| snapshot.created_at).max(),
+        ))
+    }
+}
+
+impl MemoryEventStore {
+    fn try_save(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        snapshot.check(&self.limits)?;
+        self.pass(FaultPoint::SaveSnapshot)?;
+        let aggregate = snapshot.aggregate();
+        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)));
+        backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
+        let now = OffsetDateTime::now_utc().truncate_to_microsecond();
+        let stored = Snapshot {
+            snapshot_id: snapshot.snapshot_id(),
+            aggregate: aggregate.clone(),
+            tenant: tenant.cloned(),
+            version: snapshot.version(),
+            snapshot_type: snapshot.snapshot_type().clone(),
+            state: snapshot.state().clone(),
+            created_at: snapshot.get_created_at().unwrap_or(now),
+            checksum: Some(snapshot.checksum()),
+        };
+        lock(&self.shared.snapshots).insert((aggregate.id(), snapshot.version()), stored);
+        Ok(())
+    }
+}
+
+fn owned(snapshot: &Snapshot, tenant: Option<&TenantId>, aggregate: Option<&AggregateKey>) -> bool {
+    (tenant.is_none() || snapshot.tenant.as_ref() == tenant)
+        && aggregate.is_none_or(|aggregate| snapshot.aggregate == *aggregate)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,150 @@
+//! Migrations: which ones a schema still needs, decided alike by every backend.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::{Checksum, Error, ErrorKind, Result, SchemaProblem};
+
+/// One step of a schema, as a backend ships it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migration {
+    /// The version the schema has afterwards, such as `1.1.0`.
+    pub version: &'static str,
+    /// What the step does, in a word or two.
+    pub name: &'static str,
+    /// The statements of the step.
+    pub sql: &'static str,
+}
+
+impl Migration {
+    /// For those who write a backend: a step and its statements, which must never change once they were released.
+    #[must_use]
+    pub const fn new(version: &'static str, name: &'static str, sql: &'static str) -> Self {
+        Self { version, name, sql }
+    }
+
+    /// SHA-256 of the statements, by which a schema's history shows what it was made by.
+    #[must_use]
+    pub fn checksum(&self) -> Checksum {
+        Checksum::from_bytes(Sha256::digest(self.sql.as_bytes()).into())
+    }
+}
+
+impl fmt::Display for Migration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version, self.name)
+    }
+}
+
+/// A step that a schema's history says was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedMigration {
+    /// Its version.
+    pub version: String,
+    /// The checksum of its statements.
+    pub checksum: String,
+}
+
+/// The steps of `known` that a schema with this history, in its order, still needs.
+///
+/// # Errors
+///
+/// [`Schema`](ErrorKind::Schema) if the history is longer than what is known, or differs from it.
+pub fn pending(known: &'static [Migration], applied: &[AppliedMigration]) -> Result<&'static [Migration]> {
+    let required = known.last().map_or("none", |migration| migration.version);
+    for (step, migration) in applied.iter().zip(known) {
+        if step.version != migration.version {
+            return Err(schema(SchemaProblem::Altered {
+                reason: format!(
+                    "its history has version {} where this library has {}",
+                    step.version, migration.version
+                )
+                .into(),
+            }));
+        }
+        if step.checksum != migration.checksum().to_string() {
+            return Err(schema(SchemaProblem::Altered {
+                reason: format!("the migration to version {} was another one", step.version).into(),
+            }));
+        }
+    }
+    if let Some(unknown) = applied.get(known.len()..).and_then(<[_]>::last) {
+        return Err(schema(SchemaProblem::TooNew {
+            found: unknown.version.as_str().into(),
+            required: required.into(),
+        }));
+    }
+    Ok(&known[applied.len()..])
+}
+
+/// Refuses a schema that still needs a step.
+///
+/// # Errors
+///
+/// As [`pending`], and [`SchemaProblem::NotMigrated`].
+pub fn require_current(known: &'static [Migration], applied: &[AppliedMigration]) -> Result<()> {
+    if pending(known, applied)?.is_empty() {
+        return Ok(());
+    }
+    Err(schema(SchemaProblem::NotMigrated {
+        found: applied.last().map(|step| step.version.as_str().into()),
+        required: known.last().map_or("none", |migration| migration.version).into(),
+    }))
+}
+
+fn schema(problem: SchemaProblem) -> Error {
+    Error::new(ErrorKind::Schema(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static KNOWN: [Migration; 2] = [
+        Migration::new("1.0.0", "events", "CREATE TABLE events"),
+        Migration::new("1.1.0", "snapshots", "CREATE TABLE snapshots"),
+    ];
+
+    fn applied(count: usize) -> Vec<AppliedMigration> {
+        let step = |migration: &Migration| AppliedMigration {
+            version: migration.version.to_owned(),
+            checksum: migration.checksum().to_string(),
+        };
+        KNOWN.iter().take(count).map(step).collect()
+    }
+
+    #[test]
+    fn names_what_a_schema_still_needs() {
+        assert_eq!(pending(&KNOWN, &[]).unwrap(), &KNOWN);
+        assert_eq!(pending(&KNOWN, &applied(1)).unwrap(), &KNOWN[1..]);
+        require_current(&KNOWN, &applied(2)).unwrap();
+        let error = require_current(&KNOWN, &applied(1)).unwrap_err();
+        assert!(
+            error.to_string().contains("at version 1.0.0, this library needs 1.1.0"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_a_newer_or_altered_history() {
+        let mut newer = applied(2);
+        newer.push(AppliedMigration {
+            version: "9.0.0".into(),
+            checksum: String::new(),
+        });
+        let problem = pending(&KNOWN, &newer).unwrap_err();
+        assert!(
+            matches!(problem.kind(), ErrorKind::Schema(SchemaProblem::TooNew { found, .. }) if &**found == "9.0.0")
+        );
+
+        let mut altered = applied(2);
+        altered[0].checksum = "0".repeat(64);
+        let problem = pending(&KNOWN, &altered).unwrap_err();
+        assert!(matches!(
+            problem.kind(),
+            ErrorKind::Schema(SchemaProblem::Altered { .. })
+        ));
+    }
+}

@@ -1,0 +1,174 @@
+//! Names that are valid by construction: types of aggregates, events and snapshots, tenants, context ids.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The most characters (Unicode scalar values) a name may have: the width of the columns that keep it.
+pub const MAX_NAME_CHARS: usize = 255;
+
+fn check(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Err(Error::invalid(format!("{what} is empty")));
+    }
+    // A name of at most 255 bytes has at most 255 characters, so the usual name is never counted.
+    if text.len() > MAX_NAME_CHARS {
+        let chars = text.chars().count();
+        if chars > MAX_NAME_CHARS {
+            return Err(Error::invalid(format!(
+                "{what} has {chars} characters, at most {MAX_NAME_CHARS} can be stored"
+            )));
+        }
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid(format!(
+            "{what} contains U+0000, which PostgreSQL cannot store"
+        )));
+    }
+    Ok(())
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $Name:ident = $what:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// One to 255 characters, without U+0000. Compared and ordered by its bytes: letter case, accents,
+        /// combining characters and trailing spaces are all significant, on every backend. Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $Name(Arc<str>);
+
+        impl $Name {
+            /// Checks and takes the name.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is empty, longer than 255 characters or
+            /// contains U+0000.
+            pub fn new(name: impl Into<Arc<str>>) -> Result<Self> {
+                let name = name.into();
+                check($what, &name)?;
+                Ok(Self(name))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl AsRef<str> for $Name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl PartialEq<str> for $Name {
+            fn eq(&self, other: &str) -> bool {
+                &*self.0 == other
+            }
+        }
+
+        impl PartialEq<&str> for $Name {
+            fn eq(&self, other: &&str) -> bool {
+                &*self.0 == *other
+            }
+        }
+
+        impl TryFrom<&str> for $Name {
+            type Error = Error;
+
+            fn try_from(name: &str) -> Result<Self> {
+                Self::new(name)
+            }
+        }
+
+        impl TryFrom<String> for $Name {
+            type Error = Error;
+
+            fn try_from(name: String) -> Result<Self> {
+                Self::new(name)
+            }
+        }
+
+        impl TryFrom<&$Name> for $Name {
+            type Error = Error;
+
+            fn try_from(name: &$Name) -> Result<Self> {
+                Ok(name.clone())
+            }
+        }
+
+        impl From<$Name> for String {
+            fn from(name: $Name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
+
+        impl std::str::FromStr for $Name {
+            type Err = Error;
+
+            fn from_str(name: &str) -> Result<Self> {
+                Self::new(name)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// What kind of aggregate a stream is about, such as `Account` (column `aggregate_type`).
+    AggregateType = "aggregate type";
+    /// What happened, such as `money.deposited` (column `event_type`).
+    EventType = "event type";
+    /// What form a snapshot's state has, such as `AccountState.v2` (column `snapshot_type`).
+    SnapshotType = "snapshot type";
+    /// An isolated owner of aggregates (column `tenant_id`).
+    TenantId = "tenant id";
+    /// The trace or conversation an event belongs to (column `correlation_id`).
+    CorrelationId = "correlation id";
+    /// What caused an event, usually another event's id (column `causation_id`).
+    CausationId = "causation id";
+    /// The user or service that created an event (column `created_by`).
+    CreatedBy = "created by";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_255_characters_of_any_width_and_refuses_256() {
+        for c in ["a", "é", "漢", "😀"] {
+            assert_eq!(EventType::new(c.repeat(255)).unwrap().as_str(), c.repeat(255));
+            let error = EventType::new(c.repeat(256)).unwrap_err();
+            assert!(error.to_string().contains("256 characters"), "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_empty_name_and_the_nul_character() {
+        assert!(
+            TenantId::new("")
+                .unwrap_err()
+                .to_string()
+                .contains("tenant id is empty")
+        );
+        assert!(TenantId::new("a\0b").unwrap_err().to_string().contains("U+0000"));
+    }
+}

@@ -1,0 +1,475 @@
+//! Reading the log: what to read, and a page of it.
+
+use std::num::NonZeroU32;
+use std::ops::{Bound, RangeBounds};
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{
+    AggregateType, CausationId, CorrelationId, CreatedBy, Direction, Error, EventEnvelope, EventType, GlobalSequence,
+    Metadata, Result, TenantId,
+};
+
+/// How many events a page has unless the query says otherwise.
+pub const DEFAULT_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
+
+/// What a read of the log is ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// By global sequence.
+    Sequence,
+    /// By time of creation, events of the same microsecond by global sequence.
+    Time,
+}
+
+/// Which events of the log to read: every filter that is set must match.
+///
+/// Nothing set reads everything, oldest first. A read ends at the high-water mark of its first page, so it ends, and what
+/// it passed is complete.
+///
+/// ```
+/// use firefly_eventstore_core::{EventQuery, GlobalSequence, Order};
+/// use time::macros::datetime;
+///
+/// let query = EventQuery::new()
+///     .event_types(["money.deposited", "money.withdrawn"])?
+///     .after(GlobalSequence::from(1_000))
+///     .limit(50);
+/// assert_eq!(query.order(), Order::Sequence);
+///
+/// let january = EventQuery::new().created_at(datetime!(2025-01-01 0:00 UTC)..datetime!(2025-02-01 0:00 UTC));
+/// assert_eq!(january.order(), Order::Time);
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    pub(crate) filter: EventFilter,
+    after: GlobalSequence,
+    until: GlobalSequence,
+    direction: Direction,
+    order: Option<Order>,
+    limit: Option<u64>,
+    page_size: NonZeroU32,
+}
+
+/// The filters of a query, for those who write a backend: each is either absent or must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventFilter {
+    /// Any of these event ids, sorted, each once.
+    pub event_ids: Option<Vec<Uuid>>,
+    /// Any of these types, sorted, each once.
+    pub event_types: Option<Vec<EventType>>,
+    /// Any of these types, sorted, each once.
+    pub aggregate_types: Option<Vec<AggregateType>>,
+    /// This aggregate.
+    pub aggregate_id: Option<Uuid>,
+    /// This tenant.
+    pub tenant: Option<TenantId>,
+    /// This correlation id.
+    pub correlation_id: Option<CorrelationId>,
+    /// This causation id.
+    pub causation_id: Option<CausationId>,
+    /// This creator.
+    pub created_by: Option<CreatedBy>,
+    /// Created at this time or later.
+    pub created_from: Option<OffsetDateTime>,
+    /// Created at this time or earlier.
+    pub created_until: Option<OffsetDateTime>,
+    /// Metadata that contains this: see [`Metadata::contains`].
+    pub metadata: Option<Metadata>,
+}
+
+impl EventFilter {
+    /// Whether an event passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metadata::contains`], if stored metadata is damaged.
+    pub fn matches(&self, event: &EventEnvelope) -> Result<bool> {
+        fn equals<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none_or(|wanted| found == Some(wanted))
+        }
+        fn among<T: Ord>(wanted: Option<&Vec<T>>, found: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted.binary_search(found).is_ok())
+        }
+
+        let columns_match = among(self.event_ids.as_ref(), &event.event_id)
+            && among(self.event_types.as_ref(), &event.event_type)
+            && among(self.aggregate_types.as_ref(), event.aggregate.aggregate_type())
+            && equals(self.aggregate_id.as_ref(), Some(&event.aggregate.id()))
+            && equals(self.tenant.as_ref(), event.tenant.as_ref())
+            && equals(self.correlation_id.as_ref(), event.correlation_id.as_ref())
+            && equals(self.causation_id.as_ref(), event.causation_id.as_ref())
+            && equals(self.created_by.as_ref(), event.created_by.as_ref())
+            && self.created_from.is_none_or(|from| event.created_at >= from)
+            && self.created_until.is_none_or(|until| event.created_at <= until);
+        let Some(part) = &self.metadata else {
+            return Ok(columns_match);
+        };
+        let Some(metadata) = event.metadata.as_ref().filter(|_| columns_match) else {
+            return Ok(false);
+        };
+        metadata.contains(part)
+    }
+}
+
+impl Default for EventQuery {
+    fn default() -> Self {
+        Self {
+            filter: EventFilter::default(),
+            after: GlobalSequence::ZERO,
+            until: GlobalSequence::MAX,
+            direction: Direction::Forwards,
+            order: None,
+            limit: None,
+            page_size: DEFAULT_PAGE_SIZE,
+        }
+    }
+}
+
+impl EventQuery {
+    /// Every event, oldest first.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only events of any of these types; none at all if the list is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if one is not a valid name.
+    pub fn event_types<T: TryInto<EventType, Error: Into<Error>>>(
+        mut self,
+        types: impl IntoIterator<Item = T>,
+    ) -> Result<Self> {
+        self.filter.event_types = Some(distinct(types)?);
+        Ok(self)
+    }
+
+    /// Only events of aggregates of any of these types; none at all if the list is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if one is not a valid name.
+    pub fn aggregate_types<T: TryInto<AggregateType, Error: Into<Error>>>(
+        mut self,
+        types: impl IntoIterator<Item = T>,
+    ) -> Result<Self> {
+        self.filter.aggregate_types = Some(distinct(types)?);
+        Ok(self)
+    }
+
+    /// Only events with any of these ids.
+    #[must_use]
+    pub fn event_ids(mut self, ids: impl IntoIterator<Item = Uuid>) -> Self {
+        let mut ids: Vec<_> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        self.filter.event_ids = Some(ids);
+        self
+    }
+
+    /// Only events of this aggregate.
+    #[must_use]
+    pub fn aggregate_id(mut self, id: Uuid) -> Self {
+        self.filter.aggregate_id = Some(id);
+        self
+    }
+
+    /// Only events of this tenant's aggregates.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn tenant(mut self, tenant: impl TryInto<TenantId, Error: Into<Error>>) -> Result<Self> {
+        self.filter.tenant = Some(tenant.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Only events with this correlation id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn correlation_id(mut self, id: impl TryInto<CorrelationId, Error: Into<Error>>) -> Result<Self> {
+        self.filter.correlation_id = Some(id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Only events with this causation id.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn causation_id(mut self, id: impl TryInto<CausationId, Error: Into<Error>>) -> Result<Self> {
+        self.filter.causation_id = Some(id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Only events created by this user or service.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn created_by(mut self, created_by: impl TryInto<CreatedBy, Error: Into<Error>>) -> Result<Self> {
+        self.filter.created_by = Some(created_by.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Only events created in a range of time, which are then read in the order of time unless
+    /// [`ordered_by`](Self::ordered_by) says otherwise. Bounds finer than a microsecond mean what they say.
+    #[must_use]
+    pub fn created_at(mut self, range: impl RangeBounds<OffsetDateTime>) -> Self {
+        const TICK: Duration = Duration::MICROSECOND;
+        let floor =
+            |time: OffsetDateTime| OffsetDateTime::truncate_to_microsecond(time.to_offset(time::UtcOffset::UTC));
+        let whole = |time: OffsetDateTime| floor(time) == time;
+        self.filter.created_from = match range.start_bound() {
+            Bound::Included(&time) if whole(time) => Some(floor(time)),
+            Bound::Included(&time) | Bound::Excluded(&time) => Some(floor(time).saturating_add(TICK)),
+            Bound::Unbounded => None,
+        };
+        self.filter.created_until = match range.end_bound() {
+            Bound::Excluded(&time) if whole(time) => Some(floor(time).saturating_sub(TICK)),
+            Bound::Included(&time) | Bound::Excluded(&time) => Some(floor(time)),
+            Bound::Unbounded => None,
+        };
+        self
+    }
+
+    /// Only events whose metadata contains this JSON object: see [`Metadata::contains`].
+    #[must_use]
+    pub fn metadata(mut self, part: Metadata) -> Self {
+        self.filter.metadata = Some(part);
+        self
+    }
+
+    /// Only events after this global sequence: where a consumer's checkpoint goes.
+    #[must_use]
+    pub fn after(mut self, sequence: GlobalSequence) -> Self {
+        self.after = sequence;
+        self
+    }
+
+    /// Only events up to this global sequence, inclusive.
+    #[must_use]
+    pub fn until(mut self, sequence: GlobalSequence) -> Self {
+        self.until = sequence;
+        self
+    }
+
+    /// Newest first.
+    #[must_use]
+    pub fn backwards(mut self) -> Self {
+        self.direction = Direction::Backwards;
+        self
+    }
+
+    /// Orders by sequence or by time; by sequence unless a range of time is asked for.
+    #[must_use]
+    pub fn ordered_by(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// At most so many events, counted after every filter.
+    #[must_use]
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// How many events one page has, which bounds the memory a read takes; 500 unless set.
+    #[must_use]
+    pub fn page_size(mut self, events: NonZeroU32) -> Self {
+        self.page_size = events;
+        self
+    }
+
+    /// The filters.
+    #[must_use]
+    pub fn filter(&self) -> &EventFilter {
+        &self.filter
+    }
+
+    /// What the events are ordered by.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        let by_time = self.filter.created_from.is_some() || self.filter.created_until.is_some();
+        self.order
+            .unwrap_or(if by_time { Order::Time } else { Order::Sequence })
+    }
+
+    /// Oldest or newest first.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// For those who write a backend: what the page at `cursor` may contain, given the mark of the read.
+    #[must_use]
+    pub fn window(&self, cursor: Option<&Cursor>, mark: GlobalSequence) -> Window {
+        let remaining = cursor.map_or(self.limit, |cursor| cursor.remaining);
+        let position = cursor.map(|cursor| cursor.position);
+        let mut window = Window {
+            after: self.after,
+            until: self.until.min(mark),
+            beyond: None,
+            rows: remaining.map_or(self.page_size.get(), |left| {
+                u32::try_from(left).map_or(self.page_size.get(), |left| left.min(self.page_size.get()))
+            }),
+        };
+        match (position, self.order(), self.direction) {
+            (Some(at), Order::Sequence, Direction::Forwards) => window.after = at.global_sequence,
+            (Some(at), Order::Sequence, Direction::Backwards) => {
+                window.until = GlobalSequence::new(at.global_sequence.get().saturating_sub(1))
+                    .expect("a smaller sequence is a sequence");
+            }
+            (at, Order::Time, _) => window.beyond = at,
+            (None, Order::Sequence, _) => {}
+        }
+        window
+    }
+}
+
+/// What one page may contain: the bounds that a query, its cursor and its mark come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window {
+    /// Only sequences greater than this.
+    pub after: GlobalSequence,
+    /// Only sequences up to this.
+    pub until: GlobalSequence,
+    /// In the order of time: only what comes after this position in the direction of the query.
+    pub beyond: Option<Position>,
+    /// The most events.
+    pub rows: u32,
+}
+
+/// Where in the log, by either order, an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct Position {
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// Its sequence.
+    pub global_sequence: GlobalSequence,
+}
+
+impl Position {
+    /// The position of an event.
+    #[must_use]
+    pub fn of(event: &EventEnvelope) -> Self {
+        Self {
+            created_at: event.created_at,
+            global_sequence: event.global_sequence,
+        }
+    }
+}
+
+/// Where a read goes on: opaque, for the next call of [`read_page`](crate::EventStore::read_page) with the same query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    mark: GlobalSequence,
+    position: Position,
+    remaining: Option<u64>,
+}
+
+impl Cursor {
+    /// The mark that the first page was read up to, and every later page is.
+    #[must_use]
+    pub fn high_water_mark(&self) -> GlobalSequence {
+        self.mark
+    }
+}
+
+/// A page of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// The events, in the order that was asked for.
+    pub events: Vec<EventEnvelope>,
+    /// The greatest committed sequence at or below which nothing can appear any more, when the read began. Once the last
+    /// page is handled, this is the checkpoint, whatever the filters let pass.
+    pub high_water_mark: GlobalSequence,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<Cursor>,
+}
+
+impl Page {
+    /// For those who write a backend: makes a page of the events found in the window of `query` at `cursor`.
+    #[must_use]
+    pub fn new(
+        query: &EventQuery,
+        cursor: Option<&Cursor>,
+        high_water_mark: GlobalSequence,
+        events: Vec<EventEnvelope>,
+    ) -> Self {
+        let window = query.window(cursor, high_water_mark);
+        let remaining = cursor
+            .map_or(query.limit, |cursor| cursor.remaining)
+            .map(|left| left.saturating_sub(events.len() as u64));
+        let full = events.len() as u64 >= u64::from(window.rows);
+        let next = events
+            .last()
+            .filter(|_| full && remaining != Some(0))
+            .map(|last| Cursor {
+                mark: high_water_mark,
+                position: Position::of(last),
+                remaining,
+            });
+        Self {
+            events,
+            high_water_mark,
+            next,
+        }
+    }
+}
+
+fn distinct<T: Ord, S: TryInto<T, Error: Into<Error>>>(names: impl IntoIterator<Item = S>) -> Result<Vec<T>> {
+    let mut names = names
+        .into_iter()
+        .map(|name| name.try_into().map_err(Into::into))
+        .collect::<Result<Vec<_>>>()?;
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn bounds_finer_than_a_microsecond_mean_what_they_say() {
+        let tick = datetime!(2025-01-15 10:30:00.000_001 UTC);
+        let finer = tick + Duration::NANOSECOND;
+        let bounds = |range: (Bound<OffsetDateTime>, Bound<OffsetDateTime>)| {
+            let query = EventQuery::new().created_at(range);
+            (query.filter.created_from, query.filter.created_until)
+        };
+
+        assert_eq!(
+            bounds((Bound::Included(tick), Bound::Included(tick))),
+            (Some(tick), Some(tick))
+        );
+        assert_eq!(
+            bounds((Bound::Included(finer), Bound::Included(finer))),
+            (Some(tick + Duration::MICROSECOND), Some(tick))
+        );
+        assert_eq!(
+            bounds((Bound::Excluded(tick), Bound::Excluded(tick))),
+            (Some(tick + Duration::MICROSECOND), Some(tick - Duration::MICROSECOND))
+        );
+        assert_eq!(
+            bounds((Bound::Excluded(finer), Bound::Excluded(finer))),
+            (Some(tick + Duration::MICROSECOND), Some(tick))
+        );
+        assert_eq!(bounds((Bound::Unbounded, Bound::Unbounded)), (None, None));
+    }
+}

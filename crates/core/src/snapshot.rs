@@ -1,0 +1,276 @@
+//! Snapshots: an aggregate's state at a version, so that loading need not begin at its first event.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::canonical::Checksum;
+use crate::data::Checked;
+use crate::{AggregateKey, Error, ErrorKind, EventData, Limits, Result, SnapshotType, TenantId, Version};
+
+/// A snapshot that is not stored yet. Checked, and its checksum computed, when it is made.
+///
+/// ```
+/// use firefly_eventstore_core::{AggregateKey, NewSnapshot, Version};
+/// use uuid::Uuid;
+///
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let snapshot = NewSnapshot::new(&account, Version::from(40), "AccountState.v1", &serde_json::json!({ "balance": 750 }))?;
+/// assert_eq!(snapshot.version(), 40);
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSnapshot {
+    snapshot_id: Uuid,
+    aggregate: AggregateKey,
+    version: Version,
+    snapshot_type: SnapshotType,
+    state: Checked<EventData>,
+    created_at: Option<OffsetDateTime>,
+}
+
+impl NewSnapshot {
+    /// The state of an aggregate at a version, as a value that can be written as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the version is 0, the type is not a valid name, or as
+    /// [`EventData::new`].
+    pub fn new(
+        aggregate: &AggregateKey,
+        version: Version,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+        state: &(impl Serialize + ?Sized),
+    ) -> Result<Self> {
+        let state = Checked::<EventData>::new(state)?;
+        Self::of(aggregate, version, snapshot_type.try_into().map_err(Into::into)?, state)
+    }
+
+    /// The state of an aggregate at a version, as JSON text, taken as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn from_json(
+        aggregate: &AggregateKey,
+        version: Version,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+        state: impl Into<Arc<str>>,
+    ) -> Result<Self> {
+        let state = Checked::<EventData>::from_json(state)?;
+        Self::of(aggregate, version, snapshot_type.try_into().map_err(Into::into)?, state)
+    }
+
+    fn of(
+        aggregate: &AggregateKey,
+        version: Version,
+        snapshot_type: SnapshotType,
+        state: Checked<EventData>,
+    ) -> Result<Self> {
+        if version == Version::ZERO {
+            return Err(Error::invalid(format!(
+                "a snapshot of {aggregate} at version 0 would hold nothing"
+            )));
+        }
+        Ok(Self {
+            snapshot_id: Uuid::now_v7(),
+            aggregate: aggregate.clone(),
+            version,
+            snapshot_type,
+            state,
+            created_at: None,
+        })
+    }
+
+    /// Sets the time of the snapshot, for one that is brought in from elsewhere; otherwise the store's clock sets it.
+    ///
+    /// # Errors
+    ///
+    /// As [`NewEvent::created_at`](crate::NewEvent::created_at).
+    pub fn created_at(mut self, created_at: OffsetDateTime) -> Result<Self> {
+        self.created_at = Some(crate::event::check_time(created_at)?);
+        Ok(self)
+    }
+
+    /// Gives the snapshot an id, for one that is brought in from elsewhere.
+    #[must_use]
+    pub fn with_id(mut self, snapshot_id: Uuid) -> Self {
+        self.snapshot_id = snapshot_id;
+        self
+    }
+
+    /// The id of the snapshot.
+    #[must_use]
+    pub fn snapshot_id(&self) -> Uuid {
+        self.snapshot_id
+    }
+
+    /// What it is a snapshot of.
+    #[must_use]
+    pub fn aggregate(&self) -> &AggregateKey {
+        &self.aggregate
+    }
+
+    /// The version of the aggregate that the state belongs to.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The form of the state.
+    #[must_use]
+    pub fn snapshot_type(&self) -> &SnapshotType {
+        &self.snapshot_type
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &EventData {
+        &self.state.json
+    }
+
+    /// The checksum of the state's canonical JSON.
+    #[must_use]
+    pub fn checksum(&self) -> Checksum {
+        self.state.findings.checksum
+    }
+
+    /// The time that the caller set, in UTC.
+    #[must_use]
+    pub fn get_created_at(&self) -> Option<OffsetDateTime> {
+        self.created_at
+    }
+
+    /// For those who write a backend: refuses what a store with these limits cannot keep exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        self.state
+            .admit("state", self.state.json.as_str().len(), limits.max_data_bytes, limits)
+    }
+}
+
+/// A snapshot as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The id of the snapshot.
+    pub snapshot_id: Uuid,
+    /// What it is a snapshot of.
+    pub aggregate: AggregateKey,
+    /// The tenant that owns the aggregate.
+    pub tenant: Option<TenantId>,
+    /// The version of the aggregate that the state belongs to.
+    pub version: Version,
+    /// The form of the state.
+    pub snapshot_type: SnapshotType,
+    /// The state, as JSON text that is parsed by [`state`](Self::state) only.
+    pub state: EventData,
+    /// When it was stored, in UTC, to the microsecond.
+    pub created_at: OffsetDateTime,
+    /// SHA-256 of the state's canonical JSON; absent only in rows that something else than this library wrote.
+    pub checksum: Option<Checksum>,
+}
+
+impl Snapshot {
+    /// Parses the state into a type of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](ErrorKind::Decode) if the type does not fit.
+    pub fn state<T: DeserializeOwned>(&self) -> Result<T> {
+        self.state.parse().map_err(|error| error.during(self.name()))
+    }
+
+    /// Recomputes the checksum of the state and compares it.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if the state is not what was saved, or the checksum is
+    /// absent.
+    pub fn verify(&self) -> Result<()> {
+        if self.checksum.is_some() && self.state.checksum().ok() == self.checksum {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Integrity {
+            event_id: None,
+            reason: "its checksum does not match its state; delete it, the events are the truth".into(),
+        })
+        .during(self.name()))
+    }
+
+    fn name(&self) -> String {
+        format!(
+            "snapshot {} of {} at version {}",
+            self.snapshot_id, self.aggregate, self.version
+        )
+    }
+}
+
+/// Which snapshot of an aggregate to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotAt {
+    /// The one at the greatest version.
+    Latest,
+    /// The one at the greatest version up to this.
+    LatestUpTo(Version),
+    /// The one at this version.
+    Exactly(Version),
+}
+
+/// Which snapshots to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotSelection<'a> {
+    /// The one of an aggregate at a version.
+    Exactly(&'a AggregateKey, Version),
+    /// All of an aggregate before a version.
+    Before(&'a AggregateKey, Version),
+    /// All of an aggregate but the newest so many.
+    AllButLatest(&'a AggregateKey, u64),
+    /// All of an aggregate.
+    Aggregate(&'a AggregateKey),
+    /// All of every aggregate that were created before a time.
+    OlderThan(OffsetDateTime),
+    /// All of every aggregate.
+    All,
+}
+
+/// What there is of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotStatistics {
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// Of how many aggregates.
+    pub aggregates: u64,
+    /// How many bytes of JSON text they hold.
+    pub total_bytes: u64,
+    /// When the oldest was created.
+    pub oldest: Option<OffsetDateTime>,
+    /// When the newest was created.
+    pub newest: Option<OffsetDateTime>,
+}
+
+impl SnapshotStatistics {
+    /// For those who write a backend.
+    #[must_use]
+    pub fn new(
+        snapshots: u64,
+        aggregates: u64,
+        total_bytes: u64,
+        oldest: Option<OffsetDateTime>,
+        newest: Option<OffsetDateTime>,
+    ) -> Self {
+        Self {
+            snapshots,
+            aggregates,
+            total_bytes,
+            oldest,
+            newest,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What there is in a store: the source document's monitoring queries and views.
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};
+
+/// What there is in a store: its totals, and what they are made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statistics {
+    /// How many events.
+    pub total_events: u64,
+    /// Of how many aggregates.
+    pub total_aggregates: u64,
+    /// The global sequence of the last event; 0 if there is none.
+    pub current_global_sequence: GlobalSequence,
+    /// How many types of events.
+    pub unique_event_types: u64,
+    /// How many types of aggregates.
+    pub unique_aggregate_types: u64,
+    /// The distribution of event types, the most frequent first, ties by name.
+    pub event_types: Vec<EventTypeShare>,
+    /// The activity per aggregate type, by name.
+    pub aggregate_types: Vec<AggregateActivity>,
+    /// The view `v_event_statistics`, by aggregate type and event type.
+    pub details: Vec<EventStatistics>,
+}
+
+/// How frequent a type of event is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventTypeShare {
+    /// The type.
+    pub event_type: EventType,
+    /// How many events have it.
+    pub event_count: u64,
+    /// How many of a hundred events have it, rounded to two decimals.
+    pub percentage: f64,
+}
+
+impl EventTypeShare {
+    /// The share of `event_count` in `total` events.
+    #[must_use]
+    pub fn new(event_type: EventType, event_count: u64, total: u64) -> Self {
+        // Halves are rounded away from zero in whole numbers, as the databases' decimal ROUND does.
+        let hundredths = (u128::from(event_count) * 20_000 + u128::from(total)) / (2 * u128::from(total.max(1)));
+        Self {
+            event_type,
+            event_count,
+            percentage: hundredths as f64 / 100.0,
+        }
+    }
+}
+
+/// How active the aggregates of a type are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateActivity {
+    /// The type.
+    pub aggregate_type: AggregateType,
+    /// How many aggregates have it.
+    pub aggregate_count: u64,
+    /// The average of the versions of all their events, as the source document has it.
+    pub average_version: f64,
+    /// The greatest version of any.
+    pub max_version: Version,
+}
+
+/// A row of the view `v_event_statistics`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventStatistics {
+    /// The type of aggregate.
+    pub aggregate_type: AggregateType,
+    /// The type of event.
+    pub event_type: EventType,
+    /// How many events.
+    pub event_count: u64,
+    /// The average size of their data, in bytes.
+    pub average_size_bytes: f64,
+    /// The greatest size of their data, in bytes.
+    pub max_size_bytes: u64,
+    /// When the first was created.
+    pub first_event_at: OffsetDateTime,
+    /// When the last was created.
+    pub last_event_at: OffsetDateTime,
+    /// Of how many aggregates.
+    pub unique_aggregates: u64,
+}
+
+/// A row of `mv_aggregate_summary`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AggregateSummary {
+    /// The id of the aggregate.
+    pub aggregate_id: Uuid,
+    /// Its type.
+    pub aggregate_type: AggregateType,
+    /// The version it is at.
+    pub current_version: Version,
+    /// How many events it has.
+    pub total_events: u64,
+    /// When its first event was created.
+    pub created_at: OffsetDateTime,
+    /// When its last event was created.
+    pub last_modified_at: OffsetDateTime,
+    /// The size of all its data, in bytes.
+    pub total_size_bytes: u64,
+    /// The tenant that owns it.
+    pub tenant: Option<TenantId>,
+}
+
+/// Which aggregate summaries to list; ordered by the aggregate's id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SummaryQuery {
+    /// Only aggregates with a greater id: the last one of the page before.
+    pub after: Option<Uuid>,
+    /// Only aggregates of this type.
+    pub aggregate_type: Option<AggregateType>,
+    /// Only aggregates of this tenant.
+    pub tenant: Option<TenantId>,
+    /// The most summaries.
+    pub limit: Option<u32>,
+}
+
+impl SummaryQuery {
+    /// Every aggregate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only aggregates with a greater id than this.
+    #[must_use]
+    pub fn after(mut self, aggregate_id: Uuid) -> Self {
+        self.after = Some(aggregate_id);
+        self
+    }
+
+    /// Only aggregates of this type.
+    #[must_use]
+    pub fn aggregate_type(mut self, aggregate_type: AggregateType) -> Self {
+        self.aggregate_type = Some(aggregate_type);
+        self
+    }
+
+    /// Only aggregates of this tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// Whether a store works, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The kind of database, such as `sqlite`.
+    pub backend: &'static str,
+    /// The database's own version.
+    pub server_version: String,
+    /// The version of the schema; none where there is no schema.
+    pub schema_version: Option<String>,
+    /// Whether the store accepts appends.
+    pub writable: bool,
+    /// The high-water mark.
+    pub high_water_mark: GlobalSequence,
+    /// How long a round trip to the database, and reading the mark, took.
+    pub latency: Duration,
+}
+
+impl Health {
+    /// For those who write a backend.
+    #[must_use]
+    pub fn new(
+        backend: &'static str,
+        server_version: String,
+        schema_version: Option<String>,
+        writable: bool,
+        high_water_mark: GlobalSequence,
+        latency: Duration,
+    ) -> Self {
+        Self {
+            backend,
+            server_version,
+            schema_version,
+            writable,
+            high_water_mark,
+            latency,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_are_rounded_to_two_decimals() {
+        let share = |count, total| {
+            EventTypeShare::new(EventType::new("a.b").unwrap(), count, total)
+                .percentage
+                .to_string()
+        };
+        assert_eq!(share(1, 3), "33.33");
+        assert_eq!(share(2, 3), "66.67");
+        assert_eq!(share(1, 800), "0.13");
+        assert_eq!(share(7, 7), "100");
+    }
+}

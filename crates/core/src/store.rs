@@ -1,0 +1,544 @@
+//! The store: a small object-safe trait for those who write a backend, an extension of it for those who use one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{
+    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, EventEnvelope, EventQuery, EventStream,
+    ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
+    SnapshotSelection, SnapshotStatistics, Statistics, StreamRange, SummaryQuery, TenantId, TenantStore, Version,
+};
+
+/// A store of events. Everything takes `&self`; share it between threads by reference, by clone or in an `Arc`.
+///
+/// Implement this trait to write a backend: few methods, no generics. Use [`EventStoreExt`] to work with a store; it is
+/// implemented for every store, `dyn EventStore` included.
+pub trait EventStore: fmt::Debug + Send + Sync + 'static {
+    /// Appends to one or more aggregates, in one transaction: all events of all aggregates are stored, or none.
+    ///
+    /// Repeating an append whose events are already stored returns the original result, marked, also when the expected
+    /// version is stale by now. So a call whose answer was lost is safe to repeat.
+    ///
+    /// # Errors
+    ///
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if an aggregate is not at its expected version;
+    /// - [`TypeMismatch`](crate::ErrorKind::TypeMismatch), [`TenantMismatch`](crate::ErrorKind::TenantMismatch) if an
+    ///   aggregate's id belongs to another type or tenant;
+    /// - [`Duplicate`](crate::ErrorKind::Duplicate) if event ids are stored already, but not as this append;
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) for what cannot be stored exactly, an event id or an aggregate
+    ///   that occurs twice;
+    /// - those of the backend.
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
+
+    /// Runs `work` in a transaction: all that it appends is stored when it returns `Ok`, nothing when it returns an error.
+    ///
+    /// An append that fails dooms the transaction: it is rolled back whatever `work` returns. `work` runs once. Within it,
+    /// read through the transaction: a store may refuse to be used by the same thread meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of the append that failed, or one of the backend's when committing.
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()>;
+
+    /// Loads a part of one aggregate's stream, and the version it is at.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the backend.
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
+
+    /// Reads a page of the log: the first if `cursor` is absent, else the one after the page it came with.
+    ///
+    /// No page reaches beyond the high-water mark, and the pages of one read share the mark of the first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page>;
+
+    /// The greatest committed global sequence at or below which nothing can appear any more; 0 in an empty store. It never
+    /// goes back.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn high_water_mark(&self) -> Result<GlobalSequence>;
+
+    /// What there is in the store, or of one tenant. Reads the whole log: for dashboards, not for every request.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
+
+    /// A summary of each aggregate, ordered by id; where the database keeps them in a materialized view, as of the last
+    /// [`refresh_aggregate_summaries`](Self::refresh_aggregate_summaries).
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>>;
+
+    /// Brings the aggregate summaries up to date where the database keeps them in a materialized view.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn refresh_aggregate_summaries(&self) -> Result<()>;
+
+    /// Asks the database whether it works, and what it is. One round trip or two.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend: a store that is not healthy returns why.
+    fn health(&self) -> Result<Health>;
+}
+
+/// A transaction of a store: see [`EventStore::transact`].
+pub trait EventTransaction {
+    /// Appends within the transaction; other readers see it when the transaction has committed.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append_all`]. An error dooms the transaction.
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
+
+    /// Loads a part of one aggregate's stream, with what the transaction appended.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::load_range`].
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
+}
+
+/// A store of snapshots. Snapshots are a cache: losing one costs time, nothing else.
+pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
+    /// Saves a snapshot; one of the same aggregate at the same version is replaced.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) for what cannot be stored exactly, or if the aggregate has no
+    ///   event at that version;
+    /// - [`TypeMismatch`](crate::ErrorKind::TypeMismatch), [`TenantMismatch`](crate::ErrorKind::TenantMismatch) if the
+    ///   aggregate's id belongs to another type or tenant;
+    /// - those of the backend.
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()>;
+
+    /// Finds one snapshot of an aggregate. With a tenant, only if it owns the aggregate.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>>;
+
+    /// All snapshots of an aggregate, the newest version first. With a tenant, only if it owns the aggregate.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>>;
+
+    /// How many snapshots an aggregate has. With a tenant, only if it owns the aggregate.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64>;
+
+    /// Deletes snapshots and returns how many. With a tenant, only of aggregates that it owns.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64>;
+
+    /// What there is of snapshots, or of one tenant's.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
+}
+
+/// Events and snapshots in one: what `connect(url)` returns behind a `Box`.
+pub trait Store: EventStore + SnapshotStore {}
+
+impl<S: EventStore + SnapshotStore + ?Sized> Store for S {}
+
+/// What a program does with an event store.
+pub trait EventStoreExt: EventStore {
+    /// Appends events to one aggregate that belongs to no tenant (see [`for_tenant`](Self::for_tenant) for one that
+    /// does). One round trip. No events are a no-op that succeeds.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let opened = NewEvent::new("account.opened", &serde_json::json!({ "owner": "Ada" }))?;
+    ///
+    /// let first = store.append(&account, ExpectedVersion::NoStream, &[opened.clone()])?;
+    /// assert_eq!(first.version(), 1);
+    ///
+    /// let again = store.append(&account, ExpectedVersion::NoStream, &[opened])?;
+    /// assert!(again.is_already_stored());
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append_all`].
+    fn append(
+        &self,
+        aggregate: &AggregateKey,
+        expected: impl Into<ExpectedVersion>,
+        events: &[NewEvent],
+    ) -> Result<Appended> {
+        only(self.append_all(&[Append::new(aggregate, expected, events)])?)
+    }
+
+    /// Runs `work` in a transaction and returns what it returns: see [`EventStore::transact`].
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    ///
+    /// let store: Box<dyn EventStore> = Box::new(MemoryEventStore::new());
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let opened = NewEvent::new("account.opened", &serde_json::json!({}))?;
+    ///
+    /// let version = store.in_transaction(|tx| {
+    ///     tx.append(&account, ExpectedVersion::NoStream, &[opened.clone()])?;
+    ///     Ok(tx.load(&account)?.version())
+    /// })?;
+    /// assert_eq!(version, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::transact`].
+    fn in_transaction<R>(&self, work: impl FnOnce(&mut dyn EventTransaction) -> Result<R>) -> Result<R> {
+        let mut work = Some(work);
+        let mut result = None;
+        self.transact(&mut |tx| {
+            let work = work.take().expect("a transaction runs its work once");
+            result = Some(work(tx)?);
+            Ok(())
+        })?;
+        Ok(result.expect("a transaction that succeeds ran its work"))
+    }
+
+    /// Loads the whole stream of an aggregate; an aggregate without events has an empty stream at version 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::load_range`].
+    fn load(&self, aggregate: &AggregateKey) -> Result<EventStream> {
+        self.load_range(aggregate, &StreamRange::all())
+    }
+
+    /// Loads an aggregate as it was at a version, a time or a global sequence.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::load_range`].
+    fn load_as_of(&self, aggregate: &AggregateKey, point: impl Into<AsOf>) -> Result<EventStream> {
+        self.load_range(aggregate, &StreamRange::all().as_of(point))
+    }
+
+    /// The version an aggregate is at; 0 if it has no events. Loads one event.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::load_range`].
+    fn version(&self, aggregate: &AggregateKey) -> Result<Version> {
+        Ok(self.load_range(aggregate, &StreamRange::all().last(1))?.version())
+    }
+
+    /// Reads the log, page by page behind the scenes, up to the high-water mark of the first page.
+    ///
+    /// Memory stays that of one page, and no connection is held between pages. After an error the iterator ends.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let opened = NewEvent::new("account.opened", &serde_json::json!({}))?;
+    /// store.append(&account, ExpectedVersion::NoStream, &[opened])?;
+    ///
+    /// let mut checkpoint = GlobalSequence::ZERO;
+    /// let mut events = store.read(EventQuery::new().event_types(["money.deposited"])?.after(checkpoint));
+    /// for event in &mut events {
+    ///     println!("{}", event?.data);
+    /// }
+    /// checkpoint = events.high_water_mark().unwrap_or(checkpoint);
+    /// assert_eq!(checkpoint, 1, "a filtered consumer advances too");
+    /// # Ok::<(), Error>(())
+    /// ```
+    fn read(&self, query: EventQuery) -> Events<'_, Self> {
+        Events {
+            store: self,
+            query,
+            cursor: None,
+            page: Vec::new().into_iter(),
+            mark: None,
+            finished: false,
+        }
+    }
+
+    /// Finds one event by its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::read_page`].
+    fn find_event(&self, event_id: Uuid) -> Result<Option<EventEnvelope>> {
+        let page = self.read_page(&EventQuery::new().event_ids([event_id]), None)?;
+        Ok(page.events.into_iter().next())
+    }
+
+    /// The view `v_recent_events`: what was created within `age`, the newest first. The source document has 24 hours.
+    fn recent_events(&self, age: Duration) -> Events<'_, Self> {
+        let since = OffsetDateTime::now_utc().saturating_sub(age);
+        self.read(EventQuery::new().created_at(since..).backwards())
+    }
+
+    /// This store as one tenant sees it: reads see only that tenant's events, appends are for that tenant.
+    fn for_tenant(&self, tenant: TenantId) -> TenantStore<Self>
+    where
+        Self: Clone,
+    {
+        TenantStore::new(self.clone(), tenant)
+    }
+}
+
+impl<S: EventStore + ?Sized> EventStoreExt for S {}
+
+/// What a program does within a transaction.
+pub trait EventTransactionExt: EventTransaction {
+    /// Appends events to one aggregate that belongs to no tenant.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventTransaction::append_all`].
+    fn append(
+        &mut self,
+        aggregate: &AggregateKey,
+        expected: impl Into<ExpectedVersion>,
+        events: &[NewEvent],
+    ) -> Result<Appended> {
+        only(self.append_all(&[Append::new(aggregate, expected, events)])?)
+    }
+
+    /// Loads the whole stream of an aggregate, with what the transaction appended.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventTransaction::load_range`].
+    fn load(&mut self, aggregate: &AggregateKey) -> Result<EventStream> {
+        self.load_range(aggregate, &StreamRange::all())
+    }
+}
+
+impl<T: EventTransaction + ?Sized> EventTransactionExt for T {}
+
+/// What a program does with a snapshot store.
+pub trait SnapshotStoreExt: SnapshotStore {
+    /// Saves a snapshot of an aggregate that belongs to no tenant.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::save_snapshot`].
+    fn save(&self, snapshot: &NewSnapshot) -> Result<()> {
+        self.save_snapshot(None, snapshot)
+    }
+
+    /// The newest snapshot of an aggregate.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::find_snapshot`].
+    fn latest_snapshot(&self, aggregate: &AggregateKey) -> Result<Option<Snapshot>> {
+        self.find_snapshot(None, aggregate, SnapshotAt::Latest)
+    }
+
+    /// The newest snapshot of an aggregate at or before a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::find_snapshot`].
+    fn latest_snapshot_up_to(&self, aggregate: &AggregateKey, version: Version) -> Result<Option<Snapshot>> {
+        self.find_snapshot(None, aggregate, SnapshotAt::LatestUpTo(version))
+    }
+
+    /// The snapshot of an aggregate at a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::find_snapshot`].
+    fn snapshot_at(&self, aggregate: &AggregateKey, version: Version) -> Result<Option<Snapshot>> {
+        self.find_snapshot(None, aggregate, SnapshotAt::Exactly(version))
+    }
+
+    /// Deletes all snapshots of an aggregate but the newest `count`.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::delete_snapshots`].
+    fn keep_latest_snapshots(&self, aggregate: &AggregateKey, count: u64) -> Result<u64> {
+        self.delete_snapshots(None, SnapshotSelection::AllButLatest(aggregate, count))
+    }
+
+    /// Deletes the snapshots, of every aggregate, that were created before a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotStore::delete_snapshots`].
+    fn delete_snapshots_older_than(&self, time: OffsetDateTime) -> Result<u64> {
+        self.delete_snapshots(None, SnapshotSelection::OlderThan(time))
+    }
+}
+
+impl<S: SnapshotStore + ?Sized> SnapshotStoreExt for S {}
+
+fn only(mut results: Vec<Appended>) -> Result<Appended> {
+    Ok(results.pop().expect("a store returns a result for each append"))
+}
+
+/// The events of a read: see [`EventStoreExt::read`].
+#[derive(Debug)]
+pub struct Events<'a, S: EventStore + ?Sized> {
+    store: &'a S,
+    query: EventQuery,
+    cursor: Option<Cursor>,
+    page: std::vec::IntoIter<EventEnvelope>,
+    mark: Option<GlobalSequence>,
+    finished: bool,
+}
+
+impl<S: EventStore + ?Sized> Events<'_, S> {
+    /// The high-water mark that this read goes up to, known once it began: the checkpoint to keep when everything is
+    /// handled.
+    #[must_use]
+    pub fn high_water_mark(&self) -> Option<GlobalSequence> {
+        self.mark
+    }
+
+    /// Which direction the read goes in.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.query.direction()
+    }
+}
+
+impl<S: EventStore + ?Sized> Iterator for Events<'_, S> {
+    type Item = Result<EventEnvelope>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(event) = self.page.next() {
+                return Some(Ok(event));
+            }
+            if self.finished {
+                return None;
+            }
+            match self.store.read_page(&self.query, self.cursor.as_ref()) {
+                Ok(page) => {
+                    self.mark = Some(page.high_water_mark);
+                    self.page = page.events.into_iter();
+                    self.finished = page.next.is_none();
+                    self.cursor = page.next;
+                }
+                Err(error) => {
+                    self.finished = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<S: EventStore + ?Sized> std::iter::FusedIterator for Events<'_, S> {}
+
+macro_rules! forward_through_pointers {
+    ($($Pointer:ident),*) => {$(
+        impl<S: EventStore + ?Sized> EventStore for $Pointer<S> {
+            fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+                (**self).append_all(appends)
+            }
+
+            fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+                (**self).transact(work)
+            }
+
+            fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+                (**self).load_range(aggregate, range)
+            }
+
+            fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+                (**self).read_page(query, cursor)
+            }
+
+            fn high_water_mark(&self) -> Result<GlobalSequence> {
+                (**self).high_water_mark()
+            }
+
+            fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+                (**self).statistics(tenant)
+            }
+
+            fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+                (**self).aggregate_summaries(query)
+            }
+
+            fn refresh_aggregate_summaries(&self) -> Result<()> {
+                (**self).refresh_aggregate_summaries()
+            }
+
+            fn health(&self) -> Result<Health> {
+                (**self).health()
+            }
+        }
+
+        impl<S: SnapshotStore + ?Sized> SnapshotStore for $Pointer<S> {
+            fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+                (**self).save_snapshot(tenant, snapshot)
+            }
+
+            fn find_snapshot(
+                &self,
+                tenant: Option<&TenantId>,
+                aggregate: &AggregateKey,
+                at: SnapshotAt,
+            ) -> Result<Option<Snapshot>> {
+                (**self).find_snapshot(tenant, aggregate, at)
+            }
+
+            fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+                (**self).list_snapshots(tenant, aggregate)
+            }
+
+            fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+                (**self).count_snapshots(tenant, aggregate)
+            }
+
+            fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+                (**self).delete_snapshots(tenant, selection)
+            }
+
+            fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+                (**self).snapshot_statistics(tenant)
+            }
+        }
+    )*};
+}
+
+forward_through_pointers!(Box, Arc);

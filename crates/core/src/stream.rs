@@ -1,0 +1,209 @@
+//! One aggregate's stream: what to load of it, and what was loaded.
+
+use time::OffsetDateTime;
+
+use crate::{AggregateKey, EventEnvelope, GlobalSequence, TenantId, Version};
+
+/// Which direction to read in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Oldest first.
+    #[default]
+    Forwards,
+    /// Newest first.
+    Backwards,
+}
+
+/// A point in the past to see an aggregate at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AsOf {
+    /// When it was at this version.
+    Version(Version),
+    /// At this time: the events before the first one that was created later.
+    Time(OffsetDateTime),
+    /// When the log was at this global sequence.
+    Sequence(GlobalSequence),
+}
+
+impl From<Version> for AsOf {
+    fn from(version: Version) -> Self {
+        Self::Version(version)
+    }
+}
+
+impl From<OffsetDateTime> for AsOf {
+    fn from(time: OffsetDateTime) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl From<GlobalSequence> for AsOf {
+    fn from(sequence: GlobalSequence) -> Self {
+        Self::Sequence(sequence)
+    }
+}
+
+/// Which part of an aggregate's stream to load; everything by default.
+///
+/// ```
+/// use firefly_eventstore_core::{Direction, StreamRange, Version};
+///
+/// let last_ten = StreamRange::all().last(10);
+/// assert_eq!(last_ten.direction, Direction::Backwards);
+/// let some = StreamRange::all().from_version(Version::from(5)).to_version(Version::from(9));
+/// assert_eq!(some.limit, None);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamRange {
+    /// The first version, inclusive; 0 and 1 both mean from the start.
+    pub from: Version,
+    /// The last version, inclusive.
+    pub to: Option<Version>,
+    /// Oldest or newest first.
+    pub direction: Direction,
+    /// The most events to load.
+    pub limit: Option<u64>,
+    /// The point in the past to see the aggregate at.
+    pub as_of: Option<AsOf>,
+    /// Only if the aggregate belongs to this tenant.
+    pub tenant: Option<TenantId>,
+}
+
+impl StreamRange {
+    /// The whole stream, oldest first.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Starts at a version, inclusive.
+    #[must_use]
+    pub fn from_version(mut self, version: Version) -> Self {
+        self.from = version;
+        self
+    }
+
+    /// Ends at a version, inclusive.
+    #[must_use]
+    pub fn to_version(mut self, version: Version) -> Self {
+        self.to = Some(version);
+        self
+    }
+
+    /// Newest first.
+    #[must_use]
+    pub fn backwards(mut self) -> Self {
+        self.direction = Direction::Backwards;
+        self
+    }
+
+    /// At most so many events.
+    #[must_use]
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The newest `count` events, newest first.
+    #[must_use]
+    pub fn last(self, count: u64) -> Self {
+        self.backwards().limit(count)
+    }
+
+    /// As the aggregate was at a version, a time or a global sequence.
+    #[must_use]
+    pub fn as_of(mut self, point: impl Into<AsOf>) -> Self {
+        self.as_of = Some(point.into());
+        self
+    }
+
+    /// Only if the aggregate belongs to a tenant; otherwise it is as if there were no events.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+}
+
+/// Events of one aggregate, in the order that was asked for, and the version the aggregate is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventStream {
+    aggregate: AggregateKey,
+    version: Version,
+    events: Vec<EventEnvelope>,
+}
+
+impl EventStream {
+    /// For those who write a backend: `version` is the aggregate's, whatever part of the stream was asked for.
+    #[must_use]
+    pub fn new(aggregate: AggregateKey, version: Version, events: Vec<EventEnvelope>) -> Self {
+        Self {
+            aggregate,
+            version,
+            events,
+        }
+    }
+
+    /// The aggregate.
+    #[must_use]
+    pub fn aggregate(&self) -> &AggregateKey {
+        &self.aggregate
+    }
+
+    /// The version of the aggregate when it was read, or at the point in the past that was asked for, also if only a part
+    /// of the stream was loaded. [`Version::ZERO`] means that there is nothing. Pass it to the next append.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The events.
+    #[must_use]
+    pub fn events(&self) -> &[EventEnvelope] {
+        &self.events
+    }
+
+    /// The events, owned.
+    #[must_use]
+    pub fn into_events(self) -> Vec<EventEnvelope> {
+        self.events
+    }
+
+    /// How many events were loaded.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether no event was loaded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether the aggregate has any event, loaded or not.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.version > Version::ZERO
+    }
+}
+
+impl<'a> IntoIterator for &'a EventStream {
+    type Item = &'a EventEnvelope;
+    type IntoIter = std::slice::Iter<'a, EventEnvelope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.events.iter()
+    }
+}
+
+impl IntoIterator for EventStream {
+    type Item = EventEnvelope;
+    type IntoIter = std::vec::IntoIter<EventEnvelope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.events.into_iter()
+    }
+}

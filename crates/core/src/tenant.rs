@@ -1,0 +1,171 @@
+//! A store as one tenant sees it.
+
+use crate::{
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventQuery, EventStore, EventStream,
+    EventTransaction, GlobalSequence, Health, NewSnapshot, Page, Result, Snapshot, SnapshotAt, SnapshotSelection,
+    SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
+};
+
+/// A store in which one tenant's aggregates are all there is.
+///
+/// Appends are for the tenant, and an aggregate id that belongs to anybody else is refused; reads, snapshots and
+/// statistics see only the tenant's own. The one thing that is not the tenant's is the high-water mark: it is a number of
+/// the whole log, which lets a tenant's consumer advance past events that are not its own.
+///
+/// ```
+/// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+///
+/// let store = MemoryEventStore::new();
+/// let (acme, globex) = (store.for_tenant(TenantId::new("acme")?), store.for_tenant(TenantId::new("globex")?));
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// acme.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+///
+/// assert_eq!(acme.load(&account)?.version(), 1);
+/// assert!(!globex.load(&account)?.exists());
+/// assert_eq!(globex.read(EventQuery::new()).count(), 0);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TenantStore<S: ?Sized> {
+    tenant: TenantId,
+    store: S,
+}
+
+impl<S> TenantStore<S> {
+    /// The store `store` as `tenant` sees it.
+    #[must_use]
+    pub fn new(store: S, tenant: TenantId) -> Self {
+        Self { tenant, store }
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// Nobody looks beyond a tenant-scoped store by naming another tenant.
+fn own(tenant: &TenantId, named: Option<&TenantId>) -> Result<()> {
+    match named {
+        Some(named) if named != tenant => Err(Error::invalid(format!(
+            "this store is scoped to one tenant, {tenant}, and was asked for another"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn scope_appends<'a>(tenant: &'a TenantId, appends: &[Append<'a>]) -> Result<Vec<Append<'a>>> {
+    appends
+        .iter()
+        .map(|append| {
+            own(tenant, append.tenant)?;
+            Ok(append.tenant(tenant))
+        })
+        .collect()
+}
+
+fn scope_range(tenant: &TenantId, range: &StreamRange) -> Result<StreamRange> {
+    own(tenant, range.tenant.as_ref())?;
+    Ok(range.clone().tenant(tenant.clone()))
+}
+
+struct TenantTransaction<'a> {
+    tenant: &'a TenantId,
+    transaction: &'a mut dyn EventTransaction,
+}
+
+impl EventTransaction for TenantTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.transaction.append_all(&scope_appends(self.tenant, appends)?)
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.transaction
+            .load_range(aggregate, &scope_range(self.tenant, range)?)
+    }
+}
+
+impl<S: EventStore> EventStore for TenantStore<S> {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.store.append_all(&scope_appends(&self.tenant, appends)?)
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+        self.store.transact(&mut |transaction| {
+            work(&mut TenantTransaction {
+                tenant: &self.tenant,
+                transaction,
+            })
+        })
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.store.load_range(aggregate, &scope_range(&self.tenant, range)?)
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        own(&self.tenant, query.filter().tenant.as_ref())?;
+        self.store.read_page(&query.clone().tenant(&self.tenant)?, cursor)
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence> {
+        self.store.high_water_mark()
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+        own(&self.tenant, tenant)?;
+        self.store.statistics(Some(&self.tenant))
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+        own(&self.tenant, query.tenant.as_ref())?;
+        self.store
+            .aggregate_summaries(&query.clone().tenant(self.tenant.clone()))
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<()> {
+        self.store.refresh_aggregate_summaries()
+    }
+
+    fn health(&self) -> Result<Health> {
+        self.store.health()
+    }
+}
+
+impl<S: SnapshotStore> SnapshotStore for TenantStore<S> {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        own(&self.tenant, tenant)?;
+        self.store.save_snapshot(Some(&self.tenant), snapshot)
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>> {
+        own(&self.tenant, tenant)?;
+        self.store.find_snapshot(Some(&self.tenant), aggregate, at)
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+        own(&self.tenant, tenant)?;
+        self.store.list_snapshots(Some(&self.tenant), aggregate)
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+        own(&self.tenant, tenant)?;
+        self.store.count_snapshots(Some(&self.tenant), aggregate)
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+        own(&self.tenant, tenant)?;
+        self.store.delete_snapshots(Some(&self.tenant), selection)
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+        own(&self.tenant, tenant)?;
+        self.store.snapshot_statistics(Some(&self.tenant))
+    }
+}

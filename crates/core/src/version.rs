@@ -1,0 +1,182 @@
+//! Positions: in one aggregate's stream, and in the log of all events.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+macro_rules! positions {
+    ($($(#[$doc:meta])* $Name:ident = $what:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "u64", into = "u64")]
+        pub struct $Name(u64);
+
+        impl $Name {
+            /// Before the first.
+            pub const ZERO: Self = Self(0);
+            /// The greatest that a database's signed 64-bit column holds.
+            pub const MAX: Self = Self(i64::MAX as u64);
+
+            /// Checks and takes the number.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidInput`](crate::ErrorKind::InvalidInput) beyond `i64::MAX`, which no backend stores.
+            pub fn new(number: u64) -> Result<Self> {
+                if number > Self::MAX.0 {
+                    return Err(Error::invalid(format!(concat!($what, " {} is beyond the greatest, {}"), number, i64::MAX)));
+                }
+                Ok(Self(number))
+            }
+
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The number as databases keep it.
+            #[must_use]
+            pub const fn as_i64(self) -> i64 {
+                self.0.cast_signed()
+            }
+
+            /// The position `steps` later, or none beyond [`MAX`](Self::MAX).
+            #[must_use]
+            pub const fn checked_add(self, steps: u64) -> Option<Self> {
+                match self.0.checked_add(steps) {
+                    Some(sum) if sum <= Self::MAX.0 => Some(Self(sum)),
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<u32> for $Name {
+            fn from(number: u32) -> Self {
+                Self(u64::from(number))
+            }
+        }
+
+        impl TryFrom<u64> for $Name {
+            type Error = Error;
+
+            fn try_from(number: u64) -> Result<Self> {
+                Self::new(number)
+            }
+        }
+
+        impl TryFrom<i64> for $Name {
+            type Error = Error;
+
+            fn try_from(number: i64) -> Result<Self> {
+                u64::try_from(number)
+                    .map(Self)
+                    .map_err(|_| Error::invalid(format!(concat!($what, " {} is negative"), number)))
+            }
+        }
+
+        impl From<$Name> for u64 {
+            fn from(position: $Name) -> Self {
+                position.0
+            }
+        }
+
+        impl PartialEq<u64> for $Name {
+            fn eq(&self, other: &u64) -> bool {
+                self.0 == *other
+            }
+        }
+    )*};
+}
+
+positions! {
+    /// A position in one aggregate's stream: 1 is its first event, [`ZERO`](Self::ZERO) means nothing yet.
+    ///
+    /// Versions of a stream are contiguous. Ranges from 0 to `i64::MAX`.
+    Version = "version";
+    /// A position in the log of all events: [`ZERO`](Self::ZERO) is before the first.
+    ///
+    /// Sequences ascend in the order of the log but may have holes, left by transactions that rolled back.
+    /// This one integer is all that a consumer of the log has to remember. Ranges from 0 to `i64::MAX`.
+    GlobalSequence = "global sequence";
+}
+
+/// What the caller believes about an aggregate when it appends: the optimistic lock of event sourcing.
+///
+/// The shape follows `object_store`'s `PutMode` and the expected revision of EventStoreDB.
+///
+/// ```
+/// use firefly_eventstore_core::{ExpectedVersion, Version};
+///
+/// assert_eq!(ExpectedVersion::from(Version::from(4)), ExpectedVersion::Exact(4.into()));
+/// assert!(ExpectedVersion::Exact(4.into()).admits(4.into()));
+/// assert!(!ExpectedVersion::Exact(4.into()).admits(5.into()));
+/// assert!(ExpectedVersion::NoStream.admits(Version::ZERO));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExpectedVersion {
+    /// Whatever version the aggregate is at: never a conflict.
+    Any,
+    /// The aggregate has no event yet.
+    NoStream,
+    /// The aggregate has at least one event.
+    Exists,
+    /// The aggregate is at exactly this version; `Exact(0)` means the same as [`NoStream`](Self::NoStream).
+    Exact(Version),
+}
+
+impl ExpectedVersion {
+    /// Whether an aggregate at version `actual` is as expected.
+    #[must_use]
+    pub fn admits(self, actual: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NoStream => actual == Version::ZERO,
+            Self::Exists => actual > Version::ZERO,
+            Self::Exact(version) => actual == version,
+        }
+    }
+}
+
+impl From<Version> for ExpectedVersion {
+    fn from(version: Version) -> Self {
+        Self::Exact(version)
+    }
+}
+
+impl fmt::Display for ExpectedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any version"),
+            Self::NoStream => f.write_str("no stream"),
+            Self::Exists => f.write_str("an existing stream"),
+            Self::Exact(version) => write!(f, "version {version}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_numbers_no_database_can_keep() {
+        assert_eq!(Version::new(i64::MAX as u64).unwrap(), Version::MAX);
+        assert!(Version::new(i64::MAX as u64 + 1).is_err());
+        assert!(
+            GlobalSequence::try_from(-1_i64)
+                .unwrap_err()
+                .to_string()
+                .contains("negative")
+        );
+        assert_eq!(Version::MAX.checked_add(1), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Opening a store by its URL.
+
+use firefly_eventstore_core::{Error, Migration, Result, Store};
+
+/// Opens the store that a URL names, whatever database it is in.
+///
+/// | URL | store |
+/// |---|---|
+/// | `sqlite:///var/lib/ledger.db` | SQLite, in a file with an absolute path |
+/// | `sqlite:ledger.db`, `sqlite://ledger.db` | SQLite, in a file relative to the working directory |
+/// | `sqlite::memory:` | SQLite, a new database in memory |
+///
+/// The path is taken as it is, without percent-decoding. For options, use the driver's own builder.
+///
+/// ```
+/// use firefly_eventstore::prelude::*;
+///
+/// let store = connect("sqlite::memory:")?;
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+/// assert_eq!(store.load(&account)?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that names no store, or one whose driver is not compiled in;
+/// those of the driver when it opens.
+pub fn connect(url: &str) -> Result<Box<dyn Store>> {
+    match Target::of(url)? {
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite(builder) => Ok(Box::new(builder.open()?)),
+    }
+}
+
+/// Brings the schema of the store that a URL names up to date, and returns the migrations that were applied.
+///
+/// Safe to call whenever a program starts, from any number of processes at once.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// # let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
+/// let applied = firefly_eventstore::migrate(&url)?;
+/// assert_eq!(applied.len(), 5);
+/// assert!(firefly_eventstore::pending(&url)?.is_empty());
+/// # Ok::<(), firefly_eventstore::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`connect`].
+pub fn migrate(url: &str) -> Result<Vec<Migration>> {
+    match Target::of(url)? {
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite(builder) => builder.migrate(),
+    }
+}
+
+/// The migrations that [`migrate`] would apply.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub fn pending(url: &str) -> Result<Vec<Migration>> {
+    match Target::of(url)? {
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite(builder) => builder.pending(),
+    }
+}
+
+/// The builder of the store that a URL names.
+enum Target {
+    #[cfg(feature = "sqlite")]
+    Sqlite(firefly_eventstore_sqlite::SqliteBuilder),
+}
+
+impl Target {
+    fn of(url: &str) -> Result<Self> {
+        // Nothing of the URL but its scheme goes into an error: there may be a password in it.
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            #[cfg(feature = "sqlite")]
+            "sqlite" => sqlite(&url["sqlite:".len()..]),
+            _ => Err(Error::invalid(format!(
+                "no driver for the URL scheme {scheme:?} is compiled in; there are: {}",
+                SCHEMES.join(", ")
+            ))),
+        }
+    }
+}
+
+const SCHEMES: &[&str] = &[
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+];
+
+#[cfg(feature = "sqlite")]
+fn sqlite(rest: &str) -> Result<Target> {
+    use firefly_eventstore_sqlite::SqliteEventStore;
+
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    match path {
+        "" => Err(Error::invalid(
+            "the URL names no file; write sqlite:ledger.db or sqlite::memory:",
+        )),
+        ":memory:" => Ok(Target::Sqlite(SqliteEventStore::in_memory_builder())),
+        path => Ok(Target::Sqlite(SqliteEventStore::builder(path))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_a_url_without_repeating_it() {
+        let error = connect("oracle://scott:tiger@host/db").unwrap_err();
+        assert!(error.is_invalid_input());
+        assert!(error.to_string().contains("\"oracle\""), "{error}");
+        assert!(!format!("{error:?}").contains("tiger"), "{error:?}");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn opens_a_file_by_an_absolute_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        for url in [
+            format!("sqlite:{}", path.display()),
+            format!("sqlite://{}", path.display()),
+        ] {
+            assert_eq!(connect(&url).unwrap().health().unwrap().backend, "sqlite");
+        }
+        assert!(path.exists());
+        assert!(connect("sqlite:").is_err());
+    }
+}

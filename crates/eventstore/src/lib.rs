@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod connect;
+
+pub use connect::{connect, migrate, pending};
+pub use firefly_eventstore_core::*;
+
+#[cfg(feature = "sqlite")]
+pub use firefly_eventstore_sqlite as sqlite;
+
+/// What most programs need: `use firefly_eventstore::prelude::*`.
+pub mod prelude {
+    pub use firefly_eventstore_core::prelude::*;
+
+    #[cfg(feature = "sqlite")]
+    pub use firefly_eventstore_sqlite::SqliteEventStore;
+
+    pub use crate::connect;
+}

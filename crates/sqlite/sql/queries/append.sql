@@ -1,0 +1,20 @@
+-- Append one event; the writer holds the lock and knows that the aggregate is at the version before.
+-- ?1 event_id · ?2 aggregate_id · ?3 aggregate_type · ?4 aggregate_version · ?5 event_type · ?6 event_data · ?7 metadata
+-- ?8 created_at · ?9 created_by · ?10 tenant_id · ?11 correlation_id · ?12 causation_id · ?13 checksum
+-- The global sequence is the row id that SQLite gives. A unique violation means that the event id is stored already.
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);

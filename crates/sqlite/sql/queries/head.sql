@@ -1,0 +1,10 @@
+-- Who an aggregate belongs to, and the version it is at.
+-- ?1 aggregate_id
+SELECT
+    aggregate_type,
+    tenant_id,
+    aggregate_version
+FROM events
+WHERE aggregate_id = ?1
+ORDER BY aggregate_version DESC
+LIMIT 1;

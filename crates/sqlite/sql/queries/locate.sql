@@ -1,0 +1,12 @@
+-- Where the events with these ids are.
+-- ?1 event ids, a JSON array
+SELECT
+    event_id,
+    aggregate_id,
+    tenant_id,
+    aggregate_version,
+    global_sequence,
+    event_type,
+    checksum
+FROM events
+WHERE event_id IN (SELECT value FROM json_each(?1));

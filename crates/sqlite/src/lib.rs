@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod append;
+mod error;
+mod migrate;
+mod pool;
+mod read;
+mod row;
+mod snapshot;
+mod sql;
+mod store;
+mod writer;
+
+pub use rusqlite;
+pub use store::{JournalMode, SqliteBuilder, SqliteEventStore, SqliteTransaction, Synchronous};

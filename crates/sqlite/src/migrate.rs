@@ -1,0 +1,505 @@
+//! The schema: its migrations, and the adoption of tables that were made by hand.
+
+use std::fmt::Write as _;
+
+use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::{Error, ErrorKind, EventData, Metadata, Migration, Result, SchemaProblem};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
+
+use crate::append::{RollbackOnDrop, begin, commit};
+use crate::error::classify;
+use crate::read::collect;
+use crate::row::{self, time_text};
+use crate::sql;
+
+/// Every step of the schema, in order: the source document's versions, then ours.
+static MIGRATIONS: [Migration; 5] = [
+    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
+    Migration::new(
+        "1.1.0",
+        "snapshots",
+        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
+    ),
+    Migration::new(
+        "1.2.0",
+        "metadata indexes",
+        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
+    ),
+    Migration::new(
+        "4.0.0",
+        "production",
+        include_str!("../sql/migrations/4.0.0_production.sql"),
+    ),
+    Migration::new(
+        "5.0.0",
+        "integrity",
+        include_str!("../sql/migrations/5.0.0_integrity.sql"),
+    ),
+];
+
+/// What the source document, or this crate, makes besides the tables; adoption makes it anew.
+const OWN_OBJECTS: &[&str] = &[
+    "idx_events_event_id",
+    "idx_events_aggregate",
+    "idx_events_aggregate_version",
+    "idx_events_global_sequence",
+    "idx_events_type",
+    "idx_events_created_at",
+    "idx_events_correlation_id",
+    "idx_events_causation_id",
+    "idx_events_tenant_id",
+    "idx_events_created_by",
+    "idx_events_aggregate_type",
+    "idx_events_aggregate_type_created",
+    "idx_events_type_created",
+    "idx_events_tenant_aggregate",
+    "idx_events_metadata_gin",
+    "idx_events_metadata_correlation",
+    "idx_events_recent",
+    "idx_events_aggregate_recent",
+    "idx_snapshots_aggregate",
+    "idx_snapshots_version",
+    "idx_snapshots_created_at",
+    "trigger_events_updated_at",
+    "trigger_calculate_event_size",
+    "v_event_statistics",
+    "v_recent_events",
+    "mv_aggregate_summary",
+];
+
+/// Whether there is nothing in the database at all.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
+    let objects: i64 = connection
+        .query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(classify)?;
+    Ok(objects == 0)
+}
+
+/// Refuses a schema that is not the one this crate works with.
+pub(crate) fn require_current(connection: &Connection) -> Result<()> {
+    migration::require_current(&MIGRATIONS, &applied(connection)?)?;
+    for table in ["events", "snapshots"] {
+        if !has_table(connection, table)? {
+            return Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
+                reason: format!("the table {table} is missing").into(),
+            })));
+        }
+    }
+    Ok(())
+}
+
+/// The steps that the schema still needs.
+pub(crate) fn pending(connection: &Connection) -> Result<Vec<Migration>> {
+    Ok(migration::pending(&MIGRATIONS, &applied(connection)?)?.to_vec())
+}
+
+/// The version of the schema.
+pub(crate) fn version(connection: &Connection) -> Result<Option<String>> {
+    Ok(applied(connection)?.pop().map(|step| step.version))
+}
+
+fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>> {
+    if !has_table(connection, "firefly_schema_history")? {
+        return Ok(Vec::new());
+    }
+    collect(connection, sql::APPLIED_MIGRATIONS, [], |row| {
+        Ok(AppliedMigration {
+            version: row::text(row, 0)?.to_owned(),
+            checksum: row::text(row, 1)?.to_owned(),
+        })
+    })
+}
+
+fn has_table(connection: &Connection, table: &str) -> Result<bool> {
+    connection
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [table],
+            |_| Ok(()),
+        )
+        .optional()
+        .map(|found| found.is_some())
+        .map_err(classify)
+}
+
+/// Brings the schema up to date, in one transaction, and returns the steps that were applied.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<Vec<Migration>> {
+    // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
+    // within the transaction.
+    set_renaming(connection, true)?;
+    let result = migrate_in_transaction(connection);
+    set_renaming(connection, false)?;
+    result
+}
+
+fn set_renaming(connection: &Connection, plain: bool) -> Result<()> {
+    connection
+        .pragma_update(None, "foreign_keys", !plain)
+        .and_then(|()| connection.pragma_update(None, "legacy_alter_table", plain))
+        .map_err(classify)
+}
+
+fn migrate_in_transaction(connection: &Connection) -> Result<Vec<Migration>> {
+    begin(connection)?;
+    let rollback = RollbackOnDrop(connection);
+    let applied = applied(connection)?;
+    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    if pending.is_empty() {
+        return Ok(Vec::new());
+    }
+    let by_hand = match applied.is_empty() {
+        true => ByHand::set_aside(connection)?,
+        false => None,
+    };
+    run(connection, sql::HISTORY)?;
+    for step in pending {
+        run(connection, step.sql)?;
+        connection
+            .execute(
+                sql::RECORD_MIGRATION,
+                params![step.version, step.name, step.checksum().to_string()],
+            )
+            .map_err(classify)?;
+    }
+    if let Some(by_hand) = by_hand {
+        by_hand.adopt(connection)?;
+    }
+    commit(connection)?;
+    std::mem::forget(rollback);
+    Ok(pending.to_vec())
+}
+
+fn run(connection: &Connection, statements: &str) -> Result<()> {
+    connection.execute_batch(statements).map_err(classify)
+}
+
+/// Tables that were made by hand, and what their maker put on them.
+struct ByHand {
+    events: bool,
+    snapshots: bool,
+    /// The statements that make the indexes, triggers and views that are not the source document's.
+    extras: Vec<String>,
+}
+
+const EVENT_COLUMNS: &[&str] = &[
+    "event_id",
+    "aggregate_id",
+    "aggregate_type",
+    "aggregate_version",
+    "global_sequence",
+    "event_type",
+    "event_data",
+    "metadata",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "tenant_id",
+    "correlation_id",
+    "causation_id",
+];
+
+/// Columns that are computed anew.
+const COMPUTED_COLUMNS: &[&str] = &["event_size_bytes", "checksum"];
+
+const SNAPSHOT_COLUMNS: &[&str] = &[
+    "snapshot_id",
+    "aggregate_id",
+    "aggregate_type",
+    "version",
+    "snapshot_type",
+    "snapshot_data",
+    "created_at",
+    "tenant_id",
+];
+
+impl ByHand {
+    /// Renames the tables that were made by hand out of the way; none if there are none.
+    fn set_aside(connection: &Connection) -> Result<Option<Self>> {
+        let events = has_table(connection, "events")?;
+        let snapshots = has_table(connection, "snapshots")?;
+        if !events && !snapshots {
+            return Ok(None);
+        }
+        for (table, there, columns) in [
+            ("events", events, EVENT_COLUMNS),
+            ("snapshots", snapshots, SNAPSHOT_COLUMNS),
+        ] {
+            if there {
+                refuse_unknown_columns(connection, table, columns)?;
+            }
+        }
+        let extras = take_objects(connection)?;
+        if events {
+            run(connection, "ALTER TABLE events RENAME TO events_by_hand")?;
+        }
+        if snapshots {
+            run(connection, "ALTER TABLE snapshots RENAME TO snapshots_by_hand")?;
+        }
+        Ok(Some(Self {
+            events,
+            snapshots,
+            extras,
+        }))
+    }
+
+    /// Moves the rows into the tables that the migrations made.
+    fn adopt(self, connection: &Connection) -> Result<()> {
+        if self.events {
+            adopt_events(connection)?;
+            run(connection, "DROP TABLE events_by_hand")?;
+        }
+        if self.snapshots {
+            adopt_snapshots(connection)?;
+            run(connection, "DROP TABLE snapshots_by_hand")?;
+        }
+        self.extras.iter().try_for_each(|statement| run(connection, statement))
+    }
+}
+
+fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
+    let mut statement = connection
+        .prepare("SELECT name FROM pragma_table_xinfo(?1)")
+        .map_err(classify)?;
+    let names = statement.query_map([table], |row| row.get(0)).map_err(classify)?;
+    names.collect::<rusqlite::Result<_>>().map_err(classify)
+}
+
+fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) -> Result<()> {
+    let unknown: Vec<_> = columns_of(connection, table)?
+        .into_iter()
+        .filter(|column| !known.contains(&column.as_str()) && !COMPUTED_COLUMNS.contains(&column.as_str()))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
+        reason: format!(
+            "the table {table}, made by hand, has columns that would be lost: {}; move them to another table first",
+            unknown.join(", ")
+        )
+        .into(),
+    })))
+}
+
+/// Drops the indexes, triggers and views of the tables, and returns the statements that make those that are not the
+/// source document's.
+fn take_objects(connection: &Connection) -> Result<Vec<String>> {
+    let objects = collect(
+        connection,
+        "SELECT type, name, sql FROM sqlite_schema
+         WHERE sql IS NOT NULL AND (type = 'view' OR tbl_name IN ('events', 'snapshots') AND type <> 'table')",
+        [],
+        |row| {
+            Ok((
+                row::text(row, 0)?.to_owned(),
+                row::text(row, 1)?.to_owned(),
+                row::text(row, 2)?.to_owned(),
+            ))
+        },
+    )?;
+    let mut extras = Vec::new();
+    for (kind, name, statement) in objects {
+        let own = OWN_OBJECTS.contains(&name.as_str());
+        if kind == "view" && !own {
+            // It refers to its tables by name, and will find the new ones under it.
+            continue;
+        }
+        run(connection, &format!("DROP {kind} {}", quoted(&name)))?;
+        if !own {
+            extras.push(statement);
+        }
+    }
+    Ok(extras)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `SELECT` of the known columns, in their order, with NULL for those that a table made by hand does not have.
+fn select_known(connection: &Connection, table: &str, known: &[&str], order: &str) -> Result<String> {
+    let present = columns_of(connection, table)?;
+    let mut select = String::from("SELECT rowid");
+    for column in known {
+        let value = if present.iter().any(|name| name == column) {
+            column
+        } else {
+            "NULL"
+        };
+        write!(select, ", {value}").expect("writing to a string does not fail");
+    }
+    Ok(format!("{select} FROM {table} ORDER BY {order}"))
+}
+
+fn adopt_events(connection: &Connection) -> Result<()> {
+    let has_sequence = columns_of(connection, "events_by_hand")?
+        .iter()
+        .any(|name| name == "global_sequence");
+    let order = if has_sequence {
+        "global_sequence IS NULL, global_sequence, rowid"
+    } else {
+        "rowid"
+    };
+    let select = select_known(connection, "events_by_hand", EVENT_COLUMNS, order)?;
+    let mut statement = connection.prepare(&select).map_err(classify)?;
+    let mut rows = statement.query([]).map_err(classify)?;
+    while let Some(row) = rows.next().map_err(classify)? {
+        adopt_event(connection, row).map_err(|error| refused("events", row, &error))?;
+    }
+    refuse_broken_streams(connection)
+}
+
+fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
+    let data = EventData::from_json(json(row, 7)?.ok_or_else(|| Error::invalid("event_data is NULL"))?)?;
+    let metadata = json(row, 8)?.map(Metadata::from_json).transpose()?;
+    let sequence: Option<i64> = row.get(5).map_err(classify)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type,
+                 event_data, metadata, created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )
+        .and_then(|mut insert| {
+            insert.execute(params![
+                id(row, 1)?,
+                id(row, 2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, i64>(4)?,
+                sequence,
+                row.get::<_, String>(6)?,
+                data.as_str(),
+                metadata.as_ref().map(Metadata::as_str),
+                time(row, 9)?.unwrap_or_else(|| time_text(OffsetDateTime::UNIX_EPOCH).as_str().to_owned()),
+                time(row, 10)?,
+                row.get::<_, Option<String>>(11)?,
+                row.get::<_, Option<String>>(12)?,
+                row.get::<_, Option<String>>(13)?,
+                row.get::<_, Option<String>>(14)?,
+                data.checksum().map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))?.to_string(),
+            ])
+        })
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// What an aggregate made by hand must be, so that the store's promises hold for it.
+fn refuse_broken_streams(connection: &Connection) -> Result<()> {
+    let broken: Option<String> = connection
+        .query_row(
+            "SELECT aggregate_id FROM events GROUP BY aggregate_id
+             HAVING MAX(aggregate_version) <> COUNT(*)
+                 OR COUNT(DISTINCT aggregate_type) > 1
+                 OR COUNT(DISTINCT COALESCE(tenant_id, '')) > 1
+             LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(classify)?;
+    match broken {
+        None => Ok(()),
+        Some(id) => Err(Error::invalid(format!(
+            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or it has several types or tenants"
+        ))),
+    }
+}
+
+fn adopt_snapshots(connection: &Connection) -> Result<()> {
+    let select = select_known(connection, "snapshots_by_hand", SNAPSHOT_COLUMNS, "rowid")?;
+    let mut statement = connection.prepare(&select).map_err(classify)?;
+    let mut rows = statement.query([]).map_err(classify)?;
+    while let Some(row) = rows.next().map_err(classify)? {
+        adopt_snapshot(connection, row).map_err(|error| refused("snapshots", row, &error))?;
+    }
+    Ok(())
+}
+
+fn adopt_snapshot(connection: &Connection, row: &Row<'_>) -> Result<()> {
+    let state = EventData::from_json(json(row, 6)?.ok_or_else(|| Error::invalid("snapshot_data is NULL"))?)?;
+    let checksum = state.checksum()?.to_string();
+    connection
+        .prepare_cached(sql::SAVE_SNAPSHOT)
+        .and_then(|mut insert| {
+            insert.execute(params![
+                id(row, 1)?,
+                id(row, 2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, i64>(4)?,
+                row.get::<_, String>(5)?,
+                state.as_str(),
+                time(row, 7)?.unwrap_or_else(|| time_text(OffsetDateTime::UNIX_EPOCH).as_str().to_owned()),
+                row.get::<_, Option<String>>(8)?,
+                checksum,
+            ])
+        })
+        .map_err(classify)?;
+    Ok(())
+}
+
+fn refused(table: &str, row: &Row<'_>, error: &Error) -> Error {
+    let number: i64 = row.get(0).unwrap_or_default();
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    Error::invalid(format!(
+        "row {number} of the table {table}, made by hand, cannot be adopted: {cause}"
+    ))
+}
+
+/// JSON that was stored as text or as bytes.
+fn json(row: &Row<'_>, index: usize) -> Result<Option<String>> {
+    match row.get_ref(index).map_err(classify)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => std::str::from_utf8(bytes)
+            .map(|text| Some(text.to_owned()))
+            .map_err(|error| Error::invalid(format!("column {index} is not UTF-8: {error}"))),
+        ValueRef::Integer(number) => Ok(Some(number.to_string())),
+        ValueRef::Real(number) => Ok(Some(EventData::new(&number)?.as_str().to_owned())),
+    }
+}
+
+/// An id in any of its spellings, or as sixteen bytes.
+fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+    let id = match row.get_ref(index)? {
+        ValueRef::Blob(bytes) => Uuid::from_slice(bytes),
+        value => Uuid::try_parse(value.as_str()?),
+    };
+    id.map(|id| id.hyphenated().to_string())
+        .map_err(|error| refuse_value(index, &error))
+}
+
+/// A time in the spellings that SQLite, PostgreSQL and Java write; without an offset it is in UTC.
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
+    let Some(text) = row.get::<_, Option<String>>(index)? else {
+        return Ok(None);
+    };
+    let time = parse_time(&text).ok_or_else(|| refuse_value(index, &format!("{text:?} is not a time")))?;
+    if time != time.truncate_to_microsecond() || !(1000..=9999).contains(&time.year()) {
+        return Err(refuse_value(index, &format!("{text:?} cannot be kept exactly")));
+    }
+    Ok(Some(time_text(time).as_str().to_owned()))
+}
+
+fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    let with_offset = format_description!(
+        version = 2,
+        "[year]-[month]-[day][first [T] [ ]][hour]:[minute]:[second][optional [.[subsecond]]][first [Z] [[offset_hour sign:mandatory][optional [:[offset_minute]]]]]"
+    );
+    let without_offset = format_description!(
+        version = 2,
+        "[year]-[month]-[day][optional [[first [T] [ ]][hour]:[minute][optional [:[second][optional [.[subsecond]]]]]]]"
+    );
+    OffsetDateTime::parse(text, with_offset)
+        .or_else(|_| PrimitiveDateTime::parse(text, without_offset).map(PrimitiveDateTime::assume_utc))
+        .ok()
+}
+
+fn refuse_value(index: usize, reason: &dyn std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        index,
+        rusqlite::types::Type::Text,
+        Box::new(Error::invalid(reason.to_string())),
+    )
+}

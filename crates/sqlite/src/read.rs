@@ -1,0 +1,432 @@
+//! Reading: one aggregate's stream, the log, statistics.
+
+use firefly_eventstore_core::backend::{self, Head};
+use firefly_eventstore_core::{
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
+    EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Order, Page,
+    Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+use uuid::Uuid;
+
+use crate::append::{head, prepared};
+use crate::error::classify;
+use crate::row::{self, Decoder, time_text};
+use crate::sql;
+
+/// A part of an aggregate's stream. Runs several statements where it must: within a transaction, they see one state.
+pub(crate) fn load(connection: &Connection, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+    let past = version_as_of(connection, aggregate, range.as_of)?;
+    let to = match (past, range.to) {
+        (Some(past), Some(to)) => Some(past.min(to)),
+        (past, to) => past.or(to),
+    };
+    let events = load_events(connection, aggregate, range, to)?;
+
+    let version = match (range.direction, events.first(), events.last()) {
+        // Without a bound above, the newest event that there is was loaded.
+        (Direction::Backwards, Some(newest), _) if to.is_none() => newest.version,
+        (Direction::Forwards, _, Some(newest)) if to.is_none() && range.limit.is_none() => newest.version,
+        _ => match head(connection, aggregate.id())? {
+            None => Version::ZERO,
+            Some(head) if is_other_tenant(range.tenant.as_ref(), &head) => Version::ZERO,
+            Some(head) => {
+                backend::check_type(aggregate, &head.aggregate_type)?;
+                past.map_or(head.version, |past| past.min(head.version))
+            }
+        },
+    };
+    let Some(event) = events.first() else {
+        return Ok(EventStream::new(aggregate.clone(), version, events));
+    };
+    if range.tenant.is_some() && event.tenant != range.tenant {
+        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+    }
+    backend::check_type(aggregate, event.aggregate.aggregate_type())?;
+    Ok(EventStream::new(aggregate.clone(), version, events))
+}
+
+fn is_other_tenant(tenant: Option<&TenantId>, head: &Head) -> bool {
+    tenant.is_some() && head.tenant.as_ref() != tenant
+}
+
+/// Whether [`load`] may need more than one statement.
+pub(crate) fn needs_one_state(range: &StreamRange) -> bool {
+    range.as_of.is_some() || range.to.is_some() || range.limit.is_some() || range.from > Version::from(1)
+}
+
+/// The last version at a point in the past; none if the aggregate is still at it.
+fn version_as_of(connection: &Connection, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
+    let id = aggregate.id().hyphenated().to_string();
+    let version: Option<i64> = match as_of {
+        Some(AsOf::Version(version)) => return Ok(Some(version)),
+        Some(AsOf::Time(time)) => {
+            // What is stored has microseconds: what is later than the time is later than its microsecond.
+            let time = time_text(time);
+            prepared(connection, sql::VERSION_AT_TIME)?.query_row(params![id, time.as_str()], |row| row.get(0))
+        }
+        Some(AsOf::Sequence(sequence)) => prepared(connection, sql::VERSION_AT_SEQUENCE)?
+            .query_row(params![id, sequence.as_i64()], |row| row.get(0))
+            .map(Some),
+        _ => return Ok(None),
+    }
+    .map_err(classify)?;
+    version.map(Version::try_from).transpose()
+}
+
+fn load_events(
+    connection: &Connection,
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+    to: Option<Version>,
+) -> Result<Vec<EventEnvelope>> {
+    let statement = match range.direction {
+        Direction::Forwards => sql::LOAD,
+        Direction::Backwards => sql::LOAD_BACKWARDS,
+    };
+    let mut buffer = Uuid::encode_buffer();
+    let limit = range.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    let parameters = params![
+        &*aggregate.id().hyphenated().encode_lower(&mut buffer),
+        range.from.as_i64(),
+        to.unwrap_or(Version::MAX).as_i64(),
+        limit,
+    ];
+    collect_events(connection, statement, parameters)
+}
+
+fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {
+    let mut decoder = Decoder::default();
+    collect(connection, sql, parameters, |row| decoder.event(row))
+}
+
+/// The rows of a query.
+pub(crate) fn collect<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    mut decode: impl FnMut(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = prepared(connection, sql)?;
+    let mut rows = statement.query(parameters).map_err(classify)?;
+    let mut decoded = Vec::new();
+    while let Some(row) = rows.next().map_err(classify)? {
+        decoded.push(decode(row)?);
+    }
+    Ok(decoded)
+}
+
+/// The greatest committed sequence at or below which nothing can appear any more.
+pub(crate) fn mark(connection: &Connection) -> Result<GlobalSequence> {
+    let mark: i64 = prepared(connection, sql::MARK)?
+        .query_row([], |row| row.get(0))
+        .map_err(classify)?;
+    GlobalSequence::try_from(mark)
+}
+
+/// A page of the log.
+pub(crate) fn page(connection: &Connection, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+    // The mark is taken before the rows are read, so what is committed in between is left to the next read.
+    let mark = match cursor {
+        Some(cursor) => cursor.high_water_mark(),
+        None => mark(connection)?,
+    };
+    let window = query.window(cursor, mark);
+    let events = if window.rows == 0 || window.after >= window.until {
+        Vec::new()
+    } else {
+        let statement = LogStatement::new(query, &window, cursor.is_some());
+        collect_events(connection, &statement.sql, params_from_iter(statement.parameters))?
+    };
+    Ok(Page::new(query, cursor, mark, events))
+}
+
+/// `log.sql` with the filters of a query. Every value is a bound parameter.
+///
+/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.
+/// SQLite has no statistics to choose by, so the choice is made here; a unary plus keeps a column's index out of it.
+pub(crate) struct LogStatement {
+    pub(crate) sql: String,
+    pub(crate) parameters: Vec<Value>,
+}
+
+/// What finds the rows, the most selective first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    EventIds,
+    Aggregate,
+    Correlation,
+    Causation,
+    MetadataCorrelation,
+    Creator,
+    EventTypes,
+    Tenant,
+    AggregateTypes,
+    Time,
+    Sequence,
+}
+
+/// With more types than this, walking the log costs less than merging their indexes.
+const MOST_MERGED_TYPES: usize = 16;
+
+impl LogStatement {
+    pub(crate) fn new(query: &EventQuery, window: &Window, resumed: bool) -> Self {
+        let filter = query.filter();
+        let by_time = query.order() == Order::Time;
+        let driver = Driver::of(filter, by_time);
+        let mut statement = Self {
+            sql: String::new(),
+            parameters: vec![
+                Value::Integer(window.after.as_i64()),
+                Value::Integer(window.until.as_i64()),
+            ],
+        };
+
+        let mut arm = sql::LOG.trim_end().to_owned();
+        statement.add_filters(&mut arm, filter, driver);
+        statement.add_position(&mut arm, query, window, resumed, driver);
+        // SQLite merges the arms of a compound that are each in order: several types are read like one.
+        let arms = match driver {
+            Driver::EventTypes => statement.arms(&arm, "event_type", filter.event_types.as_deref()),
+            Driver::AggregateTypes => statement.arms(&arm, "aggregate_type", filter.aggregate_types.as_deref()),
+            _ => vec![arm],
+        };
+        statement.sql = arms.join("\nUNION ALL\n");
+
+        let direction = match query.direction() {
+            Direction::Forwards => "ASC",
+            Direction::Backwards => "DESC",
+        };
+        let order = match (by_time, driver) {
+            (true, _) => format!("\nORDER BY created_at {direction}, global_sequence {direction}"),
+            // Within one aggregate, versions ascend with sequences, and there is an index on them.
+            (false, Driver::Aggregate) => format!("\nORDER BY aggregate_version {direction}"),
+            (false, _) => format!("\nORDER BY global_sequence {direction}"),
+        };
+        let limit = statement.bind(Value::Integer(window.rows.into()));
+        statement.sql += &format!("{order}\nLIMIT {limit}");
+        statement
+    }
+
+    fn add_filters(&mut self, sql: &mut String, filter: &EventFilter, driver: Driver) {
+        if let Some(ids) = &filter.event_ids {
+            self.among(
+                sql,
+                "event_id",
+                ids.iter().map(|id| id.hyphenated().to_string()),
+                driver == Driver::EventIds,
+            );
+        }
+        if let Some(types) = filter.event_types.as_ref().filter(|_| driver != Driver::EventTypes) {
+            self.among(sql, "event_type", types.iter().map(EventType::to_string), false);
+        }
+        if let Some(types) = filter
+            .aggregate_types
+            .as_ref()
+            .filter(|_| driver != Driver::AggregateTypes)
+        {
+            self.among(sql, "aggregate_type", types.iter().map(AggregateType::to_string), false);
+        }
+        let aggregate_id = filter.aggregate_id.map(|id| id.hyphenated().to_string());
+        let equalities = [
+            ("aggregate_id", aggregate_id, Driver::Aggregate),
+            (
+                "tenant_id",
+                filter.tenant.as_ref().map(ToString::to_string),
+                Driver::Tenant,
+            ),
+            (
+                "correlation_id",
+                filter.correlation_id.as_ref().map(ToString::to_string),
+                Driver::Correlation,
+            ),
+            (
+                "causation_id",
+                filter.causation_id.as_ref().map(ToString::to_string),
+                Driver::Causation,
+            ),
+            (
+                "created_by",
+                filter.created_by.as_ref().map(ToString::to_string),
+                Driver::Creator,
+            ),
+        ];
+        for (column, value, drives) in equalities {
+            let Some(value) = value else { continue };
+            let parameter = self.bind(Value::Text(value));
+            let plus = if drives == driver { "" } else { "+" };
+            *sql += &format!("\n  AND {plus}{column} = {parameter}");
+        }
+        let bounds = [(">=", filter.created_from), ("<=", filter.created_until)];
+        for (comparison, time) in bounds {
+            let Some(time) = time else { continue };
+            let parameter = self.bind(Value::Text(time_text(time).as_str().to_owned()));
+            let plus = match driver {
+                Driver::Time | Driver::EventTypes | Driver::AggregateTypes => "",
+                _ => "+",
+            };
+            *sql += &format!("\n  AND {plus}created_at {comparison} {parameter}");
+        }
+        if let Some(metadata) = &filter.metadata {
+            let parameter = self.bind(Value::Text(metadata.as_str().to_owned()));
+            *sql += &format!("\n  AND metadata IS NOT NULL AND metadata_contains(metadata, {parameter})");
+            if driver == Driver::MetadataCorrelation {
+                let parameter = self.bind(Value::Text(metadata_correlation(filter).unwrap_or_default()));
+                *sql += &format!("\n  AND metadata ->> '$.correlationId' = {parameter}");
+            }
+        }
+    }
+
+    fn add_position(&mut self, sql: &mut String, query: &EventQuery, window: &Window, resumed: bool, driver: Driver) {
+        let comparison = match query.direction() {
+            Direction::Forwards => ">",
+            Direction::Backwards => "<",
+        };
+        if let Some(at) = window.beyond {
+            let time = self.bind(Value::Text(time_text(at.created_at).as_str().to_owned()));
+            let sequence = self.bind(Value::Integer(at.global_sequence.as_i64()));
+            *sql += &format!("\n  AND (created_at, global_sequence) {comparison} ({time}, {sequence})");
+        } else if driver == Driver::Aggregate && resumed {
+            // The page before ended with an event of this aggregate, beside one end of the window.
+            let last = match query.direction() {
+                Direction::Forwards => "?1",
+                Direction::Backwards => "?2 + 1",
+            };
+            *sql += &format!(
+                "\n  AND aggregate_version {comparison} (SELECT aggregate_version FROM events WHERE global_sequence = {last})"
+            );
+        }
+    }
+
+    fn arms<T: ToString>(&mut self, arm: &str, column: &str, types: Option<&[T]>) -> Vec<String> {
+        let arm_of = |one: &T| {
+            let parameter = self.bind(Value::Text(one.to_string()));
+            format!("{arm}\n  AND {column} = {parameter}")
+        };
+        types.unwrap_or_default().iter().map(arm_of).collect()
+    }
+
+    fn among(&mut self, sql: &mut String, column: &str, values: impl Iterator<Item = String>, drives: bool) {
+        let values: Vec<String> = values.collect();
+        let list = serde_json::to_string(&values).expect("strings are written as JSON");
+        let parameter = self.bind(Value::Text(list));
+        let plus = if drives { "" } else { "+" };
+        *sql += &format!("\n  AND {plus}{column} IN (SELECT value FROM json_each({parameter}))");
+    }
+
+    fn bind(&mut self, value: Value) -> String {
+        self.parameters.push(value);
+        format!("?{}", self.parameters.len())
+    }
+}
+
+impl Driver {
+    fn of(filter: &EventFilter, by_time: bool) -> Self {
+        fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
+            types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
+        }
+
+        if filter.event_ids.is_some() {
+            Self::EventIds
+        } else if filter.aggregate_id.is_some() {
+            Self::Aggregate
+        } else if filter.correlation_id.is_some() {
+            Self::Correlation
+        } else if filter.causation_id.is_some() {
+            Self::Causation
+        } else if metadata_correlation(filter).is_some() {
+            Self::MetadataCorrelation
+        } else if mergeable(filter.event_types.as_ref()) {
+            Self::EventTypes
+        } else if by_time && filter.aggregate_types.is_none() {
+            Self::Time
+        } else if filter.created_by.is_some() {
+            Self::Creator
+        } else if filter.tenant.is_some() {
+            Self::Tenant
+        } else if mergeable(filter.aggregate_types.as_ref()) {
+            Self::AggregateTypes
+        } else if by_time {
+            Self::Time
+        } else {
+            Self::Sequence
+        }
+    }
+}
+
+/// The correlation id that the metadata filter asks for, as the index on it has it.
+fn metadata_correlation(filter: &EventFilter) -> Option<String> {
+    let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
+    Some(metadata.get("correlationId")?.as_str()?.to_owned())
+}
+
+/// What there is in the log, or of one tenant.
+pub(crate) fn statistics(connection: &Connection, tenant: Option<&TenantId>) -> Result<Statistics> {
+    let tenant: &[&dyn ToSql] = &[&tenant.map(TenantId::as_str)];
+    let totals = collect(connection, sql::TOTALS, tenant, |row| {
+        Ok(Statistics {
+            total_events: row::count(row, 0)?,
+            total_aggregates: row::count(row, 1)?,
+            current_global_sequence: GlobalSequence::try_from(row::integer(row, 2)?)?,
+            unique_event_types: row::count(row, 3)?,
+            unique_aggregate_types: row::count(row, 4)?,
+            ..Statistics::default()
+        })
+    })?;
+    let totals = totals.into_iter().next().expect("an aggregate query returns one row");
+    let total = totals.total_events;
+    Ok(Statistics {
+        event_types: collect(connection, sql::EVENT_TYPE_DISTRIBUTION, tenant, |row| {
+            Ok(EventTypeShare::new(
+                row::text(row, 0)?.try_into()?,
+                row::count(row, 1)?,
+                total,
+            ))
+        })?,
+        aggregate_types: collect(connection, sql::AGGREGATE_ACTIVITY, tenant, |row| {
+            Ok(AggregateActivity {
+                aggregate_type: row::text(row, 0)?.try_into()?,
+                aggregate_count: row::count(row, 1)?,
+                average_version: row.get(2).map_err(classify)?,
+                max_version: Version::try_from(row::integer(row, 3)?)?,
+            })
+        })?,
+        details: collect(connection, sql::EVENT_STATISTICS, tenant, |row| {
+            Ok(EventStatistics {
+                aggregate_type: row::text(row, 0)?.try_into()?,
+                event_type: row::text(row, 1)?.try_into()?,
+                event_count: row::count(row, 2)?,
+                average_size_bytes: row.get(3).map_err(classify)?,
+                max_size_bytes: row::count(row, 4)?,
+                first_event_at: row::parse_time(row::text(row, 5)?)?,
+                last_event_at: row::parse_time(row::text(row, 6)?)?,
+                unique_aggregates: row::count(row, 7)?,
+            })
+        })?,
+        ..totals
+    })
+}
+
+/// The summaries of aggregates.
+pub(crate) fn summaries(connection: &Connection, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+    let after = query.after.map_or_else(String::new, |id| id.hyphenated().to_string());
+    let parameters = params![
+        after,
+        query.aggregate_type.as_ref().map(AggregateType::as_str),
+        query.tenant.as_ref().map(TenantId::as_str),
+        query.limit.map_or(-1, i64::from),
+    ];
+    collect(connection, sql::AGGREGATE_SUMMARIES, parameters, |row| {
+        Ok(AggregateSummary {
+            aggregate_id: row::uuid(row, 0)?,
+            aggregate_type: row::text(row, 1)?.try_into()?,
+            current_version: Version::try_from(row::integer(row, 2)?)?,
+            total_events: row::count(row, 3)?,
+            created_at: row::parse_time(row::text(row, 4)?)?,
+            last_modified_at: row::parse_time(row::text(row, 5)?)?,
+            total_size_bytes: row::count(row, 6)?,
+            tenant: row::name(row, 7)?,
+        })
+    })
+}

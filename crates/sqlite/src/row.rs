@@ -1,0 +1,260 @@
+//! Rows: events and snapshots from the columns of a query, in the one order that every query has.
+
+use firefly_eventstore_core::{
+    AggregateKey, AggregateType, Checksum, Error, ErrorKind, EventData, EventEnvelope, EventType, GlobalSequence,
+    Metadata, Result, Snapshot, Version,
+};
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
+use uuid::Uuid;
+
+use crate::error::classify;
+
+/// Reads the rows of one query; types that repeat from row to row are shared.
+#[derive(Default)]
+pub(crate) struct Decoder {
+    aggregate: Option<AggregateKey>,
+    event_type: Option<EventType>,
+}
+
+impl Decoder {
+    /// An event from the columns of `load.sql`.
+    pub(crate) fn event(&mut self, row: &Row<'_>) -> Result<EventEnvelope> {
+        self.try_event(row).map_err(|error| {
+            let sequence: i64 = row.get(4).unwrap_or_default();
+            damaged(&error, format_args!("the event with global sequence {sequence}"))
+        })
+    }
+
+    fn try_event(&mut self, row: &Row<'_>) -> Result<EventEnvelope> {
+        Ok(EventEnvelope {
+            event_id: uuid(row, 0)?,
+            aggregate: self.aggregate(row)?,
+            version: Version::try_from(integer(row, 3)?)?,
+            global_sequence: GlobalSequence::try_from(integer(row, 4)?)?,
+            event_type: self.event_type(row)?,
+            data: EventData::from_stored(text(row, 6)?),
+            metadata: optional(row, 7)?.map(Metadata::from_stored),
+            created_at: parse_time(text(row, 8)?)?,
+            updated_at: optional(row, 9)?.map(parse_time).transpose()?,
+            created_by: name(row, 10)?,
+            tenant: name(row, 11)?,
+            correlation_id: name(row, 12)?,
+            causation_id: name(row, 13)?,
+            size_bytes: u32::try_from(integer(row, 14)?).ok(),
+            checksum: optional(row, 15)?.map(parse_checksum).transpose()?,
+        })
+    }
+
+    fn aggregate(&mut self, row: &Row<'_>) -> Result<AggregateKey> {
+        let id = uuid(row, 1)?;
+        let aggregate_type = text(row, 2)?;
+        let known = self
+            .aggregate
+            .as_ref()
+            .filter(|key| *key.aggregate_type() == aggregate_type);
+        let key = match known {
+            Some(key) if key.id() == id => return Ok(key.clone()),
+            Some(key) => AggregateKey::new(key.aggregate_type().clone(), id)?,
+            None => AggregateKey::new(AggregateType::new(aggregate_type)?, id)?,
+        };
+        self.aggregate = Some(key.clone());
+        Ok(key)
+    }
+
+    fn event_type(&mut self, row: &Row<'_>) -> Result<EventType> {
+        let name = text(row, 5)?;
+        if let Some(known) = self.event_type.as_ref().filter(|known| **known == name) {
+            return Ok(known.clone());
+        }
+        let event_type = EventType::new(name)?;
+        self.event_type = Some(event_type.clone());
+        Ok(event_type)
+    }
+}
+
+/// A snapshot from the columns of `find_snapshots.sql`.
+pub(crate) fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
+    let read = || -> Result<Snapshot> {
+        Ok(Snapshot {
+            snapshot_id: uuid(row, 0)?,
+            aggregate: AggregateKey::new(text(row, 2)?, uuid(row, 1)?)?,
+            version: Version::try_from(integer(row, 3)?)?,
+            snapshot_type: text(row, 4)?.try_into()?,
+            state: EventData::from_stored(text(row, 5)?),
+            created_at: parse_time(text(row, 6)?)?,
+            tenant: name(row, 7)?,
+            checksum: optional(row, 8)?.map(parse_checksum).transpose()?,
+        })
+    };
+    read().map_err(|error| damaged(&error, "a snapshot"))
+}
+
+/// A text column that must not be NULL.
+pub(crate) fn text<'a>(row: &'a Row<'_>, index: usize) -> Result<&'a str> {
+    optional(row, index)?.ok_or_else(|| Error::invalid(format!("column {index} is NULL")))
+}
+
+/// A text column.
+pub(crate) fn optional<'a>(row: &'a Row<'_>, index: usize) -> Result<Option<&'a str>> {
+    match row.get_ref(index).map_err(classify)? {
+        ValueRef::Null => Ok(None),
+        value => value
+            .as_str()
+            .map(Some)
+            .map_err(|error| Error::invalid(format!("column {index}: {error}"))),
+    }
+}
+
+/// A column with a whole number.
+pub(crate) fn integer(row: &Row<'_>, index: usize) -> Result<i64> {
+    row.get(index).map_err(classify)
+}
+
+/// A column with a count.
+pub(crate) fn count(row: &Row<'_>, index: usize) -> Result<u64> {
+    u64::try_from(integer(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
+}
+
+/// A column with an id.
+pub(crate) fn uuid(row: &Row<'_>, index: usize) -> Result<Uuid> {
+    let text = text(row, index)?;
+    Uuid::try_parse(text).map_err(|error| Error::invalid(format!("{text:?} is not an id: {error}")))
+}
+
+/// A column with a name, such as a tenant.
+pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = Error>>(row: &Row<'_>, index: usize) -> Result<Option<T>> {
+    optional(row, index)?.map(T::try_from).transpose()
+}
+
+/// A column with a checksum.
+pub(crate) fn parse_checksum(text: &str) -> Result<Checksum> {
+    text.parse()
+        .map_err(|_| Error::invalid(format!("{text:?} is not a checksum")))
+}
+
+/// What is stored cannot be what was stored.
+fn damaged(error: &Error, what: impl std::fmt::Display) -> Error {
+    if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
+        return Error::new(ErrorKind::Integrity {
+            event_id: None,
+            reason: format!("{what} cannot be read: {error}").into(),
+        });
+    }
+    error.clone()
+}
+
+/// The microsecond that a time is in, or the next one if the time is finer.
+pub(crate) fn ceil(time: OffsetDateTime) -> OffsetDateTime {
+    let floor = time.truncate_to_microsecond();
+    if floor == time {
+        return floor;
+    }
+    floor.saturating_add(Duration::MICROSECOND)
+}
+
+/// The text of a time, such as `2025-01-15T10:30:00.000000Z`: always 27 characters, so that text sorts as time does.
+pub(crate) fn time_text(time: OffsetDateTime) -> TimeText {
+    let time = time.to_offset(UtcOffset::UTC);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, micro) = time.time().as_hms_micro();
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    if year < 0 {
+        // Nothing that is stored is so old; it only has to sort before everything that is.
+        return TimeText(text);
+    }
+    let mut put = |end: usize, digits: usize, mut number: u32| {
+        for index in (end - digits..end).rev() {
+            text[index] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    put(4, 4, year.unsigned_abs());
+    put(7, 2, u32::from(u8::from(month)));
+    put(10, 2, u32::from(day));
+    put(13, 2, u32::from(hour));
+    put(16, 2, u32::from(minute));
+    put(19, 2, u32::from(second));
+    put(26, 6, micro);
+    TimeText(text)
+}
+
+/// See [`time_text`].
+pub(crate) struct TimeText([u8; 27]);
+
+impl TimeText {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("digits and punctuation are ASCII")
+    }
+}
+
+/// The time that [`time_text`] wrote.
+pub(crate) fn parse_time(text: &str) -> Result<OffsetDateTime> {
+    try_parse_time(text.as_bytes()).ok_or_else(|| Error::invalid(format!("{text:?} is not a time in UTC")))
+}
+
+fn try_parse_time(text: &[u8]) -> Option<OffsetDateTime> {
+    let number = |start: usize, end: usize| {
+        text[start..end].iter().try_fold(0_u32, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
+        })
+    };
+    let small = |start: usize, end: usize| number(start, end).and_then(|number| u8::try_from(number).ok());
+    let punctuated = text.len() == 27
+        && [
+            (4, b'-'),
+            (7, b'-'),
+            (10, b'T'),
+            (13, b':'),
+            (16, b':'),
+            (19, b'.'),
+            (26, b'Z'),
+        ]
+        .iter()
+        .all(|(index, mark)| text[*index] == *mark);
+    if !punctuated {
+        return None;
+    }
+    let month = Month::try_from(small(5, 7)?).ok()?;
+    let date = Date::from_calendar_date(i32::try_from(number(0, 4)?).ok()?, month, small(8, 10)?).ok()?;
+    let time = Time::from_hms_micro(small(11, 13)?, small(14, 16)?, small(17, 19)?, number(20, 26)?).ok()?;
+    Some(date.with_time(time).assume_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn times_are_27_characters_and_come_back_exactly() {
+        for time in [
+            datetime!(1000-01-01 00:00:00 UTC),
+            datetime!(2025-01-15 10:30:00.000_001 UTC),
+            datetime!(9999-12-31 23:59:59.999_999 UTC),
+        ] {
+            let text = time_text(time);
+            assert_eq!(text.as_str().len(), 27);
+            assert_eq!(parse_time(text.as_str()).unwrap(), time);
+        }
+        assert_eq!(
+            time_text(datetime!(2025-01-15 10:30:00.000_001 UTC)).as_str(),
+            "2025-01-15T10:30:00.000001Z"
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for text in [
+            "",
+            "2025-01-15 10:30:00",
+            "2025-02-30T10:30:00.000000Z",
+            "2025-01-15T10:30:00.00000éZ",
+        ] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Snapshots.
+
+use firefly_eventstore_core::{
+    AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, TenantId, Version,
+    backend,
+};
+use rusqlite::{Connection, params};
+use time::OffsetDateTime;
+
+use crate::append::{head, prepared};
+use crate::error::classify;
+use crate::read::collect;
+use crate::row::{self, time_text};
+use crate::sql;
+
+/// Saves a snapshot, within a transaction.
+pub(crate) fn save(connection: &Connection, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+    let aggregate = snapshot.aggregate();
+    backend::check_snapshot(head(connection, aggregate.id())?.as_ref(), tenant, snapshot)?;
+    let created_at = time_text(snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc));
+    prepared(connection, sql::SAVE_SNAPSHOT)?
+        .execute(params![
+            snapshot.snapshot_id().hyphenated().to_string(),
+            aggregate.id().hyphenated().to_string(),
+            aggregate.aggregate_type().as_str(),
+            snapshot.version().as_i64(),
+            snapshot.snapshot_type().as_str(),
+            snapshot.state().as_str(),
+            created_at.as_str(),
+            tenant.map(TenantId::as_str),
+            snapshot.checksum().to_string(),
+        ])
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// One snapshot of an aggregate.
+pub(crate) fn find(
+    connection: &Connection,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt,
+) -> Result<Option<Snapshot>> {
+    let (from, to) = match at {
+        SnapshotAt::Latest => (Version::ZERO, Version::MAX),
+        SnapshotAt::LatestUpTo(version) => (Version::ZERO, version),
+        SnapshotAt::Exactly(version) => (version, version),
+    };
+    Ok(select(connection, tenant, aggregate, from, to, 1)?.pop())
+}
+
+/// All snapshots of an aggregate, the newest version first.
+pub(crate) fn list(
+    connection: &Connection,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<Vec<Snapshot>> {
+    select(connection, tenant, aggregate, Version::ZERO, Version::MAX, -1)
+}
+
+fn select(
+    connection: &Connection,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    from: Version,
+    to: Version,
+    limit: i64,
+) -> Result<Vec<Snapshot>> {
+    let parameters = params![
+        aggregate.id().hyphenated().to_string(),
+        aggregate.aggregate_type().as_str(),
+        tenant.map(TenantId::as_str),
+        from.as_i64(),
+        to.as_i64(),
+        limit,
+    ];
+    collect(connection, sql::FIND_SNAPSHOTS, parameters, row::snapshot)
+}
+
+/// How many snapshots an aggregate has.
+pub(crate) fn count(connection: &Connection, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+    let parameters = params![
+        aggregate.id().hyphenated().to_string(),
+        aggregate.aggregate_type().as_str(),
+        tenant.map(TenantId::as_str),
+    ];
+    let counts = collect(connection, sql::COUNT_SNAPSHOTS, parameters, |row| row::count(row, 0))?;
+    Ok(counts.into_iter().sum())
+}
+
+/// Deletes snapshots, within a transaction.
+pub(crate) fn delete(
+    connection: &Connection,
+    tenant: Option<&TenantId>,
+    selection: SnapshotSelection<'_>,
+) -> Result<u64> {
+    let (aggregate, from, to, keep) = match selection {
+        SnapshotSelection::Exactly(aggregate, version) => (aggregate, version, version, 0),
+        SnapshotSelection::Before(aggregate, version) => {
+            let Some(last) = version.get().checked_sub(1) else {
+                return Ok(0);
+            };
+            (aggregate, Version::ZERO, Version::new(last)?, 0)
+        }
+        SnapshotSelection::AllButLatest(aggregate, keep) => (aggregate, Version::ZERO, Version::MAX, keep),
+        SnapshotSelection::Aggregate(aggregate) => (aggregate, Version::ZERO, Version::MAX, 0),
+        SnapshotSelection::OlderThan(time) => return delete_older(connection, tenant, Some(time)),
+        SnapshotSelection::All => return delete_older(connection, tenant, None),
+    };
+    let deleted = prepared(connection, sql::DELETE_SNAPSHOTS)?
+        .execute(params![
+            aggregate.id().hyphenated().to_string(),
+            aggregate.aggregate_type().as_str(),
+            tenant.map(TenantId::as_str),
+            from.as_i64(),
+            to.as_i64(),
+            i64::try_from(keep).unwrap_or(i64::MAX),
+        ])
+        .map_err(classify)?;
+    Ok(deleted as u64)
+}
+
+fn delete_older(connection: &Connection, tenant: Option<&TenantId>, time: Option<OffsetDateTime>) -> Result<u64> {
+    // What is stored has microseconds: what is before a finer time is before the microsecond that follows it.
+    let time = time.map(|time| time_text(row::ceil(time)));
+    let deleted = prepared(connection, sql::DELETE_SNAPSHOTS_OLDER)?
+        .execute(params![
+            time.as_ref().map(row::TimeText::as_str),
+            tenant.map(TenantId::as_str)
+        ])
+        .map_err(classify)?;
+    Ok(deleted as u64)
+}
+
+/// What there is of snapshots.
+pub(crate) fn statistics(connection: &Connection, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+    let parameters = params![tenant.map(TenantId::as_str)];
+    let rows = collect(connection, sql::SNAPSHOT_STATISTICS, parameters, |row| {
+        Ok(SnapshotStatistics::new(
+            row::count(row, 0)?,
+            row::count(row, 1)?,
+            row::count(row, 2)?,
+            row::optional(row, 3)?.map(row::parse_time).transpose()?,
+            row::optional(row, 4)?.map(row::parse_time).transpose()?,
+        ))
+    })?;
+    Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
+}

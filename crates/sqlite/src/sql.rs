@@ -1,0 +1,63 @@
+//! The statements, each from a file of its own.
+
+macro_rules! statements {
+    ($($NAME:ident = $file:literal;)*) => {
+        $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
+
+        /// Every statement, so that a test can prepare each.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$(($file, $NAME),)*];
+    };
+}
+
+statements! {
+    AGGREGATE_ACTIVITY = "aggregate_activity.sql";
+    AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    APPEND = "append.sql";
+    APPLIED_MIGRATIONS = "applied_migrations.sql";
+    COUNT_SNAPSHOTS = "count_snapshots.sql";
+    DELETE_SNAPSHOTS = "delete_snapshots.sql";
+    DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
+    EVENT_STATISTICS = "event_statistics.sql";
+    EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
+    FIND_SNAPSHOTS = "find_snapshots.sql";
+    HEAD = "head.sql";
+    HISTORY = "history.sql";
+    LOAD = "load.sql";
+    LOAD_BACKWARDS = "load_backwards.sql";
+    LOCATE = "locate.sql";
+    LOG = "log.sql";
+    MARK = "mark.sql";
+    RECORD_MIGRATION = "record_migration.sql";
+    SAVE_SNAPSHOT = "save_snapshot.sql";
+    SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    TOTALS = "totals.sql";
+    VERSION_AT_SEQUENCE = "version_at_sequence.sql";
+    VERSION_AT_TIME = "version_at_time.sql";
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::SqliteEventStore;
+
+    #[test]
+    fn every_statement_is_prepared_by_sqlite() {
+        let store = SqliteEventStore::in_memory().unwrap();
+        let prepare = |sql: &str| {
+            store.transaction(|tx| Ok::<_, firefly_eventstore_core::Error>(tx.connection().prepare(sql).map(drop)))
+        };
+        for (file, sql) in super::ALL {
+            prepare(sql).unwrap().unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+        assert!(prepare("SELECT nothing FROM events").unwrap().is_err());
+    }
+
+    #[test]
+    fn every_file_is_a_statement() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
+        for file in std::fs::read_dir(directory).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(super::ALL.iter().any(|(file, _)| *file == name), "{name} is not listed");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! The store: options, opening, and what every store does.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::{
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
+    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
+    backend,
+};
+use rusqlite::Connection;
+
+use crate::error::{classify, pool};
+use crate::pool::{Location, Readers};
+use crate::writer::{self, WriteLine};
+use crate::{append, migrate, read, snapshot};
+
+/// A store in an SQLite database.
+///
+/// Clones share the connections: one that writes, and a pool of those that read. Threads that append at once share one
+/// commit, and in a file with a write-ahead log nobody who reads ever waits for somebody who writes, or the reverse.
+/// Several processes may use one file.
+///
+/// ```
+/// use firefly_eventstore_core::prelude::*;
+/// use firefly_eventstore_sqlite::SqliteEventStore;
+///
+/// let store = SqliteEventStore::in_memory()?;
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let opened = NewEvent::new("account.opened", &serde_json::json!({ "owner": "Ada" }))?;
+///
+/// store.append(&account, ExpectedVersion::NoStream, &[opened])?;
+/// assert_eq!(store.load(&account)?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SqliteEventStore(Arc<Shared>);
+
+struct Shared {
+    location: Location,
+    options: Options,
+    writer: Option<WriteLine>,
+    readers: r2d2::Pool<Readers>,
+    /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
+    gate: RwLock<()>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) synchronous: Synchronous,
+    pub(crate) journal_mode: JournalMode,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) readers: u32,
+    pub(crate) read_only: bool,
+    pub(crate) migrate_on_open: bool,
+    pub(crate) verify_on_read: bool,
+    pub(crate) limits: Limits,
+}
+
+/// How sure a commit is before it is reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Synchronous {
+    /// It survives a power failure: an `fsync` for each commit, which all threads that append at once share.
+    #[default]
+    Full,
+    /// It survives a crash of the program; a power failure may undo the last commits, never damage the file.
+    Normal,
+}
+
+/// How SQLite keeps a commit whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JournalMode {
+    /// A write-ahead log beside the file: readers and the writer never wait for one another.
+    #[default]
+    Wal,
+    /// A rollback journal beside the file, for places where a write-ahead log cannot be, such as a network drive.
+    Delete,
+    /// As [`Delete`](Self::Delete), but the journal is truncated instead of deleted.
+    Truncate,
+}
+
+/// How to open a store: see [`SqliteEventStore::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "call open()"]
+pub struct SqliteBuilder {
+    location: Location,
+    options: Options,
+}
+
+impl SqliteEventStore {
+    /// Opens the store in a file. A file that is missing or empty becomes a store.
+    ///
+    /// # Errors
+    ///
+    /// - [`Schema`](ErrorKind::Schema) if the file's schema is older (see [`SqliteBuilder::migrate`]), newer or altered;
+    /// - [`Integrity`](ErrorKind::Integrity) if the file is damaged or no SQLite database;
+    /// - [`Unavailable`](ErrorKind::Unavailable) if it cannot be opened, or is locked beyond the busy timeout;
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if it is a directory.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open()
+    }
+
+    /// Opens a new store in memory, which lives as long as the last clone.
+    ///
+    /// Readers and the writer take turns, and within a [`transaction`](Self::transaction) the same thread must read
+    /// through the transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub fn in_memory() -> Result<Self> {
+        Self::in_memory_builder().open()
+    }
+
+    /// Options for opening a file.
+    pub fn builder(path: impl AsRef<Path>) -> SqliteBuilder {
+        SqliteBuilder::at(Location::File(PathBuf::from(path.as_ref())))
+    }
+
+    /// Options for opening a new store in memory.
+    pub fn in_memory_builder() -> SqliteBuilder {
+        SqliteBuilder::at(Location::memory())
+    }
+
+    /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
+    ///
+    /// An error rolls everything back; an append that fails does so whatever `work` returns. Other threads' appends wait
+    /// meanwhile. To mix this crate's errors with `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::prelude::*;
+    /// use firefly_eventstore_sqlite::{SqliteEventStore, rusqlite};
+    ///
+    /// let store = SqliteEventStore::in_memory()?;
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposited = NewEvent::new("money.deposited", &serde_json::json!({ "amount": 250 }))?;
+    ///
+    /// store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     tx.append(&account, ExpectedVersion::NoStream, &[deposited])?;
+    ///     tx.connection().execute_batch("CREATE TABLE balances (account TEXT PRIMARY KEY, balance INTEGER)")?;
+    ///     tx.connection().execute("INSERT INTO balances VALUES (?1, ?2)", rusqlite::params![account.id().to_string(), 250])?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of the append that failed, or one of SQLite's.
+    pub fn transaction<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let write = |connection: &mut Connection| {
+            writer::in_transaction(connection, |connection| {
+                let mut transaction = SqliteTransaction {
+                    connection,
+                    limits: &self.0.options.limits,
+                    verify_on_read: self.0.options.verify_on_read,
+                    doom: None,
+                };
+                let result = work(&mut transaction)?;
+                match transaction.doom {
+                    Some(doom) => Err(doom.into()),
+                    None => Ok(result),
+                }
+            })
+        };
+        self.alone(write)?
+    }
+
+    /// Appends within a transaction of the caller's, on a connection of the caller's to the same file.
+    ///
+    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction. Begin it with `BEGIN
+    /// IMMEDIATE`: a transaction that read first may find that it cannot write any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append_all`], and [`InvalidInput`](ErrorKind::InvalidInput) if no transaction was begun.
+    pub fn append_within(&self, connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        if connection.is_autocommit() {
+            return Err(
+                Error::invalid("the connection has no transaction; begin one first").during(backend::describe(appends))
+            );
+        }
+        append::shared(connection, appends)
+    }
+
+    fn writer(&self) -> Result<&WriteLine> {
+        self.0.writer.as_ref().ok_or_else(|| Error::new(ErrorKind::ReadOnly))
+    }
+
+    fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
+        let writer = self.writer()?;
+        writer.check_not_held()?;
+        let _gate = self
+            .0
+            .location
+            .is_memory()
+            .then(|| self.0.gate.write().unwrap_or_else(PoisonError::into_inner));
+        writer.alone(work)
+    }
+
+    fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
+        let shared = &*self.0;
+        let _gate = match &shared.writer {
+            Some(writer) if shared.location.is_memory() => {
+                writer.check_not_held()?;
+                Some(shared.gate.read().unwrap_or_else(PoisonError::into_inner))
+            }
+            _ => None,
+        };
+        read(&mut *shared.readers.get().map_err(pool)?)
+    }
+
+    /// Reads with several statements that see one state of the database.
+    fn read_one_state<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.read(|connection| {
+            let transaction = connection.transaction().map_err(classify)?;
+            read(&transaction)
+        })
+    }
+}
+
+impl SqliteBuilder {
+    fn at(location: Location) -> Self {
+        Self {
+            location,
+            options: Options {
+                synchronous: Synchronous::Full,
+                journal_mode: JournalMode::Wal,
+                busy_timeout: Duration::from_secs(5),
+                readers: std::thread::available_parallelism().map_or(4, |cores| cores.get().clamp(4, 16) as u32),
+                read_only: false,
+                migrate_on_open: false,
+                verify_on_read: false,
+                limits: Limits::PORTABLE,
+            },
+        }
+    }
+
+    /// How sure a commit is before it is reported; [`Synchronous::Full`] unless set.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.options.synchronous = synchronous;
+        self
+    }
+
+    /// How SQLite keeps a commit whole; [`JournalMode::Wal`] unless set. The file remembers it.
+    pub fn journal_mode(mut self, journal_mode: JournalMode) -> Self {
+        self.options.journal_mode = journal_mode;
+        self
+    }
+
+    /// How long to wait for another process that has locked the file, or for a reading connection; 5 seconds unless set.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.options.busy_timeout = timeout;
+        self
+    }
+
+    /// How many connections read, at least 1; as many as there are cores, from 4 to 16, unless set. Each is opened when it
+    /// is first needed.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.options.readers = readers.max(1);
+        self
+    }
+
+    /// Opens for reading only: every append is refused with [`ReadOnly`](ErrorKind::ReadOnly).
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
+    /// Migrates an older schema, or tables made by hand, when opening; otherwise those are refused.
+    pub fn migrate_on_open(mut self, migrate: bool) -> Self {
+        self.options.migrate_on_open = migrate;
+        self
+    }
+
+    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    pub fn verify_on_read(mut self, verify: bool) -> Self {
+        self.options.verify_on_read = verify;
+        self
+    }
+
+    /// Accepts what these limits accept, up to [`Limits::TEXT`]; [`Limits::PORTABLE`] unless set.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteEventStore::open`].
+    pub fn open(self) -> Result<SqliteEventStore> {
+        let name = format!("open {}", self.name());
+        self.try_open().map_err(|error| error.during(name))
+    }
+
+    fn try_open(self) -> Result<SqliteEventStore> {
+        let Self { location, options } = self;
+        let mut connection = crate::pool::open(&location, &options)?;
+        let writer = if options.read_only {
+            migrate::require_current(&connection)?;
+            None
+        } else {
+            if options.migrate_on_open || migrate::is_empty(&connection)? {
+                migrate::migrate(&mut connection)?;
+            }
+            migrate::require_current(&connection)?;
+            crate::pool::set_up_writer(&connection, &location, &options)?;
+            Some(WriteLine::new(connection))
+        };
+        Ok(SqliteEventStore(Arc::new(Shared {
+            readers: crate::pool::readers(location.clone(), options.clone()),
+            location,
+            options,
+            writer,
+            gate: RwLock::new(()),
+        })))
+    }
+
+    /// Brings the schema up to date and returns the migrations that were applied; none if it was.
+    ///
+    /// All in one transaction: a crash in the middle leaves the file as it was, and any number of processes may start at
+    /// once. Tables that were made by hand from the source document are adopted: their rows keep their ids, versions,
+    /// sequences and times, and get checksums.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteEventStore::open`]; [`InvalidInput`](ErrorKind::InvalidInput), naming the row, if a table made by hand
+    /// has one that cannot be adopted. The file is then as it was.
+    pub fn migrate(&self) -> Result<Vec<Migration>> {
+        let migrate = || {
+            let mut connection = crate::pool::open(&self.location, &self.options)?;
+            migrate::migrate(&mut connection)
+        };
+        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+    }
+
+    /// The migrations that [`migrate`](Self::migrate) would apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteEventStore::open`].
+    pub fn pending(&self) -> Result<Vec<Migration>> {
+        let pending = || {
+            let connection = crate::pool::open(&self.location, &self.options)?;
+            migrate::pending(&connection)
+        };
+        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
+    }
+
+    fn name(&self) -> String {
+        match &self.location {
+            Location::File(path) => path.display().to_string(),
+            Location::Memory(_) => "a database in memory".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for SqliteEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteEventStore")
+            .field("location", &self.0.location)
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStore for SqliteEventStore {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        let name = |error: Error| error.during(backend::describe(appends));
+        let writer = self.writer().map_err(name)?;
+        writer.check_not_held().map_err(name)?;
+        if self.0.location.is_memory() {
+            let _gate = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
+            return writer.append(appends);
+        }
+        writer.append(appends)
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        let stream = if read::needs_one_state(range) {
+            self.read_one_state(|connection| read::load(connection, aggregate, range))
+        } else {
+            self.read(|connection| read::load(connection, aggregate, range))
+        };
+        stream
+            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        self.read(|connection| read::page(connection, query, cursor))
+            .and_then(|page| {
+                if self.0.options.verify_on_read {
+                    page.events.iter().try_for_each(EventEnvelope::verify)?;
+                }
+                Ok(page)
+            })
+            .map_err(|error| error.during("read the log"))
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence> {
+        self.read(|connection| read::mark(connection))
+            .map_err(|error| error.during("read the high-water mark"))
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+        self.read_one_state(|connection| read::statistics(connection, tenant))
+            .map_err(|error| error.during("read statistics"))
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+        self.read(|connection| read::summaries(connection, query))
+            .map_err(|error| error.during("read aggregate summaries"))
+    }
+
+    /// Nothing to do: SQLite's summary is a view.
+    fn refresh_aggregate_summaries(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn health(&self) -> Result<Health> {
+        let asked = Instant::now();
+        let (mark, schema) = self
+            .read_one_state(|connection| Ok((read::mark(connection)?, migrate::version(connection)?)))
+            .map_err(|error| error.during("check the health"))?;
+        let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
+        let version = rusqlite::version().to_owned();
+        let writable = self.0.writer.is_some();
+        Ok(Health::new("sqlite", version, schema, writable, mark, latency))
+    }
+}
+
+fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
+    if verify {
+        stream.events().iter().try_for_each(EventEnvelope::verify)?;
+    }
+    Ok(stream)
+}
+
+impl SnapshotStore for SqliteEventStore {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        let save = || {
+            snapshot.check(&self.0.options.limits)?;
+            self.alone(|connection| {
+                writer::in_transaction(connection, |connection| snapshot::save(connection, tenant, snapshot))
+            })?
+        };
+        save().map_err(|error: Error| {
+            error.during(format_args!(
+                "save a snapshot of {} at version {}",
+                snapshot.aggregate(),
+                snapshot.version()
+            ))
+        })
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>> {
+        self.read(|connection| snapshot::find(connection, tenant, aggregate, at))
+            .and_then(|snapshot| {
+                if let Some(snapshot) = snapshot.as_ref().filter(|_| self.0.options.verify_on_read) {
+                    snapshot.verify()?;
+                }
+                Ok(snapshot)
+            })
+            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+        self.read(|connection| snapshot::list(connection, tenant, aggregate))
+            .and_then(|snapshots| {
+                if self.0.options.verify_on_read {
+                    snapshots.iter().try_for_each(Snapshot::verify)?;
+                }
+                Ok(snapshots)
+            })
+            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+        self.read(|connection| snapshot::count(connection, tenant, aggregate))
+            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+        let delete = |connection: &mut Connection| {
+            writer::in_transaction(connection, |connection| snapshot::delete(connection, tenant, selection))
+        };
+        self.alone(delete)
+            .flatten()
+            .map_err(|error: Error| error.during("delete snapshots"))
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+        self.read(|connection| snapshot::statistics(connection, tenant))
+            .map_err(|error| error.during("read statistics of snapshots"))
+    }
+}
+
+/// A transaction of an SQLite store: see [`SqliteEventStore::transaction`].
+#[derive(Debug)]
+pub struct SqliteTransaction<'a> {
+    connection: &'a Connection,
+    limits: &'a Limits,
+    verify_on_read: bool,
+    doom: Option<Error>,
+}
+
+impl SqliteTransaction<'_> {
+    /// The connection, for the caller's own tables. Do not commit or roll back through it.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        self.connection
+    }
+}
+
+impl EventTransaction for SqliteTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let result = backend::check(appends, self.limits).and_then(|()| append::shared(self.connection, appends));
+        self.doom = result.as_ref().err().cloned();
+        result
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        read::load(self.connection, aggregate, range)
+            .and_then(|stream| verified(stream, self.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}

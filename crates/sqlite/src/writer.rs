@@ -1,0 +1,272 @@
+//! The one writing connection, and the line of those who want to write: group commit.
+//!
+//! Whoever comes when nobody writes leads: it writes what it came with, then what the others who have come meanwhile want
+//! to append, all in one transaction, and commits once for all of them. Then it hands the lead to the first who waits.
+//! So one `fsync` serves as many appends as came during the one before, nobody waits for company, and each caller gets its
+//! own result. The idea is the group commit of PostgreSQL and InnoDB, and the leader of LevelDB's writer queue.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use firefly_eventstore_core::backend::Writer;
+use firefly_eventstore_core::{AggregateKey, Append, Appended, Error, ErrorKind, ExpectedVersion, NewEvent, Result};
+use firefly_eventstore_core::{TenantId, backend};
+use rusqlite::Connection;
+
+use crate::append;
+
+/// The writing connection and the line before it.
+#[derive(Debug)]
+pub(crate) struct WriteLine {
+    connection: Writer<Connection>,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    led: bool,
+    waiting: VecDeque<Arc<Ticket>>,
+}
+
+/// The place of one thread in the line.
+#[derive(Debug)]
+struct Ticket {
+    /// What to append; none if the thread must be alone with the connection.
+    appends: Option<Vec<OwnedAppend>>,
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum Turn {
+    Waiting,
+    Leading,
+    Done(Result<Vec<Appended>>),
+}
+
+/// An append that the leading thread can write for the thread that waits.
+#[derive(Debug)]
+struct OwnedAppend {
+    aggregate: AggregateKey,
+    expected: ExpectedVersion,
+    events: Vec<NewEvent>,
+    tenant: Option<TenantId>,
+}
+
+impl WriteLine {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            connection: Writer::new(connection),
+            line: Mutex::default(),
+        }
+    }
+
+    /// Refuses a thread that is within its own transaction.
+    pub(crate) fn check_not_held(&self) -> Result<()> {
+        self.connection.check_not_held()
+    }
+
+    /// Appends, in one transaction with those of other threads.
+    pub(crate) fn append(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.check_not_held()?;
+        {
+            let mut line = lock(&self.line);
+            if !line.led {
+                line.led = true;
+                drop(line);
+                return self.lead(appends);
+            }
+            let ticket = Arc::new(Ticket::new(Some(appends.iter().map(OwnedAppend::of).collect())));
+            line.waiting.push_back(Arc::clone(&ticket));
+            drop(line);
+            if let Some(result) = ticket.wait() {
+                return result;
+            }
+        }
+        self.lead(appends)
+    }
+
+    /// Runs `work` alone with the connection.
+    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
+        self.check_not_held()?;
+        let mut line = lock(&self.line);
+        if line.led {
+            let ticket = Arc::new(Ticket::new(None));
+            line.waiting.push_back(Arc::clone(&ticket));
+            drop(line);
+            ticket.wait();
+        } else {
+            line.led = true;
+            drop(line);
+        }
+        let _lead = Lead(self);
+        let mut connection = self.connection.lock()?;
+        Ok(work(&mut connection))
+    }
+
+    fn lead(&self, own: &[Append<'_>]) -> Result<Vec<Appended>> {
+        let _lead = Lead(self);
+        let mut connection = self.connection.lock()?;
+        let mut followers = Followers::default();
+        match self.write_group(&mut connection, own, &mut followers) {
+            Ok(result) => {
+                followers.finish();
+                result
+            }
+            // What failed is the group's transaction, not one append in it: each on its own gets its own answer.
+            Err(_) if !followers.0.is_empty() => {
+                for Follower { ticket, result } in &mut followers.0 {
+                    *result = ticket.with_appends(|appends| append::alone(&connection, appends));
+                }
+                followers.finish();
+                append::alone(&connection, own)
+            }
+            Err(error) => Err(error.during(backend::describe(own))),
+        }
+    }
+
+    /// Writes the leader's append and those of whoever waits, until nobody does. The error is that of the transaction.
+    fn write_group(
+        &self,
+        connection: &mut Connection,
+        own: &[Append<'_>],
+        followers: &mut Followers,
+    ) -> Result<Result<Vec<Appended>>> {
+        append::begin(connection)?;
+        let rollback = append::RollbackOnDrop(connection);
+        let result = append::shared(connection, own);
+        append::check_active(connection, &result)?;
+        while let Some(ticket) = self.next_append() {
+            let result = ticket.with_appends(|appends| append::shared(connection, appends));
+            let active = append::check_active(connection, &result);
+            followers.0.push(Follower { ticket, result });
+            active?;
+        }
+        append::commit(connection)?;
+        std::mem::forget(rollback);
+        Ok(result)
+    }
+
+    /// The next who waits, if it waits to append.
+    fn next_append(&self) -> Option<Arc<Ticket>> {
+        let mut line = lock(&self.line);
+        line.waiting.front()?.appends.as_ref()?;
+        line.waiting.pop_front()
+    }
+}
+
+/// The lead of the line; dropping it hands it on.
+struct Lead<'a>(&'a WriteLine);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut line = lock(&self.0.line);
+        match line.waiting.pop_front() {
+            Some(next) => next.take_turn(Turn::Leading),
+            None => line.led = false,
+        }
+    }
+}
+
+/// Those whose appends the leader has taken over, with the results they will get.
+#[derive(Default)]
+struct Followers(Vec<Follower>);
+
+struct Follower {
+    ticket: Arc<Ticket>,
+    result: Result<Vec<Appended>>,
+}
+
+impl Followers {
+    fn finish(&mut self) {
+        for Follower { ticket, result } in self.0.drain(..) {
+            ticket.take_turn(Turn::Done(result));
+        }
+    }
+}
+
+impl Drop for Followers {
+    /// If the leader panicked, nobody may wait for it for ever.
+    fn drop(&mut self) {
+        for Follower { ticket, .. } in self.0.drain(..) {
+            ticket.take_turn(Turn::Done(Err(Error::new(ErrorKind::Unavailable {
+                reason: "the thread that was to commit this append panicked".into(),
+            }))));
+        }
+    }
+}
+
+impl Ticket {
+    fn new(appends: Option<Vec<OwnedAppend>>) -> Self {
+        Self {
+            appends,
+            turn: Mutex::new(Turn::Waiting),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for a result, or for the lead.
+    fn wait(&self) -> Option<Result<Vec<Appended>>> {
+        let mut turn = lock(&self.turn);
+        loop {
+            match std::mem::replace(&mut *turn, Turn::Waiting) {
+                Turn::Waiting => turn = self.changed.wait(turn).unwrap_or_else(PoisonError::into_inner),
+                Turn::Leading => return None,
+                Turn::Done(result) => return Some(result),
+            }
+        }
+    }
+
+    fn take_turn(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.changed.notify_one();
+    }
+
+    fn with_appends<R>(&self, work: impl FnOnce(&[Append<'_>]) -> R) -> R {
+        let appends: Vec<_> = self.appends.iter().flatten().map(OwnedAppend::borrow).collect();
+        work(&appends)
+    }
+}
+
+impl OwnedAppend {
+    fn of(append: &Append<'_>) -> Self {
+        Self {
+            aggregate: append.aggregate.clone(),
+            expected: append.expected,
+            events: append.events.to_vec(),
+            tenant: append.tenant.cloned(),
+        }
+    }
+
+    fn borrow(&self) -> Append<'_> {
+        let append = Append::new(&self.aggregate, self.expected, &self.events);
+        match &self.tenant {
+            Some(tenant) => append.tenant(tenant),
+            None => append,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds.
+pub(crate) fn in_transaction<R, E: From<Error>>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<R, E>,
+) -> Result<R, E> {
+    let connection = &*connection;
+    append::begin(connection)?;
+    let rollback = append::RollbackOnDrop(connection);
+    let result = work(connection)?;
+    if connection.is_autocommit() {
+        return Err(Error::new(ErrorKind::Backend {
+            reason: "the transaction ended before its work did; nothing is known to be stored".into(),
+        })
+        .into());
+    }
+    append::commit(connection)?;
+    std::mem::forget(rollback);
+    Ok(result)
+}
