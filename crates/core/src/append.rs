@@ -113,8 +113,8 @@ impl Appended {
 pub struct Located {
     /// The id of the event.
     pub event_id: Uuid,
-    /// The id of the aggregate it was appended to.
-    pub aggregate_id: Uuid,
+    /// The aggregate it was appended to.
+    pub aggregate: AggregateKey,
     /// The tenant it was appended for.
     pub tenant: Option<TenantId>,
     /// Its version.
@@ -133,7 +133,7 @@ impl Located {
     pub fn of(event: &EventEnvelope) -> Self {
         Self {
             event_id: event.event_id,
-            aggregate_id: event.aggregate.id(),
+            aggregate: event.aggregate.clone(),
             tenant: event.tenant.clone(),
             version: event.version,
             global_sequence: event.global_sequence,

@@ -59,14 +59,23 @@ impl Head {
     ///
     /// [`TypeMismatch`](ErrorKind::TypeMismatch) or [`TenantMismatch`](ErrorKind::TenantMismatch).
     pub fn check_owner(&self, aggregate: &AggregateKey, tenant: Option<&TenantId>) -> Result<()> {
-        // The tenant first: nothing of another tenant's aggregate is told, not even its type.
-        if self.tenant.as_ref() != tenant {
-            return Err(Error::new(ErrorKind::TenantMismatch {
-                aggregate: aggregate.clone(),
-            }));
-        }
-        check_type(aggregate, &self.aggregate_type)
+        check_owner(aggregate, tenant, &self.aggregate_type, self.tenant.as_ref())
     }
+}
+
+fn check_owner(
+    aggregate: &AggregateKey,
+    tenant: Option<&TenantId>,
+    actual_type: &AggregateType,
+    actual_tenant: Option<&TenantId>,
+) -> Result<()> {
+    // The tenant first: nothing of another tenant's aggregate is told, not even its type.
+    if actual_tenant != tenant {
+        return Err(Error::new(ErrorKind::TenantMismatch {
+            aggregate: aggregate.clone(),
+        }));
+    }
+    check_type(aggregate, actual_type)
 }
 
 /// Refuses an aggregate id that is used with another type than it belongs to.
@@ -153,7 +162,8 @@ fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
 ///
 /// # Errors
 ///
-/// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
+/// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the
+/// aggregate is somebody else's; [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
 pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
     if found.is_empty() {
         return Ok(None);
@@ -161,43 +171,65 @@ pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Opt
     let by_id: HashMap<Uuid, &Located> = found.iter().map(|located| (located.event_id, located)).collect();
     let mut results = Vec::with_capacity(appends.len());
     for append in appends {
-        results.push(resolve_one(append, &by_id).map_err(|reason| {
-            let ids = appends.iter().flat_map(|append| append.events);
-            let stored = ids
-                .map(NewEvent::event_id)
-                .filter(|id| by_id.contains_key(id))
-                .collect();
-            Error::new(ErrorKind::Duplicate {
-                aggregate: append.aggregate.clone(),
-                event_ids: stored,
-                reason: reason.into(),
-            })
-            .during(describe(appends))
-        })?);
+        let result = resolve_one(append, &by_id).map_err(|refusal| match refusal {
+            Refusal::Owner(error) => error,
+            Refusal::Ids(reason) => duplicate(appends, append, &by_id, reason),
+        });
+        results.push(result.map_err(|error| error.during(describe(appends)))?);
     }
     Ok(Some(results))
 }
 
-fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<Appended, &'static str> {
+enum Refusal {
+    /// The aggregate is somebody else's.
+    Owner(Error),
+    /// The ids are stored in another way.
+    Ids(&'static str),
+}
+
+fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<Appended, Refusal> {
     let mut sequences = Vec::with_capacity(append.events.len());
     let mut last: Option<Version> = None;
     for event in append.events {
         let Some(located) = by_id.get(&event.event_id()) else {
-            return Err("only some of the event ids are stored already");
+            return Err(Refusal::Ids("only some of the event ids are stored already"));
         };
-        if located.aggregate_id != append.aggregate.id() || located.tenant.as_ref() != append.tenant {
-            return Err("event ids are stored already, in another aggregate");
+        if located.aggregate.id() != append.aggregate.id() {
+            return Err(Refusal::Ids("event ids are stored already, in another aggregate"));
         }
+        check_owner(
+            append.aggregate,
+            append.tenant,
+            located.aggregate.aggregate_type(),
+            located.tenant.as_ref(),
+        )
+        .map_err(Refusal::Owner)?;
         if located.event_type != *event.event_type() || located.checksum.is_some_and(|sum| sum != event.checksum()) {
-            return Err("event ids are stored already, with another type or other data");
+            return Err(Refusal::Ids(
+                "event ids are stored already, with another type or other data",
+            ));
         }
         if last.is_some_and(|last| last.checked_add(1) != Some(located.version)) {
-            return Err("the event ids are stored already, in another order");
+            return Err(Refusal::Ids("the event ids are stored already, in another order"));
         }
         last = Some(located.version);
         sequences.push(located.global_sequence);
     }
     Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
+}
+
+fn duplicate(
+    appends: &[Append<'_>],
+    append: &Append<'_>,
+    by_id: &HashMap<Uuid, &Located>,
+    reason: &'static str,
+) -> Error {
+    let ids = appends.iter().flat_map(|append| append.events).map(NewEvent::event_id);
+    Error::new(ErrorKind::Duplicate {
+        aggregate: append.aggregate.clone(),
+        event_ids: ids.filter(|id| by_id.contains_key(id)).collect(),
+        reason: reason.into(),
+    })
 }
 
 /// Names an append for an error, such as `append to Account 0192…`.

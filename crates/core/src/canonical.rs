@@ -943,7 +943,7 @@ impl Decimal {
     fn plain_length(&self) -> i64 {
         let digits = length(&self.digits);
         if self.point <= 0 {
-            -self.point + digits
+            1 - self.point + digits
         } else {
             self.point.max(digits)
         }

@@ -134,11 +134,16 @@ impl MemoryEventStore {
         read(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn verified(&self, events: Vec<EventEnvelope>) -> Result<Vec<EventEnvelope>> {
-        if self.verify_on_read {
-            events.iter().try_for_each(EventEnvelope::verify)?;
+    fn verified_stream(&self, stream: EventStream) -> Result<EventStream> {
+        self.verify(stream.events())?;
+        Ok(stream)
+    }
+
+    fn verify(&self, events: &[EventEnvelope]) -> Result<()> {
+        match self.verify_on_read {
+            true => events.iter().try_for_each(EventEnvelope::verify),
+            false => Ok(()),
         }
-        Ok(events)
     }
 }
 
@@ -180,22 +185,15 @@ impl EventStore for MemoryEventStore {
                     select(aggregate, range, &stream)
                 })
             })
-            .and_then(|stream| {
-                let version = stream.version();
-                Ok(EventStream::new(
-                    aggregate.clone(),
-                    version,
-                    self.verified(stream.into_events())?,
-                ))
-            })
+            .and_then(|stream| self.verified_stream(stream))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         self.pass(FaultPoint::Read)
             .and_then(|()| self.read(|log| log.page(query, cursor)))
-            .and_then(|mut page| {
-                page.events = self.verified(page.events)?;
+            .and_then(|page| {
+                self.verify(&page.events)?;
                 Ok(page)
             })
             .map_err(|error| error.during("read the log"))
@@ -342,7 +340,9 @@ impl EventTransaction for Staged<'_> {
             let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
             select(aggregate, range, &stream)
         });
-        stream.map_err(|error| error.during(format_args!("load {aggregate}")))
+        stream
+            .and_then(|stream| self.store.verified_stream(stream))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }
 

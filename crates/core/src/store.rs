@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, EventEnvelope, EventQuery, EventStream,
+    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
     SnapshotSelection, SnapshotStatistics, Statistics, StreamRange, SummaryQuery, TenantId, TenantStore, Version,
 };
@@ -430,12 +430,6 @@ impl<S: EventStore + ?Sized> Events<'_, S> {
     #[must_use]
     pub fn high_water_mark(&self) -> Option<GlobalSequence> {
         self.mark
-    }
-
-    /// Which direction the read goes in.
-    #[must_use]
-    pub fn direction(&self) -> Direction {
-        self.query.direction()
     }
 }
 

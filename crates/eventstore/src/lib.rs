@@ -17,3 +17,9 @@ pub mod prelude {
 
     pub use crate::connect;
 }
+
+/// The README of the repository: its programs are compiled, so that they stay true.
+#[cfg(doctest)]
+#[cfg(feature = "sqlite")]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

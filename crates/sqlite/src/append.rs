@@ -1,7 +1,9 @@
 //! Appending, within a transaction of the one writer.
 
 use firefly_eventstore_core::backend::{self, Head};
-use firefly_eventstore_core::{Append, Appended, Error, EventType, GlobalSequence, Located, NewEvent, Result, Version};
+use firefly_eventstore_core::{
+    AggregateKey, Append, Appended, Error, EventType, GlobalSequence, Located, NewEvent, Result, Version,
+};
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -159,12 +161,12 @@ fn locate(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Located
     while let Some(row) = rows.next().map_err(classify)? {
         found.push(Located {
             event_id: row::uuid(row, 0)?,
-            aggregate_id: row::uuid(row, 1)?,
-            tenant: row::name(row, 2)?,
-            version: Version::try_from(row::integer(row, 3)?)?,
-            global_sequence: GlobalSequence::try_from(row::integer(row, 4)?)?,
-            event_type: EventType::new(row::text(row, 5)?)?,
-            checksum: row::optional(row, 6)?.map(row::parse_checksum).transpose()?,
+            aggregate: AggregateKey::new(row::text(row, 2)?, row::uuid(row, 1)?)?,
+            tenant: row::name(row, 3)?,
+            version: Version::try_from(row::integer(row, 4)?)?,
+            global_sequence: GlobalSequence::try_from(row::integer(row, 5)?)?,
+            event_type: EventType::new(row::text(row, 6)?)?,
+            checksum: row::optional(row, 7)?.map(row::parse_checksum).transpose()?,
         });
     }
     Ok(found)

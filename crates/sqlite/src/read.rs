@@ -142,6 +142,16 @@ pub(crate) fn page(connection: &Connection, query: &EventQuery, cursor: Option<&
     Ok(Page::new(query, cursor, mark, events))
 }
 
+/// How SQLite would find that page.
+pub(crate) fn explain(connection: &Connection, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
+    let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
+    let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some());
+    let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+    collect(connection, &explain, params_from_iter(statement.parameters), |row| {
+        Ok(row::text(row, 3)?.to_owned())
+    })
+}
+
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
 ///
 /// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.

@@ -192,6 +192,12 @@ impl SqliteEventStore {
         append::shared(connection, appends)
     }
 
+    /// How SQLite finds the page of a query: the details of `EXPLAIN QUERY PLAN`, for tests of the indexes.
+    #[doc(hidden)]
+    pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
+        self.read(|connection| read::explain(connection, query, cursor))
+    }
+
     fn writer(&self) -> Result<&WriteLine> {
         self.0.writer.as_ref().ok_or_else(|| Error::new(ErrorKind::ReadOnly))
     }

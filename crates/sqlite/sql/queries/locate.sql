@@ -3,6 +3,7 @@
 SELECT
     event_id,
     aggregate_id,
+    aggregate_type,
     tenant_id,
     aggregate_version,
     global_sequence,
