@@ -36,13 +36,17 @@ impl Location {
 /// How many prepared statements a connection keeps: all of this crate's, and room for combinations of filters.
 const CACHED_STATEMENTS: usize = 64;
 
-/// Opens a connection that may write, unless the store is read-only.
+/// Opens a connection that may write, and makes the file if it is missing, unless the store is read-only.
 pub(crate) fn open(location: &Location, options: &Options) -> Result<Connection> {
-    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    flags |= match options.read_only {
+    let flags = match options.read_only {
         true => OpenFlags::SQLITE_OPEN_READ_ONLY,
         false => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     };
+    open_with(location, options, flags)
+}
+
+fn open_with(location: &Location, options: &Options, flags: OpenFlags) -> Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match location {
         Location::File(path) => {
             refuse_directory(path)?;
@@ -142,7 +146,12 @@ impl r2d2::ManageConnection for Readers {
     type Error = Error;
 
     fn connect(&self) -> Result<Connection> {
-        let connection = open(&self.location, &self.options)?;
+        // Even to read, a connection must be able to write to the index of a write-ahead log.
+        let flags = match self.options.read_only {
+            true => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            false => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        };
+        let connection = open_with(&self.location, &self.options, flags)?;
         // Belt and braces: whatever a reader is asked to do, it changes nothing.
         connection.pragma_update(None, "query_only", true).map_err(classify)?;
         Ok(connection)
