@@ -61,37 +61,6 @@ impl EventData {
         Ok(Checked::<Self>::from_json(text)?.json)
     }
 
-    /// JSON text as a backend read it, unchecked: damage shows when it is parsed or verified.
-    #[must_use]
-    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The JSON text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Parses the text into a type of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        parse(&self.0)
-    }
-
-    /// The canonical form: [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785), with exact digits for numbers that a
-    /// double does not carry. See [`canonical`](crate::canonical).
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if stored text was damaged and is no JSON any more.
-    pub fn canonical(&self) -> Result<String> {
-        canonical::canonicalize(&self.0).map_err(|error| refused("data", error))
-    }
-
     /// SHA-256 of the canonical form.
     ///
     /// # Errors
@@ -119,36 +88,6 @@ impl Metadata {
     /// As [`EventData::from_json`], and if it is not an object.
     pub fn from_json(text: impl Into<Arc<str>>) -> Result<Self> {
         Ok(Checked::<Self>::from_json(text)?.json)
-    }
-
-    /// JSON text as a backend read it, unchecked.
-    #[must_use]
-    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// The JSON text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Parses the text into a type of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        parse(&self.0)
-    }
-
-    /// The canonical form, as [`EventData::canonical`].
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if stored text was damaged and is no JSON any more.
-    pub fn canonical(&self) -> Result<String> {
-        canonical::canonicalize(&self.0).map_err(|error| refused("metadata", error))
     }
 
     /// Whether everything in `part` is also in here: PostgreSQL's `jsonb @>`, on every backend.
@@ -267,8 +206,41 @@ fn refused(what: &str, error: canonical::JsonError) -> Error {
     Error::invalid(format!("{what} is refused: {error}")).with_source(error)
 }
 
-macro_rules! show_text {
-    ($($Name:ident)*) => {$(
+macro_rules! json_texts {
+    ($($Name:ident = $what:literal;)*) => {$(
+        impl $Name {
+            /// JSON text as a backend read it, unchecked: damage shows when it is parsed or verified.
+            #[must_use]
+            pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The JSON text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Parses the text into a type of the caller's.
+            ///
+            /// # Errors
+            ///
+            /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
+            pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+                parse(&self.0)
+            }
+
+            /// The canonical form: [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785), with exact digits for numbers that
+            /// a double does not carry. See [`canonical`](crate::canonical).
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if stored text was damaged and is no JSON any more.
+            pub fn canonical(&self) -> Result<String> {
+                canonical::canonicalize(&self.0).map_err(|error| refused($what, error))
+            }
+        }
+
         impl fmt::Debug for $Name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -283,4 +255,7 @@ macro_rules! show_text {
     )*};
 }
 
-show_text!(EventData Metadata);
+json_texts! {
+    EventData = "data";
+    Metadata = "metadata";
+}

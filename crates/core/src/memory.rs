@@ -625,11 +625,7 @@ impl SnapshotStore for MemoryEventStore {
         aggregate: &AggregateKey,
         at: SnapshotAt,
     ) -> Result<Option<Snapshot>> {
-        let (from, to) = match at {
-            SnapshotAt::Latest => (Version::ZERO, Version::MAX),
-            SnapshotAt::LatestUpTo(version) => (Version::ZERO, version),
-            SnapshotAt::Exactly(version) => (version, version),
-        };
+        let (from, to) = at.versions();
         let snapshots = lock(&self.shared.snapshots);
         let found = snapshots
             .range((

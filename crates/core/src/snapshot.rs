@@ -222,6 +222,18 @@ pub enum SnapshotAt {
     Exactly(Version),
 }
 
+impl SnapshotAt {
+    /// For those who write a backend: the first and the last version in which to look for the greatest.
+    #[must_use]
+    pub fn versions(self) -> (Version, Version) {
+        match self {
+            Self::Latest => (Version::ZERO, Version::MAX),
+            Self::LatestUpTo(version) => (Version::ZERO, version),
+            Self::Exactly(version) => (version, version),
+        }
+    }
+}
+
 /// Which snapshots to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotSelection<'a> {

@@ -41,11 +41,7 @@ pub(crate) fn find(
     aggregate: &AggregateKey,
     at: SnapshotAt,
 ) -> Result<Option<Snapshot>> {
-    let (from, to) = match at {
-        SnapshotAt::Latest => (Version::ZERO, Version::MAX),
-        SnapshotAt::LatestUpTo(version) => (Version::ZERO, version),
-        SnapshotAt::Exactly(version) => (version, version),
-    };
+    let (from, to) = at.versions();
     Ok(select(connection, tenant, aggregate, from, to, 1)?.pop())
 }
 
