@@ -10,7 +10,7 @@ use crate::{AggregateType, Error, Result};
 /// Which aggregate a stream of events is about: its type and its id.
 ///
 /// An id belongs to one type and, where tenants are used, to one tenant; a store refuses to append to it under another
-/// ([`AggregateMismatch`](crate::ErrorKind::AggregateMismatch)).
+/// ([`TypeMismatch`](crate::ErrorKind::TypeMismatch), [`TenantMismatch`](crate::ErrorKind::TenantMismatch)).
 ///
 /// ```
 /// use firefly_eventstore_core::AggregateKey;

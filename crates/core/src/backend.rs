@@ -14,6 +14,7 @@ use crate::{
     TenantId, Version,
 };
 
+pub use crate::event::to_utc;
 pub use crate::writer::{Writer, WriterGuard};
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.

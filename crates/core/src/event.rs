@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::canonical::Checksum;
@@ -230,6 +230,17 @@ impl NewEvent {
             limits,
         )
     }
+}
+
+/// The time in UTC; the first or the last there is, if UTC has none for it. For those who write a backend.
+#[must_use]
+pub fn to_utc(time: OffsetDateTime) -> OffsetDateTime {
+    let limit = if time.offset().is_positive() {
+        PrimitiveDateTime::MIN
+    } else {
+        PrimitiveDateTime::MAX
+    };
+    time.checked_to_utc().map_or(limit.assume_utc(), Into::into)
 }
 
 /// The time in UTC, if every database keeps it exactly.

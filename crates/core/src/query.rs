@@ -224,8 +224,7 @@ impl EventQuery {
     #[must_use]
     pub fn created_at(mut self, range: impl RangeBounds<OffsetDateTime>) -> Self {
         const TICK: Duration = Duration::MICROSECOND;
-        let floor =
-            |time: OffsetDateTime| OffsetDateTime::truncate_to_microsecond(time.to_offset(time::UtcOffset::UTC));
+        let floor = |time: OffsetDateTime| OffsetDateTime::truncate_to_microsecond(crate::event::to_utc(time));
         let whole = |time: OffsetDateTime| floor(time) == time;
         self.filter.created_from = match range.start_bound() {
             Bound::Included(&time) if whole(time) => Some(floor(time)),

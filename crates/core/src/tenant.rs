@@ -73,11 +73,16 @@ fn scope_range(tenant: &TenantId, range: &StreamRange) -> Result<StreamRange> {
 struct TenantTransaction<'a> {
     tenant: &'a TenantId,
     transaction: &'a mut dyn EventTransaction,
+    doom: Option<Error>,
 }
 
 impl EventTransaction for TenantTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.transaction.append_all(&scope_appends(self.tenant, appends)?)
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let scoped = scope_appends(self.tenant, appends).inspect_err(|error| self.doom = Some(error.clone()))?;
+        self.transaction.append_all(&scoped)
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
@@ -93,10 +98,13 @@ impl<S: EventStore> EventStore for TenantStore<S> {
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
         self.store.transact(&mut |transaction| {
-            work(&mut TenantTransaction {
+            let mut scoped = TenantTransaction {
                 tenant: &self.tenant,
                 transaction,
-            })
+                doom: None,
+            };
+            work(&mut scoped)?;
+            scoped.doom.map_or(Ok(()), Err)
         })
     }
 

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::{classify, is_unique_violation};
+use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
 
@@ -120,18 +121,15 @@ fn insert_event(
 /// Who an aggregate belongs to, and the version it is at; none if it has no event.
 pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option<Head>> {
     let mut buffer = Uuid::encode_buffer();
-    let mut statement = prepared(connection, sql::HEAD)?;
-    let mut rows = statement
-        .query([&*aggregate_id.hyphenated().encode_lower(&mut buffer)])
-        .map_err(classify)?;
-    let Some(row) = rows.next().map_err(classify)? else {
-        return Ok(None);
-    };
-    Ok(Some(Head {
-        aggregate_type: row::text(row, 0)?.try_into()?,
-        tenant: row::name(row, 1)?,
-        version: Version::try_from(row::integer(row, 2)?)?,
-    }))
+    let id: &str = aggregate_id.hyphenated().encode_lower(&mut buffer);
+    let heads = collect(connection, sql::HEAD, [id], |row| {
+        Ok(Head {
+            aggregate_type: row::text(row, 0)?.try_into()?,
+            tenant: row::name(row, 1)?,
+            version: Version::try_from(row::integer(row, 2)?)?,
+        })
+    })?;
+    Ok(heads.into_iter().next())
 }
 
 fn nothing_appended(append: &Append<'_>, head: Option<Head>) -> Appended {
@@ -155,11 +153,8 @@ fn locate(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Located
         .map(NewEvent::event_id)
         .collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
-    let mut statement = prepared(connection, sql::LOCATE)?;
-    let mut rows = statement.query([ids]).map_err(classify)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(classify)? {
-        found.push(Located {
+    collect(connection, sql::LOCATE, [ids], |row| {
+        Ok(Located {
             event_id: row::uuid(row, 0)?,
             aggregate: AggregateKey::new(row::text(row, 2)?, row::uuid(row, 1)?)?,
             tenant: row::name(row, 3)?,
@@ -167,9 +162,8 @@ fn locate(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Located
             global_sequence: GlobalSequence::try_from(row::integer(row, 5)?)?,
             event_type: EventType::new(row::text(row, 6)?)?,
             checksum: row::optional(row, 7)?.map(row::parse_checksum).transpose()?,
-        });
-    }
-    Ok(found)
+        })
+    })
 }
 
 /// A statement that the connection prepares once.

@@ -91,7 +91,9 @@ fn set_up(connection: &Connection, options: &Options) -> Result<()> {
 /// Sets what a writing connection needs besides, once the schema is known to be right.
 pub(crate) fn set_up_writer(connection: &Connection, location: &Location, options: &Options) -> Result<()> {
     // Within a savepoint, SQLite writes the old content of each page it changes to a temporary file unless told otherwise.
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(classify)?;
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(classify)?;
     if location.is_memory() {
         return Ok(());
     }

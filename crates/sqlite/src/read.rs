@@ -15,7 +15,7 @@ use crate::error::classify;
 use crate::row::{self, Decoder, time_text};
 use crate::sql;
 
-/// A part of an aggregate's stream. Runs several statements where it must: within a transaction, they see one state.
+/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`needs_one_state`].
 pub(crate) fn load(connection: &Connection, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
     let past = version_as_of(connection, aggregate, range.as_of)?;
     let to = match (past, range.to) {
@@ -28,6 +28,8 @@ pub(crate) fn load(connection: &Connection, aggregate: &AggregateKey, range: &St
         // Without a bound above, the newest event that there is was loaded.
         (Direction::Backwards, Some(newest), _) if to.is_none() => newest.version,
         (Direction::Forwards, _, Some(newest)) if to.is_none() && range.limit.is_none() => newest.version,
+        // The whole stream was asked for, and there is none.
+        (_, None, _) if !needs_one_state(range) => Version::ZERO,
         _ => match head(connection, aggregate.id())? {
             None => Version::ZERO,
             Some(head) if is_other_tenant(range.tenant.as_ref(), &head) => Version::ZERO,
@@ -112,7 +114,7 @@ pub(crate) fn collect<T>(
     let mut rows = statement.query(parameters).map_err(classify)?;
     let mut decoded = Vec::new();
     while let Some(row) = rows.next().map_err(classify)? {
-        decoded.push(decode(row)?);
+        decoded.push(decode(row).map_err(|error| row::damaged(&error, "a row"))?);
     }
     Ok(decoded)
 }

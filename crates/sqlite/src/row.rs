@@ -2,11 +2,11 @@
 
 use firefly_eventstore_core::{
     AggregateKey, AggregateType, Checksum, Error, ErrorKind, EventData, EventEnvelope, EventType, GlobalSequence,
-    Metadata, Result, Snapshot, Version,
+    Metadata, Result, Snapshot, Version, backend,
 };
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use time::{Date, Duration, Month, OffsetDateTime, Time, UtcOffset};
+use time::{Date, Duration, Month, OffsetDateTime, Time};
 use uuid::Uuid;
 
 use crate::error::classify;
@@ -134,8 +134,8 @@ pub(crate) fn parse_checksum(text: &str) -> Result<Checksum> {
         .map_err(|_| Error::invalid(format!("{text:?} is not a checksum")))
 }
 
-/// What is stored cannot be what was stored.
-fn damaged(error: &Error, what: impl std::fmt::Display) -> Error {
+/// A row cannot be what was stored if a value in it is refused as input would be.
+pub(crate) fn damaged(error: &Error, what: impl std::fmt::Display) -> Error {
     if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
         return Error::new(ErrorKind::Integrity {
             event_id: None,
@@ -156,7 +156,7 @@ pub(crate) fn ceil(time: OffsetDateTime) -> OffsetDateTime {
 
 /// The text of a time, such as `2025-01-15T10:30:00.000000Z`: always 27 characters, so that text sorts as time does.
 pub(crate) fn time_text(time: OffsetDateTime) -> TimeText {
-    let time = time.to_offset(UtcOffset::UTC);
+    let time = backend::to_utc(time);
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, micro) = time.time().as_hms_micro();
     let mut text = *b"0000-00-00T00:00:00.000000Z";

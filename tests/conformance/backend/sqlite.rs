@@ -1,0 +1,298 @@
+//! SQLite, in memory and in a file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Limits, Migration};
+use firefly_eventstore_sqlite::rusqlite::types::Value;
+use firefly_eventstore_sqlite::rusqlite::{Connection, params, params_from_iter};
+use firefly_eventstore_sqlite::{SqliteBuilder, SqliteEventStore, Synchronous};
+use tempfile::TempDir;
+
+use super::{Backend, Damage, Environment, FAULTY, Unmigrated};
+use crate::support::Handle;
+
+/// SQLite in memory.
+pub(crate) fn sqlite_memory() -> Backend {
+    Backend {
+        name: "sqlite_memory",
+        family: "sqlite",
+        fresh: || Ok(Box::new(SqliteMemory(SqliteEventStore::in_memory().unwrap()))),
+    }
+}
+
+/// SQLite in a file.
+pub(crate) fn sqlite_file() -> Backend {
+    Backend {
+        name: "sqlite_file",
+        family: "sqlite",
+        fresh: || {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("events.db");
+            Ok(Box::new(SqliteFile {
+                store: file(&path).open().unwrap(),
+                path,
+                _directory: directory,
+            }))
+        },
+    }
+}
+
+/// Durability is tested elsewhere; here the cases are to be quick.
+fn file(path: &PathBuf) -> SqliteBuilder {
+    SqliteEventStore::builder(path).synchronous(Synchronous::Normal)
+}
+
+struct SqliteMemory(SqliteEventStore);
+
+impl SqliteMemory {
+    /// Another database with the same rows, damaged ones included: one in memory is not opened twice.
+    fn copy(&self, options: SqliteBuilder) -> Handle {
+        let copy = options.open().unwrap();
+        for table in ["events", "snapshots"] {
+            let (columns, rows) = write(&self.0, |connection| rows_of(connection, table));
+            let marks = vec!["?"; columns.len()].join(", ");
+            let insert = format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
+            write(&copy, |connection| {
+                for row in rows {
+                    connection.execute(&insert, params_from_iter(row)).unwrap();
+                }
+            });
+        }
+        Arc::new(copy)
+    }
+}
+
+fn rows_of(connection: &Connection, table: &str) -> (Vec<String>, Vec<Vec<Value>>) {
+    // Without generated columns, which cannot be written.
+    let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1)").unwrap();
+    let columns: Vec<String> = columns
+        .query_map([table], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let select = format!("SELECT {} FROM {table} ORDER BY rowid", columns.join(", "));
+    let mut rows = connection.prepare(&select).unwrap();
+    let rows = rows
+        .query_map([], |row| (0..columns.len()).map(|index| row.get(index)).collect())
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    (columns, rows)
+}
+
+impl Environment for SqliteMemory {
+    fn store(&self) -> Handle {
+        Arc::new(self.0.clone())
+    }
+
+    fn reopen(&self) -> Handle {
+        self.store()
+    }
+
+    fn store_with(&self, limits: Limits) -> Handle {
+        self.copy(SqliteEventStore::in_memory_builder().limits(limits))
+    }
+
+    fn verifying_store(&self) -> Handle {
+        self.copy(SqliteEventStore::in_memory_builder().verify_on_read(true))
+    }
+
+    fn damage(&self, event: Uuid, damage: &Damage<'_>) {
+        damage_event(&self.0, event, damage);
+    }
+
+    fn damage_snapshots(&self, state: &str) -> bool {
+        damage_snapshots(&self.0, state)
+    }
+
+    fn break_at(&self, _position: u64) {
+        refuse_faulty(&self.0);
+    }
+
+    fn repair(&self) {
+        accept_faulty(&self.0);
+    }
+
+    fn make_hole(&self) -> GlobalSequence {
+        delete_last_but_one(&self.0)
+    }
+
+    fn reads_beside_a_transaction(&self) -> bool {
+        false
+    }
+
+    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+        None
+    }
+}
+
+struct SqliteFile {
+    store: SqliteEventStore,
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+impl Environment for SqliteFile {
+    fn store(&self) -> Handle {
+        Arc::new(self.store.clone())
+    }
+
+    fn reopen(&self) -> Handle {
+        Arc::new(file(&self.path).open().unwrap())
+    }
+
+    fn store_with(&self, limits: Limits) -> Handle {
+        Arc::new(file(&self.path).limits(limits).open().unwrap())
+    }
+
+    fn verifying_store(&self) -> Handle {
+        Arc::new(file(&self.path).verify_on_read(true).open().unwrap())
+    }
+
+    fn damage(&self, event: Uuid, damage: &Damage<'_>) {
+        damage_event(&self.store, event, damage);
+    }
+
+    fn damage_snapshots(&self, state: &str) -> bool {
+        damage_snapshots(&self.store, state)
+    }
+
+    fn break_at(&self, _position: u64) {
+        refuse_faulty(&self.store);
+    }
+
+    fn repair(&self) {
+        accept_faulty(&self.store);
+    }
+
+    fn make_hole(&self) -> GlobalSequence {
+        delete_last_but_one(&self.store)
+    }
+
+    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes.db");
+        // An empty file would become a store when it is opened; this one belongs to a program that has tables of its own.
+        raw(&path, "CREATE TABLE notes (note TEXT NOT NULL)");
+        Some(Box::new(UnmigratedFile {
+            path,
+            _directory: directory,
+        }))
+    }
+}
+
+/// Writes to the database behind the store's back.
+fn write<R>(store: &SqliteEventStore, work: impl FnOnce(&Connection) -> R) -> R {
+    let result: Result<R, Error> = store.transaction(|tx| {
+        let connection = tx.connection();
+        connection
+            .pragma_update(None, "ignore_check_constraints", true)
+            .unwrap();
+        let result = work(connection);
+        connection
+            .pragma_update(None, "ignore_check_constraints", false)
+            .unwrap();
+        Ok(result)
+    });
+    result.unwrap()
+}
+
+fn damage_event(store: &SqliteEventStore, event: Uuid, damage: &Damage<'_>) {
+    let (column, value) = match damage {
+        Damage::Data(data) => ("event_data", Value::Text((*data).to_owned())),
+        Damage::Checksum(checksum) => ("checksum", Value::Text((*checksum).to_owned())),
+        Damage::NoChecksum => ("checksum", Value::Null),
+        Damage::Version(version) => ("aggregate_version", Value::Integer(version.cast_signed())),
+    };
+    let update = format!("UPDATE events SET {column} = ?1 WHERE event_id = ?2");
+    let updated = write(store, |connection| {
+        connection.execute(&update, params![value, event.to_string()]).unwrap()
+    });
+    assert_eq!(updated, 1);
+}
+
+fn damage_snapshots(store: &SqliteEventStore, state: &str) -> bool {
+    write(store, |connection| {
+        connection
+            .execute("UPDATE snapshots SET snapshot_data = ?1", [state])
+            .unwrap()
+            > 0
+    })
+}
+
+fn refuse_faulty(store: &SqliteEventStore) {
+    write(store, |connection| {
+        let trigger = format!(
+            "CREATE TRIGGER suite_fault BEFORE INSERT ON events WHEN NEW.event_type = '{FAULTY}'
+             BEGIN SELECT RAISE(ABORT, 'the disk makes strange noises'); END"
+        );
+        connection.execute_batch(&trigger).unwrap();
+    });
+}
+
+fn accept_faulty(store: &SqliteEventStore) {
+    write(store, |connection| {
+        connection.execute_batch("DROP TRIGGER suite_fault").unwrap();
+    });
+}
+
+fn delete_last_but_one(store: &SqliteEventStore) -> GlobalSequence {
+    let sequence: i64 = write(store, |connection| {
+        let delete = "DELETE FROM events WHERE global_sequence =
+                          (SELECT global_sequence FROM events ORDER BY global_sequence DESC LIMIT 1 OFFSET 1)
+                      RETURNING global_sequence";
+        connection.query_row(delete, [], |row| row.get(0)).unwrap()
+    });
+    GlobalSequence::try_from(sequence).unwrap()
+}
+
+struct UnmigratedFile {
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+fn raw(path: &PathBuf, statements: &str) {
+    Connection::open(path).unwrap().execute_batch(statements).unwrap();
+}
+
+fn versions(migrations: Vec<Migration>) -> Vec<String> {
+    let version = |migration: Migration| migration.version.to_owned();
+    migrations.into_iter().map(version).collect()
+}
+
+impl Unmigrated for UnmigratedFile {
+    fn pending(&self) -> Result<Vec<String>, Error> {
+        file(&self.path).pending().map(versions)
+    }
+
+    fn migrate(&self) -> Result<Vec<String>, Error> {
+        file(&self.path).migrate().map(versions)
+    }
+
+    fn open(&self) -> Result<Handle, Error> {
+        Ok(Arc::new(file(&self.path).migrate_on_open(false).open()?))
+    }
+
+    fn make_newer(&self) {
+        raw(
+            &self.path,
+            "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('999.0.0', 'from the future', '')",
+        );
+    }
+
+    fn alter_history(&self) {
+        raw(
+            &self.path,
+            "UPDATE firefly_schema_history SET checksum = replace(checksum, substr(checksum, 1, 1), 'x') WHERE version = '1.0.0'",
+        );
+    }
+
+    fn make_older(&self) {
+        raw(
+            &self.path,
+            "DELETE FROM firefly_schema_history WHERE rowid = (SELECT MAX(rowid) FROM firefly_schema_history)",
+        );
+    }
+}

@@ -1,0 +1,284 @@
+//! Snapshots: which is found, which is replaced, which is deleted.
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{SnapshotSelection, time};
+use time::Duration;
+
+use crate::backend::Environment;
+use crate::support::*;
+
+const NOTHING: [u64; 0] = [];
+
+/// An aggregate with twenty events, and snapshots saved at these versions in this order.
+fn given_snapshots(env: &dyn Environment, at: &[u32]) -> (Handle, AggregateKey) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 20);
+    for &version in at {
+        store.save(&snapshot(&account, version)).unwrap();
+    }
+    (store, account)
+}
+
+fn listed(store: &Handle, aggregate: &AggregateKey) -> Vec<u64> {
+    let snapshots = store.list_snapshots(None, aggregate).unwrap();
+    snapshots.iter().map(|snapshot| snapshot.version.get()).collect()
+}
+
+fn version_of(found: Result<Option<Snapshot>, Error>) -> Option<u64> {
+    found.unwrap().map(|snapshot| snapshot.version.get())
+}
+
+pub(crate) fn a_snapshot_keeps_every_field(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 3);
+    let state = r#"{"balance":9007199254740993,"owner":"Zoë","rate":0.1}"#;
+    let time = at(0) + Duration::microseconds(123_456);
+    let new = NewSnapshot::from_json(&account, version(2), "AccountState.v1", state)
+        .unwrap()
+        .created_at(time)
+        .unwrap();
+    store.save(&new).unwrap();
+    let found = store.snapshot_at(&account, version(2)).unwrap().unwrap();
+    assert_eq!(found.snapshot_id, new.snapshot_id());
+    assert_eq!(found.aggregate, account);
+    assert_eq!(found.tenant, None);
+    assert_eq!(found.version, version(2));
+    assert_eq!(found.snapshot_type, "AccountState.v1");
+    assert_same_json(&found.state, new.state());
+    assert_eq!(found.created_at, time);
+    assert_eq!(found.checksum, Some(new.checksum()));
+    found.verify().unwrap();
+    assert_eq!(store.list_snapshots(None, &account).unwrap(), [found]);
+}
+
+pub(crate) fn the_store_sets_the_time_of_a_snapshot(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1]);
+    let time = store.latest_snapshot(&account).unwrap().unwrap().created_at;
+    assert_eq!(time, time.truncate_to_microsecond());
+    assert_eq!(time.offset(), time::UtcOffset::UTC);
+    assert!(time > time::macros::datetime!(2025-01-01 0:00 UTC));
+}
+
+pub(crate) fn saving_at_the_same_version_replaces(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[3, 5]);
+    let other = NewSnapshot::from_json(&account, version(3), "AccountState.v2", r#"{"other":true}"#).unwrap();
+    store.save(&other).unwrap();
+    let found = store.snapshot_at(&account, version(3)).unwrap().unwrap();
+    assert_eq!(found.snapshot_id, other.snapshot_id());
+    assert_eq!(found.snapshot_type, "AccountState.v2");
+    assert_same_json(&found.state, other.state());
+    assert_eq!(found.checksum, Some(other.checksum()));
+    assert_eq!(listed(&store, &account), [5, 3]);
+}
+
+pub(crate) fn saving_the_very_same_snapshot_again_is_harmless(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[]);
+    let one = snapshot(&account, 4);
+    store.save(&one).unwrap();
+    store.save(&one).unwrap();
+    assert_eq!(listed(&store, &account), [4]);
+}
+
+pub(crate) fn two_snapshots_of_one_id_do_not_take_each_others_place(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[3]);
+    let first = store.latest_snapshot(&account).unwrap().unwrap();
+    let second = snapshot(&account, 5).with_id(first.snapshot_id);
+    // Whether the store takes the second or refuses it, the first stays.
+    let taken = store.save(&second).is_ok();
+    assert_eq!(store.snapshot_at(&account, version(3)).unwrap(), Some(first));
+    assert_eq!(listed(&store, &account).len(), 1 + usize::from(taken));
+}
+
+pub(crate) fn the_latest_is_that_of_the_greatest_version(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[2, 10, 9]);
+    assert_eq!(version_of(store.latest_snapshot(&account)), Some(10));
+    assert_eq!(version_of(store.latest_snapshot(&aggregate("Account"))), None);
+}
+
+pub(crate) fn an_older_snapshot_never_hides_a_newer_one(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[7]);
+    let late = snapshot(&account, 3)
+        .created_at(OffsetDateTime::now_utc().truncate_to_microsecond() + Duration::DAY)
+        .unwrap();
+    store.save(&late).unwrap();
+    assert_eq!(version_of(store.latest_snapshot(&account)), Some(7));
+    assert_eq!(version_of(store.latest_snapshot_up_to(&account, version(20))), Some(7));
+    assert_eq!(listed(&store, &account), [7, 3]);
+}
+
+pub(crate) fn finds_the_latest_up_to_a_version_inclusive(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[5, 9, 11]);
+    let up_to = |at| version_of(store.latest_snapshot_up_to(&account, version(at)));
+    assert_eq!(
+        [4, 5, 8, 9, 10, 11, 20].map(up_to),
+        [None, Some(5), Some(5), Some(9), Some(9), Some(11), Some(11)]
+    );
+}
+
+pub(crate) fn finds_the_one_at_a_version(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[5, 9]);
+    let exactly = |at| version_of(store.snapshot_at(&account, version(at)));
+    assert_eq!([4, 5, 6, 9, 10].map(exactly), [None, Some(5), None, Some(9), None]);
+}
+
+pub(crate) fn lists_the_newest_version_first(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[9, 1, 11, 2, 10]);
+    assert_eq!(listed(&store, &account), [11, 10, 9, 2, 1]);
+    assert_eq!(store.count_snapshots(None, &account).unwrap(), 5);
+}
+
+pub(crate) fn snapshots_of_aggregates_do_not_mix(env: &dyn Environment) {
+    let (store, ada) = given_snapshots(env, &[1, 2]);
+    let bob = aggregate("Account");
+    given(&*store, &bob, 5);
+    store.save(&snapshot(&bob, 5)).unwrap();
+    assert_eq!(listed(&store, &ada), [2, 1]);
+    assert_eq!(listed(&store, &bob), [5]);
+    assert_eq!(
+        store
+            .delete_snapshots(None, SnapshotSelection::Aggregate(&ada))
+            .unwrap(),
+        2
+    );
+    assert_eq!(listed(&store, &bob), [5]);
+}
+
+pub(crate) fn another_type_finds_nothing(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1]);
+    assert_eq!(listed(&store, &account), [1]);
+    let order = AggregateKey::new("Order", account.id()).unwrap();
+    assert_eq!(version_of(store.latest_snapshot(&order)), None);
+    assert_eq!(store.count_snapshots(None, &order).unwrap(), 0);
+    assert_eq!(
+        store
+            .delete_snapshots(None, SnapshotSelection::Aggregate(&order))
+            .unwrap(),
+        0
+    );
+    assert_eq!(listed(&store, &account), [1]);
+}
+
+pub(crate) fn a_version_that_the_aggregate_does_not_have_is_refused(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[20]);
+    assert_invalid(&store.save(&snapshot(&account, 21)).unwrap_err(), "version 20");
+    let missing = aggregate("Account");
+    assert_invalid(&store.save(&snapshot(&missing, 1)).unwrap_err(), "version 0");
+    assert_eq!(listed(&store, &account), [20]);
+    assert_eq!(listed(&store, &missing), NOTHING);
+}
+
+pub(crate) fn deletes_one(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1, 2, 3]);
+    let delete = |at| {
+        store
+            .delete_snapshots(None, SnapshotSelection::Exactly(&account, version(at)))
+            .unwrap()
+    };
+    assert_eq!([delete(2), delete(2), delete(9)], [1, 0, 0]);
+    assert_eq!(listed(&store, &account), [3, 1]);
+}
+
+pub(crate) fn deletes_all_of_an_aggregate(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1, 2, 3]);
+    assert_eq!(
+        store
+            .delete_snapshots(None, SnapshotSelection::Aggregate(&account))
+            .unwrap(),
+        3
+    );
+    assert_eq!(listed(&store, &account), NOTHING);
+    assert_eq!(store.version(&account).unwrap(), 20);
+}
+
+pub(crate) fn deletes_those_before_a_version(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1, 2, 9, 10, 11]);
+    let before = SnapshotSelection::Before(&account, version(10));
+    assert_eq!(store.delete_snapshots(None, before).unwrap(), 3);
+    assert_eq!(listed(&store, &account), [11, 10]);
+}
+
+pub(crate) fn keeps_the_latest_n(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[9, 3, 10, 1, 11]);
+    let other = aggregate("Account");
+    given(&*store, &other, 1);
+    store.save(&snapshot(&other, 1)).unwrap();
+    assert_eq!(store.keep_latest_snapshots(&account, 9).unwrap(), 0);
+    assert_eq!(store.keep_latest_snapshots(&account, 2).unwrap(), 3);
+    assert_eq!(listed(&store, &account), [11, 10]);
+    assert_eq!(store.keep_latest_snapshots(&account, 0).unwrap(), 2);
+    assert_eq!(listed(&store, &account), NOTHING);
+    assert_eq!(listed(&store, &other), [1]);
+    assert_eq!(store.keep_latest_snapshots(&other, u64::MAX).unwrap(), 0);
+}
+
+pub(crate) fn deletes_those_older_than_a_time(env: &dyn Environment) {
+    let (store, ada) = given_snapshots(env, &[]);
+    let bob = aggregate("Account");
+    given(&*store, &bob, 3);
+    for (aggregate, number, second) in [(&ada, 1, 30), (&ada, 2, 10), (&bob, 1, 20), (&bob, 2, 29)] {
+        store
+            .save(&snapshot(aggregate, number).created_at(at(second)).unwrap())
+            .unwrap();
+    }
+    assert_eq!(store.delete_snapshots_older_than(at(10)).unwrap(), 0);
+    assert_eq!(store.delete_snapshots_older_than(at(29)).unwrap(), 2);
+    assert_eq!(listed(&store, &ada), [1]);
+    assert_eq!(listed(&store, &bob), [2]);
+    assert_eq!(
+        store
+            .delete_snapshots_older_than(at(29) + Duration::NANOSECOND)
+            .unwrap(),
+        1
+    );
+    assert_eq!(listed(&store, &bob), NOTHING);
+}
+
+pub(crate) fn deletes_every_snapshot(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[1, 2]);
+    assert_eq!(store.delete_snapshots(None, SnapshotSelection::All).unwrap(), 2);
+    assert_eq!(store.snapshot_statistics(None).unwrap().snapshots, 0);
+    assert_eq!(listed(&store, &account), NOTHING);
+    assert_eq!(store.load(&account).unwrap().len(), 20);
+}
+
+pub(crate) fn statistics_tell_what_there_is(env: &dyn Environment) {
+    let (store, ada) = given_snapshots(env, &[]);
+    let bob = aggregate("Account");
+    given(&*store, &bob, 1);
+    let nothing = store.snapshot_statistics(None).unwrap();
+    assert_eq!((nothing.snapshots, nothing.oldest, nothing.newest), (0, None, None));
+    for (aggregate, number, second) in [(&ada, 1, 30), (&ada, 2, 10), (&bob, 1, 20)] {
+        let snapshot = NewSnapshot::from_json(aggregate, version(number), "State", r#""é""#).unwrap();
+        store.save(&snapshot.created_at(at(second)).unwrap()).unwrap();
+    }
+    let statistics = store.snapshot_statistics(None).unwrap();
+    assert_eq!((statistics.snapshots, statistics.aggregates), (3, 2));
+    assert_eq!(statistics.total_bytes, 12);
+    assert_eq!((statistics.oldest, statistics.newest), (Some(at(10)), Some(at(30))));
+}
+
+pub(crate) fn snapshots_are_there_after_reopening(env: &dyn Environment) {
+    let (_, account) = given_snapshots(env, &[4, 8]);
+    let reopened = env.reopen();
+    assert_eq!(listed(&reopened, &account), [8, 4]);
+    assert_eq!(
+        reopened
+            .latest_snapshot(&account)
+            .unwrap()
+            .unwrap()
+            .state::<serde_json::Value>()
+            .unwrap(),
+        serde_json::json!({ "balance": 8 })
+    );
+}
+
+pub(crate) fn an_aggregate_is_rebuilt_from_a_snapshot_and_the_events_after_it(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[5, 15]);
+    let latest = store.latest_snapshot(&account).unwrap().unwrap();
+    let after = latest.version.checked_add(1).unwrap();
+    let rest = store
+        .load_range(&account, &StreamRange::all().from_version(after))
+        .unwrap();
+    assert_eq!(versions(&rest), [16, 17, 18, 19, 20]);
+    assert_eq!(rest.version(), 20);
+}

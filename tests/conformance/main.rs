@@ -1,0 +1,332 @@
+//! One conformance suite for every backend.
+//!
+//! The cases are plain functions over an [`Environment`](backend::Environment) that hands out stores on a fresh database.
+//! Each is listed once, below, and is a test per backend: `sqlite_file::append::rejects_a_stale_expected_version`. The
+//! suite itself is tested in [`suite`]: by a store that does nothing, and by stores with one bug each.
+
+#![deny(dead_code)] // a case that is not listed
+#![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
+
+mod backend;
+mod cases;
+mod model;
+mod quiet;
+mod suite;
+mod support;
+
+/// Hands the list of all cases to a macro, after the arguments given for it.
+macro_rules! with_cases {
+    ($then:ident!($($arguments:tt)*)) => {
+        $then! {
+            $($arguments)*
+            append: assigns_contiguous_versions_from_one,
+                returns_the_sequence_of_each_event,
+                keeps_every_field_of_an_event,
+                keeps_absent_fields_absent,
+                counts_versions_per_aggregate,
+                rejects_a_stale_expected_version,
+                rejects_a_higher_expected_version,
+                rejects_an_exact_version_of_a_missing_aggregate,
+                no_stream_rejects_an_existing_aggregate,
+                exact_zero_means_no_stream,
+                exists_rejects_a_missing_aggregate,
+                exists_accepts_an_existing_aggregate_at_any_version,
+                any_is_never_a_conflict,
+                a_refused_append_uses_up_no_version,
+                reports_conflicts_beyond_version_10,
+                reports_conflicts_beyond_version_1000,
+                stores_a_batch_of_more_than_a_thousand_events,
+                an_empty_append_is_a_no_op_that_succeeds,
+                spans_several_aggregates,
+                one_stale_member_writes_nothing_anywhere,
+                one_member_of_another_type_writes_nothing_anywhere,
+                an_empty_member_changes_nothing_for_the_others,
+                refuses_the_same_aggregate_twice_in_one_append,
+                refuses_the_same_event_id_twice_in_one_append,
+                a_fault_at_event_k_leaves_nothing,
+                a_fault_in_the_second_aggregate_leaves_nothing_of_the_first,
+                refuses_versions_beyond_the_greatest,
+                what_is_appended_is_read_at_once_through_another_store;
+            idempotency: repeating_an_append_returns_the_original_result,
+                repeating_succeeds_when_the_expected_version_is_stale,
+                repeating_returns_the_original_result_after_reopening,
+                repeating_more_than_a_thousand_events_returns_them_all,
+                repeating_finds_events_that_others_were_stored_between,
+                the_same_ids_in_another_order_are_refused,
+                a_gap_in_the_repeated_ids_is_refused,
+                partly_known_ids_are_refused_with_the_list,
+                the_same_id_in_another_aggregate_is_refused,
+                the_same_id_with_other_data_is_refused,
+                repeating_an_append_to_several_aggregates_returns_all_results,
+                one_known_and_one_new_member_are_refused,
+                a_refused_append_does_not_use_up_its_ids,
+                threads_that_repeat_one_append_store_it_once;
+            concurrency: threads_with_the_same_expected_version_elect_one_winner,
+                threads_that_expect_no_stream_elect_one_winner,
+                threads_with_any_all_succeed,
+                threads_on_aggregates_of_their_own_do_not_conflict,
+                losers_that_reload_and_retry_all_get_through,
+                appends_to_the_same_aggregates_in_another_order_do_not_deadlock,
+                readers_never_see_a_part_of_an_append,
+                a_consumer_that_polls_misses_nothing_and_repeats_nothing,
+                the_mark_never_goes_back_while_others_write,
+                an_open_transaction_is_invisible_to_other_threads,
+                the_first_event_of_a_fresh_database_is_not_skipped,
+                a_late_commit_with_an_earlier_sequence_is_not_skipped,
+                snapshots_of_many_threads_are_all_kept;
+            ownership: an_id_of_another_type_is_refused,
+                types_that_look_alike_are_different_types,
+                loading_with_another_type_is_refused,
+                an_id_of_another_tenant_is_refused,
+                an_id_of_no_tenant_is_refused_to_every_tenant,
+                a_tenant_learns_nothing_of_the_type_of_anothers_aggregate,
+                an_id_stays_owned_when_threads_race_for_it,
+                snapshots_of_another_type_or_tenant_are_refused;
+            stream: loads_the_whole_stream_in_order,
+                a_missing_aggregate_has_an_empty_stream_at_version_0,
+                loads_from_a_version_inclusive,
+                versions_0_and_1_both_mean_from_the_start,
+                loads_a_range_of_versions_inclusive,
+                a_part_beyond_the_end_is_empty_but_knows_the_version,
+                loads_backwards,
+                loads_the_last_n_newest_first,
+                a_limit_counts_from_the_start_of_the_range,
+                loads_a_stream_longer_than_a_page,
+                the_version_is_known_without_loading,
+                a_loaded_version_is_what_the_next_append_expects,
+                a_stream_and_the_log_show_the_same_events;
+            log: reads_the_log_in_the_order_of_appending,
+                reads_after_a_sequence_exclusive_and_until_one_inclusive,
+                reads_at_most_the_limit,
+                reads_backwards,
+                reads_backwards_from_beyond_the_end,
+                pages_of_any_size_show_the_same_events,
+                a_page_has_no_more_events_than_its_size,
+                reads_a_log_of_many_pages,
+                every_page_stops_at_the_mark_of_the_first,
+                appending_while_iterating_is_safe,
+                appending_while_iterating_backwards_is_safe,
+                many_reads_can_be_open_at_once,
+                resumes_at_every_checkpoint,
+                resumes_at_a_hole,
+                finds_an_event_by_its_id;
+            mark: is_zero_at_first_and_then_the_last_committed_sequence,
+                comes_with_every_page,
+                lets_a_filtered_consumer_advance,
+                never_goes_back,
+                is_not_held_up_by_a_rolled_back_transaction,
+                is_the_same_for_every_store_on_the_database;
+            filters: by_event_types,
+                by_aggregate_types,
+                by_aggregate_id,
+                by_event_ids,
+                by_thousands_of_event_ids,
+                by_tenant,
+                by_correlation_id,
+                by_causation_id,
+                by_creator,
+                every_filter_that_is_set_must_match,
+                an_event_that_matches_twice_is_returned_once,
+                the_limit_counts_after_the_filters,
+                an_empty_list_of_types_matches_nothing,
+                event_types_that_look_alike_stay_distinct,
+                aggregate_types_that_look_alike_stay_distinct,
+                context_ids_that_look_alike_stay_distinct,
+                by_metadata_containment,
+                metadata_that_looks_alike_stays_distinct,
+                metadata_keys_are_names_not_paths,
+                metadata_numbers_are_equal_by_value,
+                filters_combine_with_pages_and_time_order;
+            time: a_time_survives_to_the_microsecond,
+                a_time_is_kept_as_an_instant_in_utc,
+                the_store_sets_a_time_of_microseconds_in_utc,
+                a_time_query_answers_in_time_order_ties_by_sequence,
+                a_time_query_answers_backwards,
+                pages_in_time_order_split_ties_without_loss,
+                bounds_of_time_are_inclusive_or_exclusive_as_given,
+                bounds_of_time_may_be_as_far_as_time_goes,
+                either_order_can_be_asked_for,
+                a_time_query_stays_within_its_sequences_and_the_mark,
+                recent_events_are_the_newest_first;
+            as_of: at_a_version,
+                at_a_time_inclusive,
+                at_a_time_with_another_offset,
+                a_time_ends_before_the_first_event_that_came_later,
+                at_a_global_sequence_inclusive,
+                combines_with_a_part_of_the_stream,
+                a_missing_aggregate_was_never_there;
+            tenants: appends_are_for_the_tenant,
+                anothers_aggregate_is_empty_at_version_0,
+                an_aggregate_of_no_tenant_is_empty_to_every_tenant,
+                the_log_shows_only_the_tenants_own_events,
+                anothers_event_is_not_found_by_its_id,
+                anothers_event_id_is_refused,
+                the_mark_is_that_of_the_whole_log,
+                repeating_an_append_of_the_tenant_is_recognised,
+                naming_another_tenant_is_refused,
+                tenants_that_look_alike_stay_distinct,
+                transactions_are_for_the_tenant,
+                naming_another_tenant_dooms_the_transaction,
+                statistics_count_only_the_tenants_own,
+                summaries_show_only_the_tenants_own,
+                snapshots_belong_to_the_tenant,
+                deleting_snapshots_spares_those_of_others;
+            json: numbers_survive_with_their_checksum,
+                numbers_read_back_are_the_very_numbers,
+                strings_survive,
+                any_json_value_can_be_data,
+                spelling_and_order_of_keys_do_not_matter_to_the_checksum,
+                the_checksum_is_sha_256_of_the_canonical_json,
+                absent_metadata_is_not_empty_metadata,
+                metadata_survives,
+                the_size_is_in_bytes_not_characters,
+                a_megabyte_of_data_survives,
+                typed_data_is_read_back_as_the_type,
+                data_of_another_type_is_a_decode_error_that_names_the_event;
+            limits: a_nul_character_is_refused_unless_lifted,
+                an_inexact_number_is_refused_unless_lifted,
+                nesting_beyond_31_is_refused_unless_lifted,
+                nesting_of_31_is_kept,
+                data_beyond_the_size_limit_is_refused,
+                metadata_beyond_its_limits_is_refused,
+                one_refused_event_refuses_the_whole_append,
+                a_snapshot_beyond_the_limits_is_refused,
+                names_of_255_characters_are_kept_whole,
+                a_refused_append_dooms_its_transaction;
+            integrity: verifies_an_intact_log_with_progress,
+                verification_names_every_damaged_event_and_goes_on,
+                verifies_a_part_of_the_log,
+                data_that_is_no_json_any_more_is_damage,
+                respelled_data_is_not_damage,
+                every_read_verifies_if_told_to,
+                a_read_within_a_transaction_verifies_if_told_to,
+                no_read_verifies_unless_told_to,
+                an_iterator_ends_after_the_damaged_page,
+                a_damaged_snapshot_is_found_out;
+            snapshots: a_snapshot_keeps_every_field,
+                the_store_sets_the_time_of_a_snapshot,
+                saving_at_the_same_version_replaces,
+                saving_the_very_same_snapshot_again_is_harmless,
+                two_snapshots_of_one_id_do_not_take_each_others_place,
+                the_latest_is_that_of_the_greatest_version,
+                an_older_snapshot_never_hides_a_newer_one,
+                finds_the_latest_up_to_a_version_inclusive,
+                finds_the_one_at_a_version,
+                lists_the_newest_version_first,
+                snapshots_of_aggregates_do_not_mix,
+                another_type_finds_nothing,
+                a_version_that_the_aggregate_does_not_have_is_refused,
+                deletes_one,
+                deletes_all_of_an_aggregate,
+                deletes_those_before_a_version,
+                keeps_the_latest_n,
+                deletes_those_older_than_a_time,
+                deletes_every_snapshot,
+                statistics_tell_what_there_is,
+                snapshots_are_there_after_reopening,
+                an_aggregate_is_rebuilt_from_a_snapshot_and_the_events_after_it;
+            statistics: an_empty_store_has_nothing_and_then_something,
+                totals,
+                the_distribution_of_event_types_with_percentages,
+                the_activity_per_aggregate_type,
+                the_event_statistics_by_type,
+                sizes_are_counted_in_bytes,
+                the_summary_of_each_aggregate_by_id,
+                summaries_by_type_and_page,
+                what_was_rolled_back_does_not_count;
+            transactions: commits_everything_together,
+                an_error_rolls_everything_back,
+                reads_its_own_appends,
+                expects_versions_that_it_appended_itself,
+                a_failed_append_dooms_it,
+                a_doomed_transaction_takes_no_more_appends,
+                a_fault_of_the_database_dooms_it,
+                the_callers_error_is_returned_even_if_an_append_failed,
+                runs_its_work_once,
+                a_panic_rolls_it_back_and_leaves_the_store_usable,
+                recognises_an_append_that_was_stored_before,
+                recognises_an_append_of_its_own,
+                a_repeated_transaction_stores_nothing_twice,
+                ids_that_were_rolled_back_can_be_appended,
+                appends_to_several_aggregates_at_once,
+                holds_many_appends,
+                transactions_of_threads_do_not_mix;
+            errors: a_conflict_names_the_operation_the_aggregate_and_both_versions,
+                a_conflict_of_several_names_the_one,
+                a_duplicate_lists_the_ids,
+                a_type_mismatch_names_both_types,
+                a_refused_snapshot_names_the_aggregate_and_the_version,
+                a_failure_of_the_database_names_the_operation_and_keeps_its_source,
+                input_that_is_refused_is_not_retryable;
+            health: a_working_store_is_healthy,
+                a_store_with_a_schema_tells_its_version;
+            schema: pending_shows_what_migrate_then_runs,
+                migrating_again_does_nothing,
+                migrating_at_once_runs_each_migration_once,
+                opening_without_a_schema_is_refused,
+                opening_an_older_schema_is_refused_until_it_is_migrated,
+                opening_a_newer_schema_is_refused,
+                an_altered_history_is_refused;
+        }
+    };
+}
+
+/// Each case as a test on one backend; the model too, unless the backend is what the model compares with.
+macro_rules! tests {
+    ($backend:ident $(with $model:ident)?: $($topic:ident: $($case:ident),+;)+) => {
+        mod $backend {
+            $(mod $topic {
+                $(#[test]
+                fn $case() {
+                    if let Some(environment) = crate::backend::$backend().environment() {
+                        crate::cases::$topic::$case(&*environment);
+                    }
+                })+
+            })+
+
+            $(mod $model {
+                #[test]
+                fn agrees_with_the_reference() {
+                    crate::$model::agrees_with_the_reference(&crate::backend::$backend());
+                }
+            })?
+        }
+    };
+}
+
+with_cases!(tests!(memory:));
+with_cases!(tests!(sqlite_memory with model:));
+with_cases!(tests!(sqlite_file with model:));
+
+/// A case and what it is called.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    run: fn(&dyn backend::Environment),
+}
+
+macro_rules! list {
+    ($($topic:ident: $($case:ident),+;)+) => {
+        &[$($(Case {
+            name: concat!(stringify!($topic), "::", stringify!($case)),
+            run: cases::$topic::$case,
+        },)+)+]
+    };
+}
+
+/// Every case, for the tests of the suite itself.
+const CASES: &[Case] = with_cases!(list!());
+
+/// A backend that is required is known, and is there.
+#[test]
+fn every_required_backend_is_there() {
+    for name in backend::required() {
+        let known = [backend::memory(), backend::sqlite_memory(), backend::sqlite_file()];
+        let found: Vec<_> = known.iter().filter(|backend| backend.family == name).collect();
+        assert!(
+            !found.is_empty(),
+            "REQUIRE_BACKENDS names {name}, which this suite does not know"
+        );
+        assert!(found.iter().all(|backend| backend.environment().is_some()));
+    }
+}

@@ -1,0 +1,59 @@
+//! The suite is tested too: case by case it must fail against a store that does nothing, and each promise has a mutant, a
+//! store with that one bug, which some case must catch.
+
+mod mutant;
+mod mutants;
+mod nothing;
+
+use crate::backend::Environment;
+use crate::{CASES, quiet};
+
+/// The cases that fail in environments of this kind, each in a fresh one.
+fn failures<E: Environment>(fresh: impl Fn() -> E) -> Vec<&'static str> {
+    let fails = |run: fn(&dyn Environment)| quiet::panics(|| run(&fresh()));
+    CASES
+        .iter()
+        .filter(|case| fails(case.run))
+        .map(|case| case.name)
+        .collect()
+}
+
+#[test]
+fn every_case_passes_on_the_reference() {
+    let failures = failures(mutant::environment::<mutants::Sound>);
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn every_case_passes_on_the_reference_in_the_mutants_clothes() {
+    let failures = failures(mutant::environment::<mutants::SoundInSteps>);
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn every_case_fails_on_a_store_that_does_nothing() {
+    let failures = failures(nothing::environment);
+    let missed: Vec<_> = CASES
+        .iter()
+        .map(|case| case.name)
+        .filter(|name| !failures.contains(name))
+        .collect();
+    assert!(missed.is_empty(), "these cases cannot fail: {missed:?}");
+}
+
+#[test]
+fn every_case_has_a_name_of_its_own() {
+    let mut names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), CASES.len());
+}
+
+#[test]
+fn the_model_finds_mutants_out() {
+    let agrees = crate::model::finds_out(mutant::environment::<mutants::SoundInSteps>);
+    assert!(!agrees, "the model finds fault with the reference");
+    for (name, found_out) in mutants::found_out_by_the_model() {
+        assert!(found_out, "the model does not find out {name}");
+    }
+}

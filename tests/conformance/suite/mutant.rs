@@ -1,0 +1,261 @@
+//! What a mutant is made of: an in-memory store that works, and a bug that gets in the way of some calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{
+    AggregateSummary, Cursor, Direction, EventFilter, Health, MemoryEventStore, Order, Page, Position, SnapshotAt,
+    SnapshotSelection, SnapshotStatistics, Statistics, SummaryQuery, Window,
+};
+
+use crate::backend::MemoryEnvironment;
+
+pub(super) type Work<'a> = &'a mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>;
+
+/// One bug. What is not overridden works.
+pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
+    fn prepare(memory: MemoryEventStore) -> MemoryEventStore {
+        memory
+    }
+
+    fn append_all(&self, memory: &MemoryEventStore, appends: &[Append<'_>]) -> Result<Vec<Appended>, Error> {
+        memory.append_all(appends)
+    }
+
+    fn transact(&self, memory: &MemoryEventStore, work: Work<'_>) -> Result<(), Error> {
+        memory.transact(work)
+    }
+
+    fn load_range(
+        &self,
+        memory: &MemoryEventStore,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+    ) -> Result<EventStream, Error> {
+        memory.load_range(aggregate, range)
+    }
+
+    fn read_page(&self, memory: &MemoryEventStore, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
+        memory.read_page(query, cursor)
+    }
+
+    fn high_water_mark(&self, memory: &MemoryEventStore) -> Result<GlobalSequence, Error> {
+        memory.high_water_mark()
+    }
+
+    fn statistics(&self, memory: &MemoryEventStore, tenant: Option<&TenantId>) -> Result<Statistics, Error> {
+        memory.statistics(tenant)
+    }
+
+    fn aggregate_summaries(
+        &self,
+        memory: &MemoryEventStore,
+        query: &SummaryQuery,
+    ) -> Result<Vec<AggregateSummary>, Error> {
+        memory.aggregate_summaries(query)
+    }
+
+    fn save_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        snapshot: &NewSnapshot,
+    ) -> Result<(), Error> {
+        memory.save_snapshot(tenant, snapshot)
+    }
+
+    fn find_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>, Error> {
+        memory.find_snapshot(tenant, aggregate, at)
+    }
+
+    fn list_snapshots(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+    ) -> Result<Vec<Snapshot>, Error> {
+        memory.list_snapshots(tenant, aggregate)
+    }
+
+    fn delete_snapshots(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        selection: SnapshotSelection<'_>,
+    ) -> Result<u64, Error> {
+        memory.delete_snapshots(tenant, selection)
+    }
+}
+
+/// A fresh environment whose stores all have the bug, and share what it remembers.
+pub(super) fn environment<B: Bug>() -> MemoryEnvironment {
+    let bug = Arc::new(B::default());
+    MemoryEnvironment::new(move |memory| {
+        Arc::new(Mutant {
+            memory: B::prepare(memory),
+            bug: Arc::clone(&bug),
+        })
+    })
+}
+
+#[derive(Debug)]
+struct Mutant<B> {
+    memory: MemoryEventStore,
+    bug: Arc<B>,
+}
+
+impl<B: Bug> EventStore for Mutant<B> {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>, Error> {
+        self.bug.append_all(&self.memory, appends)
+    }
+
+    fn transact(&self, work: Work<'_>) -> Result<(), Error> {
+        self.bug.transact(&self.memory, work)
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream, Error> {
+        self.bug.load_range(&self.memory, aggregate, range)
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
+        self.bug.read_page(&self.memory, query, cursor)
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence, Error> {
+        self.bug.high_water_mark(&self.memory)
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics, Error> {
+        self.bug.statistics(&self.memory, tenant)
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>, Error> {
+        self.bug.aggregate_summaries(&self.memory, query)
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<(), Error> {
+        self.memory.refresh_aggregate_summaries()
+    }
+
+    fn health(&self) -> Result<Health, Error> {
+        self.memory.health()
+    }
+}
+
+impl<B: Bug> SnapshotStore for Mutant<B> {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<(), Error> {
+        self.bug.save_snapshot(&self.memory, tenant, snapshot)
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>, Error> {
+        self.bug.find_snapshot(&self.memory, tenant, aggregate, at)
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>, Error> {
+        self.bug.list_snapshots(&self.memory, tenant, aggregate)
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64, Error> {
+        self.memory.count_snapshots(tenant, aggregate)
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64, Error> {
+        self.bug.delete_snapshots(&self.memory, tenant, selection)
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
+        self.memory.snapshot_statistics(tenant)
+    }
+}
+
+/// A read of the log that works, written so that a bug can be put into each of its steps.
+pub(super) struct Reading<'a> {
+    pub(super) memory: &'a MemoryEventStore,
+    pub(super) query: &'a EventQuery,
+    pub(super) cursor: Option<&'a Cursor>,
+    /// The mark of the read, taken before anything is read.
+    pub(super) mark: GlobalSequence,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(memory: &'a MemoryEventStore, query: &'a EventQuery, cursor: Option<&'a Cursor>) -> Self {
+        let current = || memory.high_water_mark().unwrap();
+        Self {
+            memory,
+            query,
+            cursor,
+            mark: cursor.map_or_else(current, Cursor::high_water_mark),
+        }
+    }
+
+    /// What the page may contain.
+    pub(super) fn window(&self) -> Window {
+        self.query.window(self.cursor, self.mark)
+    }
+
+    /// The events in the window, in order, neither filtered nor limited.
+    pub(super) fn candidates(&self, window: &Window) -> Vec<EventEnvelope> {
+        let unverified = self.memory.clone().verify_on_read(false);
+        let all = unverified.read(EventQuery::new()).map(Result::unwrap);
+        let mut events: Vec<_> = all
+            .filter(|event| event.global_sequence > window.after && event.global_sequence <= window.until)
+            .filter(|event| match (window.beyond, self.query.direction()) {
+                (None, _) => true,
+                (Some(at), Direction::Forwards) => Position::of(event) > at,
+                (Some(at), Direction::Backwards) => Position::of(event) < at,
+            })
+            .collect();
+        if self.query.order() == Order::Time {
+            events.sort_by_key(Position::of);
+        }
+        if self.query.direction() == Direction::Backwards {
+            events.reverse();
+        }
+        events
+    }
+
+    /// The events in the window that match, in order.
+    pub(super) fn matches(&self, window: &Window) -> Vec<EventEnvelope> {
+        let mut events = self.candidates(window);
+        events.retain(|event| self.query.filter().matches(event).unwrap());
+        events
+    }
+
+    /// The page, with an altered filter.
+    pub(super) fn filtered(&self, alter: impl FnOnce(&mut EventFilter)) -> Result<Page, Error> {
+        let mut filter = self.query.filter().clone();
+        alter(&mut filter);
+        let window = self.window();
+        let mut events = self.candidates(&window);
+        events.retain(|event| filter.matches(event).unwrap());
+        self.page(&window, events)
+    }
+
+    /// The page, with altered bounds.
+    pub(super) fn bounded(&self, alter: impl FnOnce(&mut Window)) -> Result<Page, Error> {
+        let mut window = self.window();
+        alter(&mut window);
+        self.page(&window, self.matches(&window))
+    }
+
+    /// As many of the events as the page has room for.
+    pub(super) fn page(&self, window: &Window, mut events: Vec<EventEnvelope>) -> Result<Page, Error> {
+        events.truncate(window.rows as usize);
+        // The store verifies them if it was told to.
+        let ids = events.iter().map(|event| event.event_id);
+        self.memory.read_page(&EventQuery::new().event_ids(ids), None)?;
+        Ok(Page::new(self.query, self.cursor, self.mark, events))
+    }
+}

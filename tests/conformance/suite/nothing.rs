@@ -1,0 +1,106 @@
+//! A store that does nothing, and says that all went well.
+
+use std::sync::Arc;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::time::Duration;
+use firefly_eventstore_core::{
+    AggregateSummary, Cursor, Health, Page, SnapshotAt, SnapshotSelection, SnapshotStatistics, Statistics, SummaryQuery,
+};
+
+use crate::backend::MemoryEnvironment;
+
+/// Stores that do nothing.
+pub(super) fn environment() -> MemoryEnvironment {
+    MemoryEnvironment::new(|_| Arc::new(Nothing))
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+fn nothing(appends: &[Append<'_>]) -> Vec<Appended> {
+    let appended = |append: &Append<'_>| Appended::new(append.aggregate.clone(), Version::ZERO, Vec::new());
+    appends.iter().map(appended).collect()
+}
+
+impl EventStore for Nothing {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>, Error> {
+        Ok(nothing(appends))
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>) -> Result<(), Error> {
+        // It is the work that makes a result of the type the caller wants.
+        work(&mut Self)
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, _: &StreamRange) -> Result<EventStream, Error> {
+        Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()))
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
+        Ok(Page::new(query, cursor, GlobalSequence::ZERO, Vec::new()))
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence, Error> {
+        Ok(GlobalSequence::ZERO)
+    }
+
+    fn statistics(&self, _: Option<&TenantId>) -> Result<Statistics, Error> {
+        Ok(Statistics::default())
+    }
+
+    fn aggregate_summaries(&self, _: &SummaryQuery) -> Result<Vec<AggregateSummary>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn health(&self) -> Result<Health, Error> {
+        Ok(Health::new(
+            "",
+            String::new(),
+            None,
+            false,
+            GlobalSequence::ZERO,
+            Duration::ZERO,
+        ))
+    }
+}
+
+impl EventTransaction for Nothing {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>, Error> {
+        Ok(nothing(appends))
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, _: &StreamRange) -> Result<EventStream, Error> {
+        Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()))
+    }
+}
+
+impl SnapshotStore for Nothing {
+    fn save_snapshot(&self, _: Option<&TenantId>, _: &NewSnapshot) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn find_snapshot(&self, _: Option<&TenantId>, _: &AggregateKey, _: SnapshotAt) -> Result<Option<Snapshot>, Error> {
+        Ok(None)
+    }
+
+    fn list_snapshots(&self, _: Option<&TenantId>, _: &AggregateKey) -> Result<Vec<Snapshot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn count_snapshots(&self, _: Option<&TenantId>, _: &AggregateKey) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn delete_snapshots(&self, _: Option<&TenantId>, _: SnapshotSelection<'_>) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn snapshot_statistics(&self, _: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
+        Ok(SnapshotStatistics::new(0, 0, 0, None, None))
+    }
+}
