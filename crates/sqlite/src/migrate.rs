@@ -7,7 +7,7 @@ use firefly_eventstore_core::{Error, ErrorKind, EventData, Metadata, Migration, 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::append::{RollbackOnDrop, begin, commit};
@@ -250,6 +250,7 @@ impl ByHand {
     fn adopt(self, connection: &Connection) -> Result<()> {
         if self.events {
             adopt_events(connection)?;
+            keep_last_sequence(connection)?;
             run(connection, "DROP TABLE events_by_hand")?;
         }
         if self.snapshots {
@@ -353,6 +354,23 @@ fn adopt_events(connection: &Connection) -> Result<()> {
     refuse_broken_streams(connection)
 }
 
+/// A sequence that was given and deleted again is not given a second time.
+fn keep_last_sequence(connection: &Connection) -> Result<()> {
+    let last: Option<i64> = connection
+        .query_row(
+            "SELECT MAX(seq) FROM sqlite_sequence WHERE name IN ('events', 'events_by_hand')",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(classify)?;
+    let Some(last) = last else { return Ok(()) };
+    run(connection, "DELETE FROM sqlite_sequence WHERE name = 'events'")?;
+    connection
+        .execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)", [last])
+        .map_err(classify)?;
+    Ok(())
+}
+
 fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
     let data = EventData::from_json(json(row, 7)?.ok_or_else(|| Error::invalid("event_data is NULL"))?)?;
     let metadata = json(row, 8)?.map(Metadata::from_json).transpose()?;
@@ -394,6 +412,13 @@ fn refuse_broken_streams(connection: &Connection) -> Result<()> {
              HAVING MAX(aggregate_version) <> COUNT(*)
                  OR COUNT(DISTINCT aggregate_type) > 1
                  OR COUNT(DISTINCT COALESCE(tenant_id, '')) > 1
+             UNION ALL
+             SELECT later.aggregate_id
+             FROM events AS later
+             JOIN events AS earlier
+               ON earlier.aggregate_id = later.aggregate_id
+              AND earlier.aggregate_version = later.aggregate_version - 1
+             WHERE earlier.global_sequence > later.global_sequence
              LIMIT 1",
             [],
             |row| row.get(0),
@@ -403,7 +428,8 @@ fn refuse_broken_streams(connection: &Connection) -> Result<()> {
     match broken {
         None => Ok(()),
         Some(id) => Err(Error::invalid(format!(
-            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or it has several types or tenants"
+            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \
+             sequences, or it has several types or tenants"
         ))),
     }
 }
@@ -442,7 +468,14 @@ fn adopt_snapshot(connection: &Connection, row: &Row<'_>) -> Result<()> {
 
 fn refused(table: &str, row: &Row<'_>, error: &Error) -> Error {
     let number: i64 = row.get(0).unwrap_or_default();
-    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+    let cause = match source {
+        Some(rusqlite::Error::FromSqlConversionFailure(index, _, reason)) => {
+            format!("{}: {reason}", row.as_ref().column_name(*index).unwrap_or_default())
+        }
+        Some(other) => other.to_string(),
+        None => error.to_string(),
+    };
     Error::invalid(format!(
         "row {number} of the table {table}, made by hand, cannot be adopted: {cause}"
     ))
@@ -463,11 +496,15 @@ fn json(row: &Row<'_>, index: usize) -> Result<Option<String>> {
 /// An id in any of its spellings, or as sixteen bytes.
 fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
     let id = match row.get_ref(index)? {
-        ValueRef::Blob(bytes) => Uuid::from_slice(bytes),
-        value => Uuid::try_parse(value.as_str()?),
+        ValueRef::Blob(bytes) => Uuid::from_slice(bytes).map_err(|_| format!("its {} bytes are no UUID", bytes.len())),
+        ValueRef::Text(text) => {
+            let text = String::from_utf8_lossy(text);
+            Uuid::try_parse(&text).map_err(|_| format!("{text:?} is not a UUID"))
+        }
+        other => Err(format!("{} is not a UUID", other.data_type())),
     };
     id.map(|id| id.hyphenated().to_string())
-        .map_err(|error| refuse_value(index, &error))
+        .map_err(|reason| refuse_value(index, &reason))
 }
 
 /// A time in the spellings that SQLite, PostgreSQL and Java write; without an offset it is in UTC.
@@ -485,14 +522,18 @@ fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
 fn parse_time(text: &str) -> Option<OffsetDateTime> {
     let with_offset = format_description!(
         version = 2,
-        "[year]-[month]-[day][first [T] [ ]][hour]:[minute]:[second][optional [.[subsecond]]][first [Z] [[offset_hour sign:mandatory][optional [:[offset_minute]]]]]"
+        "[year]-[month]-[day][first [T] [ ]][hour]:[minute]:[second][optional [.[subsecond]]][offset_hour sign:mandatory][optional [:[offset_minute]]]"
     );
-    let without_offset = format_description!(
+    let in_utc = format_description!(
         version = 2,
-        "[year]-[month]-[day][optional [[first [T] [ ]][hour]:[minute][optional [:[second][optional [.[subsecond]]]]]]]"
+        "[year]-[month]-[day][first [T] [ ]][hour]:[minute][optional [:[second][optional [.[subsecond]]]]]"
     );
-    OffsetDateTime::parse(text, with_offset)
-        .or_else(|_| PrimitiveDateTime::parse(text, without_offset).map(PrimitiveDateTime::assume_utc))
+    let day = format_description!(version = 2, "[year]-[month]-[day]");
+    let time = text.strip_suffix('Z').unwrap_or(text);
+    PrimitiveDateTime::parse(time, in_utc)
+        .or_else(|_| Date::parse(text, day).map(Date::midnight))
+        .map(PrimitiveDateTime::assume_utc)
+        .or_else(|_| OffsetDateTime::parse(text, with_offset))
         .ok()
 }
 

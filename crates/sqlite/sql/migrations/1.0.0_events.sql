@@ -1,6 +1,7 @@
 -- The source document's version 1.0.0: the log of events.
+-- The rows lie in the order of the log, and no sequence is used twice.
 CREATE TABLE events (
-    global_sequence   INTEGER PRIMARY KEY AUTOINCREMENT, -- the rows lie in the order of the log; no number is used twice
+    global_sequence   INTEGER PRIMARY KEY AUTOINCREMENT CHECK (global_sequence > 0),
     event_id          TEXT NOT NULL CHECK (length(event_id) = 36 AND event_id = lower(event_id)),
     aggregate_id      TEXT NOT NULL CHECK (length(aggregate_id) = 36 AND aggregate_id = lower(aggregate_id)),
     aggregate_type    TEXT NOT NULL CHECK (length(aggregate_type) BETWEEN 1 AND 255),
