@@ -41,24 +41,28 @@ static MIGRATIONS: [Migration; 5] = [
     ),
 ];
 
-/// What the source document, or this crate, makes besides the tables; adoption makes it anew.
-const OWN_OBJECTS: &[&str] = &[
+/// The indexes that the statements name; without one of them, reads would fail.
+const INDEXES: &[&str] = &[
     "idx_events_event_id",
-    "idx_events_aggregate",
     "idx_events_aggregate_version",
-    "idx_events_global_sequence",
     "idx_events_type",
+    "idx_events_aggregate_type",
     "idx_events_created_at",
+    "idx_events_type_created",
+    "idx_events_aggregate_type_created",
     "idx_events_correlation_id",
     "idx_events_causation_id",
     "idx_events_tenant_id",
     "idx_events_created_by",
-    "idx_events_aggregate_type",
-    "idx_events_aggregate_type_created",
-    "idx_events_type_created",
+    "idx_events_metadata_correlation",
+];
+
+/// What else the source document, or this crate, makes besides the tables; adoption makes all of it anew.
+const OTHER_OBJECTS: &[&str] = &[
+    "idx_events_aggregate",
+    "idx_events_global_sequence",
     "idx_events_tenant_aggregate",
     "idx_events_metadata_gin",
-    "idx_events_metadata_correlation",
     "idx_events_recent",
     "idx_events_aggregate_recent",
     "idx_snapshots_aggregate",
@@ -82,14 +86,17 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
 /// Refuses a schema that is not the one this crate works with.
 pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     migration::require_current(&MIGRATIONS, &applied(connection)?)?;
-    for table in ["events", "snapshots"] {
-        if !has_table(connection, table)? {
-            return Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
-                reason: format!("the table {table} is missing").into(),
-            })));
-        }
-    }
-    Ok(())
+    let names = collect(connection, "SELECT name FROM sqlite_schema", [], |row| {
+        Ok(row::text(row, 0)?.to_owned())
+    })?;
+    let mut needed = ["events", "snapshots"].iter().chain(INDEXES);
+    let is_missing = |needed: &&&str| !names.iter().any(|name| name == **needed);
+    let Some(missing) = needed.find(is_missing) else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
+        reason: format!("{missing} is missing; make it again as the migrations do").into(),
+    })))
 }
 
 /// The steps that the schema still needs.
@@ -304,7 +311,7 @@ fn take_objects(connection: &Connection) -> Result<Vec<String>> {
     )?;
     let mut extras = Vec::new();
     for (kind, name, statement) in objects {
-        let own = OWN_OBJECTS.contains(&name.as_str());
+        let own = INDEXES.contains(&name.as_str()) || OTHER_OBJECTS.contains(&name.as_str());
         if kind == "view" && !own {
             // It refers to its tables by name, and will find the new ones under it.
             continue;

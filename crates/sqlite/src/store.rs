@@ -322,7 +322,7 @@ impl SqliteBuilder {
             }
             migrate::require_current(&connection)?;
             crate::pool::set_up_writer(&connection, &location, &options)?;
-            Some(WriteLine::new(connection))
+            Some(WriteLine::new(connection, options.busy_timeout))
         };
         Ok(SqliteEventStore(Arc::new(Shared {
             readers: crate::pool::readers(location.clone(), options.clone()),

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::Writer;
 use firefly_eventstore_core::{AggregateKey, Append, Appended, Error, ErrorKind, ExpectedVersion, NewEvent, Result};
@@ -20,6 +21,8 @@ use crate::append;
 pub(crate) struct WriteLine {
     connection: Writer<Connection>,
     line: Mutex<Line>,
+    /// How long the connection waits for another process that writes.
+    busy_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +36,7 @@ struct Line {
 struct Ticket {
     /// What to append; none if the thread must be alone with the connection.
     appends: Option<Vec<OwnedAppend>>,
+    since: Instant,
     turn: Mutex<Turn>,
     changed: Condvar,
 }
@@ -54,10 +58,11 @@ struct OwnedAppend {
 }
 
 impl WriteLine {
-    pub(crate) fn new(connection: Connection) -> Self {
+    pub(crate) fn new(connection: Connection, busy_timeout: Duration) -> Self {
         Self {
             connection: Writer::new(connection),
             line: Mutex::default(),
+            busy_timeout,
         }
     }
 
@@ -132,7 +137,7 @@ impl WriteLine {
         own: &[Append<'_>],
         followers: &mut Followers,
     ) -> Result<Result<Vec<Appended>>> {
-        append::begin(connection)?;
+        append::begin(connection).inspect_err(|error| self.dismiss_late(error))?;
         let rollback = append::RollbackOnDrop(connection);
         let result = append::shared(connection, own);
         append::check_active(connection, &result)?;
@@ -145,6 +150,24 @@ impl WriteLine {
         append::commit(connection)?;
         std::mem::forget(rollback);
         Ok(result)
+    }
+
+    /// Tells those who have waited as long as the leader did that the connection cannot write: otherwise each of them would
+    /// become the leader and wait as long again.
+    fn dismiss_late(&self, error: &Error) {
+        let mut line = lock(&self.line);
+        line.waiting.retain(|ticket| {
+            let Some(appends) = ticket
+                .appends
+                .as_ref()
+                .filter(|_| ticket.since.elapsed() >= self.busy_timeout)
+            else {
+                return true;
+            };
+            let appends: Vec<_> = appends.iter().map(OwnedAppend::borrow).collect();
+            ticket.take_turn(Turn::Done(Err(error.clone().during(backend::describe(&appends)))));
+            false
+        });
     }
 
     /// The next who waits, if it waits to append.
@@ -200,6 +223,7 @@ impl Ticket {
     fn new(appends: Option<Vec<OwnedAppend>>) -> Self {
         Self {
             appends,
+            since: Instant::now(),
             turn: Mutex::new(Turn::Waiting),
             changed: Condvar::new(),
         }
