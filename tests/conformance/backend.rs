@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::support::Handle;
 
 pub(crate) use memory::{MemoryEnvironment, memory};
-pub(crate) use sqlite::{sqlite_file, sqlite_memory};
+pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
 /// The type of the event that a database refuses: see [`Environment::break_at`].
 pub(crate) const FAULTY: &str = "suite.faulty";

@@ -296,6 +296,7 @@ macro_rules! tests {
 
 with_cases!(tests!(memory:));
 with_cases!(tests!(sqlite_memory with model:));
+with_cases!(tests!(sqlite_lean with model:));
 with_cases!(tests!(sqlite_file with model:));
 
 /// A case and what it is called.
@@ -321,7 +322,12 @@ const CASES: &[Case] = with_cases!(list!());
 #[test]
 fn every_required_backend_is_there() {
     for name in backend::required() {
-        let known = [backend::memory(), backend::sqlite_memory(), backend::sqlite_file()];
+        let known = [
+            backend::memory(),
+            backend::sqlite_memory(),
+            backend::sqlite_lean(),
+            backend::sqlite_file(),
+        ];
         let found: Vec<_> = known.iter().filter(|backend| backend.family == name).collect();
         assert!(
             !found.is_empty(),

@@ -15,81 +15,133 @@ use crate::sql;
 
 /// Appends in a transaction of its own.
 pub(crate) fn alone(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-    let write = || {
-        begin(connection)?;
-        let rollback = RollbackOnDrop(connection);
-        let result = shared(connection, appends)?;
-        commit(connection)?;
-        std::mem::forget(rollback);
-        Ok(result)
-    };
-    write().map_err(|error: Error| error.during(backend::describe(appends)))
-}
-
-/// Appends in a transaction that others share: if it fails, it leaves nothing behind in it.
-pub(crate) fn shared(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-    try_shared(connection, appends).map_err(|error| error.during(backend::describe(appends)))
-}
-
-fn try_shared(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-    // A single statement leaves nothing behind when it fails; a savepoint would cost two more.
-    let events: usize = appends.iter().map(|append| append.events.len()).sum();
-    let savepoint = (events > 1).then(|| Savepoint::set(connection)).transpose()?;
-    let failure = match write(connection, appends) {
-        Ok(results) => {
-            savepoint.map(Savepoint::release).transpose()?;
-            return Ok(results);
+    let name = |error: Error| error.during(backend::describe(appends));
+    begin(connection).map_err(name)?;
+    let rollback = RollbackOnDrop(connection);
+    match shared(connection, appends) {
+        Ok(result) => {
+            let results = result?;
+            commit(connection).map_err(name)?;
+            std::mem::forget(rollback);
+            Ok(results)
         }
-        Err(failure) => failure,
-    };
-    savepoint.map(Savepoint::roll_back).transpose()?;
-    // Only an append that was refused for what is stored already can be one that was repeated.
-    let (Failure::Refused(error) | Failure::IdTaken(error)) = failure else {
-        let Failure::Other(error) = failure else {
-            unreachable!("the other failures are matched above")
-        };
-        return Err(error);
-    };
-    match backend::resolve_repeated(appends, &locate(connection, appends)?)? {
-        Some(results) => with_versions(connection, appends, results),
-        None => Err(error),
+        Err(failure) => {
+            drop(rollback);
+            failure.explain(connection, appends)
+        }
     }
 }
 
-enum Failure {
-    /// The aggregate is elsewhere, or somebody else's.
-    Refused(Error),
-    /// A unique key was violated.
-    IdTaken(Error),
-    /// Everything else.
-    Other(Error),
+/// Appends within a transaction that goes on, whatever becomes of the append.
+pub(crate) fn within(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+    let name = |error: Error| error.during(backend::describe(appends));
+    run(connection, "SAVEPOINT firefly_append").map_err(name)?;
+    let result = shared(connection, appends);
+    if connection.is_autocommit() {
+        // SQLite ended the transaction itself, because the disk is full or fails.
+        return result.unwrap_or_else(|failure| Err(name(failure.error)));
+    }
+    if result.is_err() {
+        run(connection, "ROLLBACK TO firefly_append").map_err(name)?;
+    }
+    run(connection, "RELEASE firefly_append").map_err(name)?;
+    result.unwrap_or_else(|failure| failure.explain(connection, appends))
+}
+
+/// Appends in a transaction that others share. The inner result leaves nothing behind if it is an error; the outer error
+/// says that a part was written, or that SQLite ended the transaction: it has to be rolled back.
+pub(crate) fn shared(connection: &Connection, appends: &[Append<'_>]) -> Result<Result<Vec<Appended>>, Failure> {
+    match write(connection, appends) {
+        Ok(results) => Ok(Ok(results)),
+        Err(failure) if failure.spoiled || connection.is_autocommit() => Err(failure),
+        Err(failure) => Ok(failure.explain(connection, appends)),
+    }
+}
+
+/// Why an append failed.
+pub(crate) struct Failure {
+    error: Error,
+    /// An append that is refused for what is stored already may be one that was repeated.
+    may_be_repeated: bool,
+    /// Some of its events were written.
+    spoiled: bool,
+}
+
+impl Failure {
+    /// What is not about what is stored already.
+    pub(crate) fn other(error: Error) -> Self {
+        Self {
+            error,
+            may_be_repeated: false,
+            spoiled: false,
+        }
+    }
+
+    fn refused(error: Error) -> Self {
+        Self {
+            may_be_repeated: true,
+            ..Self::other(error)
+        }
+    }
+
+    /// The error, as it is before it is explained.
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// What it comes to, now that nothing of the append is left in the database: perhaps it was a repeated one.
+    pub(crate) fn explain(self, connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        let explain = || {
+            if !self.may_be_repeated {
+                return Err(self.error);
+            }
+            match backend::resolve_repeated(appends, &locate(connection, appends)?)? {
+                Some(results) => with_versions(connection, appends, results),
+                None => Err(self.error),
+            }
+        };
+        explain().map_err(|error| error.during(backend::describe(appends)))
+    }
 }
 
 fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>, Failure> {
-    let mut insert = prepared(connection, sql::APPEND).map_err(Failure::Other)?;
+    // Every aggregate is looked at before anything is written, so that a conflict leaves nothing to undo.
+    let heads = appends
+        .iter()
+        .map(|append| admit(connection, append))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut insert = prepared(connection, sql::APPEND).map_err(Failure::other)?;
     let now = OffsetDateTime::now_utc();
+    let mut spoiled = false;
     let mut results = Vec::with_capacity(appends.len());
-    for append in appends {
-        let head = head(connection, append.aggregate.id()).map_err(Failure::Other)?;
-        if append.events.is_empty() {
-            results.push(nothing_appended(append, head));
-            continue;
-        }
-        let mut version = Head::admit(head.as_ref(), append).map_err(Failure::Refused)?;
+    for (append, mut version) in appends.iter().zip(heads) {
         let mut sequences = Vec::with_capacity(append.events.len());
         for event in append.events {
             version = version.checked_add(1).expect("the head admitted these versions");
-            let inserted = insert_event(&mut insert, append, version, event, now);
-            inserted.map_err(|error| match is_unique_violation(&error) {
-                true => Failure::IdTaken(classify(error)),
-                false => Failure::Other(classify(error)),
+            insert_event(&mut insert, append, version, event, now).map_err(|error| Failure {
+                may_be_repeated: is_unique_violation(&error),
+                error: classify(error),
+                spoiled,
             })?;
-            let sequence = GlobalSequence::try_from(connection.last_insert_rowid()).map_err(Failure::Other)?;
-            sequences.push(sequence);
+            spoiled = true;
+            sequences.push(GlobalSequence::try_from(connection.last_insert_rowid()).map_err(Failure::other)?);
         }
         results.push(Appended::new(append.aggregate.clone(), version, sequences));
     }
     Ok(results)
+}
+
+/// The version before the first event of an append, if it may go on top of what is there.
+fn admit(connection: &Connection, append: &Append<'_>) -> Result<Version, Failure> {
+    let head = head(connection, append.aggregate.id()).map_err(Failure::other)?;
+    if append.events.is_empty() {
+        return Ok(version_of(head));
+    }
+    Head::admit(head.as_ref(), append).map_err(Failure::refused)
+}
+
+fn version_of(head: Option<Head>) -> Version {
+    head.map_or(Version::ZERO, |head| head.version)
 }
 
 fn insert_event(
@@ -132,16 +184,14 @@ pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option
     Ok(heads.into_iter().next())
 }
 
-fn nothing_appended(append: &Append<'_>, head: Option<Head>) -> Appended {
-    let version = head.map_or(Version::ZERO, |head| head.version);
-    Appended::new(append.aggregate.clone(), version, Vec::new())
-}
-
 /// An empty append within a repeated one has no event to tell its version by.
 fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<Appended>) -> Result<Vec<Appended>> {
-    let complete = |(append, result): (&Append<'_>, Appended)| match append.events {
-        [] => Ok(nothing_appended(append, head(connection, append.aggregate.id())?)),
-        _ => Ok(result),
+    let complete = |(append, result): (&Append<'_>, Appended)| {
+        if !append.events.is_empty() {
+            return Ok(result);
+        }
+        let version = version_of(head(connection, append.aggregate.id())?);
+        Ok(Appended::new(append.aggregate.clone(), version, Vec::new()))
     };
     appends.iter().zip(results).map(complete).collect()
 }
@@ -186,14 +236,6 @@ fn run(connection: &Connection, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// SQLite ends the transaction itself when the disk is full or fails; then nothing of it is stored.
-pub(crate) fn check_active(connection: &Connection, result: &Result<Vec<Appended>>) -> Result<()> {
-    match result {
-        Err(error) if connection.is_autocommit() => Err(error.clone()),
-        _ => Ok(()),
-    }
-}
-
 /// Rolls a transaction back unless it is forgotten, also when its work panics.
 pub(crate) struct RollbackOnDrop<'a>(pub(crate) &'a Connection);
 
@@ -203,27 +245,5 @@ impl Drop for RollbackOnDrop<'_> {
             // If even this fails, the connection is broken, and the next BEGIN says so.
             drop(run(self.0, "ROLLBACK"));
         }
-    }
-}
-
-/// A point within a transaction to which an append that fails goes back.
-struct Savepoint<'a>(&'a Connection);
-
-impl<'a> Savepoint<'a> {
-    fn set(connection: &'a Connection) -> Result<Self> {
-        run(connection, "SAVEPOINT firefly_append")?;
-        Ok(Self(connection))
-    }
-
-    fn release(self) -> Result<()> {
-        run(self.0, "RELEASE firefly_append")
-    }
-
-    fn roll_back(self) -> Result<()> {
-        if self.0.is_autocommit() {
-            return Ok(());
-        }
-        run(self.0, "ROLLBACK TO firefly_append")?;
-        self.release()
     }
 }

@@ -12,4 +12,4 @@ mod store;
 mod writer;
 
 pub use rusqlite;
-pub use store::{JournalMode, SqliteBuilder, SqliteEventStore, SqliteTransaction, Synchronous};
+pub use store::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore, SqliteTransaction, Synchronous};

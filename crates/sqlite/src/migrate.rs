@@ -15,6 +15,7 @@ use crate::error::classify;
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
+use crate::store::Indexes;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 5] = [
@@ -41,27 +42,33 @@ static MIGRATIONS: [Migration; 5] = [
     ),
 ];
 
-/// The indexes that the statements name; without one of them, reads would fail.
-const INDEXES: &[&str] = &[
-    "idx_events_event_id",
-    "idx_events_aggregate_version",
-    "idx_events_type",
-    "idx_events_aggregate_type",
-    "idx_events_created_at",
-    "idx_events_type_created",
-    "idx_events_aggregate_type_created",
-    "idx_events_correlation_id",
-    "idx_events_causation_id",
-    "idx_events_tenant_id",
-    "idx_events_created_by",
-    "idx_events_metadata_correlation",
+/// The indexes that a store may be without, with the least [`Indexes`] that has each.
+const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+    ("idx_events_type", Indexes::Standard),
+    ("idx_events_aggregate_type", Indexes::Standard),
+    ("idx_events_created_at", Indexes::Standard),
+    ("idx_events_correlation_id", Indexes::Standard),
+    ("idx_events_causation_id", Indexes::Standard),
+    ("idx_events_tenant_id", Indexes::Standard),
+    ("idx_events_created_by", Indexes::Full),
+    ("idx_events_aggregate_type_created", Indexes::Full),
+    ("idx_events_type_created", Indexes::Full),
+    ("idx_events_tenant_aggregate", Indexes::Full),
+    ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
-/// What else the source document, or this crate, makes besides the tables; adoption makes all of it anew.
+/// What no store is without.
+const REQUIRED: &[&str] = &[
+    "events",
+    "snapshots",
+    "idx_events_event_id",
+    "idx_events_aggregate_version",
+];
+
+/// What else the source document, or this crate, makes; adoption makes what is kept of it anew.
 const OTHER_OBJECTS: &[&str] = &[
     "idx_events_aggregate",
     "idx_events_global_sequence",
-    "idx_events_tenant_aggregate",
     "idx_events_metadata_gin",
     "idx_events_recent",
     "idx_events_aggregate_recent",
@@ -75,6 +82,12 @@ const OTHER_OBJECTS: &[&str] = &[
     "mv_aggregate_summary",
 ];
 
+fn is_own(name: &str) -> bool {
+    REQUIRED.contains(&name)
+        || OTHER_OBJECTS.contains(&name)
+        || OPTIONAL_INDEXES.iter().any(|(index, _)| *index == name)
+}
+
 /// Whether there is nothing in the database at all.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     let objects: i64 = connection
@@ -86,17 +99,27 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
 /// Refuses a schema that is not the one this crate works with.
 pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     migration::require_current(&MIGRATIONS, &applied(connection)?)?;
-    let names = collect(connection, "SELECT name FROM sqlite_schema", [], |row| {
-        Ok(row::text(row, 0)?.to_owned())
-    })?;
-    let mut needed = ["events", "snapshots"].iter().chain(INDEXES);
-    let is_missing = |needed: &&&str| !names.iter().any(|name| name == **needed);
-    let Some(missing) = needed.find(is_missing) else {
+    let names = names(connection)?;
+    let is_missing = |required: &&&str| !names.iter().any(|name| name == **required);
+    let Some(missing) = REQUIRED.iter().find(is_missing) else {
         return Ok(());
     };
     Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
         reason: format!("{missing} is missing; make it again as the migrations do").into(),
     })))
+}
+
+/// Which of the indexes that a statement can name are there.
+pub(crate) fn available_indexes(connection: &Connection) -> Result<Vec<String>> {
+    let mut names = names(connection)?;
+    names.retain(|name| is_own(name));
+    Ok(names)
+}
+
+fn names(connection: &Connection) -> Result<Vec<String>> {
+    collect(connection, "SELECT name FROM sqlite_schema", [], |row| {
+        Ok(row::text(row, 0)?.to_owned())
+    })
 }
 
 /// The steps that the schema still needs.
@@ -134,11 +157,11 @@ fn has_table(connection: &Connection, table: &str) -> Result<bool> {
 }
 
 /// Brings the schema up to date, in one transaction, and returns the steps that were applied.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<Vec<Migration>> {
+pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
     // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
     // within the transaction.
     set_renaming(connection, true)?;
-    let result = migrate_in_transaction(connection);
+    let result = migrate_in_transaction(connection, indexes);
     set_renaming(connection, false)?;
     result
 }
@@ -150,17 +173,21 @@ fn set_renaming(connection: &Connection, plain: bool) -> Result<()> {
         .map_err(classify)
 }
 
-fn migrate_in_transaction(connection: &Connection) -> Result<Vec<Migration>> {
+fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
     begin(connection)?;
     let rollback = RollbackOnDrop(connection);
     let applied = applied(connection)?;
     let pending = migration::pending(&MIGRATIONS, &applied)?;
-    if pending.is_empty() {
+    if pending.is_empty() && indexes.is_none() {
         return Ok(Vec::new());
     }
     let by_hand = match applied.is_empty() {
         true => ByHand::set_aside(connection)?,
         false => None,
+    };
+    let made = match &by_hand {
+        Some(by_hand) => by_hand.indexes.clone(),
+        None => available_indexes(connection)?,
     };
     run(connection, sql::HISTORY)?;
     for step in pending {
@@ -172,12 +199,39 @@ fn migrate_in_transaction(connection: &Connection) -> Result<Vec<Migration>> {
             )
             .map_err(classify)?;
     }
+    match indexes {
+        Some(chosen) => choose_indexes(connection, chosen, &[])?,
+        None => choose_indexes(connection, Indexes::default(), &made)?,
+    }
     if let Some(by_hand) = by_hand {
         by_hand.adopt(connection)?;
     }
     commit(connection)?;
     std::mem::forget(rollback);
     Ok(pending.to_vec())
+}
+
+/// Makes the optional indexes that are chosen, or were `made` before, and drops the others.
+fn choose_indexes(connection: &Connection, chosen: Indexes, made: &[String]) -> Result<()> {
+    for (index, least) in OPTIONAL_INDEXES {
+        if *least <= chosen || made.iter().any(|name| name == index) {
+            run(connection, &statement_of(index))?;
+        } else {
+            run(connection, &format!("DROP INDEX IF EXISTS {index}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The statement of the migrations that makes an index, for a schema that may have it.
+fn statement_of(index: &str) -> String {
+    let start = format!("CREATE INDEX {index} ");
+    let statement = MIGRATIONS
+        .iter()
+        .flat_map(|step| step.sql.lines())
+        .find(|line| line.starts_with(&start))
+        .expect("the migrations make each optional index in a line of its own");
+    statement.replacen("CREATE INDEX", "CREATE INDEX IF NOT EXISTS", 1)
 }
 
 fn run(connection: &Connection, statements: &str) -> Result<()> {
@@ -188,6 +242,8 @@ fn run(connection: &Connection, statements: &str) -> Result<()> {
 struct ByHand {
     events: bool,
     snapshots: bool,
+    /// The source document's indexes that somebody made.
+    indexes: Vec<String>,
     /// The statements that make the indexes, triggers and views that are not the source document's.
     extras: Vec<String>,
 }
@@ -239,7 +295,7 @@ impl ByHand {
                 refuse_unknown_columns(connection, table, columns)?;
             }
         }
-        let extras = take_objects(connection)?;
+        let (indexes, extras) = take_objects(connection)?;
         if events {
             run(connection, "ALTER TABLE events RENAME TO events_by_hand")?;
         }
@@ -249,6 +305,7 @@ impl ByHand {
         Ok(Some(Self {
             events,
             snapshots,
+            indexes,
             extras,
         }))
     }
@@ -293,9 +350,9 @@ fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) 
     })))
 }
 
-/// Drops the indexes, triggers and views of the tables, and returns the statements that make those that are not the
-/// source document's.
-fn take_objects(connection: &Connection) -> Result<Vec<String>> {
+/// Drops the indexes, triggers and views of the tables. Returns the names of those that are the source document's, and the
+/// statements that make the others.
+fn take_objects(connection: &Connection) -> Result<(Vec<String>, Vec<String>)> {
     let objects = collect(
         connection,
         "SELECT type, name, sql FROM sqlite_schema
@@ -309,19 +366,20 @@ fn take_objects(connection: &Connection) -> Result<Vec<String>> {
             ))
         },
     )?;
-    let mut extras = Vec::new();
+    let (mut names, mut extras) = (Vec::new(), Vec::new());
     for (kind, name, statement) in objects {
-        let own = INDEXES.contains(&name.as_str()) || OTHER_OBJECTS.contains(&name.as_str());
+        let own = is_own(&name);
         if kind == "view" && !own {
             // It refers to its tables by name, and will find the new ones under it.
             continue;
         }
         run(connection, &format!("DROP {kind} {}", quoted(&name)))?;
-        if !own {
-            extras.push(statement);
+        match own {
+            true => names.push(name),
+            false => extras.push(statement),
         }
     }
-    Ok(extras)
+    Ok((names, extras))
 }
 
 fn quoted(name: &str) -> String {

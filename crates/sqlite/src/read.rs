@@ -128,7 +128,12 @@ pub(crate) fn mark(connection: &Connection) -> Result<GlobalSequence> {
 }
 
 /// A page of the log.
-pub(crate) fn page(connection: &Connection, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+pub(crate) fn page(
+    connection: &Connection,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    indexes: &[String],
+) -> Result<Page> {
     // The mark is taken before the rows are read, so what is committed in between is left to the next read.
     let mark = match cursor {
         Some(cursor) => cursor.high_water_mark(),
@@ -138,16 +143,21 @@ pub(crate) fn page(connection: &Connection, query: &EventQuery, cursor: Option<&
     let events = if window.rows == 0 || window.after >= window.until {
         Vec::new()
     } else {
-        let statement = LogStatement::new(query, &window, cursor.is_some());
+        let statement = LogStatement::new(query, &window, cursor.is_some(), indexes);
         collect_events(connection, &statement.sql, params_from_iter(statement.parameters))?
     };
     Ok(Page::new(query, cursor, mark, events))
 }
 
 /// How SQLite would find that page.
-pub(crate) fn explain(connection: &Connection, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
+pub(crate) fn explain(
+    connection: &Connection,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    indexes: &[String],
+) -> Result<Vec<String>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some());
+    let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some(), indexes);
     let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
     collect(connection, &explain, params_from_iter(statement.parameters), |row| {
         Ok(row::text(row, 3)?.to_owned())
@@ -183,10 +193,10 @@ enum Driver {
 const MOST_MERGED_TYPES: usize = 16;
 
 impl LogStatement {
-    pub(crate) fn new(query: &EventQuery, window: &Window, resumed: bool) -> Self {
+    pub(crate) fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
         let filter = query.filter();
         let by_time = query.order() == Order::Time;
-        let driver = Driver::of(filter, by_time);
+        let driver = Driver::of(filter, by_time, indexes);
         let mut statement = Self {
             sql: String::new(),
             parameters: vec![
@@ -195,9 +205,11 @@ impl LogStatement {
             ],
         };
 
-        let mut arm = sql::LOG
-            .trim_end()
-            .replacen("FROM events", &format!("FROM events {}", driver.index(by_time)), 1);
+        let index = match driver.index(by_time) {
+            Some(index) => format!("FROM events INDEXED BY {index}"),
+            None => "FROM events NOT INDEXED".to_owned(),
+        };
+        let mut arm = sql::LOG.trim_end().replacen("FROM events", &index, 1);
         statement.add_filters(&mut arm, filter, driver);
         statement.add_position(&mut arm, query, window, resumed, driver);
         // SQLite merges the arms of a compound that are each in order: several types are read like one.
@@ -313,54 +325,51 @@ impl LogStatement {
 
 impl Driver {
     /// Which index finds the rows. It is named, so that neither what ANALYZE counted nor its lack chooses another.
-    fn index(self, by_time: bool) -> &'static str {
-        match self {
-            Self::EventIds => "INDEXED BY idx_events_event_id",
-            Self::Aggregate => "INDEXED BY idx_events_aggregate_version",
-            Self::Correlation => "INDEXED BY idx_events_correlation_id",
-            Self::Causation => "INDEXED BY idx_events_causation_id",
-            Self::MetadataCorrelation => "INDEXED BY idx_events_metadata_correlation",
-            Self::Creator => "INDEXED BY idx_events_created_by",
-            Self::EventTypes if by_time => "INDEXED BY idx_events_type_created",
-            Self::EventTypes => "INDEXED BY idx_events_type",
-            Self::Tenant => "INDEXED BY idx_events_tenant_id",
-            Self::AggregateTypes if by_time => "INDEXED BY idx_events_aggregate_type_created",
-            Self::AggregateTypes => "INDEXED BY idx_events_aggregate_type",
-            Self::Time => "INDEXED BY idx_events_created_at",
-            Self::Sequence => "NOT INDEXED",
-        }
+    fn index(self, by_time: bool) -> Option<&'static str> {
+        Some(match self {
+            Self::EventIds => "idx_events_event_id",
+            Self::Aggregate => "idx_events_aggregate_version",
+            Self::Correlation => "idx_events_correlation_id",
+            Self::Causation => "idx_events_causation_id",
+            Self::MetadataCorrelation => "idx_events_metadata_correlation",
+            Self::Creator => "idx_events_created_by",
+            Self::EventTypes if by_time => "idx_events_type_created",
+            Self::EventTypes => "idx_events_type",
+            Self::Tenant => "idx_events_tenant_id",
+            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
+            Self::AggregateTypes => "idx_events_aggregate_type",
+            Self::Time => "idx_events_created_at",
+            Self::Sequence => return None,
+        })
     }
 
-    fn of(filter: &EventFilter, by_time: bool) -> Self {
+    /// The first of those that the filters and the order allow, and whose index there is.
+    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
         fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
             types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
         }
 
-        if filter.event_ids.is_some() {
-            Self::EventIds
-        } else if filter.aggregate_id.is_some() {
-            Self::Aggregate
-        } else if filter.correlation_id.is_some() {
-            Self::Correlation
-        } else if filter.causation_id.is_some() {
-            Self::Causation
-        } else if metadata_correlation(filter).is_some() {
-            Self::MetadataCorrelation
-        } else if mergeable(filter.event_types.as_ref()) {
-            Self::EventTypes
-        } else if by_time && filter.aggregate_types.is_none() {
-            Self::Time
-        } else if filter.created_by.is_some() {
-            Self::Creator
-        } else if filter.tenant.is_some() {
-            Self::Tenant
-        } else if mergeable(filter.aggregate_types.as_ref()) {
-            Self::AggregateTypes
-        } else if by_time {
-            Self::Time
-        } else {
-            Self::Sequence
-        }
+        let candidates = [
+            (filter.event_ids.is_some(), Self::EventIds),
+            (filter.aggregate_id.is_some(), Self::Aggregate),
+            (filter.correlation_id.is_some(), Self::Correlation),
+            (filter.causation_id.is_some(), Self::Causation),
+            (metadata_correlation(filter).is_some(), Self::MetadataCorrelation),
+            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
+            // In the order of time, what only narrows the log would have to be sorted for each page.
+            (filter.created_by.is_some() && !by_time, Self::Creator),
+            (filter.tenant.is_some() && !by_time, Self::Tenant),
+            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
+            (by_time, Self::Time),
+        ];
+        let usable = |(allowed, driver): &(bool, Self)| {
+            let there = |index| indexes.iter().any(|name| name == index);
+            *allowed && driver.index(by_time).is_none_or(there)
+        };
+        candidates
+            .into_iter()
+            .find(usable)
+            .map_or(Self::Sequence, |(_, driver)| driver)
     }
 }
 

@@ -44,6 +44,8 @@ struct Shared {
     options: Options,
     writer: Option<WriteLine>,
     readers: r2d2::Pool<Readers>,
+    /// The indexes that were there when the store was opened.
+    indexes: Vec<String>,
     /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
     gate: RwLock<()>,
 }
@@ -56,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) readers: u32,
     pub(crate) read_only: bool,
     pub(crate) migrate_on_open: bool,
+    pub(crate) indexes: Option<Indexes>,
     pub(crate) verify_on_read: bool,
     pub(crate) limits: Limits,
 }
@@ -82,6 +85,22 @@ pub enum JournalMode {
     Delete,
     /// As [`Delete`](Self::Delete), but the journal is truncated instead of deleted.
     Truncate,
+}
+
+/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
+///
+/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
+/// `sql/README.md` in the repository has the indexes and what each costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Indexes {
+    /// None: for a log that is appended to much, and read by aggregate or as a whole.
+    Lean,
+    /// By event type, aggregate type, time, correlation id, causation id and tenant.
+    #[default]
+    Standard,
+    /// All of the source document's: also by creator, by a type and time together, and by a correlation id in the metadata.
+    Full,
 }
 
 /// How to open a store: see [`SqliteEventStore::builder`].
@@ -189,13 +208,13 @@ impl SqliteEventStore {
                 Error::invalid("the connection has no transaction; begin one first").during(backend::describe(appends))
             );
         }
-        append::shared(connection, appends)
+        append::within(connection, appends)
     }
 
     /// How SQLite finds the page of a query: the details of `EXPLAIN QUERY PLAN`, for tests of the indexes.
     #[doc(hidden)]
     pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
-        self.read(|connection| read::explain(connection, query, cursor))
+        self.read(|connection| read::explain(connection, query, cursor, &self.0.indexes))
     }
 
     fn writer(&self) -> Result<&WriteLine> {
@@ -245,6 +264,7 @@ impl SqliteBuilder {
                 readers: std::thread::available_parallelism().map_or(4, |cores| cores.get().clamp(4, 16) as u32),
                 read_only: false,
                 migrate_on_open: false,
+                indexes: None,
                 verify_on_read: false,
                 limits: Limits::PORTABLE,
             },
@@ -288,6 +308,13 @@ impl SqliteBuilder {
         self
     }
 
+    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
+    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    pub fn indexes(mut self, indexes: Indexes) -> Self {
+        self.options.indexes = Some(indexes);
+        self
+    }
+
     /// Verifies the checksum of every event and snapshot that is read; off unless set.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
@@ -313,14 +340,14 @@ impl SqliteBuilder {
     fn try_open(self) -> Result<SqliteEventStore> {
         let Self { location, options } = self;
         let mut connection = crate::pool::open(&location, &options)?;
+        if !options.read_only && (options.migrate_on_open || migrate::is_empty(&connection)?) {
+            migrate::migrate(&mut connection, options.indexes)?;
+        }
+        migrate::require_current(&connection)?;
+        let indexes = migrate::available_indexes(&connection)?;
         let writer = if options.read_only {
-            migrate::require_current(&connection)?;
             None
         } else {
-            if options.migrate_on_open || migrate::is_empty(&connection)? {
-                migrate::migrate(&mut connection)?;
-            }
-            migrate::require_current(&connection)?;
             crate::pool::set_up_writer(&connection, &location, &options)?;
             Some(WriteLine::new(connection, options.busy_timeout))
         };
@@ -329,13 +356,14 @@ impl SqliteBuilder {
             location,
             options,
             writer,
+            indexes,
             gate: RwLock::new(()),
         })))
     }
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
-    /// All in one transaction: a crash in the middle leaves the file as it was, and any number of processes may start at
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. All in one transaction: a crash in the middle leaves the file as it was, and any number of processes may start at
     /// once. Tables that were made by hand from the source document are adopted: their rows keep their ids, versions,
     /// sequences and times, and get checksums.
     ///
@@ -346,7 +374,7 @@ impl SqliteBuilder {
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             let mut connection = crate::pool::open(&self.location, &self.options)?;
-            migrate::migrate(&mut connection)
+            migrate::migrate(&mut connection, self.options.indexes)
         };
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
     }
@@ -410,7 +438,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        self.read(|connection| read::page(connection, query, cursor))
+        self.read(|connection| read::page(connection, query, cursor, &self.0.indexes))
             .and_then(|page| {
                 if self.0.options.verify_on_read {
                     page.events.iter().try_for_each(EventEnvelope::verify)?;
@@ -545,7 +573,7 @@ impl EventTransaction for SqliteTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        let result = backend::check(appends, self.limits).and_then(|()| append::shared(self.connection, appends));
+        let result = backend::check(appends, self.limits).and_then(|()| append::within(self.connection, appends));
         self.doom = result.as_ref().err().cloned();
         result
     }

@@ -14,7 +14,7 @@ use firefly_eventstore_core::{AggregateKey, Append, Appended, Error, ErrorKind, 
 use firefly_eventstore_core::{TenantId, backend};
 use rusqlite::Connection;
 
-use crate::append;
+use crate::append::{self, Failure};
 
 /// The writing connection and the line before it.
 #[derive(Debug)]
@@ -112,44 +112,50 @@ impl WriteLine {
     fn lead(&self, own: &[Append<'_>]) -> Result<Vec<Appended>> {
         let _lead = Lead(self);
         let mut connection = self.connection.lock()?;
+        if let Err(error) = append::begin(&connection) {
+            self.dismiss_late(&error);
+            return Err(error.during(backend::describe(own)));
+        }
         let mut followers = Followers::default();
         match self.write_group(&mut connection, own, &mut followers) {
             Ok(result) => {
                 followers.finish();
                 result
             }
-            // What failed is the group's transaction, not one append in it: each on its own gets its own answer.
-            Err(_) if !followers.0.is_empty() => {
+            Err(failure) if followers.0.is_empty() => failure.explain(&connection, own),
+            // What failed is the group's transaction, for all that are in it: each on its own gets its own answer.
+            Err(_) => {
+                let own = append::alone(&connection, own);
                 for Follower { ticket, result } in &mut followers.0 {
                     *result = ticket.with_appends(|appends| append::alone(&connection, appends));
                 }
                 followers.finish();
-                append::alone(&connection, own)
+                own
             }
-            Err(error) => Err(error.during(backend::describe(own))),
         }
     }
 
-    /// Writes the leader's append and those of whoever waits, until nobody does. The error is that of the transaction.
+    /// Writes the leader's append and those of whoever waits, until nobody does, and commits; or rolls all of it back.
     fn write_group(
         &self,
         connection: &mut Connection,
         own: &[Append<'_>],
         followers: &mut Followers,
-    ) -> Result<Result<Vec<Appended>>> {
-        append::begin(connection).inspect_err(|error| self.dismiss_late(error))?;
+    ) -> Result<Result<Vec<Appended>>, Failure> {
         let rollback = append::RollbackOnDrop(connection);
-        let result = append::shared(connection, own);
-        append::check_active(connection, &result)?;
+        let own = append::shared(connection, own)?;
         while let Some(ticket) = self.next_append() {
-            let result = ticket.with_appends(|appends| append::shared(connection, appends));
-            let active = append::check_active(connection, &result);
+            let written = ticket.with_appends(|appends| append::shared(connection, appends));
+            let (result, failure) = match written {
+                Ok(result) => (result, None),
+                Err(failure) => (Err(failure.error().clone()), Some(failure)),
+            };
             followers.0.push(Follower { ticket, result });
-            active?;
+            failure.map_or(Ok(()), Err)?;
         }
-        append::commit(connection)?;
+        append::commit(connection).map_err(Failure::other)?;
         std::mem::forget(rollback);
-        Ok(result)
+        Ok(own)
     }
 
     /// Tells those who have waited as long as the leader did that the connection cannot write: otherwise each of them would

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Migration, Order, SchemaProblem, SnapshotAt, time, verify};
 use firefly_eventstore_sqlite::rusqlite::{Connection, params, types::Value};
-use firefly_eventstore_sqlite::{JournalMode, SqliteBuilder, SqliteEventStore};
+use firefly_eventstore_sqlite::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore};
 use time::macros::datetime;
 
 use support::{
@@ -226,21 +226,62 @@ fn an_older_schema_is_refused_until_it_is_migrated_and_keeps_its_rows() {
 
 #[test]
 fn an_upgraded_file_is_like_a_new_one() {
-    let (_directory, fresh) = new_file();
-    SqliteEventStore::open(&fresh).unwrap();
-    let schema = |path: &Path| {
-        let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
-        column(&Connection::open(path).unwrap(), sql)
-    };
-    for applied in 1..STEPS.len() {
-        let (_directory, old) = new_file();
-        drop(apply(&old, &STEPS[..applied]));
-        SqliteEventStore::builder(&old).migrate().unwrap();
-        assert_eq!(schema(&old), schema(&fresh));
+    for indexes in [Indexes::Lean, Indexes::Standard, Indexes::Full] {
+        let (_directory, fresh) = new_file();
+        SqliteEventStore::builder(&fresh).indexes(indexes).open().unwrap();
+        for applied in 1..STEPS.len() {
+            let (_directory, old) = new_file();
+            drop(apply(&old, &STEPS[..applied]));
+            SqliteEventStore::builder(&old).indexes(indexes).migrate().unwrap();
+            assert_eq!(schema(&old), schema(&fresh));
+        }
+        let (_directory, made_by_hand) = by_hand(FIRST_SCHEMA, &[&sample()]);
+        SqliteEventStore::builder(&made_by_hand)
+            .indexes(indexes)
+            .migrate()
+            .unwrap();
+        assert_eq!(schema(&made_by_hand), schema(&fresh));
     }
-    let (_directory, made_by_hand) = by_hand(FIRST_SCHEMA, &[&sample()]);
-    SqliteEventStore::builder(&made_by_hand).migrate().unwrap();
-    assert_eq!(schema(&made_by_hand), schema(&fresh));
+}
+
+#[test]
+fn indexes_are_chosen_when_a_file_is_made_and_can_be_changed_later() {
+    let (_directory, path) = new_file();
+    let fresh = |indexes| {
+        let (_directory, path) = new_file();
+        SqliteEventStore::builder(&path).indexes(indexes).open().unwrap();
+        schema(&path)
+    };
+    let standard = fresh(Indexes::Standard);
+    assert!(fresh(Indexes::Lean).len() < standard.len() && standard.len() < fresh(Indexes::Full).len());
+
+    SqliteEventStore::open(&path).unwrap();
+    assert_eq!(schema(&path), standard, "unless something else is chosen");
+    for indexes in [Indexes::Full, Indexes::Lean, Indexes::Standard, Indexes::Full] {
+        let builder = SqliteEventStore::builder(&path).indexes(indexes);
+        assert_eq!(builder.migrate().unwrap(), []);
+        assert_eq!(schema(&path), fresh(indexes));
+    }
+    SqliteEventStore::builder(&path).migrate_on_open(true).open().unwrap();
+    assert_eq!(
+        schema(&path),
+        fresh(Indexes::Full),
+        "kept unless something else is chosen"
+    );
+}
+
+#[test]
+fn an_index_of_the_source_document_that_was_made_by_hand_is_kept() {
+    let (_directory, path) = by_hand(PRODUCTION_SCHEMA, &[]);
+    SqliteEventStore::builder(&path).migrate().unwrap();
+    let made = "CREATE INDEX idx_events_aggregate_type_created ON events (aggregate_type, created_at DESC)";
+    assert!(schema(&path).iter().any(|statement| statement == made));
+}
+
+/// The statements that make what is in a file.
+fn schema(path: &Path) -> Vec<String> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
+    column(&Connection::open(path).unwrap(), sql)
 }
 
 #[test]
@@ -289,7 +330,7 @@ fn a_missing_table_or_index_is_refused() {
     for (kind, name) in [
         ("TABLE", "events"),
         ("TABLE", "snapshots"),
-        ("INDEX", "idx_events_created_by"),
+        ("INDEX", "idx_events_event_id"),
     ] {
         let (_directory, path) = altered(&format!("DROP {kind} {name}"));
         let error = SqliteEventStore::open(&path).unwrap_err();
@@ -1038,7 +1079,7 @@ fn as_rows(events: &[EventEnvelope]) -> Vec<Vec<Value>> {
 #[test]
 fn the_names_of_the_source_document_are_there() {
     let (_directory, path) = new_file();
-    SqliteEventStore::open(&path).unwrap();
+    SqliteEventStore::builder(&path).indexes(Indexes::Full).open().unwrap();
     let connection = Connection::open(&path).unwrap();
     let objects = |kind: &str| {
         let sql =

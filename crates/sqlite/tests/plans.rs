@@ -13,8 +13,8 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Order, time};
-use firefly_eventstore_sqlite::SqliteEventStore;
 use firefly_eventstore_sqlite::rusqlite::{Connection, ToSql, params};
+use firefly_eventstore_sqlite::{Indexes, SqliteEventStore};
 use time::{Duration, macros::datetime};
 
 /// The six query patterns of the source document, word for word.
@@ -435,7 +435,10 @@ SELECT
 FROM numbers";
 
 fn filled() -> SqliteEventStore {
-    let store = SqliteEventStore::in_memory().unwrap();
+    let store = SqliteEventStore::in_memory_builder()
+        .indexes(Indexes::Full)
+        .open()
+        .unwrap();
     with(&store, |connection| connection.execute(FILL, [EVENTS]).unwrap());
     store
 }
@@ -462,4 +465,25 @@ fn stores() -> &'static [(&'static str, SqliteEventStore); 2] {
 
 fn with<R>(store: &SqliteEventStore, work: impl FnOnce(&Connection) -> R) -> R {
     store.transaction(|tx| Ok::<_, Error>(work(tx.connection()))).unwrap()
+}
+
+#[test]
+fn without_its_index_a_filter_walks_the_log_or_what_another_filter_finds() {
+    let store = SqliteEventStore::in_memory_builder()
+        .indexes(Indexes::Lean)
+        .open()
+        .unwrap();
+    let plan = |query: &EventQuery| store.explain(query, None).unwrap().join("\n");
+    let log = "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)";
+    let by_type = EventQuery::new().event_types(["money.deposited"]).unwrap();
+    assert!(plan(&by_type).starts_with(log), "{}", plan(&by_type));
+    assert_eq!(plan(&EventQuery::new().tenant("acme").unwrap()), log);
+    let of_aggregate = plan(&by_type.aggregate_id(Uuid::now_v7()));
+    assert!(of_aggregate.contains("idx_events_aggregate_version"), "{of_aggregate}");
+
+    let store = SqliteEventStore::in_memory().unwrap();
+    let clerk = EventQuery::new().created_by("clerk-7").unwrap();
+    assert_eq!(store.explain(&clerk, None).unwrap(), [log]);
+    let tenant = store.explain(&clerk.tenant("acme").unwrap(), None).unwrap().join("\n");
+    assert!(tenant.contains("idx_events_tenant_id"), "{tenant}");
 }

@@ -7,22 +7,35 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_sqlite::rusqlite::types::Value;
 use firefly_eventstore_sqlite::rusqlite::{Connection, params, params_from_iter};
-use firefly_eventstore_sqlite::{SqliteBuilder, SqliteEventStore, Synchronous};
+use firefly_eventstore_sqlite::{Indexes, SqliteBuilder, SqliteEventStore, Synchronous};
 use tempfile::TempDir;
 
 use super::{Backend, Damage, Environment, FAULTY, Unmigrated};
 use crate::support::Handle;
 
-/// SQLite in memory.
+/// SQLite in memory, with every index, so that every way to find events is tried.
 pub(crate) fn sqlite_memory() -> Backend {
     Backend {
         name: "sqlite_memory",
         family: "sqlite",
-        fresh: || Ok(Box::new(SqliteMemory(SqliteEventStore::in_memory().unwrap()))),
+        fresh: || Ok(Box::new(SqliteMemory(in_memory(Indexes::Full).open().unwrap()))),
     }
 }
 
-/// SQLite in a file.
+/// SQLite in memory, without the indexes that may be missing.
+pub(crate) fn sqlite_lean() -> Backend {
+    Backend {
+        name: "sqlite_lean",
+        family: "sqlite",
+        fresh: || Ok(Box::new(SqliteMemory(in_memory(Indexes::Lean).open().unwrap()))),
+    }
+}
+
+fn in_memory(indexes: Indexes) -> SqliteBuilder {
+    SqliteEventStore::in_memory_builder().indexes(indexes)
+}
+
+/// SQLite in a file, with the usual indexes.
 pub(crate) fn sqlite_file() -> Backend {
     Backend {
         name: "sqlite_file",

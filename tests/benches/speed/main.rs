@@ -1,0 +1,40 @@
+//! The store and the raw driver side by side: `cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick]`.
+//!
+//! The limit of a store is the raw driver doing the same work, so what is printed first is the ratio of the two. Rates
+//! are those of the machine and of the minute; a ratio is taken within a round, in which everybody has the same bad luck,
+//! and who goes first changes from round to round. Nothing is asserted.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing else to do")]
+
+mod append;
+mod events;
+mod harness;
+mod machine;
+mod open;
+mod prepare;
+mod raw;
+mod read;
+
+use std::path::PathBuf;
+
+use harness::Bench;
+
+/// A real disk: the system's temporary directory is often in memory, where an `fsync` costs nothing.
+const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+
+fn main() {
+    // Without `cargo bench`, as in `cargo test --all-targets`, there is nothing to test here.
+    let Some(bench) = Bench::from_args(std::env::args().skip(1)) else {
+        println!("run it with: cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick]");
+        return;
+    };
+    let scratch = bench.directory.clone().unwrap_or_else(|| PathBuf::from(SCRATCH));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let scratch = tempfile::tempdir_in(scratch).unwrap();
+    machine::describe(scratch.path());
+
+    append::run(&bench, scratch.path());
+    prepare::run(&bench, scratch.path());
+    read::run(&bench, scratch.path());
+    open::run(&bench, scratch.path());
+}
