@@ -630,12 +630,13 @@ mod documents {
 
         #[test]
         fn keep_their_canonical_form_through_serde_json(
-            document in any_document(),
+            // serde_json reads other numbers as the nearest double.
+            document in any_document().prop_filter("a number that a double does not carry", |document| {
+                examine(&document.canonical()).unwrap().inexact_number.is_none()
+            }),
             mut style in any_style(),
         ) {
             let form = canonical(&document.spelled(&mut style));
-            // serde_json reads other numbers as the nearest double.
-            prop_assume!(examine(&form).unwrap().inexact_number.is_none());
             let value: Value = serde_json::from_str(&form).unwrap();
             prop_assert_eq!(canonical(&value.to_string()), form.as_str());
             prop_assert_eq!(canonical(&format!("{value:#}")), form.as_str());
@@ -646,7 +647,8 @@ mod documents {
         fn are_what_serde_json_accepts(json in any_damaged_document()) {
             let parsed = serde_json::from_str::<Value>(&json);
             match examine(&json) {
-                Ok(_) => prop_assert!(parsed.is_ok(), "{:?} accepted", json),
+                // serde_json refuses a number beyond the greatest double.
+                Ok(found) => prop_assert!(parsed.is_ok() || found.inexact_number.is_some(), "{:?} accepted", json),
                 Err(
                     JsonError::DuplicateKey { .. }
                     | JsonError::TooDeep { .. }
