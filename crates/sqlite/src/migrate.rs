@@ -185,10 +185,6 @@ fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> 
         true => ByHand::set_aside(connection)?,
         false => None,
     };
-    let made = match &by_hand {
-        Some(by_hand) => by_hand.indexes.clone(),
-        None => available_indexes(connection)?,
-    };
     run(connection, sql::HISTORY)?;
     for step in pending {
         run(connection, step.sql)?;
@@ -199,9 +195,12 @@ fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> 
             )
             .map_err(classify)?;
     }
+    let made = by_hand.as_ref().map_or(&[][..], |by_hand| &by_hand.indexes);
     match indexes {
         Some(chosen) => choose_indexes(connection, chosen, &[])?,
-        None => choose_indexes(connection, Indexes::default(), &made)?,
+        None if applied.is_empty() => choose_indexes(connection, Indexes::default(), made)?,
+        // A store that there is keeps the indexes that were chosen for it.
+        None => {}
     }
     if let Some(by_hand) = by_hand {
         by_hand.adopt(connection)?;
@@ -211,7 +210,7 @@ fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> 
     Ok(pending.to_vec())
 }
 
-/// Makes the optional indexes that are chosen, or were `made` before, and drops the others.
+/// Makes the optional indexes that are chosen, or were `made` by hand, and drops the others.
 fn choose_indexes(connection: &Connection, chosen: Indexes, made: &[String]) -> Result<()> {
     for (index, least) in OPTIONAL_INDEXES {
         if *least <= chosen || made.iter().any(|name| name == index) {
