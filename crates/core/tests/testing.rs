@@ -1,5 +1,7 @@
 //! What test harnesses use: the scenario, and a store that fails where it is told to.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use firefly_eventstore_core::prelude::*;
