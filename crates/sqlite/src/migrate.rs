@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use firefly_eventstore_core::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Metadata, Migration, Result, SchemaProblem};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
@@ -90,10 +90,7 @@ fn is_own(name: &str) -> bool {
 
 /// Whether there is nothing in the database at all.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    let objects: i64 = connection
-        .query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(classify)?;
-    Ok(objects == 0)
+    Ok(names(connection)?.is_empty())
 }
 
 /// Refuses a schema that is not the one this crate works with.
@@ -117,7 +114,7 @@ pub(crate) fn available_indexes(connection: &Connection) -> Result<Vec<String>> 
 }
 
 fn names(connection: &Connection) -> Result<Vec<String>> {
-    collect(connection, "SELECT name FROM sqlite_schema", [], |row| {
+    collect(connection, sql::SCHEMA_NAMES, [], |row| {
         Ok(row::text(row, 0)?.to_owned())
     })
 }
@@ -145,15 +142,7 @@ fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>> {
 }
 
 fn has_table(connection: &Connection, table: &str) -> Result<bool> {
-    connection
-        .query_row(
-            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
-            [table],
-            |_| Ok(()),
-        )
-        .optional()
-        .map(|found| found.is_some())
-        .map_err(classify)
+    Ok(!collect(connection, sql::HAS_TABLE, [table], |_| Ok(()))?.is_empty())
 }
 
 /// Brings the schema up to date, in one transaction, and returns the steps that were applied.
@@ -325,11 +314,9 @@ impl ByHand {
 }
 
 fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
-    let mut statement = connection
-        .prepare("SELECT name FROM pragma_table_xinfo(?1)")
-        .map_err(classify)?;
-    let names = statement.query_map([table], |row| row.get(0)).map_err(classify)?;
-    names.collect::<rusqlite::Result<_>>().map_err(classify)
+    collect(connection, sql::TABLE_COLUMNS, [table], |row| {
+        Ok(row::text(row, 0)?.to_owned())
+    })
 }
 
 fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) -> Result<()> {
@@ -352,19 +339,13 @@ fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) 
 /// Drops the indexes, triggers and views of the tables. Returns the names of those that are the source document's, and the
 /// statements that make the others.
 fn take_objects(connection: &Connection) -> Result<(Vec<String>, Vec<String>)> {
-    let objects = collect(
-        connection,
-        "SELECT type, name, sql FROM sqlite_schema
-         WHERE sql IS NOT NULL AND (type = 'view' OR tbl_name IN ('events', 'snapshots') AND type <> 'table')",
-        [],
-        |row| {
-            Ok((
-                row::text(row, 0)?.to_owned(),
-                row::text(row, 1)?.to_owned(),
-                row::text(row, 2)?.to_owned(),
-            ))
-        },
-    )?;
+    let objects = collect(connection, sql::OBJECTS_ON_TABLES, [], |row| {
+        Ok((
+            row::text(row, 0)?.to_owned(),
+            row::text(row, 1)?.to_owned(),
+            row::text(row, 2)?.to_owned(),
+        ))
+    })?;
     let (mut names, mut extras) = (Vec::new(), Vec::new());
     for (kind, name, statement) in objects {
         let own = is_own(&name);
@@ -421,17 +402,11 @@ fn adopt_events(connection: &Connection) -> Result<()> {
 /// A sequence that was given and deleted again is not given a second time.
 fn keep_last_sequence(connection: &Connection) -> Result<()> {
     let last: Option<i64> = connection
-        .query_row(
-            "SELECT MAX(seq) FROM sqlite_sequence WHERE name IN ('events', 'events_by_hand')",
-            [],
-            |row| row.get(0),
-        )
+        .query_row(sql::LAST_SEQUENCE, [], |row| row.get(0))
         .map_err(classify)?;
     let Some(last) = last else { return Ok(()) };
-    run(connection, "DELETE FROM sqlite_sequence WHERE name = 'events'")?;
-    connection
-        .execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)", [last])
-        .map_err(classify)?;
+    run(connection, sql::FORGET_SEQUENCE)?;
+    connection.execute(sql::KEEP_SEQUENCE, [last]).map_err(classify)?;
     Ok(())
 }
 
@@ -440,11 +415,7 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
     let metadata = json(row, 8)?.map(Metadata::from_json).transpose()?;
     let sequence: Option<i64> = row.get(5).map_err(classify)?;
     connection
-        .prepare_cached(
-            "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type,
-                 event_data, metadata, created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, checksum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )
+        .prepare_cached(sql::ADOPT_EVENT)
         .and_then(|mut insert| {
             insert.execute(params![
                 id(row, 1)?,
@@ -455,13 +426,15 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
                 row.get::<_, String>(6)?,
                 data.as_str(),
                 metadata.as_ref().map(Metadata::as_str),
-                time(row, 9)?.unwrap_or_else(|| time_text(OffsetDateTime::UNIX_EPOCH).as_str().to_owned()),
+                time(row, 9)?.ok_or_else(|| refuse_value(9, &"it is NULL"))?,
                 time(row, 10)?,
                 row.get::<_, Option<String>>(11)?,
                 row.get::<_, Option<String>>(12)?,
                 row.get::<_, Option<String>>(13)?,
                 row.get::<_, Option<String>>(14)?,
-                data.checksum().map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))?.to_string(),
+                data.checksum()
+                    .map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))?
+                    .to_string(),
             ])
         })
         .map_err(classify)?;
@@ -470,26 +443,8 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
 
 /// What an aggregate made by hand must be, so that the store's promises hold for it.
 fn refuse_broken_streams(connection: &Connection) -> Result<()> {
-    let broken: Option<String> = connection
-        .query_row(
-            "SELECT aggregate_id FROM events GROUP BY aggregate_id
-             HAVING MAX(aggregate_version) <> COUNT(*)
-                 OR COUNT(DISTINCT aggregate_type) > 1
-                 OR COUNT(DISTINCT COALESCE(tenant_id, '')) > 1
-             UNION ALL
-             SELECT later.aggregate_id
-             FROM events AS later
-             JOIN events AS earlier
-               ON earlier.aggregate_id = later.aggregate_id
-              AND earlier.aggregate_version = later.aggregate_version - 1
-             WHERE earlier.global_sequence > later.global_sequence
-             LIMIT 1",
-            [],
-            |row| row.get(0),
-        )
-        .optional()
-        .map_err(classify)?;
-    match broken {
+    let broken = collect(connection, sql::BROKEN_STREAM, [], |row| row::uuid(row, 0))?;
+    match broken.first() {
         None => Ok(()),
         Some(id) => Err(Error::invalid(format!(
             "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \
@@ -521,7 +476,7 @@ fn adopt_snapshot(connection: &Connection, row: &Row<'_>) -> Result<()> {
                 row.get::<_, i64>(4)?,
                 row.get::<_, String>(5)?,
                 state.as_str(),
-                time(row, 7)?.unwrap_or_else(|| time_text(OffsetDateTime::UNIX_EPOCH).as_str().to_owned()),
+                time(row, 7)?.ok_or_else(|| refuse_value(7, &"it is NULL"))?,
                 row.get::<_, Option<String>>(8)?,
                 checksum,
             ])

@@ -11,26 +11,35 @@ macro_rules! statements {
 }
 
 statements! {
+    ADOPT_EVENT = "adopt_event.sql";
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     APPEND = "append.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
+    BROKEN_STREAM = "broken_stream.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
+    FORGET_SEQUENCE = "forget_sequence.sql";
+    HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HISTORY = "history.sql";
+    KEEP_SEQUENCE = "keep_sequence.sql";
+    LAST_SEQUENCE = "last_sequence.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOCATE = "locate.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    OBJECTS_ON_TABLES = "objects_on_tables.sql";
     RECORD_MIGRATION = "record_migration.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
+    SCHEMA_NAMES = "schema_names.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    TABLE_COLUMNS = "table_columns.sql";
     TOTALS = "totals.sql";
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";

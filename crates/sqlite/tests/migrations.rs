@@ -809,6 +809,10 @@ fn a_row_that_cannot_be_kept_is_named_and_nothing_is_changed() {
             second("2025-01-15 10:35:00+00", "2025-01-15 10:35:00.1234567"),
             &["row 2", "created_at", "exactly"],
         ),
+        (
+            second("'2025-01-15 10:35:00+00'", "NULL"),
+            &["row 2", "created_at", "NULL"],
+        ),
         (second("    2,\n", "    3,\n"), &[AGGREGATE, "contiguous"]),
         (second("    2,\n", "    0,\n"), &["row 2", "aggregate_version"]),
         (second("'Account'", "'Customer'"), &[AGGREGATE, "types"]),

@@ -1,0 +1,3 @@
+-- The names of all that there is.
+SELECT name
+FROM sqlite_schema;
