@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{classify, is_unique_violation};
+use crate::error::{classify, classify_preparing, is_unique_violation};
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
@@ -218,7 +218,7 @@ fn locate(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Located
 
 /// A statement that the connection prepares once.
 pub(crate) fn prepared<'a>(connection: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
-    connection.prepare_cached(sql).map_err(classify)
+    connection.prepare_cached(sql).map_err(classify_preparing)
 }
 
 /// Begins a transaction that writes: at once, so that it never has to give way to another writer half-way.

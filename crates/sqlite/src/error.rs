@@ -1,23 +1,52 @@
 //! SQLite's errors, by their codes, as the errors of every store.
 
-use firefly_eventstore_core::{Error, ErrorKind};
+use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use rusqlite::ffi;
 
 /// The error of every store that an error of SQLite's is. By code, never by text.
 pub(crate) fn classify(error: rusqlite::Error) -> Error {
     let kind = match &error {
-        rusqlite::Error::SqliteFailure(failure, _) => by_code(failure.extended_code),
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => ErrorKind::Integrity {
-            event_id: None,
-            reason: "a stored value has the wrong type".into(),
-        },
-        _ => ErrorKind::Backend {
-            reason: "SQLite could not run the statement".into(),
-        },
+        | rusqlite::Error::InvalidColumnType(..) => damaged("a stored value has the wrong type"),
+        other => by_code(
+            other
+                .sqlite_error()
+                .map_or(ffi::SQLITE_ERROR, |failure| failure.extended_code),
+        ),
     };
     Error::new(kind).with_source(error)
+}
+
+/// An error when one of this crate's statements is prepared: they are fixed, so the tables are not ours any more.
+pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
+    if !is_logic_error(&error) {
+        return classify(error);
+    }
+    Error::new(ErrorKind::Schema(SchemaProblem::Altered {
+        reason: "a statement does not fit the tables; somebody changed them, or the file is damaged".into(),
+    }))
+    .with_source(error)
+}
+
+/// An error while the rows of a prepared query are read: such a query fails by itself only on a value that is not what it
+/// was, such as metadata that is no JSON any more.
+pub(crate) fn classify_reading(error: rusqlite::Error) -> Error {
+    if !is_logic_error(&error) {
+        return classify(error);
+    }
+    Error::new(damaged("a stored value is damaged")).with_source(error)
+}
+
+fn is_logic_error(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error(), Some(failure) if failure.extended_code == ffi::SQLITE_ERROR)
+}
+
+fn damaged(reason: &str) -> ErrorKind {
+    ErrorKind::Integrity {
+        event_id: None,
+        reason: reason.into(),
+    }
 }
 
 fn by_code(extended_code: i32) -> ErrorKind {
@@ -28,10 +57,9 @@ fn by_code(extended_code: i32) -> ErrorKind {
         ffi::SQLITE_FULL => ErrorKind::StorageFull,
         ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
         ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::PermissionDenied,
-        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => ErrorKind::Integrity {
-            event_id: None,
-            reason: "the file is damaged, or is not an SQLite database; restore it from a backup".into(),
-        },
+        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT | ffi::SQLITE_TOOBIG => {
+            damaged("the file is damaged, or is not an SQLite database; restore it from a backup")
+        }
         ffi::SQLITE_CANTOPEN => ErrorKind::Unavailable {
             reason: "the file cannot be opened: it or its directory does not exist, is no file, or may not be read"
                 .into(),

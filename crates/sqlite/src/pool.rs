@@ -154,11 +154,24 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
     }
 }
 
+/// Opens a connection that only reads.
+pub(crate) fn open_reader(location: &Location, options: &Options) -> Result<Connection> {
+    // Even to read, a connection must be able to write to the index of a write-ahead log.
+    let flags = match options.read_only {
+        true => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        false => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    let connection = open_with(location, options, flags)?;
+    // Belt and braces: whatever a reader is asked to do, it changes nothing.
+    connection.pragma_update(None, "query_only", true).map_err(classify)?;
+    Ok(connection)
+}
+
 /// Opens the connections that read.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    pub(crate) location: Location,
-    pub(crate) options: Options,
+    location: Location,
+    options: Options,
 }
 
 impl r2d2::ManageConnection for Readers {
@@ -166,15 +179,7 @@ impl r2d2::ManageConnection for Readers {
     type Error = Error;
 
     fn connect(&self) -> Result<Connection> {
-        // Even to read, a connection must be able to write to the index of a write-ahead log.
-        let flags = match self.options.read_only {
-            true => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            false => OpenFlags::SQLITE_OPEN_READ_WRITE,
-        };
-        let connection = open_with(&self.location, &self.options, flags)?;
-        // Belt and braces: whatever a reader is asked to do, it changes nothing.
-        connection.pragma_update(None, "query_only", true).map_err(classify)?;
-        Ok(connection)
+        open_reader(&self.location, &self.options)
     }
 
     fn is_valid(&self, connection: &mut Connection) -> Result<()> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 use uuid::Uuid;
 
 use crate::append::{head, prepared};
-use crate::error::classify;
+use crate::error::{classify, classify_reading};
 use crate::row::{self, Decoder, time_text};
 use crate::sql;
 
@@ -113,7 +113,7 @@ pub(crate) fn collect<T>(
     let mut statement = prepared(connection, sql)?;
     let mut rows = statement.query(parameters).map_err(classify)?;
     let mut decoded = Vec::new();
-    while let Some(row) = rows.next().map_err(classify)? {
+    while let Some(row) = rows.next().map_err(classify_reading)? {
         decoded.push(decode(row).map_err(|error| row::damaged(&error, "a row"))?);
     }
     Ok(decoded)

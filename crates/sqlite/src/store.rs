@@ -241,7 +241,17 @@ impl SqliteEventStore {
             }
             _ => None,
         };
-        read(&mut *shared.readers.get().map_err(pool)?)
+        read(&mut *shared.readers.get().map_err(|error| self.without_reader(error))?)
+    }
+
+    /// Why there is no connection to read with: all are in use, or none can be opened.
+    fn without_reader(&self, error: r2d2::Error) -> Error {
+        match self.0.readers.state().connections {
+            0 => crate::pool::open_reader(&self.0.location, &self.0.options)
+                .err()
+                .unwrap_or_else(|| pool(error)),
+            _ => pool(error),
+        }
     }
 
     /// Reads with several statements that see one state of the database.

@@ -533,6 +533,25 @@ fn a_flipped_byte_is_found_and_never_read_as_data() {
     assert!(found > 50, "{found} flips were found");
 }
 
+#[test]
+fn metadata_that_is_no_json_any_more_is_damage_and_never_skipped() {
+    let store = SqliteEventStore::in_memory().unwrap();
+    let event = deposited(1).metadata_json(r#"{"branch":"Oslo"}"#).unwrap();
+    store.append(&account(), ExpectedVersion::NoStream, &[event]).unwrap();
+    let damage = "PRAGMA ignore_check_constraints = ON; UPDATE events SET metadata = '{\"branch\":'";
+    store
+        .transaction(|tx| {
+            tx.connection()
+                .execute_batch(damage)
+                .map_err(|error| Error::invalid(error.to_string()))
+        })
+        .unwrap();
+    let query = EventQuery::new().metadata(Metadata::from_json("{}").unwrap());
+    let error = store.read_page(&query, None).unwrap_err();
+    assert!(error.is_integrity(), "{error:?}");
+    assert!(std::error::Error::source(&error).is_some());
+}
+
 /// Names are text too: statistics read them from the file.
 #[test]
 fn a_name_that_is_no_text_any_more_is_damage_wherever_it_is_read() {
@@ -628,7 +647,8 @@ fn a_file_that_is_gone_is_not_made_anew_by_reading() {
         .unwrap();
     fs::remove_file(&path).unwrap();
     let error = store.high_water_mark().unwrap_err();
-    assert!(error.is_retryable(), "{error:?}");
+    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("cannot be opened"), "{error}");
     assert!(!path.exists());
 }
 
