@@ -9,11 +9,7 @@ pub(crate) fn classify(error: rusqlite::Error) -> Error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::InvalidColumnType(..) => damaged("a stored value has the wrong type"),
-        other => by_code(
-            other
-                .sqlite_error()
-                .map_or(ffi::SQLITE_ERROR, |failure| failure.extended_code),
-        ),
+        other => by_code(extended_code(other).unwrap_or(ffi::SQLITE_ERROR)),
     };
     Error::new(kind).with_source(error)
 }
@@ -39,7 +35,17 @@ pub(crate) fn classify_reading(error: rusqlite::Error) -> Error {
 }
 
 fn is_logic_error(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error(), Some(failure) if failure.extended_code == ffi::SQLITE_ERROR)
+    extended_code(error) == Some(ffi::SQLITE_ERROR)
+}
+
+/// SQLite's own code; none of an error that rusqlite found.
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. } => {
+            Some(failure.extended_code)
+        }
+        _ => None,
+    }
 }
 
 fn damaged(reason: &str) -> ErrorKind {
@@ -79,11 +85,8 @@ fn by_code(extended_code: i32) -> ErrorKind {
 /// Whether a unique key was violated.
 pub(crate) fn is_unique_violation(error: &rusqlite::Error) -> bool {
     matches!(
-        error.sqlite_error(),
-        Some(failure) if matches!(
-            failure.extended_code,
-            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID
-        )
+        extended_code(error),
+        Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID)
     )
 }
 

@@ -533,6 +533,26 @@ fn a_flipped_byte_is_found_and_never_read_as_data() {
     assert!(found > 50, "{found} flips were found");
 }
 
+/// A flip in the text that makes a table looks like this: the file is in order, the statements do not fit it.
+#[test]
+fn tables_that_a_statement_does_not_fit_any_more_are_altered() {
+    for damage in [
+        "ALTER TABLE firefly_schema_history RENAME COLUMN checksum TO checksun",
+        "ALTER TABLE events RENAME COLUMN event_data TO event_date",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger.db");
+        drop(SqliteEventStore::open(&path).unwrap());
+        Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+        let error = SqliteEventStore::open(&path)
+            .and_then(|store| store.read_page(&EventQuery::new().after(0.into()), None))
+            .map(|page| page.high_water_mark)
+            .and_then(|_| SqliteEventStore::open(&path)?.load(&account()))
+            .unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Schema(_)), "{damage}: {error:?}");
+    }
+}
+
 #[test]
 fn metadata_that_is_no_json_any_more_is_damage_and_never_skipped() {
     let store = SqliteEventStore::in_memory().unwrap();
