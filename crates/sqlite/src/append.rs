@@ -22,7 +22,6 @@ pub(crate) fn alone(connection: &Connection, appends: &[Append<'_>]) -> Result<V
         Ok(result) => {
             let results = result?;
             commit(connection).map_err(name)?;
-            std::mem::forget(rollback);
             Ok(results)
         }
         Err(failure) => {
@@ -236,7 +235,7 @@ fn run(connection: &Connection, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rolls a transaction back unless it is forgotten, also when its work panics.
+/// Rolls a transaction back that was not committed, also when its work panics.
 pub(crate) struct RollbackOnDrop<'a>(pub(crate) &'a Connection);
 
 impl Drop for RollbackOnDrop<'_> {

@@ -10,12 +10,12 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use crate::append::{RollbackOnDrop, begin, commit};
 use crate::error::classify;
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
 use crate::store::Indexes;
+use crate::writer::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 5] = [
@@ -150,7 +150,7 @@ pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> 
     // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
     // within the transaction.
     set_renaming(connection, true)?;
-    let result = migrate_in_transaction(connection, indexes);
+    let result = in_transaction(connection, |connection| apply(connection, indexes));
     set_renaming(connection, false)?;
     result
 }
@@ -162,9 +162,7 @@ fn set_renaming(connection: &Connection, plain: bool) -> Result<()> {
         .map_err(classify)
 }
 
-fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
-    begin(connection)?;
-    let rollback = RollbackOnDrop(connection);
+fn apply(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
     let applied = applied(connection)?;
     let pending = migration::pending(&MIGRATIONS, &applied)?;
     if pending.is_empty() && indexes.is_none() {
@@ -194,8 +192,6 @@ fn migrate_in_transaction(connection: &Connection, indexes: Option<Indexes>) -> 
     if let Some(by_hand) = by_hand {
         by_hand.adopt(connection)?;
     }
-    commit(connection)?;
-    std::mem::forget(rollback);
     Ok(pending.to_vec())
 }
 

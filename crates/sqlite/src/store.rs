@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::{
@@ -224,12 +224,14 @@ impl SqliteEventStore {
     fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
         let writer = self.writer()?;
         writer.check_not_held()?;
-        let _gate = self
-            .0
-            .location
-            .is_memory()
-            .then(|| self.0.gate.write().unwrap_or_else(PoisonError::into_inner));
+        let _gate = self.close_gate();
         writer.alone(work)
+    }
+
+    fn close_gate(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let shared = &*self.0;
+        let close = || shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+        shared.location.is_memory().then(close)
     }
 
     fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
@@ -425,10 +427,7 @@ impl EventStore for SqliteEventStore {
         let name = |error: Error| error.during(backend::describe(appends));
         let writer = self.writer().map_err(name)?;
         writer.check_not_held().map_err(name)?;
-        if self.0.location.is_memory() {
-            let _gate = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
-            return writer.append(appends);
-        }
+        let _gate = self.close_gate();
         writer.append(appends)
     }
 

@@ -66,14 +66,13 @@ impl WriteLine {
         }
     }
 
-    /// Refuses a thread that is within its own transaction.
+    /// Refuses a thread that is within its own transaction: to be asked before it joins the line.
     pub(crate) fn check_not_held(&self) -> Result<()> {
         self.connection.check_not_held()
     }
 
     /// Appends, in one transaction with those of other threads.
     pub(crate) fn append(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.check_not_held()?;
         {
             let mut line = lock(&self.line);
             if !line.led {
@@ -93,7 +92,6 @@ impl WriteLine {
 
     /// Runs `work` alone with the connection.
     pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
-        self.check_not_held()?;
         let mut line = lock(&self.line);
         if line.led {
             let ticket = Arc::new(Ticket::new(None));
@@ -142,7 +140,7 @@ impl WriteLine {
         own: &[Append<'_>],
         followers: &mut Followers,
     ) -> Result<Result<Vec<Appended>>, Failure> {
-        let rollback = append::RollbackOnDrop(connection);
+        let _rollback = append::RollbackOnDrop(connection);
         let own = append::shared(connection, own)?;
         while let Some(ticket) = self.next_append() {
             let written = ticket.with_appends(|appends| append::shared(connection, appends));
@@ -154,7 +152,6 @@ impl WriteLine {
             failure.map_or(Ok(()), Err)?;
         }
         append::commit(connection).map_err(Failure::other)?;
-        std::mem::forget(rollback);
         Ok(own)
     }
 
@@ -163,16 +160,12 @@ impl WriteLine {
     fn dismiss_late(&self, error: &Error) {
         let mut line = lock(&self.line);
         line.waiting.retain(|ticket| {
-            let Some(appends) = ticket
-                .appends
-                .as_ref()
-                .filter(|_| ticket.since.elapsed() >= self.busy_timeout)
-            else {
-                return true;
-            };
-            let appends: Vec<_> = appends.iter().map(OwnedAppend::borrow).collect();
-            ticket.take_turn(Turn::Done(Err(error.clone().during(backend::describe(&appends)))));
-            false
+            let late = ticket.appends.is_some() && ticket.since.elapsed() >= self.busy_timeout;
+            if late {
+                let error = ticket.with_appends(|appends| error.clone().during(backend::describe(appends)));
+                ticket.take_turn(Turn::Done(Err(error)));
+            }
+            !late
         });
     }
 
@@ -288,7 +281,7 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
 ) -> Result<R, E> {
     let connection = &*connection;
     append::begin(connection)?;
-    let rollback = append::RollbackOnDrop(connection);
+    let _rollback = append::RollbackOnDrop(connection);
     let result = work(connection)?;
     if connection.is_autocommit() {
         return Err(Error::new(ErrorKind::Backend {
@@ -297,6 +290,5 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
         .into());
     }
     append::commit(connection)?;
-    std::mem::forget(rollback);
     Ok(result)
 }
