@@ -1,6 +1,7 @@
 //! Where the cases run: a backend hands out fresh environments, an environment hands out stores on one database.
 
 mod memory;
+mod postgres;
 mod sqlite;
 
 use std::env;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use crate::support::Handle;
 
 pub(crate) use memory::{MemoryEnvironment, memory};
+pub(crate) use postgres::{postgres, postgres_lean};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
 /// The type of the event that a database refuses: see [`Environment::break_at`].
@@ -105,6 +107,11 @@ pub(crate) trait Environment {
     /// Whether threads can append while another thread has a transaction open.
     fn writes_beside_a_transaction(&self) -> bool {
         false
+    }
+
+    /// Whether JSON is kept as the text it came as, so that it can hold whatever JSON can, and be damaged as text can.
+    fn keeps_json_as_text(&self) -> bool {
+        true
     }
 
     /// Whether errors come from a driver, and have its error as their source.

@@ -295,6 +295,8 @@ macro_rules! tests {
 }
 
 with_cases!(tests!(memory:));
+with_cases!(tests!(postgres with model:));
+with_cases!(tests!(postgres_lean with model:));
 with_cases!(tests!(sqlite_memory with model:));
 with_cases!(tests!(sqlite_lean with model:));
 with_cases!(tests!(sqlite_file with model:));
@@ -324,6 +326,8 @@ fn every_required_backend_is_there() {
     for name in backend::required() {
         let known = [
             backend::memory(),
+            backend::postgres(),
+            backend::postgres_lean(),
             backend::sqlite_memory(),
             backend::sqlite_lean(),
             backend::sqlite_file(),

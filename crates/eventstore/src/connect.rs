@@ -9,8 +9,9 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite:///var/lib/ledger.db` | SQLite, in a file with an absolute path |
 /// | `sqlite:ledger.db`, `sqlite://ledger.db` | SQLite, in a file relative to the working directory |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
+/// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
 ///
-/// The path is taken as it is, without percent-decoding. For options, use the driver's own builder.
+/// SQLite's path is taken as it is, without percent-decoding. For options, use the driver's own builder.
 ///
 /// ```
 /// use firefly_eventstore::prelude::*;
@@ -28,6 +29,8 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// those of the driver when it opens.
 pub fn connect(url: &str) -> Result<Box<dyn Store>> {
     match Target::of(url)? {
+        #[cfg(feature = "postgres")]
+        Target::Postgres(builder) => Ok(Box::new(builder.open()?)),
         #[cfg(feature = "sqlite")]
         Target::Sqlite(builder) => Ok(Box::new(builder.open()?)),
     }
@@ -51,6 +54,8 @@ pub fn connect(url: &str) -> Result<Box<dyn Store>> {
 /// As [`connect`].
 pub fn migrate(url: &str) -> Result<Vec<Migration>> {
     match Target::of(url)? {
+        #[cfg(feature = "postgres")]
+        Target::Postgres(builder) => builder.migrate(),
         #[cfg(feature = "sqlite")]
         Target::Sqlite(builder) => builder.migrate(),
     }
@@ -63,6 +68,8 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 /// As [`connect`].
 pub fn pending(url: &str) -> Result<Vec<Migration>> {
     match Target::of(url)? {
+        #[cfg(feature = "postgres")]
+        Target::Postgres(builder) => builder.pending(),
         #[cfg(feature = "sqlite")]
         Target::Sqlite(builder) => builder.pending(),
     }
@@ -70,6 +77,8 @@ pub fn pending(url: &str) -> Result<Vec<Migration>> {
 
 /// The builder of the store that a URL names.
 enum Target {
+    #[cfg(feature = "postgres")]
+    Postgres(firefly_eventstore_postgres::PostgresBuilder),
     #[cfg(feature = "sqlite")]
     Sqlite(firefly_eventstore_sqlite::SqliteBuilder),
 }
@@ -79,6 +88,10 @@ impl Target {
         // Nothing of the URL but its scheme goes into an error: there may be a password in it.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(Self::Postgres(
+                firefly_eventstore_postgres::PostgresEventStore::builder(url),
+            )),
             #[cfg(feature = "sqlite")]
             "sqlite" => sqlite(&url["sqlite:".len()..]),
             _ => Err(Error::invalid(format!(
@@ -90,6 +103,8 @@ impl Target {
 }
 
 const SCHEMES: &[&str] = &[
+    #[cfg(feature = "postgres")]
+    "postgres",
     #[cfg(feature = "sqlite")]
     "sqlite",
 ];
@@ -133,5 +148,34 @@ mod tests {
         }
         assert!(path.exists());
         assert!(connect("sqlite:").is_err());
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn opens_a_postgresql_database() {
+        let server = match firefly_eventstore_test_servers::postgres() {
+            Ok(server) => server,
+            Err(reason) => {
+                let required = std::env::var("REQUIRE_BACKENDS").unwrap_or_default();
+                assert!(!required.contains("postgres"), "postgres is required: {reason}");
+                println!("skipped: postgres is not there: {reason}");
+                return;
+            }
+        };
+        let database = server.new_database();
+        assert!(connect(database.url()).is_err(), "there is no schema yet");
+        assert_eq!(pending(database.url()).unwrap(), migrate(database.url()).unwrap());
+        assert_eq!(connect(database.url()).unwrap().health().unwrap().backend, "postgres");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn an_unreachable_server_is_told_without_the_password() {
+        let error = connect("postgres://clerk:tiger@127.0.0.1:1/ledger").unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
+        let error = connect("postgres://clerk:tiger@host:port/ledger?no=such").unwrap_err();
+        assert!(error.is_invalid_input(), "{error}");
+        assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
     }
 }

@@ -1,0 +1,6 @@
+-- Fill in checksums.
+-- $1 event_id uuid[] · $2 checksum text[]
+UPDATE events
+SET checksum = computed.checksum
+FROM unnest($1::uuid[], $2::text[]) AS computed (event_id, checksum)
+WHERE events.event_id = computed.event_id;

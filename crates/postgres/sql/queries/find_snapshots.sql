@@ -1,0 +1,19 @@
+-- The snapshots of an aggregate in a range of versions, the newest version first.
+-- $1 aggregate_id · $2 aggregate_type · $3 tenant_id or NULL · $4 first version · $5 last version · $6 most rows
+SELECT
+    snapshot_id,
+    aggregate_id,
+    aggregate_type,
+    version,
+    snapshot_type,
+    snapshot_data,
+    created_at,
+    tenant_id,
+    checksum
+FROM snapshots
+WHERE aggregate_id = $1
+  AND aggregate_type = $2
+  AND ($3::text IS NULL OR tenant_id = $3)
+  AND version BETWEEN $4 AND $5
+ORDER BY version DESC
+LIMIT $6;

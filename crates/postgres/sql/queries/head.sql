@@ -1,0 +1,19 @@
+-- Who each of these aggregates belongs to, and the version it is at; no row for one without events.
+-- $1 aggregate_id uuid[]
+SELECT
+    head.aggregate_id,
+    head.aggregate_type,
+    head.tenant_id,
+    head.aggregate_version
+FROM unnest($1::uuid[]) AS wanted (aggregate_id)
+CROSS JOIN LATERAL (
+    SELECT
+        aggregate_id,
+        aggregate_type,
+        tenant_id,
+        aggregate_version
+    FROM events
+    WHERE events.aggregate_id = wanted.aggregate_id
+    ORDER BY aggregate_version DESC
+    LIMIT 1
+) AS head;

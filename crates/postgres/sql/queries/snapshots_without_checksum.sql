@@ -1,0 +1,8 @@
+-- Snapshots that have no checksum yet, from a table made by hand.
+-- $1 most rows
+SELECT
+    snapshot_id,
+    snapshot_data
+FROM snapshots
+WHERE checksum IS NULL
+LIMIT $1;

@@ -1,0 +1,259 @@
+//! Appending: one statement, alone or within a transaction.
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::backend::{self, Head};
+use firefly_eventstore_core::{
+    AggregateKey, Append, Appended, Error, ErrorKind, EventType, ExpectedVersion, GlobalSequence, Located, NewEvent,
+    Result, Version,
+};
+use postgres::{Client, GenericClient, Transaction};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::{classify, is_deadlock, is_refused};
+use crate::pool::Session;
+use crate::row::{self, decode, get};
+use crate::sql;
+
+/// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
+/// means something else is wrong.
+const MOST_ATTEMPTS: usize = 1_000;
+
+/// Appends in a statement of its own: one round trip, unless something is in the way.
+pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+    let attempt = |session: &mut Session<'_, Client>| write(session, appends);
+    repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
+}
+
+/// Appends within a transaction that goes on, whatever becomes of the append: a savepoint, the statement, and its release.
+pub(crate) fn within(session: &mut Session<'_, Transaction<'_>>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+    let attempt = |session: &mut Session<'_, Transaction<'_>>| {
+        session.client.batch_execute("SAVEPOINT firefly_append")?;
+        let result = write(session, appends);
+        let end = match result {
+            Ok(_) => "RELEASE firefly_append",
+            Err(_) => "ROLLBACK TO firefly_append; RELEASE firefly_append",
+        };
+        match (result, session.client.batch_execute(end)) {
+            (Ok(results), ended) => ended.map(|()| results),
+            (Err(error), _) => Err(error),
+        }
+    };
+    repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
+}
+
+fn repeated<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    mut attempt: impl FnMut(&mut Session<'_, C>) -> Result<Option<Vec<Written>>, postgres::Error>,
+) -> Result<Vec<Appended>> {
+    if appends.iter().all(|append| append.events.is_empty()) {
+        return with_versions(session, appends, HashMap::new());
+    }
+    for _ in 0..MOST_ATTEMPTS {
+        match attempt(session) {
+            Ok(Some(written)) => return results(session, appends, written),
+            Ok(None) => {}
+            Err(error) if is_refused(&error) || is_deadlock(&error) => {}
+            Err(error) => return Err(classify(error)),
+        }
+        if let Some(results) = explain(session, appends)? {
+            return Ok(results);
+        }
+        // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
+    }
+    Err(Error::new(ErrorKind::Unavailable {
+        reason: "other appends to the aggregate, or to the event ids, were always faster".into(),
+    }))
+}
+
+/// A row that was written.
+#[derive(Clone, Copy)]
+struct Written {
+    sequence: GlobalSequence,
+    version: Version,
+}
+
+/// Sends the statement. None if an aggregate is not as expected.
+fn write<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+) -> Result<Option<Vec<Written>>, postgres::Error> {
+    let appends: Vec<&Append<'_>> = appends.iter().filter(|append| !append.events.is_empty()).collect();
+    let aggregate_ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+    let aggregate_types: Vec<&str> = appends
+        .iter()
+        .map(|append| append.aggregate.aggregate_type().as_str())
+        .collect();
+    let tenants: Vec<Option<&str>> = appends
+        .iter()
+        .map(|append| append.tenant.map(|name| name.as_str()))
+        .collect();
+    let expected: Vec<i64> = appends.iter().map(|append| number(append.expected)).collect();
+
+    let count = appends.iter().map(|append| append.events.len()).sum();
+    let mut which = Vec::<i64>::with_capacity(count);
+    let mut steps = Vec::<i64>::with_capacity(count);
+    let mut events = Vec::<&NewEvent>::with_capacity(count);
+    for (append, ordinal) in appends.iter().zip(1..) {
+        for (event, step) in append.events.iter().zip(1..) {
+            which.push(ordinal);
+            steps.push(step);
+            events.push(event);
+        }
+    }
+    let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id()).collect();
+    let event_types: Vec<&str> = events.iter().map(|event| event.event_type().as_str()).collect();
+    let data: Vec<&str> = events.iter().map(|event| event.data().as_str()).collect();
+    let metadata: Vec<Option<&str>> = texts(&events, |event| event.get_metadata().map(|json| json.as_str()));
+    let created_at: Vec<Option<OffsetDateTime>> = events.iter().map(|event| event.get_created_at()).collect();
+    let created_by: Vec<Option<&str>> = texts(&events, |event| event.get_created_by().map(|name| name.as_str()));
+    let correlations: Vec<Option<&str>> = texts(&events, |event| event.get_correlation_id().map(|name| name.as_str()));
+    let causations: Vec<Option<&str>> = texts(&events, |event| event.get_causation_id().map(|name| name.as_str()));
+    let checksums: Vec<String> = events.iter().map(|event| event.checksum().to_string()).collect();
+
+    let rows = session.query(
+        sql::APPEND,
+        &[
+            &aggregate_ids,
+            &aggregate_types,
+            &tenants,
+            &expected,
+            &which,
+            &steps,
+            &event_ids,
+            &event_types,
+            &data,
+            &metadata,
+            &created_at,
+            &created_by,
+            &correlations,
+            &causations,
+            &checksums,
+        ],
+    )?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut written = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let stored = "the database gives positive sequences and versions";
+        written.push(Written {
+            sequence: GlobalSequence::try_from(row.try_get::<_, i64>(0)?).expect(stored),
+            version: Version::try_from(row.try_get::<_, i64>(1)?).expect(stored),
+        });
+    }
+    // Sequences are given in the order of the events.
+    written.sort_unstable_by_key(|row| row.sequence);
+    Ok(Some(written))
+}
+
+fn texts<'a>(events: &[&'a NewEvent], text: impl Fn(&'a NewEvent) -> Option<&'a str>) -> Vec<Option<&'a str>> {
+    events.iter().map(|event| text(event)).collect()
+}
+
+/// What `append.sql` calls an expected version.
+fn number(expected: ExpectedVersion) -> i64 {
+    match expected {
+        ExpectedVersion::Any => -1,
+        ExpectedVersion::Exists => -2,
+        ExpectedVersion::NoStream => 0,
+        ExpectedVersion::Exact(version) => version.as_i64(),
+    }
+}
+
+/// The results of rows in the order of the events.
+fn results<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    written: Vec<Written>,
+) -> Result<Vec<Appended>> {
+    let mut rows = written.into_iter();
+    let mut results = HashMap::with_capacity(appends.len());
+    for append in appends {
+        let rows: Vec<Written> = rows.by_ref().take(append.events.len()).collect();
+        let Some(last) = rows.last() else { continue };
+        let sequences = rows.iter().map(|row| row.sequence).collect();
+        let result = Appended::new(append.aggregate.clone(), last.version, sequences);
+        results.insert(append.aggregate.id(), result);
+    }
+    with_versions(session, appends, results)
+}
+
+/// Each append's result. An empty append has no event to tell its version by.
+fn with_versions<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    mut results: HashMap<Uuid, Appended>,
+) -> Result<Vec<Appended>> {
+    let empty = appends.iter().filter(|append| append.events.is_empty());
+    let ids: Vec<Uuid> = empty.map(|append| append.aggregate.id()).collect();
+    let heads = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        heads(session, &ids)?
+    };
+    let complete = |append: &Append<'_>| {
+        let id = append.aggregate.id();
+        results.remove(&id).unwrap_or_else(|| {
+            let version = heads.get(&id).map_or(Version::ZERO, |head| head.version);
+            Appended::new(append.aggregate.clone(), version, Vec::new())
+        })
+    };
+    Ok(appends.iter().map(complete).collect())
+}
+
+/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more.
+fn explain<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
+    if let Some(results) = backend::resolve_repeated(appends, &locate(session, appends)?)? {
+        let stored = appends
+            .iter()
+            .zip(results)
+            .filter(|(append, _)| !append.events.is_empty());
+        let stored = stored.map(|(append, result)| (append.aggregate.id(), result)).collect();
+        return with_versions(session, appends, stored).map(Some);
+    }
+    let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+    let heads = heads(session, &ids)?;
+    for append in appends.iter().filter(|append| !append.events.is_empty()) {
+        Head::admit(heads.get(&append.aggregate.id()), append)?;
+    }
+    Ok(None)
+}
+
+/// Who aggregates belong to, and the versions they are at; nothing for those without events.
+pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+    let rows = session.query(sql::HEAD, &[&ids]).map_err(classify)?;
+    let heads = decode(&rows, |row| {
+        let head = Head {
+            aggregate_type: get::<&str>(row, 1)?.try_into()?,
+            tenant: row::name(row, 2)?,
+            version: Version::try_from(get::<i64>(row, 3)?)?,
+        };
+        Ok((get(row, 0)?, head))
+    })?;
+    Ok(heads.into_iter().collect())
+}
+
+/// Who an aggregate belongs to, and the version it is at; none if it has no event.
+pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
+    Ok(heads(session, &[id])?.remove(&id))
+}
+
+fn locate<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Located>> {
+    let events = appends.iter().flat_map(|append| append.events);
+    let ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+    let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(Located {
+            event_id: get(row, 0)?,
+            aggregate: AggregateKey::new(get::<&str>(row, 2)?, get(row, 1)?)?,
+            tenant: row::name(row, 3)?,
+            version: Version::try_from(get::<i64>(row, 4)?)?,
+            global_sequence: GlobalSequence::try_from(get::<i64>(row, 5)?)?,
+            event_type: EventType::new(get::<&str>(row, 6)?)?,
+            checksum: row::checksum(row, 7)?,
+        })
+    })
+}

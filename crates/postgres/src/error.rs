@@ -1,0 +1,85 @@
+//! PostgreSQL's errors, by their codes, as the errors of every store.
+
+use std::error::Error as _;
+
+use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
+use postgres::error::SqlState;
+
+/// The error of every store that an error of PostgreSQL's is. By code, never by text.
+pub(crate) fn classify(error: postgres::Error) -> Error {
+    let kind = match error.code() {
+        Some(code) => by_code(code),
+        None if is_lost(&error) => unavailable("the connection to the server was lost, or could not be made"),
+        None => backend("the driver could not run the statement"),
+    };
+    Error::new(kind).with_source(error)
+}
+
+/// Whether the connection is gone, so that nobody knows what became of the statement.
+pub(crate) fn is_lost(error: &postgres::Error) -> bool {
+    let ended = |code: &SqlState| code.code().starts_with("57P") || code.code().starts_with("08");
+    error.code().is_some_and(ended)
+        || error.is_closed()
+        || error.source().is_some_and(|source| source.is::<std::io::Error>())
+}
+
+fn by_code(code: &SqlState) -> ErrorKind {
+    match code.code() {
+        "25006" => ErrorKind::ReadOnly,
+        "42501" | "28000" | "28P01" => ErrorKind::PermissionDenied,
+        "53100" => ErrorKind::StorageFull,
+        "53300" => unavailable("the server accepts no more connections"),
+        "57014" => unavailable("the server cancelled the statement, because of its statement timeout or on request"),
+        "55P03" | "40001" | "40P01" => unavailable("another transaction was in the way for too long"),
+        "3D000" => backend("the server has no such database; create it first"),
+        "42P01" | "42703" | "42883" | "3F000" | "42704" => ErrorKind::Schema(SchemaProblem::Altered {
+            reason: "a table, column or function is missing; call migrate(), or restore what was changed".into(),
+        }),
+        code => match &code[..2] {
+            "08" | "53" => unavailable("the server is short of resources, or the connection was lost"),
+            "57" => unavailable("the server ended the connection; it restarts, or somebody ended it"),
+            "23" => backend("a constraint of the schema was violated"),
+            "XX" => ErrorKind::Integrity {
+                event_id: None,
+                reason: "the server reports that its data is damaged; restore it from a backup".into(),
+            },
+            _ => backend("PostgreSQL could not run the statement"),
+        },
+    }
+}
+
+fn unavailable(reason: &str) -> ErrorKind {
+    ErrorKind::Unavailable { reason: reason.into() }
+}
+
+fn backend(reason: &str) -> ErrorKind {
+    ErrorKind::Backend { reason: reason.into() }
+}
+
+/// Whether what is stored already stands in the way: another append of the aggregate, or one of these events.
+pub(crate) fn is_refused(error: &postgres::Error) -> bool {
+    let Some(database) = error.as_db_error() else {
+        return false;
+    };
+    match *database.code() {
+        SqlState::UNIQUE_VIOLATION => database.constraint() != Some("idx_events_global_sequence"),
+        // The version after the greatest.
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE => true,
+        _ => false,
+    }
+}
+
+/// Whether a migration changed a table since the statement was prepared.
+pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED)
+}
+
+/// Whether the transaction was the victim of a deadlock, and may simply be repeated.
+pub(crate) fn is_deadlock(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// No pooled connection became free in time.
+pub(crate) fn pool(error: r2d2::Error) -> Error {
+    Error::new(ErrorKind::PoolTimeout).with_source(error)
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod append;
+mod error;
+mod migrate;
+mod pool;
+mod read;
+mod row;
+mod snapshot;
+mod sql;
+mod store;
+
+pub use postgres;
+pub use store::{Indexes, PostgresBuilder, PostgresEventStore, PostgresTransaction};

@@ -1,0 +1,206 @@
+//! The schema: its migrations, and the adoption of tables that were made by hand.
+
+use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::{Error, ErrorKind, EventData, Migration, Result, SchemaProblem};
+use postgres::{Client, GenericClient};
+use uuid::Uuid;
+
+use crate::error::classify;
+use crate::pool::{Connection, Session, quoted};
+use crate::row::{Json, decode, get};
+use crate::sql;
+use crate::store::Indexes;
+
+/// Every step of the schema, in order: the source document's versions, then ours.
+static MIGRATIONS: [Migration; 5] = [
+    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
+    Migration::new(
+        "1.1.0",
+        "snapshots",
+        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
+    ),
+    Migration::new(
+        "1.2.0",
+        "metadata indexes",
+        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
+    ),
+    Migration::new(
+        "4.0.0",
+        "production",
+        include_str!("../sql/migrations/4.0.0_production.sql"),
+    ),
+    Migration::new(
+        "5.0.0",
+        "integrity",
+        include_str!("../sql/migrations/5.0.0_integrity.sql"),
+    ),
+];
+
+/// The indexes that a store may be without, with the least [`Indexes`] that has each.
+const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+    ("idx_events_type", Indexes::Standard),
+    ("idx_events_aggregate_type", Indexes::Standard),
+    ("idx_events_created_at", Indexes::Standard),
+    ("idx_events_correlation_id", Indexes::Standard),
+    ("idx_events_causation_id", Indexes::Standard),
+    ("idx_events_tenant_id", Indexes::Standard),
+    ("idx_events_created_by", Indexes::Full),
+    ("idx_events_aggregate_type_created", Indexes::Full),
+    ("idx_events_type_created", Indexes::Full),
+    ("idx_events_tenant_aggregate", Indexes::Full),
+    ("idx_events_metadata_gin", Indexes::Full),
+    ("idx_events_metadata_correlation", Indexes::Full),
+];
+
+/// What no store is without.
+const REQUIRED: &[&str] = &[
+    "events",
+    "snapshots",
+    "events_pkey",
+    "idx_events_aggregate_version",
+    "idx_events_global_sequence",
+    "trigger_events_announce",
+];
+
+/// Refuses a schema that is not the one this crate works with.
+pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<()> {
+    migration::require_current(&MIGRATIONS, &applied(session)?)?;
+    let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
+    let names: Vec<String> = decode(&names, |row| get(row, 0))?;
+    let is_missing = |required: &&&str| !names.iter().any(|name| name == **required);
+    let Some(missing) = REQUIRED.iter().find(is_missing) else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
+        reason: format!("{missing} is missing or disabled; make it again as the migrations do").into(),
+    })))
+}
+
+/// The steps that the schema still needs.
+pub(crate) fn pending(session: &mut Session<'_, Client>) -> Result<Vec<Migration>> {
+    Ok(migration::pending(&MIGRATIONS, &applied(session)?)?.to_vec())
+}
+
+/// The version of the schema.
+pub(crate) fn version(session: &mut Session<'_, Client>) -> Result<Option<String>> {
+    Ok(applied(session)?.pop().map(|step| step.version))
+}
+
+fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
+    let history = session.query(sql::HAS_TABLE, &[&"firefly_schema_history"]);
+    if history.map_err(classify)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = session.query(sql::APPLIED_MIGRATIONS, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(AppliedMigration {
+            version: get(row, 0)?,
+            checksum: get(row, 1)?,
+        })
+    })
+}
+
+/// Brings the schema up to date, each step in a transaction, and returns the steps that were applied. Others who migrate
+/// at the same time wait.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    schema: Option<&str>,
+    indexes: Option<Indexes>,
+) -> Result<Vec<Migration>> {
+    connection
+        .session()
+        .query(sql::LOCK_MIGRATIONS, &[&schema])
+        .map_err(classify)?;
+    let result = apply(connection, schema, indexes);
+    let unlocked = connection.session().query(sql::UNLOCK_MIGRATIONS, &[&schema]);
+    let applied = result?;
+    unlocked.map_err(classify)?;
+    Ok(applied)
+}
+
+fn apply(connection: &mut Connection, schema: Option<&str>, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
+    if let Some(schema) = schema {
+        run(
+            &mut connection.client,
+            &format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)),
+        )?;
+    }
+    let applied = applied(&mut connection.session())?;
+    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    if !pending.is_empty() {
+        run(&mut connection.client, sql::HISTORY)?;
+    }
+    for step in pending {
+        let mut transaction = connection.client.transaction().map_err(classify)?;
+        run(&mut transaction, step.sql)?;
+        transaction
+            .execute(
+                sql::RECORD_MIGRATION,
+                &[&step.version, &step.name, &step.checksum().to_string()],
+            )
+            .map_err(classify)?;
+        if *step == MIGRATIONS[MIGRATIONS.len() - 1] && indexes.is_none() {
+            choose_indexes(&mut transaction, Indexes::default())?;
+        }
+        transaction.commit().map_err(classify)?;
+    }
+    if let Some(indexes) = indexes {
+        let mut transaction = connection.client.transaction().map_err(classify)?;
+        choose_indexes(&mut transaction, indexes)?;
+        transaction.commit().map_err(classify)?;
+    }
+    fill_checksums(&mut connection.session(), sql::WITHOUT_CHECKSUM, sql::FILL_CHECKSUMS)?;
+    fill_checksums(
+        &mut connection.session(),
+        sql::SNAPSHOTS_WITHOUT_CHECKSUM,
+        sql::FILL_SNAPSHOT_CHECKSUMS,
+    )?;
+    Ok(pending.to_vec())
+}
+
+/// Makes the optional indexes that are chosen, and drops the others.
+fn choose_indexes(client: &mut impl GenericClient, chosen: Indexes) -> Result<()> {
+    for (index, least) in OPTIONAL_INDEXES {
+        if *least <= chosen {
+            run(client, statement_of(index))?;
+        } else {
+            run(client, &format!("DROP INDEX IF EXISTS {index}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The statement of the migrations that makes an index.
+fn statement_of(index: &str) -> &'static str {
+    let start = format!("CREATE INDEX IF NOT EXISTS {index} ");
+    MIGRATIONS
+        .iter()
+        .flat_map(|step| step.sql.lines())
+        .find(|line| line.starts_with(&start))
+        .expect("the migrations make each optional index in a line of its own")
+}
+
+/// How many rows get a checksum in one statement, which is what a crash may leave to do again.
+const CHECKSUMS_AT_ONCE: i64 = 1_000;
+
+/// Computes the checksums of rows that another program wrote before the schema was ours.
+fn fill_checksums(session: &mut Session<'_, Client>, find: &str, fill: &str) -> Result<()> {
+    loop {
+        let rows = session.query(find, &[&CHECKSUMS_AT_ONCE]).map_err(classify)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let found: Vec<(Uuid, String)> = decode(&rows, |row| {
+            let id = get(row, 0)?;
+            let checksum = EventData::from_stored(get::<Json<'_>>(row, 1)?.0).checksum();
+            let refuse = |error| Error::invalid(format!("the row {id} cannot be adopted: {error}"));
+            Ok((id, checksum.map_err(refuse)?.to_string()))
+        })?;
+        let (ids, checksums): (Vec<Uuid>, Vec<String>) = found.into_iter().unzip();
+        session.execute(fill, &[&ids, &checksums]).map_err(classify)?;
+    }
+}
+
+fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
+    client.batch_execute(statements).map_err(classify)
+}

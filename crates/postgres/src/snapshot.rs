@@ -1,0 +1,166 @@
+//! Snapshots.
+
+use firefly_eventstore_core::{
+    AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, TenantId, Version,
+    backend,
+};
+use postgres::GenericClient;
+use time::OffsetDateTime;
+
+use crate::append::head;
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{self, decode, get};
+use crate::sql;
+
+/// Saves a snapshot. Two round trips: who the aggregate belongs to never changes, and its version only grows.
+pub(crate) fn save<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    snapshot: &NewSnapshot,
+) -> Result<()> {
+    let aggregate = snapshot.aggregate();
+    backend::check_snapshot(head(session, aggregate.id())?.as_ref(), tenant, snapshot)?;
+    let created_at = snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc);
+    session
+        .execute(
+            sql::SAVE_SNAPSHOT,
+            &[
+                &snapshot.snapshot_id(),
+                &aggregate.id(),
+                &aggregate.aggregate_type().as_str(),
+                &snapshot.version().as_i64(),
+                &snapshot.snapshot_type().as_str(),
+                &snapshot.state().as_str(),
+                &created_at.truncate_to_microsecond(),
+                &tenant.map(TenantId::as_str),
+                &snapshot.checksum().to_string(),
+            ],
+        )
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// One snapshot of an aggregate.
+pub(crate) fn find<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt,
+) -> Result<Option<Snapshot>> {
+    let (from, to) = at.versions();
+    Ok(select(session, tenant, aggregate, from, to, Some(1))?.pop())
+}
+
+/// All snapshots of an aggregate, the newest version first.
+pub(crate) fn list<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<Vec<Snapshot>> {
+    select(session, tenant, aggregate, Version::ZERO, Version::MAX, None)
+}
+
+fn select<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    from: Version,
+    to: Version,
+    limit: Option<i64>,
+) -> Result<Vec<Snapshot>> {
+    let rows = session.query(
+        sql::FIND_SNAPSHOTS,
+        &[
+            &aggregate.id(),
+            &aggregate.aggregate_type().as_str(),
+            &tenant.map(TenantId::as_str),
+            &from.as_i64(),
+            &to.as_i64(),
+            &limit,
+        ],
+    );
+    decode(&rows.map_err(classify)?, row::snapshot)
+}
+
+/// How many snapshots an aggregate has.
+pub(crate) fn count<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<u64> {
+    let rows = session.query(
+        sql::COUNT_SNAPSHOTS,
+        &[
+            &aggregate.id(),
+            &aggregate.aggregate_type().as_str(),
+            &tenant.map(TenantId::as_str),
+        ],
+    );
+    let counts = decode(&rows.map_err(classify)?, |row| row::count(row, 0))?;
+    Ok(counts.into_iter().sum())
+}
+
+/// Deletes snapshots.
+pub(crate) fn delete<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    selection: SnapshotSelection<'_>,
+) -> Result<u64> {
+    let (aggregate, from, to, keep) = match selection {
+        SnapshotSelection::Exactly(aggregate, version) => (aggregate, version, version, 0),
+        SnapshotSelection::Before(aggregate, version) => {
+            let Some(last) = version.get().checked_sub(1) else {
+                return Ok(0);
+            };
+            (aggregate, Version::ZERO, Version::new(last)?, 0)
+        }
+        SnapshotSelection::AllButLatest(aggregate, keep) => (aggregate, Version::ZERO, Version::MAX, keep),
+        SnapshotSelection::Aggregate(aggregate) => (aggregate, Version::ZERO, Version::MAX, 0),
+        SnapshotSelection::OlderThan(time) => return delete_older(session, tenant, Some(time)),
+        SnapshotSelection::All => return delete_older(session, tenant, None),
+    };
+    session
+        .execute(
+            sql::DELETE_SNAPSHOTS,
+            &[
+                &aggregate.id(),
+                &aggregate.aggregate_type().as_str(),
+                &tenant.map(TenantId::as_str),
+                &from.as_i64(),
+                &to.as_i64(),
+                &i64::try_from(keep).unwrap_or(i64::MAX),
+            ],
+        )
+        .map_err(classify)
+}
+
+fn delete_older<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    time: Option<OffsetDateTime>,
+) -> Result<u64> {
+    // What is stored has microseconds: what is before a finer time is before the microsecond that follows it.
+    let time = time.map(row::ceil);
+    session
+        .execute(sql::DELETE_SNAPSHOTS_OLDER, &[&time, &tenant.map(TenantId::as_str)])
+        .map_err(classify)
+}
+
+/// What there is of snapshots.
+pub(crate) fn statistics<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+) -> Result<SnapshotStatistics> {
+    let rows = session.query(sql::SNAPSHOT_STATISTICS, &[&tenant.map(TenantId::as_str)]);
+    let rows = decode(&rows.map_err(classify)?, |row| {
+        Ok(SnapshotStatistics::new(
+            row::count(row, 0)?,
+            row::count(row, 1)?,
+            row::count(row, 2)?,
+            get(row, 3)?,
+            get(row, 4)?,
+        ))
+    })?;
+    Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
+}

@@ -1,0 +1,59 @@
+//! The statements, each from a file of its own.
+
+macro_rules! statements {
+    ($($NAME:ident = $file:literal;)*) => {
+        $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
+
+        /// Every statement, so that a test can prepare each.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$(($file, $NAME),)*];
+    };
+}
+
+statements! {
+    AGGREGATE_ACTIVITY = "aggregate_activity.sql";
+    AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    APPEND = "append.sql";
+    APPLIED_MIGRATIONS = "applied_migrations.sql";
+    COUNT_SNAPSHOTS = "count_snapshots.sql";
+    DELETE_SNAPSHOTS = "delete_snapshots.sql";
+    DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
+    EVENT_STATISTICS = "event_statistics.sql";
+    EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
+    FILL_CHECKSUMS = "fill_checksums.sql";
+    FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
+    FIND_SNAPSHOTS = "find_snapshots.sql";
+    HAS_TABLE = "has_table.sql";
+    HEAD = "head.sql";
+    HISTORY = "history.sql";
+    LOAD = "load.sql";
+    LOAD_BACKWARDS = "load_backwards.sql";
+    LOCATE = "locate.sql";
+    LOCK_MIGRATIONS = "lock_migrations.sql";
+    LOG = "log.sql";
+    MARK = "mark.sql";
+    RECORD_MIGRATION = "record_migration.sql";
+    REFRESH_SUMMARIES = "refresh_summaries.sql";
+    SAVE_SNAPSHOT = "save_snapshot.sql";
+    SCHEMA_NAMES = "schema_names.sql";
+    SERVER = "server.sql";
+    SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
+    TOTALS = "totals.sql";
+    UNLOCK_MIGRATIONS = "unlock_migrations.sql";
+    VERSION_AT_SEQUENCE = "version_at_sequence.sql";
+    VERSION_AT_TIME = "version_at_time.sql";
+    WITHOUT_CHECKSUM = "without_checksum.sql";
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_file_is_a_statement() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
+        for file in std::fs::read_dir(directory).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(super::ALL.iter().any(|(file, _)| *file == name), "{name} is not listed");
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! The store: options, opening, and what every store does.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::{
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
+    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
+    backend,
+};
+use postgres::tls::{MakeTlsConnect, TlsConnect};
+use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
+
+use crate::error::{classify, is_lost, is_stale_plan, pool};
+use crate::pool::{Connection, Location, Manager, Session, Statements};
+use crate::row::{decode, get};
+use crate::{append, migrate, read, snapshot, sql};
+
+/// A store in a PostgreSQL database.
+///
+/// Clones share a pool of connections. An append is one round trip in autocommit; a lost connection is found out by use,
+/// and the call is repeated once on a fresh one, which is safe because appends are.
+///
+/// ```no_run
+/// use firefly_eventstore_core::prelude::*;
+/// use firefly_eventstore_postgres::PostgresEventStore;
+///
+/// let store = PostgresEventStore::open("postgres://clerk@localhost/ledger")?;
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::from_json("account.opened", "{}")?])?;
+/// assert_eq!(store.load(&account)?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PostgresEventStore(Arc<Shared>);
+
+struct Shared {
+    location: Location,
+    options: Options,
+    connections: r2d2::Pool<Manager>,
+    generation: Arc<AtomicU64>,
+    /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
+    proved: AtomicI64,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    max_connections: u32,
+    pool_timeout: Duration,
+    migrate_on_open: bool,
+    indexes: Option<Indexes>,
+    verify_on_read: bool,
+    limits: Limits,
+}
+
+/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
+///
+/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Indexes {
+    /// None: for a log that is appended to much, and read by aggregate or as a whole.
+    Lean,
+    /// By event type, aggregate type, time, correlation id, causation id and tenant.
+    #[default]
+    Standard,
+    /// All of the source document's: also by creator, by a type and time together, and by metadata.
+    Full,
+}
+
+/// How to open a store: see [`PostgresEventStore::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "call open()"]
+pub struct PostgresBuilder {
+    /// The error is kept until the store is opened, so that a builder is made without one.
+    location: Result<Box<Location>>,
+    options: Options,
+}
+
+impl PostgresEventStore {
+    /// Opens the store in the database that a URL names, such as `postgres://clerk:secret@db.example/ledger`.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood;
+    /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`PostgresBuilder::migrate`]), newer or altered;
+    /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user.
+    pub fn open(url: &str) -> Result<Self> {
+        Self::builder(url).open()
+    }
+
+    /// Options for opening a database that a URL, or a `key=value` string, names.
+    pub fn builder(url: &str) -> PostgresBuilder {
+        // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
+        let config = Config::from_str(url).map_err(|_| {
+            Error::invalid("the URL cannot be understood; write postgres://user:password@host:port/database")
+        });
+        PostgresBuilder::at(config)
+    }
+
+    /// Options for opening a database, for a configuration that a URL does not express.
+    pub fn configure(config: Config) -> PostgresBuilder {
+        PostgresBuilder::at(Ok(config))
+    }
+
+    /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
+    ///
+    /// An error rolls everything back; an append that fails does so whatever `work` returns. Each append within it takes three
+    /// round trips, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
+    /// `Box<dyn Error + Send + Sync>`. If the connection is lost while committing, nobody knows whether it was: appends are
+    /// safe to repeat, see to it that the rest of `work` is.
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of the append that failed, or one of PostgreSQL's.
+    pub fn transaction<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut PostgresTransaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut connection = self.begun()?;
+        let connection = &mut *connection;
+        let transaction = connection.client.transaction().map_err(classify)?;
+        let mut transaction = PostgresTransaction {
+            transaction,
+            statements: &mut connection.statements,
+            limits: &self.0.options.limits,
+            verify_on_read: self.0.options.verify_on_read,
+            doom: None,
+        };
+        let result = work(&mut transaction)?;
+        if let Some(doom) = transaction.doom {
+            return Err(doom.into());
+        }
+        transaction
+            .transaction
+            .commit()
+            .map_err(|error| classify(error).during("commit"))?;
+        Ok(result)
+    }
+
+    /// Appends within a transaction of the caller's, on a connection of the caller's to the same schema.
+    ///
+    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. Three
+    /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append_all`].
+    pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        let mut session = Session {
+            client: transaction,
+            statements: &mut Statements::default(),
+        };
+        append::within(&mut session, appends)
+    }
+
+    /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes.
+    #[doc(hidden)]
+    pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
+        self.with(|session| read::explain(session, query, cursor))
+    }
+
+    /// Runs `work`, a second time on a fresh connection if the first was lost.
+    fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
+        let mut connection = self.connection()?;
+        let mut result = work(&mut connection.session());
+        if driver_error(&result).is_some_and(is_stale_plan) {
+            // The statements were forgotten, and are prepared anew.
+            result = work(&mut connection.session());
+        }
+        if !self.was_lost(&mut connection, &result) {
+            return result;
+        }
+        drop(connection);
+        let mut connection = self.connection()?;
+        let result = work(&mut connection.session());
+        self.was_lost(&mut connection, &result);
+        result
+    }
+
+    /// As [`with`](Self::with), in a transaction whose statements see one state of the database.
+    fn with_one_state<R>(&self, work: impl Fn(&mut Session<'_, Transaction<'_>>) -> Result<R>) -> Result<R> {
+        self.with(|session| {
+            let transaction = session.client.build_transaction();
+            let mut transaction = transaction
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start()
+                .map_err(classify)?;
+            let mut session = Session {
+                client: &mut transaction,
+                statements: &mut *session.statements,
+            };
+            let result = work(&mut session)?;
+            transaction.commit().map_err(classify)?;
+            Ok(result)
+        })
+    }
+
+    fn was_lost<R>(&self, connection: &mut Connection, result: &Result<R>) -> bool {
+        let lost = result.is_err() && (connection.client.is_closed() || driver_error(result).is_some_and(is_lost));
+        if lost {
+            connection.retire(&self.0.generation);
+        }
+        lost
+    }
+
+    fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        self.0.connections.get().map_err(|error| self.without_connection(error))
+    }
+
+    /// A connection that answers: nothing of a transaction can be repeated once its work began.
+    fn begun(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        let mut connection = self.connection()?;
+        let answer = connection.client.batch_execute("").map_err(classify);
+        if !self.was_lost(&mut connection, &answer) {
+            answer?;
+            return Ok(connection);
+        }
+        drop(connection);
+        self.connection()
+    }
+
+    /// Why there is no connection: all are in use, or none can be made.
+    fn without_connection(&self, error: r2d2::Error) -> Error {
+        match self.0.connections.state().connections {
+            0 => self.0.location.open().err().unwrap_or_else(|| pool(error)),
+            _ => pool(error),
+        }
+    }
+
+    fn mark(&self) -> Result<GlobalSequence> {
+        let mark = self.with(read::mark)?;
+        let before = self.0.proved.fetch_max(mark.as_i64(), Ordering::AcqRel);
+        Ok(mark.max(GlobalSequence::try_from(before)?))
+    }
+}
+
+impl PostgresBuilder {
+    fn at(config: Result<Config>) -> Self {
+        Self {
+            location: config.map(|config| {
+                Box::new(Location {
+                    config,
+                    connect: Arc::new(|config| config.connect(NoTls)),
+                    schema: None,
+                })
+            }),
+            options: Options {
+                max_connections: 10,
+                pool_timeout: Duration::from_secs(10),
+                migrate_on_open: false,
+                indexes: None,
+                verify_on_read: false,
+                limits: Limits::PORTABLE,
+            },
+        }
+    }
+
+    /// Connects with TLS by a connector of the `postgres` ecosystem, such as `postgres-native-tls`'s or
+    /// `tokio-postgres-rustls`'s; without TLS unless set. Whether TLS is required is `sslmode` in the URL.
+    pub fn tls<T>(mut self, connector: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+        T::TlsConnect: Send,
+        T::Stream: Send,
+        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    {
+        if let Ok(location) = &mut self.location {
+            location.connect = Arc::new(move |config| config.connect(connector.clone()));
+        }
+        self
+    }
+
+    /// Keeps the store in this PostgreSQL schema, so that one database holds several; unless set, in the first that the
+    /// server's `search_path` finds, usually `public`.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        if let Ok(location) = &mut self.location {
+            location.schema = Some(schema.into());
+        }
+        self
+    }
+
+    /// How many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.options.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long to wait for a connection; 10 seconds unless set.
+    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
+        self.options.pool_timeout = timeout;
+        self
+    }
+
+    /// Migrates a missing or an older schema when opening; otherwise those are refused.
+    pub fn migrate_on_open(mut self, migrate: bool) -> Self {
+        self.options.migrate_on_open = migrate;
+        self
+    }
+
+    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
+    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    pub fn indexes(mut self, indexes: Indexes) -> Self {
+        self.options.indexes = Some(indexes);
+        self
+    }
+
+    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    pub fn verify_on_read(mut self, verify: bool) -> Self {
+        self.options.verify_on_read = verify;
+        self
+    }
+
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. U+0000 is what PostgreSQL cannot keep.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresEventStore::open`].
+    pub fn open(self) -> Result<PostgresEventStore> {
+        let name = self.name();
+        self.try_open()
+            .map_err(|error| error.during(format_args!("open {name}")))
+    }
+
+    fn try_open(self) -> Result<PostgresEventStore> {
+        let Self { location, options } = self;
+        let location = *location?;
+        if options.limits.allow_nul {
+            return Err(Error::invalid("PostgreSQL cannot keep U+0000; do not lift that limit"));
+        }
+        let mut connection = location.open()?;
+        if options.migrate_on_open {
+            migrate::migrate(&mut connection, location.schema.as_deref(), options.indexes)?;
+        }
+        migrate::require_current(&mut connection.session())?;
+        let generation = Arc::new(AtomicU64::new(0));
+        Ok(PostgresEventStore(Arc::new(Shared {
+            connections: crate::pool::connections(
+                location.clone(),
+                Arc::clone(&generation),
+                options.max_connections,
+                options.pool_timeout,
+            ),
+            location,
+            options,
+            generation,
+            proved: AtomicI64::new(0),
+        })))
+    }
+
+    /// Brings the schema up to date and returns the migrations that were applied; none if it was.
+    ///
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. Each step is a transaction, so a crash in the middle is
+    /// made good by the next call; any number of processes may start at once. Tables that were made by hand from the source
+    /// document are adopted: their rows stay, missing parts are added, missing checksums computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresEventStore::open`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
+    /// has one that cannot be adopted.
+    pub fn migrate(&self) -> Result<Vec<Migration>> {
+        let migrate = || {
+            let location = self.location.clone()?;
+            migrate::migrate(&mut location.open()?, location.schema.as_deref(), self.options.indexes)
+        };
+        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+    }
+
+    /// The migrations that [`migrate`](Self::migrate) would apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresEventStore::open`].
+    pub fn pending(&self) -> Result<Vec<Migration>> {
+        let pending = || migrate::pending(&mut self.location.clone()?.open()?.session());
+        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
+    }
+
+    /// The database and the schema, without what is secret.
+    fn name(&self) -> String {
+        let Ok(location) = &self.location else {
+            return "a PostgreSQL database".to_owned();
+        };
+        let database = location.config.get_dbname().unwrap_or("the default one");
+        match &location.schema {
+            Some(schema) => format!("the PostgreSQL database {database}, schema {schema}"),
+            None => format!("the PostgreSQL database {database}"),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresEventStore")
+            .field("location", &self.0.location)
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStore for PostgresEventStore {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        self.with(|session| append::alone(session, appends))
+            .map_err(|error| error.during(backend::describe(appends)))
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        let stream = if read::needs_one_state(range) {
+            self.with_one_state(|session| read::load(session, aggregate, range))
+        } else {
+            self.with(|session| read::load(session, aggregate, range))
+        };
+        stream
+            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let read = || {
+            // Rows are read after the mark was taken, with a snapshot of their own.
+            let mark = match cursor {
+                Some(cursor) => cursor.high_water_mark(),
+                None => self.mark()?,
+            };
+            let page = self.with(|session| read::page(session, query, cursor, mark))?;
+            if self.0.options.verify_on_read {
+                page.events.iter().try_for_each(EventEnvelope::verify)?;
+            }
+            Ok(page)
+        };
+        read().map_err(|error: Error| error.during("read the log"))
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence> {
+        self.mark().map_err(|error| error.during("read the high-water mark"))
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+        self.with_one_state(|session| read::statistics(session, tenant))
+            .map_err(|error| error.during("read statistics"))
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+        self.with(|session| read::summaries(session, query))
+            .map_err(|error| error.during("read aggregate summaries"))
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<()> {
+        self.with(|session| session.execute(sql::REFRESH_SUMMARIES, &[]).map_err(classify))
+            .map(drop)
+            .map_err(|error| error.during("refresh the aggregate summaries"))
+    }
+
+    fn health(&self) -> Result<Health> {
+        let asked = Instant::now();
+        let check = || {
+            let (server, writable) = self.with(|session| {
+                let rows = session.query(sql::SERVER, &[]).map_err(classify)?;
+                let server = decode(&rows, |row| Ok((get::<String>(row, 0)?, get::<bool>(row, 1)?)))?;
+                Ok(server
+                    .into_iter()
+                    .next()
+                    .expect("a query without a table returns one row"))
+            })?;
+            let mark = self.mark()?;
+            let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
+            let schema = self.with(migrate::version)?;
+            Ok(Health::new("postgres", server, schema, writable, mark, latency))
+        };
+        check().map_err(|error: Error| error.during("check the health"))
+    }
+}
+
+fn driver_error<R>(result: &Result<R>) -> Option<&postgres::Error> {
+    std::error::Error::source(result.as_ref().err()?)?.downcast_ref()
+}
+
+fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
+    if verify {
+        stream.events().iter().try_for_each(EventEnvelope::verify)?;
+    }
+    Ok(stream)
+}
+
+impl SnapshotStore for PostgresEventStore {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        let save = || {
+            snapshot.check(&self.0.options.limits)?;
+            self.with(|session| snapshot::save(session, tenant, snapshot))
+        };
+        save().map_err(|error: Error| {
+            error.during(format_args!(
+                "save a snapshot of {} at version {}",
+                snapshot.aggregate(),
+                snapshot.version()
+            ))
+        })
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>> {
+        self.with(|session| snapshot::find(session, tenant, aggregate, at))
+            .and_then(|snapshot| {
+                if let Some(snapshot) = snapshot.as_ref().filter(|_| self.0.options.verify_on_read) {
+                    snapshot.verify()?;
+                }
+                Ok(snapshot)
+            })
+            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+        self.with(|session| snapshot::list(session, tenant, aggregate))
+            .and_then(|snapshots| {
+                if self.0.options.verify_on_read {
+                    snapshots.iter().try_for_each(Snapshot::verify)?;
+                }
+                Ok(snapshots)
+            })
+            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+        self.with(|session| snapshot::count(session, tenant, aggregate))
+            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+        self.with(|session| snapshot::delete(session, tenant, selection))
+            .map_err(|error| error.during("delete snapshots"))
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+        self.with(|session| snapshot::statistics(session, tenant))
+            .map_err(|error| error.during("read statistics of snapshots"))
+    }
+}
+
+/// A transaction of a PostgreSQL store: see [`PostgresEventStore::transaction`].
+pub struct PostgresTransaction<'a> {
+    transaction: Transaction<'a>,
+    statements: &'a mut Statements,
+    limits: &'a Limits,
+    verify_on_read: bool,
+    doom: Option<Error>,
+}
+
+impl<'a> PostgresTransaction<'a> {
+    /// The transaction, for the caller's own tables. It commits when the store's work is done, not before.
+    #[must_use]
+    pub fn connection(&mut self) -> &mut Transaction<'a> {
+        &mut self.transaction
+    }
+
+    fn session(&mut self) -> Session<'_, Transaction<'a>> {
+        Session {
+            client: &mut self.transaction,
+            statements: self.statements,
+        }
+    }
+}
+
+impl fmt::Debug for PostgresTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresTransaction")
+            .field("doom", &self.doom)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventTransaction for PostgresTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let result = backend::check(appends, self.limits).and_then(|()| append::within(&mut self.session(), appends));
+        self.doom = result.as_ref().err().cloned();
+        result
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        read::load(&mut self.session(), aggregate, range)
+            .and_then(|stream| verified(stream, self.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}

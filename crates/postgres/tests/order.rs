@@ -1,0 +1,295 @@
+//! The order of the log under writers that overlap: nothing is missed, nothing repeated, nobody waits.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_postgres::PostgresEventStore;
+use firefly_eventstore_postgres::postgres::Client;
+use firefly_eventstore_test_servers::Database;
+
+use support::{account, all_events, client, deposited, fresh};
+
+const WRITERS: usize = 8;
+
+const TRANSACTIONS: usize = 150;
+
+/// What a reader saw of the hammer, in its order.
+struct Seen {
+    sequences: Vec<i64>,
+    stored: HashSet<i64>,
+}
+
+/// Writers with transactions of one to three appends, random delays, rollbacks and savepoints, and a reader that follows the
+/// log by whatever it takes for its end.
+fn hammer(database: &Database, end_of_log: impl Fn(&mut Client) -> i64 + Sync) -> Seen {
+    let store = PostgresEventStore::builder(database.url())
+        .max_connections(16)
+        .open()
+        .unwrap();
+    let working = AtomicBool::new(true);
+    let mut sequences = Vec::new();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut client = client(database);
+            let (mut position, mut seen) = (0_i64, Vec::new());
+            loop {
+                let last = !working.load(Ordering::SeqCst);
+                let end = end_of_log(&mut client);
+                let select = "SELECT global_sequence FROM events WHERE global_sequence > $1 AND global_sequence <= $2 ORDER BY 1";
+                let rows = client.query(select, &[&position, &end]).unwrap();
+                seen.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+                position = position.max(end);
+                if last {
+                    return seen;
+                }
+            }
+        });
+        let mut writers = Vec::new();
+        for writer in 0..WRITERS {
+            let store = &store;
+            writers.push(scope.spawn(move || write(store, &mut fastrand::Rng::with_seed(writer as u64))));
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        working.store(false, Ordering::SeqCst);
+        sequences = reader.join().unwrap();
+    });
+    let rows = client(database)
+        .query("SELECT global_sequence FROM events", &[])
+        .unwrap();
+    Seen {
+        sequences,
+        stored: rows.iter().map(|row| row.get(0)).collect(),
+    }
+}
+
+fn write(store: &PostgresEventStore, random: &mut fastrand::Rng) {
+    for _ in 0..TRANSACTIONS {
+        let gives_up = random.u8(..100) < 15;
+        let result = store.transaction(|tx| {
+            for _ in 0..random.u8(1..=3) {
+                if random.u8(..100) < 15 {
+                    let mut savepoint = tx.connection().savepoint("hammer").unwrap();
+                    store.append_within(
+                        &mut savepoint,
+                        &[Append::new(&account(), ExpectedVersion::Any, &[deposited(1)])],
+                    )?;
+                    savepoint.rollback().unwrap();
+                }
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1), deposited(2)])?;
+                thread::sleep(Duration::from_micros(random.u64(..2_000)));
+            }
+            if gives_up {
+                Err(Error::invalid("changed my mind"))
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(result.is_err(), gives_up, "{result:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_follows_the_mark_misses_nothing_and_repeats_nothing() {
+    let Some((database, _store)) = fresh() else { return };
+    let seen = hammer(&database, |client| {
+        client
+            .query_one("SELECT firefly_high_water_mark()", &[])
+            .unwrap()
+            .get(0)
+    });
+    assert!(seen.sequences.is_sorted_by(|a, b| a < b), "out of order, or twice");
+    assert_eq!(seen.sequences.len(), seen.stored.len());
+    assert_eq!(seen.sequences.into_iter().collect::<HashSet<_>>(), seen.stored);
+}
+
+#[test]
+fn a_reader_that_does_not_follow_the_mark_misses_events() {
+    let Some((database, _store)) = fresh() else { return };
+    let seen = hammer(&database, |client| {
+        let row = client.query_one("SELECT COALESCE(MAX(global_sequence), 0) FROM events", &[]);
+        row.unwrap().get(0)
+    });
+    assert!(
+        seen.sequences.len() < seen.stored.len(),
+        "the hammer finds nothing: all {} events were seen",
+        seen.stored.len()
+    );
+}
+
+const INSERT: &str =
+    "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+    VALUES (gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'account.opened', '{}')";
+
+#[test]
+fn the_first_event_of_a_database_is_waited_for_also_from_another_writer() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    open.batch_execute(INSERT).unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 0);
+    assert!(all_events(&store).is_empty());
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+#[test]
+fn a_transaction_that_allocated_before_and_after_another_does_not_hide_it() {
+    let Some((database, store)) = fresh() else { return };
+    let (mut ada, mut bob) = (client(&database), client(&database));
+    let mut a = ada.transaction().unwrap();
+    a.batch_execute(INSERT).unwrap();
+    let mut b = bob.transaction().unwrap();
+    b.batch_execute(INSERT).unwrap();
+    a.batch_execute(INSERT).unwrap();
+    a.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1, "2 is not committed yet");
+    b.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 3);
+}
+
+#[test]
+fn a_bulk_copy_is_waited_for() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    let copy =
+        "COPY events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data) FROM STDIN";
+    let mut rows = open.copy_in(copy).unwrap();
+    let line = format!(
+        "{}\t{}\tAccount\t1\taccount.opened\t{{}}\n",
+        Uuid::now_v7(),
+        Uuid::now_v7()
+    );
+    std::io::Write::write_all(&mut rows, line.as_bytes()).unwrap();
+    assert_eq!(rows.finish().unwrap(), 1);
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 0);
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+}
+
+#[test]
+fn what_was_rolled_back_to_a_savepoint_is_announced_again() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    open.batch_execute("SAVEPOINT s").unwrap();
+    open.batch_execute(INSERT).unwrap();
+    open.batch_execute("ROLLBACK TO s").unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2, "nothing is announced any more");
+    open.batch_execute(INSERT).unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 4);
+}
+
+#[test]
+fn an_open_transaction_of_another_application_holds_nothing_back() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    open.batch_execute("CREATE TABLE notes (note TEXT); INSERT INTO notes VALUES ('open')")
+        .unwrap();
+    open.batch_execute("SELECT pg_advisory_xact_lock_shared(1, 0), pg_advisory_xact_lock(7)")
+        .unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1);
+    open.rollback().unwrap();
+}
+
+#[test]
+fn another_store_in_the_same_database_holds_nothing_back() {
+    let Some((database, store)) = fresh() else { return };
+    let second = PostgresEventStore::builder(database.url())
+        .schema("Second \"store\"")
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    second
+        .transaction(|tx| {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            assert_eq!(store.high_water_mark()?, 1);
+            assert_eq!(second.high_water_mark()?, 0);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(second.high_water_mark().unwrap(), 1);
+    assert_eq!(all_events(&second).len(), 1);
+}
+
+#[test]
+fn twenty_thousand_inserts_in_one_transaction_announce_once() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    let insert = open.prepare(INSERT).unwrap();
+    for _ in 0..20_000 {
+        open.execute(&insert, &[]).unwrap();
+    }
+    let locks = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    assert_eq!(open.query_one(locks, &[]).unwrap().get::<_, i64>(0), 1);
+    assert_eq!(store.high_water_mark().unwrap(), 0);
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 20_000);
+}
+
+#[test]
+fn a_field_of_a_thousand_holes_is_crossed_in_one_step() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    other
+        .batch_execute("SELECT nextval('events_global_sequence_seq') FROM generate_series(1, 1000)")
+        .unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1_001);
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+#[test]
+fn sequences_beyond_32_bits_are_announced_right() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    for start in [4_294_967_290_i64, 2_147_483_640, 8_589_934_585] {
+        let restart = format!("TRUNCATE events; SELECT setval('events_global_sequence_seq', {start})");
+        other.batch_execute(&restart).unwrap();
+        // What a store proved is never taken back, so that a new one looks at a log that began anew.
+        let store = PostgresEventStore::open(database.url()).unwrap();
+        let mut open = other.transaction().unwrap();
+        open.batch_execute(INSERT).unwrap();
+        for _ in 0..20 {
+            store
+                .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+                .unwrap();
+        }
+        assert_eq!(store.high_water_mark().unwrap(), 0, "after {start}");
+        open.commit().unwrap();
+        assert_eq!(store.high_water_mark().unwrap().as_i64(), start + 21);
+    }
+    drop(store);
+}

@@ -1,0 +1,110 @@
+//! How often a call waits for the server, counted on the way between them, and what a call does when its answer is lost there.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_postgres::PostgresEventStore;
+use firefly_eventstore_test_servers::{Database, postgres};
+
+use support::{Proxy, account, all_events, deposited, fresh};
+
+fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
+    let (database, _) = fresh()?;
+    let proxy = Proxy::of(postgres().unwrap().directory());
+    let store = PostgresEventStore::builder(&proxy.url(database.name()))
+        .max_connections(1)
+        .open()
+        .unwrap();
+    // The statement is prepared once.
+    store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    Some((database, proxy, store))
+}
+
+#[test]
+fn an_append_takes_one_round_trip() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    let known = account();
+    let thousand: Vec<NewEvent> = (0..1_000).map(deposited).collect();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let others: Vec<AggregateKey> = (0..50).map(|_| account()).collect();
+    let one = [deposited(1)];
+    let one_each: Vec<[NewEvent; 1]> = (0..50).map(|_| [deposited(1)]).collect();
+    let several: Vec<Append<'_>> = others
+        .iter()
+        .zip(&one_each)
+        .map(|(other, events)| Append::new(other, ExpectedVersion::NoStream, events))
+        .collect();
+    let appends: [(&str, &dyn Fn() -> Result<(), Error>); 6] = [
+        ("exact", &|| {
+            store.append(&known, ExpectedVersion::Exact(1.into()), &one).map(drop)
+        }),
+        ("any", &|| {
+            store.append(&known, ExpectedVersion::Any, &[deposited(2)]).map(drop)
+        }),
+        ("exists", &|| {
+            store.append(&known, ExpectedVersion::Exists, &[deposited(2)]).map(drop)
+        }),
+        ("no stream", &|| {
+            store
+                .append(&account(), ExpectedVersion::NoStream, &[deposited(2)])
+                .map(drop)
+        }),
+        ("a thousand", &|| {
+            store.append(&known, ExpectedVersion::Any, &thousand).map(drop)
+        }),
+        ("fifty aggregates", &|| store.append_all(&several).map(drop)),
+    ];
+    for (name, append) in appends {
+        let before = proxy.turns();
+        append().unwrap();
+        assert_eq!(proxy.turns() - before, 1, "{name}");
+    }
+}
+
+#[test]
+fn a_load_and_a_mark_take_one_round_trip_each_and_a_page_two() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    let known = account();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let reads: [(&str, usize, &dyn Fn()); 3] = [
+        ("load", 1, &|| drop(store.load(&known).unwrap())),
+        ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
+        ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),
+    ];
+    for (name, expected, read) in reads {
+        read();
+        let before = proxy.turns();
+        read();
+        assert_eq!(proxy.turns() - before, expected, "{name}");
+    }
+}
+
+#[test]
+fn an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    for round in 0..20 {
+        let account = account();
+        proxy.cut_next_answer();
+        let appended = store
+            .append(&account, ExpectedVersion::NoStream, &[deposited(round)])
+            .unwrap();
+        assert!(
+            appended.is_already_stored(),
+            "round {round}: the first statement was committed"
+        );
+        assert_eq!(store.load(&account).unwrap().version(), 1);
+    }
+    assert_eq!(all_events(&store).len(), 21);
+}

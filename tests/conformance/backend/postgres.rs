@@ -1,0 +1,210 @@
+//! PostgreSQL: one database for all cases, and in it a schema for each.
+
+use std::sync::{Arc, OnceLock};
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Limits, Migration};
+use firefly_eventstore_postgres::postgres::types::ToSql;
+use firefly_eventstore_postgres::postgres::{Client, NoTls};
+use firefly_eventstore_postgres::{Indexes, PostgresBuilder, PostgresEventStore};
+use firefly_eventstore_test_servers::Database;
+
+use super::{Backend, Damage, Environment, FAULTY, Missing, Unmigrated};
+use crate::support::Handle;
+
+/// PostgreSQL with every index, so that every way to find events is tried.
+pub(crate) fn postgres() -> Backend {
+    Backend {
+        name: "postgres",
+        family: "postgres",
+        fresh: || environment(Indexes::Full),
+    }
+}
+
+/// PostgreSQL without the indexes that may be missing.
+pub(crate) fn postgres_lean() -> Backend {
+    Backend {
+        name: "postgres_lean",
+        family: "postgres",
+        fresh: || environment(Indexes::Lean),
+    }
+}
+
+fn environment(indexes: Indexes) -> Result<Box<dyn Environment>, Missing> {
+    let schema = Schema::fresh()?;
+    let store = schema.builder().indexes(indexes).migrate_on_open(true).open().unwrap();
+    Ok(Box::new(PostgresSchema { store, schema }))
+}
+
+/// The database of this process. The server it is on ends with the process.
+fn database() -> Result<&'static Database, Missing> {
+    static DATABASE: OnceLock<Result<Database, String>> = OnceLock::new();
+    let database = DATABASE.get_or_init(|| Ok(firefly_eventstore_test_servers::postgres()?.new_database()));
+    database.as_ref().map_err(|reason| Missing(reason.clone()))
+}
+
+/// A schema of its own; it is dropped with this.
+struct Schema {
+    url: &'static str,
+    name: String,
+}
+
+impl Schema {
+    fn fresh() -> Result<Self, Missing> {
+        Ok(Self {
+            url: database()?.url(),
+            name: format!("case_{}", Uuid::now_v7().simple()),
+        })
+    }
+
+    fn builder(&self) -> PostgresBuilder {
+        PostgresEventStore::builder(self.url)
+            .schema(self.name.as_str())
+            .max_connections(8)
+    }
+
+    /// A connection behind the store's back.
+    fn client(&self) -> Client {
+        let mut client = Client::connect(self.url, NoTls).unwrap();
+        client
+            .batch_execute(&format!(
+                "SET search_path = {}; SET synchronous_commit = off",
+                self.name
+            ))
+            .unwrap();
+        client
+    }
+
+    fn run(&self, statements: &str) {
+        self.client().batch_execute(statements).unwrap();
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        // Only cases that panic leave transactions open, and those end soon.
+        self.run(&format!(
+            "SET client_min_messages = warning; DROP SCHEMA IF EXISTS {} CASCADE",
+            self.name
+        ));
+    }
+}
+
+struct PostgresSchema {
+    store: PostgresEventStore,
+    schema: Schema,
+}
+
+impl Environment for PostgresSchema {
+    fn store(&self) -> Handle {
+        Arc::new(self.store.clone())
+    }
+
+    fn reopen(&self) -> Handle {
+        Arc::new(self.schema.builder().open().unwrap())
+    }
+
+    fn store_with(&self, limits: Limits) -> Handle {
+        Arc::new(self.schema.builder().limits(limits).open().unwrap())
+    }
+
+    fn verifying_store(&self) -> Handle {
+        Arc::new(self.schema.builder().verify_on_read(true).open().unwrap())
+    }
+
+    fn damage(&self, event: Uuid, damage: &Damage<'_>) {
+        let (assignment, value): (_, &(dyn ToSql + Sync)) = match damage {
+            Damage::Data(data) => ("event_data = $1::text::jsonb", data),
+            Damage::Checksum(checksum) => ("checksum = $1", checksum),
+            Damage::NoChecksum => ("checksum = $1", &None::<&str>),
+            Damage::Version(version) => ("aggregate_version = $1", &version.cast_signed()),
+        };
+        let update = format!("UPDATE events SET {assignment} WHERE event_id = $2");
+        let mut client = self.schema.client();
+        assert_eq!(client.execute(&update, &[value, &event]).unwrap(), 1);
+    }
+
+    fn damage_snapshots(&self, state: &str) -> bool {
+        let update = "UPDATE snapshots SET snapshot_data = $1::text::jsonb";
+        self.schema.client().execute(update, &[&state]).unwrap() > 0
+    }
+
+    fn break_at(&self, _position: u64) {
+        self.schema.run(&format!(
+            "CREATE FUNCTION suite_fault() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE EXCEPTION ''the disk makes strange noises''; END';
+             CREATE TRIGGER suite_fault BEFORE INSERT ON events FOR EACH ROW
+                 WHEN (NEW.event_type = '{FAULTY}') EXECUTE FUNCTION suite_fault()"
+        ));
+    }
+
+    fn repair(&self) {
+        self.schema.run("DROP FUNCTION suite_fault() CASCADE");
+    }
+
+    fn make_hole(&self) -> GlobalSequence {
+        let delete = "DELETE FROM events WHERE global_sequence =
+                          (SELECT global_sequence FROM events ORDER BY global_sequence DESC LIMIT 1 OFFSET 1)
+                      RETURNING global_sequence";
+        let row = self.schema.client().query_one(delete, &[]).unwrap();
+        GlobalSequence::try_from(row.get::<_, i64>(0)).unwrap()
+    }
+
+    fn writes_beside_a_transaction(&self) -> bool {
+        true
+    }
+
+    fn keeps_json_as_text(&self) -> bool {
+        false
+    }
+
+    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+        let schema = Schema::fresh().ok()?;
+        // A schema that belongs to a program with tables of its own.
+        schema.run(&format!(
+            "CREATE SCHEMA {}; CREATE TABLE notes (note TEXT NOT NULL)",
+            schema.name
+        ));
+        Some(Box::new(UnmigratedSchema(schema)))
+    }
+}
+
+struct UnmigratedSchema(Schema);
+
+fn versions(migrations: Vec<Migration>) -> Vec<String> {
+    let version = |migration: Migration| migration.version.to_owned();
+    migrations.into_iter().map(version).collect()
+}
+
+impl Unmigrated for UnmigratedSchema {
+    fn pending(&self) -> Result<Vec<String>, Error> {
+        self.0.builder().pending().map(versions)
+    }
+
+    fn migrate(&self) -> Result<Vec<String>, Error> {
+        self.0.builder().migrate().map(versions)
+    }
+
+    fn open(&self) -> Result<Handle, Error> {
+        Ok(Arc::new(self.0.builder().open()?))
+    }
+
+    fn make_newer(&self) {
+        self.0.run(
+            "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('999.0.0', 'from the future', '')",
+        );
+    }
+
+    fn alter_history(&self) {
+        self.0.run(
+            "UPDATE firefly_schema_history SET checksum = replace(checksum, left(checksum, 1), 'x') WHERE version = '1.0.0'",
+        );
+    }
+
+    fn make_older(&self) {
+        self.0.run(
+            "DELETE FROM firefly_schema_history
+             WHERE installed_rank = (SELECT MAX(installed_rank) FROM firefly_schema_history)",
+        );
+    }
+}

@@ -1,0 +1,519 @@
+//! PostgreSQL.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::postgres::{Client, NoTls};
+
+use crate::Database;
+use crate::watchdog::Watchdog;
+
+/// How long a server may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The server that the tests of this process share, started when it is first asked for; or why there is none.
+///
+/// `TEST_POSTGRES_URL` may name a server to use instead, as a superuser.
+///
+/// # Errors
+///
+/// There is no PostgreSQL on this machine, or it does not start; its log is in the error.
+pub fn postgres() -> Result<&'static PostgresServer, String> {
+    static SHARED: OnceLock<Result<PostgresServer, String>> = OnceLock::new();
+    let start = || match env::var("TEST_POSTGRES_URL") {
+        Ok(url) => PostgresServer::external(url),
+        // Nothing here is to survive a crash.
+        Err(_) => PostgresServer::start(&[("fsync", "off")]),
+    };
+    SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
+}
+
+/// A PostgreSQL server.
+#[derive(Debug)]
+pub struct PostgresServer(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    External { url: String },
+    Private(Box<Private>),
+}
+
+impl PostgresServer {
+    /// Starts a server of its own, which ends when it is dropped, with settings such as `("fsync", "off")`.
+    ///
+    /// # Errors
+    ///
+    /// There is no PostgreSQL on this machine, or it does not start; its log is in the error.
+    pub fn start(options: &[(&str, &str)]) -> Result<Self, String> {
+        Private::start(options).map(|server| Self(Kind::Private(Box::new(server))))
+    }
+
+    fn external(url: String) -> Result<Self, String> {
+        match Client::connect(&url, NoTls) {
+            Ok(_) => Ok(Self(Kind::External { url })),
+            Err(error) => Err(format!(
+                "TEST_POSTGRES_URL names a server that cannot be used: {error:?}"
+            )),
+        }
+    }
+
+    /// How to connect to one of its databases as a superuser.
+    pub fn url(&self, database: &str) -> String {
+        match &self.0 {
+            Kind::External { url } => with_database(url, database),
+            Kind::Private(server) => server.url(database),
+        }
+    }
+
+    /// A new database.
+    ///
+    /// # Panics
+    ///
+    /// The server does not create it.
+    pub fn new_database(&self) -> Database {
+        Database::new(|name| self.url(name))
+    }
+
+    /// Sends a signal that ends the server, such as `QUIT` or `KILL`, and waits until its process is gone.
+    ///
+    /// # Panics
+    ///
+    /// It does not end, or it is not a server of the tests.
+    pub fn kill(&self, signal: &str) {
+        let gone = self.private().kill(signal);
+        assert!(
+            gone,
+            "the server is still there after {signal}:\n{}",
+            self.private().log()
+        );
+    }
+
+    /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// It does not start, or it is not a server of the tests.
+    pub fn restart(&self) {
+        if let Err(error) = self.private().run(true) {
+            panic!("{error}");
+        }
+    }
+
+    /// The directory of the server: its socket, its log, and its data in `data`.
+    ///
+    /// # Panics
+    ///
+    /// It is not a server of the tests.
+    pub fn directory(&self) -> &Path {
+        &self.private().directory
+    }
+
+    /// Where a tool such as `pg_dump` is.
+    ///
+    /// # Panics
+    ///
+    /// There is no PostgreSQL on this machine.
+    pub fn bin(&self, tool: &str) -> PathBuf {
+        match &self.0 {
+            Kind::External { .. } => binaries().unwrap_or_else(|error| panic!("{error}")).join(tool),
+            Kind::Private(server) => server.binaries.join(tool),
+        }
+    }
+
+    /// Such a tool, to be run as the server's user; it finds a server of the tests without being told where it is.
+    ///
+    /// # Panics
+    ///
+    /// There is no PostgreSQL on this machine.
+    pub fn command(&self, tool: &str) -> Command {
+        match &self.0 {
+            Kind::External { .. } => Command::new(self.bin(tool)),
+            Kind::Private(server) => server.command(tool),
+        }
+    }
+
+    fn private(&self) -> &Private {
+        match &self.0 {
+            Kind::External { .. } => panic!("the server of TEST_POSTGRES_URL is not the tests' own"),
+            Kind::Private(server) => server,
+        }
+    }
+}
+
+/// A server that was started here.
+#[derive(Debug)]
+struct Private {
+    binaries: PathBuf,
+    /// Who it runs as, if not as this process: it refuses to run as root.
+    user: Option<User>,
+    directory: PathBuf,
+    options: Vec<String>,
+    process: Mutex<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Option<Child>,
+    watchdog: Watchdog,
+}
+
+impl Private {
+    fn start(options: &[(&str, &str)]) -> Result<Self, String> {
+        let binaries = binaries()?;
+        // The path of a socket must be short, which that of the usual temporary directory need not be.
+        let directory = tempfile::Builder::new()
+            .prefix("firefly-pg-")
+            .tempdir_in("/tmp")
+            .map_err(|error| format!("no directory can be made: {error}"))?;
+        let watchdog = Watchdog::new(directory.path())?;
+        let directory = directory.keep();
+        let io = |error| format!("{}: {error}", directory.display());
+        let user = if fs::metadata(&directory).map_err(io)?.uid() == 0 {
+            let user = User::named("postgres")?;
+            chown(&directory, Some(user.uid), Some(user.gid)).map_err(io)?;
+            Some(user)
+        } else {
+            None
+        };
+        let all = [("max_connections", "300")].iter().chain(options);
+        let server = Self {
+            binaries,
+            user,
+            options: all.map(|(name, value)| format!("{name}={value}")).collect(),
+            directory,
+            process: Mutex::new(Process { child: None, watchdog }),
+        };
+        server.initdb()?;
+        server.run(false)?;
+        Ok(server)
+    }
+
+    fn initdb(&self) -> Result<(), String> {
+        let output = self
+            .command("initdb")
+            .args([
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(self.directory.join("data"))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("initdb cannot be started: {error}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Starts it and waits until it answers. What is left of one that was killed may refuse another for a moment.
+    fn run(&self, again: bool) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut process = self.process();
+        let url = self.url("postgres");
+        loop {
+            let child = match process.child.take() {
+                Some(child) => process.child.insert(child),
+                None => {
+                    let child = self.spawn()?;
+                    process.watchdog.watch(child.id())?;
+                    process.child.insert(child)
+                }
+            };
+            let ended = child.try_wait().map_err(|error| error.to_string())?.is_some();
+            if ended {
+                process.child = None;
+            } else if Client::connect(&url, NoTls).is_ok() {
+                return Ok(());
+            }
+            if (ended && !again) || Instant::now() > deadline {
+                return Err(format!("PostgreSQL does not start:\n{}", self.log()));
+            }
+            thread::sleep(if ended { POLL * 10 } else { POLL });
+        }
+    }
+
+    fn spawn(&self) -> Result<Child, String> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.join("log"));
+        let log = log.map_err(|error| format!("no log can be written: {error}"))?;
+        let errors = log.try_clone().map_err(|error| error.to_string())?;
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.directory.join("data"));
+        command.arg("-k").arg(&self.directory).args(["-c", "listen_addresses="]);
+        for option in &self.options {
+            command.args(["-c", option]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0) // an interrupt is for the tests
+            .spawn()
+            .map_err(|error| format!("postgres cannot be started: {error}"))
+    }
+
+    fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(tool));
+        for (name, _) in env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"PG") {
+                command.env_remove(name); // such as PGDATA or PGPORT
+            }
+        }
+        command.env("PGHOST", &self.directory).env("PGUSER", "postgres");
+        command.current_dir(&self.directory); // the user may not be allowed to be where this process is
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    fn url(&self, database: &str) -> String {
+        let socket = self.directory.to_string_lossy().replace('/', "%2F");
+        format!("postgresql://postgres@{socket}/{database}")
+    }
+
+    /// Whether the server is gone.
+    fn kill(&self, signal: &str) -> bool {
+        let mut process = self.process();
+        let Some(child) = &mut process.child else {
+            return true;
+        };
+        let kill = format!("kill -{signal} {}", child.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        process.child = None;
+        true
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // Removing the directory, and the server if it does not obey, is left to the watchdog, which is dropped next.
+        self.kill("QUIT");
+    }
+}
+
+/// The directory of `postgres`, `initdb` and the other tools: on the path, or the newest that Debian installed.
+fn binaries() -> Result<PathBuf, String> {
+    let complete = |directory: &PathBuf| ["postgres", "initdb"].iter().all(|tool| directory.join(tool).is_file());
+    let path = env::var_os("PATH").unwrap_or_default();
+    // On the path there may be no more than links to some of the tools.
+    let real = |directory: PathBuf| Some(fs::canonicalize(directory.join("postgres")).ok()?.parent()?.to_owned());
+    if let Some(found) = env::split_paths(&path).filter_map(real).find(complete) {
+        return Ok(found);
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let version = |entry: &fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+    versions
+        .filter_map(|entry| Some((version(&entry)?, entry.path().join("bin"))))
+        .filter(|(_, directory)| complete(directory))
+        .max()
+        .map(|(_, directory)| directory)
+        .ok_or_else(|| "no postgres on the path nor in /usr/lib/postgresql".to_owned())
+}
+
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    fn named(name: &str) -> Result<Self, String> {
+        let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+        let user = users.lines().find_map(|line| {
+            let fields: Vec<_> = line.split(':').collect();
+            let found = fields.len() > 3 && fields[0] == name;
+            found.then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))?
+        });
+        let (uid, gid) =
+            user.ok_or_else(|| format!("PostgreSQL refuses to run as root, and there is no user {name}"))?;
+        Ok(Self { uid, gid })
+    }
+}
+
+/// The same URL with another database.
+fn with_database(url: &str, database: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return format!("{url} dbname={database}"); // the last one counts
+    };
+    let (address, parameters) = match rest.split_once('?') {
+        Some((address, parameters)) => (address, format!("?{parameters}")),
+        None => (rest, String::new()),
+    };
+    let server = address.split_once('/').map_or(address, |(server, _)| server);
+    format!("{scheme}://{server}/{database}{parameters}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use std::io::{BufRead, BufReader};
+
+    use super::*;
+
+    fn one(url: &str) -> Result<i32, ::postgres::Error> {
+        Ok(Client::connect(url, NoTls)?.query_one("SELECT 1", &[])?.get(0))
+    }
+
+    #[track_caller]
+    fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The shared server, or none where there is no PostgreSQL.
+    fn shared() -> Option<&'static PostgresServer> {
+        postgres().inspect_err(|error| println!("skipped: {error}")).ok()
+    }
+
+    #[test]
+    fn a_database_is_gone_when_it_is_dropped() {
+        let Some(server) = shared() else { return };
+        let database = server.new_database();
+        let url = database.url().to_owned();
+        let mut client = Client::connect(&url, NoTls).unwrap();
+        let row = client.query_one("SELECT current_database()::text", &[]).unwrap();
+        assert_eq!(row.get::<_, String>(0), database.name());
+        drop(database);
+        assert!(client.simple_query("SELECT 1").is_err());
+        assert!(one(&url).unwrap_err().to_string().contains("db error"));
+        assert_eq!(one(&server.url("postgres")).unwrap(), 1);
+    }
+
+    #[test]
+    fn databases_have_names_of_their_own() {
+        let Some(server) = shared() else { return };
+        let (one, other) = (server.new_database(), server.new_database());
+        assert_ne!(one.name(), other.name());
+    }
+
+    #[test]
+    fn a_killed_server_can_be_started_again() {
+        if shared().is_none() {
+            return;
+        }
+        let server = PostgresServer::start(&[("work_mem", "5MB"), ("max_connections", "30")]).unwrap();
+        let database = server.new_database();
+        let mut client = Client::connect(database.url(), NoTls).unwrap();
+        client.batch_execute("CREATE TABLE notes (note TEXT)").unwrap();
+        for signal in ["QUIT", "KILL"] {
+            server.kill(signal);
+            one(database.url()).unwrap_err();
+            server.restart();
+            let mut client = Client::connect(database.url(), NoTls).unwrap();
+            client.batch_execute("INSERT INTO notes VALUES ('kept')").unwrap();
+            let settings = "SELECT current_setting('work_mem') || ' ' || current_setting('max_connections')
+                                || ' ' || current_setting('fsync')";
+            let row = client.query_one(settings, &[]).unwrap();
+            assert_eq!(row.get::<_, String>(0), "5MB 30 on");
+        }
+        let output = server.command("pg_dump").arg(database.name()).output().unwrap();
+        let dump = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(dump.matches("kept").count(), 2, "{dump}");
+        let directory = server.directory().to_owned();
+        assert!(directory.exists());
+        drop(database);
+        drop(server);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_says_why() {
+        if shared().is_none() {
+            return;
+        }
+        let error = PostgresServer::start(&[("no_such_setting", "1")]).unwrap_err();
+        assert!(error.contains("no_such_setting"), "{error}");
+    }
+
+    const HOLDS: &str = "FIREFLY_TEST_HOLDS_A_SERVER";
+
+    /// What the next test starts and kills.
+    #[test]
+    fn holds_a_server() {
+        if env::var_os(HOLDS).is_none() {
+            return;
+        }
+        let server = postgres().unwrap();
+        println!("\nserver in {}", server.directory().display());
+        thread::sleep(PATIENCE);
+    }
+
+    #[test]
+    fn a_server_does_not_outlive_a_process_that_is_killed() {
+        if shared().is_none() {
+            return;
+        }
+        let mut holder = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "postgres::tests::holds_a_server", "--nocapture"])
+            .env(HOLDS, "1")
+            .env_remove("TEST_POSTGRES_URL")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let directory = lines
+            .map(Result::unwrap)
+            .find_map(|line| line.strip_prefix("server in ").map(PathBuf::from))
+            .unwrap();
+        let pid = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap();
+        let status = PathBuf::from(format!("/proc/{}/status", pid.lines().next().unwrap()));
+        let runs = || fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ"));
+        assert!(runs());
+        holder.kill().unwrap(); // SIGKILL
+        holder.wait().unwrap();
+        eventually("the server is gone", || !runs());
+        eventually("its directory is gone", || !directory.exists());
+    }
+
+    #[test]
+    fn a_url_can_be_that_of_another_database() {
+        for (url, other) in [
+            (
+                "postgresql://me:secret@host:5433/db?sslmode=disable",
+                "postgresql://me:secret@host:5433/new?sslmode=disable",
+            ),
+            ("postgres://host", "postgres://host/new"),
+            ("postgres://host?user=me", "postgres://host/new?user=me"),
+            ("host=/tmp user=me dbname=db", "host=/tmp user=me dbname=db dbname=new"),
+        ] {
+            assert_eq!(with_database(url, "new"), other);
+        }
+    }
+}
