@@ -261,3 +261,15 @@ fn a_dump_is_restored_and_goes_on() {
     assert_eq!(appended.last_sequence(), Some(GlobalSequence::from(3)));
     assert_eq!(restored.high_water_mark().unwrap(), 3);
 }
+
+#[test]
+fn a_limit_that_postgresql_cannot_lift_is_refused_when_opening() {
+    let Some((database, _store)) = fresh() else { return };
+    let builder = PostgresEventStore::builder(database.url());
+    let error = builder
+        .limits(firefly_eventstore_core::Limits::TEXT)
+        .open()
+        .unwrap_err();
+    assert!(error.is_invalid_input());
+    assert!(error.to_string().contains("U+0000"), "{error}");
+}

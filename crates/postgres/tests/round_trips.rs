@@ -22,6 +22,9 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     Some((database, proxy, store))
 }
 
+/// A call, and what it is called.
+type Call<'a> = (&'static str, &'a dyn Fn() -> Result<(), Error>);
+
 #[test]
 fn an_append_takes_one_round_trip() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
@@ -40,7 +43,7 @@ fn an_append_takes_one_round_trip() {
         .zip(&one_each)
         .map(|(other, events)| Append::new(other, ExpectedVersion::NoStream, events))
         .collect();
-    let appends: [(&str, &dyn Fn() -> Result<(), Error>); 6] = [
+    let appends: [Call<'_>; 6] = [
         ("exact", &|| {
             store.append(&known, ExpectedVersion::Exact(1.into()), &one).map(drop)
         }),

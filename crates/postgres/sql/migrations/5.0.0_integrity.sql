@@ -58,6 +58,35 @@ BEGIN
           AND granted
     ) AS announced;
     settled := LEAST(allocated, settled);
-    RETURN COALESCE((SELECT MAX(global_sequence) FROM events WHERE global_sequence <= settled), 0);
+    -- Where the bound falls into one transaction's events, for instance because the last sequence was read in the middle of
+    -- its append, the mark is before the first of them that follow one another.
+    RETURN COALESCE((
+        SELECT
+            CASE
+                WHEN following.writer IS DISTINCT FROM last.writer THEN last.global_sequence
+                ELSE (
+                    SELECT earlier.global_sequence
+                    FROM events AS earlier
+                    WHERE earlier.global_sequence < last.global_sequence
+                      AND earlier.xmin <> last.writer
+                    ORDER BY earlier.global_sequence DESC
+                    LIMIT 1
+                )
+            END
+        FROM (
+            SELECT global_sequence, xmin AS writer
+            FROM events
+            WHERE global_sequence <= settled
+            ORDER BY global_sequence DESC
+            LIMIT 1
+        ) AS last
+        LEFT JOIN (
+            SELECT xmin AS writer
+            FROM events
+            WHERE global_sequence > settled
+            ORDER BY global_sequence
+            LIMIT 1
+        ) AS following ON true
+    ), 0);
 END;
 $$;
