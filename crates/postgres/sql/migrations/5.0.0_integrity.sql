@@ -58,13 +58,12 @@ BEGIN
           AND granted
     ) AS announced;
     settled := LEAST(allocated, settled);
-    -- Where the bound falls into one transaction's events, for instance because the last sequence was read in the middle of
-    -- its append, the mark is before the first of them that follow one another.
+    -- Where the last sequence was read in the middle of an append, that is between two sequences of one transaction that
+    -- follow each other, the mark is before the append.
     RETURN COALESCE((
         SELECT
             CASE
-                WHEN following.writer IS DISTINCT FROM last.writer THEN last.global_sequence
-                ELSE (
+                WHEN following.writer = last.writer AND following.global_sequence = last.global_sequence + 1 THEN (
                     SELECT earlier.global_sequence
                     FROM events AS earlier
                     WHERE earlier.global_sequence < last.global_sequence
@@ -72,6 +71,7 @@ BEGIN
                     ORDER BY earlier.global_sequence DESC
                     LIMIT 1
                 )
+                ELSE last.global_sequence
             END
         FROM (
             SELECT global_sequence, xmin AS writer
@@ -81,7 +81,7 @@ BEGIN
             LIMIT 1
         ) AS last
         LEFT JOIN (
-            SELECT xmin AS writer
+            SELECT global_sequence, xmin AS writer
             FROM events
             WHERE global_sequence > settled
             ORDER BY global_sequence
