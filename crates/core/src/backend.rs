@@ -10,8 +10,8 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::{
-    AggregateKey, AggregateType, Append, Appended, Error, ErrorKind, Limits, Located, NewEvent, NewSnapshot, Result,
-    TenantId, Version,
+    AggregateKey, AggregateType, Append, Appended, Direction, Error, ErrorKind, EventEnvelope, EventStream, Limits,
+    Located, NewEvent, NewSnapshot, Result, StreamRange, TenantId, Version,
 };
 
 pub use crate::event::to_utc;
@@ -92,6 +92,55 @@ pub fn check_type(aggregate: &AggregateKey, actual: &AggregateType) -> Result<()
         aggregate: aggregate.clone(),
         actual: actual.clone(),
     }))
+}
+
+/// Whether loading this part of a stream may take a backend more than one statement, which must then see one state: see
+/// [`to_stream`].
+#[must_use]
+pub fn needs_one_state(range: &StreamRange) -> bool {
+    range.as_of.is_some() || range.to.is_some() || range.limit.is_some() || range.from > Version::from(1)
+}
+
+/// Makes a stream of the events that were found for a part of it.
+///
+/// `past` is the version at the point in the past that was asked for, `to` the last version that was looked for; `head` looks
+/// the aggregate's head up, which is done only if the events do not tell the version.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](ErrorKind::TypeMismatch) if the id belongs to another type, and those of `head`.
+pub fn to_stream(
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+    past: Option<Version>,
+    to: Option<Version>,
+    events: Vec<EventEnvelope>,
+    head: impl FnOnce() -> Result<Option<Head>>,
+) -> Result<EventStream> {
+    let is_other_tenant = |tenant: &Option<TenantId>| range.tenant.is_some() && *tenant != range.tenant;
+    let version = match (range.direction, events.first(), events.last()) {
+        // Without a bound above, the newest event that there is was loaded.
+        (Direction::Backwards, Some(newest), _) if to.is_none() => newest.version,
+        (Direction::Forwards, _, Some(newest)) if to.is_none() && range.limit.is_none() => newest.version,
+        // The whole stream was asked for, and there is none.
+        (_, None, _) if !needs_one_state(range) => Version::ZERO,
+        _ => match head()? {
+            None => Version::ZERO,
+            Some(head) if is_other_tenant(&head.tenant) => Version::ZERO,
+            Some(head) => {
+                check_type(aggregate, &head.aggregate_type)?;
+                past.map_or(head.version, |past| past.min(head.version))
+            }
+        },
+    };
+    let Some(event) = events.first() else {
+        return Ok(EventStream::new(aggregate.clone(), version, events));
+    };
+    if is_other_tenant(&event.tenant) {
+        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+    }
+    check_type(aggregate, event.aggregate.aggregate_type())?;
+    Ok(EventStream::new(aggregate.clone(), version, events))
 }
 
 /// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.

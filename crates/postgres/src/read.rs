@@ -1,10 +1,9 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use firefly_eventstore_core::backend::{self, Head};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Order, Page,
-    Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+    Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -15,7 +14,7 @@ use crate::pool::Session;
 use crate::row::{self, Decoder, decode, get};
 use crate::sql;
 
-/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`needs_one_state`].
+/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`backend::needs_one_state`].
 pub(crate) fn load<C: GenericClient>(
     session: &mut Session<'_, C>,
     aggregate: &AggregateKey,
@@ -27,39 +26,7 @@ pub(crate) fn load<C: GenericClient>(
         (past, to) => past.or(to),
     };
     let events = load_events(session, aggregate, range, to)?;
-
-    let version = match (range.direction, events.first(), events.last()) {
-        // Without a bound above, the newest event that there is was loaded.
-        (Direction::Backwards, Some(newest), _) if to.is_none() => newest.version,
-        (Direction::Forwards, _, Some(newest)) if to.is_none() && range.limit.is_none() => newest.version,
-        // The whole stream was asked for, and there is none.
-        (_, None, _) if !needs_one_state(range) => Version::ZERO,
-        _ => match head(session, aggregate.id())? {
-            None => Version::ZERO,
-            Some(head) if is_other_tenant(range.tenant.as_ref(), &head) => Version::ZERO,
-            Some(head) => {
-                backend::check_type(aggregate, &head.aggregate_type)?;
-                past.map_or(head.version, |past| past.min(head.version))
-            }
-        },
-    };
-    let Some(event) = events.first() else {
-        return Ok(EventStream::new(aggregate.clone(), version, events));
-    };
-    if range.tenant.is_some() && event.tenant != range.tenant {
-        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
-    }
-    backend::check_type(aggregate, event.aggregate.aggregate_type())?;
-    Ok(EventStream::new(aggregate.clone(), version, events))
-}
-
-fn is_other_tenant(tenant: Option<&TenantId>, head: &Head) -> bool {
-    tenant.is_some() && head.tenant.as_ref() != tenant
-}
-
-/// Whether [`load`] may need more than one statement.
-pub(crate) fn needs_one_state(range: &StreamRange) -> bool {
-    range.as_of.is_some() || range.to.is_some() || range.limit.is_some() || range.from > Version::from(1)
+    backend::to_stream(aggregate, range, past, to, events, || head(session, aggregate.id()))
 }
 
 /// The last version at a point in the past; none if the aggregate is still at it.

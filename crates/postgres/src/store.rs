@@ -423,7 +423,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = if read::needs_one_state(range) {
+        let stream = if backend::needs_one_state(range) {
             self.with_one_state(|session| read::load(session, aggregate, range))
         } else {
             self.with(|session| read::load(session, aggregate, range))

@@ -436,7 +436,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = if read::needs_one_state(range) {
+        let stream = if backend::needs_one_state(range) {
             self.read_one_state(|connection| read::load(connection, aggregate, range))
         } else {
             self.read(|connection| read::load(connection, aggregate, range))
