@@ -5,4 +5,4 @@ mod postgres;
 mod watchdog;
 
 pub use self::database::Database;
-pub use self::postgres::{PostgresServer, postgres};
+pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};

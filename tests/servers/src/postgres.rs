@@ -36,6 +36,25 @@ pub fn postgres() -> Result<&'static PostgresServer, String> {
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
+/// As [`postgres`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names it.
+///
+/// # Panics
+///
+/// There is no PostgreSQL, and one is required.
+pub fn postgres_unless_missing() -> Option<&'static PostgresServer> {
+    let reason = match postgres() {
+        Ok(server) => return Some(server),
+        Err(reason) => reason,
+    };
+    let required = env::var("REQUIRE_BACKENDS").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|name| name.trim() == "postgres"),
+        "postgres is required: {reason}"
+    );
+    println!("skipped: postgres is not there: {reason}");
+    None
+}
+
 /// A PostgreSQL server.
 #[derive(Debug)]
 pub struct PostgresServer(Kind);

@@ -12,7 +12,7 @@ use std::thread;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::postgres::{Client, NoTls};
-use firefly_eventstore_test_servers::{Database, postgres};
+use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
 /// A database of its own, with a store in it; none where there is no server, which is said unless one is required.
 pub(crate) fn fresh() -> Option<(Database, PostgresEventStore)> {
@@ -27,18 +27,7 @@ pub(crate) fn fresh() -> Option<(Database, PostgresEventStore)> {
 
 /// A database of its own; see [`fresh`].
 pub(crate) fn database() -> Option<Database> {
-    match postgres() {
-        Ok(server) => Some(server.new_database()),
-        Err(reason) => {
-            let required = std::env::var("REQUIRE_BACKENDS").unwrap_or_default();
-            assert!(
-                !required.split(',').any(|name| name.trim() == "postgres"),
-                "postgres is required: {reason}"
-            );
-            println!("skipped: postgres is not there: {reason}");
-            None
-        }
-    }
+    Some(postgres_unless_missing()?.new_database())
 }
 
 /// A connection of somebody else's.
