@@ -4,6 +4,7 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ::mysql::prelude::Queryable;
 use ::postgres::{Client, NoTls};
 
 /// A database that is dropped with this, whoever is still connected to it.
@@ -11,26 +12,37 @@ use ::postgres::{Client, NoTls};
 pub struct Database {
     name: String,
     url: String,
-    maintenance: String,
+    maintenance: Maintenance,
+}
+
+/// Where a database is created and dropped: the URL of another one.
+#[derive(Debug)]
+enum Maintenance {
+    Postgres(String),
+    Mysql(String),
 }
 
 impl Database {
-    /// Creates a database on the server; `url` is that of one of its databases.
-    pub(crate) fn new(url: impl Fn(&str) -> String) -> Self {
+    /// Creates a database on a PostgreSQL server; `url` is that of one of its databases.
+    pub(crate) fn postgres(url: impl Fn(&str) -> String) -> Self {
+        Self::new(&url, Maintenance::Postgres(url("postgres")))
+    }
+
+    /// Creates a database on a MySQL or MariaDB server; `url` is that of one of its databases.
+    pub(crate) fn mysql(url: impl Fn(&str) -> String) -> Self {
+        Self::new(&url, Maintenance::Mysql(url("mysql")))
+    }
+
+    fn new(url: impl Fn(&str) -> String, maintenance: Maintenance) -> Self {
         let name = unique("firefly");
-        let database = Self {
+        maintenance
+            .create(&name)
+            .unwrap_or_else(|error| panic!("no database can be created: {error}"));
+        Self {
             url: url(&name),
-            maintenance: url("postgres"),
+            maintenance,
             name,
-        };
-        // Of template0, so that neither what others put into template1 nor who is connected to it matters.
-        database
-            .maintain(&format!(
-                "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'",
-                database.name
-            ))
-            .unwrap_or_else(|error| panic!("no database can be created: {error:?}"));
-        database
+        }
     }
 
     /// How to connect to it.
@@ -42,17 +54,66 @@ impl Database {
     pub fn name(&self) -> &str {
         &self.name
     }
-
-    fn maintain(&self, statement: &str) -> Result<(), ::postgres::Error> {
-        Client::connect(&self.maintenance, NoTls)?.batch_execute(statement)
-    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
         // The server may be gone, and then so is the database.
-        let _ = self.maintain(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+        let _ = self.maintenance.drop(&self.name);
     }
+}
+
+impl Maintenance {
+    fn create(&self, name: &str) -> Result<(), String> {
+        match self {
+            // Of template0, so that neither what others put into template1 nor who is connected to it matters.
+            Self::Postgres(url) => postgres(
+                url,
+                &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"),
+            )
+            .map_err(|error| format!("{error:?}")),
+            // With the server's character set, which on some is latin1: what a schema needs, it has to ask for.
+            Self::Mysql(url) => ::mysql::Conn::new(url.as_str())
+                .and_then(|mut server| server.query_drop(format!("CREATE DATABASE {name}")))
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    fn drop(&self, name: &str) -> Result<(), String> {
+        match self {
+            Self::Postgres(url) => postgres(url, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+                .map_err(|error| format!("{error:?}")),
+            Self::Mysql(url) => drop_mysql(url, name).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+fn postgres(url: &str, statement: &str) -> Result<(), ::postgres::Error> {
+    Client::connect(url, NoTls)?.batch_execute(statement)
+}
+
+/// Drops a database although there may be transactions in it, which hold its tables: their connections are ended first.
+fn drop_mysql(url: &str, name: &str) -> Result<(), ::mysql::Error> {
+    const TRIES: usize = 10; // a pool may connect anew in between
+
+    let mut server = ::mysql::Conn::new(url)?;
+    server.query_drop("SET SESSION lock_wait_timeout = 1")?;
+    let mut dropped = Ok(());
+    for _ in 0..TRIES {
+        for mut row in server.query::<::mysql::Row, _>("SHOW PROCESSLIST")? {
+            let database: Option<String> = row.take("db").unwrap_or_default();
+            if database.as_deref() == Some(name)
+                && let Some(id) = row.take::<u64, _>("Id")
+            {
+                let _ = server.query_drop(format!("KILL {id}")); // it may have ended by itself
+            }
+        }
+        dropped = server.query_drop(format!("DROP DATABASE IF EXISTS {name}"));
+        if dropped.is_ok() {
+            break;
+        }
+    }
+    dropped
 }
 
 /// A name that no other test uses, of this process or of another on the same server.
@@ -61,4 +122,41 @@ fn unique(prefix: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}_{}_{:x}_{next}", process::id(), now.as_micros())
+}
+
+/// The same URL with another database.
+pub(crate) fn with_database(url: &str, database: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return format!("{url} dbname={database}"); // PostgreSQL's other form, in which the last one counts
+    };
+    let (address, parameters) = match rest.split_once('?') {
+        Some((address, parameters)) => (address, format!("?{parameters}")),
+        None => (rest, String::new()),
+    };
+    let server = address.split_once('/').map_or(address, |(server, _)| server);
+    format!("{scheme}://{server}/{database}{parameters}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_can_be_that_of_another_database() {
+        for (url, other) in [
+            (
+                "postgresql://me:secret@host:5433/db?sslmode=disable",
+                "postgresql://me:secret@host:5433/new?sslmode=disable",
+            ),
+            ("postgres://host", "postgres://host/new"),
+            ("postgres://host?user=me", "postgres://host/new?user=me"),
+            (
+                "mysql://me@localhost/db?socket=%2Ftmp%2Fsocket",
+                "mysql://me@localhost/new?socket=%2Ftmp%2Fsocket",
+            ),
+            ("host=/tmp user=me dbname=db", "host=/tmp user=me dbname=db dbname=new"),
+        ] {
+            assert_eq!(with_database(url, "new"), other);
+        }
+    }
 }

@@ -1,23 +1,24 @@
 //! PostgreSQL.
 
 use std::env;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::process::CommandExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use ::postgres::{Client, NoTls};
 
 use crate::Database;
-use crate::watchdog::Watchdog;
+use crate::database::with_database;
+use crate::required::unless_missing;
+use crate::service::{self, Service};
 
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
+const KIND: service::Kind = service::Kind {
+    name: "PostgreSQL",
+    prefix: "firefly-pg-",
+    users: &["postgres"],
+    end: "QUIT",
+};
 
 /// The server that the tests of this process share, started when it is first asked for; or why there is none.
 ///
@@ -42,17 +43,7 @@ pub fn postgres() -> Result<&'static PostgresServer, String> {
 ///
 /// There is no PostgreSQL, and one is required.
 pub fn postgres_unless_missing() -> Option<&'static PostgresServer> {
-    let reason = match postgres() {
-        Ok(server) => return Some(server),
-        Err(reason) => reason,
-    };
-    let required = env::var("REQUIRE_BACKENDS").unwrap_or_default();
-    assert!(
-        !required.split(',').any(|name| name.trim() == "postgres"),
-        "postgres is required: {reason}"
-    );
-    println!("skipped: postgres is not there: {reason}");
-    None
+    unless_missing("postgres", postgres())
 }
 
 /// A PostgreSQL server.
@@ -98,7 +89,7 @@ impl PostgresServer {
     ///
     /// The server does not create it.
     pub fn new_database(&self) -> Database {
-        Database::new(|name| self.url(name))
+        Database::postgres(|name| self.url(name))
     }
 
     /// Sends a signal that ends the server, such as `QUIT` or `KILL`, and waits until its process is gone.
@@ -107,12 +98,9 @@ impl PostgresServer {
     ///
     /// It does not end, or it is not a server of the tests.
     pub fn kill(&self, signal: &str) {
-        let gone = self.private().kill(signal);
-        assert!(
-            gone,
-            "the server is still there after {signal}:\n{}",
-            self.private().log()
-        );
+        let service = &self.private().service;
+        let gone = service.kill(signal);
+        assert!(gone, "the server is still there after {signal}:\n{}", service.log());
     }
 
     /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
@@ -132,7 +120,7 @@ impl PostgresServer {
     ///
     /// It is not a server of the tests.
     pub fn directory(&self) -> &Path {
-        &self.private().directory
+        self.private().service.directory()
     }
 
     /// Where a tool such as `pg_dump` is.
@@ -171,44 +159,18 @@ impl PostgresServer {
 #[derive(Debug)]
 struct Private {
     binaries: PathBuf,
-    /// Who it runs as, if not as this process: it refuses to run as root.
-    user: Option<User>,
-    directory: PathBuf,
     options: Vec<String>,
-    process: Mutex<Process>,
-}
-
-#[derive(Debug)]
-struct Process {
-    child: Option<Child>,
-    watchdog: Watchdog,
+    service: Service,
 }
 
 impl Private {
     fn start(options: &[(&str, &str)]) -> Result<Self, String> {
         let binaries = binaries()?;
-        // The path of a socket must be short, which that of the usual temporary directory need not be.
-        let directory = tempfile::Builder::new()
-            .prefix("firefly-pg-")
-            .tempdir_in("/tmp")
-            .map_err(|error| format!("no directory can be made: {error}"))?;
-        let watchdog = Watchdog::new(directory.path())?;
-        let directory = directory.keep();
-        let io = |error| format!("{}: {error}", directory.display());
-        let user = if fs::metadata(&directory).map_err(io)?.uid() == 0 {
-            let user = User::named("postgres")?;
-            chown(&directory, Some(user.uid), Some(user.gid)).map_err(io)?;
-            Some(user)
-        } else {
-            None
-        };
         let all = [("max_connections", "300")].iter().chain(options);
         let server = Self {
             binaries,
-            user,
             options: all.map(|(name, value)| format!("{name}={value}")).collect(),
-            directory,
-            process: Mutex::new(Process { child: None, watchdog }),
+            service: Service::new(KIND)?,
         };
         server.initdb()?;
         server.run(false)?;
@@ -229,7 +191,7 @@ impl Private {
                 "--no-sync",
                 "-D",
             ])
-            .arg(self.directory.join("data"))
+            .arg(self.service.directory().join("data"))
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("initdb cannot be started: {error}"))?;
@@ -241,105 +203,38 @@ impl Private {
 
     /// Starts it and waits until it answers. What is left of one that was killed may refuse another for a moment.
     fn run(&self, again: bool) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut process = self.process();
         let url = self.url("postgres");
-        loop {
-            let child = match process.child.take() {
-                Some(child) => process.child.insert(child),
-                None => {
-                    let child = self.spawn()?;
-                    process.watchdog.watch(child.id())?;
-                    process.child.insert(child)
-                }
-            };
-            let ended = child.try_wait().map_err(|error| error.to_string())?.is_some();
-            if ended {
-                process.child = None;
-            } else if Client::connect(&url, NoTls).is_ok() {
-                return Ok(());
-            }
-            if (ended && !again) || Instant::now() > deadline {
-                return Err(format!("PostgreSQL does not start:\n{}", self.log()));
-            }
-            thread::sleep(if ended { POLL * 10 } else { POLL });
-        }
+        let answers = || Client::connect(&url, NoTls).is_ok();
+        self.service.run(again, || self.server(), answers)
     }
 
-    fn spawn(&self) -> Result<Child, String> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.directory.join("log"));
-        let log = log.map_err(|error| format!("no log can be written: {error}"))?;
-        let errors = log.try_clone().map_err(|error| error.to_string())?;
+    fn server(&self) -> Command {
+        let directory = self.service.directory();
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.directory.join("data"));
-        command.arg("-k").arg(&self.directory).args(["-c", "listen_addresses="]);
+        command.arg("-D").arg(directory.join("data"));
+        command.arg("-k").arg(directory).args(["-c", "listen_addresses="]);
         for option in &self.options {
             command.args(["-c", option]);
         }
         command
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0) // an interrupt is for the tests
-            .spawn()
-            .map_err(|error| format!("postgres cannot be started: {error}"))
     }
 
     fn command(&self, tool: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(tool));
+        let mut command = self.service.command(&self.binaries.join(tool));
         for (name, _) in env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"PG") {
                 command.env_remove(name); // such as PGDATA or PGPORT
             }
         }
-        command.env("PGHOST", &self.directory).env("PGUSER", "postgres");
-        command.current_dir(&self.directory); // the user may not be allowed to be where this process is
-        if let Some(user) = &self.user {
-            command.uid(user.uid).gid(user.gid);
-        }
+        command
+            .env("PGHOST", self.service.directory())
+            .env("PGUSER", "postgres");
         command
     }
 
     fn url(&self, database: &str) -> String {
-        let socket = self.directory.to_string_lossy().replace('/', "%2F");
+        let socket = self.service.directory().to_string_lossy().replace('/', "%2F");
         format!("postgresql://postgres@{socket}/{database}")
-    }
-
-    /// Whether the server is gone.
-    fn kill(&self, signal: &str) -> bool {
-        let mut process = self.process();
-        let Some(child) = &mut process.child else {
-            return true;
-        };
-        let kill = format!("kill -{signal} {}", child.id());
-        let _ = Command::new("sh").args(["-c", &kill]).status();
-        let deadline = Instant::now() + PATIENCE;
-        while matches!(child.try_wait(), Ok(None)) {
-            if Instant::now() > deadline {
-                return false;
-            }
-            thread::sleep(POLL);
-        }
-        process.child = None;
-        true
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
-    fn process(&self) -> MutexGuard<'_, Process> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // Removing the directory, and the server if it does not obey, is left to the watchdog, which is dropped next.
-        self.kill("QUIT");
     }
 }
 
@@ -362,46 +257,16 @@ fn binaries() -> Result<PathBuf, String> {
         .ok_or_else(|| "no postgres on the path nor in /usr/lib/postgresql".to_owned())
 }
 
-#[derive(Debug)]
-struct User {
-    uid: u32,
-    gid: u32,
-}
-
-impl User {
-    fn named(name: &str) -> Result<Self, String> {
-        let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
-        let user = users.lines().find_map(|line| {
-            let fields: Vec<_> = line.split(':').collect();
-            let found = fields.len() > 3 && fields[0] == name;
-            found.then(|| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))?
-        });
-        let (uid, gid) =
-            user.ok_or_else(|| format!("PostgreSQL refuses to run as root, and there is no user {name}"))?;
-        Ok(Self { uid, gid })
-    }
-}
-
-/// The same URL with another database.
-fn with_database(url: &str, database: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return format!("{url} dbname={database}"); // the last one counts
-    };
-    let (address, parameters) = match rest.split_once('?') {
-        Some((address, parameters)) => (address, format!("?{parameters}")),
-        None => (rest, String::new()),
-    };
-    let server = address.split_once('/').map_or(address, |(server, _)| server);
-    format!("{scheme}://{server}/{database}{parameters}")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]
 
     use std::io::{BufRead, BufReader};
+    use std::thread;
+    use std::time::Instant;
 
     use super::*;
+    use crate::service::{PATIENCE, POLL};
 
     fn one(url: &str) -> Result<i32, ::postgres::Error> {
         Ok(Client::connect(url, NoTls)?.query_one("SELECT 1", &[])?.get(0))
@@ -416,14 +281,11 @@ mod tests {
         }
     }
 
-    /// The shared server, or none where there is no PostgreSQL.
-    fn shared() -> Option<&'static PostgresServer> {
-        postgres().inspect_err(|error| println!("skipped: {error}")).ok()
-    }
-
     #[test]
     fn a_database_is_gone_when_it_is_dropped() {
-        let Some(server) = shared() else { return };
+        let Some(server) = postgres_unless_missing() else {
+            return;
+        };
         let database = server.new_database();
         let url = database.url().to_owned();
         let mut client = Client::connect(&url, NoTls).unwrap();
@@ -437,14 +299,16 @@ mod tests {
 
     #[test]
     fn databases_have_names_of_their_own() {
-        let Some(server) = shared() else { return };
+        let Some(server) = postgres_unless_missing() else {
+            return;
+        };
         let (one, other) = (server.new_database(), server.new_database());
         assert_ne!(one.name(), other.name());
     }
 
     #[test]
     fn a_killed_server_can_be_started_again() {
-        if shared().is_none() {
+        if postgres_unless_missing().is_none() {
             return;
         }
         let server = PostgresServer::start(&[("work_mem", "5MB"), ("max_connections", "30")]).unwrap();
@@ -474,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_start_says_why() {
-        if shared().is_none() {
+        if postgres_unless_missing().is_none() {
             return;
         }
         let error = PostgresServer::start(&[("no_such_setting", "1")]).unwrap_err();
@@ -496,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_server_does_not_outlive_a_process_that_is_killed() {
-        if shared().is_none() {
+        if postgres_unless_missing().is_none() {
             return;
         }
         let mut holder = Command::new(env::current_exe().unwrap())
@@ -519,20 +383,5 @@ mod tests {
         holder.wait().unwrap();
         eventually("the server is gone", || !runs());
         eventually("its directory is gone", || !directory.exists());
-    }
-
-    #[test]
-    fn a_url_can_be_that_of_another_database() {
-        for (url, other) in [
-            (
-                "postgresql://me:secret@host:5433/db?sslmode=disable",
-                "postgresql://me:secret@host:5433/new?sslmode=disable",
-            ),
-            ("postgres://host", "postgres://host/new"),
-            ("postgres://host?user=me", "postgres://host/new?user=me"),
-            ("host=/tmp user=me dbname=db", "host=/tmp user=me dbname=db dbname=new"),
-        ] {
-            assert_eq!(with_database(url, "new"), other);
-        }
     }
 }

@@ -10,13 +10,14 @@ use std::process::{Child, Command, Stdio};
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 directory=$1
+end=$2
 pid=
 while read -r line; do pid=$line; done
 alive() {
     [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
     case $(cat "/proc/$pid/stat" 2>/dev/null) in *") Z "*) return 1 ;; esac
 }
-alive && kill -QUIT "$pid"
+alive && kill -"$end" "$pid"
 tries=0
 while alive && [ $tries -lt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
 alive && kill -KILL "$pid"
@@ -35,11 +36,12 @@ done
 pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    /// Guards a directory, and the server in it that [`watch`](Self::watch) names.
-    pub(crate) fn new(directory: &Path) -> Result<Self, String> {
+    /// Guards a directory, and the server in it that [`watch`](Self::watch) names and the signal `end` ends.
+    pub(crate) fn new(directory: &Path, end: &str) -> Result<Self, String> {
         Command::new("sh")
             .args(["-c", SCRIPT, "watchdog"])
             .arg(directory)
+            .arg(end)
             .current_dir("/")
             .stdin(Stdio::piped()) // the end that stays here is closed on exec, so that no other child keeps it open
             .stdout(Stdio::null())
@@ -48,6 +50,11 @@ impl Watchdog {
             .spawn()
             .map(Self)
             .map_err(|error| format!("sh cannot be started: {error}"))
+    }
+
+    /// Its own process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// From now on this process is the server.

@@ -1,0 +1,634 @@
+//! MySQL and MariaDB: one kind of server in two flavours.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use ::mysql::Conn;
+use ::mysql::prelude::Queryable;
+
+use self::installation::Installation;
+use crate::Database;
+use crate::database::with_database;
+use crate::required::unless_missing;
+use crate::service::Service;
+
+mod flavour;
+mod installation;
+
+pub use self::flavour::Flavour;
+
+/// The MySQL server that the tests of this process share, started when it is first asked for; or why there is none.
+///
+/// `TEST_MYSQL_URL` may name a server to use instead, as a user with all privileges.
+///
+/// # Errors
+///
+/// There is no MySQL on this machine, or it does not start; its log is in the error.
+pub fn mysql() -> Result<&'static MysqlServer, String> {
+    static SHARED: OnceLock<Result<MysqlServer, String>> = OnceLock::new();
+    let start = || MysqlServer::shared(Flavour::Mysql);
+    SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
+}
+
+/// The MariaDB server that the tests of this process share, started when it is first asked for; or why there is none.
+///
+/// `TEST_MARIADB_URL` may name a server to use instead, as a user with all privileges.
+///
+/// # Errors
+///
+/// There is no MariaDB on this machine, or it does not start; its log is in the error.
+pub fn mariadb() -> Result<&'static MysqlServer, String> {
+    static SHARED: OnceLock<Result<MysqlServer, String>> = OnceLock::new();
+    let start = || MysqlServer::shared(Flavour::Mariadb);
+    SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
+}
+
+/// As [`mysql()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names
+/// it.
+///
+/// # Panics
+///
+/// There is no MySQL, and one is required.
+pub fn mysql_unless_missing() -> Option<&'static MysqlServer> {
+    unless_missing(Flavour::Mysql.name(), mysql())
+}
+
+/// As [`mariadb()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names
+/// it.
+///
+/// # Panics
+///
+/// There is no MariaDB, and one is required.
+pub fn mariadb_unless_missing() -> Option<&'static MysqlServer> {
+    unless_missing(Flavour::Mariadb.name(), mariadb())
+}
+
+/// A MySQL or MariaDB server.
+#[derive(Debug)]
+pub struct MysqlServer {
+    flavour: Flavour,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    External { url: String },
+    Private(Box<Private>),
+}
+
+impl MysqlServer {
+    /// Starts a server of its own, which ends when it is dropped, with options such as
+    /// `("innodb_autoinc_lock_mode", "0")`, or `("skip_log_bin", "")` for one that takes no value.
+    ///
+    /// # Errors
+    ///
+    /// There is none of the flavour on this machine, or it does not start; its log is in the error.
+    pub fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+        let server = Private::start(flavour, options)?;
+        Ok(Self {
+            flavour,
+            kind: Kind::Private(Box::new(server)),
+        })
+    }
+
+    fn shared(flavour: Flavour) -> Result<Self, String> {
+        match env::var(flavour.variable()) {
+            Ok(url) => Self::external(flavour, url),
+            Err(_) => Self::start(flavour, flavour.forgetful()),
+        }
+    }
+
+    fn external(flavour: Flavour, url: String) -> Result<Self, String> {
+        let version =
+            Conn::new(url.as_str()).and_then(|mut server| server.query_first::<String, _>("SELECT VERSION()"));
+        let wrong = match version {
+            Ok(Some(version)) if flavour.is_of(&version) => None,
+            Ok(version) => Some(format!("is {}", version.unwrap_or_default())),
+            Err(error) => Some(format!("cannot be used: {error}")),
+        };
+        match wrong {
+            Some(wrong) => Err(format!("{} names a server that {wrong}", flavour.variable())),
+            None => Ok(Self {
+                flavour,
+                kind: Kind::External { url },
+            }),
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    /// How to connect to one of its databases as a user with all privileges: through its socket, if it is the tests'
+    /// own.
+    pub fn url(&self, database: &str) -> String {
+        match &self.kind {
+            Kind::External { url } => with_database(url, database),
+            Kind::Private(server) => server.url(database),
+        }
+    }
+
+    /// How to do so over TCP, as through a proxy in front of [`address`](Self::address).
+    ///
+    /// # Panics
+    ///
+    /// It is not a server of the tests.
+    pub fn url_at(&self, address: SocketAddr, database: &str) -> String {
+        self.private().url_at(address, database)
+    }
+
+    /// Where it listens, besides its socket; on this machine only.
+    ///
+    /// # Panics
+    ///
+    /// It is not a server of the tests.
+    pub fn address(&self) -> SocketAddr {
+        self.private().address()
+    }
+
+    /// A new database.
+    ///
+    /// # Panics
+    ///
+    /// The server does not create it.
+    pub fn new_database(&self) -> Database {
+        Database::mysql(|name| self.url(name))
+    }
+
+    /// Sends a signal that ends the server, such as `TERM` or `KILL`, and waits until its process is gone.
+    ///
+    /// # Panics
+    ///
+    /// It does not end, or it is not a server of the tests.
+    pub fn kill(&self, signal: &str) {
+        let service = &self.private().service;
+        let gone = service.kill(signal);
+        assert!(gone, "the server is still there after {signal}:\n{}", service.log());
+    }
+
+    /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// It does not start, or it is not a server of the tests.
+    pub fn restart(&self) {
+        if let Err(error) = self.private().run() {
+            panic!("{error}");
+        }
+    }
+
+    /// The directory of the server: its `socket`, its `log`, and its data in `data`.
+    ///
+    /// # Panics
+    ///
+    /// It is not a server of the tests.
+    pub fn directory(&self) -> &Path {
+        self.private().service.directory()
+    }
+
+    /// Where a tool such as [`Flavour::dump`] is.
+    ///
+    /// # Panics
+    ///
+    /// There is none of the flavour on this machine.
+    pub fn bin(&self, tool: &str) -> PathBuf {
+        match &self.kind {
+            Kind::External { .. } => Installation::of(self.flavour)
+                .unwrap_or_else(|error| panic!("{error}"))
+                .tool(tool),
+            Kind::Private(server) => server.installation.tool(tool),
+        }
+    }
+
+    /// Such a tool, to be run as the server's user; it finds a server of the tests without being told where it is.
+    ///
+    /// # Panics
+    ///
+    /// There is none of the flavour on this machine.
+    pub fn command(&self, tool: &str) -> Command {
+        match &self.kind {
+            Kind::External { .. } => Command::new(self.bin(tool)),
+            Kind::Private(server) => {
+                let mut command = server.command(tool);
+                command.arg(defaults(&server.service)); // which has to be the first
+                command
+            }
+        }
+    }
+
+    fn private(&self) -> &Private {
+        match &self.kind {
+            Kind::External { .. } => panic!("the server of {} is not the tests' own", self.flavour.variable()),
+            Kind::Private(server) => server,
+        }
+    }
+}
+
+/// The user of the tests, from anywhere: the servers' own `root` is for connections through the socket only.
+const USER: &str = "firefly";
+
+/// A server that was started here.
+#[derive(Debug)]
+struct Private {
+    installation: Installation,
+    options: Vec<String>,
+    /// It listens on TCP too, where others on this machine could come.
+    password: String,
+    service: Service,
+}
+
+impl Private {
+    fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+        let installation = Installation::of(flavour)?;
+        let all = [("max_connections", "300")].iter().chain(options);
+        let server = Self {
+            installation,
+            options: all.map(option).collect(),
+            password: password()?,
+            service: Service::new(flavour.kind())?,
+        };
+        server.write(ACCOUNTS, &server.accounts())?;
+        server.write(CLIENT, &server.client())?;
+        server.installation.initialise(&server.service, &server.data())?;
+        server.run()?;
+        // Or it would be run again at each start, also where a test has taken from the user what it is given here.
+        let accounts = server.service.directory().join(ACCOUNTS);
+        fs::remove_file(&accounts).map_err(|error| format!("{}: {error}", accounts.display()))?;
+        Ok(server)
+    }
+
+    /// Starts it and waits until it answers.
+    fn run(&self) -> Result<(), String> {
+        let url = self.url("mysql");
+        let answers = || Conn::new(url.as_str()).is_ok();
+        self.service.run(false, || self.server(), answers)
+    }
+
+    fn server(&self) -> Command {
+        let directory = self.service.directory();
+        let mut command = self.command(self.installation.flavour().server());
+        command.arg("--no-defaults"); // which has to be the first
+        for (option, path) in [
+            ("datadir", self.data()),
+            ("tmpdir", directory.to_owned()),
+            ("secure_file_priv", directory.to_owned()),
+            ("socket", self.socket()),
+            ("pid_file", directory.join("pid")),
+        ] {
+            command.arg(format!("--{option}={}", path.display()));
+        }
+        command.arg(format!("--bind_address={}", self.address().ip()));
+        command.arg(format!("--port={}", self.address().port()));
+        command.arg("--skip_name_resolve"); // there is nobody to ask on a machine that is on its own
+        let accounts = directory.join(ACCOUNTS);
+        if accounts.exists() {
+            command.arg(format!("--init_file={}", accounts.display()));
+        }
+        command.args(self.installation.flavour().always());
+        command.args(&self.options);
+        command
+    }
+
+    fn command(&self, tool: &str) -> Command {
+        let mut command = self.service.command(&self.installation.tool(tool));
+        for (name, _) in env::vars_os() {
+            let name_of_theirs = [&b"MYSQL"[..], b"MARIADB"];
+            if name_of_theirs
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start))
+            {
+                command.env_remove(name); // such as MYSQL_PWD or MYSQL_TCP_PORT
+            }
+        }
+        command
+    }
+
+    /// Statements that give the user all there is; each has to be on one line.
+    fn accounts(&self) -> String {
+        format!(
+            "CREATE USER {USER}@'%' IDENTIFIED BY '{password}';\n\
+             GRANT ALL ON *.* TO {USER}@'%' WITH GRANT OPTION;\n",
+            password = self.password,
+        )
+    }
+
+    /// The options of the tools.
+    fn client(&self) -> String {
+        format!(
+            "[client]\nuser={USER}\npassword={}\nsocket={}\n",
+            self.password,
+            self.socket().display()
+        )
+    }
+
+    fn write(&self, name: &str, content: &str) -> Result<(), String> {
+        let path = self.service.directory().join(name);
+        fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.service.own(&path)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.service.directory().join("data")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.service.directory().join("socket")
+    }
+
+    fn url(&self, database: &str) -> String {
+        let socket = self.socket().to_string_lossy().replace('/', "%2F");
+        let password = &self.password;
+        format!("mysql://{USER}:{password}@localhost/{database}?socket={socket}")
+    }
+
+    fn url_at(&self, address: SocketAddr, database: &str) -> String {
+        let password = &self.password;
+        // The driver would ask a server at an address of this machine for its socket, and go there.
+        format!("mysql://{USER}:{password}@{address}/{database}?prefer_socket=false")
+    }
+
+    /// An address of the loopback network that no other server has, so that no port has to be found that is free, and
+    /// stays so while the server is down.
+    fn address(&self) -> SocketAddr {
+        const PORT: u16 = 23306; // below those that are handed out to outgoing connections
+        let [_, high, middle, low] = self.service.id().to_be_bytes(); // Linux has 22 bits for the number of a process
+        SocketAddr::from((Ipv4Addr::new(127, 64 | high & 63, middle, low), PORT))
+    }
+}
+
+/// What is run at the first start.
+const ACCOUNTS: &str = "accounts.sql";
+/// What tells the tools where the server is.
+const CLIENT: &str = "client.cnf";
+
+fn defaults(service: &Service) -> String {
+    format!("--defaults-file={}", service.directory().join(CLIENT).display())
+}
+
+fn option((name, value): &(&str, &str)) -> String {
+    if value.is_empty() {
+        format!("--{name}")
+    } else {
+        format!("--{name}={value}")
+    }
+}
+
+fn password() -> Result<String, String> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut random))
+        .map_err(|error| format!("/dev/urandom: {error}"))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Stdio;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::service::{PATIENCE, POLL};
+
+    /// The cases, once for each flavour; a function that is not among them is dead code.
+    macro_rules! cases {
+        ($($case:ident),* $(,)?) => {
+            mod mysql {
+                $(#[test] fn $case() { super::$case(super::Flavour::Mysql); })*
+            }
+            mod mariadb {
+                $(#[test] fn $case() { super::$case(super::Flavour::Mariadb); })*
+            }
+        };
+    }
+
+    cases! {
+        a_database_is_gone_when_it_is_dropped,
+        a_database_is_gone_although_a_transaction_is_open_in_it,
+        databases_have_names_of_their_own,
+        it_is_the_server_that_it_is_called,
+        it_listens_on_an_address_of_this_machine,
+        a_killed_server_can_be_started_again,
+        a_dump_can_be_restored,
+        a_server_that_does_not_start_says_why,
+        nobody_comes_in_without_a_password,
+        holds_a_server,
+        a_server_does_not_outlive_a_process_that_is_killed,
+    }
+
+    fn shared(flavour: Flavour) -> Option<&'static MysqlServer> {
+        match flavour {
+            Flavour::Mysql => mysql_unless_missing(),
+            Flavour::Mariadb => mariadb_unless_missing(),
+        }
+    }
+
+    fn connect(url: &str) -> Conn {
+        Conn::new(url).unwrap()
+    }
+
+    fn one(url: &str) -> ::mysql::Result<Option<i32>> {
+        Conn::new(url)?.query_first("SELECT 1")
+    }
+
+    #[track_caller]
+    fn eventually(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            thread::sleep(POLL);
+        }
+    }
+
+    fn a_database_is_gone_when_it_is_dropped(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        let database = server.new_database();
+        let url = database.url().to_owned();
+        let mut client = connect(&url);
+        let name: Option<String> = client.query_first("SELECT DATABASE()").unwrap();
+        assert_eq!(name.unwrap(), database.name());
+        drop(database);
+        client.query_drop("SELECT 1").unwrap_err();
+        assert!(one(&url).unwrap_err().to_string().contains("Unknown database"));
+        assert_eq!(one(&server.url("mysql")).unwrap(), Some(1));
+    }
+
+    fn a_database_is_gone_although_a_transaction_is_open_in_it(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        let database = server.new_database();
+        let url = database.url().to_owned();
+        let mut client = connect(&url);
+        client.query_drop("CREATE TABLE notes (note TEXT)").unwrap();
+        client.query_drop("BEGIN").unwrap();
+        client.query_drop("INSERT INTO notes VALUES ('kept')").unwrap();
+        drop(database);
+        assert!(one(&url).unwrap_err().to_string().contains("Unknown database"));
+    }
+
+    fn databases_have_names_of_their_own(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        let (one, other) = (server.new_database(), server.new_database());
+        assert_ne!(one.name(), other.name());
+    }
+
+    fn it_is_the_server_that_it_is_called(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        assert_eq!(server.flavour(), flavour);
+        let version: Option<String> = connect(&server.url("mysql"))
+            .query_first("SELECT CONCAT(VERSION(), ' ', @@version_comment)")
+            .unwrap();
+        let version = version.unwrap();
+        println!("{version}");
+        assert_eq!(version.contains("MariaDB"), flavour == Flavour::Mariadb, "{version}");
+        let other = match flavour {
+            Flavour::Mysql => Flavour::Mariadb,
+            Flavour::Mariadb => Flavour::Mysql,
+        };
+        let error = MysqlServer::external(other, server.url("mysql")).unwrap_err();
+        assert!(error.starts_with(other.variable()), "{error}");
+        let external = MysqlServer::external(flavour, server.url("mysql")).unwrap();
+        assert_eq!(one(external.new_database().url()).unwrap(), Some(1));
+    }
+
+    fn it_listens_on_an_address_of_this_machine(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        assert!(server.address().ip().is_loopback());
+        let database = server.new_database();
+        // The transport, and not only the address that was asked for.
+        let through = |url: &str| {
+            let mut client = connect(url);
+            let host = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
+            client.query_first::<String, _>(host).unwrap().unwrap()
+        };
+        let host = through(&server.url_at(server.address(), database.name()));
+        assert!(host.starts_with("127.0.0.1:"), "{host}");
+        assert_eq!(through(database.url()), "localhost");
+    }
+
+    fn a_killed_server_can_be_started_again(flavour: Flavour) {
+        if shared(flavour).is_none() {
+            return;
+        }
+        let options = [
+            ("innodb_autoinc_lock_mode", "0"),
+            ("auto_increment_increment", "3"),
+            ("max_allowed_packet", "2M"),
+            ("log_bin", "binlog"),
+            ("max_connections", "30"),
+        ];
+        let server = MysqlServer::start(flavour, &options).unwrap();
+        let database = server.new_database();
+        let tcp = server.url_at(server.address(), database.name());
+        connect(database.url())
+            .query_drop("CREATE TABLE notes (note TEXT)")
+            .unwrap();
+        for (nth, signal) in [(1, "TERM"), (2, "KILL")] {
+            server.kill(signal);
+            one(database.url()).unwrap_err();
+            one(&tcp).unwrap_err();
+            server.restart();
+            assert_eq!(one(&tcp).unwrap(), Some(1));
+            let mut client = connect(database.url());
+            client.query_drop("INSERT INTO notes VALUES ('kept')").unwrap();
+            assert_eq!(client.query_first("SELECT count(*) FROM notes").unwrap(), Some(nth));
+            let settings = "SELECT CONCAT_WS(' ', @@innodb_autoinc_lock_mode, @@auto_increment_increment,
+                                   @@max_allowed_packet, IF(@@log_bin, 'logged', 'not'), @@max_connections,
+                                   @@innodb_flush_log_at_trx_commit)";
+            let settings: Option<String> = client.query_first(settings).unwrap();
+            assert_eq!(settings.unwrap(), "0 3 2097152 logged 30 1");
+        }
+        let directory = server.directory().to_owned();
+        assert!(directory.exists());
+        drop(database);
+        drop(server);
+        assert!(!directory.exists());
+    }
+
+    fn a_dump_can_be_restored(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        let (from, to) = (server.new_database(), server.new_database());
+        let mut client = connect(from.url());
+        client.query_drop("CREATE TABLE notes (note TEXT)").unwrap();
+        client.query_drop("INSERT INTO notes VALUES ('kept')").unwrap();
+        let dump = server.command(flavour.dump()).arg(from.name()).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        let mut restore = server
+            .command(flavour.client())
+            .arg(to.name())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut restore.stdin.take().unwrap(), &dump.stdout).unwrap();
+        assert!(restore.wait().unwrap().success());
+        let note: Option<String> = connect(to.url()).query_first("SELECT note FROM notes").unwrap();
+        assert_eq!(note.unwrap(), "kept");
+    }
+
+    fn a_server_that_does_not_start_says_why(flavour: Flavour) {
+        if shared(flavour).is_none() {
+            return;
+        }
+        let error = MysqlServer::start(flavour, &[("no_such_setting", "1")]).unwrap_err();
+        assert!(error.contains("no_such_setting"), "{error}");
+    }
+
+    fn nobody_comes_in_without_a_password(flavour: Flavour) {
+        let Some(server) = shared(flavour) else { return };
+        let address = server.address();
+        let try_as = |user: &str| one(&format!("mysql://{user}@{address}/mysql?prefer_socket=false")).unwrap_err();
+        let error = try_as(USER);
+        assert!(error.to_string().contains("Access denied"), "{error}");
+        try_as("root"); // MySQL does not say that there is none, but asks for a password in some way
+        let mode = fs::metadata(server.directory()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700); // through the socket
+    }
+
+    const HOLDS: &str = "FIREFLY_TEST_HOLDS_A_SERVER";
+
+    /// What the next case starts and kills.
+    fn holds_a_server(flavour: Flavour) {
+        if env::var_os(HOLDS).is_none() {
+            return;
+        }
+        let server = shared(flavour).unwrap();
+        println!("\nserver in {}", server.directory().display());
+        thread::sleep(PATIENCE);
+    }
+
+    fn a_server_does_not_outlive_a_process_that_is_killed(flavour: Flavour) {
+        if shared(flavour).is_none() {
+            return;
+        }
+        let holds = format!("mysql::tests::{}::holds_a_server", flavour.name());
+        let mut holder = Command::new(env::current_exe().unwrap())
+            .args(["--exact", &holds, "--nocapture"])
+            .env(HOLDS, "1")
+            .env_remove(flavour.variable())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let directory = lines
+            .map(Result::unwrap)
+            .find_map(|line| line.strip_prefix("server in ").map(PathBuf::from))
+            .unwrap();
+        let pid = fs::read_to_string(directory.join("pid")).unwrap();
+        let status = PathBuf::from(format!("/proc/{}/status", pid.trim()));
+        let runs = || fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ"));
+        assert!(runs());
+        holder.kill().unwrap(); // SIGKILL
+        holder.wait().unwrap();
+        eventually("the server is gone", || !runs());
+        eventually("its directory is gone", || !directory.exists());
+    }
+}

@@ -1,0 +1,132 @@
+//! What differs between MySQL and MariaDB.
+
+use crate::service;
+
+/// MySQL, or what has become of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flavour {
+    /// MySQL itself.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl Flavour {
+    /// What it is called in `REQUIRE_BACKENDS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    /// The tool that prints a database as statements.
+    pub fn dump(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysqldump",
+            Self::Mariadb => "mariadb-dump",
+        }
+    }
+
+    /// The tool that runs statements.
+    pub fn client(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    /// The server's program.
+    pub(crate) fn server(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysqld",
+            Self::Mariadb => "mariadbd",
+        }
+    }
+
+    /// The variable that names a server to use instead of a private one.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::Mysql => "TEST_MYSQL_URL",
+            Self::Mariadb => "TEST_MARIADB_URL",
+        }
+    }
+
+    pub(crate) fn kind(self) -> service::Kind {
+        let (name, prefix) = match self {
+            Self::Mysql => ("MySQL", "firefly-mysql-"),
+            Self::Mariadb => ("MariaDB", "firefly-mariadb-"),
+        };
+        service::Kind {
+            name,
+            prefix,
+            users: &["mysql", "nobody"], // the first comes with a server for the whole machine only
+            end: "KILL",                 // it is one process, and nothing has to be written for another start
+        }
+    }
+
+    /// Whether a server, or its program, that calls its version so is of this flavour.
+    pub(crate) fn is_of(self, version: &str) -> bool {
+        version.contains("MariaDB") == (self == Self::Mariadb)
+    }
+
+    /// Options of every server.
+    pub(crate) fn always(self) -> &'static [&'static str] {
+        match self {
+            Self::Mysql => &["--mysqlx=OFF"], // which listens on another port
+            Self::Mariadb => &[],
+        }
+    }
+
+    /// Options of a server that starts soon, needs little, and of which nothing is to survive a crash.
+    pub(crate) fn forgetful(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Mysql => &[
+                ("innodb_flush_log_at_trx_commit", "0"),
+                ("innodb_flush_method", "nosync"),
+                ("innodb_doublewrite", "OFF"),
+                ("innodb_buffer_pool_size", "64M"),
+                ("innodb_redo_log_capacity", "64M"),
+                ("skip_log_bin", ""),
+                ("performance_schema", "OFF"),
+            ],
+            Self::Mariadb => &[
+                ("innodb_flush_log_at_trx_commit", "0"),
+                ("innodb_flush_method", "nosync"),
+                ("innodb_doublewrite", "OFF"),
+                ("innodb_buffer_pool_size", "64M"),
+                ("innodb_log_file_size", "64M"),
+                ("debug_no_sync", ""), // for the tables that are not InnoDB's
+            ],
+        }
+    }
+
+    /// The arguments with which [`initialiser`](Self::initialiser) makes a data directory.
+    pub(crate) fn initialise(self) -> &'static [&'static str] {
+        match self {
+            Self::Mysql => &[
+                "--no-defaults",
+                "--initialize-insecure",
+                "--innodb_flush_method=nosync",
+                "--innodb_doublewrite=OFF",
+                "--skip_log_bin",
+            ],
+            Self::Mariadb => &[
+                "--no-defaults",
+                "--auth-root-authentication-method=socket",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--innodb_flush_method=nosync",
+                "--debug_no_sync",
+            ],
+        }
+    }
+
+    /// The program that makes a data directory.
+    pub(crate) fn initialiser(self) -> &'static str {
+        match self {
+            Self::Mysql => self.server(),
+            Self::Mariadb => "mariadb-install-db",
+        }
+    }
+}

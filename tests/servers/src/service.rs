@@ -1,0 +1,217 @@
+//! A private server as a process: its directory, its user, its log, its signals.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::watchdog::Watchdog;
+
+/// How long a server may take to start or to stop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// What is to be known of a kind of server before one is started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// What it is called in messages.
+    pub(crate) name: &'static str,
+    /// How its directory's name begins.
+    pub(crate) prefix: &'static str,
+    /// Who it runs as where this process is root, which it refuses to be: the first of these that there is.
+    pub(crate) users: &'static [&'static str],
+    /// The signal that ends it, and all its processes, at once.
+    pub(crate) end: &'static str,
+}
+
+/// A server in a directory of its own; both are gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Service {
+    kind: Kind,
+    /// Who it runs as, if not as this process.
+    user: Option<User>,
+    directory: PathBuf,
+    id: u32,
+    process: Mutex<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Option<Child>,
+    watchdog: Watchdog,
+}
+
+impl Service {
+    /// Makes the directory, which is for nobody else.
+    pub(crate) fn new(kind: Kind) -> Result<Self, String> {
+        // The path of a socket must be short, which that of the usual temporary directory need not be.
+        let directory = tempfile::Builder::new()
+            .prefix(kind.prefix)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in("/tmp")
+            .map_err(|error| format!("no directory can be made: {error}"))?;
+        let watchdog = Watchdog::new(directory.path(), kind.end)?;
+        let directory = directory.keep();
+        let io = |error| format!("{}: {error}", directory.display());
+        let user = match fs::metadata(&directory).map_err(io)?.uid() {
+            0 => Some(User::of(kind)?),
+            _ => None,
+        };
+        let service = Self {
+            kind,
+            user,
+            id: watchdog.id(),
+            process: Mutex::new(Process { child: None, watchdog }),
+            directory,
+        };
+        service.own(&service.directory)?;
+        Ok(service)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A number that no other server on this machine has as long as this one is there: that of its watchdog's process.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Gives a file or a directory to the server's user.
+    pub(crate) fn own(&self, path: &Path) -> Result<(), String> {
+        match &self.user {
+            Some(user) => {
+                chown(path, Some(user.uid), Some(user.gid)).map_err(|error| format!("{}: {error}", path.display()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A program that is run as the server's user.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.directory); // the user may not be allowed to be where this process is
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    /// Starts the server and waits until it answers; with `again`, starting it again if it ends.
+    pub(crate) fn run(
+        &self,
+        again: bool,
+        server: impl Fn() -> Command,
+        answers: impl Fn() -> bool,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut process = self.process();
+        loop {
+            let child = match process.child.take() {
+                Some(child) => process.child.insert(child),
+                None => {
+                    let child = self.spawn(server())?;
+                    process.watchdog.watch(child.id())?;
+                    process.child.insert(child)
+                }
+            };
+            let ended = child.try_wait().map_err(|error| error.to_string())?.is_some();
+            if ended {
+                process.child = None;
+            } else if answers() {
+                return Ok(());
+            }
+            if (ended && !again) || Instant::now() > deadline {
+                return Err(format!("{} does not start:\n{}", self.kind.name, self.log()));
+            }
+            thread::sleep(if ended { POLL * 10 } else { POLL });
+        }
+    }
+
+    fn spawn(&self, mut server: Command) -> Result<Child, String> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.directory.join("log"));
+        let log = log.map_err(|error| format!("no log can be written: {error}"))?;
+        let errors = log.try_clone().map_err(|error| error.to_string())?;
+        server
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0) // an interrupt is for the tests
+            .spawn()
+            .map_err(|error| format!("{} cannot be started: {error}", server.get_program().display()))
+    }
+
+    /// Whether the server is gone after this signal.
+    pub(crate) fn kill(&self, signal: &str) -> bool {
+        let mut process = self.process();
+        let Some(child) = &mut process.child else {
+            return true;
+        };
+        let kill = format!("kill -{signal} {}", child.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        process.child = None;
+        true
+    }
+
+    /// What the server has said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Removing the directory, and the server if it does not obey, is left to the watchdog, which is dropped next.
+        self.kill(self.kind.end);
+    }
+}
+
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    fn of(kind: Kind) -> Result<Self, String> {
+        let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+        kind.users
+            .iter()
+            .find_map(|name| Self::named(name, &users))
+            .ok_or_else(|| {
+                let users = kind.users.join(" or ");
+                format!("{} refuses to run as root, and there is no user {users}", kind.name)
+            })
+    }
+
+    fn named(name: &str, users: &str) -> Option<Self> {
+        users.lines().find_map(|line| {
+            let fields: Vec<_> = line.split(':').collect();
+            let found = fields.len() > 3 && fields[0] == name;
+            found.then(|| {
+                Some(Self {
+                    uid: fields[2].parse().ok()?,
+                    gid: fields[3].parse().ok()?,
+                })
+            })?
+        })
+    }
+}
