@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{self, Head};
 use firefly_eventstore_core::{
-    AggregateKey, Append, Appended, Error, ErrorKind, EventType, ExpectedVersion, GlobalSequence, Located, NewEvent,
-    Result, Version,
+    AggregateKey, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
+    ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
 };
-use postgres::{Client, GenericClient, Transaction};
+use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -81,6 +81,55 @@ fn write<C: GenericClient>(
     appends: &[Append<'_>],
 ) -> Result<Option<Vec<Written>>, postgres::Error> {
     let appends: Vec<&Append<'_>> = appends.iter().filter(|append| !append.events.is_empty()).collect();
+    let rows = match appends[..] {
+        [append @ Append { events: [event], .. }] => write_one(session, append, event)?,
+        _ => write_several(session, &appends)?,
+    };
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut written = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let stored = "the database gives positive sequences and versions";
+        written.push(Written {
+            sequence: GlobalSequence::try_from(row.try_get::<_, i64>(0)?).expect(stored),
+            version: Version::try_from(row.try_get::<_, i64>(1)?).expect(stored),
+        });
+    }
+    // Sequences are given in the order of the events.
+    written.sort_unstable_by_key(|row| row.sequence);
+    Ok(Some(written))
+}
+
+fn write_one<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    append: &Append<'_>,
+    event: &NewEvent,
+) -> Result<Vec<Row>, postgres::Error> {
+    session.query(
+        sql::APPEND_ONE,
+        &[
+            &event.event_id(),
+            &append.aggregate.id(),
+            &append.aggregate.aggregate_type().as_str(),
+            &append.tenant.map(TenantId::as_str),
+            &number(append.expected),
+            &event.event_type().as_str(),
+            &event.data().as_str(),
+            &event.get_metadata().map(Metadata::as_str),
+            &event.get_created_at(),
+            &event.get_created_by().map(CreatedBy::as_str),
+            &event.get_correlation_id().map(CorrelationId::as_str),
+            &event.get_causation_id().map(CausationId::as_str),
+            &event.checksum().to_string(),
+        ],
+    )
+}
+
+fn write_several<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    appends: &[&Append<'_>],
+) -> Result<Vec<Row>, postgres::Error> {
     let aggregate_ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
     let aggregate_types: Vec<&str> = appends
         .iter()
@@ -113,7 +162,7 @@ fn write<C: GenericClient>(
     let causations: Vec<Option<&str>> = texts(&events, |event| event.get_causation_id().map(|name| name.as_str()));
     let checksums: Vec<String> = events.iter().map(|event| event.checksum().to_string()).collect();
 
-    let rows = session.query(
+    session.query(
         sql::APPEND,
         &[
             &aggregate_ids,
@@ -132,21 +181,7 @@ fn write<C: GenericClient>(
             &causations,
             &checksums,
         ],
-    )?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let mut written = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let stored = "the database gives positive sequences and versions";
-        written.push(Written {
-            sequence: GlobalSequence::try_from(row.try_get::<_, i64>(0)?).expect(stored),
-            version: Version::try_from(row.try_get::<_, i64>(1)?).expect(stored),
-        });
-    }
-    // Sequences are given in the order of the events.
-    written.sort_unstable_by_key(|row| row.sequence);
-    Ok(Some(written))
+    )
 }
 
 fn texts<'a>(events: &[&'a NewEvent], text: impl Fn(&'a NewEvent) -> Option<&'a str>) -> Vec<Option<&'a str>> {

@@ -2,6 +2,7 @@
 
 mod append;
 mod error;
+mod listen;
 mod migrate;
 mod pool;
 mod read;
@@ -10,5 +11,6 @@ mod snapshot;
 mod sql;
 mod store;
 
+pub use listen::Listener;
 pub use postgres;
 pub use store::{Indexes, PostgresBuilder, PostgresEventStore, PostgresTransaction};

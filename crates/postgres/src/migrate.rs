@@ -11,6 +11,13 @@ use crate::row::{Json, decode, get};
 use crate::sql;
 use crate::store::Indexes;
 
+/// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) indexes: Option<Indexes>,
+    pub(crate) notify: Option<bool>,
+}
+
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 5] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
@@ -68,12 +75,24 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<()> {
     let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
     let names: Vec<String> = decode(&names, |row| get(row, 0))?;
     let is_missing = |required: &&&str| !names.iter().any(|name| name == **required);
-    let Some(missing) = REQUIRED.iter().find(is_missing) else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
-        reason: format!("{missing} is missing or disabled; make it again as the migrations do").into(),
-    })))
+    if let Some(missing) = REQUIRED.iter().find(is_missing) {
+        return Err(altered(format!(
+            "{missing} is missing or disabled; make it again as the migrations do"
+        )));
+    }
+    let sequence = session.query(sql::SEQUENCE, &[]).map_err(classify)?;
+    if decode(&sequence, |row| get::<bool>(row, 0))? != [true] {
+        return Err(altered(
+            "the sequence events_global_sequence_seq must be there, with CACHE 1, a positive INCREMENT and NO CYCLE: \
+             otherwise readers skip events"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn altered(reason: String) -> Error {
+    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
 }
 
 /// The steps that the schema still needs.
@@ -102,23 +121,19 @@ fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
 
 /// Brings the schema up to date, each step in a transaction, and returns the steps that were applied. Others who migrate
 /// at the same time wait.
-pub(crate) fn migrate(
-    connection: &mut Connection,
-    schema: Option<&str>,
-    indexes: Option<Indexes>,
-) -> Result<Vec<Migration>> {
+pub(crate) fn migrate(connection: &mut Connection, schema: Option<&str>, choices: Choices) -> Result<Vec<Migration>> {
     connection
         .session()
         .query(sql::LOCK_MIGRATIONS, &[&schema])
         .map_err(classify)?;
-    let result = apply(connection, schema, indexes);
+    let result = apply(connection, schema, choices);
     let unlocked = connection.session().query(sql::UNLOCK_MIGRATIONS, &[&schema]);
     let applied = result?;
     unlocked.map_err(classify)?;
     Ok(applied)
 }
 
-fn apply(connection: &mut Connection, schema: Option<&str>, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
+fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) -> Result<Vec<Migration>> {
     if let Some(schema) = schema {
         run(
             &mut connection.client,
@@ -139,15 +154,18 @@ fn apply(connection: &mut Connection, schema: Option<&str>, indexes: Option<Inde
                 &[&step.version, &step.name, &step.checksum().to_string()],
             )
             .map_err(classify)?;
-        if *step == MIGRATIONS[MIGRATIONS.len() - 1] && indexes.is_none() {
+        if *step == MIGRATIONS[MIGRATIONS.len() - 1] && choices.indexes.is_none() {
             choose_indexes(&mut transaction, Indexes::default())?;
         }
         transaction.commit().map_err(classify)?;
     }
-    if let Some(indexes) = indexes {
+    if let Some(indexes) = choices.indexes {
         let mut transaction = connection.client.transaction().map_err(classify)?;
         choose_indexes(&mut transaction, indexes)?;
         transaction.commit().map_err(classify)?;
+    }
+    if let Some(notify) = choices.notify {
+        choose_notifications(connection, notify)?;
     }
     fill_checksums(&mut connection.session(), sql::WITHOUT_CHECKSUM, sql::FILL_CHECKSUMS)?;
     fill_checksums(
@@ -168,6 +186,16 @@ fn choose_indexes(client: &mut impl GenericClient, chosen: Indexes) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Makes or drops the trigger that notifies. Only where that changes something, since it locks the table.
+fn choose_notifications(connection: &mut Connection, notify: bool) -> Result<()> {
+    let channels = connection.session().query(sql::CHANNEL, &[]).map_err(classify)?;
+    match (notify, channels.is_empty()) {
+        (true, true) => run(&mut connection.client, sql::NOTIFY),
+        (false, false) => run(&mut connection.client, sql::DO_NOT_NOTIFY),
+        _ => Ok(()),
+    }
 }
 
 /// The statement of the migrations that makes an index.

@@ -10,7 +10,7 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, Row, Statement};
 
-use crate::error::classify;
+use crate::error::{classify, classify_connecting};
 
 /// Makes a connection, with TLS or without.
 pub(crate) type Connect = dyn Fn(&Config) -> Result<Client, postgres::Error> + Send + Sync;
@@ -38,7 +38,7 @@ impl fmt::Debug for Location {
 impl Location {
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
-        let mut client = (self.connect)(&self.config).map_err(classify)?;
+        let mut client = (self.connect)(&self.config).map_err(classify_connecting)?;
         // The mark needs to see what was committed a moment ago, whatever the server's default.
         let mut settings = String::from("SET default_transaction_isolation = 'read committed'");
         if let Some(schema) = &self.schema {

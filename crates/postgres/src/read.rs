@@ -84,141 +84,351 @@ pub(crate) fn page<C: GenericClient>(
     query: &EventQuery,
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
+    indexes: &[String],
 ) -> Result<Page> {
     let window = query.window(cursor, mark);
     let events = if window.rows == 0 || window.after >= window.until {
         Vec::new()
     } else {
-        let statement = LogStatement::new(query, &window);
-        events(&statement.query(session, "").map_err(classify)?)?
+        let statement = LogStatement::new(query, &window, indexes);
+        events(&statement.query(session).map_err(classify)?)?
     };
     Ok(Page::new(query, cursor, mark, events))
 }
 
-/// How PostgreSQL would find that page.
+/// How PostgreSQL would find that page: with these values, and with any, unless it never plans it for any.
 pub(crate) fn explain<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
-) -> Result<Vec<String>> {
+    indexes: &[String],
+) -> Result<Vec<Vec<String>>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark));
-    let rows = statement.query(session, "EXPLAIN ").map_err(classify)?;
-    decode(&rows, |row| get(row, 0))
+    let statement = LogStatement::new(query, &query.window(cursor, mark), indexes);
+    let mut plans = vec![statement.custom_plan(session).map_err(classify)?];
+    if !statement.is_planned_anew() {
+        plans.push(statement.generic_plan(session).map_err(classify)?);
+    }
+    plans.iter().map(|lines| decode(lines, |line| get(line, 0))).collect()
+}
+
+/// The names in the store's schema, those of its indexes among them.
+pub(crate) fn names<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Vec<String>> {
+    let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
+    decode(&names, |row| get(row, 0))
 }
 
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
+///
+/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it
+/// finds. What PostgreSQL would choose depends on statistics that it may not have, and once a statement was run some
+/// times, on none of its values: it then takes a range of sequences for one row in 200, reads all of it for each page,
+/// and sorts. So the choice is made here, and written so that no other index serves:
+///
+/// - `column = ANY(ARRAY[$4])` is not known to be one value, so the order is that of the column and the sequence
+///   together, which only the index on both has;
+/// - `(global_sequence, 0) <= ($2, 0)` ends the walk as `global_sequence <= $2` would, but PostgreSQL does not see a
+///   range, and expects more rows than a page takes;
+/// - what is only checked is made a number, which no index finds, and which seems to be true;
+/// - what is sorted, because it is little, is sorted by an expression.
 struct LogStatement {
+    driver: Driver,
     sql: String,
     parameters: Vec<Box<dyn ToSql + Sync>>,
+}
+
+/// What finds the rows, the most selective first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    EventIds,
+    Aggregate,
+    Correlation,
+    Causation,
+    Creator,
+    EventTypes,
+    Tenant,
+    AggregateTypes,
+    Metadata,
+    Time,
+    Sequence,
 }
 
 /// With more types than this, walking the log costs less than merging their indexes.
 const MOST_MERGED_TYPES: usize = 16;
 
-impl LogStatement {
-    fn new(query: &EventQuery, window: &Window) -> Self {
-        let filter = query.filter();
-        let by_time = query.order() == Order::Time;
-        let mut statement = Self {
-            sql: String::new(),
-            parameters: vec![Box::new(window.after.as_i64()), Box::new(window.until.as_i64())],
-        };
+/// The rows that a driver finds, or some of them: an arm of a union.
+struct Arm {
+    condition: String,
+    order: String,
+    /// The column that has one value in all of this arm, and the value.
+    of: Option<(&'static str, String)>,
+}
 
-        let mut arm = sql::LOG.trim_end().to_owned();
-        let merged = Merged::of(filter);
-        statement.add_filters(&mut arm, filter, merged);
-        let direction = match query.direction() {
-            Direction::Forwards => "ASC",
-            Direction::Backwards => "DESC",
+impl LogStatement {
+    fn new(query: &EventQuery, window: &Window, indexes: &[String]) -> Self {
+        let filter = query.filter();
+        let mut statement = Self {
+            driver: Driver::of(filter, query.order() == Order::Time, indexes),
+            sql: String::new(),
+            parameters: vec![
+                Box::new(window.after.as_i64().saturating_add(1)),
+                Box::new(window.until.as_i64()),
+                Box::new(i64::from(window.rows)),
+            ],
         };
-        if let Some(at) = window.beyond {
-            let comparison = match query.direction() {
-                Direction::Forwards => ">",
-                Direction::Backwards => "<",
-            };
-            let time = statement.bind(at.created_at);
-            let sequence = statement.bind(at.global_sequence.as_i64());
-            arm += &format!("\n  AND (created_at, global_sequence) {comparison} ({time}, {sequence})");
-        }
-        let limit = statement.bind(i64::from(window.rows));
-        let order = match by_time {
-            true => format!("\nORDER BY created_at {direction}, global_sequence {direction}\nLIMIT {limit}"),
-            false => format!("\nORDER BY global_sequence {direction}\nLIMIT {limit}"),
+        let mut checks = statement.checks(filter);
+        let arms = statement.arms(query, window, &mut checks);
+        let checked = match checks.is_empty() {
+            true => String::new(),
+            false => format!("\n  AND ({})::integer <> 0", checks.join("\n  AND ")),
         };
-        statement.sql = match merged {
-            Merged::Nothing => format!("{arm}{order}"),
-            Merged::EventTypes => statement.merge(&arm, &order, "event_type", filter.event_types.as_deref()),
-            Merged::AggregateTypes => {
-                statement.merge(&arm, &order, "aggregate_type", filter.aggregate_types.as_deref())
+        let log = sql::LOG.trim_end();
+        let one = |arm: &Arm| {
+            format!(
+                "{log}\nWHERE {}{checked}\nORDER BY {}\nLIMIT $3",
+                arm.condition, arm.order
+            )
+        };
+        let order = in_order(query, order_of(query));
+        // That all of an arm has one type tells PostgreSQL that the arm is in the order of the whole: it merges, and
+        // does not sort.
+        let merged = |arm: &Arm| {
+            let (column, value) = arm.of.as_ref().expect("several arms are several types");
+            format!(
+                "(SELECT * FROM (\n{}\n) AS arm WHERE {column} = {value} ORDER BY {order})",
+                one(arm)
+            )
+        };
+        statement.sql = match &arms[..] {
+            [arm] => one(arm),
+            arms => {
+                let arms: Vec<String> = arms.iter().map(merged).collect();
+                format!("{}\nORDER BY {order}\nLIMIT $3", arms.join("\nUNION ALL\n"))
             }
         };
         statement
     }
 
-    fn query<C: GenericClient>(&self, session: &mut Session<'_, C>, before: &str) -> Result<Vec<Row>, postgres::Error> {
-        let parameters: Vec<&(dyn ToSql + Sync)> = self.parameters.iter().map(|value| &**value).collect();
-        session.query(&format!("{before}{}", self.sql), &parameters)
+    fn query<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
+        if self.is_planned_anew() {
+            session.client.query(&self.sql, &self.values())
+        } else {
+            session.query(&self.sql, &self.values())
+        }
     }
 
-    fn add_filters(&mut self, sql: &mut String, filter: &EventFilter, merged: Merged) {
-        if let Some(ids) = &filter.event_ids {
+    /// Whether the values decide about the plan: what metadata contains may be in one event or in all. A statement that
+    /// is kept may be planned for any values, so it costs a round trip.
+    fn is_planned_anew(&self) -> bool {
+        self.driver == Driver::Metadata
+    }
+
+    fn custom_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
+        session
+            .client
+            .query(&format!("EXPLAIN (COSTS OFF) {}", self.sql), &self.values())
+    }
+
+    /// No value can be bound to an `EXPLAIN EXECUTE`, and none matters for this plan.
+    fn generic_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
+        let values = vec!["NULL"; self.parameters.len()].join(", ");
+        let mut transaction = session.client.transaction()?;
+        transaction.batch_execute(&format!(
+            "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE explained AS {}",
+            self.sql
+        ))?;
+        let plan = transaction.query(&format!("EXPLAIN (COSTS OFF) EXECUTE explained ({values})"), &[])?;
+        transaction.batch_execute("DEALLOCATE explained")?;
+        transaction.rollback()?;
+        Ok(plan)
+    }
+
+    fn values(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.parameters.iter().map(|value| &**value).collect()
+    }
+
+    /// The filters that do not drive.
+    fn checks(&mut self, filter: &EventFilter) -> Vec<String> {
+        let mut checks = Vec::new();
+        let driver = self.driver;
+        if let Some(ids) = filter.event_ids.as_ref().filter(|_| driver != Driver::EventIds) {
             let ids = self.bind(ids.clone());
-            *sql += &format!("\n  AND event_id = ANY({ids})");
+            checks.push(format!("event_id = ANY({ids})"));
         }
-        if let Some(types) = filter.event_types.as_ref().filter(|_| merged != Merged::EventTypes) {
+        if let Some(types) = filter.event_types.as_ref().filter(|_| driver != Driver::EventTypes) {
             let types = self.bind(types.iter().map(EventType::to_string).collect::<Vec<_>>());
-            *sql += &format!("\n  AND event_type = ANY({types})");
+            checks.push(format!("event_type = ANY({types})"));
         }
-        if let Some(types) = filter
-            .aggregate_types
-            .as_ref()
-            .filter(|_| merged != Merged::AggregateTypes)
-        {
+        let types = filter.aggregate_types.as_ref();
+        if let Some(types) = types.filter(|_| driver != Driver::AggregateTypes) {
             let types = self.bind(types.iter().map(AggregateType::to_string).collect::<Vec<_>>());
-            *sql += &format!("\n  AND aggregate_type = ANY({types})");
+            checks.push(format!("aggregate_type = ANY({types})"));
         }
-        if let Some(id) = filter.aggregate_id {
+        if let Some(id) = filter.aggregate_id.filter(|_| driver != Driver::Aggregate) {
             let id = self.bind(id);
-            *sql += &format!("\n  AND aggregate_id = {id}");
+            checks.push(format!("aggregate_id = {id}"));
         }
-        let equalities = [
-            ("tenant_id", filter.tenant.as_ref().map(ToString::to_string)),
-            (
-                "correlation_id",
-                filter.correlation_id.as_ref().map(ToString::to_string),
-            ),
-            ("causation_id", filter.causation_id.as_ref().map(ToString::to_string)),
-            ("created_by", filter.created_by.as_ref().map(ToString::to_string)),
-        ];
-        for (column, value) in equalities {
-            let Some(value) = value else { continue };
-            let parameter = self.bind(value);
-            *sql += &format!("\n  AND {column} = {parameter}");
+        for (column, drives, value) in columns(filter) {
+            let Some(value) = value.filter(|_| driver != drives) else {
+                continue;
+            };
+            let value = self.bind(value);
+            checks.push(format!("{column} = {value}"));
         }
-        let bounds = [(">=", filter.created_from), ("<=", filter.created_until)];
-        for (comparison, time) in bounds {
-            let Some(time) = time else { continue };
-            let parameter = self.bind(row::floor(time));
-            *sql += &format!("\n  AND created_at {comparison} {parameter}");
+        if let Some(metadata) = filter.metadata.as_ref().filter(|_| driver != Driver::Metadata) {
+            let metadata = self.bind(metadata.as_str().to_owned());
+            checks.push(format!("metadata @> {metadata}::text::jsonb"));
         }
-        if let Some(metadata) = &filter.metadata {
-            let parameter = self.bind(metadata.as_str().to_owned());
-            *sql += &format!("\n  AND metadata @> {parameter}::text::jsonb");
-        }
+        checks
+    }
+
+    /// What the driver finds, and in which order. What its index does not tell is added to the checks.
+    fn arms(&mut self, query: &EventQuery, window: &Window, checks: &mut Vec<String>) -> Vec<Arm> {
+        let filter = query.filter();
+        let by_time = query.order() == Order::Time;
+        let arm = |condition, order: &[&str]| Arm {
+            condition,
+            order: in_order(query, order),
+            of: None,
+        };
+        // What is little is sorted.
+        let little: &[&str] = match by_time {
+            true => &["created_at AT TIME ZONE 'UTC'", "global_sequence"],
+            false => &["global_sequence + 0"],
+        };
+        let time = self.time(query, window);
+        let condition = match self.driver {
+            Driver::EventIds => {
+                let ids = self.bind(filter.event_ids.clone());
+                format!("event_id = ANY({ids})")
+            }
+            Driver::Aggregate => {
+                let id = self.bind(filter.aggregate_id);
+                format!("aggregate_id = {id}")
+            }
+            Driver::Metadata => {
+                let metadata = self.bind(filter.metadata.as_ref().map(|part| part.as_str().to_owned()));
+                // From here on, PostgreSQL chooses between the log and the index on metadata, by what it knows of the
+                // values.
+                let (from_here, until_there) = match query.direction() {
+                    Direction::Forwards => ("global_sequence >= $1", "global_sequence <= $2"),
+                    Direction::Backwards => ("global_sequence <= $2", "global_sequence >= $1"),
+                };
+                checks.push(until_there.to_owned());
+                checks.extend(time);
+                let condition = format!("{from_here}\n  AND metadata @> {metadata}::text::jsonb");
+                return vec![arm(condition, order_of(query))];
+            }
+            Driver::EventTypes => {
+                let types = filter.event_types.iter().flatten().map(EventType::to_string).collect();
+                return self.types(query, "event_type", types, time, checks);
+            }
+            Driver::AggregateTypes => {
+                let types = filter
+                    .aggregate_types
+                    .iter()
+                    .flatten()
+                    .map(AggregateType::to_string)
+                    .collect();
+                return self.types(query, "aggregate_type", types, time, checks);
+            }
+            Driver::Time => {
+                checks.push(WITHIN.to_owned());
+                let time = time.unwrap_or_else(|| "created_at IS NOT NULL".to_owned());
+                return vec![arm(time, &["created_at", "global_sequence"])];
+            }
+            Driver::Sequence => {
+                checks.extend(time);
+                return vec![arm(ALONG_THE_LOG.to_owned(), order_of(query))];
+            }
+            Driver::Correlation | Driver::Causation | Driver::Creator | Driver::Tenant => {
+                let (column, value) = columns(filter)
+                    .into_iter()
+                    .find_map(|(column, drives, value)| Some((column, value.filter(|_| drives == self.driver)?)))
+                    .expect("a filter drives that there is");
+                let value = self.bind(value);
+                if by_time {
+                    format!("{column} = {value}")
+                } else {
+                    checks.extend(time);
+                    return vec![arm(along(column, &value), &[column, "global_sequence"])];
+                }
+            }
+        };
+        checks.push(WITHIN.to_owned());
+        checks.extend(time);
+        vec![arm(condition, little)]
     }
 
     /// An arm for each type, each read in order from the index on it, and merged: several types are read like one.
-    fn merge<T: ToString>(&mut self, arm: &str, order: &str, column: &str, types: Option<&[T]>) -> String {
-        let mut arms: Vec<String> = Vec::new();
-        for one in types.unwrap_or_default() {
-            let parameter = self.bind(one.to_string());
-            arms.push(format!("{arm}\n  AND {column} = {parameter}{order}"));
+    fn types(
+        &mut self,
+        query: &EventQuery,
+        column: &'static str,
+        types: Vec<String>,
+        time: Option<String>,
+        checks: &mut Vec<String>,
+    ) -> Vec<Arm> {
+        let by_time = query.order() == Order::Time;
+        if by_time {
+            checks.push(WITHIN.to_owned());
+        } else {
+            checks.extend(time.clone());
         }
-        match &arms[..] {
-            [one] => one.clone(),
-            _ => format!("({}){order}", arms.join(")\nUNION ALL\n(")),
+        let mut arms = Vec::new();
+        for one in types {
+            let value = self.bind(one);
+            let (condition, order) = if by_time {
+                let time = time.as_ref().map(|time| format!("\n  AND {time}")).unwrap_or_default();
+                // In this index times descend within a type.
+                let opposite = if query.direction() == Direction::Forwards {
+                    "DESC"
+                } else {
+                    "ASC"
+                };
+                let order = in_order(query, &["created_at", "global_sequence"]);
+                let one_type = format!("{column} = ANY(ARRAY[{value}])");
+                (format!("{one_type}{time}"), format!("{column} {opposite}, {order}"))
+            } else {
+                (along(column, &value), in_order(query, &[column, "global_sequence"]))
+            };
+            arms.push(Arm {
+                condition,
+                order,
+                of: Some((column, value)),
+            });
         }
+        arms
+    }
+
+    /// The bounds of time: those of the query, and the position that the page before ended at.
+    fn time(&mut self, query: &EventQuery, window: &Window) -> Option<String> {
+        let filter = query.filter();
+        let (mut from, mut until) = (filter.created_from, filter.created_until);
+        let mut bounds = Vec::new();
+        if let Some(at) = window.beyond {
+            // One bound on this side, not two: PostgreSQL would take each for a filter of its own.
+            let comparison = match query.direction() {
+                Direction::Forwards => {
+                    from = None;
+                    ">"
+                }
+                Direction::Backwards => {
+                    until = None;
+                    "<"
+                }
+            };
+            let (time, sequence) = (self.bind(at.created_at), self.bind(at.global_sequence.as_i64()));
+            bounds.push(format!(
+                "(created_at, global_sequence) {comparison} ({time}, {sequence})"
+            ));
+        }
+        for (comparison, time) in [(">=", from), ("<=", until)] {
+            let Some(time) = time else { continue };
+            let time = self.bind(row::floor(time));
+            bounds.push(format!("(created_at, 0) {comparison} ({time}, 0)"));
+        }
+        (!bounds.is_empty()).then(|| bounds.join("\n  AND "))
     }
 
     fn bind(&mut self, value: impl ToSql + Sync + 'static) -> String {
@@ -227,34 +437,105 @@ impl LogStatement {
     }
 }
 
-/// Which types a page is merged from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Merged {
-    Nothing,
-    EventTypes,
-    AggregateTypes,
+/// The window of sequences, where it does not find the rows.
+const WITHIN: &str = "global_sequence BETWEEN $1 AND $2";
+
+/// The window of sequences, where it finds the rows.
+const ALONG_THE_LOG: &str = "global_sequence >= $1\n  AND (global_sequence, 0) <= ($2, 0)";
+
+/// The window of sequences, where a column has one value, as an index on both has it.
+fn along(column: &str, value: &str) -> String {
+    format!("{column} = ANY(ARRAY[{value}])\n  AND {ALONG_THE_LOG}")
 }
 
-impl Merged {
-    fn of(filter: &EventFilter) -> Self {
+/// The columns of the order that was asked for.
+fn order_of(query: &EventQuery) -> &'static [&'static str] {
+    match query.order() {
+        Order::Time => &["created_at", "global_sequence"],
+        _ => &["global_sequence"],
+    }
+}
+
+fn in_order(query: &EventQuery, keys: &[&str]) -> String {
+    let direction = match query.direction() {
+        Direction::Forwards => "ASC",
+        Direction::Backwards => "DESC",
+    };
+    let keys: Vec<String> = keys.iter().map(|key| format!("{key} {direction}")).collect();
+    keys.join(", ")
+}
+
+/// The filters that one column equals.
+fn columns(filter: &EventFilter) -> [(&'static str, Driver, Option<String>); 4] {
+    [
+        (
+            "tenant_id",
+            Driver::Tenant,
+            filter.tenant.as_ref().map(ToString::to_string),
+        ),
+        (
+            "correlation_id",
+            Driver::Correlation,
+            filter.correlation_id.as_ref().map(ToString::to_string),
+        ),
+        (
+            "causation_id",
+            Driver::Causation,
+            filter.causation_id.as_ref().map(ToString::to_string),
+        ),
+        (
+            "created_by",
+            Driver::Creator,
+            filter.created_by.as_ref().map(ToString::to_string),
+        ),
+    ]
+}
+
+impl Driver {
+    /// The index that finds the rows; none if every store has it.
+    fn index(self, by_time: bool) -> Option<&'static str> {
+        Some(match self {
+            Self::EventIds | Self::Aggregate | Self::Sequence => return None,
+            Self::Correlation => "idx_events_correlation_id",
+            Self::Causation => "idx_events_causation_id",
+            Self::Creator => "idx_events_created_by",
+            Self::EventTypes if by_time => "idx_events_type_created",
+            Self::EventTypes => "idx_events_type",
+            Self::Tenant => "idx_events_tenant_id",
+            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
+            Self::AggregateTypes => "idx_events_aggregate_type",
+            Self::Metadata => "idx_events_metadata_gin",
+            Self::Time => "idx_events_created_at",
+        })
+    }
+
+    /// The first of those that the filters and the order allow, and whose index there is.
+    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
         fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
             types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
         }
 
-        // Whatever is more selective than a type finds the rows by itself.
-        let selective = filter.event_ids.is_some()
-            || filter.aggregate_id.is_some()
-            || filter.correlation_id.is_some()
-            || filter.causation_id.is_some();
-        if selective {
-            Self::Nothing
-        } else if mergeable(filter.event_types.as_ref()) {
-            Self::EventTypes
-        } else if mergeable(filter.aggregate_types.as_ref()) {
-            Self::AggregateTypes
-        } else {
-            Self::Nothing
-        }
+        let candidates = [
+            (filter.event_ids.is_some(), Self::EventIds),
+            (filter.aggregate_id.is_some(), Self::Aggregate),
+            (filter.correlation_id.is_some(), Self::Correlation),
+            (filter.causation_id.is_some(), Self::Causation),
+            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
+            // In the order of time, what only narrows the log would have to be sorted for each page.
+            (filter.created_by.is_some() && !by_time, Self::Creator),
+            (filter.tenant.is_some() && !by_time, Self::Tenant),
+            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
+            (by_time, Self::Time),
+            (filter.metadata.is_some(), Self::Metadata),
+        ];
+        let usable = |(allowed, driver): &(bool, Self)| {
+            let there = |index| indexes.iter().any(|name| name == index);
+            *allowed && driver.index(by_time).is_none_or(there)
+        };
+        candidates
+            .into_iter()
+            .find(usable)
+            .map_or(Self::Sequence, |(_, driver)| driver)
     }
 }
 

@@ -14,10 +14,13 @@ statements! {
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     APPEND = "append.sql";
+    APPEND_ONE = "append_one.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
+    CHANNEL = "channel.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
+    DO_NOT_NOTIFY = "do_not_notify.sql";
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FILL_CHECKSUMS = "fill_checksums.sql";
@@ -32,10 +35,12 @@ statements! {
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    NOTIFY = "notify.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SEQUENCE = "sequence.sql";
     SERVER = "server.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
@@ -48,6 +53,13 @@ statements! {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use firefly_eventstore_test_servers::postgres_unless_missing;
+    use postgres::{Client, NoTls};
+
+    use crate::PostgresEventStore;
+
     #[test]
     fn every_file_is_a_statement() {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
@@ -56,4 +68,29 @@ mod tests {
             assert!(super::ALL.iter().any(|(file, _)| *file == name), "{name} is not listed");
         }
     }
+
+    #[test]
+    fn every_file_is_accepted_by_the_server() {
+        let Some(server) = postgres_unless_missing() else {
+            return;
+        };
+        let database = server.new_database();
+        PostgresEventStore::builder(database.url()).migrate().unwrap();
+        let mut client = Client::connect(database.url(), NoTls).unwrap();
+        let accepted = |file: &str, result: Result<(), postgres::Error>| {
+            result.unwrap_or_else(|error| panic!("{file} is refused: {error:?}"));
+        };
+        let (scripts, statements): (Vec<_>, Vec<_>) = super::ALL.iter().partition(|(file, _)| SCRIPTS.contains(file));
+        for (file, sql) in statements {
+            accepted(file, client.prepare(sql).map(drop));
+        }
+        for script in SCRIPTS {
+            for (file, sql) in scripts.iter().filter(|(file, _)| file == script) {
+                accepted(file, client.batch_execute(sql));
+            }
+        }
+    }
+
+    /// What changes the schema is several statements, which are run, in this order, and not prepared.
+    const SCRIPTS: &[&str] = &["notify.sql", "do_not_notify.sql"];
 }

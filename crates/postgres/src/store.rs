@@ -16,6 +16,8 @@ use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
 
 use crate::error::{classify, is_lost, is_stale_plan, pool};
+use crate::listen::Listener;
+use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Session, Statements};
 use crate::row::{decode, get};
 use crate::{append, migrate, read, snapshot, sql};
@@ -43,6 +45,8 @@ struct Shared {
     options: Options,
     connections: r2d2::Pool<Manager>,
     generation: Arc<AtomicU64>,
+    /// The names in the schema when the store was opened, those of its indexes among them.
+    indexes: Vec<String>,
     /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
     proved: AtomicI64,
 }
@@ -52,7 +56,7 @@ struct Options {
     max_connections: u32,
     pool_timeout: Duration,
     migrate_on_open: bool,
-    indexes: Option<Indexes>,
+    choices: Choices,
     verify_on_read: bool,
     limits: Limits,
 }
@@ -110,10 +114,10 @@ impl PostgresEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back; an append that fails does so whatever `work` returns. Each append within it takes three
-    /// round trips, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
-    /// `Box<dyn Error + Send + Sync>`. If the connection is lost while committing, nobody knows whether it was: appends are
-    /// safe to repeat, see to it that the rest of `work` is.
+    /// An error rolls everything back; an append that fails does so whatever `work` returns. To begin and to commit takes a round
+    /// trip each, an append within it three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s,
+    /// let `work` return `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is
+    /// lost while committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is.
     ///
     /// # Errors
     ///
@@ -122,25 +126,17 @@ impl PostgresEventStore {
         &self,
         work: impl FnOnce(&mut PostgresTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut connection = self.begun()?;
-        let connection = &mut *connection;
-        let transaction = connection.client.transaction().map_err(classify)?;
-        let mut transaction = PostgresTransaction {
-            transaction,
-            statements: &mut connection.statements,
-            limits: &self.0.options.limits,
-            verify_on_read: self.0.options.verify_on_read,
-            doom: None,
+        let mut connection = self.connection()?;
+        let error = match self.begin(&mut connection) {
+            Ok(transaction) => return transaction.run(work),
+            Err(error) => error,
         };
-        let result = work(&mut transaction)?;
-        if let Some(doom) = transaction.doom {
-            return Err(doom.into());
+        if !self.is_lost(&connection, &error) {
+            return Err(error.into());
         }
-        transaction
-            .transaction
-            .commit()
-            .map_err(|error| classify(error).during("commit"))?;
-        Ok(result)
+        // None of the work ran yet: it may as well run on another connection.
+        drop(connection);
+        self.begin(&mut *self.connection()?)?.run(work)
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same schema.
@@ -160,27 +156,57 @@ impl PostgresEventStore {
         append::within(&mut session, appends)
     }
 
-    /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes.
+    /// Waits for appends, so that a follower of the log need not poll: where appends
+    /// [notify](PostgresBuilder::notify), whoever makes them.
+    ///
+    /// Listen first, then read up to the mark, then wait: so nothing is missed. Takes a connection of its own, not one of the
+    /// pool's.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use firefly_eventstore_core::prelude::*;
+    /// # use firefly_eventstore_postgres::PostgresEventStore;
+    /// # fn follow(store: &PostgresEventStore, mut checkpoint: GlobalSequence) -> Result<(), Error> {
+    /// let mut appends = store.listen()?;
+    /// loop {
+    ///     for event in store.read(EventQuery::new().after(checkpoint)) {
+    ///         checkpoint = event?.global_sequence;
+    ///     }
+    ///     appends.wait(Duration::from_secs(10))?;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if appends do not notify;
+    /// [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached.
+    pub fn listen(&self) -> Result<Listener> {
+        Listener::new(self.0.location.clone()).map_err(|error| error.during("listen for appends"))
+    }
+
+    /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes. Twice: planned with the
+    /// query's values, and, unless it never is, planned for any.
     #[doc(hidden)]
-    pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
-        self.with(|session| read::explain(session, query, cursor))
+    pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<Vec<String>>> {
+        self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
     }
 
     /// Runs `work`, a second time on a fresh connection if the first was lost.
     fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let mut result = work(&mut connection.session());
-        if driver_error(&result).is_some_and(is_stale_plan) {
+        if result.as_ref().err().and_then(driver_error).is_some_and(is_stale_plan) {
             // The statements were forgotten, and are prepared anew.
             result = work(&mut connection.session());
         }
-        if !self.was_lost(&mut connection, &result) {
+        if !self.was_lost(&connection, &result) {
             return result;
         }
         drop(connection);
         let mut connection = self.connection()?;
         let result = work(&mut connection.session());
-        self.was_lost(&mut connection, &result);
+        self.was_lost(&connection, &result);
         result
     }
 
@@ -203,8 +229,24 @@ impl PostgresEventStore {
         })
     }
 
-    fn was_lost<R>(&self, connection: &mut Connection, result: &Result<R>) -> bool {
-        let lost = result.is_err() && (connection.client.is_closed() || driver_error(result).is_some_and(is_lost));
+    fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<PostgresTransaction<'a>> {
+        let transaction = connection.client.transaction();
+        Ok(PostgresTransaction {
+            transaction: transaction.map_err(|error| classify(error).during("begin"))?,
+            statements: &mut connection.statements,
+            limits: &self.0.options.limits,
+            verify_on_read: self.0.options.verify_on_read,
+            doom: None,
+        })
+    }
+
+    fn was_lost<R>(&self, connection: &Connection, result: &Result<R>) -> bool {
+        result.as_ref().is_err_and(|error| self.is_lost(connection, error))
+    }
+
+    /// Whether an error is that of a lost connection, which takes those that are as old with it.
+    fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
+        let lost = connection.client.is_closed() || driver_error(error).is_some_and(is_lost);
         if lost {
             connection.retire(&self.0.generation);
         }
@@ -213,18 +255,6 @@ impl PostgresEventStore {
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
         self.0.connections.get().map_err(|error| self.without_connection(error))
-    }
-
-    /// A connection that answers: nothing of a transaction can be repeated once its work began.
-    fn begun(&self) -> Result<r2d2::PooledConnection<Manager>> {
-        let mut connection = self.connection()?;
-        let answer = connection.client.batch_execute("").map_err(classify);
-        if !self.was_lost(&mut connection, &answer) {
-            answer?;
-            return Ok(connection);
-        }
-        drop(connection);
-        self.connection()
     }
 
     /// Why there is no connection: all are in use, or none can be made.
@@ -256,7 +286,7 @@ impl PostgresBuilder {
                 max_connections: 10,
                 pool_timeout: Duration::from_secs(10),
                 migrate_on_open: false,
-                indexes: None,
+                choices: Choices::default(),
                 verify_on_read: false,
                 limits: Limits::PORTABLE,
             },
@@ -308,7 +338,17 @@ impl PostgresBuilder {
     /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
     /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
     pub fn indexes(mut self, indexes: Indexes) -> Self {
-        self.options.indexes = Some(indexes);
+        self.options.choices.indexes = Some(indexes);
+        self
+    }
+
+    /// Whether [`migrate`](Self::migrate), or opening, where that migrates, lets appends notify those who
+    /// [`listen`](PostgresEventStore::listen). Unless set, a new store's do not, and one that there is keeps to what it does.
+    ///
+    /// PostgreSQL lets one transaction with a notification commit at a time in a whole server, so appends of several threads no
+    /// longer share a flush of the disk: `sql/README.md` has figures.
+    pub fn notify(mut self, notify: bool) -> Self {
+        self.options.choices.notify = Some(notify);
         self
     }
 
@@ -343,9 +383,10 @@ impl PostgresBuilder {
         }
         let mut connection = location.open()?;
         if options.migrate_on_open {
-            migrate::migrate(&mut connection, location.schema.as_deref(), options.indexes)?;
+            migrate::migrate(&mut connection, location.schema.as_deref(), options.choices)?;
         }
         migrate::require_current(&mut connection.session())?;
+        let indexes = read::names(&mut connection.session())?;
         let generation = Arc::new(AtomicU64::new(0));
         Ok(PostgresEventStore(Arc::new(Shared {
             connections: crate::pool::connections(
@@ -357,6 +398,7 @@ impl PostgresBuilder {
             location,
             options,
             generation,
+            indexes,
             proved: AtomicI64::new(0),
         })))
     }
@@ -374,7 +416,7 @@ impl PostgresBuilder {
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             let location = self.location.clone()?;
-            migrate::migrate(&mut location.open()?, location.schema.as_deref(), self.options.indexes)
+            migrate::migrate(&mut location.open()?, location.schema.as_deref(), self.options.choices)
         };
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
     }
@@ -440,7 +482,7 @@ impl EventStore for PostgresEventStore {
                 Some(cursor) => cursor.high_water_mark(),
                 None => self.mark()?,
             };
-            let page = self.with(|session| read::page(session, query, cursor, mark))?;
+            let page = self.with(|session| read::page(session, query, cursor, mark, &self.0.indexes))?;
             if self.0.options.verify_on_read {
                 page.events.iter().try_for_each(EventEnvelope::verify)?;
             }
@@ -489,8 +531,8 @@ impl EventStore for PostgresEventStore {
     }
 }
 
-fn driver_error<R>(result: &Result<R>) -> Option<&postgres::Error> {
-    std::error::Error::source(result.as_ref().err()?)?.downcast_ref()
+fn driver_error(error: &Error) -> Option<&postgres::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
@@ -572,6 +614,17 @@ impl<'a> PostgresTransaction<'a> {
     #[must_use]
     pub fn connection(&mut self) -> &mut Transaction<'a> {
         &mut self.transaction
+    }
+
+    /// Does the work, and commits if it and every append in it succeeded.
+    fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        let result = work(&mut self)?;
+        if let Some(doom) = self.doom {
+            return Err(doom.into());
+        }
+        let committed = self.transaction.commit();
+        committed.map_err(|error| classify(error).during("commit"))?;
+        Ok(result)
     }
 
     fn session(&mut self) -> Session<'_, Transaction<'a>> {

@@ -5,10 +5,13 @@
 
 mod support;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SchemaProblem};
@@ -23,16 +26,16 @@ const WRITERS: usize = 8;
 /// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
 /// each event is there exactly once.
 fn appended_once_each_while(store: &PostgresEventStore, disturb: impl FnOnce()) {
-    let working = AtomicBool::new(true);
+    let left_alone = OnceLock::new();
     let acknowledged = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..WRITERS {
             scope.spawn(|| {
                 let account = account();
                 let mut expected = Version::ZERO;
-                while working.load(Ordering::SeqCst) {
+                while left_alone.get().is_none() {
                     let event = [deposited(expected.get())];
-                    let appended = until_acknowledged(store, &account, expected, &event);
+                    let appended = until_acknowledged(store, &account, expected, &event, &left_alone);
                     expected = appended.version();
                     acknowledged
                         .lock()
@@ -42,7 +45,7 @@ fn appended_once_each_while(store: &PostgresEventStore, disturb: impl FnOnce()) 
             });
         }
         disturb();
-        working.store(false, Ordering::SeqCst);
+        left_alone.get_or_init(Instant::now);
     });
     let log = all_events(store);
     let mut stored: Vec<_> = log
@@ -56,19 +59,23 @@ fn appended_once_each_while(store: &PostgresEventStore, disturb: impl FnOnce()) 
     assert_eq!(stored, acknowledged);
 }
 
+/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
 fn until_acknowledged(
     store: &PostgresEventStore,
     account: &AggregateKey,
     expected: Version,
     events: &[NewEvent],
+    left_alone: &OnceLock<Instant>,
 ) -> Appended {
-    let until = Instant::now() + Duration::from_secs(60);
     loop {
         match store.append(account, expected, events) {
             Ok(appended) => return appended,
             Err(error) => {
                 assert!(error.is_retryable(), "{error:?}");
-                assert!(Instant::now() < until, "the store does not recover: {error:?}");
+                let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
+                assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
+                // A server that starts has better things to do than to refuse connections.
+                thread::sleep(Duration::from_millis(1));
             }
         }
     }
@@ -111,6 +118,134 @@ fn backends_that_are_terminated_at_random_lose_nothing() {
     });
 }
 
+/// A store whose pool has this many idle connections, all of whose server's processes are gone.
+fn with_dead_connections(connections: usize) -> Option<(Database, PostgresEventStore)> {
+    let (database, store) = fresh()?;
+    let all_in_use = Barrier::new(connections);
+    thread::scope(|scope| {
+        for _ in 0..connections {
+            scope.spawn(|| {
+                let in_use = store.transaction(|_| {
+                    all_in_use.wait();
+                    Ok::<_, Error>(())
+                });
+                in_use.unwrap();
+            });
+        }
+    });
+    // Waits until they are gone.
+    let terminate = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let ended = client(&database).query(terminate, &[]).unwrap();
+    // The one that migrated may be on its way out still.
+    assert!(ended.len() >= connections);
+    Some((database, store))
+}
+
+/// What is called on a store.
+type Call<'a> = &'a dyn Fn(&PostgresEventStore) -> Result<(), Error>;
+
+#[test]
+fn the_first_call_that_finds_its_connection_dead_does_not_try_those_that_died_with_it() {
+    let event = [deposited(1)];
+    let calls: [Call<'_>; 3] = [
+        &|store| store.append(&account(), ExpectedVersion::NoStream, &event).map(drop),
+        &|store| store.high_water_mark().map(drop),
+        &|store| store.transaction(|tx| tx.append(&account(), ExpectedVersion::NoStream, &event).map(drop)),
+    ];
+    for call in calls {
+        let Some((_database, store)) = with_dead_connections(8) else {
+            return;
+        };
+        call(&store).unwrap();
+    }
+}
+
+#[test]
+fn the_work_of_a_transaction_is_not_begun_on_a_dead_connection() {
+    let Some((_database, store)) = with_dead_connections(1) else {
+        return;
+    };
+    let mut runs = 0;
+    let work = |tx: &mut firefly_eventstore_postgres::PostgresTransaction<'_>| {
+        runs += 1;
+        tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+    };
+    store.transaction(work).unwrap();
+    assert_eq!(runs, 1);
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+/// Makes each append do something first, which is counted whatever becomes of the append.
+fn before_each_append(database: &Database, statement: &str) {
+    let script = format!(
+        "CREATE SEQUENCE attempts MINVALUE 0;
+         SELECT nextval('attempts');
+         CREATE FUNCTION attempt() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM nextval('attempts'); {statement}; RETURN NULL; END $$;
+         CREATE TRIGGER attempt BEFORE INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION attempt();"
+    );
+    client(database).batch_execute(&script).unwrap();
+}
+
+fn attempts(database: &Database) -> i64 {
+    let attempts = client(database).query_one("SELECT last_value FROM attempts", &[]);
+    attempts.unwrap().get(0)
+}
+
+#[test]
+fn an_append_that_loses_each_connection_is_tried_twice_and_says_retry() {
+    let Some((database, store)) = fresh() else { return };
+    before_each_append(&database, "PERFORM pg_terminate_backend(pg_backend_pid())");
+    let error = store
+        .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+    assert!(error.is_retryable());
+    assert_eq!(attempts(&database), 2);
+    client(&database)
+        .batch_execute("DROP TRIGGER attempt ON events")
+        .unwrap();
+    store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
+}
+
+#[test]
+fn what_the_server_does_not_support_is_not_tried_again() {
+    let Some((database, store)) = fresh() else { return };
+    before_each_append(&database, "PERFORM count(*) FROM events FOR UPDATE");
+    let error = store
+        .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+        .unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    let source = source.downcast_ref::<firefly_eventstore_postgres::postgres::Error>();
+    let code = source.and_then(firefly_eventstore_postgres::postgres::Error::code);
+    assert_eq!(code.unwrap().code(), "0A000", "the code that a stale plan has too");
+    assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error:?}");
+    assert_eq!(attempts(&database), 1);
+}
+
+#[test]
+fn a_unique_key_of_somebody_elses_is_not_taken_for_an_append_that_was_faster() {
+    let Some((database, store)) = fresh() else { return };
+    store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    let mut other = client(&database);
+    other
+        .batch_execute("CREATE UNIQUE INDEX one_of_each ON events (event_type)")
+        .unwrap();
+    let error = store
+        .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+    other.batch_execute("DROP INDEX one_of_each").unwrap();
+    let appended = store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    assert_eq!(
+        appended.last_sequence(),
+        Some(GlobalSequence::from(3)),
+        "each attempt takes one"
+    );
+}
+
 #[test]
 fn a_pool_that_is_used_up_is_a_pool_timeout() {
     let Some((database, _)) = fresh() else { return };
@@ -119,11 +254,14 @@ fn a_pool_that_is_used_up_is_a_pool_timeout() {
         .pool_timeout(Duration::from_millis(50))
         .open()
         .unwrap();
+    let asked = Instant::now();
     let error = store
         .transaction(|_| store.append(&account(), ExpectedVersion::Any, &[deposited(1)]))
         .unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PoolTimeout);
     assert!(error.is_retryable());
+    let waited = asked.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
     store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
 }
 
@@ -156,7 +294,7 @@ type Refusal = (&'static str, fn(&ErrorKind) -> bool);
 
 #[test]
 fn each_refusal_of_the_server_is_a_typed_error() {
-    let refusals: [Refusal; 4] = [
+    let refusals: [Refusal; 5] = [
         ("ALTER ROLE CLERK SET default_transaction_read_only = on;", |kind| {
             *kind == ErrorKind::ReadOnly
         }),
@@ -170,10 +308,16 @@ fn each_refusal_of_the_server_is_a_typed_error() {
             |kind| matches!(kind, ErrorKind::Unavailable { .. }),
         ),
         (
-            "CREATE FUNCTION quota() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN RAISE EXCEPTION USING ERRCODE = ''disk_full''; END';
-             CREATE TRIGGER quota BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION quota();",
-            |kind| *kind == ErrorKind::StorageFull,
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''internal_error''; END';
+             CREATE TRIGGER fail BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION fail();",
+            |kind| matches!(kind, ErrorKind::Backend { .. }),
+        ),
+        (
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE EXCEPTION USING ERRCODE = ''data_corrupted''; END';
+             CREATE TRIGGER fail BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION fail();",
+            |kind| matches!(kind, ErrorKind::Integrity { .. }),
         ),
     ];
     for (prepare, is_right) in refusals {
@@ -189,6 +333,97 @@ fn each_refusal_of_the_server_is_a_typed_error() {
         drop((clerk, store));
         drop_clerk(&database);
     }
+}
+
+/// Names the small file system to the process that has one.
+const SMALL_FILE_SYSTEM: &str = "FIREFLY_TEST_SMALL_FILE_SYSTEM";
+
+#[test]
+fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room() {
+    if let Some(directory) = env::var_os(SMALL_FILE_SYSTEM) {
+        return append_on_a_small_file_system(Path::new(&directory));
+    }
+    if database().is_none() {
+        return;
+    }
+    // Where the server's user may look, too.
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    // What runs in it alone sees the file system, which is gone with it, however it ends.
+    let in_namespace = |starter: &[&str]| {
+        let mut command = Command::new(starter[0]);
+        command
+            .args(&starter[1..])
+            .args(["sh", "-c", "mount -t tmpfs -o size=12m none \"$0\" && exec \"$@\""])
+            .arg(directory.path())
+            .env(SMALL_FILE_SYSTEM, directory.path());
+        command
+    };
+    for starter in [
+        &["unshare", "--mount"][..],
+        &["sudo", "--non-interactive", "--preserve-env", "unshare", "--mount"],
+    ] {
+        let probe = in_namespace(starter).arg("true").output();
+        if probe.is_ok_and(|output| output.status.success()) {
+            let this = "a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room";
+            let mut command = in_namespace(starter);
+            command.arg(env::current_exe().unwrap());
+            let output = command.args(["--exact", this, "--nocapture"]).output().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{err}");
+            return;
+        }
+    }
+    let reason = "a file system of its own needs unshare and the right to mount";
+    assert!(env::var_os("CI").is_none(), "a full disk must be tried here: {reason}");
+    // Past the test runner, which keeps the output of tests that pass.
+    writeln!(std::io::stderr().lock(), "NOT TRIED: a full disk: {reason}").unwrap();
+}
+
+fn append_on_a_small_file_system(directory: &Path) {
+    let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
+    let tablespace = directory.join("tablespace");
+    fs::create_dir(&tablespace).unwrap();
+    let owner = fs::metadata(server.directory()).unwrap();
+    chown(&tablespace, Some(owner.uid()), Some(owner.gid())).unwrap();
+    let database = server.new_database();
+    let store = PostgresEventStore::builder(database.url())
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    let mut other = client(&database);
+    for statement in [
+        &format!("CREATE TABLESPACE small LOCATION '{}'", tablespace.display()),
+        "ALTER TABLE events SET TABLESPACE small",
+        "CREATE TABLE filler TABLESPACE small AS SELECT repeat('x', 1500) FROM generate_series(1, 4000)",
+    ] {
+        other.batch_execute(statement).unwrap();
+    }
+
+    let account = account();
+    let large = |_| NewEvent::new("file.attached", &serde_json::json!({ "content": "x".repeat(1_500) })).unwrap();
+    let mut stored = Version::ZERO;
+    let (refused, error) = loop {
+        let events: Vec<NewEvent> = (0..100).map(large).collect();
+        match store.append(&account, stored, &events) {
+            Ok(appended) => stored = appended.version(),
+            Err(error) => break (events, error),
+        }
+    };
+    assert_eq!(*error.kind(), ErrorKind::StorageFull, "{error:?}");
+    assert!(
+        error.to_string().starts_with(&format!("append to {account}: ")),
+        "{error}"
+    );
+    assert!(stored > Version::ZERO, "there was room for some");
+    assert_eq!(store.version(&account).unwrap(), stored);
+    assert_eq!(all_events(&store).len() as u64, stored.get());
+
+    other.batch_execute("DROP TABLE filler").unwrap();
+    let appended = store.append(&account, stored, &refused).unwrap();
+    assert!(!appended.is_already_stored());
+    assert_eq!(appended.version(), stored.get() + 100);
+    assert_eq!(store.high_water_mark().unwrap(), appended.last_sequence().unwrap());
+    assert_eq!(all_events(&store).len() as u64, stored.get() + 100);
 }
 
 #[test]
@@ -225,6 +460,62 @@ fn a_statement_outlives_a_change_of_its_table() {
         .unwrap();
     assert_eq!(store.load(&account).unwrap().version(), 1);
     store.append(&account, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+}
+
+#[test]
+fn a_transaction_that_meets_a_change_of_its_table_says_retry() {
+    let Some((database, _)) = fresh() else { return };
+    let store = PostgresEventStore::builder(database.url())
+        .max_connections(1)
+        .open()
+        .unwrap();
+    let account = account();
+    let append_and_load = || {
+        store.transaction(|tx| {
+            tx.append(&account, ExpectedVersion::Any, &[deposited(1)])?;
+            tx.load(&account)
+        })
+    };
+    append_and_load().unwrap();
+    client(&database)
+        .batch_execute("ALTER TABLE events ALTER COLUMN causation_id TYPE text")
+        .unwrap();
+    // What ran of its work cannot be repeated here.
+    let error = append_and_load().unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    assert_eq!(append_and_load().unwrap().version(), 2);
+}
+
+#[test]
+fn a_transaction_of_the_callers_goes_on_after_an_append_that_failed() {
+    let Some((database, store)) = fresh() else { return };
+    let stored = deposited(1);
+    store
+        .append(&account(), ExpectedVersion::Any, std::slice::from_ref(&stored))
+        .unwrap();
+    let mut other = client(&database);
+    other.batch_execute("CREATE TABLE notes (note TEXT)").unwrap();
+    let mut transaction = other.transaction().unwrap();
+    transaction.execute("INSERT INTO notes VALUES ('before')", &[]).unwrap();
+    let events = [deposited(2), stored];
+    let error = store
+        .append_within(
+            &mut transaction,
+            &[Append::new(&account(), ExpectedVersion::Any, &events)],
+        )
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Duplicate { .. }), "{error:?}");
+    transaction.execute("INSERT INTO notes VALUES ('after')", &[]).unwrap();
+    store
+        .append_within(
+            &mut transaction,
+            &[Append::new(&account(), ExpectedVersion::NoStream, &[deposited(3)])],
+        )
+        .unwrap();
+    transaction.commit().unwrap();
+    let notes = other.query("SELECT note FROM notes", &[]).unwrap();
+    assert_eq!(notes.len(), 2);
+    assert_eq!(all_events(&store).len(), 2);
 }
 
 #[test]

@@ -5,12 +5,15 @@
 
 mod support;
 
-use std::thread;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::{env, thread};
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::verify;
+use firefly_eventstore_core::{SchemaProblem, verify};
+use firefly_eventstore_postgres::postgres::{Client, Config};
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
-use firefly_eventstore_test_servers::Database;
+use firefly_eventstore_test_servers::{Database, PostgresServer};
 
 use support::{account, all_events, client, database, deposited, fresh};
 
@@ -105,6 +108,40 @@ fn tables_made_by_hand_are_adopted_with_their_rows() {
     }
 }
 
+#[test]
+fn snapshots_made_by_hand_are_adopted_with_their_rows() {
+    let Some(database) = database() else { return };
+    let by_hand = "
+        CREATE TABLE snapshots (
+            snapshot_id UUID PRIMARY KEY,
+            aggregate_id UUID NOT NULL,
+            aggregate_type VARCHAR(255) NOT NULL,
+            version BIGINT NOT NULL,
+            snapshot_type VARCHAR(255) NOT NULL,
+            snapshot_data JSONB NOT NULL,
+            created_at TIMESTAMP WITH TIME ZONE DEFAULT NOW(),
+            UNIQUE(aggregate_id, version)
+        );
+        CREATE INDEX idx_snapshots_aggregate ON snapshots(aggregate_id, aggregate_type);
+        CREATE INDEX idx_snapshots_version ON snapshots(aggregate_id, version DESC);
+        CREATE INDEX idx_snapshots_created_at ON snapshots(created_at);
+        INSERT INTO snapshots (snapshot_id, aggregate_id, aggregate_type, version, snapshot_type, snapshot_data)
+        SELECT gen_random_uuid(), '123e4567-e89b-12d3-a456-426614174000', 'Account', number, 'state',
+            jsonb_build_object('balance', number)
+        FROM generate_series(1, 1500) AS number;";
+    client(&database).batch_execute(by_hand).unwrap();
+    PostgresEventStore::builder(database.url()).migrate().unwrap();
+    assert_eq!(catalog(&database), catalog(&fresh().unwrap().0));
+    let id = Uuid::parse_str("123e4567-e89b-12d3-a456-426614174000").unwrap();
+    let account = AggregateKey::new("Account", id).unwrap();
+    let snapshots = open(&database).list_snapshots(None, &account).unwrap();
+    assert_eq!(snapshots.len(), 1_500);
+    for snapshot in snapshots {
+        assert!(snapshot.checksum.is_some());
+        snapshot.verify().unwrap();
+    }
+}
+
 /// Every index, constraint, trigger and column there is, with its definition.
 fn catalog(database: &Database) -> Vec<String> {
     let definitions = "
@@ -160,6 +197,315 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
     assert_eq!(applied, 5);
 }
 
+/// The versions of the schema.
+const VERSIONS: [&str; 5] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0"];
+
+#[test]
+fn twenty_processes_that_migrate_at_once_run_each_step_once() {
+    let Some(database) = database() else { return };
+    let mut processes: Vec<Peer> = (0..20).map(|_| Peer::start(&database, None)).collect();
+    for process in &mut processes {
+        process.go_on();
+    }
+    let mut told: Vec<String> = processes.iter_mut().flat_map(Peer::hear).collect();
+    told.sort_unstable();
+    let mut expected = vec![format!("applied {}", VERSIONS.join(" "))];
+    expected.extend((1..20).map(|_| "applied ".to_owned()));
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    let recorded = "SELECT version FROM firefly_schema_history ORDER BY installed_rank";
+    let recorded = client(&database).query(recorded, &[]).unwrap();
+    let recorded: Vec<&str> = recorded.iter().map(|row| row.get(0)).collect();
+    assert_eq!(recorded, VERSIONS);
+    assert_eq!(catalog(&database), catalog(&fresh().unwrap().0));
+}
+
+/// What lets a session wait at a statement that its settings name: it says so, and goes on when a lock that they name is released.
+const WAITING: &str = "
+    CREATE SCHEMA waiting;
+    CREATE FUNCTION waiting.wait() RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        until integer := COALESCE(NULLIF(current_setting('waiting.until', true), ''), '0');
+    BEGIN
+        PERFORM set_config('waiting.until', (until - 1)::text, false);
+        IF until = 1 THEN
+            RAISE NOTICE 'waiting';
+            PERFORM pg_advisory_lock(current_setting('waiting.lock')::bigint);
+        END IF;
+    END $$;
+    CREATE FUNCTION waiting.at_definition() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM waiting.wait(); END';
+    CREATE FUNCTION waiting.at_update() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM waiting.wait(); RETURN NULL; END';";
+
+/// Where a process is to wait: at which of the statements that are waited at, and for which lock.
+#[derive(Clone, Copy)]
+struct Wait {
+    until: u32,
+    lock: i64,
+}
+
+fn hold(client: &mut Client, wait: Wait) {
+    client.query("SELECT pg_advisory_lock($1)", &[&wait.lock]).unwrap();
+}
+
+fn release(client: &mut Client, wait: Wait) {
+    client.query("SELECT pg_advisory_unlock($1)", &[&wait.lock]).unwrap();
+}
+
+/// Has every session wait at a statement of a migration.
+fn wait_at_definitions(client: &mut Client) {
+    let script =
+        format!("{WAITING} CREATE EVENT TRIGGER wait ON ddl_command_end EXECUTE FUNCTION waiting.at_definition();");
+    client.batch_execute(&script).unwrap();
+}
+
+/// More than a step has, and less than all have together.
+const STATEMENTS: std::ops::RangeInclusive<u32> = 1..=60;
+
+#[test]
+fn processes_that_are_killed_while_they_migrate_leave_nothing_in_the_way() {
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    for tables in ["", BY_HAND, &format!("{BY_HAND}{BY_HAND_V4}")] {
+        let Some(database) = database() else { return };
+        let mut other = client(&database);
+        let sample = if tables.is_empty() { "" } else { SAMPLE };
+        other.batch_execute(&format!("{tables}{sample}")).unwrap();
+        wait_at_definitions(&mut other);
+        let mut killed = 0;
+        for lock in 0..8 {
+            let until = random.u32(STATEMENTS);
+            let wait = Wait { until, lock };
+            hold(&mut other, wait);
+            let mut process = Peer::start(&database, Some(wait));
+            process.go_on();
+            if process.hear().unwrap() == "waiting" {
+                process.kill();
+                killed += 1;
+            }
+            // The server goes on with what the process had sent, and the next one waits for that.
+            release(&mut other, wait);
+        }
+        assert!(killed > 0);
+        assert_migrates(&database, sample);
+    }
+}
+
+#[test]
+fn a_server_that_is_stopped_while_a_process_migrates_leaves_nothing_in_the_way() {
+    if database().is_none() {
+        return;
+    }
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let server = PostgresServer::start(&[]).unwrap();
+    let database = server.new_database();
+    let mut other = client(&database);
+    other.batch_execute(&format!("{BY_HAND}{SAMPLE}")).unwrap();
+    wait_at_definitions(&mut other);
+    for lock in 0..6 {
+        let until = random.u32(STATEMENTS);
+        let wait = Wait { until, lock };
+        let mut other = client(&database);
+        hold(&mut other, wait);
+        let mut process = Peer::start(&database, Some(wait));
+        process.go_on();
+        let told = process.hear().unwrap();
+        let signal = if lock % 2 == 0 { "QUIT" } else { "KILL" };
+        server.kill(signal);
+        if told == "waiting" {
+            // Nobody ends what serves the process when the server itself is killed: it may go on to the end unaware of that.
+            let told = process.hear().unwrap();
+            assert!(told == "retry" || signal == "KILL", "{told}");
+        }
+        server.restart();
+    }
+    assert_migrates(&database, SAMPLE);
+}
+
+/// Panics unless the database is one like any other once it is migrated, with the rows that it had.
+fn assert_migrates(database: &Database, rows: &str) {
+    PostgresEventStore::builder(database.url()).migrate().unwrap();
+    assert_eq!(catalog(database), catalog(&fresh().unwrap().0));
+    let store = open(database);
+    let stored = if rows.is_empty() { 0 } else { 2 };
+    let found = verify(&store, EventQuery::new(), |_| ()).unwrap();
+    assert_eq!((found.checked, found.is_intact()), (stored, true));
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(all_events(&store).len() as u64, stored + 1);
+}
+
+#[test]
+fn a_process_that_is_killed_while_it_computes_checksums_leaves_the_rest_to_the_next() {
+    let Some(database) = database() else { return };
+    let mut other = client(&database);
+    let rows = "
+        INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'account.opened', jsonb_build_object('number', number)
+        FROM generate_series(1, 5000) AS number;
+        CREATE TRIGGER wait BEFORE UPDATE ON events FOR EACH STATEMENT EXECUTE FUNCTION waiting.at_update();";
+    other.batch_execute(&format!("{WAITING}{BY_HAND}{rows}")).unwrap();
+    let wait = Wait { until: 3, lock: 0 };
+    hold(&mut other, wait);
+    let mut process = Peer::start(&database, Some(wait));
+    process.go_on();
+    assert_eq!(process.hear().as_deref(), Some("waiting"));
+    process.kill();
+    // The server would go on with the statement: it is ended too, and waited for, so that what is done by then is known.
+    let terminate = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    assert_eq!(other.query(terminate, &[]).unwrap().len(), 1);
+
+    let mut computed = || {
+        let rows = "SELECT event_id, xmin::text FROM events WHERE checksum IS NOT NULL ORDER BY global_sequence";
+        let rows = other.query(rows, &[]).unwrap();
+        rows.iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect::<Vec<(Uuid, String)>>()
+    };
+    let before = computed();
+    assert_eq!(before.len(), 2_000);
+    PostgresEventStore::builder(database.url()).migrate().unwrap();
+    let after = computed();
+    assert_eq!(after.len(), 5_000);
+    assert_eq!(after[..2_000], before, "what was done is not done again");
+    let found = verify(&open(&database), EventQuery::new(), |_| ()).unwrap();
+    assert_eq!((found.checked, found.is_intact()), (5_000, true));
+}
+
+#[test]
+fn each_step_is_recorded_by_the_transaction_that_made_it() {
+    let Some(database) = database() else { return };
+    PostgresEventStore::builder(database.url())
+        .indexes(Indexes::Full)
+        .migrate()
+        .unwrap();
+    let recorded = "
+        SELECT made.version
+        FROM (VALUES
+            ('1.0.0', 'events', 'event_id'),
+            ('1.1.0', 'snapshots', 'snapshot_id'),
+            ('1.2.0', 'idx_events_metadata_correlation', 'expr'),
+            ('4.0.0', 'events', 'checksum'),
+            ('5.0.0', 'snapshots', 'checksum')
+        ) AS made (version, relation, attribute)
+        JOIN firefly_schema_history AS history ON history.version = made.version
+        JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute
+        WHERE pg_attribute.xmin = history.xmin
+        ORDER BY made.version";
+    let recorded = client(&database).query(recorded, &[]).unwrap();
+    let recorded: Vec<&str> = recorded.iter().map(|row| row.get(0)).collect();
+    assert_eq!(recorded, VERSIONS);
+}
+
+const DATABASE: &str = "FIREFLY_TEST_DATABASE";
+const SETTINGS: &str = "FIREFLY_TEST_SETTINGS";
+
+/// Marks what one process tells the other, among what the test runner prints.
+const MARK: &str = ">> ";
+
+/// The process that migrates, when it is told to, and tells what came of it.
+#[test]
+fn child_process() {
+    let Ok(url) = env::var(DATABASE) else { return };
+    let mut config: Config = url.parse().unwrap();
+    if let Ok(settings) = env::var(SETTINGS) {
+        config.options(&settings);
+    }
+    config.notice_callback(|notice| {
+        if notice.message() == "waiting" {
+            tell("waiting");
+        }
+    });
+    tell("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    match PostgresEventStore::configure(config).migrate() {
+        Ok(applied) => {
+            let versions: Vec<&str> = applied.iter().map(|step| step.version).collect();
+            tell(&format!("applied {}", versions.join(" ")));
+        }
+        Err(error) if error.is_retryable() => tell("retry"),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Tells the other process something, in one write.
+fn tell(line: &str) {
+    let line = format!("\n{MARK}{line}\n");
+    std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+}
+
+/// A process that migrates; it does not outlive this value.
+struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    /// Starts it; it migrates when it may [`go_on`](Self::go_on).
+    fn start(database: &Database, wait: Option<Wait>) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args(["--exact", "child_process", "--nocapture"])
+            .env(DATABASE, database.url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(Wait { until, lock }) = wait {
+            command.env(SETTINGS, format!("-c waiting.until={until} -c waiting.lock={lock}"));
+        }
+        let mut child = command.spawn().unwrap();
+        Self {
+            input: child.stdin.take().unwrap(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Lets it migrate, once it is ready to.
+    fn go_on(&mut self) {
+        assert_eq!(self.hear().as_deref(), Some("ready"));
+        self.input.write_all(b"go on\n").unwrap();
+    }
+
+    /// What it tells next; none if it ended.
+    fn hear(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            self.output.read_line(&mut line).unwrap();
+            if let Some(told) = line.strip_suffix('\n')?.strip_prefix(MARK) {
+                return Some(told.to_owned());
+            }
+        }
+    }
+
+    /// Kills it, as SIGKILL does, and waits until it is gone.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// What a test's choices follow from.
+fn seed() -> u64 {
+    let seed = match env::var("FIREFLY_TEST_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("run again with FIREFLY_TEST_SEED={seed}");
+    seed
+}
+
 #[test]
 fn a_migration_that_was_cut_off_between_steps_goes_on() {
     let Some((database, _)) = fresh() else { return };
@@ -204,5 +550,29 @@ fn indexes_are_chosen_and_changed_later() {
         PostgresEventStore::builder(database.url()).migrate().unwrap();
         assert_eq!(optional(&database), expected, "{indexes:?}");
         assert_eq!(all_events(&store).len(), 1);
+    }
+}
+
+#[test]
+fn a_sequence_that_connections_take_numbers_of_in_advance_is_refused() {
+    let Some((database, store)) = fresh() else { return };
+    drop(store);
+    let mut client = client(&database);
+    let open = || PostgresEventStore::open(database.url());
+    for (spoiled, mended) in [
+        ("CACHE 10", "CACHE 1"),
+        ("CYCLE", "NO CYCLE"),
+        ("INCREMENT -1", "INCREMENT 1"),
+    ] {
+        let alter = |option| format!("ALTER SEQUENCE events_global_sequence_seq {option} MINVALUE 1");
+        client.batch_execute(&alter(spoiled)).unwrap();
+        let error = open().unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{error}"
+        );
+        assert!(error.to_string().contains("CACHE 1"), "{error}");
+        client.batch_execute(&alter(mended)).unwrap();
+        open().unwrap();
     }
 }

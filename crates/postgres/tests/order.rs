@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::Statistics;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::postgres::Client;
@@ -205,6 +206,22 @@ fn what_was_rolled_back_to_a_savepoint_is_announced_again() {
 }
 
 #[test]
+fn a_database_where_transactions_are_serializable_unless_they_say_otherwise_has_a_mark_too() {
+    let Some((database, _)) = fresh() else { return };
+    let serializable = format!(
+        "ALTER DATABASE {} SET default_transaction_isolation = 'serializable'",
+        database.name()
+    );
+    client(&database).batch_execute(&serializable).unwrap();
+    let store = PostgresEventStore::open(database.url()).unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1);
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+#[test]
 fn an_open_transaction_of_another_application_holds_nothing_back() {
     let Some((database, store)) = fresh() else { return };
     let mut other = client(&database);
@@ -246,15 +263,143 @@ fn twenty_thousand_inserts_in_one_transaction_announce_once() {
     let Some((database, store)) = fresh() else { return };
     let mut other = client(&database);
     let mut open = other.transaction().unwrap();
-    let insert = open.prepare(INSERT).unwrap();
-    for _ in 0..20_000 {
-        open.execute(&insert, &[]).unwrap();
-    }
+    let inserts = format!("DO $$ BEGIN FOR number IN 1..20000 LOOP {INSERT}; END LOOP; END $$");
+    open.batch_execute(&inserts).unwrap();
     let locks = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
     assert_eq!(open.query_one(locks, &[]).unwrap().get::<_, i64>(0), 1);
     assert_eq!(store.high_water_mark().unwrap(), 0);
     open.commit().unwrap();
     assert_eq!(store.high_water_mark().unwrap(), 20_000);
+}
+
+#[test]
+fn twenty_thousand_appends_in_one_transaction_announce_once() {
+    let Some((_database, store)) = fresh() else { return };
+    let mut sequences = Vec::new();
+    store
+        .transaction(|tx| {
+            for _ in 0..20_000 {
+                let appended = tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+                sequences.extend_from_slice(appended.global_sequences());
+            }
+            let locks = "SELECT COUNT(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype <> 'relation'";
+            let locks: i64 = tx.connection().query_one(locks, &[]).unwrap().get(0);
+            assert!(locks < 10, "{locks} locks");
+            // Somebody else's append does not move the mark beyond it.
+            store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            assert_eq!(store.high_water_mark()?, 0);
+            assert!(all_events(&store).is_empty());
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 20_001);
+    let log = all_events(&store);
+    assert_eq!(log.len(), 20_001);
+    let stored: Vec<GlobalSequence> = log[..20_000].iter().map(|event| event.global_sequence).collect();
+    assert_eq!(stored, sequences);
+}
+
+#[test]
+fn a_writer_without_ordinary_triggers_is_waited_for() {
+    let Some((database, store)) = fresh() else { return };
+    let mut other = client(&database);
+    // As what replicates or restores sets it.
+    other.batch_execute("SET session_replication_role = replica").unwrap();
+    let mut open = other.transaction().unwrap();
+    open.batch_execute(INSERT).unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 0);
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+}
+
+/// Announces, as a writer does, that it allocates sequences beyond this one.
+const ANNOUNCE: &str =
+    "SELECT pg_advisory_xact_lock_shared(('events'::regclass::oid::bigint # 1718973036)::bit(32)::integer, $1)";
+
+const MARK: &str = "SELECT firefly_high_water_mark()";
+
+#[test]
+fn a_writer_that_announced_late_takes_back_nothing_that_was_proved() {
+    let Some((database, store)) = fresh() else { return };
+    for _ in 0..2 {
+        store
+            .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+    }
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+    // It saw that nothing was allocated, then slept: what it allocates now is beyond 2 all the same.
+    let mut other = client(&database);
+    let mut late = other.transaction().unwrap();
+    late.query(ANNOUNCE, &[&0]).unwrap();
+    assert_eq!(late.query_one(MARK, &[]).unwrap().get::<_, i64>(0), 0);
+    for store in [&store, &store.clone()] {
+        assert_eq!(store.high_water_mark().unwrap(), 2);
+        assert_eq!(store.high_water_mark().unwrap(), 2, "nor does it when asked again");
+        assert_eq!(all_events(store).len(), 2);
+    }
+}
+
+#[test]
+fn a_writer_that_announces_after_the_sequence_was_looked_at_holds_nothing_back() {
+    let Some((database, store)) = fresh() else { return };
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    // It saw more allocated than the reader did, as it may between the reader's two looks.
+    let mut other = client(&database);
+    let mut later = other.transaction().unwrap();
+    later.query(ANNOUNCE, &[&9]).unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1);
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+}
+
+#[test]
+fn an_append_that_another_writer_announced_itself_in_the_middle_of_is_held_back_whole() {
+    let Some((database, store)) = fresh() else { return };
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    // When it looked, two of the three that are appended here were allocated.
+    let mut other = client(&database);
+    let mut open = other.transaction().unwrap();
+    open.query(ANNOUNCE, &[&3]).unwrap();
+    let events: Vec<NewEvent> = (0..3).map(deposited).collect();
+    store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 1);
+    assert_eq!(all_events(&store).len(), 1);
+    open.commit().unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 4);
+    assert_eq!(all_events(&store).len(), 4);
+}
+
+#[test]
+fn statistics_are_those_of_one_moment() {
+    let Some((_database, store)) = fresh() else { return };
+    let account = account();
+    let working = AtomicBool::new(true);
+    let seen: Vec<Result<Statistics, Error>> = thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while working.load(Ordering::SeqCst) {
+                    store.append(&account, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+                }
+            });
+        }
+        let seen = (0..200).map(|_| store.statistics(None)).collect();
+        working.store(false, Ordering::SeqCst);
+        seen
+    });
+    for statistics in seen {
+        let statistics = statistics.unwrap();
+        let details: u64 = statistics.details.iter().map(|details| details.event_count).sum();
+        assert_eq!(details, statistics.total_events);
+    }
 }
 
 #[test]
@@ -280,6 +425,9 @@ fn sequences_beyond_32_bits_are_announced_right() {
         other.batch_execute(&restart).unwrap();
         // What a store proved is never taken back, so that a new one looks at a log that began anew.
         let store = PostgresEventStore::open(database.url()).unwrap();
+        store
+            .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
         let mut open = other.transaction().unwrap();
         open.batch_execute(INSERT).unwrap();
         for _ in 0..20 {
@@ -287,9 +435,9 @@ fn sequences_beyond_32_bits_are_announced_right() {
                 .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
                 .unwrap();
         }
-        assert_eq!(store.high_water_mark().unwrap(), 0, "after {start}");
+        assert_eq!(store.high_water_mark().unwrap().as_i64(), start + 1);
         open.commit().unwrap();
-        assert_eq!(store.high_water_mark().unwrap().as_i64(), start + 21);
+        assert_eq!(store.high_water_mark().unwrap().as_i64(), start + 22);
     }
     drop(store);
 }

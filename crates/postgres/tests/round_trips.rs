@@ -17,8 +17,11 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
         .max_connections(1)
         .open()
         .unwrap();
-    // The statement is prepared once.
+    // Each statement is prepared once.
     store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    store
+        .append(&account(), ExpectedVersion::Any, &[deposited(1), deposited(1)])
+        .unwrap();
     Some((database, proxy, store))
 }
 
@@ -93,6 +96,44 @@ fn a_load_and_a_mark_take_one_round_trip_each_and_a_page_two() {
 }
 
 #[test]
+fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_each_append() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    for appends in 0..4 {
+        let before = proxy.turns();
+        store
+            .transaction(|tx| {
+                for _ in 0..appends {
+                    tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+                }
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        assert_eq!(proxy.turns() - before, 2 + 3 * appends, "{appends} appends");
+    }
+}
+
+#[test]
+fn a_transaction_whose_first_answer_was_cut_off_does_its_work_once() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    for round in 0..20 {
+        let mut runs = 0;
+        proxy.cut_next_answer();
+        store
+            .transaction(|tx| {
+                runs += 1;
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(round)])
+            })
+            .unwrap();
+        assert_eq!(runs, 1, "round {round}");
+    }
+    assert_eq!(all_events(&store).len(), 3 + 20);
+}
+
+#[test]
 fn an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
@@ -109,5 +150,5 @@ fn an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged() {
         );
         assert_eq!(store.load(&account).unwrap().version(), 1);
     }
-    assert_eq!(all_events(&store).len(), 21);
+    assert_eq!(all_events(&store).len(), 3 + 20);
 }

@@ -1,5 +1,5 @@
--- Read the log: the filters, an order and a limit are added to this.
--- $1 the sequence to read after · $2 the sequence to read up to
+-- Read the log: what finds the rows, the filters, an order and a limit are added to this.
+-- $1 the sequence to read from · $2 the sequence to read up to · $3 most rows
 SELECT
     event_id,
     aggregate_id,
@@ -18,5 +18,3 @@ SELECT
     event_size_bytes,
     checksum
 FROM events
-WHERE global_sequence > $1
-  AND global_sequence <= $2

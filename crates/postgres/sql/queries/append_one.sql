@@ -1,0 +1,53 @@
+-- Append one event to an aggregate that is as expected. What `append.sql` does, without arrays, which cost more than the row.
+-- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 expected: a version, -1 for any, -2 for one that exists
+-- $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by · $11 correlation_id
+-- $12 causation_id · $13 checksum
+-- Returns the row; none means the aggregate is elsewhere, or somebody else's. A unique violation means that a concurrent append
+-- won, or that the event id is stored already.
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+SELECT
+    $1::uuid,
+    $2::uuid,
+    $3::text,
+    COALESCE(head.aggregate_version, 0) + 1,
+    $6::text,
+    $7::text::jsonb,
+    $8::text::jsonb,
+    COALESCE($9::timestamptz, statement_timestamp()),
+    $10::text,
+    $4::text,
+    $11::text,
+    $12::text,
+    $13::text
+FROM (VALUES (1)) AS one
+LEFT JOIN LATERAL (
+    SELECT
+        aggregate_version,
+        aggregate_type,
+        tenant_id
+    FROM events
+    WHERE aggregate_id = $2
+    ORDER BY aggregate_version DESC
+    LIMIT 1
+) AS head ON true
+WHERE CASE
+    WHEN head.aggregate_version IS NULL THEN $5::bigint IN (-1, 0)
+    WHEN head.aggregate_type <> $3::text THEN false
+    WHEN head.tenant_id IS DISTINCT FROM $4::text THEN false
+    ELSE $5::bigint IN (-1, -2, head.aggregate_version)
+END
+RETURNING global_sequence, aggregate_version;

@@ -1,0 +1,3 @@
+-- Let appends no longer notify anybody.
+DROP TRIGGER trigger_events_notify ON events;
+DROP FUNCTION firefly_notify();

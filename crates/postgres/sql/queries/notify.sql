@@ -1,0 +1,12 @@
+-- Make appends notify those who listen. Only statements wake them: one notification per transaction, delivered when it commits.
+CREATE OR REPLACE FUNCTION firefly_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('firefly_events_' || TG_RELID, '');
+    RETURN NULL;
+END;
+$$;
+CREATE TRIGGER trigger_events_notify
+AFTER INSERT ON events
+FOR EACH STATEMENT
+EXECUTE FUNCTION firefly_notify();
+ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_notify;

@@ -1,0 +1,781 @@
+//! How PostgreSQL finds what is asked for, on a log of 200,000 events: by which index, and that it neither walks
+//! through everything nor sorts it.
+//!
+//! Each plan is asked for of a table that was never analyzed, as after a restore, and of one that was; and each time
+//! planned with the values, as PostgreSQL plans the first executions of a prepared statement, and planned for any
+//! values, as it may plan the later ones. All four must do.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
+use std::thread;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Order, StreamRange, time};
+use firefly_eventstore_postgres::postgres::types::ToSql;
+use firefly_eventstore_postgres::postgres::{Client, Row};
+use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
+use firefly_eventstore_test_servers::Database;
+use time::{Duration, OffsetDateTime, macros::datetime};
+
+use support::{client, database};
+
+/// The six query patterns of the source document, word for word but for the names of the parameters.
+mod pattern {
+    pub(super) const LOAD_EVENT_STREAM: &str = "
+SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
+       global_sequence, event_type, event_data, metadata, created_at
+FROM events 
+WHERE aggregate_id = $1 
+  AND aggregate_type = $2
+ORDER BY aggregate_version ASC;";
+    pub(super) const LOAD_FROM_VERSION: &str = "
+SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
+       global_sequence, event_type, event_data, metadata, created_at
+FROM events 
+WHERE aggregate_id = $1 
+  AND aggregate_type = $2 
+  AND aggregate_version >= $3
+ORDER BY aggregate_version ASC;";
+    pub(super) const STREAM_FROM_SEQUENCE: &str = "
+SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
+       global_sequence, event_type, event_data, metadata, created_at
+FROM events 
+WHERE global_sequence >= $1
+ORDER BY global_sequence ASC;";
+    pub(super) const AGGREGATE_VERSION: &str = "
+SELECT COALESCE(MAX(aggregate_version), 0) as version
+FROM events 
+WHERE aggregate_id = $1 
+  AND aggregate_type = $2;";
+    pub(super) const STREAM_BY_TYPE: &str = "
+SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
+       global_sequence, event_type, event_data, metadata, created_at
+FROM events 
+WHERE event_type IN ($1, $2, $3)
+ORDER BY global_sequence ASC;";
+    pub(super) const STREAM_BY_TIME: &str = "
+SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
+       global_sequence, event_type, event_data, metadata, created_at
+FROM events 
+WHERE created_at BETWEEN $1 AND $2
+ORDER BY created_at ASC;";
+}
+
+const AN_AGGREGATE: &str = "00000001-0000-7000-9000-000000000001";
+const AGGREGATE: &str = "idx_events_aggregate_version (aggregate_id";
+const VERSIONS: &str = "idx_events_aggregate_version (aggregate_id, aggregate_version";
+const LOG: &str = "idx_events_global_sequence (global_sequence)";
+
+#[test]
+fn pattern_1_loads_a_stream_by_the_index_on_aggregate_and_version() {
+    statement(pattern::LOAD_EVENT_STREAM, &format!("'{AN_AGGREGATE}', 'Aggregate1'"))
+        .sorting_a_few()
+        .once_analyzed()
+        .finds_by(&[AGGREGATE]);
+}
+
+#[test]
+fn pattern_2_loads_from_a_version_by_the_index_on_aggregate_and_version() {
+    let values = format!("'{AN_AGGREGATE}', 'Aggregate1', 10");
+    statement(pattern::LOAD_FROM_VERSION, &values)
+        .sorting_a_few()
+        .once_analyzed()
+        .finds_by(&[VERSIONS]);
+}
+
+/// Put like this, without a limit, PostgreSQL sorts where nothing was counted: the driver reads pages.
+#[test]
+fn pattern_3_streams_the_log_by_the_index_on_the_sequence() {
+    statement(pattern::STREAM_FROM_SEQUENCE, "150000")
+        .sorting_a_few()
+        .once_analyzed()
+        .finds_by(&[LOG]);
+}
+
+#[test]
+fn pattern_4_finds_a_version_by_the_index_on_aggregate_and_version() {
+    statement(pattern::AGGREGATE_VERSION, &format!("'{AN_AGGREGATE}', 'Aggregate1'"))
+        .once_analyzed()
+        .finds_by(&[AGGREGATE]);
+}
+
+/// Put like this, PostgreSQL sorts what the index finds: the driver asks for each type and merges instead.
+#[test]
+fn pattern_5_streams_types_by_their_index_and_sorts() {
+    statement(pattern::STREAM_BY_TYPE, "'event.1', 'event.2', 'event.3'")
+        .sorting_a_few()
+        .once_analyzed()
+        .finds_by(&["idx_events_type (event_type)"]);
+}
+
+#[test]
+fn pattern_6_streams_a_time_range_by_its_index() {
+    statement(
+        pattern::STREAM_BY_TIME,
+        "'2025-01-01 01:00:00Z', '2025-01-01 02:00:00Z'",
+    )
+    .sorting_a_few()
+    .once_analyzed()
+    .finds_by(&["idx_events_created_at (created_at)"]);
+}
+
+#[test]
+fn the_patterns_find_what_the_store_finds_in_the_same_order() {
+    let Some(logs) = logs() else { return };
+    let Log { store, .. } = &logs[1];
+    let mut client = logs[1].client();
+    let mut pattern = |sql: &str, values: &[&(dyn ToSql + Sync)]| -> Vec<Row> { client.query(sql, values).unwrap() };
+    let id: Uuid = AN_AGGREGATE.parse().unwrap();
+    let key = AggregateKey::new("Aggregate1", id).unwrap();
+    let read = |query: EventQuery| -> Vec<EventEnvelope> { store.read(query).collect::<Result<_, Error>>().unwrap() };
+
+    let stream = store.load(&key).unwrap();
+    assert_eq!(stream.events().len(), 20);
+    assert_same(
+        &pattern(pattern::LOAD_EVENT_STREAM, &[&id, &"Aggregate1"]),
+        stream.events(),
+    );
+    let version: i64 = pattern(pattern::AGGREGATE_VERSION, &[&id, &"Aggregate1"])[0].get(0);
+    assert_eq!(stream.version(), u64::try_from(version).unwrap());
+
+    let part = store
+        .load_range(&key, &StreamRange::all().from_version(Version::from(10)))
+        .unwrap();
+    assert_eq!(part.events().len(), 11);
+    assert_same(
+        &pattern(pattern::LOAD_FROM_VERSION, &[&id, &"Aggregate1", &10_i64]),
+        part.events(),
+    );
+
+    let end = read(EventQuery::new().after(GlobalSequence::from(198_999)));
+    assert_eq!(end.len(), 1_001);
+    assert_same(&pattern(pattern::STREAM_FROM_SEQUENCE, &[&199_000_i64]), &end);
+
+    let types = ["event.1", "event.2", "event.3"];
+    let of_types = read(EventQuery::new().event_types(types).unwrap());
+    assert_eq!(of_types.len(), 6_000);
+    assert_same(
+        &pattern(pattern::STREAM_BY_TYPE, &[&types[0], &types[1], &types[2]]),
+        &of_types,
+    );
+
+    let hour = hour();
+    let in_time = read(EventQuery::new().created_at(hour.start..=hour.end));
+    assert_eq!(in_time.len(), 3_602);
+    let mut rows = pattern(pattern::STREAM_BY_TIME, &[&hour.start, &hour.end]);
+    let time = |row: &Row| row.get::<_, OffsetDateTime>("created_at");
+    assert!(rows.is_sorted_by_key(time));
+    // It leaves open which of two events of the same moment is first.
+    rows.sort_by_key(|row| (time(row), row.get::<_, i64>("global_sequence")));
+    assert_same(&rows, &in_time);
+}
+
+#[track_caller]
+fn assert_same(rows: &[Row], events: &[EventEnvelope]) {
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.get("event_id")).collect();
+    assert!(ids.iter().eq(events.iter().map(|event| &event.event_id)));
+}
+
+#[test]
+fn one_aggregate_is_found_by_its_id_and_version() {
+    let part = format!("'{AN_AGGREGATE}', 3, 7, NULL");
+    statement(include_str!("../sql/queries/load.sql"), &part)
+        .sorting_a_few()
+        .finds_by(&[VERSIONS]);
+    statement(include_str!("../sql/queries/load_backwards.sql"), &part)
+        .sorting_a_few()
+        .finds_by(&[VERSIONS]);
+    let past = format!("'{AN_AGGREGATE}', 100000");
+    statement(include_str!("../sql/queries/version_at_sequence.sql"), &past).finds_by(&[AGGREGATE]);
+    let past = format!("'{AN_AGGREGATE}', '2025-01-01 02:00:00Z'");
+    statement(include_str!("../sql/queries/version_at_time.sql"), &past).finds_by(&[AGGREGATE]);
+}
+
+#[test]
+fn heads_of_aggregates_are_found_by_their_ids() {
+    for aggregates in [1, 1_000] {
+        let ids = filled_array(&format!("'{AN_AGGREGATE}'::uuid"), aggregates);
+        statement(include_str!("../sql/queries/head.sql"), &ids).finds_by(&[AGGREGATE]);
+    }
+}
+
+#[test]
+fn an_append_looks_for_the_version_it_expects_and_nothing_else() {
+    for (aggregates, events) in [(1, 1), (1, 1_000), (1_000, 1_000)] {
+        let of_aggregates = [
+            &format!("'{AN_AGGREGATE}'::uuid"),
+            "'Aggregate1'::text",
+            "'tenant-1'::text",
+            "20::bigint",
+        ];
+        let of_events = [
+            "1::bigint",
+            "1::bigint",
+            "gen_random_uuid()",
+            "'event.1'::text",
+            "'{}'::text",
+            "NULL::text",
+            "NULL::timestamptz",
+            "NULL::text",
+            "NULL::text",
+            "NULL::text",
+            "repeat('0', 64)",
+        ];
+        let values: Vec<String> = of_aggregates
+            .iter()
+            .map(|value| filled_array(value, aggregates))
+            .chain(of_events.iter().map(|value| filled_array(value, events)))
+            .collect();
+        statement(include_str!("../sql/queries/append.sql"), &values.join(", "))
+            .sorting_a_few()
+            .finds_by(&[AGGREGATE]);
+    }
+}
+
+fn filled_array(value: &str, length: usize) -> String {
+    format!("array_fill({value}, ARRAY[{length}])")
+}
+
+#[test]
+fn an_append_of_one_event_looks_for_the_version_it_expects_and_nothing_else() {
+    let values = format!(
+        "gen_random_uuid(), '{AN_AGGREGATE}', 'Aggregate1', 'tenant-1', 20, 'event.1', '{{}}', NULL, NULL, NULL, NULL, NULL,
+        repeat('0', 64)"
+    );
+    statement(include_str!("../sql/queries/append_one.sql"), &values).finds_by(&[AGGREGATE]);
+}
+
+#[test]
+fn the_mark_is_found_at_the_end_of_the_log() {
+    let migration = include_str!("../sql/migrations/5.0.0_integrity.sql");
+    let (_, function) = migration.split_once("RETURN COALESCE((").unwrap();
+    let (query, _) = function.split_once("), 0);").unwrap();
+    let query = query.replace("settled", "$1");
+    statement(&query, "150000").finds_by(&[LOG, LOG, LOG]);
+}
+
+#[test]
+fn events_are_located_by_their_ids() {
+    for events in [1, 1_000] {
+        let ids = filled_array("gen_random_uuid()", events);
+        statement(include_str!("../sql/queries/locate.sql"), &ids).finds_by(&["events_pkey (event_id)"]);
+    }
+}
+
+#[test]
+fn snapshots_are_found_by_aggregate_and_version() {
+    let values = format!("'{AN_AGGREGATE}', 'Aggregate1', NULL, 1, 9, 1");
+    statement(include_str!("../sql/queries/find_snapshots.sql"), &values)
+        .finds_by(&["idx_snapshots_version (aggregate_id, version)"]);
+}
+
+#[test]
+fn the_log_is_read_in_its_order() {
+    log(EventQuery::new()).found_by(LOG);
+    log(EventQuery::new().after(GlobalSequence::from(150_000))).found_by(LOG);
+}
+
+#[test]
+fn what_no_index_serves_is_looked_for_in_the_log_in_its_order() {
+    let types = (0..17).map(|number| format!("event.{number}"));
+    for query in [
+        EventQuery::new().event_types(types).unwrap(),
+        EventQuery::new().created_at(hour()).ordered_by(Order::Sequence),
+    ] {
+        log(query).found_by(LOG);
+    }
+}
+
+#[test]
+fn an_event_type_is_found_by_its_index_in_the_order_of_the_log() {
+    let by = "idx_events_type (event_type, global_sequence)";
+    let query = EventQuery::new().event_types(["event.1"]).unwrap();
+    log(query.clone()).found_by(by);
+    log(query.clone().aggregate_types(["Aggregate1"]).unwrap()).found_by(by);
+    log(query.created_by("clerk-1").unwrap()).found_by(by);
+}
+
+#[test]
+fn several_event_types_are_merged_without_a_sort() {
+    let by = "idx_events_type (event_type, global_sequence)";
+    let query = EventQuery::new()
+        .event_types(["event.1", "event.2", "event.3"])
+        .unwrap();
+    log(query.clone()).merging(3).found_by(by);
+    log(query.tenant("tenant-1").unwrap()).merging(3).found_by(by);
+}
+
+#[test]
+fn aggregate_types_are_found_by_their_index_and_merged_without_a_sort() {
+    let by = "idx_events_aggregate_type (aggregate_type, global_sequence)";
+    log(EventQuery::new().aggregate_types(["Aggregate1"]).unwrap()).found_by(by);
+    log(EventQuery::new().aggregate_types(["Aggregate1", "Aggregate2"]).unwrap())
+        .merging(2)
+        .found_by(by);
+}
+
+#[test]
+fn an_aggregate_is_found_by_its_id() {
+    let query = EventQuery::new().aggregate_id(AN_AGGREGATE.parse().unwrap());
+    log(query.clone()).sorting_a_few().found_by(AGGREGATE);
+    log(query.clone().tenant("tenant-1").unwrap())
+        .sorting_a_few()
+        .found_by(AGGREGATE);
+    log(query.created_at(datetime!(2025-01-01 0:00 UTC)..))
+        .sorting_a_few()
+        .found_by(AGGREGATE);
+}
+
+#[test]
+fn a_tenant_is_found_by_its_index_in_the_order_of_the_log() {
+    let by = "idx_events_tenant_id (tenant_id, global_sequence)";
+    let query = EventQuery::new().tenant("tenant-1").unwrap();
+    log(query.clone()).found_by(by);
+    log(query.aggregate_types(["Aggregate1"]).unwrap()).found_by(by);
+}
+
+#[test]
+fn a_correlation_is_found_by_its_index() {
+    let query = EventQuery::new().correlation_id("corr-400").unwrap();
+    log(query.clone()).found_by("idx_events_correlation_id (correlation_id, global_sequence)");
+    log(query.created_at(hour()))
+        .sorting_a_few()
+        .found_by("idx_events_correlation_id (correlation_id)");
+}
+
+#[test]
+fn a_causation_is_found_by_its_index() {
+    let query = EventQuery::new().causation_id("cause-400").unwrap();
+    log(query.clone()).found_by("idx_events_causation_id (causation_id, global_sequence)");
+    log(query.created_at(hour()))
+        .sorting_a_few()
+        .found_by("idx_events_causation_id (causation_id)");
+}
+
+#[test]
+fn a_creator_is_found_by_its_index_in_the_order_of_the_log() {
+    let by = "idx_events_created_by (created_by, global_sequence)";
+    let query = EventQuery::new().created_by("clerk-1").unwrap();
+    log(query.clone()).found_by(by);
+    log(query.tenant("tenant-1").unwrap()).found_by(by);
+}
+
+#[test]
+fn events_with_known_ids_are_found_by_them() {
+    let ids = (1..9).map(|number| Uuid::from_u64_pair((number << 32) | 0x7000, (0x8000 << 48) | number));
+    log(EventQuery::new().event_ids(ids))
+        .sorting_a_few()
+        .found_by("events_pkey (event_id)");
+}
+
+#[test]
+fn a_time_range_is_found_by_its_index_in_the_order_of_time() {
+    let query = EventQuery::new().created_at(hour());
+    for query in [
+        query.clone(),
+        query.clone().tenant("tenant-1").unwrap(),
+        query.clone().created_by("clerk-1").unwrap(),
+        query.metadata(Metadata::from_json(r#"{"source":"test"}"#).unwrap()),
+    ] {
+        log(query)
+            .resumed_by("idx_events_created_at (created_at, global_sequence)")
+            .found_by("idx_events_created_at (created_at)");
+    }
+}
+
+#[test]
+fn types_in_a_time_range_are_found_by_type_and_time_and_merged() {
+    let day = datetime!(2025-01-01 0:00 UTC)..datetime!(2025-01-02 0:00 UTC);
+    let query = EventQuery::new().created_at(day);
+    let event_types = ["event.1", "event.2"];
+    let aggregate_types = ["Aggregate1", "Aggregate2"];
+    for count in [1, 2] {
+        log(query.clone().event_types(event_types.into_iter().take(count)).unwrap())
+            .merging(count)
+            .sorting_until_analyzed()
+            .resumed_by("idx_events_type_created (event_type, created_at, global_sequence)")
+            .found_by("idx_events_type_created (event_type, created_at)");
+        log(query
+            .clone()
+            .aggregate_types(aggregate_types.into_iter().take(count))
+            .unwrap())
+        .merging(count)
+        .sorting_until_analyzed()
+        .resumed_by("idx_events_aggregate_type_created (aggregate_type, created_at, global_sequence)")
+        .found_by("idx_events_aggregate_type_created (aggregate_type, created_at)");
+    }
+}
+
+#[test]
+fn of_types_in_a_time_range_a_few_may_be_sorted() {
+    let query = EventQuery::new().created_at(hour());
+    log(query.event_types(["event.1"]).unwrap())
+        .sorting_a_few()
+        .resumed_by("idx_events_type_created (event_type, created_at")
+        .found_by("idx_events_type_created (event_type, created_at)");
+}
+
+#[test]
+fn everything_in_the_order_of_time_is_read_along_the_index_without_a_sort() {
+    log(EventQuery::new().ordered_by(Order::Time))
+        .resumed_by("idx_events_created_at (created_at, global_sequence)")
+        .found_by("idx_events_created_at (created_at)");
+}
+
+/// Only the values tell which is better, so such a statement is planned each time, and never for any values.
+#[test]
+fn rare_metadata_is_found_by_its_index_and_frequent_metadata_along_the_log() {
+    let Some([plain, analyzed]) = logs() else { return };
+    let metadata = |json| EventQuery::new().metadata(Metadata::from_json(json).unwrap());
+    let rare = metadata(r#"{"correlationId":"corr-10003","source":"test"}"#);
+    let frequent = metadata(r#"{"source":"test"}"#);
+    let by_metadata = "idx_events_metadata_gin (metadata)";
+    for (log, query, by) in [
+        (plain, &rare, by_metadata),
+        (analyzed, &rare, by_metadata),
+        (analyzed, &frequent, LOG),
+    ] {
+        for query in [query.clone(), query.clone().backwards()] {
+            let one = query.clone().page_size(NonZeroU32::MIN);
+            let next = log.store.read_page(&one, None).unwrap().next;
+            for cursor in [None, next.as_ref()] {
+                let plans = log.store.explain(&query, cursor).unwrap();
+                assert_eq!(plans.len(), 1);
+                let plan = Plan::of(&plans[0]);
+                assert_eq!(plan.scans, [by], "{}: {:#?}", log.name, plans[0]);
+                assert!(plan.sorts == 0 || by == by_metadata, "{}: {:#?}", log.name, plans[0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_correlation_that_is_kept_in_the_metadata_is_found_by_the_index_on_it() {
+    statement(
+        "SELECT event_id FROM events WHERE metadata ->> 'correlationId' = $1",
+        "'corr-3'",
+    )
+    .finds_by(&["idx_events_metadata_correlation (metadata)"]);
+}
+
+#[test]
+fn without_its_index_a_filter_walks_the_log_or_what_another_filter_finds() {
+    let Some(database) = database() else { return };
+    let created_by = EventQuery::new().created_by("clerk-1").unwrap();
+    let by_type = EventQuery::new().event_types(["event.1", "event.2"]).unwrap();
+    let tenant = "idx_events_tenant_id (tenant_id, global_sequence)";
+    let time = "idx_events_created_at (created_at)";
+    let metadata = Metadata::from_json(r#"{"source":"test"}"#).unwrap();
+
+    let standard = filled(&database, "standard", Indexes::Standard, 20_000).store;
+    for (query, by) in [
+        (created_by.clone(), LOG),
+        (EventQuery::new().metadata(metadata), LOG),
+        (created_by.clone().tenant("tenant-1").unwrap(), tenant),
+        (by_type.clone().created_at(hour()), time),
+    ] {
+        assert_walks(&standard, &query, by, 0);
+    }
+
+    let lean = filled(&database, "lean", Indexes::Lean, 20_000).store;
+    for query in [
+        created_by,
+        by_type.clone(),
+        EventQuery::new().tenant("tenant-1").unwrap(),
+        EventQuery::new().correlation_id("corr-40").unwrap(),
+    ] {
+        assert_walks(&lean, &query, LOG, 0);
+    }
+    assert_walks(
+        &lean,
+        &by_type.aggregate_id(AN_AGGREGATE.parse().unwrap()),
+        AGGREGATE,
+        1,
+    );
+    // In an order that no index has, each page is sorted.
+    assert_walks(&lean, &EventQuery::new().created_at(hour()), LOG, 1);
+}
+
+#[track_caller]
+fn assert_walks(store: &PostgresEventStore, query: &EventQuery, by: &str, sorts: usize) {
+    for lines in store.explain(query, None).unwrap() {
+        let plan = Plan::of(&lines);
+        assert!(plan.scans.len() == 1 && plan.scans[0].starts_with(by), "{lines:#?}");
+        assert_eq!(plan.sorts, sorts, "{lines:#?}");
+    }
+}
+
+fn hour() -> std::ops::Range<OffsetDateTime> {
+    let from = datetime!(2025-01-01 01:00 UTC);
+    from..from + Duration::HOUR
+}
+
+/// What is to be true of a query's plans: forwards and backwards, its first page and the next, pages of one event and
+/// usual ones.
+struct QueryPlans {
+    query: EventQuery,
+    arms: usize,
+    sorting: bool,
+    sorting_until_analyzed: bool,
+    resumed_by: Option<&'static str>,
+}
+
+fn log(query: EventQuery) -> QueryPlans {
+    QueryPlans {
+        query,
+        arms: 1,
+        sorting: false,
+        sorting_until_analyzed: false,
+        resumed_by: None,
+    }
+}
+
+impl QueryPlans {
+    /// So many lists, each in order, are merged.
+    fn merging(mut self, arms: usize) -> Self {
+        self.arms = arms;
+        self
+    }
+
+    /// So few rows match that sorting them costs nothing.
+    fn sorting_a_few(mut self) -> Self {
+        self.sorting = true;
+        self
+    }
+
+    /// Without statistics, PostgreSQL takes what matches to be less than a page.
+    fn sorting_until_analyzed(mut self) -> Self {
+        self.sorting_until_analyzed = true;
+        self
+    }
+
+    fn resumed_by(mut self, by: &'static str) -> Self {
+        self.resumed_by = Some(by);
+        self
+    }
+
+    #[track_caller]
+    fn found_by(self, by: &str) {
+        for Log { name, store, .. } in logs().into_iter().flatten() {
+            for query in [self.query.clone(), self.query.clone().backwards()] {
+                let one = query.clone().page_size(NonZeroU32::MIN);
+                let page = store.read_page(&one, None).unwrap();
+                assert_eq!(page.events.len(), 1, "the query finds something");
+                for query in [&one, &query] {
+                    self.check(&store.explain(query, None).unwrap(), by, name);
+                    let next = store.explain(query, page.next.as_ref()).unwrap();
+                    self.check(&next, self.resumed_by.unwrap_or(by), name);
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, plans: &[Vec<String>], by: &str, log: &str) {
+        assert_eq!(plans.len(), 2, "with the values, and for any");
+        for lines in plans {
+            let plan = Plan::of(lines);
+            let as_expected = |scan: &String| scan.starts_with(by);
+            let all = plan.scans.len() == self.arms && plan.scans.iter().all(as_expected);
+            assert!(all, "{log}: {lines:#?}");
+            if plan.sorts == 0 {
+                assert_eq!(plan.merges, usize::from(self.arms > 1), "{log}: {lines:#?}");
+            } else {
+                let may_sort = self.sorting || self.sorting_until_analyzed && log == "plain";
+                assert!(may_sort, "{log}: {lines:#?}");
+            }
+        }
+    }
+}
+
+/// What is to be true of a statement's plans.
+struct StatementPlans<'a> {
+    sql: &'a str,
+    values: &'a str,
+    sorting: bool,
+    once_analyzed: bool,
+}
+
+fn statement<'a>(sql: &'a str, values: &'a str) -> StatementPlans<'a> {
+    StatementPlans {
+        sql,
+        values,
+        sorting: false,
+        once_analyzed: false,
+    }
+}
+
+impl StatementPlans<'_> {
+    /// Sorting what is found is what the statement asks for, or costs nothing.
+    fn sorting_a_few(mut self) -> Self {
+        self.sorting = true;
+        self
+    }
+
+    /// Only of the table that was analyzed: the statement is not one of ours.
+    fn once_analyzed(mut self) -> Self {
+        self.once_analyzed = true;
+        self
+    }
+
+    /// Reads by these indexes, searched by these columns at least, and by nothing else.
+    #[track_caller]
+    fn finds_by(self, by: &[&str]) {
+        for log in logs().into_iter().flatten().skip(usize::from(self.once_analyzed)) {
+            let mut client = log.client();
+            client
+                .batch_execute(&format!("PREPARE explained AS {}", self.sql))
+                .unwrap();
+            for mode in ["force_custom_plan", "force_generic_plan"] {
+                client.batch_execute(&format!("SET plan_cache_mode = {mode}")).unwrap();
+                let explain = format!("EXPLAIN (COSTS OFF) EXECUTE explained ({})", self.values);
+                let rows = client.query(&explain, &[]).unwrap();
+                let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+                let plan = Plan::of(&lines);
+                let as_expected = |(scan, by): (&String, &&str)| scan.starts_with(by);
+                let all = plan.scans.len() == by.len() && plan.scans.iter().zip(by).all(as_expected);
+                assert!(all, "{} {mode}: {lines:#?}", log.name);
+                assert!(self.sorting || plan.sorts == 0, "{} {mode}: {lines:#?}", log.name);
+            }
+        }
+    }
+}
+
+/// What of a plan matters here.
+#[derive(Default)]
+struct Plan {
+    /// How each table is read: by an index with the columns that it is searched by, or whole.
+    scans: Vec<String>,
+    sorts: usize,
+    merges: usize,
+}
+
+impl Plan {
+    fn of(lines: &[String]) -> Self {
+        let mut plan = Self::default();
+        for line in lines {
+            let line = line.trim_start().trim_start_matches("->").trim_start();
+            let line = line.strip_prefix("Parallel ").unwrap_or(line);
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["Index", "Scan", "using", index, ..]
+                | ["Index", "Only", "Scan", "using", index, ..]
+                | ["Index", "Scan", "Backward", "using", index, ..]
+                | ["Index", "Only", "Scan", "Backward", "using", index, ..]
+                | ["Bitmap", "Index", "Scan", "on", index] => plan.scans.push(index.to_owned()),
+                ["Seq", "Scan", ..] | ["BitmapAnd"] | ["BitmapOr"] => plan.scans.push(line.to_owned()),
+                ["Index", "Cond:", ..] => {
+                    let scan = plan.scans.last_mut().unwrap();
+                    *scan += &format!(" ({})", columns(line).join(", "));
+                }
+                ["Sort"] | ["Incremental", "Sort"] => plan.sorts += 1,
+                ["Merge", "Append"] => plan.merges += 1,
+                _ => {}
+            }
+        }
+        plan
+    }
+}
+
+/// The columns that a condition names, each once.
+fn columns(condition: &str) -> Vec<&str> {
+    const COLUMNS: [&str; 11] = [
+        "aggregate_id",
+        "aggregate_type",
+        "aggregate_version",
+        "causation_id",
+        "correlation_id",
+        "created_at",
+        "created_by",
+        "event_id",
+        "event_type",
+        "global_sequence",
+        "metadata",
+    ];
+    let mut columns = Vec::new();
+    for word in condition.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        if (COLUMNS.contains(&word) || ["tenant_id", "version"].contains(&word)) && !columns.contains(&word) {
+            columns.push(word);
+        }
+    }
+    columns
+}
+
+const EVENTS: i64 = 200_000;
+
+/// 20 events in each aggregate, 100 types of events, 5 of aggregates, 10 tenants, 100 creators; a correlation and a
+/// causation for each 10 events; a second from event to event, and some a minute late.
+const FILL: &str = "
+INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata,
+                    created_at, created_by, tenant_id, correlation_id, causation_id)
+SELECT
+    (lpad(to_hex(n), 8, '0') || '-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+    (lpad(to_hex(n % ($1::bigint / 20)), 8, '0') || '-0000-7000-9000-' || lpad(to_hex(n % ($1::bigint / 20)), 12, '0'))::uuid,
+    'Aggregate' || n % 5,
+    1 + n / ($1::bigint / 20),
+    'event.' || n % 100,
+    jsonb_build_object('amount', n),
+    CASE WHEN n % 2 = 1 THEN jsonb_build_object('correlationId', 'corr-' || n / 10, 'source', 'test') END,
+    timestamptz '2025-01-01 00:00:00+00' + make_interval(secs => n) - make_interval(mins => (n % 7 = 0)::integer),
+    'clerk-' || n % 100,
+    'tenant-' || n % 10,
+    'corr-' || n / 10,
+    'cause-' || n / 10
+FROM generate_series(0::bigint, $1::bigint - 1) AS n";
+
+/// A filled store, in a PostgreSQL schema of its own.
+struct Log {
+    name: &'static str,
+    url: String,
+    store: PostgresEventStore,
+}
+
+impl Log {
+    fn client(&self) -> Client {
+        let mut client = Client::connect(&self.url, firefly_eventstore_postgres::postgres::NoTls).unwrap();
+        client
+            .batch_execute(&format!("SET search_path = {}", self.name))
+            .unwrap();
+        client
+    }
+}
+
+fn filled(database: &Database, name: &'static str, indexes: Indexes, events: i64) -> Log {
+    let store = PostgresEventStore::builder(database.url())
+        .schema(name)
+        .indexes(indexes)
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    let mut client = client(database);
+    // The server counts rows by itself after a while, unless it is told not to.
+    client
+        .batch_execute(&format!(
+            "SET search_path = {name}; ALTER TABLE events SET (autovacuum_enabled = off)"
+        ))
+        .unwrap();
+    client.execute(FILL, &[&events]).unwrap();
+    let url = database.url().to_owned();
+    Log { name, url, store }
+}
+
+/// One that was never analyzed, and one that was; none where there is no server. They are made once, and are gone with
+/// the server, which ends with this process.
+fn logs() -> Option<&'static [Log; 2]> {
+    static LOGS: OnceLock<Option<(Database, [Log; 2])>> = OnceLock::new();
+    let make = || {
+        let database = database()?;
+        let logs = thread::scope(|scope| {
+            let plain = scope.spawn(|| filled(&database, "plain", Indexes::Full, EVENTS));
+            let analyzed = filled(&database, "analyzed", Indexes::Full, EVENTS);
+            analyzed.client().batch_execute("ANALYZE events").unwrap();
+            [plain.join().unwrap(), analyzed]
+        });
+        Some((database, logs))
+    };
+    LOGS.get_or_init(make).as_ref().map(|(_, logs)| logs)
+}
