@@ -1,100 +1,227 @@
-//! Appending: one event by 1, 4 and 16 threads, and a batch of a hundred.
+//! Appending: one event by 1, 4 and 16 threads, and batches.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous};
-use rusqlite::Connection;
 
+use crate::backend::{Aggregate, Backend, Common, Database, Now, Raw, Schema};
 use crate::events::{self, Dice, Sample};
-use crate::harness::{Bench, Contender, compete, per_second, report_with_schema};
-use crate::raw;
+use crate::harness::{Bench, Comparison, Contender, compete, per_second, report};
 
-/// A case, and what the store is to reach of what the raw driver does.
-struct Case {
-    threads: usize,
-    batch: usize,
-    synchronous: Synchronous,
-    target: f64,
+pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
+    for threads in [1, 4, 16] {
+        append_one(bench, backend, threads);
+    }
+    for batch in backend.batches() {
+        append_batch(bench, backend, *batch);
+    }
+    profiles(bench, backend);
+    growth(bench, backend);
 }
 
-pub(crate) fn run(bench: &Bench, scratch: &Path) {
-    for synchronous in [Synchronous::Full, Synchronous::Normal] {
-        for (threads, batch) in [(1, 1), (4, 1), (16, 1), (1, 100)] {
-            let shared_commits = threads == 16 && synchronous == Synchronous::Full;
-            let case = Case {
-                threads,
-                batch,
-                synchronous,
-                target: if shared_commits { 4.0 } else { 0.9 },
-            };
-            case.run(bench, scratch);
-        }
+fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
+    let name = match threads {
+        1 => format!("{}: append 1 event, 1 thread", backend.name()),
+        _ => format!("{}: append 1 event, {threads} threads", backend.name()),
+    };
+    if !bench.wants(&name) {
+        return;
+    }
+    let [lean, ours, mine] = [Schema::Lean, Schema::Ours, Schema::Ours].map(|schema| backend.database(schema));
+    let mut on_lean = raw_workers(&*lean, threads);
+    let mut on_ours = raw_workers(&*ours, threads);
+    let mut with_store = store_workers(&*mine, threads);
+    let events = bench.scaled(4_000, 2_000);
+    let mut contenders = [
+        Contender::new(|| append(&mut on_lean, events, 1)),
+        Contender::new(|| append(&mut on_ours, events, 1)),
+        Contender::new(|| append(&mut with_store, events, 1)),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    let [lean, raw, store] = &contenders;
+    let library = Comparison {
+        name: "store/raw",
+        ratio: store.ratio_to(raw),
+        target: Some(backend.append_target(threads)),
+    };
+    report(&name, raw.rate(), &[library, of_schema(raw, lean)]);
+}
+
+fn append_batch(bench: &Bench, backend: &dyn Backend, batch: usize) {
+    let name = format!("{}: append {batch} in a batch", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let databases = [Schema::Lean, Schema::Ours, Schema::Ours, Schema::Ours].map(|schema| backend.database(schema));
+    let [lean, ours, mine, bulk] = &databases;
+    let mut on_lean = raw_workers(&**lean, 1);
+    let mut on_ours = raw_workers(&**ours, 1);
+    let mut with_store = store_workers(&**mine, 1);
+    let mut in_bulk = bulk.bulk().map(|raw| vec![Worker::new(Writer::Raw(raw), Dice::new(0))]);
+    let events = bench.scaled(24_000, 8_000);
+    let mut contenders = vec![
+        Contender::new(|| append(&mut on_lean, events, batch)),
+        Contender::new(|| append(&mut on_ours, events, batch)),
+        Contender::new(|| append(&mut with_store, events, batch)),
+    ];
+    if let Some(in_bulk) = &mut in_bulk {
+        contenders.push(Contender::new(|| append(in_bulk, events, batch)));
+    }
+    compete(bench.rounds(), &mut contenders);
+    let [lean, raw, store, bulk @ ..] = &contenders[..] else {
+        unreachable!("three and perhaps a fourth were made")
+    };
+    let library = Comparison {
+        name: "store/raw",
+        ratio: store.ratio_to(raw),
+        target: Some(0.9),
+    };
+    let mut comparisons = vec![library, of_schema(raw, lean)];
+    comparisons.extend(bulk.iter().map(|bulk| Comparison {
+        name: "store/bulk",
+        ratio: store.ratio_to(bulk),
+        target: None,
+    }));
+    report(&name, raw.rate(), &comparisons);
+}
+
+fn of_schema(ours: &Contender<'_>, lean: &Contender<'_>) -> Comparison {
+    Comparison {
+        name: "ours/lean schema",
+        ratio: ours.ratio_to(lean),
+        target: Some(0.8),
     }
 }
 
-impl Case {
-    fn run(&self, bench: &Bench, scratch: &Path) {
-        let name = self.name();
-        if !bench.wants(&name) {
-            return;
-        }
-        let directory = tempfile::tempdir_in(scratch).unwrap();
-        let events = bench.scaled(4_000, 2_000) * if self.batch > 1 { 3 } else { 1 };
-
-        let lean = directory.path().join("lean.db");
-        raw::create_lean(&lean);
-        let ours = directory.path().join("ours.db");
-        raw::create_ours(&ours);
-        let store = SqliteEventStore::builder(directory.path().join("store.db"))
-            .synchronous(self.synchronous)
-            .open()
-            .unwrap();
-
-        let mut on_lean = self.workers(|| Writer::Raw(raw::open(&lean, self.synchronous)));
-        let mut on_ours = self.workers(|| Writer::Raw(raw::open(&ours, self.synchronous)));
-        let mut with_store = self.workers(|| Writer::Store(store.clone()));
-        let mut contenders = [
-            Contender::new(|| append(&mut on_lean, events, self.batch)),
-            Contender::new(|| append(&mut on_ours, events, self.batch)),
-            Contender::new(|| append(&mut with_store, events, self.batch)),
-        ];
-        compete(bench.rounds(), &mut contenders);
-        report_with_schema(&name, &contenders, self.target);
-    }
-
-    fn name(&self) -> String {
-        let Self { threads, batch, .. } = self;
-        let level = match self.synchronous {
-            Synchronous::Normal => "NORMAL",
-            _ => "FULL",
+/// What the choice of indexes costs the raw driver.
+fn profiles(bench: &Bench, backend: &dyn Backend) {
+    for (threads, batch) in [(1, 1), (16, 1), (1, 100)] {
+        let name = match batch {
+            1 => format!("{}: indexes, 1 event, threads: {threads}", backend.name()),
+            _ => format!("{}: indexes, batch of {batch}", backend.name()),
         };
-        match (threads, batch) {
-            (1, 1) => format!("append 1 event, 1 thread, {level}"),
-            (_, 1) => format!("append 1 event, {threads} threads, {level}"),
-            _ => format!("append {batch} in a batch, {level}"),
+        if !bench.wants(&name) {
+            continue;
+        }
+        let schemas = [
+            Schema::Lean,
+            Schema::OursWithoutIndexes,
+            Schema::Ours,
+            Schema::OursWithAllIndexes,
+        ];
+        let databases = schemas.map(|schema| backend.database(schema));
+        let mut workers = databases.each_ref().map(|database| raw_workers(&**database, threads));
+        let events = bench.scaled(4_000, 2_000) * if batch > 1 { 3 } else { 1 };
+        let mut contenders: Vec<_> = workers
+            .iter_mut()
+            .map(|workers| Contender::new(|| append(workers, events, batch)))
+            .collect();
+        compete(bench.rounds(), &mut contenders);
+        let lean = &contenders[0];
+        let comparisons: Vec<_> = ["none/lean", "standard/lean", "full/lean"]
+            .into_iter()
+            .zip(&contenders[1..])
+            .map(|(name, contender)| Comparison {
+                name,
+                ratio: contender.ratio_to(lean),
+                target: None,
+            })
+            .collect();
+        report(&name, lean.rate(), &comparisons);
+    }
+}
+
+/// Appends to a small log and to one that is larger by far, in turn.
+fn growth(bench: &Bench, backend: &dyn Backend) {
+    let (small, large) = (10_000, bench.scaled(5_000_000, 200_000));
+    let name = format!("{}: append 1 event to {large} instead of {small}", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let databases = [small, large].map(|events| {
+        let database = backend.database(Schema::Ours);
+        fill(&*database.store(), events / VERSIONS, VERSIONS);
+        database
+    });
+    let mut raw = databases.each_ref().map(|database| raw_workers(&**database, 1));
+    let mut stores = databases.each_ref().map(|database| store_workers(&**database, 1));
+    let events = bench.scaled(4_000, 1_000);
+    let [raw_small, raw_large] = &mut raw;
+    let [store_small, store_large] = &mut stores;
+    let mut contenders = [
+        Contender::new(|| append(raw_small, events, 1)),
+        Contender::new(|| append(raw_large, events, 1)),
+        Contender::new(|| append(store_small, events, 1)),
+        Contender::new(|| append(store_large, events, 1)),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    let [raw_small, raw_large, store_small, store_large] = &contenders;
+    let compared = [
+        ("store, large/small", store_large.ratio_to(store_small)),
+        ("raw, large/small", raw_large.ratio_to(raw_small)),
+        ("large, store/raw", store_large.ratio_to(raw_large)),
+    ];
+    let comparisons = compared.map(|(name, ratio)| Comparison {
+        name,
+        ratio,
+        target: None,
+    });
+    report(&name, raw_small.rate(), &comparisons);
+}
+
+/// How many events an aggregate of a large log has.
+const VERSIONS: usize = 20;
+
+/// Stores events of many aggregates, which lie mixed, as they do when many are in use at once.
+pub(crate) fn fill(store: &dyn EventStore, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
+    const MIXED: usize = 1_000;
+    let mut dice = Dice::new(7);
+    let pool = events::pool(&mut dice);
+    let keys: Vec<AggregateKey> = (0..aggregates).map(|_| events::aggregate(&mut dice)).collect();
+    for group in keys.chunks(MIXED) {
+        for _ in 0..versions {
+            let mut event = || {
+                let correlation_id = events::correlation_id(&mut dice);
+                [pool[dice.roll(pool.len())].fresh(&correlation_id)]
+            };
+            let events: Vec<_> = group.iter().map(|_| event()).collect();
+            let appends: Vec<_> = group
+                .iter()
+                .zip(&events)
+                .map(|(key, events)| Append::new(key, ExpectedVersion::Any, events))
+                .collect();
+            store.append_all(&appends).unwrap();
         }
     }
-
-    fn workers(&self, writer: impl Fn() -> Writer) -> Vec<Worker> {
-        (0..self.threads)
-            .map(|thread| Worker::new(writer(), Dice::new(thread as u64)))
-            .collect()
-    }
+    keys
 }
 
 /// Who writes: a connection of the thread's own, or the store that all threads share.
 enum Writer {
-    Raw(Connection),
-    Store(SqliteEventStore),
+    Raw(Box<dyn Raw>),
+    Store(Arc<dyn EventStore>),
+}
+
+/// Threads that write with connections of their own.
+pub(crate) fn raw_workers(database: &dyn Database, threads: usize) -> Vec<Worker> {
+    (0..threads as u64)
+        .map(|thread| Worker::new(Writer::Raw(database.raw()), Dice::new(2 * thread)))
+        .collect()
+}
+
+/// Threads that write with the store, to other aggregates than those of [`raw_workers`].
+fn store_workers(database: &dyn Database, threads: usize) -> Vec<Worker> {
+    let store = database.store();
+    (0..threads as u64)
+        .map(|thread| Worker::new(Writer::Store(Arc::clone(&store)), Dice::new(2 * thread + 1)))
+        .collect()
 }
 
 /// A thread that appends to aggregates of its own, in turn.
-struct Worker {
+pub(crate) struct Worker {
     writer: Writer,
     pool: Vec<Sample>,
     aggregates: Vec<Aggregate>,
@@ -102,52 +229,40 @@ struct Worker {
     dice: Dice,
 }
 
-struct Aggregate {
-    key: AggregateKey,
-    id: String,
-    version: i64,
-}
-
 const AGGREGATES: usize = 100;
 
 impl Worker {
     fn new(writer: Writer, mut dice: Dice) -> Self {
-        let aggregate = |key: AggregateKey| Aggregate {
-            id: key.id().to_string(),
-            key,
-            version: 0,
-        };
         Self {
             writer,
             pool: events::pool(&mut dice),
             aggregates: (0..AGGREGATES)
-                .map(|_| aggregate(events::aggregate(&mut dice)))
+                .map(|_| Aggregate::new(events::aggregate(&mut dice)))
                 .collect(),
             turn: 0,
             dice,
         }
     }
 
-    fn append(&mut self, batch: usize, now: &str) {
+    fn append(&mut self, batch: usize, now: &Now) {
         let turn = self.turn;
         let aggregate = &mut self.aggregates[turn % AGGREGATES];
         let correlation_id = events::correlation_id(&mut self.dice);
         let samples = (0..batch).map(|index| &self.pool[(turn * batch + index) % self.pool.len()]);
-        match &self.writer {
+        match &mut self.writer {
             Writer::Store(store) => {
                 let events: Vec<NewEvent> = samples.map(|sample| sample.fresh(&correlation_id)).collect();
                 let expected = ExpectedVersion::Exact(Version::try_from(aggregate.version).unwrap());
                 store.append(&aggregate.key, expected, &events).unwrap();
             }
-            Writer::Raw(connection) => {
+            Writer::Raw(raw) => {
                 let events: Vec<&Sample> = samples.collect();
-                let common = raw::Common {
-                    aggregate_id: &aggregate.id,
-                    aggregate_type: aggregate.key.aggregate_type().as_str(),
+                let common = Common {
+                    aggregate,
                     correlation_id: correlation_id.as_str(),
                     now,
                 };
-                raw::append(connection, &common, aggregate.version, &events);
+                raw.append(&common, &events);
             }
         }
         aggregate.version += batch as i64;
@@ -159,8 +274,8 @@ impl Worker {
 ///
 /// A thread that sleeps until a lock is free must not be waited for at the end: with the raw driver that takes up to a
 /// tenth of a second, in which nobody works.
-fn append(workers: &mut [Worker], events: usize, batch: usize) -> f64 {
-    let now = raw::now();
+pub(crate) fn append(workers: &mut [Worker], events: usize, batch: usize) -> f64 {
+    let now = Now::new();
     let stored = AtomicUsize::new(0);
     let finished = Mutex::new(None);
     let start = Barrier::new(workers.len());

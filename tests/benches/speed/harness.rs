@@ -118,28 +118,21 @@ pub(crate) struct Ratio {
     most: f64,
 }
 
-impl Ratio {
-    fn print(self, name: &str, target: Option<f64>) {
-        let Self { median, least, most } = self;
-        let target = target.map_or_else(String::new, |target| format!("target {target:.1}"));
-        print!("  {name} {median:5.2} ({least:.2}–{most:.2}) {target:10}");
+/// What is printed of two contenders.
+pub(crate) struct Comparison {
+    pub(crate) name: &'static str,
+    pub(crate) ratio: Ratio,
+    pub(crate) target: Option<f64>,
+}
+
+/// Prints a case: the rate of the raw driver, and ratios.
+pub(crate) fn report(case: &str, raw_rate: f64, comparisons: &[Comparison]) {
+    print!("{case:52} raw {raw_rate:>9.0}/s");
+    for Comparison { name, ratio, target } in comparisons {
+        let Ratio { median, least, most } = ratio;
+        let target = target.map_or_else(String::new, |target| format!(" target {target:.1}"));
+        print!("  {name} {median:.2} ({least:.2}–{most:.2}){target}");
     }
-}
-
-/// Prints a case of two contenders: the raw driver on our schema, and the store.
-pub(crate) fn report(case: &str, contenders: &[Contender<'_>; 2], target: Option<f64>) {
-    let [raw, store] = contenders;
-    print!("{case:34} raw {:>9.0}/s", raw.rate());
-    store.ratio_to(raw).print("store/raw", target);
-    println!();
-}
-
-/// Prints a case of three: the raw driver on the lean schema besides.
-pub(crate) fn report_with_schema(case: &str, contenders: &[Contender<'_>; 3], target: f64) {
-    let [lean, raw, store] = contenders;
-    print!("{case:34} raw {:>9.0}/s", raw.rate());
-    store.ratio_to(raw).print("store/raw", Some(target));
-    raw.ratio_to(lean).print("ours/lean schema", Some(0.8));
     println!();
 }
 

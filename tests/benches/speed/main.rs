@@ -7,17 +7,25 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing else to do")]
 
 mod append;
+mod backend;
 mod events;
+mod follow;
 mod harness;
 mod machine;
 mod open;
+mod postgres;
 mod prepare;
-mod raw;
 mod read;
+mod sqlite;
 
 use std::path::PathBuf;
 
+use firefly_eventstore_sqlite::Synchronous;
+
+use backend::Backend;
 use harness::Bench;
+use postgres::Postgres;
+use sqlite::Sqlite;
 
 /// A real disk: the system's temporary directory is often in memory, where an `fsync` costs nothing.
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
@@ -33,8 +41,23 @@ fn main() {
     let scratch = tempfile::tempdir_in(scratch).unwrap();
     machine::describe(scratch.path());
 
-    append::run(&bench, scratch.path());
+    let sqlite = |synchronous| Sqlite {
+        synchronous,
+        scratch: scratch.path().to_owned(),
+    };
+    run(&bench, &sqlite(Synchronous::Full));
+    // Reading is the same with both.
+    append::run(&bench, &sqlite(Synchronous::Normal));
     prepare::run(&bench, scratch.path());
-    read::run(&bench, scratch.path());
     open::run(&bench, scratch.path());
+    if let Some(postgres) = Postgres::start() {
+        run(&bench, &postgres);
+        postgres.costs(&bench);
+    }
+}
+
+fn run(bench: &Bench, backend: &dyn Backend) {
+    append::run(bench, backend);
+    read::run(bench, backend);
+    follow::run(bench, backend);
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous};
 
+use crate::backend::Raw as _;
 use crate::events::{self, Dice};
-use crate::harness::{Bench, Contender, compete, rate, report};
-use crate::raw;
+use crate::harness::{Bench, Comparison, Contender, compete, rate, report};
+use crate::sqlite;
 
 pub(crate) fn run(bench: &Bench, scratch: &Path) {
-    let name = "open a file and ask";
+    let name = "sqlite: open a file and ask";
     if !bench.wants(name) {
         return;
     }
@@ -31,8 +32,8 @@ pub(crate) fn run(bench: &Bench, scratch: &Path) {
     let mut contenders = [
         Contender::new(|| {
             rate(times, || {
-                let connection = raw::open(&path, Synchronous::Full);
-                black_box(raw::last_sequence(&connection));
+                let mut connection = sqlite::open(&path, Synchronous::Full);
+                black_box(connection.last_sequence());
             })
         }),
         // The store opens two connections for this, one that writes and one that reads.
@@ -44,7 +45,12 @@ pub(crate) fn run(bench: &Bench, scratch: &Path) {
         }),
     ];
     compete(bench.rounds(), &mut contenders);
-    report(name, &contenders, None);
-    let [_, store] = &contenders;
+    let [raw, store] = &contenders;
+    let library = Comparison {
+        name: "store/raw",
+        ratio: store.ratio_to(raw),
+        target: None,
+    };
+    report(name, raw.rate(), &[library]);
     println!("  that is {:.2} ms for the store", 1e3 / store.rate());
 }

@@ -1,17 +1,28 @@
-//! The raw driver, on our schema or on a lean one.
+//! SQLite, in a file, with each of the two levels of durability.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use firefly_eventstore_core::EventStore;
+use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, Synchronous};
+use rusqlite::{Connection, Row, params};
+use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::backend::{Backend, Common, Database, Raw, Schema};
 use crate::events::Sample;
 
-/// Our columns without what our schema adds to them: the three unique keys are what no event store can do without.
+pub(crate) struct Sqlite {
+    pub(crate) synchronous: Synchronous,
+    pub(crate) scratch: PathBuf,
+}
+
+struct File {
+    directory: TempDir,
+    synchronous: Synchronous,
+}
+
 const LEAN: &str = "
     CREATE TABLE events (
         global_sequence   INTEGER PRIMARY KEY,
@@ -43,16 +54,58 @@ const COLUMNS: &str = "
     event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data, metadata,
     created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
 
-/// Makes a file with the lean schema.
-pub(crate) fn create_lean(path: &Path) {
-    let connection = open(path, Synchronous::Full);
-    connection.pragma_update(None, "journal_mode", "wal").unwrap();
-    connection.execute_batch(LEAN).unwrap();
+impl Backend for Sqlite {
+    fn name(&self) -> &'static str {
+        match self.synchronous {
+            Synchronous::Normal => "sqlite NORMAL",
+            _ => "sqlite FULL",
+        }
+    }
+
+    fn database(&self, schema: Schema) -> Box<dyn Database> {
+        let file = File {
+            directory: tempfile::tempdir_in(&self.scratch).unwrap(),
+            synchronous: self.synchronous,
+        };
+        let builder = SqliteEventStore::builder(file.path());
+        match schema {
+            Schema::Lean => {
+                let connection = open(&file.path(), Synchronous::Full);
+                connection.pragma_update(None, "journal_mode", "wal").unwrap();
+                connection.execute_batch(LEAN).unwrap();
+            }
+            Schema::Ours => drop(builder.open().unwrap()),
+            Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).open().unwrap()),
+            Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).open().unwrap()),
+        }
+        Box::new(file)
+    }
+
+    fn append_target(&self, threads: usize) -> f64 {
+        // Threads that append at once share a commit.
+        if threads == 16 && self.synchronous == Synchronous::Full {
+            4.0
+        } else {
+            0.9
+        }
+    }
 }
 
-/// Makes a file with our schema, by the store's own migrations.
-pub(crate) fn create_ours(path: &Path) {
-    drop(SqliteEventStore::open(path).unwrap());
+impl File {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("events.db")
+    }
+}
+
+impl Database for File {
+    fn raw(&self) -> Box<dyn Raw> {
+        Box::new(open(&self.path(), self.synchronous))
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        let builder = SqliteEventStore::builder(self.path()).synchronous(self.synchronous);
+        Arc::new(builder.open().unwrap())
+    }
 }
 
 /// A connection with a store's settings.
@@ -68,24 +121,57 @@ pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Connection {
     connection
 }
 
-/// A prepared `INSERT` of everything that the store writes: one commit for one event, or for a batch.
-pub(crate) fn append(connection: &Connection, common: &Common<'_>, version: i64, events: &[&Sample]) {
-    if let [event] = events {
-        return insert(connection, common, version + 1, event);
+impl Raw for Connection {
+    fn append(&mut self, common: &Common<'_>, events: &[&Sample]) {
+        let version = common.aggregate.version;
+        if let [event] = events {
+            return insert(self, common, version + 1, event);
+        }
+        run(self, "BEGIN IMMEDIATE");
+        for (version, event) in (version + 1..).zip(events) {
+            insert(self, common, version, event);
+        }
+        run(self, "COMMIT");
     }
-    execute(connection, "BEGIN IMMEDIATE");
-    for (version, event) in (version + 1..).zip(events) {
-        insert(connection, common, version, event);
-    }
-    execute(connection, "COMMIT");
-}
 
-/// What the events of one append have in common: text that is ready.
-pub(crate) struct Common<'a> {
-    pub(crate) aggregate_id: &'a str,
-    pub(crate) aggregate_type: &'a str,
-    pub(crate) correlation_id: &'a str,
-    pub(crate) now: &'a str,
+    fn load(&mut self, aggregate_id: Uuid) -> usize {
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE aggregate_id = ?1 ORDER BY aggregate_version");
+        let mut buffer = Uuid::encode_buffer();
+        let aggregate_id = &*aggregate_id.hyphenated().encode_lower(&mut buffer);
+        collect(self, &sql, params![aggregate_id]).len()
+    }
+
+    fn page_of_type(&mut self, event_type: &str, after: i64, rows: i64) -> usize {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events WHERE event_type = ?1 AND global_sequence > ?2
+             ORDER BY global_sequence LIMIT ?3"
+        );
+        collect(self, &sql, params![event_type, after, rows]).len()
+    }
+
+    fn scan(&mut self, events: i64) -> usize {
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE global_sequence <= ?1 ORDER BY global_sequence");
+        let mut statement = self.prepare_cached(&sql).unwrap();
+        let rows = statement.query_map([events], Event::of).unwrap();
+        rows.inspect(|event| assert!(event.is_ok())).count()
+    }
+
+    fn page(&mut self, after: i64, until: i64, rows: i64) -> Vec<(i64, Uuid)> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events WHERE global_sequence > ?1 AND global_sequence <= ?2
+             ORDER BY global_sequence LIMIT ?3"
+        );
+        let page = collect(self, &sql, params![after, until, rows]);
+        page.iter()
+            .map(|event| (event.global_sequence, event.event_id))
+            .collect()
+    }
+
+    fn last_sequence(&mut self) -> i64 {
+        let mut statement = self.prepare_cached("SELECT MAX(global_sequence) FROM events").unwrap();
+        let last: Option<i64> = statement.query_one([], |row| row.get(0)).unwrap();
+        last.unwrap_or(0)
+    }
 }
 
 fn insert(connection: &Connection, common: &Common<'_>, version: i64, event: &Sample) {
@@ -96,13 +182,13 @@ fn insert(connection: &Connection, common: &Common<'_>, version: i64, event: &Sa
         .unwrap()
         .execute(params![
             &*Uuid::now_v7().hyphenated().encode_lower(&mut event_id),
-            common.aggregate_id,
-            common.aggregate_type,
+            common.aggregate.id_text,
+            common.aggregate.key.aggregate_type().as_str(),
             version,
             row.event_type,
             &*row.data,
             row.metadata.as_deref(),
-            common.now,
+            common.now.text,
             row.created_by,
             None::<&str>,
             common.correlation_id,
@@ -112,14 +198,14 @@ fn insert(connection: &Connection, common: &Common<'_>, version: i64, event: &Sa
         .unwrap();
 }
 
-fn execute(connection: &Connection, sql: &str) {
+fn run(connection: &Connection, sql: &str) {
     connection.prepare_cached(sql).unwrap().execute([]).unwrap();
 }
 
-/// The time as the column has it.
-pub(crate) fn now() -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    OffsetDateTime::now_utc().format(format).unwrap()
+fn collect(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Vec<Event> {
+    let mut statement = connection.prepare_cached(sql).unwrap();
+    let events = statement.query_map(parameters, Event::of).unwrap();
+    events.collect::<Result<_, _>>().unwrap()
 }
 
 /// An event with every column decoded into what it owns; the JSON and the time stay text.
@@ -168,59 +254,4 @@ impl Event {
 
 fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
     Ok(Uuid::try_parse(row.get_ref(index)?.as_str()?).unwrap())
-}
-
-/// The stream of an aggregate.
-pub(crate) fn load(connection: &Connection, aggregate_id: Uuid) -> Vec<Event> {
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE aggregate_id = ?1 ORDER BY aggregate_version");
-    let mut buffer = Uuid::encode_buffer();
-    let aggregate_id = &*aggregate_id.hyphenated().encode_lower(&mut buffer);
-    collect(connection, &sql, params![aggregate_id])
-}
-
-/// A page of the events of one type.
-pub(crate) fn page_of_type(connection: &Connection, event_type: &str, after: i64, rows: i64) -> Vec<Event> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM events WHERE event_type = ?1 AND global_sequence > ?2 ORDER BY global_sequence LIMIT ?3"
-    );
-    collect(connection, &sql, params![event_type, after, rows])
-}
-
-fn collect(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Vec<Event> {
-    let mut statement = connection.prepare_cached(sql).unwrap();
-    let events = statement.query_map(parameters, Event::of).unwrap();
-    events.collect::<Result<_, _>>().unwrap()
-}
-
-/// Reads the first events of the log in one statement, one after the other, and returns how many there were.
-pub(crate) fn scan(connection: &Connection, events: i64) -> usize {
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE global_sequence <= ?1 ORDER BY global_sequence");
-    let mut statement = connection.prepare_cached(&sql).unwrap();
-    let rows = statement.query_map([events], Event::of).unwrap();
-    rows.inspect(|event| assert!(event.is_ok())).count()
-}
-
-/// As [`scan`], but in pages, between which the connection is free for others.
-pub(crate) fn scan_in_pages(connection: &Connection, events: i64, rows: i64) -> usize {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM events WHERE global_sequence > ?1 AND global_sequence <= ?2
-         ORDER BY global_sequence LIMIT ?3"
-    );
-    let mut after = 0;
-    let mut count = 0;
-    while after < events {
-        let page = collect(connection, &sql, params![after, events, rows]);
-        after = page.last().map_or(events, |event| event.global_sequence);
-        count += page.into_iter().inspect(|event| assert!(event.version > 0)).count();
-    }
-    count
-}
-
-/// The first thing a program asks.
-pub(crate) fn last_sequence(connection: &Connection) -> Option<i64> {
-    connection
-        .query_row("SELECT MAX(global_sequence) FROM events", [], |row| row.get(0))
-        .optional()
-        .unwrap()
-        .flatten()
 }

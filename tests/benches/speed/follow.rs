@@ -1,0 +1,135 @@
+//! A follower of the log under load: how long after its commit an event is delivered. Beside it a naive follower, which
+//! asks the raw driver for what is beyond the last sequence it saw, and what that one misses.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::prelude::*;
+
+use crate::backend::{Backend, Raw, Schema};
+use crate::events::{self, Dice};
+use crate::harness::Bench;
+
+const WRITERS: u64 = 4;
+
+/// How long a follower waits that found nothing new.
+const POLL: Duration = Duration::from_millis(1);
+
+const ROWS: u32 = 1_000;
+
+pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
+    for pause in [Duration::ZERO, Duration::from_millis(2)] {
+        let load = match pause.as_millis() {
+            0 => "as fast as they can".to_owned(),
+            pause => format!("one event every {pause} ms each"),
+        };
+        let name = format!("{}: follow {WRITERS} writers, {load}", backend.name());
+        if bench.wants(&name) {
+            follow(bench, backend, &name, pause);
+        }
+    }
+}
+
+/// When what happened to each event, by its sequence.
+type Times = HashMap<i64, Instant>;
+
+fn follow(bench: &Bench, backend: &dyn Backend, name: &str, pause: Duration) {
+    let database = backend.database(Schema::Ours);
+    let store = database.store();
+    let mut raw = database.raw();
+    let running = AtomicBool::new(true);
+    let (committed, by_mark, naively) = thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let (store, running) = (&store, &running);
+                scope.spawn(move || write(&**store, number, pause, running))
+            })
+            .collect();
+        let by_mark = scope.spawn(|| delivered_by_mark(&*store, &running));
+        let naively = scope.spawn(|| delivered_naively(&mut *raw, &running));
+        thread::sleep(Duration::from_secs(bench.scaled(10, 2) as u64));
+        running.store(false, Ordering::Relaxed);
+        let committed: Times = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        (committed, by_mark.join().unwrap(), naively.join().unwrap())
+    });
+    println!("{name}, {} events", committed.len());
+    tell("the store's mark", &committed, &by_mark);
+    tell("naively", &committed, &naively);
+}
+
+fn write(store: &dyn EventStore, number: u64, pause: Duration, running: &AtomicBool) -> Times {
+    let mut dice = Dice::new(number);
+    let pool = events::pool(&mut dice);
+    let aggregate = events::aggregate(&mut dice);
+    let correlation_id = events::correlation_id(&mut dice);
+    let mut committed = Times::new();
+    for sample in pool.iter().cycle() {
+        if !running.load(Ordering::Relaxed) {
+            break;
+        }
+        let event = [sample.fresh(&correlation_id)];
+        let appended = store.append(&aggregate, ExpectedVersion::Any, &event).unwrap();
+        let now = Instant::now();
+        committed.extend(
+            appended
+                .global_sequences()
+                .iter()
+                .map(|sequence| (sequence.as_i64(), now)),
+        );
+        thread::sleep(pause);
+    }
+    committed
+}
+
+fn delivered_by_mark(store: &dyn EventStore, running: &AtomicBool) -> Times {
+    let mut delivered = Times::new();
+    let mut checkpoint = GlobalSequence::ZERO;
+    loop {
+        let was_running = running.load(Ordering::Relaxed);
+        let query = EventQuery::new().after(checkpoint).limit(ROWS.into());
+        let page = store.read_page(&query, None).unwrap();
+        let now = Instant::now();
+        delivered.extend(page.events.iter().map(|event| (event.global_sequence.as_i64(), now)));
+        match page.events.last() {
+            Some(last) => checkpoint = last.global_sequence,
+            None if was_running => thread::sleep(POLL),
+            None => return delivered,
+        }
+    }
+}
+
+fn delivered_naively(raw: &mut dyn Raw, running: &AtomicBool) -> Times {
+    let mut delivered = Times::new();
+    let mut checkpoint = 0;
+    loop {
+        let was_running = running.load(Ordering::Relaxed);
+        let page = raw.page(checkpoint, i64::MAX, ROWS.into());
+        let now = Instant::now();
+        delivered.extend(page.iter().map(|(sequence, _)| (*sequence, now)));
+        match page.last() {
+            Some((last, _)) => checkpoint = *last,
+            None if was_running => thread::sleep(POLL),
+            None => return delivered,
+        }
+    }
+}
+
+fn tell(how: &str, committed: &Times, delivered: &Times) {
+    let mut delays: Vec<Duration> = delivered
+        .iter()
+        .map(|(sequence, delivered)| delivered.saturating_duration_since(committed[sequence]))
+        .collect();
+    delays.sort_unstable();
+    let at = |share: f64| {
+        let index = ((delays.len() as f64 * share) as usize).min(delays.len() - 1);
+        delays[index].as_secs_f64() * 1e3
+    };
+    println!(
+        "  {how}: {:.2} ms in the middle, {:.2} ms at the 99th percentile; {} missed",
+        at(0.5),
+        at(0.99),
+        committed.len() - delivered.len()
+    );
+}

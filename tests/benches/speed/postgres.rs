@@ -1,0 +1,440 @@
+//! PostgreSQL: a private server with its defaults, so that a commit waits for the disk.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use firefly_eventstore_core::EventStore;
+use firefly_eventstore_postgres::postgres::binary_copy::BinaryCopyInWriter;
+use firefly_eventstore_postgres::postgres::fallible_iterator::FallibleIterator;
+use firefly_eventstore_postgres::postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use firefly_eventstore_postgres::postgres::{Client, NoTls, Row, Statement};
+use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
+use firefly_eventstore_test_servers::{Database as Disposable, PostgresServer};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::append;
+use crate::backend::{Backend, Common, Database, Raw, Schema};
+use crate::events::Sample;
+use crate::harness::{Bench, Comparison, Contender, compete, report};
+
+pub(crate) struct Postgres {
+    server: PostgresServer,
+}
+
+const LEAN: &str = "
+    CREATE TABLE events (
+        event_id          UUID PRIMARY KEY,
+        aggregate_id      UUID NOT NULL,
+        aggregate_type    VARCHAR(255) NOT NULL,
+        aggregate_version BIGINT NOT NULL,
+        global_sequence   BIGSERIAL NOT NULL UNIQUE,
+        event_type        VARCHAR(255) NOT NULL,
+        event_data        JSONB NOT NULL,
+        metadata          JSONB,
+        created_at        TIMESTAMPTZ NOT NULL,
+        updated_at        TIMESTAMPTZ,
+        created_by        VARCHAR(255),
+        tenant_id         VARCHAR(255),
+        correlation_id    VARCHAR(255),
+        causation_id      VARCHAR(255),
+        checksum          VARCHAR(64),
+        UNIQUE (aggregate_id, aggregate_version)
+    )";
+
+const WRITTEN: &str = "
+    event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata, created_at,
+    created_by, tenant_id, correlation_id, causation_id, checksum";
+
+const VALUES: &str = "
+    VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::jsonb, $8, $9, $10, $11, $12, $13)";
+
+const ARRAYS: &str = "
+    SELECT e, $2, $3, v, t, d::jsonb, m::jsonb, $8, c, $10, $11, $12, s
+    FROM unnest($1::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $9::text[], $13::text[])
+        AS event (e, v, t, d, m, c, s)";
+
+const READ: &str = "
+    event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data, metadata,
+    created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
+
+impl Postgres {
+    /// Starts a server; none where there is no PostgreSQL, which is said.
+    pub(crate) fn start() -> Option<Self> {
+        let start = || {
+            let server = PostgresServer::start(&[])?;
+            let settings = "SELECT version() || '; fsync ' || current_setting('fsync') || ', synchronous_commit '
+                || current_setting('synchronous_commit') || ', shared_buffers ' || current_setting('shared_buffers')";
+            let mut client = Client::connect(&server.url("postgres"), NoTls).map_err(|error| error.to_string())?;
+            let row = client.query_one(settings, &[]).map_err(|error| error.to_string())?;
+            println!("{}, in {}", row.get::<_, String>(0), server.directory().display());
+            Ok::<_, String>(Self { server })
+        };
+        start()
+            .inspect_err(|reason| println!("PostgreSQL is left out: {reason}"))
+            .ok()
+    }
+
+    /// What each index, and the trigger, costs the raw driver: appending with it as a ratio to appending without.
+    pub(crate) fn costs(&self, bench: &Bench) {
+        let full = self.log(Schema::OursWithAllIndexes);
+        let mut variants: Vec<(String, String)> = full
+            .client()
+            .query(
+                "SELECT indexname::text, indexdef FROM pg_indexes
+                 WHERE tablename = 'events' AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY 1",
+                &[],
+            )
+            .unwrap()
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        let column = "ALTER TABLE events ADD COLUMN event_size_bytes INTEGER
+            GENERATED ALWAYS AS (octet_length(event_data::text)) STORED";
+        let checks = "ALTER TABLE events ADD CHECK (aggregate_version > 0), ADD CHECK (event_type <> ''),
+            ADD CHECK (aggregate_type <> '')";
+        variants.push(("event_size_bytes".to_owned(), column.to_owned()));
+        variants.push(("the checks".to_owned(), checks.to_owned()));
+        for (what, statement) in variants {
+            let with = self.new_database();
+            with.client().batch_execute(LEAN).unwrap();
+            with.client().batch_execute(&statement).unwrap();
+            let without = self.new_database();
+            without.client().batch_execute(LEAN).unwrap();
+            self.cost(bench, &what, &with, &without);
+        }
+        let with = self.log(Schema::OursWithoutIndexes);
+        let without = self.log(Schema::OursWithoutIndexes);
+        without
+            .client()
+            .batch_execute("DROP TRIGGER trigger_events_announce ON events")
+            .unwrap();
+        self.cost(bench, "trigger_events_announce", &with, &without);
+    }
+
+    fn cost(&self, bench: &Bench, what: &str, with: &Log, without: &Log) {
+        let name = format!("{}: cost of {what}", self.name());
+        if !bench.wants(&name) {
+            return;
+        }
+        let mut comparisons = Vec::new();
+        let mut raw_rate = None;
+        for (label, threads, batch) in [("1 event", 1, 1), ("16 threads", 16, 1), ("batch of 100", 1, 100)] {
+            let mut with = append::raw_workers(with, threads);
+            let mut without = append::raw_workers(without, threads);
+            let events = bench.scaled(4_000, 2_000) * if batch > 1 { 3 } else { 1 };
+            let mut contenders = [
+                Contender::new(|| append::append(&mut with, events, batch)),
+                Contender::new(|| append::append(&mut without, events, batch)),
+            ];
+            compete(bench.rounds(), &mut contenders);
+            let [with, without] = &contenders;
+            raw_rate.get_or_insert(without.rate());
+            comparisons.push(Comparison {
+                name: label,
+                ratio: with.ratio_to(without),
+                target: None,
+            });
+        }
+        report(&name, raw_rate.unwrap_or(f64::NAN), &comparisons);
+    }
+
+    fn new_database(&self) -> Log {
+        Log(self.server.new_database())
+    }
+
+    fn log(&self, schema: Schema) -> Log {
+        let log = self.new_database();
+        let builder = PostgresEventStore::builder(log.0.url());
+        match schema {
+            Schema::Lean => log.client().batch_execute(LEAN).unwrap(),
+            Schema::Ours => drop(builder.migrate().unwrap()),
+            Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).migrate().unwrap()),
+            Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).migrate().unwrap()),
+        }
+        log
+    }
+}
+
+impl Backend for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn database(&self, schema: Schema) -> Box<dyn Database> {
+        Box::new(self.log(schema))
+    }
+
+    fn batches(&self) -> &'static [usize] {
+        &[100, 1_000]
+    }
+}
+
+/// A database on the server.
+struct Log(Disposable);
+
+impl Log {
+    fn client(&self) -> Client {
+        Client::connect(self.0.url(), NoTls).unwrap()
+    }
+
+    fn connection(&self, bulk: bool) -> Connection {
+        Connection {
+            client: self.client(),
+            statements: HashMap::new(),
+            bulk,
+        }
+    }
+}
+
+impl Database for Log {
+    fn raw(&self) -> Box<dyn Raw> {
+        Box::new(self.connection(false))
+    }
+
+    fn bulk(&self) -> Option<Box<dyn Raw>> {
+        Some(Box::new(self.connection(true)))
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        let builder = PostgresEventStore::builder(self.0.url()).max_connections(16);
+        Arc::new(builder.open().unwrap())
+    }
+}
+
+/// A connection with the statements it has prepared.
+struct Connection {
+    client: Client,
+    statements: HashMap<String, Statement>,
+    bulk: bool,
+}
+
+impl Connection {
+    fn prepared(&mut self, sql: &str) -> Statement {
+        if let Some(statement) = self.statements.get(sql) {
+            return statement.clone();
+        }
+        let statement = self.client.prepare(sql).unwrap();
+        self.statements.insert(sql.to_owned(), statement.clone());
+        statement
+    }
+
+    fn insert(&mut self, common: &Common<'_>, event: &Sample) {
+        let statement = self.prepared(&format!("INSERT INTO events ({WRITTEN}) {VALUES}"));
+        let row = &event.row;
+        let values: [&(dyn ToSql + Sync); 13] = [
+            &Uuid::now_v7(),
+            &common.aggregate.key.id(),
+            &common.aggregate.key.aggregate_type().as_str(),
+            &(common.aggregate.version + 1),
+            &row.event_type,
+            &&*row.data,
+            &row.metadata.as_deref(),
+            &common.now.time,
+            &row.created_by,
+            &None::<&str>,
+            &common.correlation_id,
+            &None::<&str>,
+            &row.checksum,
+        ];
+        self.client.execute(&statement, &values).unwrap();
+    }
+
+    fn insert_arrays(&mut self, common: &Common<'_>, events: &[&Sample]) {
+        let statement = self.prepared(&format!("INSERT INTO events ({WRITTEN}) {ARRAYS}"));
+        let version = common.aggregate.version;
+        let ids: Vec<Uuid> = events.iter().map(|_| Uuid::now_v7()).collect();
+        let versions: Vec<i64> = (version + 1..).take(events.len()).collect();
+        let types: Vec<&str> = events.iter().map(|event| event.row.event_type.as_str()).collect();
+        let data: Vec<&str> = events.iter().map(|event| &*event.row.data).collect();
+        let metadata: Vec<Option<&str>> = events.iter().map(|event| event.row.metadata.as_deref()).collect();
+        let creators: Vec<&str> = events.iter().map(|event| event.row.created_by.as_str()).collect();
+        let checksums: Vec<&str> = events.iter().map(|event| event.row.checksum.as_str()).collect();
+        let values: [&(dyn ToSql + Sync); 13] = [
+            &ids,
+            &common.aggregate.key.id(),
+            &common.aggregate.key.aggregate_type().as_str(),
+            &versions,
+            &types,
+            &data,
+            &metadata,
+            &common.now.time,
+            &creators,
+            &None::<&str>,
+            &common.correlation_id,
+            &None::<&str>,
+            &checksums,
+        ];
+        self.client.execute(&statement, &values).unwrap();
+    }
+
+    fn copy(&mut self, common: &Common<'_>, events: &[&Sample]) {
+        const TYPES: [Type; 13] = [
+            Type::UUID,
+            Type::UUID,
+            Type::VARCHAR,
+            Type::INT8,
+            Type::VARCHAR,
+            Type::JSONB,
+            Type::JSONB,
+            Type::TIMESTAMPTZ,
+            Type::VARCHAR,
+            Type::VARCHAR,
+            Type::VARCHAR,
+            Type::VARCHAR,
+            Type::VARCHAR,
+        ];
+        let sql = format!("COPY events ({WRITTEN}) FROM STDIN BINARY");
+        let mut rows = BinaryCopyInWriter::new(self.client.copy_in(&sql).unwrap(), &TYPES);
+        for (version, event) in (common.aggregate.version + 1..).zip(events) {
+            let row = &event.row;
+            rows.write(&[
+                &Uuid::now_v7(),
+                &common.aggregate.key.id(),
+                &common.aggregate.key.aggregate_type().as_str(),
+                &version,
+                &row.event_type,
+                &Json(&row.data),
+                &row.metadata.as_deref().map(Json),
+                &common.now.time,
+                &row.created_by,
+                &None::<&str>,
+                &common.correlation_id,
+                &None::<&str>,
+                &row.checksum,
+            ])
+            .unwrap();
+        }
+        rows.finish().unwrap();
+    }
+
+    fn events(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Vec<Event> {
+        let statement = self.prepared(sql);
+        let rows = self.client.query(&statement, parameters).unwrap();
+        rows.iter().map(Event::of).collect()
+    }
+}
+
+impl Raw for Connection {
+    fn append(&mut self, common: &Common<'_>, events: &[&Sample]) {
+        match events {
+            _ if self.bulk => self.copy(common, events),
+            [event] => self.insert(common, event),
+            events => self.insert_arrays(common, events),
+        }
+    }
+
+    fn load(&mut self, aggregate_id: Uuid) -> usize {
+        let sql = format!("SELECT {READ} FROM events WHERE aggregate_id = $1 ORDER BY aggregate_version");
+        self.events(&sql, &[&aggregate_id]).len()
+    }
+
+    fn page_of_type(&mut self, event_type: &str, after: i64, rows: i64) -> usize {
+        let sql = format!(
+            "SELECT {READ} FROM events WHERE event_type = $1 AND global_sequence > $2
+             ORDER BY global_sequence LIMIT $3"
+        );
+        self.events(&sql, &[&event_type, &after, &rows]).len()
+    }
+
+    fn scan(&mut self, events: i64) -> usize {
+        let statement = self.prepared(&format!(
+            "SELECT {READ} FROM events WHERE global_sequence <= $1 ORDER BY global_sequence"
+        ));
+        let rows = self.client.query_raw(&statement, [events]).unwrap();
+        rows.map(|row| Ok(Event::of(&row))).count().unwrap()
+    }
+
+    fn page(&mut self, after: i64, until: i64, rows: i64) -> Vec<(i64, Uuid)> {
+        let sql = format!(
+            "SELECT {READ} FROM events WHERE global_sequence > $1 AND global_sequence <= $2
+             ORDER BY global_sequence LIMIT $3"
+        );
+        let page = self.events(&sql, &[&after, &until, &rows]);
+        page.iter()
+            .map(|event| (event.global_sequence, event.event_id))
+            .collect()
+    }
+
+    fn last_sequence(&mut self) -> i64 {
+        let statement = self.prepared("SELECT COALESCE(MAX(global_sequence), 0) FROM events");
+        self.client.query_one(&statement, &[]).unwrap().get(0)
+    }
+}
+
+/// The text of a JSONB column.
+#[derive(Debug)]
+struct Json<'a>(&'a str);
+
+const JSONB_VERSION: u8 = 1;
+
+impl<'a> FromSql<'a> for Json<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let text = raw.strip_prefix(&[JSONB_VERSION]).ok_or("not JSONB")?;
+        Ok(Self(std::str::from_utf8(text)?))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+}
+
+impl ToSql for Json<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_u8(JSONB_VERSION);
+        out.put_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+
+    to_sql_checked!();
+}
+
+/// An event with every column decoded into what it owns; the JSON stays text.
+#[expect(dead_code, reason = "most of what the raw driver reads is thrown away")]
+struct Event {
+    event_id: Uuid,
+    aggregate_id: Uuid,
+    aggregate_type: String,
+    version: i64,
+    global_sequence: i64,
+    event_type: String,
+    data: String,
+    metadata: Option<String>,
+    created_at: OffsetDateTime,
+    updated_at: Option<OffsetDateTime>,
+    created_by: Option<String>,
+    tenant_id: Option<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    size_bytes: Option<i32>,
+    checksum: Option<String>,
+}
+
+impl Event {
+    fn of(row: &Row) -> Self {
+        Self {
+            event_id: row.get(0),
+            aggregate_id: row.get(1),
+            aggregate_type: row.get(2),
+            version: row.get(3),
+            global_sequence: row.get(4),
+            event_type: row.get(5),
+            data: row.get::<_, Json<'_>>(6).0.to_owned(),
+            metadata: row.get::<_, Option<Json<'_>>>(7).map(|json| json.0.to_owned()),
+            created_at: row.get(8),
+            updated_at: row.get(9),
+            created_by: row.get(10),
+            tenant_id: row.get(11),
+            correlation_id: row.get(12),
+            causation_id: row.get(13),
+            size_bytes: row.get(14),
+            checksum: row.get(15),
+        }
+    }
+}
