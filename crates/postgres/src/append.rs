@@ -7,6 +7,7 @@ use firefly_eventstore_core::{
     AggregateKey, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
     ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
 };
+use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -106,14 +107,20 @@ fn write_one<C: GenericClient>(
     append: &Append<'_>,
     event: &NewEvent,
 ) -> Result<Vec<Row>, postgres::Error> {
+    let (statement, expected): (_, &(dyn ToSql + Sync)) = match append.expected {
+        ExpectedVersion::Any => (sql::APPEND_ONE, &false),
+        ExpectedVersion::Exists => (sql::APPEND_ONE, &true),
+        ExpectedVersion::NoStream => (sql::APPEND_ONE_EXACTLY, &0_i64),
+        ExpectedVersion::Exact(version) => (sql::APPEND_ONE_EXACTLY, &version.as_i64()),
+    };
     session.query(
-        sql::APPEND_ONE,
+        statement,
         &[
             &event.event_id(),
             &append.aggregate.id(),
             &append.aggregate.aggregate_type().as_str(),
             &append.tenant.map(TenantId::as_str),
-            &number(append.expected),
+            expected,
             &event.event_type().as_str(),
             &event.data().as_str(),
             &event.get_metadata().map(Metadata::as_str),

@@ -217,10 +217,10 @@ impl LogStatement {
         }
     }
 
-    /// Whether the values decide about the plan: what metadata contains may be in one event or in all. A statement that
-    /// is kept may be planned for any values, so it costs a round trip.
+    /// Whether the statement is planned each time, which costs a round trip. One that is kept may have been planned for any
+    /// values, and when there were few rows: with these drivers that may be a walk of the whole log, for ever.
     fn is_planned_anew(&self) -> bool {
-        self.driver == Driver::Metadata
+        matches!(self.driver, Driver::Metadata | Driver::EventIds | Driver::Time)
     }
 
     fn custom_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {

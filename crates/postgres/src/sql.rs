@@ -15,6 +15,7 @@ statements! {
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     APPEND = "append.sql";
     APPEND_ONE = "append_one.sql";
+    APPEND_ONE_EXACTLY = "append_one_exactly.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     CHANNEL = "channel.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";

@@ -242,11 +242,16 @@ fn filled_array(value: &str, length: usize) -> String {
 
 #[test]
 fn an_append_of_one_event_looks_for_the_version_it_expects_and_nothing_else() {
-    let values = format!(
-        "gen_random_uuid(), '{AN_AGGREGATE}', 'Aggregate1', 'tenant-1', 20, 'event.1', '{{}}', NULL, NULL, NULL, NULL, NULL,
-        repeat('0', 64)"
-    );
-    statement(include_str!("../sql/queries/append_one.sql"), &values).finds_by(&[AGGREGATE]);
+    for (file, expected) in [
+        (include_str!("../sql/queries/append_one.sql"), "true"),
+        (include_str!("../sql/queries/append_one_exactly.sql"), "20"),
+    ] {
+        let values = format!(
+            "gen_random_uuid(), '{AN_AGGREGATE}', 'Aggregate1', 'tenant-1', {expected}, 'event.1', '{{}}', NULL, NULL, NULL,
+            NULL, NULL, repeat('0', 64)"
+        );
+        statement(file, &values).finds_by(&[AGGREGATE]);
+    }
 }
 
 #[test]
@@ -368,6 +373,7 @@ fn a_creator_is_found_by_its_index_in_the_order_of_the_log() {
 fn events_with_known_ids_are_found_by_them() {
     let ids = (1..9).map(|number| Uuid::from_u64_pair((number << 32) | 0x7000, (0x8000 << 48) | number));
     log(EventQuery::new().event_ids(ids))
+        .planned_anew()
         .sorting_a_few()
         .found_by("events_pkey (event_id)");
 }
@@ -382,6 +388,7 @@ fn a_time_range_is_found_by_its_index_in_the_order_of_time() {
         query.metadata(Metadata::from_json(r#"{"source":"test"}"#).unwrap()),
     ] {
         log(query)
+            .planned_anew()
             .resumed_by("idx_events_created_at (created_at, global_sequence)")
             .found_by("idx_events_created_at (created_at)");
     }
@@ -422,6 +429,7 @@ fn of_types_in_a_time_range_a_few_may_be_sorted() {
 #[test]
 fn everything_in_the_order_of_time_is_read_along_the_index_without_a_sort() {
     log(EventQuery::new().ordered_by(Order::Time))
+        .planned_anew()
         .resumed_by("idx_events_created_at (created_at, global_sequence)")
         .found_by("idx_events_created_at (created_at)");
 }
@@ -522,6 +530,7 @@ struct QueryPlans {
     sorting: bool,
     sorting_until_analyzed: bool,
     resumed_by: Option<&'static str>,
+    planned_anew: bool,
 }
 
 fn log(query: EventQuery) -> QueryPlans {
@@ -531,10 +540,17 @@ fn log(query: EventQuery) -> QueryPlans {
         sorting: false,
         sorting_until_analyzed: false,
         resumed_by: None,
+        planned_anew: false,
     }
 }
 
 impl QueryPlans {
+    /// Not kept prepared, so never planned for any values, nor for another size of the log.
+    fn planned_anew(mut self) -> Self {
+        self.planned_anew = true;
+        self
+    }
+
     /// So many lists, each in order, are merged.
     fn merging(mut self, arms: usize) -> Self {
         self.arms = arms;
@@ -565,10 +581,14 @@ impl QueryPlans {
                 let one = query.clone().page_size(NonZeroU32::MIN);
                 let page = store.read_page(&one, None).unwrap();
                 assert_eq!(page.events.len(), 1, "the query finds something");
-                for query in [&one, &query] {
-                    self.check(&store.explain(query, None).unwrap(), by, name);
-                    let next = store.explain(query, page.next.as_ref()).unwrap();
-                    self.check(&next, self.resumed_by.unwrap_or(by), name);
+                let empty = empty_log().filter(|_| !self.planned_anew);
+                let empty = empty.map(|log| (log.name, &log.store));
+                for (name, store) in empty.into_iter().chain([(*name, store)]) {
+                    for query in [&one, &query] {
+                        self.check(&store.explain(query, None).unwrap(), by, name);
+                        let next = store.explain(query, page.next.as_ref()).unwrap();
+                        self.check(&next, self.resumed_by.unwrap_or(by), name);
+                    }
                 }
             }
         }
@@ -576,7 +596,7 @@ impl QueryPlans {
 
     #[track_caller]
     fn check(&self, plans: &[Vec<String>], by: &str, log: &str) {
-        assert_eq!(plans.len(), 2, "with the values, and for any");
+        assert_eq!(plans.len(), if self.planned_anew { 1 } else { 2 }, "{log}");
         for lines in plans {
             let plan = Plan::of(lines);
             let as_expected = |scan: &String| scan.starts_with(by);
@@ -625,23 +645,33 @@ impl StatementPlans<'_> {
     /// Reads by these indexes, searched by these columns at least, and by nothing else.
     #[track_caller]
     fn finds_by(self, by: &[&str]) {
-        for log in logs().into_iter().flatten().skip(usize::from(self.once_analyzed)) {
-            let mut client = log.client();
-            client
-                .batch_execute(&format!("PREPARE explained AS {}", self.sql))
-                .unwrap();
-            for mode in ["force_custom_plan", "force_generic_plan"] {
-                client.batch_execute(&format!("SET plan_cache_mode = {mode}")).unwrap();
-                let explain = format!("EXPLAIN (COSTS OFF) EXECUTE explained ({})", self.values);
-                let rows = client.query(&explain, &[]).unwrap();
-                let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-                let plan = Plan::of(&lines);
-                let as_expected = |(scan, by): (&String, &&str)| scan.starts_with(by);
-                let all = plan.scans.len() == by.len() && plan.scans.iter().zip(by).all(as_expected);
-                assert!(all, "{} {mode}: {lines:#?}", log.name);
-                assert!(self.sorting || plan.sorts == 0, "{} {mode}: {lines:#?}", log.name);
-            }
+        let filled = logs().into_iter().flatten().skip(usize::from(self.once_analyzed));
+        for log in filled {
+            self.check(log, "force_custom_plan", by);
+            self.check(log, "force_generic_plan", by);
         }
+        if let Some(log) = empty_log().filter(|_| !self.once_analyzed) {
+            self.check(log, "force_generic_plan", by);
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, log: &Log, mode: &str, by: &[&str]) {
+        let mut client = log.client();
+        client
+            .batch_execute(&format!(
+                "SET plan_cache_mode = {mode}; PREPARE explained AS {}",
+                self.sql
+            ))
+            .unwrap();
+        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE explained ({})", self.values);
+        let rows = client.query(&explain, &[]).unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let plan = Plan::of(&lines);
+        let as_expected = |(scan, by): (&String, &&str)| scan.starts_with(by);
+        let all = plan.scans.len() == by.len() && plan.scans.iter().zip(by).all(as_expected);
+        assert!(all, "{} {mode}: {lines:#?}", log.name);
+        assert!(self.sorting || plan.sorts == 0, "{} {mode}: {lines:#?}", log.name);
     }
 }
 
@@ -763,19 +793,38 @@ fn filled(database: &Database, name: &'static str, indexes: Indexes, events: i64
     Log { name, url, store }
 }
 
-/// One that was never analyzed, and one that was; none where there is no server. They are made once, and are gone with
-/// the server, which ends with this process.
+/// One that was never analyzed, and one that was.
 fn logs() -> Option<&'static [Log; 2]> {
-    static LOGS: OnceLock<Option<(Database, [Log; 2])>> = OnceLock::new();
+    all_logs().map(|logs| &logs.filled)
+}
+
+/// One without events, as a store's statements find it that is new: what is planned then for any values is kept for long.
+fn empty_log() -> Option<&'static Log> {
+    all_logs().map(|logs| &logs.empty)
+}
+
+struct Logs {
+    filled: [Log; 2],
+    empty: Log,
+    _database: Database,
+}
+
+/// None where there is no server. They are made once, and are gone with the server, which ends with this process.
+fn all_logs() -> Option<&'static Logs> {
+    static LOGS: OnceLock<Option<Logs>> = OnceLock::new();
     let make = || {
         let database = database()?;
-        let logs = thread::scope(|scope| {
+        let filled = thread::scope(|scope| {
             let plain = scope.spawn(|| filled(&database, "plain", Indexes::Full, EVENTS));
             let analyzed = filled(&database, "analyzed", Indexes::Full, EVENTS);
             analyzed.client().batch_execute("ANALYZE events").unwrap();
             [plain.join().unwrap(), analyzed]
         });
-        Some((database, logs))
+        Some(Logs {
+            filled,
+            empty: self::filled(&database, "empty", Indexes::Full, 0),
+            _database: database,
+        })
     };
-    LOGS.get_or_init(make).as_ref().map(|(_, logs)| logs)
+    LOGS.get_or_init(make).as_ref()
 }

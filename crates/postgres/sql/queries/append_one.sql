@@ -1,5 +1,6 @@
--- Append one event to an aggregate that is as expected. What `append.sql` does, without arrays, which cost more than the row.
--- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 expected: a version, -1 for any, -2 for one that exists
+-- Append one event to an aggregate at whatever version it is. What `append.sql` does, without arrays, which cost more than the
+-- row.
+-- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 whether the aggregate must exist
 -- $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by · $11 correlation_id
 -- $12 causation_id · $13 checksum
 -- Returns the row; none means the aggregate is elsewhere, or somebody else's. A unique violation means that a concurrent append
@@ -45,9 +46,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS head ON true
 WHERE CASE
-    WHEN head.aggregate_version IS NULL THEN $5::bigint IN (-1, 0)
-    WHEN head.aggregate_type <> $3::text THEN false
-    WHEN head.tenant_id IS DISTINCT FROM $4::text THEN false
-    ELSE $5::bigint IN (-1, -2, head.aggregate_version)
+    WHEN head.aggregate_version IS NULL THEN NOT $5::boolean
+    ELSE head.aggregate_type = $3::text AND head.tenant_id IS NOT DISTINCT FROM $4::text
 END
 RETURNING global_sequence, aggregate_version;

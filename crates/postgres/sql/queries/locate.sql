@@ -1,13 +1,27 @@
 -- Where the events with these ids are.
 -- $1 event ids, an array
 SELECT
-    event_id,
-    aggregate_id,
-    aggregate_type,
-    tenant_id,
-    aggregate_version,
-    global_sequence,
-    event_type,
-    checksum
-FROM events
-WHERE event_id = ANY($1);
+    stored.event_id,
+    stored.aggregate_id,
+    stored.aggregate_type,
+    stored.tenant_id,
+    stored.aggregate_version,
+    stored.global_sequence,
+    stored.event_type,
+    stored.checksum
+FROM unnest($1::uuid[]) AS wanted (event_id)
+-- One by one, so that the primary key is used also by a statement that was planned when there were few rows.
+CROSS JOIN LATERAL (
+    SELECT
+        event_id,
+        aggregate_id,
+        aggregate_type,
+        tenant_id,
+        aggregate_version,
+        global_sequence,
+        event_type,
+        checksum
+    FROM events
+    WHERE events.event_id = wanted.event_id
+    LIMIT 1
+) AS stored;

@@ -1,0 +1,45 @@
+-- Append one event to an aggregate that is at exactly version $5. That the version after it is free is the unique key's to say,
+-- so one row is looked up, and none for a new aggregate.
+-- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 the version
+-- $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by · $11 correlation_id
+-- $12 causation_id · $13 checksum
+-- Returns the row; none means the aggregate is elsewhere, or somebody else's. A unique violation means that a concurrent append
+-- won, or that the event id is stored already.
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+SELECT
+    $1::uuid,
+    $2::uuid,
+    $3::text,
+    $5::bigint + 1,
+    $6::text,
+    $7::text::jsonb,
+    $8::text::jsonb,
+    COALESCE($9::timestamptz, statement_timestamp()),
+    $10::text,
+    $4::text,
+    $11::text,
+    $12::text,
+    $13::text
+WHERE $5 = 0
+   -- Selected, not filtered by: planned when there were few rows, the index on aggregate types would serve as well.
+   OR (
+       SELECT aggregate_type = $3::text AND tenant_id IS NOT DISTINCT FROM $4::text
+       FROM events
+       WHERE aggregate_id = $2
+         AND aggregate_version = $5
+   )
+RETURNING global_sequence, aggregate_version;
