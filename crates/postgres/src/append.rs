@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{self, Head};
 use firefly_eventstore_core::{
-    AggregateKey, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
+    AggregateKey, AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
     ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
@@ -84,6 +84,7 @@ fn write<C: GenericClient>(
     let appends: Vec<&Append<'_>> = appends.iter().filter(|append| !append.events.is_empty()).collect();
     let rows = match appends[..] {
         [append @ Append { events: [event], .. }] => write_one(session, append, event)?,
+        [append] => write_batch(session, append)?,
         _ => write_several(session, &appends)?,
     };
     if rows.is_empty() {
@@ -133,69 +134,95 @@ fn write_one<C: GenericClient>(
     )
 }
 
+fn write_batch<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    append: &Append<'_>,
+) -> Result<Vec<Row>, postgres::Error> {
+    let aggregate_id = append.aggregate.id();
+    let aggregate_type = append.aggregate.aggregate_type().as_str();
+    let tenant = append.tenant.map(TenantId::as_str);
+    let expected = number(append.expected);
+    let of_append: [&(dyn ToSql + Sync); 4] = [&aggregate_id, &aggregate_type, &tenant, &expected];
+    let events = Arrays::of(append.events);
+    session.query(sql::APPEND_BATCH, &[&of_append[..], &events.values()].concat())
+}
+
 fn write_several<C: GenericClient>(
     session: &mut Session<'_, C>,
     appends: &[&Append<'_>],
 ) -> Result<Vec<Row>, postgres::Error> {
     let aggregate_ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
-    let aggregate_types: Vec<&str> = appends
-        .iter()
-        .map(|append| append.aggregate.aggregate_type().as_str())
-        .collect();
-    let tenants: Vec<Option<&str>> = appends
-        .iter()
-        .map(|append| append.tenant.map(|name| name.as_str()))
-        .collect();
+    let types = appends.iter().map(|append| append.aggregate.aggregate_type());
+    let aggregate_types: Vec<&str> = types.map(AggregateType::as_str).collect();
+    let tenants = appends.iter().map(|append| append.tenant);
+    let tenants: Vec<Option<&str>> = tenants.map(|tenant| tenant.map(TenantId::as_str)).collect();
     let expected: Vec<i64> = appends.iter().map(|append| number(append.expected)).collect();
 
-    let count = appends.iter().map(|append| append.events.len()).sum();
-    let mut which = Vec::<i64>::with_capacity(count);
-    let mut steps = Vec::<i64>::with_capacity(count);
-    let mut events = Vec::<&NewEvent>::with_capacity(count);
+    let mut which = Vec::<i64>::new();
+    let mut steps = Vec::<i64>::new();
     for (append, ordinal) in appends.iter().zip(1..) {
-        for (event, step) in append.events.iter().zip(1..) {
+        for (_, step) in append.events.iter().zip(1..) {
             which.push(ordinal);
             steps.push(step);
-            events.push(event);
         }
     }
-    let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id()).collect();
-    let event_types: Vec<&str> = events.iter().map(|event| event.event_type().as_str()).collect();
-    let data: Vec<&str> = events.iter().map(|event| event.data().as_str()).collect();
-    let metadata: Vec<Option<&str>> = texts(&events, |event| event.get_metadata().map(|json| json.as_str()));
-    let created_at: Vec<Option<OffsetDateTime>> = events.iter().map(|event| event.get_created_at()).collect();
-    let created_by: Vec<Option<&str>> = texts(&events, |event| event.get_created_by().map(|name| name.as_str()));
-    let correlations: Vec<Option<&str>> = texts(&events, |event| event.get_correlation_id().map(|name| name.as_str()));
-    let causations: Vec<Option<&str>> = texts(&events, |event| event.get_causation_id().map(|name| name.as_str()));
-    let checksums: Vec<String> = events.iter().map(|event| event.checksum().to_string()).collect();
-
-    session.query(
-        sql::APPEND,
-        &[
-            &aggregate_ids,
-            &aggregate_types,
-            &tenants,
-            &expected,
-            &which,
-            &steps,
-            &event_ids,
-            &event_types,
-            &data,
-            &metadata,
-            &created_at,
-            &created_by,
-            &correlations,
-            &causations,
-            &checksums,
-        ],
-    )
+    let of_appends: [&(dyn ToSql + Sync); 6] = [&aggregate_ids, &aggregate_types, &tenants, &expected, &which, &steps];
+    let events = Arrays::of(appends.iter().flat_map(|append| append.events));
+    session.query(sql::APPEND, &[&of_appends[..], &events.values()].concat())
 }
 
-fn texts<'a>(events: &[&'a NewEvent], text: impl Fn(&'a NewEvent) -> Option<&'a str>) -> Vec<Option<&'a str>> {
-    events.iter().map(|event| text(event)).collect()
+/// The columns of events, each an array.
+#[derive(Default)]
+struct Arrays<'a> {
+    event_ids: Vec<Uuid>,
+    event_types: Vec<&'a str>,
+    data: Vec<&'a str>,
+    metadata: Vec<Option<&'a str>>,
+    created_at: Vec<Option<OffsetDateTime>>,
+    created_by: Vec<Option<&'a str>>,
+    correlation_ids: Vec<Option<&'a str>>,
+    causation_ids: Vec<Option<&'a str>>,
+    checksums: Vec<String>,
 }
 
-/// What `append.sql` calls an expected version.
+impl<'a> Arrays<'a> {
+    fn of(events: impl IntoIterator<Item = &'a NewEvent>) -> Self {
+        let mut arrays = Self::default();
+        for event in events {
+            arrays.event_ids.push(event.event_id());
+            arrays.event_types.push(event.event_type().as_str());
+            arrays.data.push(event.data().as_str());
+            arrays.metadata.push(event.get_metadata().map(Metadata::as_str));
+            arrays.created_at.push(event.get_created_at());
+            arrays.created_by.push(event.get_created_by().map(CreatedBy::as_str));
+            arrays
+                .correlation_ids
+                .push(event.get_correlation_id().map(CorrelationId::as_str));
+            arrays
+                .causation_ids
+                .push(event.get_causation_id().map(CausationId::as_str));
+            arrays.checksums.push(event.checksum().to_string());
+        }
+        arrays
+    }
+
+    /// In the order of the statements' parameters.
+    fn values(&self) -> [&(dyn ToSql + Sync); 9] {
+        [
+            &self.event_ids,
+            &self.event_types,
+            &self.data,
+            &self.metadata,
+            &self.created_at,
+            &self.created_by,
+            &self.correlation_ids,
+            &self.causation_ids,
+            &self.checksums,
+        ]
+    }
+}
+
+/// What the statements call an expected version.
 fn number(expected: ExpectedVersion) -> i64 {
     match expected {
         ExpectedVersion::Any => -1,

@@ -14,6 +14,7 @@ statements! {
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     APPEND = "append.sql";
+    APPEND_BATCH = "append_batch.sql";
     APPEND_ONE = "append_one.sql";
     APPEND_ONE_EXACTLY = "append_one_exactly.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";

@@ -233,6 +233,11 @@ fn an_append_looks_for_the_version_it_expects_and_nothing_else() {
         statement(include_str!("../sql/queries/append.sql"), &values.join(", "))
             .sorting_a_few()
             .finds_by(&[AGGREGATE]);
+        if aggregates == 1 {
+            // Of one aggregate: which, and at what step, need not be told.
+            let values = [of_aggregates.join(", "), values[6..].join(", ")].join(", ");
+            statement(include_str!("../sql/queries/append_batch.sql"), &values).finds_by(&[AGGREGATE]);
+        }
     }
 }
 

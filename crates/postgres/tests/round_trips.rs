@@ -18,12 +18,22 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
         .open()
         .unwrap();
     // Each statement is prepared once.
-    store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
-    store
-        .append(&account(), ExpectedVersion::Any, &[deposited(1), deposited(1)])
-        .unwrap();
+    let [one, other] = [account(), account()];
+    let events = [deposited(1), deposited(1)];
+    let each = [deposited(1), deposited(1)];
+    store.append(&one, ExpectedVersion::NoStream, &[deposited(1)]).unwrap();
+    store.append(&one, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    store.append(&one, ExpectedVersion::Any, &events).unwrap();
+    let both = [
+        Append::new(&one, ExpectedVersion::Any, &each[..1]),
+        Append::new(&other, ExpectedVersion::Any, &each[1..]),
+    ];
+    store.append_all(&both).unwrap();
     Some((database, proxy, store))
 }
+
+/// How many events are stored to have each statement prepared.
+const STORED_BEFORE: usize = 6;
 
 /// A call, and what it is called.
 type Call<'a> = (&'static str, &'a dyn Fn() -> Result<(), Error>);
@@ -130,7 +140,7 @@ fn a_transaction_whose_first_answer_was_cut_off_does_its_work_once() {
             .unwrap();
         assert_eq!(runs, 1, "round {round}");
     }
-    assert_eq!(all_events(&store).len(), 3 + 20);
+    assert_eq!(all_events(&store).len(), STORED_BEFORE + 20);
 }
 
 #[test]
@@ -150,5 +160,5 @@ fn an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged() {
         );
         assert_eq!(store.load(&account).unwrap().version(), 1);
     }
-    assert_eq!(all_events(&store).len(), 3 + 20);
+    assert_eq!(all_events(&store).len(), STORED_BEFORE + 20);
 }

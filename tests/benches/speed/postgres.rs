@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -19,6 +20,7 @@ use crate::append;
 use crate::backend::{Backend, Common, Database, Raw, Schema};
 use crate::events::Sample;
 use crate::harness::{Bench, Comparison, Contender, compete, report};
+use crate::machine;
 
 pub(crate) struct Postgres {
     server: PostgresServer,
@@ -77,68 +79,82 @@ impl Postgres {
             .ok()
     }
 
-    /// What each index, and the trigger, costs the raw driver: appending with it as a ratio to appending without.
+    /// What each index, and the trigger, adds to an event: the processor's time in the server, and what is written ahead.
+    /// Neither depends on who else uses the machine, as rates do.
     pub(crate) fn costs(&self, bench: &Bench) {
+        let name = format!("{}: costs of the schema", self.name());
+        if !bench.wants(&name) {
+            return;
+        }
         let full = self.log(Schema::OursWithAllIndexes);
-        let mut variants: Vec<(String, String)> = full
-            .client()
-            .query(
-                "SELECT indexname::text, indexdef FROM pg_indexes
-                 WHERE tablename = 'events' AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY 1",
-                &[],
-            )
-            .unwrap()
-            .iter()
-            .map(|row| (row.get(0), row.get(1)))
-            .collect();
+        let indexes = full.client().query(
+            "SELECT indexname::text, indexdef FROM pg_indexes
+             WHERE tablename = 'events' AND indexdef NOT LIKE 'CREATE UNIQUE%' ORDER BY 1",
+            &[],
+        );
+        let mut additions: Vec<(String, String)> =
+            indexes.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
         let column = "ALTER TABLE events ADD COLUMN event_size_bytes INTEGER
             GENERATED ALWAYS AS (octet_length(event_data::text)) STORED";
         let checks = "ALTER TABLE events ADD CHECK (aggregate_version > 0), ADD CHECK (event_type <> ''),
             ADD CHECK (aggregate_type <> '')";
-        variants.push(("event_size_bytes".to_owned(), column.to_owned()));
-        variants.push(("the checks".to_owned(), checks.to_owned()));
-        for (what, statement) in variants {
-            let with = self.new_database();
-            with.client().batch_execute(LEAN).unwrap();
-            with.client().batch_execute(&statement).unwrap();
-            let without = self.new_database();
-            without.client().batch_execute(LEAN).unwrap();
-            self.cost(bench, &what, &with, &without);
+        additions.push(("event_size_bytes".to_owned(), column.to_owned()));
+        additions.push(("the checks".to_owned(), checks.to_owned()));
+
+        println!("{name}, per event: alone, in a batch of 100");
+        let lean = self.log(Schema::Lean);
+        let base = lean.costs(bench);
+        println!("  {:34} {base}", "the lean schema");
+        for (what, statement) in additions {
+            let log = self.log(Schema::Lean);
+            log.client().batch_execute(&statement).unwrap();
+            println!("  {what:34} {}", log.costs(bench).beyond(&base));
         }
-        let with = self.log(Schema::OursWithoutIndexes);
-        let without = self.log(Schema::OursWithoutIndexes);
-        without
-            .client()
+        let bare = self.log(Schema::OursWithoutIndexes);
+        let with_trigger = self.log(Schema::OursWithoutIndexes).costs(bench);
+        bare.client()
             .batch_execute("DROP TRIGGER trigger_events_announce ON events")
             .unwrap();
-        self.cost(bench, "trigger_events_announce", &with, &without);
+        let bare = bare.costs(bench);
+        println!("  {:34} {}", "trigger_events_announce", with_trigger.beyond(&bare));
+        for (what, schema) in [
+            ("ours, lean", Schema::OursWithoutIndexes),
+            ("ours, standard", Schema::Ours),
+            ("ours, full", Schema::OursWithAllIndexes),
+        ] {
+            println!("  {what:34} {}", self.log(schema).costs(bench).beyond(&base));
+        }
+        self.cost_of_notifying(bench);
     }
 
-    fn cost(&self, bench: &Bench, what: &str, with: &Log, without: &Log) {
-        let name = format!("{}: cost of {what}", self.name());
-        if !bench.wants(&name) {
-            return;
-        }
-        let mut comparisons = Vec::new();
-        let mut raw_rate = None;
-        for (label, threads, batch) in [("1 event", 1, 1), ("16 threads", 16, 1), ("batch of 100", 1, 100)] {
-            let mut with = append::raw_workers(with, threads);
-            let mut without = append::raw_workers(without, threads);
-            let events = bench.scaled(4_000, 2_000) * if batch > 1 { 3 } else { 1 };
+    /// What waking followers costs: who commits with a notification waits for the others who do.
+    fn cost_of_notifying(&self, bench: &Bench) {
+        for threads in [1, 16] {
+            let with = self.log(Schema::Ours);
+            drop(
+                PostgresEventStore::builder(with.0.url())
+                    .notify(true)
+                    .migrate()
+                    .unwrap(),
+            );
+            let without = self.log(Schema::Ours);
+            let mut with = append::raw_workers(&with, threads);
+            let mut without = append::raw_workers(&without, threads);
+            let events = bench.scaled(4_000, 2_000);
             let mut contenders = [
-                Contender::new(|| append::append(&mut with, events, batch)),
-                Contender::new(|| append::append(&mut without, events, batch)),
+                Contender::new(|| append::append(&mut with, events, 1)),
+                Contender::new(|| append::append(&mut without, events, 1)),
             ];
             compete(bench.rounds(), &mut contenders);
             let [with, without] = &contenders;
-            raw_rate.get_or_insert(without.rate());
-            comparisons.push(Comparison {
-                name: label,
+            let comparison = Comparison {
+                name: "with/without",
                 ratio: with.ratio_to(without),
                 target: None,
-            });
+            };
+            let name = format!("{}: notify, threads: {threads}", self.name());
+            report(&name, without.rate(), &[comparison]);
         }
-        report(&name, raw_rate.unwrap_or(f64::NAN), &comparisons);
     }
 
     fn new_database(&self) -> Log {
@@ -175,7 +191,55 @@ impl Backend for Postgres {
 /// A database on the server.
 struct Log(Disposable);
 
+/// What an event costs the server: microseconds of processor time and bytes written ahead, alone and in a batch.
+struct Costs([(f64, f64); 2]);
+
+impl Costs {
+    fn beyond(&self, base: &Self) -> Self {
+        let [alone, batch] = self.0;
+        let [base_alone, base_batch] = base.0;
+        let difference = |(cpu, wal), (base_cpu, base_wal)| (cpu - base_cpu, wal - base_wal);
+        Self([difference(alone, base_alone), difference(batch, base_batch)])
+    }
+}
+
+impl fmt::Display for Costs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(cpu, wal), (batch_cpu, batch_wal)] = self.0;
+        write!(
+            f,
+            "{cpu:6.1} µs {wal:6.0} bytes, {batch_cpu:6.1} µs {batch_wal:6.0} bytes"
+        )
+    }
+}
+
 impl Log {
+    fn costs(&self, bench: &Bench) -> Costs {
+        let mut worker = append::raw_workers(self, 1);
+        Costs([(1, 12_000), (100, 60_000)].map(|(batch, events)| {
+            let events = bench.scaled(events, events / 4);
+            append::append(&mut worker, events / 4, batch);
+            let mut client = self.client();
+            client.batch_execute("CHECKPOINT").unwrap();
+            let (cpu, wal) = self.used(&mut client);
+            append::append(&mut worker, events, batch);
+            let (cpu_after, wal_after) = self.used(&mut client);
+            let per_event = |used: f64| used / events as f64;
+            (per_event(cpu_after - cpu), per_event(wal_after - wal))
+        }))
+    }
+
+    /// The processor's time, in microseconds, that this database's connections but this one have had, and the place in the
+    /// write-ahead log.
+    fn used(&self, client: &mut Client) -> (f64, f64) {
+        let query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let pids = client.query(query, &[]).unwrap();
+        let ticks: f64 = pids.iter().map(|row| machine::cpu_ticks(row.get::<_, i32>(0))).sum();
+        let query = "SELECT (pg_current_wal_insert_lsn() - '0/0')::double precision";
+        let wal = client.query_one(query, &[]).unwrap();
+        (ticks * 1e6 / machine::TICKS_A_SECOND, wal.get(0))
+    }
+
     fn client(&self) -> Client {
         Client::connect(self.0.url(), NoTls).unwrap()
     }

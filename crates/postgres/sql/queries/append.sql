@@ -1,4 +1,4 @@
--- Append events to aggregates that are all as expected: one statement, whatever the number of events and aggregates.
+-- Append events to several aggregates that are all as expected: one statement, whatever their number.
 -- $1 aggregate_id uuid[] · $2 aggregate_type text[] · $3 tenant_id text[] · $4 expected bigint[]: a version, -1 for any, -2 for
 -- one that exists: per aggregate
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data

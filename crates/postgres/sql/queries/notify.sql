@@ -1,7 +1,9 @@
 -- Make appends notify those who listen. Only statements wake them: one notification per transaction, delivered when it commits.
 CREATE OR REPLACE FUNCTION firefly_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    done text;
 BEGIN
-    PERFORM pg_notify('firefly_events_' || TG_RELID, '');
+    done := pg_notify('firefly_events_' || TG_RELID, '');
     RETURN NULL;
 END;
 $$;

@@ -1,0 +1,72 @@
+-- Append events to one aggregate that is as expected. What `append.sql` does, without what only several aggregates need.
+-- $1 aggregate_id · $2 aggregate_type · $3 tenant_id · $4 expected: a version, -1 for any, -2 for one that exists
+-- $5 event_id uuid[] · $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by
+-- $11 correlation_id · $12 causation_id · $13 checksum: per event
+-- Returns one row per event, unordered; no row means the aggregate is elsewhere, or somebody else's. A unique violation means
+-- that a concurrent append won, or that an event id is stored already.
+WITH head AS MATERIALIZED (
+    SELECT
+        aggregate_version,
+        aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text AS is_own
+    FROM events
+    WHERE aggregate_id = $1
+    ORDER BY aggregate_version DESC
+    LIMIT 1
+)
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+SELECT
+    event.event_id,
+    $1::uuid,
+    $2::text,
+    COALESCE((SELECT aggregate_version FROM head), 0) + event.ordinal,
+    event.event_type,
+    event.event_data::jsonb,
+    event.metadata::jsonb,
+    COALESCE(event.created_at, statement_timestamp()),
+    event.created_by,
+    $3::text,
+    event.correlation_id,
+    event.causation_id,
+    event.checksum
+FROM unnest(
+    $5::uuid[],
+    $6::text[],
+    $7::text[],
+    $8::text[],
+    $9::timestamptz[],
+    $10::text[],
+    $11::text[],
+    $12::text[],
+    $13::text[]
+) WITH ORDINALITY AS event (
+    event_id,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    correlation_id,
+    causation_id,
+    checksum,
+    ordinal
+)
+WHERE COALESCE(
+    (SELECT is_own AND $4::bigint IN (-1, -2, aggregate_version) FROM head),
+    $4::bigint IN (-1, 0)
+)
+ORDER BY event.ordinal
+RETURNING global_sequence, aggregate_version;
