@@ -25,6 +25,7 @@ fn the_reference_names_what_there_is_and_no_more() {
     let Some(database) = database() else { return };
     PostgresEventStore::builder(database.url())
         .indexes(Indexes::Full)
+        .notify(true)
         .migrate()
         .unwrap();
     let rows = client(&database).query(NAMES, &[]).unwrap();
