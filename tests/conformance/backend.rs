@@ -1,6 +1,7 @@
 //! Where the cases run: a backend hands out fresh environments, an environment hands out stores on one database.
 
 mod memory;
+mod mysql;
 mod postgres;
 mod sqlite;
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::support::Handle;
 
 pub(crate) use memory::{MemoryEnvironment, memory};
+pub(crate) use mysql::{mariadb, mariadb_lean, mysql, mysql_lean};
 pub(crate) use postgres::{postgres, postgres_lean};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
@@ -112,6 +114,11 @@ pub(crate) trait Environment {
     /// Whether JSON is kept as the text it came as, so that it can hold whatever JSON can, and be damaged as text can.
     fn keeps_json_as_text(&self) -> bool {
         true
+    }
+
+    /// The most that the database keeps exactly.
+    fn widest_limits(&self) -> Limits {
+        Limits::TEXT
     }
 
     /// Whether errors come from a driver, and have its error as their source.

@@ -295,6 +295,10 @@ macro_rules! tests {
 }
 
 with_cases!(tests!(memory:));
+with_cases!(tests!(mariadb with model:));
+with_cases!(tests!(mariadb_lean with model:));
+with_cases!(tests!(mysql with model:));
+with_cases!(tests!(mysql_lean with model:));
 with_cases!(tests!(postgres with model:));
 with_cases!(tests!(postgres_lean with model:));
 with_cases!(tests!(sqlite_memory with model:));
@@ -326,6 +330,10 @@ fn every_required_backend_is_there() {
     for name in backend::required() {
         let known = [
             backend::memory(),
+            backend::mariadb(),
+            backend::mariadb_lean(),
+            backend::mysql(),
+            backend::mysql_lean(),
             backend::postgres(),
             backend::postgres_lean(),
             backend::sqlite_memory(),

@@ -10,6 +10,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite:ledger.db`, `sqlite://ledger.db` | SQLite, in a file relative to the working directory |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
+/// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql` |
 ///
 /// SQLite's path is taken as it is, without percent-decoding. For options, use the driver's own builder.
 ///
@@ -29,6 +30,8 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// those of the driver when it opens.
 pub fn connect(url: &str) -> Result<Box<dyn Store>> {
     match Target::of(url)? {
+        #[cfg(feature = "mysql")]
+        Target::Mysql(builder) => Ok(Box::new(builder.open()?)),
         #[cfg(feature = "postgres")]
         Target::Postgres(builder) => Ok(Box::new(builder.open()?)),
         #[cfg(feature = "sqlite")]
@@ -54,6 +57,8 @@ pub fn connect(url: &str) -> Result<Box<dyn Store>> {
 /// As [`connect`].
 pub fn migrate(url: &str) -> Result<Vec<Migration>> {
     match Target::of(url)? {
+        #[cfg(feature = "mysql")]
+        Target::Mysql(builder) => builder.migrate(),
         #[cfg(feature = "postgres")]
         Target::Postgres(builder) => builder.migrate(),
         #[cfg(feature = "sqlite")]
@@ -68,6 +73,8 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 /// As [`connect`].
 pub fn pending(url: &str) -> Result<Vec<Migration>> {
     match Target::of(url)? {
+        #[cfg(feature = "mysql")]
+        Target::Mysql(builder) => builder.pending(),
         #[cfg(feature = "postgres")]
         Target::Postgres(builder) => builder.pending(),
         #[cfg(feature = "sqlite")]
@@ -77,6 +84,8 @@ pub fn pending(url: &str) -> Result<Vec<Migration>> {
 
 /// The builder of the store that a URL names.
 enum Target {
+    #[cfg(feature = "mysql")]
+    Mysql(firefly_eventstore_mysql::MysqlBuilder),
     #[cfg(feature = "postgres")]
     Postgres(firefly_eventstore_postgres::PostgresBuilder),
     #[cfg(feature = "sqlite")]
@@ -88,6 +97,8 @@ impl Target {
         // Nothing of the URL but its scheme goes into an error: there may be a password in it.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
+            #[cfg(feature = "mysql")]
+            "mysql" => Ok(Self::Mysql(firefly_eventstore_mysql::MysqlEventStore::builder(url))),
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => Ok(Self::Postgres(
                 firefly_eventstore_postgres::PostgresEventStore::builder(url),
@@ -103,6 +114,8 @@ impl Target {
 }
 
 const SCHEMES: &[&str] = &[
+    #[cfg(feature = "mysql")]
+    "mysql",
     #[cfg(feature = "postgres")]
     "postgres",
     #[cfg(feature = "sqlite")]
@@ -160,6 +173,31 @@ mod tests {
         assert!(connect(database.url()).is_err(), "there is no schema yet");
         assert_eq!(pending(database.url()).unwrap(), migrate(database.url()).unwrap());
         assert_eq!(connect(database.url()).unwrap().health().unwrap().backend, "postgres");
+    }
+
+    #[cfg(feature = "mysql")]
+    #[test]
+    fn opens_a_mysql_and_a_mariadb_database() {
+        use firefly_eventstore_test_servers::{mariadb_unless_missing, mysql_unless_missing};
+
+        for server in [mariadb_unless_missing(), mysql_unless_missing()].into_iter().flatten() {
+            let database = server.new_database();
+            assert!(connect(database.url()).is_err(), "there is no schema yet");
+            assert_eq!(pending(database.url()).unwrap(), migrate(database.url()).unwrap());
+            let health = connect(database.url()).unwrap().health().unwrap();
+            assert_eq!(health.backend, server.flavour().name());
+        }
+    }
+
+    #[cfg(feature = "mysql")]
+    #[test]
+    fn an_unreachable_mysql_server_is_told_without_the_password() {
+        let error = connect("mysql://clerk:tiger@127.0.0.1:1/ledger").unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
+        let error = connect("mysql://clerk:tiger@host:port/ledger?no=such").unwrap_err();
+        assert!(error.is_invalid_input(), "{error}");
+        assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
     }
 
     #[cfg(feature = "postgres")]

@@ -5,6 +5,8 @@ mod connect;
 pub use connect::{connect, migrate, pending};
 pub use firefly_eventstore_core::*;
 
+#[cfg(feature = "mysql")]
+pub use firefly_eventstore_mysql as mysql;
 #[cfg(feature = "postgres")]
 pub use firefly_eventstore_postgres as postgres;
 #[cfg(feature = "sqlite")]
@@ -14,6 +16,8 @@ pub use firefly_eventstore_sqlite as sqlite;
 pub mod prelude {
     pub use firefly_eventstore_core::prelude::*;
 
+    #[cfg(feature = "mysql")]
+    pub use firefly_eventstore_mysql::MysqlEventStore;
     #[cfg(feature = "postgres")]
     pub use firefly_eventstore_postgres::PostgresEventStore;
     #[cfg(feature = "sqlite")]

@@ -12,6 +12,7 @@ mod events;
 mod follow;
 mod harness;
 mod machine;
+mod mysql;
 mod open;
 mod postgres;
 mod prepare;
@@ -21,9 +22,11 @@ mod sqlite;
 use std::path::PathBuf;
 
 use firefly_eventstore_sqlite::Synchronous;
+use firefly_eventstore_test_servers::Flavour;
 
 use backend::Backend;
 use harness::Bench;
+use mysql::Mysql;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -53,6 +56,12 @@ fn main() {
     if let Some(postgres) = Postgres::start() {
         run(&bench, &postgres);
         postgres.costs(&bench);
+    }
+    for flavour in [Flavour::Mariadb, Flavour::Mysql] {
+        if let Some(mysql) = Mysql::start(flavour) {
+            run(&bench, &mysql);
+            mysql.ids(&bench);
+        }
     }
 }
 

@@ -158,6 +158,12 @@ impl Environment for PostgresSchema {
         false
     }
 
+    fn widest_limits(&self) -> Limits {
+        let mut limits = Limits::TEXT;
+        limits.allow_nul = false;
+        limits
+    }
+
     fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
         let schema = Schema::fresh().ok()?;
         // A schema that belongs to a program with tables of its own.

@@ -1,0 +1,21 @@
+-- Append events: the rows are added to this, each with its values bound.
+-- The first row of an aggregate computes its version by looking up the version before it; where that is not there, or is
+-- somebody else's, the version is NULL, which is refused (1048) before anything is stored. The first row of all also takes the
+-- gate of the moment, which happens before a sequence is allocated, and keeps it until the commit.
+-- A violated unique key (1062) means that a concurrent append won, or that an event id is stored already.
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+VALUES

@@ -1,0 +1,8 @@
+(
+    SELECT head.aggregate_version + 1
+    FROM events AS head
+    WHERE head.aggregate_id = ?
+      AND head.aggregate_version = ?
+      AND head.aggregate_type = ?
+      AND head.tenant_id <=> ?
+)

@@ -1,0 +1,19 @@
+-- The snapshots of an aggregate in a range of versions, the newest version first.
+-- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version · ? most rows
+SELECT
+    snapshot_id,
+    aggregate_id,
+    aggregate_type,
+    version,
+    snapshot_type,
+    snapshot_data,
+    created_at,
+    tenant_id,
+    checksum
+FROM snapshots
+WHERE aggregate_id = ?
+  AND aggregate_type = ?
+  AND (? IS NULL OR tenant_id = ?)
+  AND version BETWEEN ? AND ?
+ORDER BY version DESC
+LIMIT ?

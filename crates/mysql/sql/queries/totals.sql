@@ -1,0 +1,10 @@
+-- The source document's first monitoring query: totals.
+-- ? ? tenant_id, or NULL for everything
+SELECT
+    COUNT(*) AS total_events,
+    COUNT(DISTINCT aggregate_id) AS total_aggregates,
+    COALESCE(MAX(global_sequence), 0) AS current_global_sequence,
+    COUNT(DISTINCT event_type) AS unique_event_types,
+    COUNT(DISTINCT aggregate_type) AS unique_aggregate_types
+FROM events
+WHERE ? IS NULL OR tenant_id = ?

@@ -1,0 +1,316 @@
+//! The adoption of tables that were made by hand: their rows move into those that the migrations make.
+
+use firefly_eventstore_core::{Error, EventData, Metadata, Result};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Row, Value};
+use uuid::Uuid;
+
+use crate::error::classify;
+use crate::migrate::{altered, has, names, run};
+use crate::pool::Session;
+use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
+use crate::sql;
+
+/// A table that may have been made by hand, and the columns of it that are taken over, which is also their order.
+struct Table {
+    name: &'static str,
+    id: &'static str,
+    columns: &'static [&'static str],
+    /// What its rows are read by, piece by piece.
+    key: &'static str,
+}
+
+const EVENTS: Table = Table {
+    name: "events",
+    id: "event_id",
+    columns: &[
+        "event_id",
+        "aggregate_id",
+        "aggregate_type",
+        "aggregate_version",
+        "global_sequence",
+        "event_type",
+        "event_data",
+        "metadata",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "tenant_id",
+        "correlation_id",
+        "causation_id",
+    ],
+    key: "global_sequence",
+};
+
+const SNAPSHOTS: Table = Table {
+    name: "snapshots",
+    id: "snapshot_id",
+    columns: &[
+        "snapshot_id",
+        "aggregate_id",
+        "aggregate_type",
+        "version",
+        "snapshot_type",
+        "snapshot_data",
+        "created_at",
+        "tenant_id",
+    ],
+    key: "snapshot_id",
+};
+
+/// Columns that are computed anew.
+const COMPUTED_COLUMNS: &[&str] = &["event_size_bytes", "checksum"];
+
+/// Views that the migrations make anew.
+const VIEWS: &[&str] = &["v_event_statistics", "v_recent_events", "v_events"];
+
+/// How many rows are taken in at once, which is what a crash may leave to do again.
+const ROWS_AT_ONCE: usize = 1_000;
+
+impl Table {
+    fn by_hand(&self) -> String {
+        format!("{}_by_hand", self.name)
+    }
+
+    /// Those with ids of text are not ours.
+    fn is_by_hand(&self, there: &[String]) -> bool {
+        has(there, &format!("table {}", self.name)) && !has(there, &format!("binary {}.{}", self.name, self.id))
+    }
+
+    fn refuse_unless_known(&self, there: &[String]) -> Result<()> {
+        let prefix = format!("column {}.", self.name);
+        let found: Vec<&str> = there.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
+        let is_known = |column: &&&str| self.columns.contains(*column) || COMPUTED_COLUMNS.contains(*column);
+        let unknown: Vec<&str> = found.iter().filter(|column| !is_known(column)).copied().collect();
+        if !unknown.is_empty() {
+            return Err(altered(format!(
+                "the table {}, made by hand, has columns that would be lost: {}; move them to another table first",
+                self.name,
+                unknown.join(", ")
+            )));
+        }
+        if !found.contains(&self.key) {
+            return Err(altered(format!(
+                "the table {}, made by hand, has no column {}; add it first",
+                self.name, self.key
+            )));
+        }
+        if has(there, &format!("table {}", self.by_hand())) {
+            return Err(altered(format!(
+                "there are both {} and {}; rename one of them first",
+                self.name,
+                self.by_hand()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The columns, with NULL for those that the table made by hand does not have.
+    fn select(&self, there: &[String]) -> String {
+        let table = self.by_hand();
+        let value = |column: &&str| match has(there, &format!("column {table}.{column}")) {
+            true => (*column).to_owned(),
+            false => "NULL".to_owned(),
+        };
+        let values: Vec<String> = self.columns.iter().map(value).collect();
+        format!("SELECT {} FROM {table}", values.join(", "))
+    }
+
+    fn count(session: &mut Session<'_, Conn>, table: &str) -> Result<u64> {
+        let rows = session.query(&format!("SELECT COUNT(*) FROM {table}"), Vec::new());
+        let counts = decode(&rows.map_err(classify)?, |row| count(row, 0))?;
+        Ok(counts.into_iter().sum())
+    }
+
+    /// Drops the table made by hand, once every row of it is in the other.
+    fn drop_by_hand(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        let before = Self::count(session, &self.by_hand())?;
+        let after = Self::count(session, self.name)?;
+        if after < before {
+            return Err(altered(format!(
+                "{} has {before} rows, and {} only {after} after they were taken in",
+                self.by_hand(),
+                self.name
+            )));
+        }
+        run(session, &format!("DROP TABLE {}", self.by_hand()))
+    }
+}
+
+/// Renames the tables that were made by hand out of the way, if there are any.
+pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
+    let tables: Vec<Table> = [EVENTS, SNAPSHOTS]
+        .into_iter()
+        .filter(|table| table.is_by_hand(there))
+        .collect();
+    tables.iter().try_for_each(|table| table.refuse_unless_known(there))?;
+    for table in tables {
+        for view in VIEWS {
+            run(session, &format!("DROP VIEW IF EXISTS {view}"))?;
+        }
+        run(session, &format!("RENAME TABLE {} TO {}", table.name, table.by_hand()))?;
+    }
+    Ok(())
+}
+
+/// Moves the rows of tables made by hand into those that the migrations made; goes on where it was before a crash.
+pub(crate) fn take_in(session: &mut Session<'_, Conn>) -> Result<()> {
+    let there = names(session)?;
+    if has(&there, &format!("table {}", EVENTS.by_hand())) {
+        take_in_events(session, &there)?;
+    }
+    if has(&there, &format!("table {}", SNAPSHOTS.by_hand())) {
+        take_in_snapshots(session, &there)?;
+    }
+    Ok(())
+}
+
+fn take_in_events(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
+    let select = format!(
+        "{} WHERE global_sequence > ? ORDER BY global_sequence LIMIT {ROWS_AT_ONCE}",
+        EVENTS.select(there)
+    );
+    loop {
+        let last = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
+        let last: i64 = decode(&last, |row| integer(row, 0))?.into_iter().sum();
+        let rows = session.query(&select, vec![last.into()]).map_err(classify)?;
+        if rows.is_empty() {
+            break;
+        }
+        in_transaction(session, |session| {
+            rows.iter().try_for_each(|row| {
+                event(row)
+                    .and_then(|values| session.execute(sql::ADOPT_EVENT, values).map_err(classify))
+                    .map(drop)
+                    .map_err(|error| refused("event", row, &error))
+            })
+        })?;
+    }
+    refuse_broken_streams(session)?;
+    keep_last_sequence(session)?;
+    EVENTS.drop_by_hand(session)
+}
+
+fn take_in_snapshots(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
+    let select = SNAPSHOTS.select(there);
+    let rows = session.query(&select, Vec::new()).map_err(classify)?;
+    in_transaction(session, |session| {
+        rows.iter().try_for_each(|row| {
+            snapshot(row)
+                .and_then(|values| session.execute(sql::SAVE_SNAPSHOT, values).map_err(classify))
+                .map(drop)
+                .map_err(|error| refused("snapshot", row, &error))
+        })
+    })?;
+    SNAPSHOTS.drop_by_hand(session)
+}
+
+fn in_transaction(
+    session: &mut Session<'_, Conn>,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<()>,
+) -> Result<()> {
+    session.client.query_drop("START TRANSACTION").map_err(classify)?;
+    let result = work(session);
+    let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = session.client.query_drop(end).map_err(classify);
+    result.and(ended)
+}
+
+/// The values of an event as `adopt_event.sql` has them.
+fn event(row: &Row) -> Result<Vec<Value>> {
+    let data = EventData::from_json(required(row, 6, "event_data")?)?;
+    let metadata = optional(row, 7, text)?.map(Metadata::from_json).transpose()?;
+    let texts = |index| Ok::<_, Error>(Value::from(optional(row, index, text)?));
+    Ok(vec![
+        id(row, 0)?.into(),
+        id(row, 1)?.into(),
+        required(row, 2, "aggregate_type")?.into(),
+        integer(row, 3)?.into(),
+        integer(row, 4)?.into(),
+        required(row, 5, "event_type")?.into(),
+        data.as_str().into(),
+        metadata.as_ref().map(Metadata::as_str).into(),
+        created_at(row, 8)?,
+        optional(row, 9, time)?.map_or(Value::NULL, time_value),
+        texts(10)?,
+        texts(11)?,
+        texts(12)?,
+        texts(13)?,
+        data.checksum()?.to_string().into(),
+    ])
+}
+
+/// The values of a snapshot as `save_snapshot.sql` has them.
+fn snapshot(row: &Row) -> Result<Vec<Value>> {
+    let state = EventData::from_json(required(row, 5, "snapshot_data")?)?;
+    Ok(vec![
+        id(row, 0)?.into(),
+        id(row, 1)?.into(),
+        required(row, 2, "aggregate_type")?.into(),
+        integer(row, 3)?.into(),
+        required(row, 4, "snapshot_type")?.into(),
+        state.as_str().into(),
+        created_at(row, 6)?,
+        optional(row, 7, text)?.into(),
+        state.checksum()?.to_string().into(),
+    ])
+}
+
+fn required<'a>(row: &'a Row, index: usize, name: &str) -> Result<&'a str> {
+    optional(row, index, text)?.ok_or_else(|| Error::invalid(format!("{name} is NULL")))
+}
+
+fn created_at(row: &Row, index: usize) -> Result<Value> {
+    let time = optional(row, index, time)?.ok_or_else(|| Error::invalid("created_at is NULL"))?;
+    Ok(time_value(time))
+}
+
+/// An id in any of its spellings, or as sixteen bytes.
+fn id(row: &Row, index: usize) -> Result<Uuid> {
+    uuid(row, index).or_else(|_| {
+        let spelled = required(row, index, "an id")?;
+        Uuid::try_parse(spelled).map_err(|_| Error::invalid(format!("{spelled:?} is not a UUID")))
+    })
+}
+
+fn refused(what: &str, row: &Row, error: &Error) -> Error {
+    let name = match text(row, 0) {
+        Ok(spelled) => spelled.to_owned(),
+        Err(_) => uuid(row, 0).map_or_else(|_| "without an id".to_owned(), |id| id.to_string()),
+    };
+    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    Error::invalid(format!(
+        "the {what} {name} of the table made by hand cannot be adopted: {cause}"
+    ))
+}
+
+/// What an aggregate made by hand must be, so that the store's promises hold for it.
+fn refuse_broken_streams(session: &mut Session<'_, Conn>) -> Result<()> {
+    let broken = session.query(sql::BROKEN_STREAM, Vec::new()).map_err(classify)?;
+    match decode(&broken, |row| uuid(row, 0))?.first() {
+        None => Ok(()),
+        Some(id) => Err(Error::invalid(format!(
+            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \
+             sequences, or it has several types or tenants"
+        ))),
+    }
+}
+
+/// A sequence that was given and deleted again is not given a second time.
+fn keep_last_sequence(session: &mut Session<'_, Conn>) -> Result<()> {
+    let table = session
+        .client
+        .query::<(String, String), _>(format!("SHOW CREATE TABLE {}", EVENTS.by_hand()));
+    for (_, statement) in table.map_err(classify)? {
+        let next = statement.rsplit_once("AUTO_INCREMENT=").map(|(_, rest)| rest);
+        let digits: String = next
+            .into_iter()
+            .flat_map(str::chars)
+            .take_while(char::is_ascii_digit)
+            .collect();
+        if !digits.is_empty() {
+            run(session, &format!("ALTER TABLE events AUTO_INCREMENT = {digits}"))?;
+        }
+    }
+    Ok(())
+}

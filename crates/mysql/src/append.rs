@@ -1,0 +1,481 @@
+//! Appending: one statement, alone or within a transaction.
+
+use std::collections::{BTreeSet, HashMap};
+
+use firefly_eventstore_core::backend::{self, Head};
+use firefly_eventstore_core::{
+    AggregateKey, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
+    ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
+};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Value};
+use uuid::Uuid;
+
+use crate::error::{classify, is_deadlock, is_refused};
+use crate::pool::{Server, Session};
+use crate::row::{self, decode, integer, text, uuid};
+use crate::sql;
+
+/// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
+/// means something else is wrong.
+const MOST_ATTEMPTS: usize = 1_000;
+
+/// Appends in a statement of its own: one round trip, unless something is in the way, or a version has to be looked up.
+pub(crate) fn alone(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+    let transaction = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
+    repeated(session, appends, false, transaction).map_err(|error| error.during(backend::describe(appends)))
+}
+
+/// Appends within a transaction that goes on, unless it was the victim of a deadlock. A statement that fails leaves nothing
+/// behind by itself.
+pub(crate) fn within<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+    let savepoint = [
+        "SAVEPOINT firefly_append",
+        "RELEASE SAVEPOINT firefly_append",
+        "ROLLBACK TO SAVEPOINT firefly_append",
+    ];
+    repeated(session, appends, true, savepoint).map_err(|error| error.during(backend::describe(appends)))
+}
+
+/// What begins, ends and undoes several statements that are all to be stored, or none.
+type Brackets = [&'static str; 3];
+
+/// How often appends on top of the same versions were refused, although nothing was found in the way.
+///
+/// Now and then somebody was, who gave up. But where that goes on, it is a key that somebody else has put on the table.
+#[derive(Default)]
+struct Unexplained {
+    bases: Vec<Version>,
+    times: usize,
+}
+
+impl Unexplained {
+    const MOST: usize = 20;
+
+    fn is_too_often(&mut self, bases: Vec<Version>) -> bool {
+        if self.bases != bases {
+            *self = Self { bases, times: 0 };
+        }
+        self.times += 1;
+        self.times > Self::MOST
+    }
+}
+
+fn repeated<C: Queryable>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    goes_on: bool,
+    brackets: Brackets,
+) -> Result<Vec<Appended>> {
+    if appends.iter().all(|append| append.events.is_empty()) {
+        return with_versions(session, appends, HashMap::new());
+    }
+    let mut unexplained = Unexplained::default();
+    for _ in 0..MOST_ATTEMPTS {
+        let mut refusal = None;
+        if let Some(bases) = bases(session, appends)? {
+            let statements = statements(&session.server, appends, &bases, goes_on)?;
+            match run(session, statements, brackets) {
+                Ok(sequences) => return results(session, appends, &bases, sequences),
+                Err(error) if is_deadlock(&error) && !goes_on => continue,
+                Err(error) if is_refused(&error) => refusal = Some((error, bases)),
+                Err(error) => return Err(classify(error)),
+            }
+        }
+        if let Some(results) = explain(session, appends)? {
+            return Ok(results);
+        }
+        // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
+        if let Some((error, bases)) = refusal
+            && unexplained.is_too_often(bases)
+        {
+            return Err(classify(error));
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable {
+        reason: "other appends to the aggregate, or to the event ids, were always faster".into(),
+    }))
+}
+
+/// Runs the statements; one alone needs no brackets.
+fn run<C: Queryable>(
+    session: &mut Session<'_, C>,
+    statements: Vec<Statement>,
+    [begin, end, undo]: Brackets,
+) -> Result<Vec<GlobalSequence>, mysql::Error> {
+    let is_alone = statements.len() == 1;
+    if !is_alone {
+        session.client.query_drop(begin)?;
+    }
+    let run = || {
+        let mut sequences = Vec::new();
+        for statement in statements {
+            sequences.extend(statement.run(session)?);
+        }
+        if !is_alone {
+            session.client.query_drop(end)?;
+        }
+        Ok(sequences)
+    };
+    let result = run();
+    if result.is_err() && !is_alone {
+        // Fails where the connection is lost, or a deadlock has undone it all: then there is nothing left to undo.
+        let _ = session.client.query_drop(undo);
+    }
+    result
+}
+
+/// The version before the first event of each append. Looked up where any will do, in one round trip for all; none if an
+/// aggregate is not as expected.
+fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Version>>> {
+    let is_open = |append: &&Append<'_>| {
+        matches!(append.expected, ExpectedVersion::Any | ExpectedVersion::Exists) && !append.events.is_empty()
+    };
+    let ids: Vec<Uuid> = appends
+        .iter()
+        .filter(is_open)
+        .map(|append| append.aggregate.id())
+        .collect();
+    let heads = match ids.is_empty() {
+        true => HashMap::new(),
+        false => heads(session, &ids)?,
+    };
+    let mut bases = Vec::with_capacity(appends.len());
+    for append in appends {
+        bases.push(match append.expected {
+            _ if append.events.is_empty() => Version::ZERO,
+            ExpectedVersion::NoStream => Version::ZERO,
+            ExpectedVersion::Exact(version) => version,
+            ExpectedVersion::Any | ExpectedVersion::Exists => {
+                match Head::admit(heads.get(&append.aggregate.id()), append) {
+                    Ok(version) => version,
+                    Err(_) => return Ok(None),
+                }
+            }
+        });
+    }
+    Ok(Some(bases))
+}
+
+/// An `INSERT` of as many rows as a statement takes.
+struct Statement {
+    sql: String,
+    values: Vec<Value>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// The most placeholders that a statement takes.
+const MOST_PLACEHOLDERS: usize = 65_535;
+
+/// The most placeholders of one row, and the most bytes of its text. A turn, which belongs to an aggregate, is one more.
+const ROW_PLACEHOLDERS: usize = 18;
+const ROW_TEXT: usize = 512;
+
+/// The bytes that a value takes beside its own: its type, its length, and whether it is NULL.
+const VALUE_OVERHEAD: usize = 12;
+
+/// What may be in a packet beside the rows: the beginning of the statement, and turns.
+const STATEMENT_OVERHEAD: usize = 32_768;
+
+/// How many rows there are in `firefly_turn`.
+pub(crate) const TURNS: u16 = 1_000;
+
+/// The rows of `firefly_turn` that these aggregates' transactions hold, one after the other, until they end. Different aggregates
+/// seldom share one.
+fn turns(appends: &[Append<'_>]) -> Vec<Value> {
+    let turn = |append: &Append<'_>| append.aggregate.id().as_u128() % u128::from(TURNS);
+    let turns: BTreeSet<u128> = appends
+        .iter()
+        .filter(|append| !append.events.is_empty())
+        .map(turn)
+        .collect();
+    turns
+        .into_iter()
+        .map(|turn| i64::try_from(turn).expect("there are not so many"))
+        .map(Value::from)
+        .collect()
+}
+
+/// The statements that append these events on top of those versions: one, unless it would be too large. The first of a
+/// transaction that `goes_on` waits for its aggregates' turns, all at once and in their order, before it locks anything else.
+fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_on: bool) -> Result<Vec<Statement>> {
+    let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
+    let mut statements: Vec<Statement> = Vec::new();
+    let mut taken = false;
+    for (append, base) in appends.iter().zip(bases) {
+        for (event, step) in append.events.iter().zip(0..) {
+            let bytes = bytes_of(append, event);
+            if bytes > room {
+                return Err(Error::invalid(format!(
+                    "the event {} needs {bytes} bytes, and the server takes packets of {} (max_allowed_packet)",
+                    event.event_id(),
+                    server.packet
+                )));
+            }
+            let last = statements
+                .last_mut()
+                .filter(|last| last.values.len() + ROW_PLACEHOLDERS <= MOST_PLACEHOLDERS && last.bytes + bytes <= room);
+            let begins = last.is_none();
+            let statement = match last {
+                Some(statement) => statement,
+                None => {
+                    statements.push(Statement::new());
+                    statements.last_mut().expect("one was added")
+                }
+            };
+            statement.bytes += bytes;
+            // Beyond the greatest there is no version, and NULL is refused.
+            let before = base.checked_add(step);
+            let beginning = match (begins, goes_on && !taken) {
+                (false, _) => Beginning::None,
+                (true, false) => Beginning::Gate,
+                (true, true) => Beginning::TurnsAndGate(turns(appends)),
+            };
+            taken = true;
+            statement.add(append, event, before, beginning, step == 0);
+        }
+    }
+    for statement in &mut statements {
+        statement.end(server);
+    }
+    Ok(statements)
+}
+
+fn bytes_of(append: &Append<'_>, event: &NewEvent) -> usize {
+    let texts = [
+        Some(event.data().as_str()),
+        event.get_metadata().map(Metadata::as_str),
+        event.get_created_by().map(CreatedBy::as_str),
+        event.get_correlation_id().map(CorrelationId::as_str),
+        event.get_causation_id().map(CausationId::as_str),
+        Some(event.event_type().as_str()),
+    ];
+    let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+    // Twice in a row that is guarded.
+    let owner = append.aggregate.aggregate_type().as_str().len() + append.tenant.map_or(0, |name| name.as_str().len());
+    texts + 2 * owner + ROW_TEXT + ROW_PLACEHOLDERS * VALUE_OVERHEAD
+}
+
+/// What the first row of a statement does beside the others, while its version is computed.
+enum Beginning {
+    None,
+    Gate,
+    TurnsAndGate(Vec<Value>),
+}
+
+impl Statement {
+    fn new() -> Self {
+        Self {
+            sql: sql::APPEND.to_owned(),
+            values: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Adds a row; `before` is the version before it.
+    fn add(
+        &mut self,
+        append: &Append<'_>,
+        event: &NewEvent,
+        before: Option<Version>,
+        beginning: Beginning,
+        first: bool,
+    ) {
+        let id = || Value::from(append.aggregate.id());
+        let aggregate_type = || Value::from(append.aggregate.aggregate_type().as_str());
+        let tenant = || Value::from(append.tenant.map(TenantId::as_str));
+
+        let begins = !matches!(beginning, Beginning::None);
+        self.sql += if begins { "(?, ?, ?, " } else { ",\n(?, ?, ?, " };
+        self.values.extend([event.event_id().into(), id(), aggregate_type()]);
+        if let Beginning::TurnsAndGate(turns) = beginning {
+            self.sql += "0 * ";
+            self.sql += &sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
+            self.sql += " + ";
+            self.values.extend(sql::padded(turns, Value::NULL));
+        }
+        match before {
+            // The unique key refuses the second first event of an aggregate.
+            Some(Version::ZERO) => self.sql += "1",
+            Some(before) if first || begins => {
+                self.sql += sql::APPEND_GUARD.trim_end();
+                self.values
+                    .extend([id(), before.as_i64().into(), aggregate_type(), tenant()]);
+            }
+            before => {
+                let version = before.and_then(|before| before.checked_add(1));
+                self.sql += "?";
+                self.values.push(version.map(Version::as_i64).into());
+            }
+        }
+        if begins {
+            self.sql += " + 0 * ";
+            self.sql += sql::APPEND_GATE.trim_end();
+        }
+        self.sql += ", ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(6)), ?, ?, ?, ?, ?)";
+        self.values.extend([
+            event.event_type().as_str().into(),
+            event.data().as_str().into(),
+            event.get_metadata().map(Metadata::as_str).into(),
+            event.get_created_at().map_or(Value::NULL, row::time_value),
+            event.get_created_by().map(CreatedBy::as_str).into(),
+            tenant(),
+            event.get_correlation_id().map(CorrelationId::as_str).into(),
+            event.get_causation_id().map(CausationId::as_str).into(),
+            event.checksum().to_string().into(),
+        ]);
+        self.rows += 1;
+    }
+
+    fn end(&mut self, server: &Server) {
+        if server.flavour.returns_sequences() {
+            self.sql += "\nRETURNING global_sequence";
+        }
+    }
+
+    /// The sequences of the rows, in their order.
+    fn run<C: Queryable>(self, session: &mut Session<'_, C>) -> Result<Vec<GlobalSequence>, mysql::Error> {
+        let stored = "the database gives positive sequences";
+        if session.server.flavour.returns_sequences() {
+            let rows = session.query(&self.sql, self.values)?;
+            let sequence = |row: &mysql::Row| {
+                let sequence = integer(row, 0).expect("the statement returns one integer per row");
+                GlobalSequence::try_from(sequence).expect(stored)
+            };
+            return Ok(rows.iter().map(sequence).collect());
+        }
+        // A statement that says how many rows it has is given all its sequences at once, one step after the other.
+        let first = session.insert(&self.sql, self.values)?;
+        let first = first.expect("a statement that inserts rows has allocated sequences");
+        let step = session.server.increment.cast_unsigned();
+        let sequence = |place: u64| GlobalSequence::new(first + place * step).expect(stored);
+        Ok((0..self.rows as u64).map(sequence).collect())
+    }
+}
+
+/// The results of rows in the order of the events.
+fn results<C: Queryable>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    bases: &[Version],
+    sequences: Vec<GlobalSequence>,
+) -> Result<Vec<Appended>> {
+    let mut sequences = sequences.into_iter();
+    let mut results = HashMap::with_capacity(appends.len());
+    for (append, base) in appends
+        .iter()
+        .zip(bases)
+        .filter(|(append, _)| !append.events.is_empty())
+    {
+        let stored = sequences.by_ref().take(append.events.len()).collect();
+        let version = base
+            .checked_add(append.events.len() as u64)
+            .expect("the database stored this version");
+        let result = Appended::new(append.aggregate.clone(), version, stored);
+        results.insert(append.aggregate.id(), result);
+    }
+    with_versions(session, appends, results)
+}
+
+/// Each append's result. An empty append has no event to tell its version by.
+fn with_versions<C: Queryable>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    mut results: HashMap<Uuid, Appended>,
+) -> Result<Vec<Appended>> {
+    let empty = appends.iter().filter(|append| append.events.is_empty());
+    let ids: Vec<Uuid> = empty.map(|append| append.aggregate.id()).collect();
+    let heads = heads(session, &ids)?;
+    let complete = |append: &Append<'_>| {
+        let id = append.aggregate.id();
+        results.remove(&id).unwrap_or_else(|| {
+            let version = heads.get(&id).map_or(Version::ZERO, |head| head.version);
+            Appended::new(append.aggregate.clone(), version, Vec::new())
+        })
+    };
+    Ok(appends.iter().map(complete).collect())
+}
+
+/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more.
+fn explain<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
+    if let Some(results) = backend::resolve_repeated(appends, &locate(session, appends)?)? {
+        let stored = appends
+            .iter()
+            .zip(results)
+            .filter(|(append, _)| !append.events.is_empty());
+        let stored = stored.map(|(append, result)| (append.aggregate.id(), result)).collect();
+        return with_versions(session, appends, stored).map(Some);
+    }
+    let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+    let heads = heads(session, &ids)?;
+    for append in appends.iter().filter(|append| !append.events.is_empty()) {
+        Head::admit(heads.get(&append.aggregate.id()), append)?;
+    }
+    Ok(None)
+}
+
+/// How many aggregates are looked up in one statement, and how many event ids.
+const HEADS_AT_ONCE: usize = 64;
+const IDS_AT_ONCE: usize = 4_096;
+
+/// Who aggregates belong to, and the versions they are at; nothing for those without events.
+pub(crate) fn heads<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+    let mut heads = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(HEADS_AT_ONCE) {
+        let ids = sql::padded(ids.to_vec(), Uuid::nil());
+        let one = format!("({}{})", sql::HEAD.trim_end(), locking(session));
+        let statement = vec![one; ids.len()].join("\nUNION ALL\n");
+        let rows = session.query(&statement, ids.into_iter().map(Value::from).collect());
+        heads.extend(decode(&rows.map_err(classify)?, |row| {
+            let head = Head {
+                aggregate_type: text(row, 1)?.try_into()?,
+                tenant: row::name(row, 2)?,
+                version: Version::try_from(integer(row, 3)?)?,
+            };
+            Ok((uuid(row, 0)?, head))
+        })?);
+    }
+    Ok(heads)
+}
+
+/// Who an aggregate belongs to, and the version it is at; none if it has no event.
+pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
+    Ok(heads(session, &[id])?.remove(&id))
+}
+
+fn locate<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Located>> {
+    let events = appends.iter().flat_map(|append| append.events);
+    let ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+    let mut located = Vec::new();
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let statement = format!(
+            "{} {}{}",
+            sql::LOCATE.trim_end(),
+            sql::list(ids.len()),
+            locking(session)
+        );
+        let ids = sql::padded(ids.iter().map(|id| Value::from(*id)).collect(), Value::NULL);
+        let rows = session.query(&statement, ids).map_err(classify)?;
+        located.extend(decode(&rows, |row| {
+            Ok(Located {
+                event_id: uuid(row, 0)?,
+                aggregate: AggregateKey::new(text(row, 2)?, uuid(row, 1)?)?,
+                tenant: row::name(row, 3)?,
+                version: Version::try_from(integer(row, 4)?)?,
+                global_sequence: GlobalSequence::try_from(integer(row, 5)?)?,
+                event_type: EventType::new(text(row, 6)?)?,
+                checksum: row::checksum(row, 7)?,
+            })
+        })?);
+    }
+    Ok(located)
+}
+
+fn locking<C>(session: &Session<'_, C>) -> &'static str {
+    match session.locks {
+        true => "\nLOCK IN SHARE MODE",
+        false => "",
+    }
+}

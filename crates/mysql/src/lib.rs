@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+mod adopt;
+mod append;
+mod error;
+mod mark;
+mod migrate;
+mod pool;
+mod read;
+mod row;
+mod snapshot;
+mod sql;
+mod store;
+
+pub use mysql;
+pub use store::{Indexes, MysqlBuilder, MysqlEventStore, MysqlTransaction};

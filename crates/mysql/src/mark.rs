@@ -1,0 +1,149 @@
+//! The high-water mark, by gates: what is settled below a sequence, although some sequences are missing.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use firefly_eventstore_core::{GlobalSequence, Result};
+use mysql::Value;
+use mysql::prelude::Queryable;
+
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{count, decode, integer, optional};
+use crate::sql;
+
+/// What a store has proved about its log.
+///
+/// Without a hole there is nothing to prove: whatever was allocated up to the last row is there. A sequence that is missing was
+/// rolled back, or its transaction is still open. An append holds a gate from before it allocates a sequence until its
+/// transaction ends. So, once each gate was free at some time after a sequence was seen, whoever allocated one up to that is
+/// done, and what is missing then will never come. Which gate an append takes is a matter of the moment, so that each is free again
+/// soon; nothing depends on clocks, and nobody waits.
+#[derive(Debug, Default)]
+pub(crate) struct Mark(Mutex<Proof>);
+
+#[derive(Debug, Default)]
+struct Proof {
+    /// The greatest sequence that is known to be there with nothing missing before it.
+    settled: i64,
+    /// What is being proved.
+    grace: Option<Grace>,
+    /// Whether a log that was there before has been passed by a grace, or read from its beginning.
+    began: bool,
+}
+
+/// The time until whoever is at work when a sequence is noted is done.
+#[derive(Debug)]
+struct Grace {
+    noted: i64,
+    seen_free: [bool; GATES],
+}
+
+pub(crate) const GATES: usize = 3;
+
+/// How many rows one statement looks at.
+const ROWS_AT_ONCE: i64 = 10_000;
+
+/// How many graces one call goes through, where others leave holes as fast.
+const MOST_GRACES: usize = 8;
+
+impl Mark {
+    /// The greatest committed sequence at or below which nothing can appear any more, as far as this moment can prove it.
+    pub(crate) fn take<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<GlobalSequence> {
+        // One thread at a time, or each would have to prove it all.
+        let mut proof = self.proof();
+        if !proof.began {
+            // A log may have had holes since long: they are passed at once if nobody is writing.
+            let greatest = greatest(session)?;
+            proof.advance(session, greatest)?;
+            proof.began = true;
+        }
+        for _ in 0..MOST_GRACES {
+            let greatest = proof.walk(session)?;
+            if greatest <= proof.settled || !proof.advance(session, greatest)? {
+                break;
+            }
+        }
+        GlobalSequence::try_from(proof.settled)
+    }
+
+    fn proof(&self) -> MutexGuard<'_, Proof> {
+        // A panic leaves what was proved.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Proof {
+    /// Goes along the log to its end, or to a hole, and returns the greatest sequence that there is.
+    ///
+    /// A look that is cut off may end within an append, but not the walk: the rows of one are all visible or none.
+    fn walk<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<i64> {
+        loop {
+            let look = Look::beyond(self.settled, session)?;
+            self.settled = look.contiguous;
+            match (look.is_cut, look.contiguous == look.greatest) {
+                (false, _) => return Ok(look.greatest),
+                (true, true) => {}
+                (true, false) => return greatest(session),
+            }
+        }
+    }
+
+    /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
+    fn advance<C: Queryable>(&mut self, session: &mut Session<'_, C>, greatest: i64) -> Result<bool> {
+        let settled = self.settled;
+        let unfinished = self.grace.take().filter(|grace| grace.noted > settled);
+        let mut grace = unfinished.unwrap_or(Grace {
+            noted: greatest,
+            seen_free: [false; GATES],
+        });
+        // After noting, never before: a writer may have come in between.
+        let free = session.query(sql::FREE_GATES, Vec::new()).map_err(classify)?;
+        for gate in decode(&free, |row| integer(row, 0))? {
+            if let Some(seen) = usize::try_from(gate)
+                .ok()
+                .and_then(|gate| grace.seen_free.get_mut(gate))
+            {
+                *seen = true;
+            }
+        }
+        if grace.seen_free == [true; GATES] {
+            self.settled = grace.noted;
+            return Ok(true);
+        }
+        self.grace = Some(grace);
+        Ok(false)
+    }
+}
+
+/// The next rows after a sequence.
+struct Look {
+    /// The last of those that follow one another; the sequence itself if none does.
+    contiguous: i64,
+    /// The greatest of them.
+    greatest: i64,
+    /// Whether there may be more.
+    is_cut: bool,
+}
+
+impl Look {
+    fn beyond<C: Queryable>(settled: i64, session: &mut Session<'_, C>) -> Result<Self> {
+        let values = [settled, settled, ROWS_AT_ONCE].map(Value::from);
+        let rows = session.query(sql::MARK, values.to_vec()).map_err(classify)?;
+        let looks = decode(&rows, |row| {
+            let contiguous = optional(row, 0, integer)?.unwrap_or(settled);
+            let greatest = optional(row, 1, integer)?.unwrap_or(settled);
+            Ok(Self {
+                contiguous,
+                greatest,
+                is_cut: count(row, 2)? == ROWS_AT_ONCE.cast_unsigned(),
+            })
+        })?;
+        Ok(looks.into_iter().next().expect("an aggregate query returns one row"))
+    }
+}
+
+fn greatest<C: Queryable>(session: &mut Session<'_, C>) -> Result<i64> {
+    let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
+    let greatest = decode(&rows, |row| integer(row, 0))?;
+    Ok(greatest.into_iter().next().expect("an aggregate query returns one row"))
+}

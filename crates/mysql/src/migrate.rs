@@ -1,0 +1,261 @@
+//! The schema: its migrations.
+
+use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::{Error, ErrorKind, Migration, Result, SchemaProblem};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Value};
+
+use crate::adopt;
+use crate::append::TURNS;
+use crate::error::classify;
+use crate::mark::GATES;
+use crate::pool::{Connection, Session};
+use crate::row::{count, decode, integer, optional, text};
+use crate::sql;
+use crate::store::Indexes;
+
+/// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) indexes: Option<Indexes>,
+    pub(crate) cover_other_writers: Option<bool>,
+}
+
+/// Every step of the schema, in order: the source document's versions, then ours.
+static MIGRATIONS: [Migration; 5] = [
+    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
+    Migration::new(
+        "1.1.0",
+        "snapshots",
+        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
+    ),
+    Migration::new(
+        "1.2.0",
+        "metadata indexes",
+        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
+    ),
+    Migration::new(
+        "4.0.0",
+        "production",
+        include_str!("../sql/migrations/4.0.0_production.sql"),
+    ),
+    Migration::new(
+        "5.0.0",
+        "integrity",
+        include_str!("../sql/migrations/5.0.0_integrity.sql"),
+    ),
+];
+
+/// The indexes that a store may be without, with the least [`Indexes`] that has each.
+const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+    ("idx_events_type", Indexes::Standard),
+    ("idx_events_aggregate_type", Indexes::Standard),
+    ("idx_events_created_at", Indexes::Standard),
+    ("idx_events_correlation_id", Indexes::Standard),
+    ("idx_events_causation_id", Indexes::Standard),
+    ("idx_events_tenant_id", Indexes::Standard),
+    ("idx_events_created_by", Indexes::Full),
+    ("idx_events_aggregate_type_created", Indexes::Full),
+    ("idx_events_type_created", Indexes::Full),
+    ("idx_events_tenant_aggregate", Indexes::Full),
+    ("idx_events_metadata_correlation", Indexes::Full),
+];
+
+/// What no store is without.
+const REQUIRED: &[&str] = &[
+    "table events",
+    "table snapshots",
+    "table firefly_gate",
+    "table firefly_turn",
+    "index events.PRIMARY",
+    "index events.idx_events_event_id",
+    "index events.idx_events_aggregate_version",
+];
+
+/// What says that appends of others take a gate too.
+const TRIGGER: &str = "trigger trigger_events_gate";
+
+/// How long to wait for others who migrate, in seconds.
+const PATIENCE: i64 = 600;
+
+/// Refuses a schema that is not the one this crate works with, and returns the names in it.
+pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
+    let names = names(session)?;
+    migration::require_current(&MIGRATIONS, &applied(session, &names)?)?;
+    if let Some(missing) = REQUIRED.iter().find(|required| !has(&names, required)) {
+        return Err(altered(format!(
+            "the {missing} is missing; make it again as the migrations do"
+        )));
+    }
+    let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
+    if decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))? != [(GATES as u64, u64::from(TURNS))] {
+        return Err(altered(
+            "the tables firefly_gate and firefly_turn must have the rows that the migrations gave them: otherwise readers skip events"
+                .to_owned(),
+        ));
+    }
+    Ok(names)
+}
+
+pub(crate) fn altered(reason: String) -> Error {
+    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
+}
+
+/// The steps that the schema still needs.
+pub(crate) fn pending(session: &mut Session<'_, Conn>) -> Result<Vec<Migration>> {
+    let names = names(session)?;
+    Ok(migration::pending(&MIGRATIONS, &applied(session, &names)?)?.to_vec())
+}
+
+/// The version of the schema.
+pub(crate) fn version(session: &mut Session<'_, Conn>) -> Result<Option<String>> {
+    let names = names(session)?;
+    Ok(applied(session, &names)?.pop().map(|step| step.version))
+}
+
+/// The indexes of the log among the names of a schema.
+pub(crate) fn indexes(names: &[String]) -> Vec<String> {
+    let of_the_log = names.iter().filter_map(|name| name.strip_prefix("index events."));
+    of_the_log.map(str::to_owned).collect()
+}
+
+/// What there is in the database, each with its kind, such as `table events`.
+pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
+    let names = session.query(sql::SCHEMA_NAMES, Vec::new()).map_err(classify)?;
+    decode(&names, |row| Ok(text(row, 0)?.to_owned()))
+}
+
+pub(crate) fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|found| found == name)
+}
+
+fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<AppliedMigration>> {
+    if !has(names, "table firefly_schema_history") {
+        return Ok(Vec::new());
+    }
+    let rows = session.query(sql::APPLIED_MIGRATIONS, Vec::new()).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(AppliedMigration {
+            version: text(row, 0)?.to_owned(),
+            checksum: text(row, 1)?.to_owned(),
+        })
+    })
+}
+
+/// Brings the schema up to date and returns the steps that were applied. Others who migrate at the same time wait.
+pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<Vec<Migration>> {
+    let session = &mut connection.session();
+    let locked = session.query(sql::LOCK_MIGRATIONS, vec![PATIENCE.into()]);
+    if decode(&locked.map_err(classify)?, |row| optional(row, 0, integer))? != [Some(1)] {
+        return Err(Error::new(ErrorKind::Unavailable {
+            reason: "another process has been migrating the database for too long".into(),
+        }));
+    }
+    let result = apply(session, choices);
+    let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
+    let applied = result?;
+    unlocked.map_err(classify)?;
+    Ok(applied)
+}
+
+fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migration>> {
+    let there = names(session)?;
+    let applied = applied(session, &there)?;
+    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    if applied.is_empty() {
+        adopt::set_aside(session, &there)?;
+    }
+    if !pending.is_empty() {
+        run(session, sql::HISTORY)?;
+    }
+    for step in pending {
+        for statement in statements(step.sql) {
+            statement.run_if_needed(session)?;
+        }
+        if *step == MIGRATIONS[MIGRATIONS.len() - 1] {
+            // Before the step is recorded, so that it is done again after a crash.
+            choose_indexes(session, choices.indexes.unwrap_or_default())?;
+            adopt::take_in(session)?;
+        }
+        let record = [step.version, step.name, &step.checksum().to_string()].map(Value::from);
+        session
+            .execute(sql::RECORD_MIGRATION, record.to_vec())
+            .map_err(classify)?;
+    }
+    if let Some(indexes) = choices.indexes {
+        choose_indexes(session, indexes)?;
+    }
+    if let Some(cover) = choices.cover_other_writers {
+        choose_cover(session, cover)?;
+    }
+    Ok(pending.to_vec())
+}
+
+/// A statement of a migration, and what is there once it has run.
+struct Statement<'a> {
+    makes: Option<&'a str>,
+    sql: &'a str,
+}
+
+/// What begins the line above a statement that says what it makes.
+const UNLESS: &str = "-- unless ";
+
+/// The statements of a migration. DDL commits by itself, so each is run, or was.
+fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
+    let texts = migration.split(";\n").filter(|text| !text.trim().is_empty());
+    texts.map(|text| Statement {
+        makes: text.lines().find_map(|line| line.strip_prefix(UNLESS)),
+        sql: text,
+    })
+}
+
+impl Statement<'_> {
+    fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        match self.makes {
+            Some(made) if has(&names(session)?, made) => Ok(()),
+            _ => self.run(session),
+        }
+    }
+
+    fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        let collation = session.server.flavour.collation();
+        run(session, &self.sql.replace("{collation}", collation))
+    }
+}
+
+/// Makes the optional indexes that are chosen, and drops the others.
+fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()> {
+    let there = names(session)?;
+    for (index, least) in OPTIONAL_INDEXES {
+        let name = format!("index events.{index}");
+        match (*least <= chosen, has(&there, &name)) {
+            (true, false) => statement_of(&name).run(session)?,
+            (false, true) => run(session, &format!("DROP INDEX {index} ON events"))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The statement of the migrations that makes an index.
+fn statement_of(index: &str) -> Statement<'static> {
+    MIGRATIONS
+        .iter()
+        .flat_map(|step| statements(step.sql))
+        .find(|statement| statement.makes == Some(index))
+        .expect("the migrations make each optional index in a statement of its own")
+}
+
+/// Makes or drops the trigger by which the appends of other programs take a gate too.
+fn choose_cover(session: &mut Session<'_, Conn>, cover: bool) -> Result<()> {
+    match (cover, has(&names(session)?, TRIGGER)) {
+        (true, false) => run(session, sql::COVER_OTHER_WRITERS),
+        (false, true) => run(session, sql::DO_NOT_COVER_OTHER_WRITERS),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a statement that changes the schema, as text: not all of those can be prepared.
+pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
+    session.client.query_drop(statement).map_err(classify)
+}

@@ -1,0 +1,543 @@
+//! Reading: one aggregate's stream, the log, statistics.
+
+use firefly_eventstore_core::{
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
+    EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Metadata, Order,
+    Page, Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+};
+use mysql::prelude::Queryable;
+use mysql::{Row, Value};
+
+use crate::append::head;
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{self, Decoder, decode, double, integer, optional, text, time, time_value, uuid};
+use crate::sql;
+
+/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`backend::needs_one_state`].
+pub(crate) fn load<C: Queryable>(
+    session: &mut Session<'_, C>,
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+) -> Result<EventStream> {
+    let past = version_as_of(session, aggregate, range.as_of)?;
+    let to = match (past, range.to) {
+        (Some(past), Some(to)) => Some(past.min(to)),
+        (past, to) => past.or(to),
+    };
+    let events = load_events(session, aggregate, range, to)?;
+    backend::to_stream(aggregate, range, past, to, events, || head(session, aggregate.id()))
+}
+
+/// The last version at a point in the past; none if the aggregate is still at it.
+fn version_as_of<C: Queryable>(
+    session: &mut Session<'_, C>,
+    aggregate: &AggregateKey,
+    as_of: Option<AsOf>,
+) -> Result<Option<Version>> {
+    let id = Value::from(aggregate.id());
+    let rows = match as_of {
+        Some(AsOf::Version(version)) => return Ok(Some(version)),
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        Some(AsOf::Time(time)) => session.query(sql::VERSION_AT_TIME, vec![id, time_value(time)]),
+        Some(AsOf::Sequence(sequence)) => session.query(sql::VERSION_AT_SEQUENCE, vec![id, sequence.as_i64().into()]),
+        _ => return Ok(None),
+    }
+    .map_err(classify)?;
+    let versions = decode(&rows, |row| {
+        optional(row, 0, integer)?.map(Version::try_from).transpose()
+    })?;
+    Ok(versions.into_iter().next().flatten())
+}
+
+fn load_events<C: Queryable>(
+    session: &mut Session<'_, C>,
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+    to: Option<Version>,
+) -> Result<Vec<EventEnvelope>> {
+    let statement = match range.direction {
+        Direction::Forwards => sql::LOAD,
+        Direction::Backwards => sql::LOAD_BACKWARDS,
+    };
+    let values = vec![
+        aggregate.id().into(),
+        range.from.as_i64().into(),
+        to.unwrap_or(Version::MAX).as_i64().into(),
+        range
+            .limit
+            .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
+            .into(),
+    ];
+    events(&session.query(statement, values).map_err(classify)?)
+}
+
+fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {
+    let mut decoder = Decoder::default();
+    rows.iter().map(|row| decoder.event(row)).collect()
+}
+
+/// A page of the log up to a mark, which was taken before.
+pub(crate) fn page<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    mark: GlobalSequence,
+    indexes: &[String],
+) -> Result<Page> {
+    let window = query.window(cursor, mark);
+    let events = match &query.filter().metadata {
+        None => read(session, query, &window, cursor.is_some(), indexes)?,
+        Some(part) => read_containing(session, query, part, window, cursor.is_some(), indexes)?,
+    };
+    Ok(Page::new(query, cursor, mark, events))
+}
+
+fn read<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    window: &Window,
+    resumed: bool,
+    indexes: &[String],
+) -> Result<Vec<EventEnvelope>> {
+    if window.rows == 0 || window.after >= window.until {
+        return Ok(Vec::new());
+    }
+    let statement = LogStatement::new(query, window, resumed, indexes);
+    events(&session.query(&statement.sql, statement.values).map_err(classify)?)
+}
+
+/// The events whose metadata contains `part`, of as many rows as it takes. What contains what is decided here: the servers
+/// differ in it from each other, and from PostgreSQL.
+fn read_containing<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    part: &Metadata,
+    mut window: Window,
+    mut resumed: bool,
+    indexes: &[String],
+) -> Result<Vec<EventEnvelope>> {
+    let wanted = window.rows as usize;
+    let mut found = Vec::new();
+    loop {
+        let events = read(session, query, &window, resumed, indexes)?;
+        let is_last = events.len() < wanted;
+        let end = events.last().map(Position::of);
+        for event in events {
+            if let Some(metadata) = &event.metadata
+                && metadata.contains(part)?
+            {
+                found.push(event);
+            }
+        }
+        let Some(end) = end.filter(|_| !is_last && found.len() < wanted) else {
+            found.truncate(wanted);
+            return Ok(found);
+        };
+        match (query.order(), query.direction()) {
+            (Order::Time, _) => window.beyond = Some(end),
+            (Order::Sequence, Direction::Forwards) => window.after = end.global_sequence,
+            (Order::Sequence, Direction::Backwards) => {
+                window.until = GlobalSequence::new(end.global_sequence.get().saturating_sub(1))?;
+            }
+        }
+        resumed = true;
+    }
+}
+
+/// How the server would find that page: for each table, the index that it uses, and what else it does.
+pub(crate) fn explain<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    indexes: &[String],
+) -> Result<Vec<String>> {
+    let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
+    let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some(), indexes);
+    let explain = format!("EXPLAIN FORMAT = TRADITIONAL {}", statement.sql);
+    let rows = session.query(&explain, statement.values).map_err(classify)?;
+    let line = |row: &Row| {
+        let of = |name: &str| row.get_opt::<Option<String>, _>(name).and_then(Result::ok).flatten();
+        let [table, access, key, extra] = ["table", "type", "key", "Extra"].map(|name| of(name).unwrap_or_default());
+        format!("{table}: {access} {key}: {extra}")
+    };
+    Ok(rows.iter().map(line).collect())
+}
+
+/// `log.sql` with the filters of a query. Every value is a bound parameter.
+///
+/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.
+/// The server would choose by statistics that it may not have, so the choice is made here, and the index is named.
+struct LogStatement {
+    sql: String,
+    values: Vec<Value>,
+}
+
+/// What finds the rows, the most selective first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    EventIds,
+    Aggregate,
+    Correlation,
+    Causation,
+    MetadataCorrelation,
+    Creator,
+    EventTypes,
+    Tenant,
+    AggregateTypes,
+    Time,
+    Sequence,
+}
+
+/// With more types than this, walking the log costs less than merging their indexes.
+const MOST_MERGED_TYPES: usize = 16;
+
+impl LogStatement {
+    fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
+        let driver = Driver::of(query.filter(), query.order() == Order::Time, indexes);
+        let mut statement = Self {
+            sql: String::new(),
+            values: Vec::new(),
+        };
+        let arms = driver.arms(query.filter());
+        statement.sql = match &arms[..] {
+            [] => statement.arm(sql::LOG, query, window, resumed, driver, None),
+            [arm] => statement.arm(sql::LOG, query, window, resumed, driver, Some(arm)),
+            arms => statement.merged(query, window, resumed, driver, arms),
+        };
+        statement
+    }
+
+    /// The rows of several arms, each read in order from its index: the first positions of all are found before a row is read.
+    fn merged(
+        &mut self,
+        query: &EventQuery,
+        window: &Window,
+        resumed: bool,
+        driver: Driver,
+        arms: &[Equality],
+    ) -> String {
+        let arms: Vec<String> = arms
+            .iter()
+            .map(|arm| {
+                let arm = self.arm(sql::LOG_POSITIONS, query, window, resumed, driver, Some(arm));
+                format!("({arm})")
+            })
+            .collect();
+        let positions = format!(
+            "SELECT place\nFROM (\n{}\n) AS arms\nORDER BY {}\nLIMIT {}",
+            arms.join("\nUNION ALL\n"),
+            in_order(query, ["moment", "place"]),
+            self.bind(i64::from(window.rows)),
+        );
+        let log = sql::LOG.trim_end().replacen(
+            "FROM events",
+            &format!("FROM (\n{positions}\n) AS page\nSTRAIGHT_JOIN events ON events.global_sequence = page.place"),
+            1,
+        );
+        format!("{log}\nORDER BY {}", in_order(query, ["created_at", "global_sequence"]))
+    }
+
+    /// The rows that the driver finds, or those of them that have one of its values. The values are bound in the order of the
+    /// text.
+    fn arm(
+        &mut self,
+        select: &str,
+        query: &EventQuery,
+        window: &Window,
+        resumed: bool,
+        driver: Driver,
+        arm: Option<&Equality>,
+    ) -> String {
+        let by_time = query.order() == Order::Time;
+        let index = driver.index(by_time).unwrap_or("PRIMARY");
+        let from = format!("FROM events FORCE INDEX ({index})");
+        let mut sql = select.trim_end().replacen("FROM events", &from, 1);
+        let after = self.bind(window.after.as_i64());
+        let until = self.bind(window.until.as_i64());
+        sql += &format!("\nWHERE global_sequence > {after}\n  AND global_sequence <= {until}");
+        if let Some((column, value)) = arm {
+            let value = self.bind(value.clone());
+            sql += &format!("\n  AND {column} = {value}");
+        }
+        self.add_filters(&mut sql, query.filter(), driver);
+        self.add_position(&mut sql, query, window, resumed, driver);
+        // Within one aggregate, versions ascend with sequences, and there is an index on them.
+        let order = match (by_time, driver) {
+            (false, Driver::Aggregate) => in_order(query, ["created_at", "aggregate_version"]),
+            _ => in_order(query, ["created_at", "global_sequence"]),
+        };
+        let rows = self.bind(i64::from(window.rows));
+        sql += &format!("\nORDER BY {order}\nLIMIT {rows}");
+        sql
+    }
+
+    fn add_filters(&mut self, sql: &mut String, filter: &EventFilter, driver: Driver) {
+        if let Some(ids) = &filter.event_ids {
+            self.among(sql, "event_id", ids.iter().map(|id| Value::from(*id)));
+        }
+        if let Some(types) = filter.event_types.as_ref().filter(|_| driver != Driver::EventTypes) {
+            self.among(sql, "event_type", types.iter().map(|one| one.as_str().into()));
+        }
+        let types = filter.aggregate_types.as_ref();
+        if let Some(types) = types.filter(|_| driver != Driver::AggregateTypes) {
+            self.among(sql, "aggregate_type", types.iter().map(|one| one.as_str().into()));
+        }
+        let correlation = metadata_correlation(filter).filter(|_| driver == Driver::MetadataCorrelation);
+        let equalities: [(&str, Option<Value>); 6] = [
+            ("aggregate_id", filter.aggregate_id.map(Value::from)),
+            ("tenant_id", filter.tenant.as_ref().map(|name| name.as_str().into())),
+            (
+                "correlation_id",
+                filter.correlation_id.as_ref().map(|name| name.as_str().into()),
+            ),
+            (
+                "causation_id",
+                filter.causation_id.as_ref().map(|name| name.as_str().into()),
+            ),
+            (
+                "created_by",
+                filter.created_by.as_ref().map(|name| name.as_str().into()),
+            ),
+            ("metadata_correlation", correlation.map(Value::from)),
+        ];
+        for (column, value) in equalities {
+            let Some(value) = value else { continue };
+            let value = self.bind(value);
+            *sql += &format!("\n  AND {column} = {value}");
+        }
+        if filter.metadata.is_some() {
+            *sql += "\n  AND metadata IS NOT NULL";
+        }
+    }
+
+    /// The bounds of time, and where the page before ended.
+    fn add_position(&mut self, sql: &mut String, query: &EventQuery, window: &Window, resumed: bool, driver: Driver) {
+        let filter = query.filter();
+        let (mut from, mut until) = (filter.created_from, filter.created_until);
+        let comparison = match query.direction() {
+            Direction::Forwards => ">",
+            Direction::Backwards => "<",
+        };
+        if let Some(at) = window.beyond {
+            match query.direction() {
+                Direction::Forwards => from = Some(at.created_at),
+                Direction::Backwards => until = Some(at.created_at),
+            }
+            let time = self.bind(time_value(at.created_at));
+            let sequence = self.bind(at.global_sequence.as_i64());
+            *sql += &format!("\n  AND (created_at {comparison} {time} OR global_sequence {comparison} {sequence})");
+        } else if driver == Driver::Aggregate && resumed {
+            // The page before ended with an event of this aggregate, beside one end of the window.
+            let last = match query.direction() {
+                Direction::Forwards => window.after.as_i64(),
+                Direction::Backwards => window.until.as_i64().saturating_add(1),
+            };
+            let last = self.bind(last);
+            *sql += &format!(
+                "\n  AND aggregate_version {comparison} (SELECT last.aggregate_version FROM events AS last WHERE last.global_sequence = {last})"
+            );
+        }
+        for (comparison, time) in [(">=", from), ("<=", until)] {
+            let Some(time) = time else { continue };
+            let time = self.bind(time_value(time));
+            *sql += &format!("\n  AND created_at {comparison} {time}");
+        }
+    }
+
+    fn among(&mut self, sql: &mut String, column: &str, values: impl Iterator<Item = Value>) {
+        let values: Vec<Value> = values.collect();
+        *sql += &format!("\n  AND {column} IN {}", sql::list(values.len()));
+        self.values.extend(sql::padded(values, Value::NULL));
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> &'static str {
+        self.values.push(value.into());
+        "?"
+    }
+}
+
+/// A column and the value that it has.
+type Equality = (&'static str, Value);
+
+/// By these columns, the first of which is the time, in the order and direction of a query.
+fn in_order(query: &EventQuery, [time, sequence]: [&str; 2]) -> String {
+    let direction = match query.direction() {
+        Direction::Forwards => "ASC",
+        Direction::Backwards => "DESC",
+    };
+    match query.order() {
+        Order::Time => format!("{time} {direction}, {sequence} {direction}"),
+        Order::Sequence => format!("{sequence} {direction}"),
+    }
+}
+
+impl Driver {
+    /// Which index finds the rows; none for the table itself.
+    fn index(self, by_time: bool) -> Option<&'static str> {
+        Some(match self {
+            Self::EventIds => "idx_events_event_id",
+            Self::Aggregate => "idx_events_aggregate_version",
+            Self::Correlation => "idx_events_correlation_id",
+            Self::Causation => "idx_events_causation_id",
+            Self::MetadataCorrelation => "idx_events_metadata_correlation",
+            Self::Creator => "idx_events_created_by",
+            Self::EventTypes if by_time => "idx_events_type_created",
+            Self::EventTypes => "idx_events_type",
+            Self::Tenant => "idx_events_tenant_id",
+            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
+            Self::AggregateTypes => "idx_events_aggregate_type",
+            Self::Time => "idx_events_created_at",
+            Self::Sequence => return None,
+        })
+    }
+
+    /// The values that the driver has an arm for each of: several types are read like one.
+    fn arms(self, filter: &EventFilter) -> Vec<Equality> {
+        match self {
+            Self::EventTypes => {
+                let types = filter.event_types.iter().flatten();
+                types
+                    .map(|one: &EventType| ("event_type", one.as_str().into()))
+                    .collect()
+            }
+            Self::AggregateTypes => {
+                let types = filter.aggregate_types.iter().flatten();
+                types
+                    .map(|one: &AggregateType| ("aggregate_type", one.as_str().into()))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first of those that the filters and the order allow, and whose index there is.
+    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
+        fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
+            types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
+        }
+
+        let candidates = [
+            (filter.event_ids.is_some(), Self::EventIds),
+            (filter.aggregate_id.is_some(), Self::Aggregate),
+            (filter.correlation_id.is_some(), Self::Correlation),
+            (filter.causation_id.is_some(), Self::Causation),
+            (metadata_correlation(filter).is_some(), Self::MetadataCorrelation),
+            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
+            // In the order of time, what only narrows the log would have to be sorted for each page.
+            (filter.created_by.is_some() && !by_time, Self::Creator),
+            (filter.tenant.is_some() && !by_time, Self::Tenant),
+            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
+            (by_time, Self::Time),
+        ];
+        let usable = |(allowed, driver): &(bool, Self)| {
+            let there = |index| indexes.iter().any(|name| name == index);
+            *allowed && driver.index(by_time).is_none_or(there)
+        };
+        candidates
+            .into_iter()
+            .find(usable)
+            .map_or(Self::Sequence, |(_, driver)| driver)
+    }
+}
+
+/// The most characters that the index on a metadata's correlation id has of one.
+const INDEXED_CHARACTERS: usize = 255;
+
+/// The correlation id that the metadata filter asks for, as the index on it has it.
+fn metadata_correlation(filter: &EventFilter) -> Option<String> {
+    let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
+    let id = metadata.get("correlationId")?.as_str()?;
+    (id.chars().count() <= INDEXED_CHARACTERS).then(|| id.to_owned())
+}
+
+/// What there is in the log, or of one tenant.
+pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Option<&TenantId>) -> Result<Statistics> {
+    let tenant = Value::from(tenant.map(TenantId::as_str));
+    let mut query = |sql| {
+        let rows = session.query(sql, vec![tenant.clone(), tenant.clone()]);
+        rows.map_err(classify)
+    };
+    let totals = decode(&query(sql::TOTALS)?, |row| {
+        Ok(Statistics {
+            total_events: row::count(row, 0)?,
+            total_aggregates: row::count(row, 1)?,
+            current_global_sequence: GlobalSequence::try_from(integer(row, 2)?)?,
+            unique_event_types: row::count(row, 3)?,
+            unique_aggregate_types: row::count(row, 4)?,
+            ..Statistics::default()
+        })
+    })?;
+    let totals = totals.into_iter().next().expect("an aggregate query returns one row");
+    let total = totals.total_events;
+    Ok(Statistics {
+        event_types: decode(&query(sql::EVENT_TYPE_DISTRIBUTION)?, |row| {
+            Ok(EventTypeShare::new(
+                text(row, 0)?.try_into()?,
+                row::count(row, 1)?,
+                total,
+            ))
+        })?,
+        aggregate_types: decode(&query(sql::AGGREGATE_ACTIVITY)?, |row| {
+            Ok(AggregateActivity {
+                aggregate_type: text(row, 0)?.try_into()?,
+                aggregate_count: row::count(row, 1)?,
+                average_version: double(row, 2)?,
+                max_version: Version::try_from(integer(row, 3)?)?,
+            })
+        })?,
+        details: decode(&query(sql::EVENT_STATISTICS)?, |row| {
+            Ok(EventStatistics {
+                aggregate_type: text(row, 0)?.try_into()?,
+                event_type: text(row, 1)?.try_into()?,
+                event_count: row::count(row, 2)?,
+                average_size_bytes: double(row, 3)?,
+                max_size_bytes: row::count(row, 4)?,
+                first_event_at: time(row, 5)?,
+                last_event_at: time(row, 6)?,
+                unique_aggregates: row::count(row, 7)?,
+            })
+        })?,
+        ..totals
+    })
+}
+
+/// The summaries of aggregates.
+pub(crate) fn summaries<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &SummaryQuery,
+) -> Result<Vec<AggregateSummary>> {
+    let after = Value::from(query.after);
+    let aggregate_type = Value::from(query.aggregate_type.as_ref().map(AggregateType::as_str));
+    let tenant = Value::from(query.tenant.as_ref().map(TenantId::as_str));
+    let values = vec![
+        after.clone(),
+        after,
+        aggregate_type.clone(),
+        aggregate_type,
+        tenant.clone(),
+        tenant,
+        query.limit.map_or(i64::MAX, i64::from).into(),
+    ];
+    let rows = session.query(sql::AGGREGATE_SUMMARIES, values);
+    decode(&rows.map_err(classify)?, |row| {
+        Ok(AggregateSummary {
+            aggregate_id: uuid(row, 0)?,
+            aggregate_type: text(row, 1)?.try_into()?,
+            current_version: Version::try_from(integer(row, 2)?)?,
+            total_events: row::count(row, 3)?,
+            created_at: time(row, 4)?,
+            last_modified_at: time(row, 5)?,
+            total_size_bytes: row::count(row, 6)?,
+            tenant: row::name(row, 7)?,
+        })
+    })
+}
+
+/// Brings the summaries up to date, and removes those of aggregates that are no more.
+pub(crate) fn refresh_summaries<C: Queryable>(session: &mut Session<'_, C>) -> Result<()> {
+    for statement in [sql::REFRESH_SUMMARIES, sql::FORGET_SUMMARIES] {
+        session.execute(statement, Vec::new()).map_err(classify)?;
+    }
+    Ok(())
+}

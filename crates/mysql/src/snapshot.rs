@@ -1,0 +1,175 @@
+//! Snapshots.
+
+use firefly_eventstore_core::{
+    AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, TenantId, Version,
+    backend,
+};
+use mysql::Value;
+use mysql::prelude::Queryable;
+use time::OffsetDateTime;
+
+use crate::append::head;
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{self, decode, optional, time, time_value};
+use crate::sql;
+
+/// Saves a snapshot. Two round trips: who the aggregate belongs to never changes, and its version only grows.
+pub(crate) fn save<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    snapshot: &NewSnapshot,
+) -> Result<()> {
+    let aggregate = snapshot.aggregate();
+    backend::check_snapshot(head(session, aggregate.id())?.as_ref(), tenant, snapshot)?;
+    let created_at = snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc);
+    session
+        .execute(
+            sql::SAVE_SNAPSHOT,
+            vec![
+                snapshot.snapshot_id().into(),
+                aggregate.id().into(),
+                aggregate.aggregate_type().as_str().into(),
+                snapshot.version().as_i64().into(),
+                snapshot.snapshot_type().as_str().into(),
+                snapshot.state().as_str().into(),
+                time_value(created_at),
+                tenant.map(TenantId::as_str).into(),
+                snapshot.checksum().to_string().into(),
+            ],
+        )
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// One snapshot of an aggregate.
+pub(crate) fn find<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt,
+) -> Result<Option<Snapshot>> {
+    let (from, to) = at.versions();
+    Ok(select(session, tenant, aggregate, from, to, 1)?.pop())
+}
+
+/// All snapshots of an aggregate, the newest version first.
+pub(crate) fn list<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<Vec<Snapshot>> {
+    select(session, tenant, aggregate, Version::ZERO, Version::MAX, i64::MAX)
+}
+
+fn select<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    from: Version,
+    to: Version,
+    limit: i64,
+) -> Result<Vec<Snapshot>> {
+    let rows = session.query(
+        sql::FIND_SNAPSHOTS,
+        vec![
+            aggregate.id().into(),
+            aggregate.aggregate_type().as_str().into(),
+            tenant.map(TenantId::as_str).into(),
+            tenant.map(TenantId::as_str).into(),
+            from.as_i64().into(),
+            to.as_i64().into(),
+            limit.into(),
+        ],
+    );
+    decode(&rows.map_err(classify)?, row::snapshot)
+}
+
+/// How many snapshots an aggregate has.
+pub(crate) fn count<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<u64> {
+    let rows = session.query(
+        sql::COUNT_SNAPSHOTS,
+        vec![
+            aggregate.id().into(),
+            aggregate.aggregate_type().as_str().into(),
+            tenant.map(TenantId::as_str).into(),
+            tenant.map(TenantId::as_str).into(),
+        ],
+    );
+    let counts = decode(&rows.map_err(classify)?, |row| row::count(row, 0))?;
+    Ok(counts.into_iter().sum())
+}
+
+/// Deletes snapshots.
+pub(crate) fn delete<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    selection: SnapshotSelection<'_>,
+) -> Result<u64> {
+    let (aggregate, from, to, keep) = match selection {
+        SnapshotSelection::Exactly(aggregate, version) => (aggregate, version, version, 0),
+        SnapshotSelection::Before(aggregate, version) => {
+            let Some(last) = version.get().checked_sub(1) else {
+                return Ok(0);
+            };
+            (aggregate, Version::ZERO, Version::new(last)?, 0)
+        }
+        SnapshotSelection::AllButLatest(aggregate, keep) => (aggregate, Version::ZERO, Version::MAX, keep),
+        SnapshotSelection::Aggregate(aggregate) => (aggregate, Version::ZERO, Version::MAX, 0),
+        SnapshotSelection::OlderThan(time) => return delete_older(session, tenant, Some(time)),
+        SnapshotSelection::All => return delete_older(session, tenant, None),
+    };
+    session
+        .execute(
+            sql::DELETE_SNAPSHOTS,
+            vec![
+                aggregate.id().into(),
+                aggregate.aggregate_type().as_str().into(),
+                tenant.map(TenantId::as_str).into(),
+                tenant.map(TenantId::as_str).into(),
+                from.as_i64().into(),
+                to.as_i64().into(),
+                i64::try_from(keep).unwrap_or(i64::MAX).into(),
+            ],
+        )
+        .map_err(classify)
+}
+
+fn delete_older<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+    time: Option<OffsetDateTime>,
+) -> Result<u64> {
+    // What is stored has microseconds: what is before a finer time is before the microsecond that follows it.
+    let time = time.map_or(Value::NULL, |time| time_value(row::ceil(time)));
+    let tenant = Value::from(tenant.map(TenantId::as_str));
+    session
+        .execute(
+            sql::DELETE_SNAPSHOTS_OLDER,
+            vec![time.clone(), time, tenant.clone(), tenant],
+        )
+        .map_err(classify)
+}
+
+/// What there is of snapshots.
+pub(crate) fn statistics<C: Queryable>(
+    session: &mut Session<'_, C>,
+    tenant: Option<&TenantId>,
+) -> Result<SnapshotStatistics> {
+    let tenant = Value::from(tenant.map(TenantId::as_str));
+    let rows = session.query(sql::SNAPSHOT_STATISTICS, vec![tenant.clone(), tenant]);
+    let rows = decode(&rows.map_err(classify)?, |row| {
+        Ok(SnapshotStatistics::new(
+            row::count(row, 0)?,
+            row::count(row, 1)?,
+            row::count(row, 2)?,
+            optional(row, 3, time)?,
+            optional(row, 4, time)?,
+        ))
+    })?;
+    Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
+}

@@ -1,0 +1,138 @@
+//! The statements, each from a file of its own.
+
+macro_rules! statements {
+    ($($NAME:ident = $file:literal;)*) => {
+        $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
+
+        /// Every statement, so that a test can prepare each.
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$(($file, $NAME),)*];
+    };
+}
+
+statements! {
+    ADOPT_EVENT = "adopt_event.sql";
+    AGGREGATE_ACTIVITY = "aggregate_activity.sql";
+    AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    APPEND = "append.sql";
+    APPEND_GATE = "append_gate.sql";
+    APPEND_GUARD = "append_guard.sql";
+    APPEND_TURN = "append_turn.sql";
+    APPLIED_MIGRATIONS = "applied_migrations.sql";
+    BROKEN_STREAM = "broken_stream.sql";
+    COVER_OTHER_WRITERS = "cover_other_writers.sql";
+    COUNT_SNAPSHOTS = "count_snapshots.sql";
+    DELETE_SNAPSHOTS = "delete_snapshots.sql";
+    DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
+    DO_NOT_COVER_OTHER_WRITERS = "do_not_cover_other_writers.sql";
+    EVENT_STATISTICS = "event_statistics.sql";
+    EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
+    FIND_SNAPSHOTS = "find_snapshots.sql";
+    FORGET_SUMMARIES = "forget_summaries.sql";
+    FREE_GATES = "free_gates.sql";
+    GATES = "gates.sql";
+    GREATEST = "greatest.sql";
+    HEAD = "head.sql";
+    HISTORY = "history.sql";
+    LOAD = "load.sql";
+    LOAD_BACKWARDS = "load_backwards.sql";
+    LOCATE = "locate.sql";
+    LOCK_MIGRATIONS = "lock_migrations.sql";
+    LOG = "log.sql";
+    LOG_POSITIONS = "log_positions.sql";
+    MARK = "mark.sql";
+    RECORD_MIGRATION = "record_migration.sql";
+    REFRESH_SUMMARIES = "refresh_summaries.sql";
+    SAVE_SNAPSHOT = "save_snapshot.sql";
+    SCHEMA_NAMES = "schema_names.sql";
+    SERVER = "server.sql";
+    SESSION = "session.sql";
+    SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    TOTALS = "totals.sql";
+    UNLOCK_MIGRATIONS = "unlock_migrations.sql";
+    VERSION_AT_SEQUENCE = "version_at_sequence.sql";
+    VERSION_AT_TIME = "version_at_time.sql";
+}
+
+/// As many placeholders as values, in a list; never fewer than one. Rounded up to a power of two, so that a connection has few
+/// such statements to prepare: [`padded`] repeats a value as often.
+pub(crate) fn list(values: usize) -> String {
+    let placeholders = vec!["?"; values.next_power_of_two()];
+    format!("({})", placeholders.join(", "))
+}
+
+/// As many values as [`list`] has placeholders; `nothing` equals no value that is stored.
+pub(crate) fn padded<T: Clone>(mut values: Vec<T>, nothing: T) -> Vec<T> {
+    let last = values.last().cloned().unwrap_or(nothing);
+    values.resize(values.len().next_power_of_two(), last);
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use firefly_eventstore_test_servers::{MysqlServer, mariadb_unless_missing, mysql_unless_missing};
+    use mysql::prelude::Queryable;
+
+    use crate::MysqlEventStore;
+    use crate::pool::Location;
+
+    #[test]
+    fn every_file_is_a_statement() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
+        for file in std::fs::read_dir(directory).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(super::ALL.iter().any(|(file, _)| *file == name), "{name} is not listed");
+        }
+    }
+
+    #[test]
+    fn a_list_has_as_many_placeholders_as_values() {
+        for (values, placeholders) in [(0, 1), (1, 1), (2, 2), (3, 4), (5, 8), (4_096, 4_096)] {
+            assert_eq!(super::list(values).matches('?').count(), placeholders);
+            assert_eq!(super::padded(vec![7; values], 0).len(), placeholders);
+        }
+        assert_eq!(super::padded(vec![7, 8, 9], 0), [7, 8, 9, 9]);
+        assert_eq!(super::padded(Vec::new(), 0), [0]);
+    }
+
+    #[test]
+    fn every_file_is_accepted_by_mysql() {
+        if let Some(server) = mysql_unless_missing() {
+            is_accepted_by(server);
+        }
+    }
+
+    #[test]
+    fn every_file_is_accepted_by_mariadb() {
+        if let Some(server) = mariadb_unless_missing() {
+            is_accepted_by(server);
+        }
+    }
+
+    fn is_accepted_by(server: &MysqlServer) {
+        let database = server.new_database();
+        MysqlEventStore::builder(database.url()).migrate().unwrap();
+        let opts = mysql::Opts::from_url(database.url()).unwrap();
+        let mut client = Location::new(opts).open().unwrap().client;
+        for (file, sql) in super::ALL {
+            let accepted = match *file {
+                // Parts of statements, and what is added to.
+                "append.sql" => client
+                    .prep(format!("{sql} (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
+                    .map(drop),
+                "append_guard.sql" | "append_gate.sql" | "append_turn.sql" => {
+                    let part = sql.replace("{list}", &super::list(3));
+                    client.prep(format!("SELECT {part}")).map(drop)
+                }
+                "locate.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
+                // Not to be prepared on either server, and to be run in this order.
+                "cover_other_writers.sql" => client.query_drop(*sql),
+                "do_not_cover_other_writers.sql" => client.query_drop(*sql),
+                _ => client.prep(*sql).map(drop),
+            };
+            accepted.unwrap_or_else(|error| panic!("{file} is refused: {error}"));
+        }
+    }
+}

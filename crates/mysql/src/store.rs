@@ -1,0 +1,624 @@
+//! The store: options, opening, and what every store does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::{
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
+    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
+    backend,
+};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Opts, Transaction, TxOpts};
+
+use crate::error::{classify, is_deadlock, is_lost, is_missing_index, is_rolled_back, is_stale, pool};
+use crate::mark::Mark;
+use crate::migrate::Choices;
+use crate::pool::{Connection, Location, Manager, Server, Session};
+use crate::row::{decode, integer, text};
+use crate::{append, migrate, read, snapshot, sql};
+
+/// A store in a MySQL or MariaDB database.
+///
+/// Clones share a pool of connections. An append is one round trip in autocommit; a lost connection is found out by use,
+/// and the call is repeated once on a fresh one, which is safe because appends are.
+///
+/// ```no_run
+/// use firefly_eventstore_core::prelude::*;
+/// use firefly_eventstore_mysql::MysqlEventStore;
+///
+/// let store = MysqlEventStore::open("mysql://clerk@localhost/ledger")?;
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::from_json("account.opened", "{}")?])?;
+/// assert_eq!(store.load(&account)?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+pub struct MysqlEventStore(Arc<Shared>);
+
+struct Shared {
+    location: Location,
+    options: Options,
+    connections: r2d2::Pool<Manager>,
+    generation: Arc<AtomicU64>,
+    server: Server,
+    /// The indexes that the log had when the store was opened.
+    indexes: Vec<String>,
+    mark: Mark,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    max_connections: u32,
+    pool_timeout: Duration,
+    migrate_on_open: bool,
+    choices: Choices,
+    verify_on_read: bool,
+    limits: Limits,
+}
+
+/// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
+const MOST_REPETITIONS: usize = 100;
+
+/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
+///
+/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Indexes {
+    /// None: for a log that is appended to much, and read by aggregate or as a whole.
+    Lean,
+    /// By event type, aggregate type, time, correlation id, causation id and tenant.
+    #[default]
+    Standard,
+    /// All of the source document's: also by creator, by a type and time together, and by the correlation id in metadata.
+    Full,
+}
+
+/// How to open a store: see [`MysqlEventStore::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "call open()"]
+pub struct MysqlBuilder {
+    /// The error is kept until the store is opened, so that a builder is made without one.
+    location: Result<Box<Location>>,
+    options: Options,
+}
+
+impl MysqlEventStore {
+    /// Opens the store in the database that a URL names, such as `mysql://clerk:secret@db.example/ledger`.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood;
+    /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`MysqlBuilder::migrate`]), newer or altered;
+    /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user.
+    pub fn open(url: &str) -> Result<Self> {
+        Self::builder(url).open()
+    }
+
+    /// Options for opening the database that a URL names. Its parameters are the driver's, such as `socket`, `compress` or
+    /// `tcp_connect_timeout_ms`.
+    pub fn builder(url: &str) -> MysqlBuilder {
+        // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
+        let opts = Opts::from_url(url).map_err(|_| {
+            Error::invalid("the URL cannot be understood; write mysql://user:password@host:port/database")
+        });
+        MysqlBuilder::at(opts)
+    }
+
+    /// Options for opening a database, for a configuration that a URL does not express.
+    pub fn configure(opts: impl Into<Opts>) -> MysqlBuilder {
+        MysqlBuilder::at(Ok(opts.into()))
+    }
+
+    /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
+    ///
+    /// An error rolls everything back; an append that fails does so whatever `work` returns. To begin and to commit takes a round
+    /// trip each. What `work` reads was committed a moment ago: the transaction is `READ COMMITTED`. To mix this crate's errors
+    /// with `mysql`'s, let `work` return `Box<dyn Error + Send + Sync>`. A connection that is found lost when the transaction begins
+    /// is replaced. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat, see to it
+    /// that the rest of `work` is. The victim of a deadlock gets a retryable error.
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of the append that failed, or one of MySQL's.
+    pub fn transaction<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut MysqlTransaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut connection = self.connection()?;
+        let error = match self.begin(&mut connection) {
+            Ok(transaction) => return transaction.run(work),
+            Err(error) => error,
+        };
+        if !self.is_lost(&connection, &error) {
+            return Err(error.into());
+        }
+        // None of the work ran yet: it may as well run on another connection.
+        drop(connection);
+        self.begin(&mut *self.connection()?)?.run(work)
+    }
+
+    /// Appends within a transaction of the caller's, on a connection of the caller's to the same database, of any isolation level,
+    /// with a strict `sql_mode` and the character set `utf8mb4`.
+    ///
+    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of
+    /// a deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip
+    /// more than otherwise, and one where the connection has not prepared the statement yet.
+    ///
+    /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
+    /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap after the aggregate
+    /// in the index: until the commit, new aggregates whose ids come next, as those of new version 7 UUIDs do, have to wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append_all`].
+    pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        let server = Server::of(transaction)?;
+        if !server.is_strict {
+            return Err(Error::invalid(
+                "the transaction's connection needs a strict sql_mode and the character set utf8mb4, or values would be changed silently",
+            )
+            .during(backend::describe(appends)));
+        }
+        let mut session = Session {
+            client: transaction,
+            server,
+            locks: true,
+        };
+        append::within(&mut session, appends)
+    }
+
+    /// How the server finds the page of a query: the tables, indexes and remarks of `EXPLAIN`, for tests of the indexes.
+    #[doc(hidden)]
+    pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
+        self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
+    }
+
+    /// Runs `work`, whose statements stand for themselves: again if one was the victim of a deadlock, and a second time on a
+    /// fresh connection if the first was lost.
+    fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+        let mut connection = self.connection()?;
+        let mut result = work(&mut connection.session());
+        for _ in 0..MOST_REPETITIONS {
+            let error = result.as_ref().err().and_then(driver_error);
+            if !error.is_some_and(|error| is_stale(error) || is_deadlock(error)) {
+                break;
+            }
+            result = work(&mut connection.session());
+        }
+        if !self.was_lost(&connection, &result) {
+            return result;
+        }
+        drop(connection);
+        let mut connection = self.connection()?;
+        let result = work(&mut connection.session());
+        self.was_lost(&connection, &result);
+        result
+    }
+
+    /// As [`with`](Self::with), in a transaction whose statements see one state of the database. Two round trips more.
+    fn with_one_state<R>(&self, work: impl Fn(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+        const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+             START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+        self.with(|session| {
+            session.client.query_drop(BEGIN).map_err(classify)?;
+            let result = work(session);
+            let ended = session.client.query_drop("COMMIT").map_err(classify);
+            let result = result?;
+            ended.map(|()| result)
+        })
+    }
+
+    fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<MysqlTransaction<'a>> {
+        let server = connection.server;
+        let transaction = connection.client.start_transaction(TxOpts::default());
+        Ok(MysqlTransaction {
+            transaction: transaction.map_err(|error| classify(error).during("begin"))?,
+            server,
+            limits: &self.0.options.limits,
+            verify_on_read: self.0.options.verify_on_read,
+            doom: None,
+        })
+    }
+
+    fn was_lost<R>(&self, connection: &Connection, result: &Result<R>) -> bool {
+        result.as_ref().is_err_and(|error| self.is_lost(connection, error))
+    }
+
+    /// Whether an error is that of a lost connection, which takes those that are as old with it.
+    fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
+        let lost = driver_error(error).is_some_and(is_lost);
+        if lost {
+            connection.retire(&self.0.generation);
+        }
+        lost
+    }
+
+    fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        self.0.connections.get().map_err(|error| self.without_connection(error))
+    }
+
+    /// Why there is no connection: all are in use, or none can be made.
+    fn without_connection(&self, error: r2d2::Error) -> Error {
+        match self.0.connections.state().connections {
+            0 => self.0.location.open().err().unwrap_or_else(|| pool(error)),
+            _ => pool(error),
+        }
+    }
+
+    fn mark(&self) -> Result<GlobalSequence> {
+        self.with(|session| self.0.mark.take(session))
+    }
+}
+
+impl MysqlBuilder {
+    fn at(opts: Result<Opts>) -> Self {
+        Self {
+            location: opts.map(|opts| Box::new(Location::new(opts))),
+            options: Options {
+                max_connections: 10,
+                pool_timeout: Duration::from_secs(10),
+                migrate_on_open: false,
+                choices: Choices::default(),
+                verify_on_read: false,
+                limits: Limits::PORTABLE,
+            },
+        }
+    }
+
+    /// How many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.options.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long to wait for a connection; 10 seconds unless set.
+    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
+        self.options.pool_timeout = timeout;
+        self
+    }
+
+    /// Migrates a missing or an older schema when opening; otherwise those are refused.
+    pub fn migrate_on_open(mut self, migrate: bool) -> Self {
+        self.options.migrate_on_open = migrate;
+        self
+    }
+
+    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
+    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    pub fn indexes(mut self, indexes: Indexes) -> Self {
+        self.options.choices.indexes = Some(indexes);
+        self
+    }
+
+    /// Whether [`migrate`](Self::migrate), or opening, where that migrates, makes a trigger by which appends of programs without this
+    /// library take a gate too, so that readers do not skip those. Unless set, a new store has none, and one that there is keeps to
+    /// what it has. Needs the right to create triggers, which with binary logging some servers give to nobody.
+    pub fn cover_other_writers(mut self, cover: bool) -> Self {
+        self.options.choices.cover_other_writers = Some(cover);
+        self
+    }
+
+    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    pub fn verify_on_read(mut self, verify: bool) -> Self {
+        self.options.verify_on_read = verify;
+        self
+    }
+
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers and nests JSON 100 levels
+    /// deep, MariaDB 31: limits beyond what the server keeps are refused when the store is opened.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`MysqlEventStore::open`].
+    pub fn open(self) -> Result<MysqlEventStore> {
+        let name = self.name();
+        self.try_open()
+            .map_err(|error| error.during(format_args!("open {name}")))
+    }
+
+    fn try_open(self) -> Result<MysqlEventStore> {
+        let Self { location, options } = self;
+        let location = *location?;
+        let mut connection = location.open()?;
+        let server = connection.server;
+        server.flavour.check(&options.limits)?;
+        if options.migrate_on_open {
+            migrate::migrate(&mut connection, options.choices)?;
+        }
+        let names = migrate::require_current(&mut connection.session())?;
+        let generation = Arc::new(AtomicU64::new(0));
+        Ok(MysqlEventStore(Arc::new(Shared {
+            connections: crate::pool::connections(
+                location.clone(),
+                Arc::clone(&generation),
+                options.max_connections,
+                options.pool_timeout,
+            ),
+            location,
+            options,
+            generation,
+            server,
+            indexes: migrate::indexes(&names),
+            mark: Mark::default(),
+        })))
+    }
+
+    /// Brings the schema up to date and returns the migrations that were applied; none if it was.
+    ///
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself, so each says what it
+    /// makes, and a crash in the middle is made good by the next call; any number of processes may start at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`MysqlEventStore::open`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
+    /// has one that cannot be adopted.
+    pub fn migrate(&self) -> Result<Vec<Migration>> {
+        let migrate = || {
+            let location = self.location.clone()?;
+            migrate::migrate(&mut location.open()?, self.options.choices)
+        };
+        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+    }
+
+    /// The migrations that [`migrate`](Self::migrate) would apply.
+    ///
+    /// # Errors
+    ///
+    /// As [`MysqlEventStore::open`].
+    pub fn pending(&self) -> Result<Vec<Migration>> {
+        let pending = || migrate::pending(&mut self.location.clone()?.open()?.session());
+        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
+    }
+
+    /// The database, without what is secret.
+    fn name(&self) -> String {
+        let database = self
+            .location
+            .as_ref()
+            .ok()
+            .and_then(|location| location.database().ok());
+        match database {
+            Some(database) => format!("the MySQL database {database}"),
+            None => "a MySQL database".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for MysqlEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlEventStore")
+            .field("location", &self.0.location)
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventStore for MysqlEventStore {
+    fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        backend::check(appends, &self.0.options.limits)?;
+        self.with(|session| append::alone(session, appends))
+            .map_err(|error| error.during(backend::describe(appends)))
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        let stream = if backend::needs_one_state(range) {
+            self.with_one_state(|session| read::load(session, aggregate, range))
+        } else {
+            self.with(|session| read::load(session, aggregate, range))
+        };
+        stream
+            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let read = || {
+            // Rows are read after the mark was taken, with a snapshot of their own.
+            let mark = match cursor {
+                Some(cursor) => cursor.high_water_mark(),
+                None => self.mark()?,
+            };
+            let page = |indexes: &[String]| self.with(|session| read::page(session, query, cursor, mark, indexes));
+            let page = match page(&self.0.indexes) {
+                // Somebody dropped it since the store was opened: the log can be walked.
+                Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
+                page => page,
+            }?;
+            if self.0.options.verify_on_read {
+                page.events.iter().try_for_each(EventEnvelope::verify)?;
+            }
+            Ok(page)
+        };
+        read().map_err(|error: Error| error.during("read the log"))
+    }
+
+    fn high_water_mark(&self) -> Result<GlobalSequence> {
+        self.mark().map_err(|error| error.during("read the high-water mark"))
+    }
+
+    fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
+        self.with_one_state(|session| read::statistics(session, tenant))
+            .map_err(|error| error.during("read statistics"))
+    }
+
+    fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
+        self.with(|session| read::summaries(session, query))
+            .map_err(|error| error.during("read aggregate summaries"))
+    }
+
+    fn refresh_aggregate_summaries(&self) -> Result<()> {
+        self.with(read::refresh_summaries)
+            .map_err(|error| error.during("refresh the aggregate summaries"))
+    }
+
+    fn health(&self) -> Result<Health> {
+        let asked = Instant::now();
+        let check = || {
+            let (server, writable) = self.with(|session| {
+                let rows = session.query(sql::SERVER, Vec::new()).map_err(classify)?;
+                let server = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), integer(row, 1)? != 0)))?;
+                Ok(server
+                    .into_iter()
+                    .next()
+                    .expect("a query without a table returns one row"))
+            })?;
+            let mark = self.mark()?;
+            let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
+            let schema = self.with(migrate::version)?;
+            let backend = self.0.server.flavour.name();
+            Ok(Health::new(backend, server, schema, writable, mark, latency))
+        };
+        check().map_err(|error: Error| error.during("check the health"))
+    }
+}
+
+fn driver_error(error: &Error) -> Option<&mysql::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
+    if verify {
+        stream.events().iter().try_for_each(EventEnvelope::verify)?;
+    }
+    Ok(stream)
+}
+
+impl SnapshotStore for MysqlEventStore {
+    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+        let save = || {
+            snapshot.check(&self.0.options.limits)?;
+            self.with(|session| snapshot::save(session, tenant, snapshot))
+        };
+        save().map_err(|error: Error| {
+            error.during(format_args!(
+                "save a snapshot of {} at version {}",
+                snapshot.aggregate(),
+                snapshot.version()
+            ))
+        })
+    }
+
+    fn find_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt,
+    ) -> Result<Option<Snapshot>> {
+        self.with(|session| snapshot::find(session, tenant, aggregate, at))
+            .and_then(|snapshot| {
+                if let Some(snapshot) = snapshot.as_ref().filter(|_| self.0.options.verify_on_read) {
+                    snapshot.verify()?;
+                }
+                Ok(snapshot)
+            })
+            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    }
+
+    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
+        self.with(|session| snapshot::list(session, tenant, aggregate))
+            .and_then(|snapshots| {
+                if self.0.options.verify_on_read {
+                    snapshots.iter().try_for_each(Snapshot::verify)?;
+                }
+                Ok(snapshots)
+            })
+            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
+    }
+
+    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+        self.with(|session| snapshot::count(session, tenant, aggregate))
+            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
+    }
+
+    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
+        self.with(|session| snapshot::delete(session, tenant, selection))
+            .map_err(|error| error.during("delete snapshots"))
+    }
+
+    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+        self.with(|session| snapshot::statistics(session, tenant))
+            .map_err(|error| error.during("read statistics of snapshots"))
+    }
+}
+
+/// A transaction of a MySQL store: see [`MysqlEventStore::transaction`].
+pub struct MysqlTransaction<'a> {
+    transaction: Transaction<'a>,
+    server: Server,
+    limits: &'a Limits,
+    verify_on_read: bool,
+    doom: Option<Error>,
+}
+
+impl<'a> MysqlTransaction<'a> {
+    /// The transaction, for the caller's own tables. It commits when the store's work is done, not before.
+    #[must_use]
+    pub fn connection(&mut self) -> &mut Transaction<'a> {
+        &mut self.transaction
+    }
+
+    /// Does the work, and commits if it and every append in it succeeded.
+    fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        let result = work(&mut self)?;
+        if let Some(doom) = self.doom {
+            return Err(doom.into());
+        }
+        let committed = self.transaction.commit();
+        committed.map_err(|error| classify(error).during("commit"))?;
+        Ok(result)
+    }
+
+    fn session(&mut self) -> Session<'_, Transaction<'a>> {
+        Session {
+            client: &mut self.transaction,
+            server: self.server,
+            locks: false,
+        }
+    }
+}
+
+impl fmt::Debug for MysqlTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MysqlTransaction")
+            .field("doom", &self.doom)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventTransaction for MysqlTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let result = backend::check(appends, self.limits).and_then(|()| append::within(&mut self.session(), appends));
+        self.doom = result.as_ref().err().cloned();
+        if self.doom.as_ref().and_then(driver_error).is_some_and(is_rolled_back) {
+            // What the caller writes from here on would be committed at once. Fails where the connection is lost, too.
+            let _ = self.transaction.query_drop("ROLLBACK AND CHAIN");
+        }
+        result
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        read::load(&mut self.session(), aggregate, range)
+            .and_then(|stream| verified(stream, self.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}

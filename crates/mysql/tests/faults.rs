@@ -1,0 +1,497 @@
+//! Servers that die, connections that are ended, rights that are missing: nothing acknowledged is lost, nothing stored twice, and
+//! every error is typed.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Limits, SchemaProblem};
+use firefly_eventstore_mysql::MysqlEventStore;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder, Row, TxOpts};
+use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
+
+use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+
+on_both!(
+    a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged,
+    connections_that_are_killed_at_random_lose_nothing,
+    threads_on_one_aggregate_all_get_through,
+    a_pool_that_is_used_up_is_a_pool_timeout,
+    a_unique_key_of_somebody_elses_is_not_taken_for_an_append_that_was_faster,
+    each_refusal_of_the_server_is_a_typed_error,
+    a_lock_that_is_held_for_too_long_is_retryable,
+    the_victim_of_a_deadlock_is_told_to_repeat_its_transaction,
+    a_transaction_of_the_callers_goes_on_after_an_append_that_failed,
+    a_connection_of_the_callers_that_would_change_values_silently_is_refused,
+    a_statement_outlives_a_change_of_its_table,
+    a_table_that_was_dropped_is_an_altered_schema,
+    a_dump_is_restored_and_goes_on,
+    limits_beyond_what_the_server_keeps_are_refused_when_opening,
+    what_cannot_be_reached_is_said_without_the_password,
+);
+
+const WRITERS: usize = 8;
+
+/// Says that the store is left alone from when it is dropped.
+struct Ends<'a>(&'a OnceLock<Instant>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.get_or_init(Instant::now);
+    }
+}
+
+/// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
+/// each event is there exactly once.
+fn appended_once_each_while(store: &MysqlEventStore, disturb: impl FnOnce()) {
+    let left_alone = OnceLock::new();
+    let acknowledged = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| {
+                let account = account();
+                let mut expected = Version::ZERO;
+                while left_alone.get().is_none() {
+                    let event = [deposited(expected.get())];
+                    let appended = until_acknowledged(store, &account, expected, &event, &left_alone);
+                    expected = appended.version();
+                    acknowledged
+                        .lock()
+                        .unwrap()
+                        .push((event[0].event_id(), appended.last_sequence()));
+                }
+            });
+        }
+        // Also where it panics, or the writers would go on for ever.
+        let _ends = Ends(&left_alone);
+        disturb();
+    });
+    let log = all_events(store);
+    let mut stored: Vec<_> = log
+        .iter()
+        .map(|event| (event.event_id, Some(event.global_sequence)))
+        .collect();
+    let mut acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() > WRITERS, "hardly anything was appended");
+    stored.sort_unstable();
+    acknowledged.sort_unstable();
+    assert_eq!(stored, acknowledged);
+}
+
+/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
+fn until_acknowledged(
+    store: &MysqlEventStore,
+    account: &AggregateKey,
+    expected: Version,
+    events: &[NewEvent],
+    left_alone: &OnceLock<Instant>,
+) -> Appended {
+    loop {
+        match store.append(account, expected, events) {
+            Ok(appended) => return appended,
+            Err(error) => {
+                assert!(error.is_retryable(), "{error:?}");
+                let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
+                assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
+                // A server that starts has better things to do than to refuse connections.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(server: &MysqlServer) {
+    let server = MysqlServer::start(server.flavour(), &[]).unwrap();
+    let (_database, store) = fresh(&server);
+    appended_once_each_while(&store, || {
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(fastrand::u64(50..300)));
+            server.kill("KILL");
+            server.restart();
+        }
+        // Time for each thread to be acknowledged once more.
+        thread::sleep(Duration::from_millis(300));
+    });
+}
+
+fn connections_that_are_killed_at_random_lose_nothing(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    appended_once_each_while(&store, || {
+        for _ in 0..100 {
+            thread::sleep(Duration::from_millis(fastrand::u64(1..10)));
+            // Not in the information schema: MySQL cannot show statements with binary values there.
+            let connections: Vec<Row> = other.query("SHOW PROCESSLIST").unwrap();
+            let of_the_store = connections.iter().filter(|row| {
+                let of = row.get::<Option<String>, _>("db").flatten();
+                of.as_deref() == Some(database.name())
+            });
+            let ids: Vec<u32> = of_the_store
+                .map(|row| row.get("Id").unwrap())
+                .filter(|id| *id != other.connection_id())
+                .collect();
+            if let Some(id) = fastrand::choice(ids) {
+                let _ = other.query_drop(format!("KILL {id}")); // it may have ended by itself
+            }
+        }
+    });
+}
+
+fn threads_on_one_aggregate_all_get_through(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    let account = account();
+    thread::scope(|scope| {
+        for thread in 0..16 {
+            let (store, account) = (&store, &account);
+            scope.spawn(move || {
+                for round in 0..10 {
+                    if thread % 4 == 0 {
+                        store
+                            .transaction(|tx| tx.append(account, ExpectedVersion::Any, &[deposited(round)]))
+                            .unwrap();
+                    } else {
+                        store
+                            .append(account, ExpectedVersion::Any, &[deposited(round)])
+                            .unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(store.load(&account).unwrap().version(), 160);
+}
+
+fn a_pool_that_is_used_up_is_a_pool_timeout(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    let store = builder(&database)
+        .max_connections(1)
+        .pool_timeout(Duration::from_millis(50))
+        .open()
+        .unwrap();
+    let asked = Instant::now();
+    let error = store
+        .transaction(|_| store.append(&account(), ExpectedVersion::Any, &[deposited(1)]))
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PoolTimeout);
+    assert!(error.is_retryable());
+    let waited = asked.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    append_one(&store);
+}
+
+fn a_unique_key_of_somebody_elses_is_not_taken_for_an_append_that_was_faster(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    append_one(&store);
+    let mut other = client(&database);
+    run(&mut other, "CREATE UNIQUE INDEX one_of_each ON events (event_type)");
+    for expected in [ExpectedVersion::Any, ExpectedVersion::NoStream] {
+        let error = store.append(&account(), expected, &[deposited(1)]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error:?}");
+        assert!(!error.is_retryable());
+    }
+    run(&mut other, "DROP INDEX one_of_each ON events");
+    let last = append_one(&store);
+    assert_eq!(mark(&store), last);
+}
+
+/// A store for a user with these rights.
+fn as_clerk(database: &Database, rights: &[&str]) -> MysqlEventStore {
+    let clerk = format!("c{}", fastrand::u32(..));
+    let mut admin = client(database);
+    run(&mut admin, &format!("CREATE USER {clerk}@'%' IDENTIFIED BY 'secret'"));
+    for right in rights {
+        run(
+            &mut admin,
+            &format!("GRANT {} TO {clerk}@'%'", right.replace("DB", database.name())),
+        );
+    }
+    let opts = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap());
+    MysqlEventStore::configure(opts.user(Some(clerk)).pass(Some("secret")))
+        .open()
+        .unwrap()
+}
+
+/// A code of the server's, and the kind of error that is to come of it.
+type Signal = (&'static str, fn(&ErrorKind) -> bool);
+
+fn each_refusal_of_the_server_is_a_typed_error(server: &MysqlServer) {
+    const APPENDS: &[&str] = &[
+        "SELECT ON DB.* ",
+        "INSERT ON DB.events",
+        "UPDATE ON DB.firefly_gate",
+        "UPDATE ON DB.firefly_turn",
+    ];
+    let (database, store) = fresh(server);
+    // That is all it takes to append and to read, but not in a transaction whose connection is read-only.
+    let clerk = as_clerk(&database, APPENDS);
+    append_one(&clerk);
+    clerk
+        .transaction(|tx| tx.append(&account(), ExpectedVersion::Any, &[deposited(1)]))
+        .unwrap();
+    assert_eq!(mark(&clerk), 2);
+    let error = clerk
+        .transaction(|tx| {
+            tx.connection().query_drop("ROLLBACK").unwrap();
+            tx.connection().query_drop("START TRANSACTION READ ONLY").unwrap();
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        })
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::ReadOnly, "{error:?}");
+
+    let reader = as_clerk(&database, &["SELECT ON DB.*"]);
+    let error = reader
+        .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.to_string().starts_with("append to Account "), "{error}");
+    assert!(std::error::Error::source(&error).is_some());
+
+    let signals: [Signal; 5] = [
+        ("1114", |kind| *kind == ErrorKind::StorageFull),
+        ("1021", |kind| *kind == ErrorKind::StorageFull),
+        ("1290", |kind| *kind == ErrorKind::ReadOnly),
+        ("1317", |kind| matches!(kind, ErrorKind::Unavailable { .. })),
+        ("1105", |kind| matches!(kind, ErrorKind::Backend { .. })),
+    ];
+    for (code, is_right) in signals {
+        let mut other = client(&database);
+        run(
+            &mut other,
+            &format!(
+                "CREATE TRIGGER refusal BEFORE INSERT ON events FOR EACH ROW
+                 SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'no'"
+            ),
+        );
+        let error = store
+            .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+            .unwrap_err();
+        assert!(is_right(error.kind()), "{code}: {error:?}");
+        run(&mut other, "DROP TRIGGER refusal");
+    }
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    let event = [deposited(1)];
+    let error = store
+        .transaction(|tx| {
+            tx.append(&account, ExpectedVersion::NoStream, &[deposited(2)])?;
+            let impatient = MysqlEventStore::configure(
+                OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap())
+                    .init(vec!["SET SESSION innodb_lock_wait_timeout = 1"]),
+            );
+            let impatient = impatient.open()?;
+            let error = impatient
+                .append(&account, ExpectedVersion::NoStream, &event)
+                .unwrap_err();
+            assert!(error.is_retryable(), "{error:?}");
+            Err::<(), _>(Error::invalid("changed my mind"))
+        })
+        .unwrap_err();
+    assert!(error.is_invalid_input(), "{error:?}");
+    store.append(&account, ExpectedVersion::NoStream, &event).unwrap();
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+fn the_victim_of_a_deadlock_is_told_to_repeat_its_transaction(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    run(&mut other, "CREATE TABLE notes (note TEXT)");
+    let accounts = [account(), account()];
+    let transfer = |from: &AggregateKey, to: &AggregateKey| {
+        store.transaction(|tx| {
+            tx.append(from, ExpectedVersion::Any, &[deposited(1)])?;
+            thread::sleep(Duration::from_millis(300));
+            let result = tx.append(to, ExpectedVersion::Any, &[deposited(2)]);
+            // Whoever goes on all the same writes nothing that stays.
+            tx.connection()
+                .query_drop("INSERT INTO notes VALUES ('transferred')")
+                .unwrap();
+            result
+        })
+    };
+    let results = thread::scope(|scope| {
+        let there = scope.spawn(|| transfer(&accounts[0], &accounts[1]));
+        let back = scope.spawn(|| transfer(&accounts[1], &accounts[0]));
+        [there.join().unwrap(), back.join().unwrap()]
+    });
+    let victims: Vec<&Error> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    assert_eq!(victims.len(), 1, "{results:?}");
+    assert!(victims[0].is_retryable(), "{:?}", victims[0]);
+    assert_eq!(all_events(&store).len(), 2);
+    transfer(&accounts[0], &accounts[1]).unwrap();
+    assert_eq!(all_events(&store).len(), 4);
+    let notes: Vec<String> = other.query("SELECT note FROM notes").unwrap();
+    assert_eq!(notes.len(), 2);
+}
+
+fn a_transaction_of_the_callers_goes_on_after_an_append_that_failed(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let stored = deposited(1);
+    store
+        .append(&account(), ExpectedVersion::Any, std::slice::from_ref(&stored))
+        .unwrap();
+    let mut other = client(&database);
+    run(&mut other, "CREATE TABLE notes (note TEXT)");
+    let mut transaction = other.start_transaction(TxOpts::default()).unwrap();
+    transaction.query_drop("INSERT INTO notes VALUES ('before')").unwrap();
+    let account = account();
+    let events = [deposited(2), stored];
+    let twice = [Append::new(&account, ExpectedVersion::Any, &events)];
+    let error = store.append_within(&mut transaction, &twice).unwrap_err();
+    assert!(error.is_duplicate(), "{error:?}");
+    transaction.query_drop("INSERT INTO notes VALUES ('after')").unwrap();
+    let events = [deposited(3)];
+    let other_append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
+    store.append_within(&mut transaction, &other_append).unwrap();
+    transaction.commit().unwrap();
+    let notes: Vec<String> = other.query("SELECT note FROM notes").unwrap();
+    assert_eq!(notes.len(), 2);
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+fn a_connection_of_the_callers_that_would_change_values_silently_is_refused(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    let events = [deposited(1)];
+    let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
+    for setting in ["SET SESSION sql_mode = ''", "SET NAMES latin1"] {
+        let mut other = client(&database);
+        run(&mut other, setting);
+        let mut transaction = other.start_transaction(TxOpts::default()).unwrap();
+        let error = store.append_within(&mut transaction, &append).unwrap_err();
+        assert!(error.is_invalid_input(), "{setting}: {error:?}");
+    }
+    assert!(all_events(&store).is_empty());
+}
+
+fn a_statement_outlives_a_change_of_its_table(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    for change in [
+        "ALTER TABLE events ADD COLUMN note TEXT",
+        "ALTER TABLE events MODIFY COLUMN created_by VARCHAR(300)",
+        "ALTER TABLE events DROP COLUMN note",
+        "CREATE INDEX another ON events (checksum)",
+    ] {
+        store.append(&account, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+        let before = store.load(&account).unwrap().version();
+        run(&mut client(&database), change);
+        let appended = store.append(&account, before, &[deposited(2)]).unwrap();
+        assert_eq!(store.load(&account).unwrap().version(), appended.version());
+        assert_eq!(all_events(&store).len() as u64, appended.version().get());
+    }
+}
+
+fn a_table_that_was_dropped_is_an_altered_schema(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    run(&mut client(&database), "DROP TABLE events");
+    for error in [
+        store
+            .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+            .unwrap_err(),
+        store.high_water_mark().unwrap_err(),
+        builder(&database).open().unwrap_err(),
+    ] {
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+fn a_dump_is_restored_and_goes_on(server: &MysqlServer) {
+    let (source, store) = fresh(server);
+    let known = account();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1), deposited(2)])
+        .unwrap();
+    let opts = Opts::from_url(source.url()).unwrap();
+    let access = |mut command: std::process::Command| {
+        // Where the server is not the tests' own, its tools have to be told.
+        command.arg(format!("--user={}", opts.get_user().unwrap()));
+        command.arg(format!("--password={}", opts.get_pass().unwrap_or_default()));
+        if let Some(socket) = opts.get_socket() {
+            command.arg(format!("--socket={socket}"));
+        }
+        command
+    };
+    let flavour = server.flavour();
+    let mut dump = access(server.command(flavour.dump()));
+    let dump = dump.args(["--single-transaction", source.name()]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let target = server.new_database();
+    let mut restore = access(server.command(flavour.client()))
+        .arg(target.name())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut restore.stdin.take().unwrap(), &dump.stdout).unwrap();
+    assert!(restore.wait().unwrap().success());
+
+    let restored = builder(&target).open().unwrap();
+    assert_eq!(mark(&restored), 2);
+    assert_eq!(all_events(&restored), all_events(&store));
+    let appended = restored.append(&known, Version::from(2), &[deposited(3)]).unwrap();
+    assert_eq!(appended.last_sequence(), Some(GlobalSequence::from(3)));
+    assert_eq!(mark(&restored), 3);
+}
+
+fn limits_beyond_what_the_server_keeps_are_refused_when_opening(server: &MysqlServer) {
+    let (database, _store) = fresh(server);
+    let mut deep = Limits::PORTABLE;
+    deep.max_depth = 101;
+    let mut exact = Limits::PORTABLE;
+    exact.allow_inexact_numbers = true;
+    for (limits, is_refused) in [(deep, true), (exact, server.flavour() == Flavour::Mysql)] {
+        match builder(&database).limits(limits).open() {
+            Ok(_) => assert!(!is_refused),
+            Err(error) => assert!(is_refused && error.is_invalid_input(), "{error:?}"),
+        }
+    }
+}
+
+fn what_cannot_be_reached_is_said_without_the_password(server: &MysqlServer) {
+    let database = server.new_database();
+    let name = database.name();
+    for (url, kind) in [
+        ("mysql://clerk:geheim@127.0.0.1:1/ledger".to_owned(), "Unavailable"),
+        ("mysql://clerk:geheim@127.0.0.1:1".to_owned(), "InvalidInput"),
+        ("postgres://clerk:geheim@127.0.0.1:1/ledger".to_owned(), "InvalidInput"),
+        ("mysql://clerk:geheim@127.0.0.1:x/ledger".to_owned(), "InvalidInput"),
+        (
+            format!("mysql://clerk:geheim@127.0.0.1:1/{name}?no=parameter"),
+            "InvalidInput",
+        ),
+    ] {
+        let builder = MysqlEventStore::builder(&url);
+        let shown = format!("{builder:?}");
+        let error = builder.open().unwrap_err();
+        assert!(format!("{:?}", error.kind()).starts_with(kind), "{url}: {error:?}");
+        assert!(!format!("{shown}{error}{error:?}").contains("geheim"));
+    }
+    let opts = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap());
+    let error = MysqlEventStore::configure(opts.clone().pass(Some("geheim")))
+        .open()
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PermissionDenied);
+    assert!(!format!("{error:?}").contains("geheim"));
+    let error = MysqlEventStore::configure(opts.db_name(Some("no_such_database")))
+        .open()
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error:?}");
+    let error = builder(&database).open().unwrap_err();
+    let missing = ErrorKind::Schema(SchemaProblem::NotMigrated {
+        found: None,
+        required: "5.0.0".into(),
+    });
+    assert_eq!(*error.kind(), missing);
+}

@@ -1,0 +1,379 @@
+//! The schema: crashes at every point of a migration, chosen indexes, tables that were made by hand.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use firefly_eventstore_core::SchemaProblem;
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_mysql::mysql::Conn;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
+use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
+
+use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+
+on_both!(
+    a_migration_goes_on_after_a_crash_at_any_point,
+    indexes_can_be_chosen_and_chosen_again,
+    a_gate_that_is_missing_is_found_out,
+    the_source_documents_table_is_adopted,
+    an_adoption_goes_on_after_a_crash,
+    a_row_that_cannot_be_adopted_is_named,
+    a_table_with_columns_of_its_own_is_refused,
+    works_with_a_binary_log_and_without_the_right_to_make_triggers,
+    time_zones_and_sql_modes_of_the_server_do_not_matter,
+);
+
+/// The statement that makes each table, and what each view is.
+fn schema(client: &mut Conn) -> Vec<String> {
+    let tables: Vec<(String, String)> = client.query("SHOW FULL TABLES").unwrap();
+    let show = |(table, kind): &(String, String)| {
+        if kind == "VIEW" {
+            let columns: Vec<String> = client
+                .query_map(
+                    format!("SHOW COLUMNS FROM {table}"),
+                    |row: (String, String, String, String, Option<String>, String)| format!("{} {}", row.0, row.1),
+                )
+                .unwrap();
+            return columns.join(", ");
+        }
+        let (_, statement): (String, String) = client
+            .query_first(format!("SHOW CREATE TABLE {table}"))
+            .unwrap()
+            .unwrap();
+        // But for where its sequences go on.
+        let words = statement.split(' ').filter(|word| !word.starts_with("AUTO_INCREMENT="));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    tables.iter().map(show).collect()
+}
+
+fn a_migration_goes_on_after_a_crash_at_any_point(server: &MysqlServer) {
+    let collation = match server.flavour() {
+        Flavour::Mysql => "utf8mb4_0900_bin",
+        Flavour::Mariadb => "utf8mb4_nopad_bin",
+    };
+    let reference = server.new_database();
+    builder(&reference).indexes(Indexes::Full).migrate().unwrap();
+    let expected = schema(&mut client(&reference));
+    let history: Vec<(String, String, String)> = client(&reference)
+        .query("SELECT version, description, checksum FROM firefly_schema_history ORDER BY installed_rank")
+        .unwrap();
+    let steps = builder(&server.new_database()).pending().unwrap();
+    let statements = |sql: &str| -> Vec<String> {
+        let sql = sql.replace("{collation}", collation);
+        let parts = sql.split(";\n").filter(|part| !part.trim().is_empty());
+        parts.map(str::to_owned).collect()
+    };
+    let points: usize = steps.iter().map(|step| statements(step.sql).len() + 1).sum();
+    // Each point costs a database; the first and the last of each step, and some in between.
+    for point in (0..points).step_by(3).chain([points - 1]) {
+        let database = server.new_database();
+        let mut other = client(&database);
+        // The history's own table comes first.
+        run(
+            &mut other,
+            &format!(
+                "CREATE TABLE firefly_schema_history LIKE {}.firefly_schema_history",
+                reference.name()
+            ),
+        );
+        let mut left = point;
+        'crash: for (step, recorded) in steps.iter().zip(&history) {
+            for statement in statements(step.sql) {
+                if left == 0 {
+                    break 'crash;
+                }
+                left -= 1;
+                run(&mut other, &statement);
+            }
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let record = "INSERT INTO firefly_schema_history (version, description, checksum) VALUES (?, ?, ?)";
+            other.exec_drop(record, recorded).unwrap();
+        }
+        let store = builder(&database)
+            .indexes(Indexes::Full)
+            .migrate_on_open(true)
+            .open()
+            .unwrap_or_else(|error| panic!("after {point} of {points}: {error:?}"));
+        assert_eq!(schema(&mut other), expected, "after {point} of {points}");
+        assert_eq!(append_one(&store), 1);
+        assert!(builder(&database).migrate().unwrap().is_empty());
+    }
+}
+
+fn indexes_of(database: &Database) -> Vec<String> {
+    let indexes = "SELECT DISTINCT index_name FROM information_schema.statistics
+                   WHERE table_schema = DATABASE() AND table_name = 'events' ORDER BY index_name";
+    client(database).query(indexes).unwrap()
+}
+
+fn indexes_can_be_chosen_and_chosen_again(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let standard = indexes_of(&database);
+    append_one(&store);
+    for (chosen, count) in [
+        (Indexes::Lean, 3),
+        (Indexes::Full, 14),
+        (Indexes::Standard, 9),
+        (Indexes::Lean, 3),
+    ] {
+        let store = builder(&database).indexes(chosen).migrate_on_open(true).open().unwrap();
+        let there = indexes_of(&database);
+        assert_eq!(there.len(), count, "{there:?}");
+        assert_eq!(there == standard, chosen == Indexes::Standard);
+        append_one(&store);
+        let query = EventQuery::new().event_types(["money.deposited"]).unwrap();
+        assert_eq!(store.read(query).count(), all_events(&store).len());
+    }
+    // What was chosen stays chosen.
+    builder(&database).migrate().unwrap();
+    assert_eq!(indexes_of(&database).len(), 3);
+}
+
+fn a_gate_that_is_missing_is_found_out(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    for (breaks, repairs) in [
+        (
+            "DELETE FROM firefly_gate WHERE id = 1",
+            "INSERT INTO firefly_gate VALUES (1)",
+        ),
+        (
+            "DELETE FROM firefly_turn WHERE id = 7",
+            "INSERT INTO firefly_turn VALUES (7)",
+        ),
+        ("RENAME TABLE firefly_gate TO gone", "RENAME TABLE gone TO firefly_gate"),
+    ] {
+        run(&mut client(&database), breaks);
+        let error = builder(&database).open().unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{breaks}: {error:?}"
+        );
+        run(&mut client(&database), repairs);
+        builder(&database).open().unwrap();
+    }
+}
+
+/// The source document's schema for MySQL, word for word.
+const SOURCE: &str = "CREATE TABLE events (
+    event_id CHAR(36) PRIMARY KEY,
+    aggregate_id CHAR(36) NOT NULL,
+    aggregate_type VARCHAR(255) NOT NULL,
+    aggregate_version BIGINT NOT NULL,
+    global_sequence BIGINT NOT NULL AUTO_INCREMENT UNIQUE,
+    event_type VARCHAR(255) NOT NULL,
+    event_data JSON NOT NULL,
+    metadata JSON,
+    created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE KEY uk_aggregate_version (aggregate_id, aggregate_version),
+    KEY idx_aggregate (aggregate_id, aggregate_type),
+    KEY idx_global_sequence (global_sequence),
+    KEY idx_event_type (event_type),
+    KEY idx_created_at (created_at)
+)";
+
+/// The ids of 2,500 events of 500 aggregates, in a table as the source document has it.
+fn by_hand(database: &Database) -> Vec<Uuid> {
+    let mut other = client(database);
+    run(&mut other, SOURCE);
+    run(&mut other, "SET time_zone = '+02:00'");
+    let accounts: Vec<Uuid> = (0..500).map(|_| Uuid::now_v7()).collect();
+    let ids: Vec<Uuid> = (0..2_500).map(|_| Uuid::now_v7()).collect();
+    let insert = "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata, created_at)
+                  VALUES (?, ?, 'Account', ?, 'money.deposited', ?, ?, '2025-01-15 12:30:00')";
+    run(&mut other, "START TRANSACTION");
+    for (number, id) in ids.iter().enumerate() {
+        let aggregate = accounts[number % 500].to_string();
+        let version = 1 + number / 500;
+        let data = format!(r#"{{"amount":{number}}}"#);
+        let metadata = (number % 2 == 0).then_some(r#"{"correlationId":"corr-001"}"#);
+        // Spelled in either case.
+        let id = match number % 3 {
+            0 => id.to_string().to_uppercase(),
+            _ => id.to_string(),
+        };
+        other
+            .exec_drop(insert, (id, aggregate, version, data, metadata))
+            .unwrap();
+    }
+    run(&mut other, "COMMIT");
+    ids
+}
+
+fn assert_adopted(store: &MysqlEventStore, ids: &[Uuid]) {
+    let log = all_events(store);
+    assert_eq!(log.iter().map(|event| event.event_id).collect::<Vec<_>>(), ids);
+    for (event, sequence) in log.iter().zip(1_i64..) {
+        event.verify().unwrap();
+        assert_eq!(event.global_sequence.as_i64(), sequence);
+        assert_eq!(event.created_at.to_string(), "2025-01-15 10:30:00.0 +00:00:00");
+        assert_eq!(event.updated_at, None);
+        assert_eq!(event.size_bytes, u32::try_from(event.data.as_str().len()).ok());
+    }
+    assert_eq!(
+        log.iter().filter(|event| event.metadata.is_some()).count(),
+        ids.len() / 2
+    );
+    let stream = store.load(&log[0].aggregate).unwrap();
+    assert_eq!(stream.version(), 5);
+    store
+        .append(&log[0].aggregate, stream.version(), &[deposited(1)])
+        .unwrap();
+}
+
+fn the_source_documents_table_is_adopted(server: &MysqlServer) {
+    let database = server.new_database();
+    let ids = by_hand(&database);
+    // Sequences that were given and deleted again.
+    let mut other = client(&database);
+    run(
+        &mut other,
+        "INSERT INTO events SELECT UUID(), UUID(), 'Gone', 1, NULL, 'gone', '{}', NULL, NOW() FROM events LIMIT 100",
+    );
+    run(&mut other, "DELETE FROM events WHERE aggregate_type = 'Gone'");
+    let store = builder(&database).migrate_on_open(true).open().unwrap();
+    assert_adopted(&store, &ids);
+    assert!(
+        mark(&store) > 2_600,
+        "a sequence was given a second time: {}",
+        mark(&store)
+    );
+    let tables: Vec<String> = client(&database).query("SHOW TABLES LIKE '%by_hand'").unwrap();
+    assert!(tables.is_empty());
+    let empty = server.new_database();
+    builder(&empty).migrate().unwrap();
+    assert_eq!(schema(&mut client(&database)), schema(&mut client(&empty)));
+}
+
+fn an_adoption_goes_on_after_a_crash(server: &MysqlServer) {
+    let database = server.new_database();
+    let ids = by_hand(&database);
+    // It gets as far as this row, twice; what is before it stays taken in.
+    let mut other = client(&database);
+    run(
+        &mut other,
+        "UPDATE events SET event_id = 'no id' WHERE global_sequence = 2400",
+    );
+    for _ in 0..2 {
+        let error = builder(&database).migrate().unwrap_err();
+        assert!(error.to_string().contains("no id"), "{error}");
+        let count: Option<u64> = other.query_first("SELECT COUNT(*) FROM events").unwrap();
+        assert_eq!(count, Some(2_000));
+        builder(&database).open().unwrap_err();
+    }
+    let repair = "UPDATE events_by_hand SET event_id = ? WHERE global_sequence = 2400";
+    other.exec_drop(repair, (ids[2_399].to_string(),)).unwrap();
+    let store = builder(&database).migrate_on_open(true).open().unwrap();
+    assert_adopted(&store, &ids);
+}
+
+fn a_row_that_cannot_be_adopted_is_named(server: &MysqlServer) {
+    for (damage, says) in [
+        ("event_data = '{\"a\":1,\"a\":2}'", "a"),
+        ("metadata = '[1]'", "metadata is not a JSON object"),
+        ("created_at = NULL", "created_at is NULL"),
+        ("event_type = ''", "event_type"),
+        ("aggregate_version = 7", "contiguous"),
+        ("aggregate_type = 'account'", "several types"),
+    ] {
+        let database = server.new_database();
+        let ids = by_hand(&database);
+        let mut other = client(&database);
+        if other
+            .query_drop(format!("UPDATE events SET {damage} WHERE global_sequence = 2100"))
+            .is_err()
+        {
+            continue; // this server does not take it in the first place
+        }
+        if damage.starts_with("event_data") && server.flavour() == Flavour::Mysql {
+            continue; // its JSON keeps the last of two keys
+        }
+        let error = builder(&database).migrate().unwrap_err();
+        let aggregate: Option<String> = other
+            .query_first("SELECT aggregate_id FROM events_by_hand WHERE global_sequence = 2100")
+            .unwrap();
+        let message = error.to_string();
+        assert!(message.contains(says), "{damage}: {message}");
+        assert!(
+            message.contains(&ids[2_099].to_string()) || message.contains(&aggregate.unwrap()),
+            "{damage}: {message}"
+        );
+    }
+}
+
+fn a_table_with_columns_of_its_own_is_refused(server: &MysqlServer) {
+    let database = server.new_database();
+    by_hand(&database);
+    run(&mut client(&database), "ALTER TABLE events ADD COLUMN note TEXT");
+    let error = builder(&database).migrate().unwrap_err();
+    assert!(error.to_string().contains("note"), "{error}");
+    run(&mut client(&database), "ALTER TABLE events DROP COLUMN note");
+    builder(&database).migrate().unwrap();
+}
+
+fn works_with_a_binary_log_and_without_the_right_to_make_triggers(server: &MysqlServer) {
+    let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "1")]).unwrap();
+    let database = server.new_database();
+    let mut other = client(&database);
+    run(&mut other, "CREATE USER clerk@'%' IDENTIFIED BY 'secret'");
+    run(
+        &mut other,
+        &format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW ON {}.* TO clerk@'%'",
+            database.name()
+        ),
+    );
+    let url = server.url_at(server.address(), database.name());
+    let (_, host) = url.split_once('@').unwrap();
+    let store = MysqlEventStore::builder(&format!("mysql://clerk:secret@{host}"))
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    let account = account();
+    store.append(&account, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    store
+        .transaction(|tx| tx.append(&account, ExpectedVersion::Any, &[deposited(2)]))
+        .unwrap();
+    assert_eq!(mark(&store), 2);
+    store.refresh_aggregate_summaries().unwrap();
+    let error = MysqlEventStore::builder(&format!("mysql://clerk:secret@{host}"))
+        .cover_other_writers(true)
+        .migrate()
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PermissionDenied);
+    assert!(!format!("{error:?} {store:?}").contains("secret"));
+}
+
+fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
+    let options = [
+        ("default_time_zone", "+05:30"),
+        ("sql_mode", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT"),
+        ("transaction_isolation", "SERIALIZABLE"),
+        ("character_set_server", "latin1"),
+    ];
+    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let (_database, store) = fresh(&server);
+    let before = OffsetDateTime::now_utc();
+    let opened = NewEvent::from_json("account.opened", r#"{"owner":"Zoë \\ \"😀\""}"#).unwrap();
+    let account = AggregateKey::new("Konto \"ß\" \\", Uuid::now_v7()).unwrap();
+    store
+        .append(&account, ExpectedVersion::NoStream, std::slice::from_ref(&opened))
+        .unwrap();
+    let event = all_events(&store).remove(0);
+    event.verify().unwrap();
+    assert_eq!(event.aggregate, account);
+    assert_eq!(event.data.canonical().unwrap(), opened.data().canonical().unwrap());
+    let age = event.created_at - before;
+    assert!(age.abs().whole_seconds() < 60, "{age}");
+    assert_eq!(
+        store
+            .recent_events(age.abs() + std::time::Duration::from_secs(60))
+            .count(),
+        1
+    );
+}

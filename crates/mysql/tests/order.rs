@@ -1,0 +1,481 @@
+//! The order of the log under writers that overlap: nothing is missed, nothing repeated, nobody waits.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_mysql::MysqlEventStore;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{IsolationLevel, TxOpts};
+use firefly_eventstore_test_servers::{Database, MysqlServer};
+
+use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+
+on_both!(
+    a_reader_that_follows_the_mark_misses_nothing_and_repeats_nothing,
+    a_reader_that_does_not_follow_the_mark_misses_events,
+    readers_miss_nothing_where_commits_are_logged,
+    the_first_event_of_a_database_is_waited_for,
+    a_transaction_that_allocated_before_and_after_another_does_not_hide_it,
+    a_writer_with_an_old_snapshot_is_waited_for,
+    a_writer_whose_sequences_go_in_other_steps_is_waited_for,
+    a_writer_that_holds_every_gate_is_waited_for,
+    rolled_back_holes_are_crossed,
+    a_hole_is_crossed_although_some_gate_is_always_held,
+    old_holes_are_crossed_by_a_store_that_is_opened_later,
+    an_open_transaction_delays_only_what_comes_after_it,
+    an_open_transaction_of_another_application_holds_nothing_back,
+    nobody_waits_for_an_open_transaction,
+    other_writers_are_covered_by_a_trigger,
+    a_log_of_many_thousand_events_is_walked_to_its_end,
+    transactions_on_one_new_aggregate_follow_each_other,
+    an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since,
+);
+
+const WRITERS: usize = 8;
+
+/// What readers saw of the hammer, each in its order.
+struct Seen {
+    sequences: Vec<Vec<i64>>,
+    stored: HashSet<i64>,
+}
+
+/// Writers with transactions of one to three appends, random delays and rollbacks, and readers, each with a store of its own,
+/// that follow the log by whatever they take for its end.
+fn hammer(
+    database: &Database,
+    readers: usize,
+    transactions: usize,
+    end_of_log: impl Fn(&MysqlEventStore) -> i64 + Sync,
+) -> Seen {
+    let store = builder(database).open().unwrap();
+    let working = AtomicBool::new(true);
+    let follow = || {
+        let store = builder(database).open().unwrap();
+        let mut client = client(database);
+        let (mut position, mut seen) = (0_i64, Vec::new());
+        loop {
+            let last = !working.load(Ordering::SeqCst);
+            let end = end_of_log(&store);
+            let select =
+                "SELECT global_sequence FROM events WHERE global_sequence > ? AND global_sequence <= ? ORDER BY 1";
+            seen.extend(client.exec::<i64, _, _>(select, (position, end)).unwrap());
+            position = position.max(end);
+            if last {
+                return seen;
+            }
+        }
+    };
+    let sequences = thread::scope(|scope| {
+        let mut following = Vec::new();
+        for _ in 0..readers {
+            following.push(scope.spawn(follow));
+        }
+        let mut writers = Vec::new();
+        for writer in 0..WRITERS {
+            let store = &store;
+            writers.push(scope.spawn(move || {
+                let random = &mut fastrand::Rng::with_seed(writer as u64);
+                for _ in 0..transactions {
+                    write(store, database, random);
+                }
+            }));
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        working.store(false, Ordering::SeqCst);
+        following.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    let stored = client(database).query("SELECT global_sequence FROM events").unwrap();
+    Seen {
+        sequences,
+        stored: stored.into_iter().collect(),
+    }
+}
+
+fn write(store: &MysqlEventStore, database: &Database, random: &mut fastrand::Rng) {
+    let gives_up = random.u8(..100) < 15;
+    let appends = random.u8(1..=3);
+    let pause = |random: &mut fastrand::Rng| thread::sleep(Duration::from_micros(random.u64(..3_000)));
+    if random.u8(..100) < 10 {
+        // Somebody's own transaction, which sees an old state.
+        let mut client = client(database);
+        let isolation = TxOpts::default()
+            .set_isolation_level(Some(IsolationLevel::RepeatableRead))
+            .set_with_consistent_snapshot(true);
+        let mut transaction = client.start_transaction(isolation).unwrap();
+        pause(random);
+        for _ in 0..appends {
+            let account = account();
+            let events = [deposited(1), deposited(2)];
+            let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
+            store.append_within(&mut transaction, &append).unwrap();
+            pause(random);
+        }
+        if !gives_up {
+            transaction.commit().unwrap();
+        }
+        return;
+    }
+    let result = store.transaction(|tx| {
+        for _ in 0..appends {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1), deposited(2)])?;
+            pause(random);
+        }
+        if gives_up {
+            Err(Error::invalid("changed my mind"))
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(result.is_err(), gives_up, "{result:?}");
+}
+
+fn assert_nothing_missed(seen: Seen) {
+    for sequences in seen.sequences {
+        assert!(sequences.is_sorted_by(|a, b| a < b), "out of order, or twice");
+        assert_eq!(sequences.len(), seen.stored.len());
+        assert_eq!(sequences.into_iter().collect::<HashSet<_>>(), seen.stored);
+    }
+}
+
+fn a_reader_that_follows_the_mark_misses_nothing_and_repeats_nothing(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    assert_nothing_missed(hammer(&database, 2, 100, mark));
+}
+
+fn a_reader_that_does_not_follow_the_mark_misses_events(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    let reader = std::sync::Mutex::new(client(&database));
+    let seen = hammer(&database, 1, 50, |_| {
+        let greatest = "SELECT COALESCE(MAX(global_sequence), 0) FROM events";
+        reader.lock().unwrap().query_first(greatest).unwrap().unwrap()
+    });
+    assert!(
+        seen.sequences[0].len() < seen.stored.len(),
+        "the hammer finds nothing: all {} events were seen",
+        seen.stored.len()
+    );
+}
+
+/// With a binary log, a commit has two phases: locks must be held until the second one.
+fn readers_miss_nothing_where_commits_are_logged(server: &MysqlServer) {
+    let options = [("log_bin", "binlog"), ("server_id", "1")];
+    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let (database, _) = fresh(&server);
+    assert_nothing_missed(hammer(&database, 1, 60, mark));
+}
+
+fn the_first_event_of_a_database_is_waited_for(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    store
+        .transaction(|tx| {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            append_one(&store);
+            assert_eq!(mark(&store), 0);
+            assert!(all_events(&store).is_empty());
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(mark(&store), 2);
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+fn a_transaction_that_allocated_before_and_after_another_does_not_hide_it(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    let one = || [deposited(1)];
+    store
+        .transaction(|b| {
+            store.transaction(|a| {
+                a.append(&account(), ExpectedVersion::NoStream, &one())?;
+                b.append(&account(), ExpectedVersion::NoStream, &one())?;
+                a.append(&account(), ExpectedVersion::NoStream, &one())?;
+                Ok::<_, Error>(())
+            })?;
+            assert_eq!(mark(&store), 1, "2 is not committed yet");
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(mark(&store), 1, "2 is not committed yet");
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(mark(&store), 3);
+}
+
+fn a_writer_with_an_old_snapshot_is_waited_for(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    let isolation = TxOpts::default()
+        .set_isolation_level(Some(IsolationLevel::RepeatableRead))
+        .set_with_consistent_snapshot(true);
+    let mut old = other.start_transaction(isolation).unwrap();
+    for _ in 0..3 {
+        append_one(&store);
+    }
+    assert_eq!(mark(&store), 3);
+    let account = account();
+    let events = [deposited(1)];
+    let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
+    store.append_within(&mut old, &append).unwrap();
+    append_one(&store);
+    for _ in 0..20 {
+        assert_eq!(mark(&store), 3);
+        thread::sleep(Duration::from_millis(5));
+    }
+    old.commit().unwrap();
+    assert_eq!(mark(&store), 5);
+}
+
+fn a_writer_whose_sequences_go_in_other_steps_is_waited_for(server: &MysqlServer) {
+    let steps = [("auto_increment_increment", "5"), ("auto_increment_offset", "3")];
+    let server = MysqlServer::start(server.flavour(), &steps).unwrap();
+    let (database, store) = fresh(&server);
+    let mut other = client(&database);
+    run(
+        &mut other,
+        "SET SESSION auto_increment_increment = 1, SESSION auto_increment_offset = 1",
+    );
+    assert_eq!(append_one(&store), 3);
+    let (known, events) = (account(), [deposited(1)]);
+    let append = [Append::new(&known, ExpectedVersion::NoStream, &events)];
+    let mut first = other.start_transaction(TxOpts::default()).unwrap();
+    let appended = store.append_within(&mut first, &append).unwrap();
+    assert_eq!(appended[0].last_sequence().unwrap().as_i64(), 8);
+    first.commit().unwrap();
+    assert_eq!(mark(&store), 8);
+
+    let events = [deposited(2)];
+    let append = [Append::new(&known, Version::from(1), &events)];
+    let mut between = other.start_transaction(TxOpts::default()).unwrap();
+    let appended = store.append_within(&mut between, &append).unwrap();
+    assert_eq!(appended[0].last_sequence().unwrap().as_i64(), 9);
+    assert_eq!(append_one(&store), 13);
+    for _ in 0..20 {
+        assert_eq!(mark(&store), 8);
+        thread::sleep(Duration::from_millis(5));
+    }
+    between.commit().unwrap();
+    assert_eq!(mark(&store), 13);
+}
+
+fn a_writer_that_holds_every_gate_is_waited_for(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    let result = store.transaction(|tx| {
+        for _ in 0..20 {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            append_one(&store);
+            assert_eq!(mark(&store), 0);
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err::<(), _>(Error::invalid("changed my mind"))
+    });
+    result.unwrap_err();
+    assert_eq!(mark(&store), 40);
+    assert_eq!(all_events(&store).len(), 20);
+}
+
+fn roll_back(store: &MysqlEventStore, events: u64) {
+    let result = store.transaction(|tx| {
+        let events: Vec<NewEvent> = (0..events).map(deposited).collect();
+        tx.append(&account(), ExpectedVersion::NoStream, &events)?;
+        Err::<(), _>(Error::invalid("changed my mind"))
+    });
+    result.unwrap_err();
+}
+
+fn rolled_back_holes_are_crossed(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    for holes in [1, 2, 1_000, 3] {
+        roll_back(&store, holes);
+        let last = append_one(&store);
+        assert_eq!(mark(&store), last);
+    }
+    assert_eq!(all_events(&store).len(), 4);
+}
+
+fn a_hole_is_crossed_although_some_gate_is_always_held(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    assert_eq!(mark(&store), 0);
+    roll_back(&store, 1);
+    let last = append_one(&store);
+    let mut other = client(&database);
+    for (gate, expected) in [(0, 0), (0, 0), (1, last)] {
+        run(&mut other, "START TRANSACTION");
+        let hold = format!("SELECT id FROM firefly_gate WHERE id = {gate} LOCK IN SHARE MODE");
+        assert_eq!(other.query_first(hold).unwrap(), Some(gate));
+        assert_eq!(mark(&store), expected);
+        run(&mut other, "COMMIT");
+    }
+}
+
+fn old_holes_are_crossed_by_a_store_that_is_opened_later(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut last = 0;
+    for _ in 0..5 {
+        roll_back(&store, 2);
+        last = append_one(&store);
+    }
+    assert_eq!(mark(&builder(&database).open().unwrap()), last);
+}
+
+fn an_open_transaction_delays_only_what_comes_after_it(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    for _ in 0..3 {
+        append_one(&store);
+    }
+    store
+        .transaction(|tx| {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            append_one(&store);
+            assert_eq!(mark(&store), 3);
+            // Also for a store that has proved nothing yet.
+            let later = builder(&database).open()?;
+            assert_eq!(mark(&later), 3);
+            assert_eq!(all_events(&later).len(), 3);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(mark(&store), 5);
+}
+
+fn an_open_transaction_of_another_application_holds_nothing_back(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    run(&mut other, "CREATE TABLE notes (note TEXT)");
+    run(&mut other, "START TRANSACTION WITH CONSISTENT SNAPSHOT");
+    run(&mut other, "INSERT INTO notes VALUES ('open')");
+    other.query::<i64, _>("SELECT global_sequence FROM events").unwrap();
+    roll_back(&store, 1);
+    let last = append_one(&store);
+    assert_eq!(mark(&store), last);
+    run(&mut other, "ROLLBACK");
+}
+
+fn nobody_waits_for_an_open_transaction(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    store
+        .transaction(|tx| {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            let began = Instant::now();
+            for _ in 0..50 {
+                append_one(&store);
+                mark(&store);
+                thread::sleep(Duration::from_millis(1));
+            }
+            // Locks are waited for much longer.
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(mark(&store), 51);
+}
+
+const INSERT: &str =
+    "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+     VALUES (RANDOM_BYTES(16), RANDOM_BYTES(16), 'Account', 1, 'account.opened', '{}')";
+
+fn other_writers_are_covered_by_a_trigger(server: &MysqlServer) {
+    let database = server.new_database();
+    let builder = builder(&database).migrate_on_open(true);
+    for covered in [true, false, true] {
+        let store = builder.clone().cover_other_writers(covered).open().unwrap();
+        let before = append_one(&store);
+        assert_eq!(mark(&store), before);
+        let mut other = client(&database);
+        run(&mut other, "START TRANSACTION");
+        run(&mut other, INSERT);
+        let last = append_one(&store);
+        let seen = mark(&store);
+        assert_eq!(seen, if covered { before } else { last }, "covered: {covered}");
+        run(&mut other, "COMMIT");
+        assert_eq!(mark(&store), last);
+    }
+}
+
+fn a_log_of_many_thousand_events_is_walked_to_its_end(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let events: Vec<NewEvent> = (0..1_000).map(deposited).collect();
+    for _ in 0..25 {
+        let events: Vec<NewEvent> = events
+            .iter()
+            .map(|event| event.clone().with_id(Uuid::now_v7()))
+            .collect();
+        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    }
+    store
+        .transaction(|tx| {
+            // A store that is opened meanwhile has to walk, since a gate is held.
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            append_one(&store);
+            assert_eq!(mark(&builder(&database).open()?), 25_000);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(mark(&builder(&database).open().unwrap()), 25_002);
+    assert_eq!(mark(&store), 25_002);
+}
+
+fn transactions_on_one_new_aggregate_follow_each_other(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    for round in 0..10 {
+        let account = account();
+        thread::scope(|scope| {
+            for thread in 0..8 {
+                let (store, account) = (&store, &account);
+                scope.spawn(move || {
+                    let gives_up = (round + thread) % 2 == 0;
+                    let result = store.transaction(|tx| {
+                        for _ in 0..3 {
+                            tx.append(account, ExpectedVersion::Any, &[deposited(1)])?;
+                        }
+                        if gives_up {
+                            Err(Error::invalid("changed my mind"))
+                        } else {
+                            Ok(())
+                        }
+                    });
+                    assert_eq!(
+                        result.as_ref().is_err_and(Error::is_invalid_input),
+                        gives_up,
+                        "{result:?}"
+                    );
+                });
+            }
+        });
+        assert_eq!(store.load(&account).unwrap().version(), 12);
+    }
+}
+
+fn an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    store
+        .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let mut other = client(&database);
+    let isolation = TxOpts::default()
+        .set_isolation_level(Some(IsolationLevel::RepeatableRead))
+        .set_with_consistent_snapshot(true);
+    let mut old = other.start_transaction(isolation).unwrap();
+    old.query::<i64, _>("SELECT global_sequence FROM events").unwrap();
+    store
+        .append(&account, ExpectedVersion::Exact(1.into()), &[deposited(2)])
+        .unwrap();
+    let one = [deposited(3)];
+    let stale = [Append::new(&account, ExpectedVersion::Exact(1.into()), &one)];
+    let error = store.append_within(&mut old, &stale).unwrap_err();
+    assert!(error.is_conflict(), "{error:?}");
+    for expected in [ExpectedVersion::Any, ExpectedVersion::Exact(3.into())] {
+        let one = [deposited(4)];
+        let append = [Append::new(&account, expected, &one)];
+        store.append_within(&mut old, &append).unwrap();
+    }
+    old.commit().unwrap();
+    assert_eq!(store.load(&account).unwrap().version(), 4);
+}

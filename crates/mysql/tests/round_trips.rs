@@ -1,0 +1,143 @@
+//! How often a call waits for the server, counted on the way between them, and what a call does when its answer is lost there.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_mysql::MysqlEventStore;
+use firefly_eventstore_test_servers::{Database, MysqlServer};
+
+use support::{Proxy, account, all_events, deposited, fresh, on_both};
+
+on_both!(
+    an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,
+    a_load_and_a_mark_take_one_round_trip_each_and_a_page_two,
+    a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_append,
+    an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged,
+);
+
+fn behind_a_proxy(server: &MysqlServer) -> (Database, Proxy, MysqlEventStore) {
+    let (database, _) = fresh(server);
+    let proxy = Proxy::of(&database);
+    let store = MysqlEventStore::configure(proxy.opts(&database))
+        .max_connections(1)
+        .open()
+        .unwrap();
+    (database, proxy, store)
+}
+
+/// A call, and what it is called.
+type Call<'a> = (&'static str, usize, &'a dyn Fn() -> Result<(), Error>);
+
+fn an_append_takes_one_round_trip_and_one_more_to_look_up_a_version(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server);
+    let known = account();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let batch = || (0..1_000).map(deposited).collect::<Vec<_>>();
+    let fifty = || {
+        let accounts: Vec<AggregateKey> = (0..50).map(|_| account()).collect();
+        let events: Vec<[NewEvent; 1]> = (0..50).map(|_| [deposited(1)]).collect();
+        let appends = accounts.iter().zip(&events);
+        let appends: Vec<Append<'_>> = appends
+            .map(|(account, events)| Append::new(account, ExpectedVersion::NoStream, events))
+            .collect();
+        store.append_all(&appends).map(drop)
+    };
+    let version = || store.version(&known).unwrap();
+    let appends: [Call<'_>; 6] = [
+        ("any", 2, &|| {
+            store.append(&known, ExpectedVersion::Any, &[deposited(2)]).map(drop)
+        }),
+        ("exists", 2, &|| {
+            store.append(&known, ExpectedVersion::Exists, &[deposited(2)]).map(drop)
+        }),
+        ("no stream", 1, &|| {
+            store
+                .append(&account(), ExpectedVersion::NoStream, &[deposited(2)])
+                .map(drop)
+        }),
+        ("a thousand", 1, &|| {
+            store.append(&account(), ExpectedVersion::NoStream, &batch()).map(drop)
+        }),
+        ("a thousand anywhere", 2, &|| {
+            store.append(&known, ExpectedVersion::Any, &batch()).map(drop)
+        }),
+        ("fifty aggregates", 1, &fifty),
+    ];
+    for (name, expected, append) in appends {
+        // Each statement is prepared once.
+        append().unwrap();
+        let before = proxy.turns();
+        append().unwrap();
+        assert_eq!(proxy.turns() - before, expected, "{name}");
+    }
+    for _ in 0..2 {
+        let exactly = ExpectedVersion::Exact(version());
+        let before = proxy.turns();
+        store.append(&known, exactly, &[deposited(3)]).unwrap();
+        assert_eq!(proxy.turns() - before, 1, "exact");
+    }
+}
+
+fn a_load_and_a_mark_take_one_round_trip_each_and_a_page_two(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server);
+    let known = account();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let reads: [(&str, usize, &dyn Fn()); 3] = [
+        ("load", 1, &|| drop(store.load(&known).unwrap())),
+        ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
+        ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),
+    ];
+    for (name, expected, read) in reads {
+        read();
+        let before = proxy.turns();
+        read();
+        assert_eq!(proxy.turns() - before, expected, "{name}");
+    }
+}
+
+fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_append(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server);
+    let transaction = |appends| {
+        store
+            .transaction(|tx| {
+                for _ in 0..appends {
+                    tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+                }
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+    };
+    transaction(1);
+    for appends in 0..4 {
+        let before = proxy.turns();
+        transaction(appends);
+        assert_eq!(proxy.turns() - before, 2 + appends, "{appends} appends");
+    }
+}
+
+fn an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server);
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    for round in 0..10 {
+        let account = account();
+        store
+            .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+        proxy.cut_next_answer();
+        let second = [deposited(round)];
+        let appended = store
+            .append(&account, ExpectedVersion::Exact(1.into()), &second)
+            .unwrap();
+        assert_eq!(appended.version(), 2, "round {round}");
+        assert_eq!(store.load(&account).unwrap().version(), 2);
+    }
+    assert_eq!(all_events(&store).len(), 21);
+}

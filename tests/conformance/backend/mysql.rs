@@ -1,0 +1,229 @@
+//! MySQL and MariaDB: a server for all cases, and on it a database for each.
+
+use std::sync::Arc;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Limits, Migration};
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{Conn, Value};
+use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore};
+use firefly_eventstore_test_servers::{
+    Database, Flavour, MysqlServer, mariadb as mariadb_server, mysql as mysql_server,
+};
+
+use super::{Backend, Damage, Environment, FAULTY, Missing, Unmigrated};
+use crate::support::Handle;
+
+/// MySQL with every index, so that every way to find events is tried.
+pub(crate) fn mysql() -> Backend {
+    Backend {
+        name: "mysql",
+        family: "mysql",
+        fresh: || environment(mysql_server(), Indexes::Full),
+    }
+}
+
+/// MySQL without the indexes that may be missing.
+pub(crate) fn mysql_lean() -> Backend {
+    Backend {
+        name: "mysql_lean",
+        family: "mysql",
+        fresh: || environment(mysql_server(), Indexes::Lean),
+    }
+}
+
+/// MariaDB with every index, so that every way to find events is tried.
+pub(crate) fn mariadb() -> Backend {
+    Backend {
+        name: "mariadb",
+        family: "mariadb",
+        fresh: || environment(mariadb_server(), Indexes::Full),
+    }
+}
+
+/// MariaDB without the indexes that may be missing.
+pub(crate) fn mariadb_lean() -> Backend {
+    Backend {
+        name: "mariadb_lean",
+        family: "mariadb",
+        fresh: || environment(mariadb_server(), Indexes::Lean),
+    }
+}
+
+fn environment(
+    server: Result<&'static MysqlServer, String>,
+    indexes: Indexes,
+) -> Result<Box<dyn Environment>, Missing> {
+    let server = server.map_err(Missing)?;
+    let database = server.new_database();
+    let store = builder(&database)
+        .indexes(indexes)
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    Ok(Box::new(MysqlDatabase {
+        store,
+        database,
+        server,
+    }))
+}
+
+fn builder(database: &Database) -> MysqlBuilder {
+    MysqlEventStore::builder(database.url()).max_connections(8)
+}
+
+struct MysqlDatabase {
+    store: MysqlEventStore,
+    database: Database,
+    server: &'static MysqlServer,
+}
+
+impl MysqlDatabase {
+    /// A connection behind the store's back.
+    fn client(&self) -> Conn {
+        let mut client = Conn::new(self.database.url()).unwrap();
+        if self.server.flavour() == Flavour::Mariadb {
+            client.query_drop("SET SESSION check_constraint_checks = OFF").unwrap();
+        }
+        client
+    }
+
+    fn run(&self, statement: &str) {
+        self.client().query_drop(statement).unwrap();
+    }
+}
+
+impl Environment for MysqlDatabase {
+    fn store(&self) -> Handle {
+        Arc::new(self.store.clone())
+    }
+
+    fn reopen(&self) -> Handle {
+        Arc::new(builder(&self.database).open().unwrap())
+    }
+
+    fn store_with(&self, limits: Limits) -> Handle {
+        Arc::new(builder(&self.database).limits(limits).open().unwrap())
+    }
+
+    fn verifying_store(&self) -> Handle {
+        Arc::new(builder(&self.database).verify_on_read(true).open().unwrap())
+    }
+
+    fn damage(&self, event: Uuid, damage: &Damage<'_>) {
+        let (column, value) = match damage {
+            Damage::Data(data) => ("event_data", Value::from(*data)),
+            Damage::Checksum(checksum) => ("checksum", Value::from(*checksum)),
+            Damage::NoChecksum => ("checksum", Value::NULL),
+            Damage::Version(version) => ("aggregate_version", Value::from(version.cast_signed())),
+        };
+        let update = format!("UPDATE events SET {column} = ? WHERE event_id = ?");
+        let mut client = self.client();
+        client.exec_drop(update, (value, event)).unwrap();
+        assert_eq!(client.affected_rows(), 1);
+    }
+
+    fn damage_snapshots(&self, state: &str) -> bool {
+        let mut client = self.client();
+        client
+            .exec_drop("UPDATE snapshots SET snapshot_data = ?", (state,))
+            .unwrap();
+        client.affected_rows() > 0
+    }
+
+    fn break_at(&self, _position: u64) {
+        self.run(&format!(
+            "CREATE TRIGGER suite_fault BEFORE INSERT ON events FOR EACH ROW
+             IF NEW.event_type = '{FAULTY}' THEN
+                 SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the disk makes strange noises';
+             END IF"
+        ));
+    }
+
+    fn repair(&self) {
+        self.run("DROP TRIGGER suite_fault");
+    }
+
+    fn make_hole(&self) -> GlobalSequence {
+        let mut client = self.client();
+        let last_but_one = "SELECT global_sequence FROM events ORDER BY global_sequence DESC LIMIT 1 OFFSET 1";
+        let sequence: i64 = client.query_first(last_but_one).unwrap().unwrap();
+        client
+            .exec_drop("DELETE FROM events WHERE global_sequence = ?", (sequence,))
+            .unwrap();
+        GlobalSequence::try_from(sequence).unwrap()
+    }
+
+    fn writes_beside_a_transaction(&self) -> bool {
+        true
+    }
+
+    fn keeps_json_as_text(&self) -> bool {
+        self.server.flavour() == Flavour::Mariadb
+    }
+
+    fn widest_limits(&self) -> Limits {
+        let mut limits = Limits::TEXT;
+        match self.server.flavour() {
+            Flavour::Mysql => {
+                limits.max_depth = 100;
+                limits.allow_inexact_numbers = false;
+            }
+            Flavour::Mariadb => limits.max_depth = 31,
+        }
+        limits
+    }
+
+    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+        let database = self.server.new_database();
+        // A database that belongs to a program with tables of its own.
+        run(&database, "CREATE TABLE notes (note TEXT NOT NULL)");
+        Some(Box::new(UnmigratedDatabase(database)))
+    }
+}
+
+fn run(database: &Database, statement: &str) {
+    Conn::new(database.url()).unwrap().query_drop(statement).unwrap();
+}
+
+struct UnmigratedDatabase(Database);
+
+fn versions(migrations: Vec<Migration>) -> Vec<String> {
+    let version = |migration: Migration| migration.version.to_owned();
+    migrations.into_iter().map(version).collect()
+}
+
+impl Unmigrated for UnmigratedDatabase {
+    fn pending(&self) -> Result<Vec<String>, Error> {
+        builder(&self.0).pending().map(versions)
+    }
+
+    fn migrate(&self) -> Result<Vec<String>, Error> {
+        builder(&self.0).migrate().map(versions)
+    }
+
+    fn open(&self) -> Result<Handle, Error> {
+        Ok(Arc::new(builder(&self.0).open()?))
+    }
+
+    fn make_newer(&self) {
+        run(
+            &self.0,
+            "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('999.0.0', 'from the future', '')",
+        );
+    }
+
+    fn alter_history(&self) {
+        run(
+            &self.0,
+            "UPDATE firefly_schema_history SET checksum = REPLACE(checksum, LEFT(checksum, 1), 'x') WHERE version = '1.0.0'",
+        );
+    }
+
+    fn make_older(&self) {
+        run(
+            &self.0,
+            "DELETE FROM firefly_schema_history ORDER BY installed_rank DESC LIMIT 1",
+        );
+    }
+}
