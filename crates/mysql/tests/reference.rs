@@ -1,0 +1,59 @@
+//! The part of the schema reference, `sql/README.md`, on MySQL and MariaDB names what there is, and no more.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use firefly_eventstore_mysql::Indexes;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_test_servers::MysqlServer;
+use support::{builder, client, on_both};
+
+on_both!(the_reference_names_what_there_is_and_no_more);
+
+const NAMES: &str = "
+    SELECT column_name FROM information_schema.columns
+    WHERE table_schema = DATABASE() AND table_name IN ('events', 'snapshots')
+    UNION SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()
+    UNION SELECT index_name FROM information_schema.statistics
+    WHERE table_schema = DATABASE() AND table_name <> 'firefly_schema_history' AND index_name <> 'PRIMARY'
+    UNION SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()";
+
+fn the_reference_names_what_there_is_and_no_more(server: &MysqlServer) {
+    let database = server.new_database();
+    builder(&database)
+        .indexes(Indexes::Full)
+        .cover_other_writers(true)
+        .migrate()
+        .unwrap();
+    let names: BTreeSet<String> = client(&database).query(NAMES).unwrap().into_iter().collect();
+    assert!(names.len() > 40, "{names:?}");
+
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/README.md");
+    let reference = std::fs::read_to_string(reference).unwrap();
+    let (_, part) = reference.split_once("\n## MySQL and MariaDB\n").unwrap();
+    for name in &names {
+        assert!(part.contains(&format!("`{name}`")), "{name} is not in the reference");
+    }
+    let is_a_name = |word: &&str| {
+        let starts = [
+            "idx_events_",
+            "idx_snapshots_",
+            "idx_mv_",
+            "trigger_",
+            "v_",
+            "mv_",
+            "firefly_",
+        ];
+        starts.iter().any(|start| word.starts_with(start))
+    };
+    for name in part.split('`').skip(1).step_by(2).filter(is_a_name) {
+        assert!(
+            names.contains(name),
+            "{name} is in the reference, and not in the database"
+        );
+    }
+}
