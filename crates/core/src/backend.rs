@@ -143,6 +143,30 @@ pub fn to_stream(
     Ok(EventStream::new(aggregate.clone(), version, events))
 }
 
+/// The stream, once each of its events was compared to its checksum, if they are to be.
+///
+/// # Errors
+///
+/// [`Integrity`](ErrorKind::Integrity), naming the event that does not match its checksum.
+pub fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
+    if verify {
+        stream.events().iter().try_for_each(EventEnvelope::verify)?;
+    }
+    Ok(stream)
+}
+
+/// The error of what was read: it cannot be what was stored if it is refused as input would be.
+#[must_use]
+pub fn damaged(error: &Error, what: impl fmt::Display) -> Error {
+    if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
+        return Error::new(ErrorKind::Integrity {
+            event_id: None,
+            reason: format!("{what} cannot be read: {error}").into(),
+        });
+    }
+    error.clone()
+}
+
 /// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Rows: events and snapshots from the columns of a query, in the one order that every query has; and values for statements.
 
 use firefly_eventstore_core::{
-    AggregateKey, AggregateType, Checksum, Error, ErrorKind, EventData, EventEnvelope, EventType, GlobalSequence,
-    Metadata, Result, Snapshot, Version, backend,
+    AggregateKey, AggregateType, Checksum, Error, EventData, EventEnvelope, EventType, GlobalSequence, Metadata,
+    Result, Snapshot, Version, backend,
 };
 use mysql::{Row, Value};
 use time::macros::datetime;
@@ -21,7 +21,7 @@ impl Decoder {
     pub(crate) fn event(&mut self, row: &Row) -> Result<EventEnvelope> {
         self.try_event(row).map_err(|error| {
             let sequence = integer(row, 4).unwrap_or_default();
-            damaged(&error, format_args!("the event with global sequence {sequence}"))
+            backend::damaged(&error, format_args!("the event with global sequence {sequence}"))
         })
     }
 
@@ -174,18 +174,7 @@ pub(crate) fn checksum(row: &Row, index: usize) -> Result<Option<Checksum>> {
 /// Each row, decoded.
 pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
     let decoded: Result<Vec<T>> = rows.iter().map(decode).collect();
-    decoded.map_err(|error| damaged(&error, "a row"))
-}
-
-/// A row cannot be what was stored if a value in it is refused as input would be.
-fn damaged(error: &Error, what: impl std::fmt::Display) -> Error {
-    if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
-        return Error::new(ErrorKind::Integrity {
-            event_id: None,
-            reason: format!("{what} cannot be read: {error}").into(),
-        });
-    }
-    error.clone()
+    decoded.map_err(|error| backend::damaged(&error, "a row"))
 }
 
 /// A time as a statement has it: in UTC, whatever the time zone of the session is.

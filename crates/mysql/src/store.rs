@@ -424,7 +424,7 @@ impl EventStore for MysqlEventStore {
             self.with(|session| read::load(session, aggregate, range))
         };
         stream
-            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
@@ -491,13 +491,6 @@ impl EventStore for MysqlEventStore {
 
 fn driver_error(error: &Error) -> Option<&mysql::Error> {
     std::error::Error::source(error)?.downcast_ref()
-}
-
-fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
-    if verify {
-        stream.events().iter().try_for_each(EventEnvelope::verify)?;
-    }
-    Ok(stream)
 }
 
 impl SnapshotStore for MysqlEventStore {
@@ -618,7 +611,7 @@ impl EventTransaction for MysqlTransaction<'_> {
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         read::load(&mut self.session(), aggregate, range)
-            .and_then(|stream| verified(stream, self.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

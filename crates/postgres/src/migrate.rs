@@ -69,8 +69,8 @@ const REQUIRED: &[&str] = &[
     "trigger_events_announce",
 ];
 
-/// Refuses a schema that is not the one this crate works with.
-pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<()> {
+/// Refuses a schema that is not the one this crate works with, and returns the names in it, those of its indexes among them.
+pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     migration::require_current(&MIGRATIONS, &applied(session)?)?;
     let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
     let names: Vec<String> = decode(&names, |row| get(row, 0))?;
@@ -88,7 +88,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<()> {
                 .to_owned(),
         ));
     }
-    Ok(())
+    Ok(names)
 }
 
 fn altered(reason: String) -> Error {

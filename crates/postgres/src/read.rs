@@ -112,12 +112,6 @@ pub(crate) fn explain<C: GenericClient>(
     plans.iter().map(|lines| decode(lines, |line| get(line, 0))).collect()
 }
 
-/// The names in the store's schema, those of its indexes among them.
-pub(crate) fn names<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Vec<String>> {
-    let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
-    decode(&names, |row| get(row, 0))
-}
-
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
 ///
 /// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it

@@ -385,8 +385,7 @@ impl PostgresBuilder {
         if options.migrate_on_open {
             migrate::migrate(&mut connection, location.schema.as_deref(), options.choices)?;
         }
-        migrate::require_current(&mut connection.session())?;
-        let indexes = read::names(&mut connection.session())?;
+        let indexes = migrate::require_current(&mut connection.session())?;
         let generation = Arc::new(AtomicU64::new(0));
         Ok(PostgresEventStore(Arc::new(Shared {
             connections: crate::pool::connections(
@@ -471,7 +470,7 @@ impl EventStore for PostgresEventStore {
             self.with(|session| read::load(session, aggregate, range))
         };
         stream
-            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
@@ -533,13 +532,6 @@ impl EventStore for PostgresEventStore {
 
 fn driver_error(error: &Error) -> Option<&postgres::Error> {
     std::error::Error::source(error)?.downcast_ref()
-}
-
-fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
-    if verify {
-        stream.events().iter().try_for_each(EventEnvelope::verify)?;
-    }
-    Ok(stream)
 }
 
 impl SnapshotStore for PostgresEventStore {
@@ -655,7 +647,7 @@ impl EventTransaction for PostgresTransaction<'_> {
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         read::load(&mut self.session(), aggregate, range)
-            .and_then(|stream| verified(stream, self.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

@@ -1,8 +1,8 @@
 //! Rows: events and snapshots from the columns of a query, in the one order that every query has.
 
 use firefly_eventstore_core::{
-    AggregateKey, AggregateType, Checksum, Error, ErrorKind, EventData, EventEnvelope, EventType, GlobalSequence,
-    Metadata, Result, Snapshot, Version, backend,
+    AggregateKey, AggregateType, Checksum, Error, EventData, EventEnvelope, EventType, GlobalSequence, Metadata,
+    Result, Snapshot, Version, backend,
 };
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
@@ -23,7 +23,7 @@ impl Decoder {
     pub(crate) fn event(&mut self, row: &Row<'_>) -> Result<EventEnvelope> {
         self.try_event(row).map_err(|error| {
             let sequence: i64 = row.get(4).unwrap_or_default();
-            damaged(&error, format_args!("the event with global sequence {sequence}"))
+            backend::damaged(&error, format_args!("the event with global sequence {sequence}"))
         })
     }
 
@@ -88,7 +88,7 @@ pub(crate) fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
             checksum: optional(row, 8)?.map(parse_checksum).transpose()?,
         })
     };
-    read().map_err(|error| damaged(&error, "a snapshot"))
+    read().map_err(|error| backend::damaged(&error, "a snapshot"))
 }
 
 /// A text column that must not be NULL.
@@ -132,17 +132,6 @@ pub(crate) fn name<T: for<'a> TryFrom<&'a str, Error = Error>>(row: &Row<'_>, in
 pub(crate) fn parse_checksum(text: &str) -> Result<Checksum> {
     text.parse()
         .map_err(|_| Error::invalid(format!("{text:?} is not a checksum")))
-}
-
-/// A row cannot be what was stored if a value in it is refused as input would be.
-pub(crate) fn damaged(error: &Error, what: impl std::fmt::Display) -> Error {
-    if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
-        return Error::new(ErrorKind::Integrity {
-            event_id: None,
-            reason: format!("{what} cannot be read: {error}").into(),
-        });
-    }
-    error.clone()
 }
 
 /// The microsecond that a time is in, or the next one if the time is finer.

@@ -442,7 +442,7 @@ impl EventStore for SqliteEventStore {
             self.read(|connection| read::load(connection, aggregate, range))
         };
         stream
-            .and_then(|stream| verified(stream, self.0.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
@@ -487,13 +487,6 @@ impl EventStore for SqliteEventStore {
         let writable = self.0.writer.is_some();
         Ok(Health::new("sqlite", version, schema, writable, mark, latency))
     }
-}
-
-fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
-    if verify {
-        stream.events().iter().try_for_each(EventEnvelope::verify)?;
-    }
-    Ok(stream)
 }
 
 impl SnapshotStore for SqliteEventStore {
@@ -589,7 +582,7 @@ impl EventTransaction for SqliteTransaction<'_> {
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         read::load(self.connection, aggregate, range)
-            .and_then(|stream| verified(stream, self.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }
