@@ -196,6 +196,16 @@ impl<C: Queryable> Session<'_, C> {
         self.client.exec(sql, parameters(values))
     }
 
+    /// What is made of each row of a statement, while the server still sends others.
+    pub(crate) fn query_each<T>(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        make: impl FnMut(Row) -> T,
+    ) -> Result<Vec<T>, mysql::Error> {
+        self.client.exec_map(sql, parameters(values), make)
+    }
+
     /// How many rows a statement changed.
     pub(crate) fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, mysql::Error> {
         Ok(self.client.exec_iter(sql, parameters(values))?.affected_rows())

@@ -69,12 +69,13 @@ fn load_events<C: Queryable>(
             .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
             .into(),
     ];
-    events(&session.query(statement, values).map_err(classify)?)
+    events(session, statement, values)
 }
 
-fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {
+fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Value>) -> Result<Vec<EventEnvelope>> {
     let mut decoder = Decoder::default();
-    rows.iter().map(|row| decoder.event(row)).collect()
+    let events = session.query_each(sql, values, |row| decoder.event(&row));
+    events.map_err(classify)?.into_iter().collect()
 }
 
 /// A page of the log up to a mark, which was taken before.
@@ -104,7 +105,7 @@ fn read<C: Queryable>(
         return Ok(Vec::new());
     }
     let statement = LogStatement::new(query, window, resumed, indexes);
-    events(&session.query(&statement.sql, statement.values).map_err(classify)?)
+    events(session, &statement.sql, statement.values)
 }
 
 /// The events whose metadata contains `part`, of as many rows as it takes. What contains what is decided here: the servers
