@@ -330,15 +330,20 @@ impl Statement {
     }
 
     fn end(&mut self, server: &Server) {
-        if server.flavour.returns_sequences() {
+        if self.returns_sequences(server) {
             self.sql += "\nRETURNING global_sequence";
         }
+    }
+
+    /// Of one row, the sequence is told in any case, and without a result set.
+    fn returns_sequences(&self, server: &Server) -> bool {
+        self.rows > 1 && server.flavour.returns_sequences()
     }
 
     /// The sequences of the rows, in their order.
     fn run<C: Queryable>(self, session: &mut Session<'_, C>) -> Result<Vec<GlobalSequence>, mysql::Error> {
         let stored = "the database gives positive sequences";
-        if session.server.flavour.returns_sequences() {
+        if self.returns_sequences(&session.server) {
             let rows = session.query(&self.sql, self.values)?;
             let sequence = |row: &mysql::Row| {
                 let sequence = integer(row, 0).expect("the statement returns one integer per row");

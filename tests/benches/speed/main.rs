@@ -61,6 +61,7 @@ fn main() {
         if let Some(mysql) = Mysql::start(flavour) {
             run(&bench, &mysql);
             mysql.ids(&bench);
+            mysql.lookups(&bench);
         }
     }
 }

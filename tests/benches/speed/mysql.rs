@@ -11,7 +11,7 @@ use firefly_eventstore_test_servers::{Database as Disposable, Flavour, MysqlServ
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use crate::backend::{Backend, Common, Database, Raw, Schema};
+use crate::backend::{self, Backend, Common, Database, Raw, Schema};
 use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 
@@ -79,7 +79,44 @@ const BINARY_IDS: &str = "
         UNIQUE KEY idx_events_aggregate_version (aggregate_id, aggregate_version)
     ) CHARACTER SET utf8mb4";
 
+/// What the store looks up within its `INSERT`: the version before, and the gate.
+const GUARD: &str = include_str!("../../../crates/mysql/sql/queries/append_guard.sql");
+const GATE: &str = include_str!("../../../crates/mysql/sql/queries/append_gate.sql");
+
 impl Mysql {
+    /// What the server takes for what the store looks up within its `INSERT`: all are the raw driver's.
+    pub(crate) fn lookups(&self, bench: &Bench) {
+        let name = format!("{}: lookups of an append", self.name());
+        if !bench.wants(&name) {
+            return;
+        }
+        let database = self.server.new_database();
+        MysqlEventStore::builder(database.url()).migrate().unwrap();
+        let (guard, gate) = (GUARD.trim_end(), GATE.trim_end());
+        let mut inserts = [
+            Insert::new(&database, 0, "?", false),
+            Insert::new(&database, 1, &format!("? + 0 * {gate}"), false),
+            Insert::new(&database, 2, guard, true),
+            Insert::new(&database, 3, &format!("{guard} + 0 * {gate}"), true),
+        ];
+        let times = bench.scaled(4_000, 2_000);
+        let mut contenders = inserts
+            .each_mut()
+            .map(|insert| Contender::new(|| rate(times, || insert.run())));
+        compete(bench.rounds(), &mut contenders);
+        let [raw, others @ ..] = &contenders;
+        let comparisons = ["gate/raw", "guard/raw", "both/raw"]
+            .into_iter()
+            .zip(others)
+            .map(|(name, contender)| Comparison {
+                name,
+                ratio: contender.ratio_to(raw),
+                target: None,
+            })
+            .collect::<Vec<_>>();
+        report(&name, raw.rate(), &comparisons);
+    }
+
     /// What the form of the ids, and the order of the rows, makes of inserting, loading and scanning: binary ids beside text.
     pub(crate) fn ids(&self, bench: &Bench) {
         for events in [10_000, bench.scaled(2_000_000, 100_000)] {
@@ -144,6 +181,76 @@ impl Mysql {
         start()
             .inspect_err(|reason| println!("{} is left out: {reason}", flavour.name()))
             .ok()
+    }
+}
+
+/// An `INSERT` of one event by the raw driver, which computes the version in some way.
+struct Insert {
+    connection: Conn,
+    sql: String,
+    first: String,
+    guarded: bool,
+    aggregates: Vec<(Uuid, i64)>,
+    pool: Vec<Sample>,
+    turn: usize,
+}
+
+impl Insert {
+    fn new(database: &Disposable, seed: u64, version: &str, guarded: bool) -> Self {
+        let mut dice = Dice::new(seed);
+        let sql = |version| {
+            format!(
+                "{INSERT}{}",
+                ROW.replacen("?, ?, ?, ?", &format!("?, ?, ?, {version}"), 1)
+            )
+        };
+        Self {
+            connection: connect(database),
+            sql: sql(version),
+            first: sql("?"),
+            guarded,
+            pool: events::pool(&mut dice),
+            aggregates: (0..100).map(|_| (dice.id(), 0)).collect(),
+            turn: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        let place = self.turn % self.aggregates.len();
+        let (id, version) = &mut self.aggregates[place];
+        let row = &self.pool[self.turn % self.pool.len()].row;
+        let id = Value::from(id.as_bytes().as_slice());
+        let mut values = vec![
+            Value::from(Uuid::now_v7().as_bytes().as_slice()),
+            id.clone(),
+            "Account".into(),
+        ];
+        // The store looks nothing up for the first event of an aggregate either.
+        let is_guarded = self.guarded && *version > 0;
+        match is_guarded {
+            true => values.extend([id, (*version).into(), "Account".into(), Value::NULL]),
+            false => values.push((*version + 1).into()),
+        }
+        let now = backend::Now::new().time;
+        values.extend([
+            row.event_type.as_str().into(),
+            Value::from(&*row.data),
+            row.metadata.as_deref().into(),
+            PrimitiveDateTime::new(now.date(), now.time()).into(),
+            row.created_by.as_str().into(),
+            Value::NULL,
+            "transfer-19".into(),
+            Value::NULL,
+            row.checksum.as_str().into(),
+        ]);
+        *version += 1;
+        self.turn += 1;
+        let sql = if self.guarded && !is_guarded {
+            &self.first
+        } else {
+            &self.sql
+        };
+        self.connection.exec_drop(sql, Params::Positional(values)).unwrap();
     }
 }
 
