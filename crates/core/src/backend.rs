@@ -10,11 +10,12 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::{
-    AggregateKey, AggregateType, Append, Appended, Direction, Error, ErrorKind, EventEnvelope, EventStream, Limits,
-    Located, NewEvent, NewSnapshot, Result, StreamRange, TenantId, Version,
+    AggregateKey, AggregateType, Append, Appended, Direction, Error, ErrorKind, EventEnvelope, EventStream,
+    GlobalSequence, Limits, Located, NewEvent, NewSnapshot, Result, StreamRange, TenantId, Version,
 };
 
 pub use crate::event::to_utc;
+use crate::operate::Streams;
 pub use crate::writer::{Writer, WriterGuard};
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
@@ -155,16 +156,109 @@ pub fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
     Ok(stream)
 }
 
-/// The error of what was read: it cannot be what was stored if it is refused as input would be.
+/// The error of a row that was read: it cannot be what was stored if it is refused as input would be. The sequence is that
+/// of the event, if the row is one and tells as much.
 #[must_use]
-pub fn damaged(error: &Error, what: impl fmt::Display) -> Error {
-    if matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
-        return Error::new(ErrorKind::Integrity {
-            event_id: None,
-            reason: format!("{what} cannot be read: {error}").into(),
-        });
+pub fn damaged(error: &Error, global_sequence: Option<GlobalSequence>) -> Error {
+    if !matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
+        return error.clone();
     }
-    error.clone()
+    let reason = match global_sequence {
+        Some(sequence) => format!("the event with global sequence {sequence} cannot be read: {error}"),
+        None => format!("a row cannot be read: {error}"),
+    };
+    Error::new(ErrorKind::Integrity {
+        event_id: None,
+        global_sequence,
+        reason: reason.into(),
+    })
+}
+
+/// Refuses events that cannot be imported into any store with these limits, before anything is sent: see
+/// [`Operations::import_events`](crate::operate::Operations::import_events).
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) beyond the limits, or if sequences or versions are in another order;
+/// [`Integrity`](ErrorKind::Integrity) if data does not match its checksum.
+pub fn check_import(events: &[EventEnvelope], limits: &Limits) -> Result<()> {
+    let mut streams = Streams::default();
+    let mut last = GlobalSequence::ZERO;
+    for event in events {
+        let refused = |error: &Error| Error::invalid(format!("{}: {error}", event.name()));
+        if event.global_sequence <= last {
+            return Err(refused(&Error::invalid(format!(
+                "it comes after global sequence {last}"
+            ))));
+        }
+        last = event.global_sequence;
+        event.admit(limits).map_err(|error| match error.is_integrity() {
+            true => error,
+            false => refused(&error),
+        })?;
+        streams
+            .add(event, true)
+            .map_err(|reason| refused(&Error::invalid(reason)))?;
+    }
+    if let Some(event_id) = first_repeated(events.iter().map(|event| event.event_id)) {
+        return Err(Error::invalid(format!("the event id {event_id} occurs twice")));
+    }
+    Ok(())
+}
+
+/// Refuses checked events that do not go on where the store is: `end` is the last sequence that it holds, or may have given
+/// away, and `heads` are those of the aggregates that have events, by their ids.
+///
+/// # Errors
+///
+/// [`Contradiction`](ErrorKind::Contradiction).
+pub fn admit_import(events: &[EventEnvelope], end: GlobalSequence, heads: &HashMap<Uuid, Head>) -> Result<()> {
+    let Some(first) = events.first() else {
+        return Ok(());
+    };
+    if first.global_sequence <= end {
+        return Err(contradiction(first, format!("the store goes on to {end} already")));
+    }
+    let mut seen = HashSet::new();
+    for event in events.iter().filter(|event| seen.insert(event.aggregate.id())) {
+        let head = heads.get(&event.aggregate.id());
+        if let Some(head) = head {
+            head.check_owner(&event.aggregate, event.tenant.as_ref())
+                .map_err(|error| contradiction(event, error.to_string()))?;
+        }
+        let version = head.map_or(Version::ZERO, |head| head.version);
+        if version.checked_add(1) != Some(event.version) {
+            return Err(contradiction(
+                event,
+                format!(
+                    "it is version {} of its aggregate, which the store has at {version}",
+                    event.version
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The error of an import that violated a unique key, given where the ids of its events were found.
+#[must_use]
+pub fn refuse_import(events: &[EventEnvelope], found: &[Located]) -> Error {
+    let is_stored = |event: &&EventEnvelope| found.iter().any(|located| located.event_id == event.event_id);
+    match (events.iter().find(is_stored), events.first()) {
+        (Some(event), _) => contradiction(event, "its id is stored already".to_owned()),
+        (None, Some(first)) => Error::new(ErrorKind::Unavailable {
+            reason: format!("somebody else appended while {} and others were imported", first.name()).into(),
+        }),
+        (None, None) => Error::invalid("there is nothing to import"),
+    }
+}
+
+fn contradiction(event: &EventEnvelope, reason: String) -> Error {
+    Error::new(ErrorKind::Contradiction {
+        event_id: event.event_id,
+        global_sequence: event.global_sequence,
+        reason: reason.into(),
+    })
 }
 
 /// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.

@@ -60,15 +60,6 @@ impl EventData {
     pub fn from_json(text: impl Into<Arc<str>>) -> Result<Self> {
         Ok(Checked::<Self>::from_json(text)?.json)
     }
-
-    /// SHA-256 of the canonical form.
-    ///
-    /// # Errors
-    ///
-    /// As [`canonical`](Self::canonical).
-    pub fn checksum(&self) -> Result<Checksum> {
-        canonical::checksum(&self.0).map_err(|error| refused("data", error))
-    }
 }
 
 impl Metadata {
@@ -215,6 +206,10 @@ macro_rules! json_texts {
                 Self(text.into())
             }
 
+            pub(crate) fn into_text(self) -> Arc<str> {
+                self.0
+            }
+
             /// The JSON text.
             #[must_use]
             pub fn as_str(&self) -> &str {
@@ -238,6 +233,15 @@ macro_rules! json_texts {
             /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if stored text was damaged and is no JSON any more.
             pub fn canonical(&self) -> Result<String> {
                 canonical::canonicalize(&self.0).map_err(|error| refused($what, error))
+            }
+
+            /// SHA-256 of the canonical form.
+            ///
+            /// # Errors
+            ///
+            /// As [`canonical`](Self::canonical).
+            pub fn checksum(&self) -> Result<Checksum> {
+                canonical::checksum(&self.0).map_err(|error| refused($what, error))
             }
         }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{AggregateKey, AggregateType, ExpectedVersion, Version};
+use crate::{AggregateKey, AggregateType, EventEnvelope, ExpectedVersion, GlobalSequence, Version};
 
 /// What an operation of a store returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -108,9 +108,32 @@ pub enum ErrorKind {
     Schema(SchemaProblem),
     /// What is stored is not what was stored: a checksum does not match, or a row or the file is damaged.
     Integrity {
-        /// The damaged event, if it is one event that is damaged.
+        /// The damaged event, if it is one event that is damaged, and its id can be read.
         event_id: Option<Uuid>,
+        /// Where in the log it is, if it is one event.
+        global_sequence: Option<GlobalSequence>,
         /// What is damaged and how.
+        reason: Box<str>,
+    },
+    /// What is brought in does not fit what the store holds, which stays as it is.
+    Contradiction {
+        /// The event that does not fit.
+        event_id: Uuid,
+        /// Where in the log it is to be.
+        global_sequence: GlobalSequence,
+        /// In what way it does not fit.
+        reason: Box<str>,
+    },
+    /// A file is not, or not any more, what an export wrote. Fetch it again, or export again.
+    DamagedFile {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
+    /// A file or stream cannot be read or written; see the source.
+    Io {
+        /// What was read or written.
         reason: Box<str>,
     },
     /// Anything else that the database reported; see the source.
@@ -160,6 +183,23 @@ impl Error {
     #[must_use]
     pub fn invalid(reason: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::InvalidInput { reason: reason.into() })
+    }
+
+    /// An event that is not what was stored, and in what way.
+    #[must_use]
+    pub fn damaged(event: &EventEnvelope, reason: impl Into<Box<str>>) -> Self {
+        Self::new(ErrorKind::Integrity {
+            event_id: Some(event.event_id),
+            global_sequence: Some(event.global_sequence),
+            reason: reason.into(),
+        })
+        .during(event.name())
+    }
+
+    /// A file or stream that cannot be read or written.
+    #[must_use]
+    pub fn io(what: impl Into<Box<str>>, error: std::io::Error) -> Self {
+        Self::new(ErrorKind::Io { reason: what.into() }).with_source(error)
     }
 
     /// Names the operation, such as `append to Account 0192…`; the innermost name is kept.
@@ -252,7 +292,17 @@ impl fmt::Display for ErrorKind {
             Self::PermissionDenied => f.write_str("the database refuses the right to do this; nothing was written"),
             Self::StorageFull => f.write_str("the storage is full; nothing was written, make room and repeat"),
             Self::Schema(problem) => problem.fmt(f),
+            Self::Contradiction {
+                event_id,
+                global_sequence,
+                reason,
+            } => write!(
+                f,
+                "the event {event_id} with global sequence {global_sequence}: {reason}"
+            ),
+            Self::DamagedFile { line, reason } => write!(f, "line {line} of the file: {reason}"),
             Self::InvalidInput { reason }
+            | Self::Io { reason }
             | Self::Decode { reason }
             | Self::Integrity { reason, .. }
             | Self::Backend { reason } => f.write_str(reason),

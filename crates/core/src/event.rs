@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::canonical::Checksum;
 use crate::data::Checked;
 use crate::{
-    AggregateKey, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventData, EventType, GlobalSequence,
-    Limits, Metadata, Result, TenantId, Version,
+    AggregateKey, CausationId, CorrelationId, CreatedBy, Error, EventData, EventType, GlobalSequence, Limits, Metadata,
+    Result, TenantId, Version,
 };
 
 /// An event that is not stored yet.
@@ -53,7 +53,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::new`].
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::new`].
     pub fn new(
         event_type: impl TryInto<EventType, Error: Into<Error>>,
         data: &(impl Serialize + ?Sized),
@@ -68,7 +68,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::from_json`].
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the type is not a valid name, or as [`EventData::from_json`].
     pub fn from_json(
         event_type: impl TryInto<EventType, Error: Into<Error>>,
         data: impl Into<Arc<str>>,
@@ -123,7 +123,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
     pub fn created_by(mut self, created_by: impl TryInto<CreatedBy, Error: Into<Error>>) -> Result<Self> {
         self.created_by = Some(created_by.try_into().map_err(Into::into)?);
         Ok(self)
@@ -133,7 +133,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
     pub fn correlation_id(mut self, correlation_id: impl TryInto<CorrelationId, Error: Into<Error>>) -> Result<Self> {
         self.correlation_id = Some(correlation_id.try_into().map_err(Into::into)?);
         Ok(self)
@@ -143,7 +143,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not a valid name.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
     pub fn causation_id(mut self, causation_id: impl TryInto<CausationId, Error: Into<Error>>) -> Result<Self> {
         self.causation_id = Some(causation_id.try_into().map_err(Into::into)?);
         Ok(self)
@@ -153,7 +153,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the time is finer than a microsecond (see
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the time is finer than a microsecond (see
     /// [`OffsetDateTime::truncate_to_microsecond`]) or outside of the UTC years 1000 to 9999: no database keeps those
     /// alike.
     pub fn created_at(mut self, created_at: OffsetDateTime) -> Result<Self> {
@@ -218,18 +218,20 @@ impl NewEvent {
     /// Refuses what a store with these limits cannot keep exactly. Compares numbers only: the text was read when the
     /// event was made.
     pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
-        self.data
-            .admit("data", self.data.json.as_str().len(), limits.max_data_bytes, limits)?;
-        let Some(metadata) = &self.metadata else {
-            return Ok(());
-        };
+        admit(&self.data, self.metadata.as_ref(), limits)
+    }
+}
+
+fn admit(data: &Checked<EventData>, metadata: Option<&Checked<Metadata>>, limits: &Limits) -> Result<()> {
+    data.admit("data", data.json.as_str().len(), limits.max_data_bytes, limits)?;
+    metadata.map_or(Ok(()), |metadata| {
         metadata.admit(
             "metadata",
             metadata.json.as_str().len(),
             limits.max_metadata_bytes,
             limits,
         )
-    }
+    })
 }
 
 /// The time in UTC; the first or the last there is, if UTC has none for it. For those who write a backend.
@@ -299,7 +301,7 @@ impl EventEnvelope {
     ///
     /// # Errors
     ///
-    /// [`Decode`](ErrorKind::Decode) if the type does not fit.
+    /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
         self.data.parse().map_err(|error| error.during(self.name()))
     }
@@ -308,7 +310,7 @@ impl EventEnvelope {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](ErrorKind::Integrity), naming the event, if the data is not what was appended, or the checksum is
+    /// [`Integrity`](crate::ErrorKind::Integrity), naming the event, if the data is not what was appended, or the checksum is
     /// absent.
     pub fn verify(&self) -> Result<()> {
         let reason: Cow<'static, str> = match (self.data.checksum(), self.checksum) {
@@ -319,14 +321,31 @@ impl EventEnvelope {
             (Ok(_), None) => "it has no checksum".into(),
             (Err(error), _) => format!("its data is damaged: {error}").into(),
         };
-        Err(Error::new(ErrorKind::Integrity {
-            event_id: Some(self.event_id),
-            reason: reason.into(),
-        })
-        .during(self.name()))
+        Err(Error::damaged(self, reason))
     }
 
-    fn name(&self) -> String {
+    /// Refuses what a store with these limits cannot keep exactly, and data that is not what its checksum says.
+    pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
+        let data = Checked::<EventData>::from_json(self.data.clone().into_text())
+            .map_err(|error| Error::damaged(self, error.to_string()))?;
+        if let Some(stored) = self.checksum.filter(|stored| *stored != data.findings.checksum) {
+            return Err(Error::damaged(
+                self,
+                format!("the checksum of its data is {}, not {stored}", data.findings.checksum),
+            ));
+        }
+        let metadata = self
+            .metadata
+            .clone()
+            .map(|metadata| Checked::<Metadata>::from_json(metadata.into_text()));
+        let metadata = metadata.transpose()?;
+        admit(&data, metadata.as_ref(), limits)?;
+        check_time(self.created_at)?;
+        self.updated_at.map_or(Ok(()), |time| check_time(time).map(drop))
+    }
+
+    /// How errors call it.
+    pub(crate) fn name(&self) -> String {
         format!(
             "event {} (global sequence {}, {}, version {}, {})",
             self.event_id, self.global_sequence, self.aggregate, self.version, self.event_type

@@ -12,6 +12,7 @@ mod limits;
 mod memory;
 pub mod migration;
 mod name;
+pub mod operate;
 mod query;
 mod snapshot;
 mod statistics;

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::backend::{self, Head, Writer};
+use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Severity};
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
     EventEnvelope, EventFilter, EventQuery, EventStatistics, EventStore, EventStream, EventTransaction, EventTypeShare,
@@ -224,9 +225,82 @@ impl EventStore for MemoryEventStore {
     }
 }
 
+impl Operations for MemoryEventStore {
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
+        backend::check_import(events, &self.limits)?;
+        let _writing = self.shared.writer.lock()?;
+        let (end, heads, found) = self.read(|log| {
+            let stream = |event: &EventEnvelope| Some(head_at(log.stream(event.aggregate.id()).last()?));
+            let heads = events
+                .iter()
+                .filter_map(|event| Some((event.aggregate.id(), stream(event)?)))
+                .collect();
+            let stored = events.iter().filter_map(|event| log.by_id.get(&event.event_id));
+            let found: Vec<Located> = stored.map(|&index| Located::of(&log.events[index])).collect();
+            (log.mark(), heads, found)
+        });
+        backend::admit_import(events, end, &heads)?;
+        if !found.is_empty() {
+            return Err(backend::refuse_import(events, &found));
+        }
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            let size_bytes = u32::try_from(event.data.as_str().len()).ok();
+            log.push(EventEnvelope {
+                size_bytes,
+                ..event.clone()
+            });
+        }
+        Ok(())
+    }
+
+    /// There are no tables: use [`restore`](crate::operate::restore) into another store.
+    fn restore_table(&self, _point: RestorePoint) -> Result<u64> {
+        Err(Error::invalid(
+            "the in-memory store has no tables; restore into another store",
+        ))
+    }
+
+    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
+        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+        let snapshots = lock(&self.shared.snapshots);
+        let after = snapshots.range((from, Bound::Unbounded));
+        Ok(after
+            .take(limit as usize)
+            .map(|(_, snapshot)| snapshot.clone())
+            .collect())
+    }
+
+    fn update_statistics(&self) -> Result<String> {
+        Ok("the in-memory store keeps no statistics".to_owned())
+    }
+
+    fn vacuum(&self) -> Result<String> {
+        Ok("the in-memory store leaves no room unused".to_owned())
+    }
+
+    fn index_usage(&self) -> Result<Vec<IndexUsage>> {
+        Ok(Vec::new())
+    }
+
+    fn check_storage(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    fn diagnose(&self) -> Result<Vec<Diagnosis>> {
+        Ok(vec![Diagnosis::bad(
+            Severity::Notice,
+            "durability",
+            "everything is in memory",
+            "use a database for what must outlive the process",
+        )])
+    }
+}
+
 /// A transaction: events that only it sees, on top of the log that nobody else may write meanwhile.
 struct Staged<'a> {
     store: &'a MemoryEventStore,
+    /// The last sequence that is committed.
     committed: u64,
     events: Vec<EventEnvelope>,
     doom: Option<Error>,
@@ -236,7 +310,7 @@ impl<'a> Staged<'a> {
     fn of(store: &'a MemoryEventStore) -> Self {
         Self {
             store,
-            committed: store.read(|log| log.events.len() as u64),
+            committed: store.read(|log| log.mark().get()),
             events: Vec::new(),
             doom: None,
         }

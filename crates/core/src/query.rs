@@ -288,6 +288,19 @@ impl EventQuery {
         self
     }
 
+    /// All that the filters and bounds let pass, oldest first.
+    pub(crate) fn in_log_order(mut self) -> Self {
+        self.direction = Direction::Forwards;
+        self.order = Some(Order::Sequence);
+        self.limit = None;
+        self
+    }
+
+    /// The sequences between which the events are: after the first, up to the second.
+    pub(crate) fn bounds(&self) -> (GlobalSequence, GlobalSequence) {
+        (self.after, self.until)
+    }
+
     /// The filters.
     #[must_use]
     pub fn filter(&self) -> &EventFilter {

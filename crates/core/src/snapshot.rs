@@ -198,6 +198,7 @@ impl Snapshot {
         }
         Err(Error::new(ErrorKind::Integrity {
             event_id: None,
+            global_sequence: None,
             reason: "its checksum does not match its state; delete it, the events are the truth".into(),
         })
         .during(self.name()))

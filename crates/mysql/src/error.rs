@@ -1,5 +1,7 @@
 //! The errors of MySQL and MariaDB, by their codes, as the errors of every store.
 
+use std::io;
+
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use mysql::DriverError;
 
@@ -7,6 +9,9 @@ use mysql::DriverError;
 pub(crate) fn classify(error: mysql::Error) -> Error {
     let kind = match code(&error) {
         Some(code) => by_code(code),
+        None if is_misunderstood(&error) => {
+            backend("a packet is larger than the max_allowed_packet of the URL, or not one of the server's protocol")
+        }
         None if is_lost(&error) => unavailable("the connection to the server was lost, or could not be made"),
         None => backend("the driver could not run the statement"),
     };
@@ -17,7 +22,9 @@ pub(crate) fn classify(error: mysql::Error) -> Error {
 pub(crate) fn classify_connecting(error: mysql::Error) -> Error {
     let is_network = match &error {
         mysql::Error::MySqlError(_) => return classify(error),
-        mysql::Error::IoError(_) => true,
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) => {
+            io_error(&error).is_some_and(|error| error.kind() != io::ErrorKind::InvalidData) // which is what rustls gives
+        }
         mysql::Error::DriverError(reason) => matches!(
             reason,
             DriverError::ConnectTimeout | DriverError::CouldNotConnect(_) | DriverError::Timeout
@@ -52,6 +59,20 @@ pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     }
 }
 
+/// Whether what came, or was to be sent, is not what both sides take: a connection in that state is lost, but one more would
+/// fare no better.
+fn is_misunderstood(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::CodecError(_)) && io_error(error).is_none()
+}
+
+fn io_error(error: &mysql::Error) -> Option<&io::Error> {
+    match error {
+        mysql::Error::IoError(error) => Some(error),
+        mysql::Error::CodecError(error) => std::error::Error::source(error)?.downcast_ref(),
+        _ => None,
+    }
+}
+
 fn by_code(code: u16) -> ErrorKind {
     match code {
         // A read-only server, transaction or replica.
@@ -72,6 +93,7 @@ fn by_code(code: u16) -> ErrorKind {
         }),
         126 | 127 | 1034 | 1194 | 1712 => ErrorKind::Integrity {
             event_id: None,
+            global_sequence: None,
             reason: "the server reports that its data is damaged; restore it from a backup".into(),
         },
         1153 => backend("the statement does not fit into one packet: max_allowed_packet"),

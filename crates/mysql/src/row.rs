@@ -20,8 +20,9 @@ impl Decoder {
     /// An event from the columns of `load.sql`.
     pub(crate) fn event(&mut self, row: &Row) -> Result<EventEnvelope> {
         self.try_event(row).map_err(|error| {
-            let sequence = integer(row, 4).unwrap_or_default();
-            backend::damaged(&error, format_args!("the event with global sequence {sequence}"))
+            let sequence: Option<i64> = integer(row, 4).ok();
+            let sequence = sequence.and_then(|sequence| GlobalSequence::try_from(sequence).ok());
+            backend::damaged(&error, sequence)
         })
     }
 
@@ -174,7 +175,7 @@ pub(crate) fn checksum(row: &Row, index: usize) -> Result<Option<Checksum>> {
 /// Each row, decoded.
 pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
     let decoded: Result<Vec<T>> = rows.iter().map(decode).collect();
-    decoded.map_err(|error| backend::damaged(&error, "a row"))
+    decoded.map_err(|error| backend::damaged(&error, None))
 }
 
 /// A time as a statement has it: in UTC, whatever the time zone of the session is.

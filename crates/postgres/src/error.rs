@@ -51,6 +51,7 @@ fn by_code(code: &SqlState) -> ErrorKind {
         }),
         "XX001" | "XX002" => ErrorKind::Integrity {
             event_id: None,
+            global_sequence: None,
             reason: "the server reports that its data is damaged; restore it from a backup".into(),
         },
         code => match &code[..2] {

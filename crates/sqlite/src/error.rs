@@ -51,6 +51,7 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
 fn damaged(reason: &str) -> ErrorKind {
     ErrorKind::Integrity {
         event_id: None,
+        global_sequence: None,
         reason: reason.into(),
     }
 }

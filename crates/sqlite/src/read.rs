@@ -81,7 +81,7 @@ pub(crate) fn collect<T>(
     let mut rows = statement.query(parameters).map_err(classify)?;
     let mut decoded = Vec::new();
     while let Some(row) = rows.next().map_err(classify_reading)? {
-        decoded.push(decode(row).map_err(|error| backend::damaged(&error, "a row"))?);
+        decoded.push(decode(row).map_err(|error| backend::damaged(&error, None))?);
     }
     Ok(decoded)
 }

@@ -22,8 +22,9 @@ impl Decoder {
     /// An event from the columns of `load.sql`.
     pub(crate) fn event(&mut self, row: &Row<'_>) -> Result<EventEnvelope> {
         self.try_event(row).map_err(|error| {
-            let sequence: i64 = row.get(4).unwrap_or_default();
-            backend::damaged(&error, format_args!("the event with global sequence {sequence}"))
+            let sequence: Option<i64> = row.get(4).ok();
+            let sequence = sequence.and_then(|sequence| GlobalSequence::try_from(sequence).ok());
+            backend::damaged(&error, sequence)
         })
     }
 
@@ -88,7 +89,7 @@ pub(crate) fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
             checksum: optional(row, 8)?.map(parse_checksum).transpose()?,
         })
     };
-    read().map_err(|error| backend::damaged(&error, "a snapshot"))
+    read().map_err(|error| backend::damaged(&error, None))
 }
 
 /// A text column that must not be NULL.

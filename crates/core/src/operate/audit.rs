@@ -1,0 +1,479 @@
+//! Audit: whether what is stored is what was stored.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::import::Streams;
+use super::progress::{Progress, Telling};
+use super::snapshots::PAGE;
+use super::{LogDigest, Operations};
+use crate::{
+    AggregateKey, DEFAULT_PAGE_SIZE, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot,
+    StreamRange, Version,
+};
+
+/// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
+/// one tenant, that snapshots belong to events, and what the database can check by itself.
+///
+/// Names everything that is wrong, and goes on after it, also where a row cannot be read. Reads page by page; keeps the version of
+/// each aggregate in memory, some 100 bytes.
+///
+/// ```
+/// use firefly_eventstore_core::operate::Audit;
+/// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+///
+/// let store = MemoryEventStore::new();
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+///
+/// let audited = Audit::new().run(&store, |_| {}, |finding| panic!("{finding}"))?;
+/// assert!(audited.is_intact());
+///
+/// // Later: only what is new.
+/// let remembered = audited.remembered.expect("nothing is damaged");
+/// let audited = Audit::new().only_after(remembered).run(&store, |_| {}, |finding| panic!("{finding}"))?;
+/// assert_eq!(audited.events, 0);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audit {
+    remembered: Option<Remembered>,
+    only_new: bool,
+}
+
+/// A log as an audit found it intact. Keep it outside of the database, and whoever changes the log afterwards, be it by removing its
+/// last events, is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The last sequence of the log then.
+    pub global_sequence: GlobalSequence,
+    /// How many events it had.
+    pub events: u64,
+    /// Its digest.
+    pub digest: LogDigest,
+}
+
+/// What an audit looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Audited {
+    /// How many events.
+    pub events: u64,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// How many findings there were.
+    pub findings: u64,
+    /// The log as it was found; none if anything is wrong with it.
+    pub remembered: Option<Remembered>,
+}
+
+impl Audited {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.findings == 0
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// Where in the log, if it is one event.
+    pub global_sequence: Option<GlobalSequence>,
+    /// The id of the event, if it can be read.
+    pub event_id: Option<Uuid>,
+    /// The aggregate, if it can be read.
+    pub aggregate: Option<AggregateKey>,
+    /// The version of the event or snapshot.
+    pub version: Option<Version>,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+/// What kind of thing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// An event's data does not match its checksum, or it has none.
+    Checksum,
+    /// An event cannot be read.
+    Unreadable,
+    /// The size that is stored of an event is not that of its data.
+    Size,
+    /// An aggregate's versions are not contiguous in the order of the log: an event is missing, or changed places.
+    Versions,
+    /// An aggregate's events have different types or tenants.
+    Owner,
+    /// A snapshot does not match its checksum, or the events of its aggregate.
+    Snapshot,
+    /// A snapshot is of an aggregate without events.
+    OrphanedSnapshot,
+    /// The next sequence would be one that is used already.
+    Sequence,
+    /// The database found damage of its own, or tables do not agree.
+    Storage,
+    /// The log is not the one that was remembered.
+    History,
+}
+
+impl Finding {
+    /// Something wrong that is not an event or a snapshot.
+    #[must_use]
+    pub fn of_store(kind: FindingKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            global_sequence: None,
+            event_id: None,
+            aggregate: None,
+            version: None,
+            reason: reason.into(),
+        }
+    }
+
+    fn of_event(kind: FindingKind, event: &EventEnvelope, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            global_sequence: Some(event.global_sequence),
+            event_id: Some(event.event_id),
+            aggregate: Some(event.aggregate.clone()),
+            version: Some(event.version),
+            reason: reason.into(),
+        }
+    }
+
+    fn of_snapshot(kind: FindingKind, snapshot: &Snapshot, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            global_sequence: None,
+            event_id: None,
+            aggregate: Some(snapshot.aggregate.clone()),
+            version: Some(snapshot.version),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// One line: where, and what.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(sequence) = self.global_sequence {
+            write!(f, "global sequence {sequence}, ")?;
+        }
+        if let Some(id) = self.event_id {
+            write!(f, "event {id}, ")?;
+        }
+        if let Some(aggregate) = &self.aggregate {
+            write!(f, "{aggregate}, ")?;
+        }
+        if let Some(version) = self.version {
+            write!(f, "version {version}: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl Audit {
+    /// Of the whole store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compares the log with what was remembered of it, besides.
+    #[must_use]
+    pub fn against(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self.only_new = false;
+        self
+    }
+
+    /// Only of the events after what was remembered; snapshots and storage as a whole.
+    #[must_use]
+    pub fn only_after(mut self, remembered: Remembered) -> Self {
+        self.remembered = Some(remembered);
+        self.only_new = true;
+        self
+    }
+
+    /// Runs the audit, and hands out what it finds, as it finds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, unless they tell damage, which is a finding.
+    pub fn run(
+        &self,
+        store: &dyn Operations,
+        progress: impl FnMut(Progress),
+        mut found: impl FnMut(Finding),
+    ) -> Result<Audited> {
+        let mut telling = Telling::new(progress);
+        let mark = store.high_water_mark()?;
+        let start = self.remembered.filter(|_| self.only_new);
+        let mut walk = Walk {
+            store,
+            found: &mut found,
+            findings: 0,
+            streams: Streams::default(),
+            begins_in_the_middle: start.is_some(),
+            log: start.unwrap_or(Remembered {
+                global_sequence: GlobalSequence::ZERO,
+                events: 0,
+                digest: LogDigest::OF_NOTHING,
+            }),
+            compared: self.remembered.filter(|_| !self.only_new),
+        };
+        telling.expect(Some(mark.get().saturating_sub(walk.log.global_sequence.get())));
+        if mark < walk.log.global_sequence {
+            walk.report(Finding::of_store(
+                FindingKind::History,
+                format!(
+                    "the log ends at {mark}, and went on to {} before",
+                    walk.log.global_sequence
+                ),
+            ));
+        }
+        let before = walk.log.events;
+        walk.events(mark, &mut telling)?;
+        walk.compare_at_the_end();
+        let damaged = walk.findings;
+        let events = walk.log.events - before;
+        let snapshots = walk.snapshots()?;
+        for finding in store.check_storage()? {
+            walk.report(finding);
+        }
+        telling.finish();
+        Ok(Audited {
+            events,
+            snapshots,
+            findings: walk.findings,
+            remembered: (damaged == 0).then_some(walk.log),
+        })
+    }
+}
+
+struct Walk<'a> {
+    store: &'a dyn Operations,
+    found: &'a mut dyn FnMut(Finding),
+    findings: u64,
+    streams: Streams,
+    /// Whether the first events of aggregates may be before what is looked at.
+    begins_in_the_middle: bool,
+    log: Remembered,
+    /// What the log is to be like when its end is reached.
+    compared: Option<Remembered>,
+}
+
+impl Walk<'_> {
+    fn report(&mut self, finding: Finding) {
+        self.findings += 1;
+        (self.found)(finding);
+    }
+
+    fn events<F: FnMut(Progress)>(&mut self, mark: GlobalSequence, telling: &mut Telling<F>) -> Result<()> {
+        let mut at = self.log.global_sequence;
+        let mut until = mark;
+        while at < mark {
+            let query = EventQuery::new()
+                .after(at)
+                .until(until)
+                .limit(DEFAULT_PAGE_SIZE.get().into());
+            match self.store.read_page(&query, None) {
+                Ok(page) => {
+                    for event in &page.events {
+                        self.event(event)?;
+                    }
+                    telling.add(page.events.len() as u64);
+                    at = match page.events.last() {
+                        Some(last) if page.events.len() as u64 >= u64::from(DEFAULT_PAGE_SIZE.get()) => {
+                            last.global_sequence
+                        }
+                        _ => until,
+                    };
+                    if at == until && until < mark {
+                        // What comes next is the row that could not be read.
+                        at = at.checked_add(1).expect("it is below the mark");
+                        until = mark;
+                    }
+                }
+                Err(error) => {
+                    until = self.unreadable(&error, at, until).ok_or(error)?;
+                    if until == at {
+                        at = at.checked_add(1).expect("it is below the mark");
+                        until = mark;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a row that cannot be read, and returns the sequence before it; none if the error is not about one.
+    fn unreadable(&mut self, error: &Error, at: GlobalSequence, until: GlobalSequence) -> Option<GlobalSequence> {
+        let ErrorKind::Integrity {
+            event_id,
+            global_sequence: Some(sequence),
+            reason,
+        } = error.kind()
+        else {
+            return None;
+        };
+        if *sequence <= at || *sequence > until {
+            return None;
+        }
+        let mut finding = Finding::of_store(FindingKind::Unreadable, reason.to_string());
+        finding.global_sequence = Some(*sequence);
+        finding.event_id = *event_id;
+        self.report(finding);
+        self.log.events += 1;
+        GlobalSequence::new(sequence.get() - 1).ok()
+    }
+
+    fn event(&mut self, event: &EventEnvelope) -> Result<()> {
+        self.compare_before(event.global_sequence);
+        match self.log.digest.with(event) {
+            Ok((digest, _)) => self.log.digest = digest,
+            Err(error) => self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string())),
+        }
+        self.log.events += 1;
+        self.log.global_sequence = event.global_sequence;
+        if let Err(error) = event.verify() {
+            self.report(Finding::of_event(FindingKind::Checksum, event, reason_of(&error)));
+        }
+        let bytes = event.data.as_str().len();
+        if let Some(size) = event.size_bytes.filter(|size| *size as usize != bytes) {
+            self.report(Finding::of_event(
+                FindingKind::Size,
+                event,
+                format!("its data has {bytes} bytes, stored is {size}"),
+            ));
+        }
+        if self.begins_in_the_middle && !self.streams.knows(event.aggregate.id()) {
+            if let Some(reason) = self.join(event)? {
+                self.report(Finding::of_event(FindingKind::Versions, event, reason));
+            }
+            self.streams.note(event);
+            return Ok(());
+        }
+        if let Err(reason) = self.streams.add(event, false) {
+            let kind = match reason.contains("belongs to") {
+                true => FindingKind::Owner,
+                false => FindingKind::Versions,
+            };
+            self.report(Finding::of_event(kind, event, reason));
+        }
+        Ok(())
+    }
+
+    /// Whether an event, the first that is looked at of its aggregate, goes on where the aggregate was.
+    fn join(&self, event: &EventEnvelope) -> Result<Option<String>> {
+        let Some(previous) = event.version.get().checked_sub(1).filter(|previous| *previous > 0) else {
+            return Ok(None);
+        };
+        let previous = Version::new(previous)?;
+        let range = StreamRange::all().from_version(previous).to_version(previous);
+        let stream = match self.store.load_range(&event.aggregate, &range) {
+            Ok(stream) => stream,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::TypeMismatch { .. } | ErrorKind::Integrity { .. }
+                ) =>
+            {
+                return Ok(Some(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match stream.events().first() {
+            None => Some(format!("version {previous} is missing before it")),
+            Some(before) if before.global_sequence > event.global_sequence => {
+                Some(format!("version {previous} comes after it in the log"))
+            }
+            Some(before) if before.tenant != event.tenant => Some("it belongs to another tenant before".to_owned()),
+            Some(_) => None,
+        })
+    }
+
+    /// Compares the log with what was remembered of it, once everything up to there was seen.
+    fn compare_before(&mut self, next: GlobalSequence) {
+        if let Some(remembered) = self.compared.take_if(|remembered| next > remembered.global_sequence)
+            && remembered.digest != self.log.digest
+        {
+            self.report(Finding::of_store(
+                FindingKind::History,
+                format!(
+                    "up to global sequence {} the log is not what it was: it had {} events with the digest {}, and has {} with {}",
+                    remembered.global_sequence,
+                    remembered.events,
+                    remembered.digest,
+                    self.log.events,
+                    self.log.digest
+                ),
+            ));
+        }
+    }
+
+    fn compare_at_the_end(&mut self) {
+        self.compare_before(GlobalSequence::MAX);
+    }
+
+    fn snapshots(&mut self) -> Result<u64> {
+        let mut count = 0;
+        let mut place = None;
+        loop {
+            let page = self.store.snapshots_after(place, PAGE)?;
+            let Some(last) = page.last() else {
+                return Ok(count);
+            };
+            place = Some((last.aggregate.id(), last.version));
+            count += page.len() as u64;
+            for snapshot in &page {
+                self.snapshot(snapshot)?;
+            }
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
+        if let Err(error) = snapshot.verify() {
+            self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason_of(&error)));
+        }
+        let range = StreamRange::all()
+            .from_version(snapshot.version)
+            .to_version(snapshot.version);
+        let stream = match self.store.load_range(&snapshot.aggregate, &range) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::TypeMismatch { .. }) => {
+                self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason_of(&error)));
+                return Ok(());
+            }
+            // The event is damaged, which was found before.
+            Err(error) if error.is_integrity() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let (kind, reason) = match stream.events().first() {
+            Some(event) if event.tenant == snapshot.tenant => return Ok(()),
+            Some(_) => (
+                FindingKind::Snapshot,
+                "its aggregate belongs to another tenant".to_owned(),
+            ),
+            None if stream.version() == Version::ZERO => (
+                FindingKind::OrphanedSnapshot,
+                "its aggregate has no events; delete it".to_owned(),
+            ),
+            None => (
+                FindingKind::Snapshot,
+                format!("its aggregate, at version {}, has no such event", stream.version()),
+            ),
+        };
+        self.report(Finding::of_snapshot(kind, snapshot, reason));
+        Ok(())
+    }
+}
+
+/// What is wrong, without the name of the event or snapshot, which the finding has.
+fn reason_of(error: &Error) -> String {
+    error.kind().to_string()
+}

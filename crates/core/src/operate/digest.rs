@@ -1,0 +1,106 @@
+//! The digest of a log: the same for the same log, whatever database holds it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Result, TenantId};
+
+/// A chain of SHA-256 over the events of a log, in their order, with everything that was stored of them: ids, sequences,
+/// versions, types, times, context, and the canonical JSON of data and metadata. Each event's link hashes the one before.
+///
+/// A database that reorders keys or respells numbers does not change it; the size of the text, which is the database's, is
+/// left out. Two logs with the same digest are the same log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogDigest(Checksum);
+
+impl LogDigest {
+    /// The digest of a log without events.
+    pub const OF_NOTHING: Self = Self(Checksum::from_bytes([0; 32]));
+
+    /// The digest of the log that goes on with this event; and the checksum of the event's data, which had to be computed.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is no JSON.
+    pub fn with(self, event: &EventEnvelope) -> Result<(Self, Checksum)> {
+        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
+        let data = event.data.checksum().map_err(damaged)?;
+        let metadata = match &event.metadata {
+            None => None,
+            Some(metadata) => Some(metadata.checksum().map_err(damaged)?),
+        };
+        let mut link = Link(Sha256::new_with_prefix(self.0.as_bytes()));
+        link.0.update(event.global_sequence.get().to_be_bytes());
+        link.0.update(event.event_id);
+        link.0.update(event.aggregate.id());
+        link.0.update(event.version.get().to_be_bytes());
+        link.text(Some(event.aggregate.aggregate_type().as_str()));
+        link.text(Some(event.event_type.as_str()));
+        link.0.update(data.as_bytes());
+        link.checksum(metadata);
+        link.checksum(event.checksum);
+        link.time(Some(event.created_at));
+        link.time(event.updated_at);
+        link.text(event.created_by.as_ref().map(CreatedBy::as_str));
+        link.text(event.tenant.as_ref().map(TenantId::as_str));
+        link.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
+        link.text(event.causation_id.as_ref().map(CausationId::as_str));
+        Ok((Self(Checksum::from_bytes(link.0.finalize().into())), data))
+    }
+}
+
+struct Link(Sha256);
+
+impl Link {
+    /// With its length before it, so that no two rows of texts run together to the same bytes; absent is not empty.
+    fn text(&mut self, text: Option<&str>) {
+        match text {
+            None => self.0.update(u64::MAX.to_be_bytes()),
+            Some(text) => {
+                self.0.update((text.len() as u64).to_be_bytes());
+                self.0.update(text);
+            }
+        }
+    }
+
+    fn checksum(&mut self, checksum: Option<Checksum>) {
+        match checksum {
+            None => self.0.update([0]),
+            Some(checksum) => {
+                self.0.update([1]);
+                self.0.update(checksum.as_bytes());
+            }
+        }
+    }
+
+    fn time(&mut self, time: Option<OffsetDateTime>) {
+        match time {
+            None => self.0.update([0]),
+            Some(time) => {
+                self.0.update([1]);
+                self.0.update(time.unix_timestamp_nanos().to_be_bytes());
+            }
+        }
+    }
+}
+
+/// As 64 hexadecimal digits.
+impl fmt::Display for LogDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for LogDigest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let digest = text.parse();
+        digest
+            .map(Self)
+            .map_err(|_| Error::invalid(format!("{text:?} is not a digest: 64 hexadecimal digits")))
+    }
+}

@@ -1,0 +1,195 @@
+//! Export: the log as a file.
+
+use std::io::Write;
+
+use time::OffsetDateTime;
+
+use super::LogDigest;
+use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, time_text};
+use super::progress::{Progress, Telling};
+use crate::{Cursor, EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result};
+
+/// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
+/// as CSV for other programs.
+///
+/// Reads page by page up to the high-water mark, so memory stays that of one page, and what comes later is in the next export,
+/// that goes on [`after`](Self::after) the mark of this one: nothing that committed late is ever between the two.
+#[derive(Clone, Debug, Default)]
+pub struct Export {
+    query: EventQuery,
+}
+
+/// What an export wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// How many events.
+    pub events: u64,
+    /// The high-water mark that it went up to: the next export goes on after it.
+    pub high_water_mark: GlobalSequence,
+    /// The digest of the events.
+    pub digest: LogDigest,
+}
+
+impl Export {
+    /// Of the whole log.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of the events that a query selects, in the order of the log whatever order and limit the query has.
+    ///
+    /// A file that lacks events of an aggregate can be read by others, but not imported.
+    #[must_use]
+    pub fn of(query: EventQuery) -> Self {
+        Self { query }
+    }
+
+    /// Of what came after this sequence: the high-water mark of the export before.
+    #[must_use]
+    pub fn after(mut self, sequence: GlobalSequence) -> Self {
+        self.query = self.query.after(sequence);
+        self
+    }
+
+    /// Writes JSON Lines: a header, a line per event with every column, and a closing line with count and digest.
+    ///
+    /// The names are those of the columns; what is NULL is left out. JSON that has line breaks of its own is in
+    /// `event_data_text` or `metadata_text`, as a string. Each line ends with its link of a chain of SHA-256, by which an import
+    /// finds the first line that was changed. `out` is written line by line: give it a buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](crate::ErrorKind::Io) if `out` fails; [`Integrity`](crate::ErrorKind::Integrity) at an event whose data or metadata
+    /// is no JSON any more: [`Audit`](super::Audit) names them all. Those of the store.
+    pub fn json_lines(
+        &self,
+        store: &dyn EventStore,
+        out: impl Write,
+        progress: impl FnMut(Progress),
+    ) -> Result<Exported> {
+        let health = store.health()?;
+        let query = self.query.clone().in_log_order();
+        let (after, until) = query.bounds();
+        let mark = health.high_water_mark;
+        let mut lines = LineWriter::new(out);
+        lines.header(&Header {
+            format: FORMAT.to_owned(),
+            format_version: FORMAT_VERSION,
+            library_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: health.backend.to_owned(),
+            server_version: health.server_version,
+            exported_at: time_text(OffsetDateTime::now_utc()),
+            after,
+            until: mark.min(until),
+            filtered: *query.filter() != EventFilter::default(),
+        })?;
+        let mut last_sequence = after;
+        let exported = each(store, query, mark, progress, |event| {
+            last_sequence = event.global_sequence;
+            lines.event(event)
+        })?;
+        lines.footer(&Footer {
+            events: exported.events,
+            last_sequence,
+            digest: exported.digest.to_string(),
+        })?;
+        Ok(exported)
+    }
+
+    /// Writes CSV (RFC 4180) with a header line and the columns of the table `events`; what is NULL is empty, and empty text is
+    /// `""`, as PostgreSQL's `COPY … WITH CSV` has it. Times are UTC. For other programs: it cannot be imported.
+    ///
+    /// # Errors
+    ///
+    /// As [`json_lines`](Self::json_lines).
+    pub fn csv(&self, store: &dyn EventStore, mut out: impl Write, progress: impl FnMut(Progress)) -> Result<Exported> {
+        let failed = |error| crate::Error::io("the export cannot be written", error);
+        out.write_all(CSV_HEADER.as_bytes()).map_err(failed)?;
+        let mark = store.high_water_mark()?;
+        let mut line = String::new();
+        let exported = each(store, self.query.clone().in_log_order(), mark, progress, |event| {
+            line.clear();
+            csv_line(&mut line, event);
+            out.write_all(line.as_bytes()).map_err(failed)
+        })?;
+        out.flush().map_err(failed)?;
+        Ok(exported)
+    }
+}
+
+fn each(
+    store: &dyn EventStore,
+    query: EventQuery,
+    mark: GlobalSequence,
+    progress: impl FnMut(Progress),
+    mut write: impl FnMut(&EventEnvelope) -> Result<()>,
+) -> Result<Exported> {
+    let mut telling = Telling::new(progress);
+    let (after, until) = query.bounds();
+    let end = mark.min(until);
+    if *query.filter() == EventFilter::default() {
+        telling.expect(Some(end.get().saturating_sub(after.get())));
+    }
+    let query = query.until(end);
+    let mut digest = LogDigest::OF_NOTHING;
+    let mut cursor: Option<Cursor> = None;
+    loop {
+        let page = store.read_page(&query, cursor.as_ref())?;
+        for event in &page.events {
+            (digest, _) = digest.with(event)?;
+            write(event)?;
+        }
+        telling.add(page.events.len() as u64);
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(Exported {
+        events: telling.finish(),
+        high_water_mark: mark,
+        digest,
+    })
+}
+
+const CSV_HEADER: &str = "event_id,aggregate_id,aggregate_type,aggregate_version,global_sequence,event_type,event_data,\
+     metadata,created_at,updated_at,created_by,tenant_id,correlation_id,causation_id,event_size_bytes,checksum\r\n";
+
+fn csv_line(line: &mut String, event: &EventEnvelope) {
+    let columns = [
+        Some(event.event_id.to_string()),
+        Some(event.aggregate.id().to_string()),
+        Some(quoted(event.aggregate.aggregate_type().as_str())),
+        Some(event.version.to_string()),
+        Some(event.global_sequence.to_string()),
+        Some(quoted(event.event_type.as_str())),
+        Some(quoted(event.data.as_str())),
+        event.metadata.as_ref().map(|json| quoted(json.as_str())),
+        Some(time_text(event.created_at)),
+        event.updated_at.map(time_text),
+        event.created_by.as_ref().map(|name| quoted(name.as_str())),
+        event.tenant.as_ref().map(|name| quoted(name.as_str())),
+        event.correlation_id.as_ref().map(|name| quoted(name.as_str())),
+        event.causation_id.as_ref().map(|name| quoted(name.as_str())),
+        event.size_bytes.map(|bytes| bytes.to_string()),
+        event.checksum.map(|checksum| checksum.to_string()),
+    ];
+    for (place, column) in columns.into_iter().enumerate() {
+        if place > 0 {
+            line.push(',');
+        }
+        line.push_str(&column.unwrap_or_default());
+    }
+    line.push_str("\r\n");
+}
+
+/// Text that is not to be taken for NULL, or for more than one column.
+fn quoted(text: &str) -> String {
+    let is_plain = !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) && text.trim() == text;
+    match is_plain {
+        true => text.to_owned(),
+        false => format!("\"{}\"", text.replace('"', "\"\"")),
+    }
+}

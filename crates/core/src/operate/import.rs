@@ -1,0 +1,360 @@
+//! Import: an exported log into any store.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::{BufRead, Seek, SeekFrom};
+
+use uuid::Uuid;
+
+use super::lines::{Header, Line, LineReader, damaged};
+use super::progress::{Progress, Telling};
+use super::{LogDigest, Operations};
+use crate::{
+    AggregateType, Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, TenantId,
+    Version,
+};
+
+/// Brings an export into a store, whatever database it came from: ids, versions, sequences, times, context and checksums stay as
+/// they are.
+///
+/// The file is read twice: first it is checked from beginning to end, then it is stored, in transactions of
+/// [`batch_size`](Self::batch_size) events. What is there already, and the same, is skipped: an import that was cut off is
+/// simply repeated, and an incremental export goes on where the one before ended.
+#[derive(Clone, Debug)]
+pub struct Import {
+    batch_size: usize,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckedExport {
+    /// How many events.
+    pub events: u64,
+    /// The events are those after this sequence.
+    pub after: GlobalSequence,
+    /// They go up to this sequence, the high-water mark of the export.
+    pub until: GlobalSequence,
+    /// Whether events between the two may be missing, because they were not asked for.
+    pub filtered: bool,
+    /// The digest of the events.
+    pub digest: LogDigest,
+}
+
+/// What an import stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// How many events it stored.
+    pub events: u64,
+    /// How many were there already.
+    pub already_stored: u64,
+    /// The digest of all of them.
+    pub digest: LogDigest,
+}
+
+/// How many events a transaction has unless another number is set.
+const BATCH_SIZE: usize = 1_000;
+
+impl Import {
+    /// An import in transactions of 1,000 events.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { batch_size: BATCH_SIZE }
+    }
+
+    /// How many events one transaction stores, which bounds the memory that an import takes, and what is repeated after a crash.
+    #[must_use]
+    pub fn batch_size(mut self, events: usize) -> Self {
+        self.batch_size = events.max(1);
+        self
+    }
+
+    /// Checks JSON Lines that [`Export::json_lines`](super::Export::json_lines) wrote, without storing anything: every line, the
+    /// checksum of every event, the order of sequences and versions, count and digest.
+    ///
+    /// Keeps the version of each aggregate in memory, some 100 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DamagedFile`](ErrorKind::DamagedFile), naming the first line that is not what was written, or which cannot be imported;
+    /// [`Io`](ErrorKind::Io).
+    pub fn check(input: impl BufRead) -> Result<CheckedExport> {
+        check(input, &mut Telling::new(|_| {}))
+    }
+
+    /// Imports JSON Lines that [`Export::json_lines`](super::Export::json_lines) wrote. Nothing is stored unless the whole file
+    /// is as it was written.
+    ///
+    /// Progress counts the events of both passes.
+    ///
+    /// # Errors
+    ///
+    /// - as [`check`](Self::check);
+    /// - [`Contradiction`](ErrorKind::Contradiction) if the store holds something else at the same place: what was stored before
+    ///   that place stays;
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the file goes on from a log that the store does not hold, or from events
+    ///   beyond the store's limits;
+    /// - those of the store. After one that is retryable, or a crash, repeat the import.
+    pub fn json_lines(
+        &self,
+        store: &dyn Operations,
+        mut input: impl BufRead + Seek,
+        progress: impl FnMut(Progress),
+    ) -> Result<Imported> {
+        let mut telling = Telling::new(progress);
+        let start = input.stream_position().map_err(not_read)?;
+        let checked = check(&mut input, &mut telling)?;
+        telling.expect(Some(2 * checked.events));
+        input.seek(SeekFrom::Start(start)).map_err(not_read)?;
+        let mark = store.high_water_mark()?;
+        if mark < checked.after && !checked.filtered {
+            return Err(Error::invalid(format!(
+                "the file goes on after global sequence {}, and the store ends at {mark}; import what is between them first",
+                checked.after
+            )));
+        }
+        let (mut lines, _) = LineReader::new(input)?;
+        let mut feeder = Feeder::new(store, self.batch_size);
+        while let Line::Event(event) = lines.next()? {
+            feeder.add(*event)?;
+            telling.add(1);
+        }
+        let fed = feeder.finish()?;
+        telling.finish();
+        Ok(fed)
+    }
+}
+
+impl Default for Import {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn not_read(error: std::io::Error) -> Error {
+    Error::io("the export cannot be read", error)
+}
+
+fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> Result<CheckedExport> {
+    let (mut lines, header) = LineReader::new(input)?;
+    let Header {
+        after, until, filtered, ..
+    } = header;
+    if until > after {
+        telling.expect(Some(2 * (until.get() - after.get())));
+    }
+    let mut last = after;
+    let mut events = 0;
+    let mut digest = LogDigest::OF_NOTHING;
+    let mut streams = Streams::default();
+    loop {
+        let line = lines.next()?;
+        let number = lines.number();
+        let event = match line {
+            Line::Event(event) => event,
+            Line::Footer(footer) => {
+                if (footer.events, footer.last_sequence, footer.digest(number)?) != (events, last, digest) {
+                    return Err(damaged(number, "what it says of the events before is not true"));
+                }
+                return Ok(CheckedExport {
+                    events,
+                    after,
+                    until,
+                    filtered,
+                    digest,
+                });
+            }
+        };
+        let refused = |error: &Error| damaged(number, error.to_string());
+        if event.global_sequence <= last || event.global_sequence > until {
+            return Err(damaged(
+                number,
+                format!(
+                    "the global sequence {} comes after {last} in a file that goes up to {until}",
+                    event.global_sequence
+                ),
+            ));
+        }
+        let data;
+        (digest, data) = digest.with(&event).map_err(|error| refused(&error))?;
+        if event.checksum.is_some_and(|stored| stored != data) {
+            return Err(refused(&event.verify().expect_err("its checksum does not match")));
+        }
+        streams
+            .add(&event, after > GlobalSequence::ZERO)
+            .map_err(|reason| damaged(number, reason))?;
+        last = event.global_sequence;
+        events += 1;
+        telling.add(1);
+    }
+}
+
+/// How far each aggregate is in the events so far.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    heads: HashMap<Uuid, (Version, AggregateType, Option<TenantId>)>,
+}
+
+impl Streams {
+    /// Takes the next event in; what is wrong with it, if it does not go on where its aggregate is.
+    ///
+    /// An aggregate whose first events are elsewhere may begin with any version if it `may_go_on`.
+    pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), String> {
+        let id = event.aggregate.id();
+        let aggregate_type = event.aggregate.aggregate_type();
+        let (version, known_type, tenant) = match self.heads.entry(id) {
+            Entry::Occupied(head) => head.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert((event.version, aggregate_type.clone(), event.tenant.clone()));
+                return match event.version.get() == 1 || may_go_on {
+                    true => Ok(()),
+                    false => Err(format!(
+                        "{} begins with version {}; its first events are missing",
+                        event.aggregate, event.version
+                    )),
+                };
+            }
+        };
+        let expected = version.checked_add(1);
+        *version = event.version.max(*version);
+        if known_type != aggregate_type {
+            return Err(format!(
+                "the id {id} belongs to {known_type} before, and to {aggregate_type} now"
+            ));
+        }
+        if *tenant != event.tenant {
+            return Err(format!("{} belongs to another tenant before", event.aggregate));
+        }
+        if expected != Some(event.version) {
+            return Err(format!(
+                "{} goes on with version {} after {}",
+                event.aggregate,
+                event.version,
+                expected.map_or(0, |expected| expected.get() - 1)
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn knows(&self, id: Uuid) -> bool {
+        self.heads.contains_key(&id)
+    }
+
+    /// Takes note of an event whose aggregate is known from elsewhere.
+    pub(super) fn note(&mut self, event: &EventEnvelope) {
+        self.heads.insert(
+            event.aggregate.id(),
+            (
+                event.version,
+                event.aggregate.aggregate_type().clone(),
+                event.tenant.clone(),
+            ),
+        );
+    }
+}
+
+/// Stores events in batches, and skips what is there already.
+pub(super) struct Feeder<'a> {
+    store: &'a dyn Operations,
+    batch_size: usize,
+    batch: Vec<EventEnvelope>,
+    /// The last sequence that the store was seen to hold.
+    end: GlobalSequence,
+    fed: Imported,
+}
+
+impl<'a> Feeder<'a> {
+    pub(super) fn new(store: &'a dyn Operations, batch_size: usize) -> Self {
+        Self {
+            store,
+            batch_size,
+            batch: Vec::with_capacity(batch_size),
+            end: GlobalSequence::MAX,
+            fed: Imported {
+                events: 0,
+                already_stored: 0,
+                digest: LogDigest::OF_NOTHING,
+            },
+        }
+    }
+
+    pub(super) fn add(&mut self, event: EventEnvelope) -> Result<()> {
+        (self.fed.digest, _) = self.fed.digest.with(&event)?;
+        self.batch.push(event);
+        if self.batch.len() >= self.batch_size {
+            self.store_batch()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Imported> {
+        self.store_batch()?;
+        Ok(self.fed)
+    }
+
+    fn store_batch(&mut self) -> Result<()> {
+        let known = self.skip_known()?;
+        let new = &self.batch[known..];
+        if !new.is_empty() {
+            self.store.import_events(new)?;
+        }
+        self.fed.already_stored += known as u64;
+        self.fed.events += new.len() as u64;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// How many of the batch's first events are stored already.
+    fn skip_known(&mut self) -> Result<usize> {
+        let (Some(first), Some(last)) = (self.batch.first(), self.batch.last()) else {
+            return Ok(0);
+        };
+        if first.global_sequence > self.end {
+            return Ok(0);
+        }
+        let before = GlobalSequence::new(first.global_sequence.get() - 1)?;
+        let query = EventQuery::new().after(before).until(last.global_sequence);
+        let mut stored = self.store.read(query);
+        let mut known = 0;
+        for found in &mut stored {
+            let found = found?;
+            match self.batch.get(known) {
+                Some(event) if is_same(&found, event)? => known += 1,
+                Some(event) => return Err(contradiction(event, &found)),
+                None => break,
+            }
+        }
+        let mark = stored.high_water_mark().unwrap_or(GlobalSequence::ZERO);
+        self.end = mark;
+        // A batch that ends in the middle of what is stored must be in it whole.
+        match self.batch.get(known) {
+            Some(event) if event.global_sequence <= mark => Err(Error::new(ErrorKind::Contradiction {
+                event_id: event.event_id,
+                global_sequence: event.global_sequence,
+                reason: format!("the store goes on to {mark}, and does not hold it").into(),
+            })),
+            _ => Ok(known),
+        }
+    }
+}
+
+fn is_same(one: &EventEnvelope, other: &EventEnvelope) -> Result<bool> {
+    let digest = |event| LogDigest::OF_NOTHING.with(event).map(|(digest, _)| digest);
+    Ok(digest(one)? == digest(other)?)
+}
+
+fn contradiction(event: &EventEnvelope, found: &EventEnvelope) -> Error {
+    let reason = match found.event_id == event.event_id {
+        true => "the store holds it, but not as it is here".to_owned(),
+        false => format!(
+            "the store holds the event {} with global sequence {} instead",
+            found.event_id, found.global_sequence
+        ),
+    };
+    Error::new(ErrorKind::Contradiction {
+        event_id: event.event_id,
+        global_sequence: event.global_sequence,
+        reason: reason.into(),
+    })
+}

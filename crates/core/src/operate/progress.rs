@@ -1,0 +1,74 @@
+//! How far long work is.
+
+use std::time::{Duration, Instant};
+
+/// How far some work is: what a callback gets, often enough to move a bar, seldom enough to cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How many events, or snapshots, are done.
+    pub done: u64,
+    /// How many there are, as far as that is known; sequences that nobody used may be counted with them.
+    pub total: Option<u64>,
+    /// How long it took so far.
+    pub elapsed: Duration,
+}
+
+impl Progress {
+    /// How many a second, from the beginning until now.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { self.done as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// Tells a callback, each time some more is done, and at the end.
+pub(super) struct Telling<F> {
+    tell: F,
+    started: Instant,
+    total: Option<u64>,
+    done: u64,
+    told: u64,
+}
+
+/// How much is done between two calls.
+const STEP: u64 = 500;
+
+impl<F: FnMut(Progress)> Telling<F> {
+    pub(super) fn new(tell: F) -> Self {
+        Self {
+            tell,
+            started: Instant::now(),
+            total: None,
+            done: 0,
+            told: 0,
+        }
+    }
+
+    pub(super) fn expect(&mut self, total: Option<u64>) {
+        self.total = total;
+    }
+
+    pub(super) fn add(&mut self, done: u64) {
+        self.done += done;
+        if self.done - self.told >= STEP {
+            self.tell();
+        }
+    }
+
+    pub(super) fn finish(mut self) -> u64 {
+        self.total = Some(self.done);
+        self.tell();
+        self.done
+    }
+
+    fn tell(&mut self) {
+        self.told = self.done;
+        (self.tell)(Progress {
+            done: self.done,
+            total: self.total,
+            elapsed: self.started.elapsed(),
+        });
+    }
+}

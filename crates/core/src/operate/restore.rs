@@ -1,0 +1,117 @@
+//! Restore: a log as it was, in another store.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::import::Feeder;
+use super::progress::{Progress, Telling};
+use super::{Imported, Operations};
+use crate::{EventEnvelope, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
+
+/// A point in the history of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestorePoint {
+    /// After the event with this global sequence, which is included.
+    Sequence(GlobalSequence),
+    /// At this time, inclusive: of each aggregate, what comes before its first event that was created later. Times are not always in
+    /// the order of the log, and an aggregate keeps no gap.
+    Time(OffsetDateTime),
+}
+
+impl From<GlobalSequence> for RestorePoint {
+    fn from(sequence: GlobalSequence) -> Self {
+        Self::Sequence(sequence)
+    }
+}
+
+impl From<OffsetDateTime> for RestorePoint {
+    fn from(time: OffsetDateTime) -> Self {
+        Self::Time(time)
+    }
+}
+
+/// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: what is there already is
+/// skipped, so a restore that was cut off is simply repeated. The source stays as it is.
+///
+/// ```
+/// use firefly_eventstore_core::operate::restore;
+/// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+///
+/// let (source, target) = (MemoryEventStore::new(), MemoryEventStore::new());
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// for name in ["account.opened", "account.closed"] {
+///     source.append(&account, ExpectedVersion::Any, &[NewEvent::new(name, &serde_json::json!({}))?])?;
+/// }
+/// let restored = restore(&source, &target, GlobalSequence::from(1), |_| {})?;
+/// assert_eq!(restored.events, 1);
+/// assert_eq!(target.load(&account)?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Contradiction`](crate::ErrorKind::Contradiction) if the target holds something else; [`Integrity`](crate::ErrorKind::Integrity)
+/// at an event that is damaged; those of the stores.
+pub fn restore(
+    source: &dyn EventStore,
+    target: &dyn Operations,
+    point: impl Into<RestorePoint>,
+    progress: impl FnMut(Progress),
+) -> Result<Imported> {
+    let mut past = Past::at(point.into());
+    let mut telling = Telling::new(progress);
+    let mark = source.high_water_mark()?.min(past.until());
+    telling.expect(Some(mark.get()));
+    let mut feeder = Feeder::new(target, 1_000);
+    for event in source.read(EventQuery::new().until(mark)) {
+        let event = event?;
+        event.verify()?;
+        if past.includes(&event) {
+            feeder.add(event)?;
+        }
+        telling.add(1);
+    }
+    telling.finish();
+    feeder.finish()
+}
+
+/// What belongs to a point, of the events of a log in their order.
+#[derive(Clone, Debug)]
+struct Past {
+    point: RestorePoint,
+    /// The aggregates that went on after the point.
+    later: HashSet<Uuid>,
+}
+
+impl Past {
+    /// Before any event was looked at.
+    fn at(point: RestorePoint) -> Self {
+        Self {
+            point,
+            later: HashSet::new(),
+        }
+    }
+
+    /// The last sequence that may belong to it.
+    fn until(&self) -> GlobalSequence {
+        match self.point {
+            RestorePoint::Sequence(sequence) => sequence,
+            RestorePoint::Time(_) => GlobalSequence::MAX,
+        }
+    }
+
+    /// Whether the next event of the log belongs to it.
+    fn includes(&mut self, event: &EventEnvelope) -> bool {
+        let id = event.aggregate.id();
+        match self.point {
+            RestorePoint::Sequence(sequence) => event.global_sequence <= sequence,
+            RestorePoint::Time(time) if event.created_at > time => {
+                self.later.insert(id);
+                false
+            }
+            RestorePoint::Time(_) => !self.later.contains(&id),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Forgetting old snapshots.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Operations;
+use super::progress::{Progress, Telling};
+use crate::{Result, SnapshotSelection, Version};
+
+/// How many snapshots are listed at a time.
+pub(super) const PAGE: u32 = 500;
+
+/// Deletes snapshots of every aggregate: all but the newest `keep` of each, and those created before a time; returns how many.
+///
+/// A snapshot is a cache: an aggregate whose snapshots are gone is loaded from its events.
+///
+/// # Errors
+///
+/// Those of the store; what was deleted before stays deleted.
+pub fn prune_snapshots(
+    store: &dyn Operations,
+    keep: Option<u64>,
+    older_than: Option<OffsetDateTime>,
+    progress: impl FnMut(Progress),
+) -> Result<u64> {
+    let mut telling = Telling::new(progress);
+    telling.expect(Some(store.snapshot_statistics(None)?.snapshots));
+    let mut deleted = 0;
+    if let Some(time) = older_than {
+        deleted += store.delete_snapshots(None, SnapshotSelection::OlderThan(time))?;
+    }
+    let mut place: Option<(Uuid, Version)> = None;
+    while let Some(keep) = keep {
+        let page = store.snapshots_after(place, PAGE)?;
+        let Some(last) = page.last() else { break };
+        place = Some((last.aggregate.id(), last.version));
+        telling.add(page.len() as u64);
+        let mut before = None;
+        for snapshot in &page {
+            if before != Some(snapshot.aggregate.id()) {
+                before = Some(snapshot.aggregate.id());
+                let selection = SnapshotSelection::AllButLatest(&snapshot.aggregate, keep);
+                deleted += store.delete_snapshots(None, selection)?;
+            }
+        }
+    }
+    telling.finish();
+    Ok(deleted)
+}
