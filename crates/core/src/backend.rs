@@ -198,7 +198,7 @@ pub fn check_import(events: &[EventEnvelope], limits: &Limits) -> Result<()> {
         })?;
         streams
             .add(event, true)
-            .map_err(|reason| refused(&Error::invalid(reason)))?;
+            .map_err(|found| refused(&Error::invalid(found.reason)))?;
     }
     if let Some(event_id) = first_repeated(events.iter().map(|event| event.event_id)) {
         return Err(Error::invalid(format!("the event id {event_id} occurs twice")));

@@ -358,12 +358,8 @@ impl Walk<'_> {
             self.streams.note(event);
             return Ok(());
         }
-        if let Err(reason) = self.streams.add(event, false) {
-            let kind = match reason.contains("belongs to") {
-                true => FindingKind::Owner,
-                false => FindingKind::Versions,
-            };
-            self.report(Finding::of_event(kind, event, reason));
+        if let Err(found) = self.streams.add(event, false) {
+            self.report(Finding::of_event(found.kind, event, found.reason));
         }
         Ok(())
     }

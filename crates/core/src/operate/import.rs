@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::lines::{Header, Line, LineReader, damaged};
 use super::progress::{Progress, Telling};
-use super::{LogDigest, Operations};
+use super::{FindingKind, LogDigest, Operations};
 use crate::{
     AggregateType, Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, TenantId,
     Version,
@@ -183,7 +183,7 @@ fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> R
         }
         streams
             .add(&event, after > GlobalSequence::ZERO)
-            .map_err(|reason| damaged(number, reason))?;
+            .map_err(|found| damaged(number, found.reason))?;
         last = event.global_sequence;
         events += 1;
         telling.add(1);
@@ -196,11 +196,30 @@ pub(crate) struct Streams {
     heads: HashMap<Uuid, (Version, AggregateType, Option<TenantId>)>,
 }
 
+/// An event that does not go on where its aggregate is.
+#[derive(Debug)]
+pub(crate) struct Break {
+    pub(crate) kind: FindingKind,
+    pub(crate) reason: String,
+}
+
+impl Break {
+    fn versions(reason: String) -> Self {
+        let kind = FindingKind::Versions;
+        Self { kind, reason }
+    }
+
+    fn owner(reason: String) -> Self {
+        let kind = FindingKind::Owner;
+        Self { kind, reason }
+    }
+}
+
 impl Streams {
     /// Takes the next event in; what is wrong with it, if it does not go on where its aggregate is.
     ///
     /// An aggregate whose first events are elsewhere may begin with any version if it `may_go_on`.
-    pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), String> {
+    pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), Break> {
         let id = event.aggregate.id();
         let aggregate_type = event.aggregate.aggregate_type();
         let (version, known_type, tenant) = match self.heads.entry(id) {
@@ -209,30 +228,31 @@ impl Streams {
                 place.insert((event.version, aggregate_type.clone(), event.tenant.clone()));
                 return match event.version.get() == 1 || may_go_on {
                     true => Ok(()),
-                    false => Err(format!(
+                    false => Err(Break::versions(format!(
                         "{} begins with version {}; its first events are missing",
                         event.aggregate, event.version
-                    )),
+                    ))),
                 };
             }
         };
-        let expected = version.checked_add(1);
-        *version = event.version.max(*version);
+        let before = *version;
+        *version = event.version.max(before);
         if known_type != aggregate_type {
-            return Err(format!(
+            return Err(Break::owner(format!(
                 "the id {id} belongs to {known_type} before, and to {aggregate_type} now"
-            ));
+            )));
         }
         if *tenant != event.tenant {
-            return Err(format!("{} belongs to another tenant before", event.aggregate));
+            return Err(Break::owner(format!(
+                "{} belongs to another tenant before",
+                event.aggregate
+            )));
         }
-        if expected != Some(event.version) {
-            return Err(format!(
-                "{} goes on with version {} after {}",
-                event.aggregate,
-                event.version,
-                expected.map_or(0, |expected| expected.get() - 1)
-            ));
+        if before.checked_add(1) != Some(event.version) {
+            return Err(Break::versions(format!(
+                "{} goes on with version {} after {before}",
+                event.aggregate, event.version
+            )));
         }
         Ok(())
     }

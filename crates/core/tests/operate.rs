@@ -1,0 +1,393 @@
+//! Export, import, restore and audit, as far as they need no database.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::io::Cursor;
+
+use firefly_eventstore_core::operate::{
+    Audit, Audited, Export, Exported, Finding, FindingKind, Import, LogDigest, Progress, RestorePoint, prune_snapshots,
+    restore,
+};
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{EventData, Limits, MemoryEventStore};
+use serde_json::json;
+use time::macros::datetime;
+
+fn account() -> AggregateKey {
+    AggregateKey::new("Account", Uuid::now_v7()).unwrap()
+}
+
+fn event(number: u64) -> NewEvent {
+    NewEvent::new("money.deposited", &json!({ "number": number })).unwrap()
+}
+
+/// Events with everything that an event can have, and with nothing.
+fn given() -> (MemoryEventStore, AggregateKey) {
+    let store = MemoryEventStore::new();
+    let account = account();
+    let full = NewEvent::from_json(
+        "money.deposited",
+        "{\n  \"amount\": 1.50,\r\n  \"note\": \"a\\nb \u{1f600}\"\n}",
+    )
+    .unwrap()
+    .metadata_json("{ \"b\": [1, 2],\n \"a\": null }")
+    .unwrap()
+    .created_at(datetime!(2025-01-15 10:30:00.000_001 UTC))
+    .unwrap()
+    .created_by("clerk, \"7\"")
+    .unwrap()
+    .correlation_id("corr\n1")
+    .unwrap()
+    .causation_id("cause")
+    .unwrap();
+    let tenant = TenantId::new("acme").unwrap();
+    let owned = AggregateKey::new("Order", Uuid::now_v7()).unwrap();
+    store
+        .append(&account, ExpectedVersion::NoStream, &[event(1), full])
+        .unwrap();
+    store
+        .for_tenant(tenant)
+        .append(&owned, ExpectedVersion::NoStream, &[event(2)])
+        .unwrap();
+    store.append(&account, ExpectedVersion::Any, &[event(3)]).unwrap();
+    (store, account)
+}
+
+fn exported(store: &MemoryEventStore, export: &Export) -> (String, Exported) {
+    let mut file = Vec::new();
+    let exported = export.json_lines(store, &mut file, |_| {}).unwrap();
+    (String::from_utf8(file).unwrap(), exported)
+}
+
+fn import(store: &MemoryEventStore, file: &str) -> Result<firefly_eventstore_core::operate::Imported, Error> {
+    Import::new().batch_size(2).json_lines(store, Cursor::new(file), |_| {})
+}
+
+fn log(store: &MemoryEventStore) -> Vec<EventEnvelope> {
+    store.read(EventQuery::new()).collect::<Result<_, _>>().unwrap()
+}
+
+fn audit(store: &MemoryEventStore, audit: Audit) -> (Audited, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let audited = audit.run(store, |_| {}, |finding| findings.push(finding)).unwrap();
+    assert_eq!(audited.findings, findings.len() as u64);
+    (audited, findings)
+}
+
+#[test]
+fn an_imported_log_is_the_exported_one() {
+    let (store, _) = given();
+    let (file, exported_) = exported(&store, &Export::new());
+    assert_eq!(file.lines().count(), 6);
+    let target = MemoryEventStore::new();
+    let imported = import(&target, &file).unwrap();
+    assert_eq!((imported.events, imported.already_stored), (4, 0));
+    assert_eq!(imported.digest, exported_.digest);
+    assert_eq!(log(&target), log(&store));
+}
+
+#[test]
+fn every_flipped_bit_in_a_file_is_found_at_its_line() {
+    let (store, _) = given();
+    let (file, _) = exported(&store, &Export::new());
+    let mut line = 1;
+    for place in 0..file.len() {
+        for bit in [1, 32] {
+            let mut flipped = file.clone().into_bytes();
+            flipped[place] ^= bit;
+            let error = Import::check(&flipped[..]).unwrap_err();
+            let ErrorKind::DamagedFile { line: named, .. } = error.kind() else {
+                panic!("{error:?}");
+            };
+            assert_eq!(*named, line, "byte {place}: {error}");
+        }
+        line += u64::from(file.as_bytes()[place] == b'\n');
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_anywhere_is_refused_and_nothing_is_stored() {
+    let (store, _) = given();
+    let (file, _) = exported(&store, &Export::new());
+    let file = file.as_bytes();
+    let target = MemoryEventStore::new();
+    for end in 0..file.len() {
+        let error = Import::new()
+            .json_lines(&target, Cursor::new(&file[..end]), |_| {})
+            .unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::DamagedFile { .. }), "{error:?}");
+    }
+    assert!(log(&target).is_empty());
+}
+
+#[test]
+fn a_line_that_is_missing_repeated_or_moved_is_found() {
+    let (store, _) = given();
+    let (file, _) = exported(&store, &Export::new());
+    let lines: Vec<&str> = file.split_inclusive('\n').collect();
+    let mut changed = vec![lines.clone(), lines.clone(), lines.clone(), lines.clone()];
+    changed[0].remove(2);
+    changed[1].insert(2, lines[2]);
+    changed[2].swap(2, 3);
+    changed[3].push(lines[5]);
+    for lines in changed {
+        let error = Import::check(lines.concat().as_bytes()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::DamagedFile { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    for text in ["", "\n", "{}\n", "event_id,aggregate_id\n", "\u{0}\u{1}"] {
+        let error = Import::check(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("line 1 of the file: "), "{error}");
+    }
+}
+
+#[test]
+fn a_repeated_import_stores_nothing_twice() {
+    let (store, account) = given();
+    let (file, _) = exported(&store, &Export::new());
+    let target = MemoryEventStore::new();
+    import(&target, &file).unwrap();
+    let again = import(&target, &file).unwrap();
+    assert_eq!((again.events, again.already_stored), (0, 4));
+    assert_eq!(log(&target), log(&store));
+    let next = target
+        .append(&account, ExpectedVersion::Exact(3.into()), &[event(9)])
+        .unwrap();
+    assert_eq!(next.global_sequences()[0], 5);
+}
+
+#[test]
+fn an_incremental_export_goes_on_after_the_one_before() {
+    let (store, account) = given();
+    let (first, exported_) = exported(&store, &Export::new());
+    store.append(&account, ExpectedVersion::Any, &[event(4)]).unwrap();
+    let (second, _) = exported(&store, &Export::new().after(exported_.high_water_mark));
+    let target = MemoryEventStore::new();
+    let refused = import(&target, &second).unwrap_err();
+    assert!(refused.is_invalid_input(), "{refused}");
+    import(&target, &first).unwrap();
+    let imported = import(&target, &second).unwrap();
+    assert_eq!((imported.events, imported.already_stored), (1, 0));
+    assert_eq!(log(&target), log(&store));
+}
+
+#[test]
+fn what_contradicts_the_store_is_refused_and_named() {
+    let (store, account) = given();
+    let (file, _) = exported(&store, &Export::new());
+    let events = log(&store);
+
+    // Another event where the first is to be.
+    let target = MemoryEventStore::new();
+    target.append(&account, ExpectedVersion::NoStream, &[event(7)]).unwrap();
+    let error = import(&target, &file).unwrap_err();
+    let ErrorKind::Contradiction {
+        event_id,
+        global_sequence,
+        ..
+    } = error.kind()
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*event_id, *global_sequence), (events[0].event_id, 1.into()));
+    assert_eq!(log(&target).len(), 1);
+
+    // The same event, changed.
+    let target = MemoryEventStore::new();
+    import(&target, &file).unwrap();
+    target.tamper(events[2].event_id, |event| {
+        event.causation_id = Some("other".try_into().unwrap());
+    });
+    let error = import(&target, &file).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Contradiction { event_id, .. } if *event_id == events[2].event_id));
+
+    // The store has gone another way since.
+    let target = MemoryEventStore::new();
+    restore(&store, &target, GlobalSequence::from(2), |_| {}).unwrap();
+    target.append(&account, ExpectedVersion::Any, &[event(8)]).unwrap();
+    let error = import(&target, &file).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Contradiction { event_id, .. } if *event_id == events[2].event_id));
+    assert_eq!(log(&target).len(), 3);
+}
+
+#[test]
+fn a_file_that_lacks_events_of_an_aggregate_cannot_be_imported() {
+    let (store, account) = given();
+    let query = EventQuery::new().created_by("clerk, \"7\"").unwrap();
+    let (file, _) = exported(&store, &Export::of(query));
+    let error = Import::check(file.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("its first events are missing"), "{error}");
+
+    let query = EventQuery::new().aggregate_id(account.id());
+    let (file, _) = exported(&store, &Export::of(query));
+    let target = MemoryEventStore::new();
+    assert_eq!(import(&target, &file).unwrap().events, 3);
+    assert_eq!(target.load(&account).unwrap(), store.load(&account).unwrap());
+}
+
+#[test]
+fn what_the_store_does_not_take_is_not_imported() {
+    let store = MemoryEventStore::new().with_limits(Limits::TEXT);
+    let odd = NewEvent::from_json("money.deposited", r#"{"note":"\u0000"}"#).unwrap();
+    store.append(&account(), ExpectedVersion::NoStream, &[odd]).unwrap();
+    let (file, _) = exported(&store, &Export::new());
+    let target = MemoryEventStore::new();
+    let error = import(&target, &file).unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+    assert!(error.to_string().contains("U+0000"), "{error}");
+    assert!(log(&target).is_empty());
+}
+
+#[test]
+fn damaged_data_is_not_exported() {
+    let (store, _) = given();
+    let damaged = log(&store)[1].event_id;
+    store.tamper(damaged, |event| event.data = EventData::from_stored("{"));
+    let error = Export::new().json_lines(&store, Vec::new(), |_| {}).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Integrity { event_id: Some(id), .. } if *id == damaged));
+}
+
+#[test]
+fn csv_has_the_columns_of_the_table() {
+    let (store, _) = given();
+    let mut file = Vec::new();
+    let exported = Export::new().csv(&store, &mut file, |_| {}).unwrap();
+    assert_eq!(exported.events, 4);
+    let text = String::from_utf8(file).unwrap();
+    let header = text.lines().next().unwrap();
+    assert!(header.starts_with("event_id,aggregate_id,aggregate_type,aggregate_version,global_sequence,event_type,"));
+    let full = &log(&store)[1];
+    let line = format!(
+        "{},{},Account,2,2,money.deposited,\"{}\",\"{}\",2025-01-15T10:30:00.000001Z,,\"clerk, \"\"7\"\"\",,\"corr\n1\",cause,{},{}\r\n",
+        full.event_id,
+        full.aggregate.id(),
+        full.data.as_str().replace('"', "\"\""),
+        full.metadata.as_ref().unwrap().as_str().replace('"', "\"\""),
+        full.data.as_str().len(),
+        full.checksum.unwrap(),
+    );
+    assert!(text.contains(&line), "{text}\n{line}");
+}
+
+#[test]
+fn progress_ends_with_everything_done() {
+    let (store, _) = given();
+    let mut last: Option<Progress> = None;
+    let (file, _) = exported(&store, &Export::new());
+    let target = MemoryEventStore::new();
+    Import::new()
+        .json_lines(&target, Cursor::new(&file), |progress| last = Some(progress))
+        .unwrap();
+    let last = last.unwrap();
+    assert_eq!((last.done, last.total), (8, Some(8)));
+    assert!(last.rate() > 0.0);
+}
+
+#[test]
+fn a_restore_at_a_time_keeps_no_gap_in_an_aggregate() {
+    let store = MemoryEventStore::new();
+    let (one, other) = (account(), account());
+    let at = |seconds| datetime!(2025-01-15 10:30 UTC) + time::Duration::seconds(seconds);
+    for (account, seconds) in [(&one, 0), (&one, 10), (&other, 5), (&one, 3), (&other, 6)] {
+        let event = event(0).created_at(at(seconds)).unwrap();
+        store.append(account, ExpectedVersion::Any, &[event]).unwrap();
+    }
+    let target = MemoryEventStore::new();
+    restore(&store, &target, RestorePoint::Time(at(5)), |_| {}).unwrap();
+    assert_eq!(target.version(&one).unwrap(), 1);
+    assert_eq!(target.version(&other).unwrap(), 1);
+    // Going on to a later point is going on from there only where nothing was left out.
+    assert!(restore(&store, &target, RestorePoint::Time(at(60)), |_| {}).is_err());
+}
+
+#[test]
+fn an_intact_store_has_no_findings_and_is_remembered() {
+    let (store, account) = given();
+    let (audited, findings) = audit(&store, Audit::new());
+    assert_eq!(findings, []);
+    let remembered = audited.remembered.unwrap();
+    assert_eq!((remembered.events, remembered.global_sequence), (4, 4.into()));
+    assert_ne!(remembered.digest, LogDigest::OF_NOTHING);
+
+    store.append(&account, ExpectedVersion::Any, &[event(4)]).unwrap();
+    let (audited, findings) = audit(&store, Audit::new().only_after(remembered));
+    assert_eq!((audited.events, findings), (1, vec![]));
+    let (whole, _) = audit(&store, Audit::new().against(remembered));
+    assert_eq!(whole.remembered, audited.remembered);
+}
+
+#[test]
+fn each_kind_of_damage_is_found_and_named() {
+    type Damage = fn(&mut EventEnvelope);
+    let damages: [(FindingKind, Damage); 7] = [
+        (FindingKind::Checksum, |event| {
+            event.data = EventData::from_stored(r#"{"number":8}"#);
+        }),
+        (FindingKind::Checksum, |event| event.checksum = None),
+        (FindingKind::Unreadable, |event| {
+            event.data = EventData::from_stored("{");
+        }),
+        (FindingKind::Size, |event| event.size_bytes = Some(7)),
+        (FindingKind::Versions, |event| event.version = 7.into()),
+        (FindingKind::Owner, |event| {
+            event.tenant = Some(TenantId::new("globex").unwrap());
+        }),
+        (FindingKind::Owner, |event| {
+            event.aggregate = AggregateKey::new("Order", event.aggregate.id()).unwrap();
+        }),
+    ];
+    for (kind, damage) in damages {
+        let store = MemoryEventStore::new();
+        let account = account();
+        store
+            .append(&account, ExpectedVersion::NoStream, &[event(1), event(2), event(3)])
+            .unwrap();
+        let (audited, _) = audit(&store, Audit::new());
+        let damaged = log(&store)[1].event_id;
+        store.tamper(damaged, damage);
+        let (found, findings) = audit(&store, Audit::new());
+        assert!(!found.is_intact() && found.remembered.is_none());
+        let named = findings.iter().find(|finding| finding.kind == kind);
+        let named = named.unwrap_or_else(|| panic!("{kind:?} in {findings:?}"));
+        assert_eq!(named.event_id, Some(damaged), "{named}");
+        assert!(named.to_string().contains(&damaged.to_string()));
+        // Whatever it is, the log is not the remembered one, unless the database's own size of the text is all that differs.
+        let (_, findings) = audit(&store, Audit::new().against(audited.remembered.unwrap()));
+        let differs = findings.iter().any(|finding| finding.kind == FindingKind::History);
+        assert_eq!(differs, kind != FindingKind::Size, "{findings:?}");
+    }
+}
+
+#[test]
+fn snapshots_are_pruned_by_number_and_age() {
+    let store = MemoryEventStore::new();
+    let accounts = [account(), account()];
+    let now = datetime!(2025-01-15 10:30 UTC);
+    for account in &accounts {
+        let events: Vec<NewEvent> = (1..=5).map(event).collect();
+        store.append(account, ExpectedVersion::NoStream, &events).unwrap();
+        for version in 1..=5_u32 {
+            let snapshot = NewSnapshot::new(account, version.into(), "State.v1", &json!({}))
+                .unwrap()
+                .created_at(now + time::Duration::days(version.into()))
+                .unwrap();
+            store.save(&snapshot).unwrap();
+        }
+    }
+    let older_than = Some(now + time::Duration::days(2));
+    assert_eq!(prune_snapshots(&store, None, older_than, |_| {}).unwrap(), 2);
+    assert_eq!(prune_snapshots(&store, Some(3), None, |_| {}).unwrap(), 2);
+    for account in &accounts {
+        let left: Vec<u64> = store
+            .list_snapshots(None, account)
+            .unwrap()
+            .iter()
+            .map(|snapshot| snapshot.version.get())
+            .collect();
+        assert_eq!(left, [5, 4, 3]);
+    }
+    assert_eq!(prune_snapshots(&store, Some(0), None, |_| {}).unwrap(), 6);
+}
