@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::error::classify;
 use crate::migrate::{altered, has, names, run};
-use crate::pool::Session;
+use crate::pool::{Flavour, Session};
+use crate::read;
 use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
 use crate::sql;
 
@@ -57,6 +58,33 @@ const SNAPSHOTS: Table = Table {
     ],
     key: "snapshot_id",
 };
+
+/// What it says is in the events: where it was made by hand, it is made anew.
+const SUMMARIES: Table = Table {
+    name: "mv_aggregate_summary",
+    id: "aggregate_id",
+    columns: &[
+        "aggregate_id",
+        "aggregate_type",
+        "current_version",
+        "total_events",
+        "created_at",
+        "last_modified_at",
+        "total_size_bytes",
+        "tenant_id",
+    ],
+    key: "aggregate_id",
+};
+
+/// What [`SUMMARIES`] is refreshed by, which one made by hand need not have.
+const SUMMARIES_KEY: &str = "index mv_aggregate_summary.idx_mv_aggregate_summary_pk";
+
+/// The checks that the migrations make on the events.
+const CHECKS: &[&str] = &[
+    "events_aggregate_version_check",
+    "events_event_type_check",
+    "events_aggregate_type_check",
+];
 
 /// Columns that are computed anew.
 const COMPUTED_COLUMNS: &[&str] = &["event_size_bytes", "checksum"];
@@ -137,13 +165,23 @@ impl Table {
     }
 }
 
-/// Renames the tables that were made by hand out of the way, if there are any.
+/// Renames the tables that were made by hand out of the way, if there are any, and drops what is made anew. Whatever of this
+/// is done before a crash is not there to be done again.
 pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
     let tables: Vec<Table> = [EVENTS, SNAPSHOTS]
         .into_iter()
         .filter(|table| table.is_by_hand(there))
         .collect();
     tables.iter().try_for_each(|table| table.refuse_unless_known(there))?;
+    let checks = checks_in_the_way(session.server.flavour, there)?;
+    let summaries = summaries_by_hand(there)?;
+
+    if let Some(kind) = summaries {
+        run(session, &format!("DROP {kind} {}", SUMMARIES.name))?;
+    }
+    for (table, check) in checks {
+        run(session, &format!("ALTER TABLE {table} DROP CONSTRAINT {check}"))?;
+    }
     for table in tables {
         for view in VIEWS {
             run(session, &format!("DROP VIEW IF EXISTS {view}"))?;
@@ -151,6 +189,45 @@ pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Re
         run(session, &format!("RENAME TABLE {} TO {}", table.name, table.by_hand()))?;
     }
     Ok(())
+}
+
+/// The checks of the events made by hand that are called as ours are, which on MySQL is possible once in a database. Nothing is
+/// lost: the table is dropped once all its rows have passed ours.
+fn checks_in_the_way(flavour: Flavour, there: &[String]) -> Result<Vec<(&str, &str)>> {
+    let by_hand = EVENTS.by_hand();
+    let mut in_the_way = Vec::new();
+    for name in there {
+        let Some((table, check)) = name.strip_prefix("check ").and_then(|name| name.split_once('.')) else {
+            continue;
+        };
+        if !CHECKS.iter().any(|ours| ours.eq_ignore_ascii_case(check)) {
+            continue;
+        }
+        if table == by_hand || (table == EVENTS.name && EVENTS.is_by_hand(there)) {
+            in_the_way.push((table, check));
+        } else if table != EVENTS.name && flavour == Flavour::Mysql {
+            return Err(altered(format!(
+                "the table {table} has a check named {check}, as the table {} is to have one; MySQL takes a name once: give \
+                 it another first",
+                EVENTS.name
+            )));
+        }
+    }
+    Ok(in_the_way)
+}
+
+/// Whether there are summaries that were made by hand, and as what: a view, or a table of another shape.
+fn summaries_by_hand(there: &[String]) -> Result<Option<&'static str>> {
+    let has_column = |column: &&str| has(there, &format!("column {}.{column}", SUMMARIES.name));
+    if has(there, &format!("view {}", SUMMARIES.name)) {
+        return Ok(Some("VIEW"));
+    }
+    let is_refreshable = has(there, SUMMARIES_KEY) && SUMMARIES.columns.iter().all(has_column);
+    if !has(there, &format!("table {}", SUMMARIES.name)) || (is_refreshable && !SUMMARIES.is_by_hand(there)) {
+        return Ok(None);
+    }
+    SUMMARIES.refuse_unless_known(there)?;
+    Ok(Some("TABLE"))
 }
 
 /// Moves the rows of tables made by hand into those that the migrations made; goes on where it was before a crash.
@@ -188,6 +265,7 @@ fn take_in_events(session: &mut Session<'_, Conn>, there: &[String]) -> Result<(
     }
     refuse_broken_streams(session)?;
     keep_last_sequence(session)?;
+    read::refresh_summaries(session)?;
     EVENTS.drop_by_hand(session)
 }
 

@@ -11,7 +11,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 use uuid::Uuid;
 
-use crate::error::{classify, is_deadlock, is_refused};
+use crate::error::{classify, is_refused};
 use crate::pool::{Server, Session};
 use crate::row::{self, decode, integer, text, uuid};
 use crate::sql;
@@ -77,7 +77,6 @@ fn repeated<C: Queryable>(
             let statements = statements(&session.server, appends, &bases, goes_on)?;
             match run(session, statements, brackets) {
                 Ok(sequences) => return results(session, appends, &bases, sequences),
-                Err(error) if is_deadlock(&error) && !goes_on => continue,
                 Err(error) if is_refused(&error) => refusal = Some((error, bases)),
                 Err(error) => return Err(classify(error)),
             }

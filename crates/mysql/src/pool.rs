@@ -40,7 +40,10 @@ impl fmt::Debug for Location {
 impl Location {
     pub(crate) fn new(opts: Opts) -> Self {
         let statements = opts.get_stmt_cache_size().max(PREPARED_STATEMENTS);
-        Self(OptsBuilder::from_opts(opts).stmt_cache_size(statements).into())
+        // A compressed packet has many others in it, and the driver would refuse it where those together are beyond a limit.
+        let packet = opts.get_max_allowed_packet().filter(|_| opts.get_compress().is_none());
+        let opts = OptsBuilder::from_opts(opts).max_allowed_packet(packet);
+        Self(opts.stmt_cache_size(statements).into())
     }
 
     /// The name of the database.
@@ -55,7 +58,10 @@ impl Location {
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
         let mut client = Conn::new(self.0.clone()).map_err(classify_connecting)?;
-        let server = Server::of(&mut client)?;
+        let mut server = Server::of(&mut client)?;
+        if let Some(most) = self.0.get_max_allowed_packet() {
+            server.packet = server.packet.min(most); // the driver refuses what is larger
+        }
         client.query_drop(SETTINGS).map_err(classify)?;
         Ok(Connection {
             client,

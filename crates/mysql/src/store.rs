@@ -102,6 +102,8 @@ impl MysqlEventStore {
 
     /// Options for opening the database that a URL names. Its parameters are the driver's, such as `socket`, `compress` or
     /// `tcp_connect_timeout_ms`.
+    ///
+    /// With `compress=true`, packets are compressed by zlib where the server offers that, and `max_allowed_packet` is the server's.
     pub fn builder(url: &str) -> MysqlBuilder {
         // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
         let opts = Opts::from_url(url).map_err(|_| {
@@ -111,6 +113,9 @@ impl MysqlEventStore {
     }
 
     /// Options for opening a database, for a configuration that a URL does not express.
+    ///
+    /// One is `read_timeout`. Without it, a call waits as long as the server does, which is for ever where its disk has no more room
+    /// for the binary log. With it, the call ends with a retryable error, and an append that is repeated later is stored once.
     pub fn configure(opts: impl Into<Opts>) -> MysqlBuilder {
         MysqlBuilder::at(Ok(opts.into()))
     }

@@ -5,6 +5,10 @@
 
 mod support;
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,8 +17,8 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, SchemaProblem};
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder, Row, TxOpts};
-use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
+use firefly_eventstore_mysql::mysql::{IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
+use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, on_a_small_file_system};
 
 use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
 
@@ -25,8 +29,15 @@ on_both!(
     a_pool_that_is_used_up_is_a_pool_timeout,
     a_unique_key_of_somebody_elses_is_not_taken_for_an_append_that_was_faster,
     each_refusal_of_the_server_is_a_typed_error,
+    a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room,
+    a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on,
+    a_compressed_connection_keeps_batches_of_many_megabytes,
+    compression_is_as_the_server_has_it,
+    a_limit_of_the_clients_on_packets_is_kept,
     a_lock_that_is_held_for_too_long_is_retryable,
+    an_append_that_is_the_victim_of_a_deadlock_is_repeated,
     the_victim_of_a_deadlock_is_told_to_repeat_its_transaction,
+    any_version_in_a_repeatable_read_transaction_holds_up_the_aggregates_that_come_next,
     a_transaction_of_the_callers_goes_on_after_an_append_that_failed,
     a_connection_of_the_callers_that_would_change_values_silently_is_refused,
     a_statement_outlives_a_change_of_its_table,
@@ -277,6 +288,232 @@ fn each_refusal_of_the_server_is_a_typed_error(server: &MysqlServer) {
     assert_eq!(all_events(&store).len(), 2);
 }
 
+fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room(server: &MysqlServer) {
+    let flavour = server.flavour();
+    let this = "a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room";
+    on_a_small_file_system(&format!("{}::{this}", flavour.name()), 400, |directory| {
+        append_until_the_disk_is_full(flavour, directory);
+    });
+}
+
+/// All files of the server are on the file system.
+fn append_until_the_disk_is_full(flavour: Flavour, directory: &Path) {
+    let redo_log = match flavour {
+        Flavour::Mysql => ("innodb_redo_log_capacity", "16M"),
+        Flavour::Mariadb => ("innodb_log_file_size", "16M"),
+    };
+    // With a binary log, the server would wait: see below.
+    let server = MysqlServer::start_in(directory, flavour, &[redo_log, ("skip_log_bin", "")]).unwrap();
+    let (_database, store) = fresh(&server);
+    let before = append_one(&store);
+    let filler = Filler::of_all_but(16 << 20, directory);
+
+    let account = account();
+    let (stored, refused, error) = until_refused(&store, &account);
+    assert_eq!(*error.kind(), ErrorKind::StorageFull, "{error:?}");
+    assert!(
+        error.to_string().starts_with(&format!("append to {account}: ")),
+        "{error}"
+    );
+    assert_stored(&store, &account, stored);
+    assert_eq!(mark(&store), before + stored.as_i64());
+    assert_eq!(all_events(&store).len() as u64, 1 + stored.get());
+
+    drop(filler);
+    let appended = store.append(&account, stored, &refused).unwrap();
+    assert!(!appended.is_already_stored());
+    assert_stored(&store, &account, appended.version());
+    assert_eq!(store.high_water_mark().unwrap(), appended.last_sequence().unwrap());
+}
+
+/// Both servers wait for room for their binary log, and look once a minute whether there is some; the client need not.
+fn a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on(server: &MysqlServer) {
+    let flavour = server.flavour();
+    let this = "a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on";
+    on_a_small_file_system(&format!("{}::{this}", flavour.name()), 8, |directory| {
+        append_until_the_binary_log_is_full(flavour, directory);
+    });
+}
+
+fn append_until_the_binary_log_is_full(flavour: Flavour, directory: &Path) {
+    let binary_log = directory.join("log");
+    let options = [("log_bin", binary_log.to_str().unwrap()), ("server_id", "1")];
+    let server = MysqlServer::start(flavour, &options).unwrap();
+    let (database, _) = fresh(&server);
+    let opts = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap());
+    let store = MysqlEventStore::configure(opts.read_timeout(Some(Duration::from_secs(2))))
+        .open()
+        .unwrap();
+    let filler = Filler::of_all_but(2 << 20, directory);
+
+    let account = account();
+    let (stored, held_up, error) = until_refused(&store, &account);
+    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+    assert!(error.is_retryable());
+    assert_stored(&store, &account, stored);
+    assert_eq!(mark(&store), stored.as_i64());
+
+    drop(filler);
+    // Rather than to wait until it looks.
+    server.kill("KILL");
+    server.restart();
+    let appended = store.append(&account, stored, &held_up).unwrap();
+    assert_eq!(appended.version(), stored.get() + held_up.len() as u64);
+    assert_stored(&store, &account, appended.version());
+    assert_eq!(store.high_water_mark().unwrap(), appended.last_sequence().unwrap());
+    assert_eq!(all_events(&store).len() as u64, appended.version().get());
+}
+
+/// A file that leaves little room on a file system until it is dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn of_all_but(bytes: usize, directory: &Path) -> Self {
+        let [filler, room] = ["filler", "room"].map(|name| directory.join(name));
+        File::create(&room).unwrap().write_all(&vec![0; bytes]).unwrap();
+        let mut file = File::create(&filler).unwrap();
+        while file.write_all(&[0; 1 << 16]).is_ok() {}
+        fs::remove_file(room).unwrap();
+        Self(filler)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Appends to an aggregate until that fails: its version then, and the events that were refused, and why.
+fn until_refused(store: &MysqlEventStore, account: &AggregateKey) -> (Version, Vec<NewEvent>, Error) {
+    let large = |_| NewEvent::from_json("file.attached", format!(r#"{{"content":"{}"}}"#, "x".repeat(1_500))).unwrap();
+    let mut stored = Version::ZERO;
+    loop {
+        let events: Vec<NewEvent> = (0..100).map(large).collect();
+        match store.append(account, stored, &events) {
+            Ok(appended) => stored = appended.version(),
+            Err(error) => {
+                assert!(stored > Version::ZERO, "there was room for some: {error:?}");
+                return (stored, events, error);
+            }
+        }
+    }
+}
+
+/// The aggregate has these versions, all of them whole, and no other.
+fn assert_stored(store: &MysqlEventStore, account: &AggregateKey, version: Version) {
+    assert_eq!(store.version(account).unwrap(), version);
+    let stream = store.load(account).unwrap();
+    let versions: Vec<u64> = stream.events().iter().map(|event| event.version.get()).collect();
+    assert_eq!(versions, (1..=version.get()).collect::<Vec<_>>());
+    stream.events().iter().for_each(|event| event.verify().unwrap());
+}
+
+/// A URL with one more parameter.
+fn with_parameter(url: &str, parameter: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{parameter}")
+}
+
+/// An event of so many bytes that cannot be compressed to less than half of them.
+fn of_bytes(bytes: usize) -> NewEvent {
+    let noise: String = (0..bytes / 2).map(|_| format!("{:02x}", fastrand::u8(..))).collect();
+    NewEvent::from_json("file.attached", format!(r#"{{"content":"{noise}"}}"#)).unwrap()
+}
+
+/// Large or many, whole or split.
+fn batches() -> [Vec<NewEvent>; 4] {
+    [
+        vec![deposited(1)],
+        (0..5_000).map(deposited).collect(),
+        (0..1_000).map(|_| of_bytes(3_000)).collect(),
+        (0..5).map(|_| of_bytes(900_000)).collect(),
+    ]
+}
+
+fn a_compressed_connection_keeps_batches_of_many_megabytes(server: &MysqlServer) {
+    let flavour = server.flavour();
+    // The second is no multiple of what the server takes memory by.
+    for packet in ["1M", "1050624"] {
+        let server = MysqlServer::start(flavour, &[("max_allowed_packet", packet)]).unwrap();
+        let (database, plain) = fresh(&server);
+        let compressed = MysqlEventStore::open(&with_parameter(database.url(), "compress=true")).unwrap();
+        let status = "SHOW SESSION STATUS LIKE 'Compression'";
+        for (store, expected) in [(&plain, "OFF"), (&compressed, "ON")] {
+            let found: Option<(String, String)> = store
+                .transaction(|tx| Ok::<_, Error>(tx.connection().query_first(status).unwrap()))
+                .unwrap();
+            assert_eq!(found.unwrap().1, expected);
+        }
+        let account = account();
+        let mut stored = Vec::new();
+        for batch in batches() {
+            let version = compressed.version(&account).unwrap();
+            compressed.append(&account, version, &batch).unwrap();
+            stored.extend(batch);
+        }
+        let log = all_events(&compressed);
+        assert_eq!(log, all_events(&plain));
+        assert_eq!(compressed.load(&account).unwrap().events(), log);
+        assert_eq!(log.len(), stored.len());
+        for (found, event) in log.iter().zip(&stored) {
+            found.verify().unwrap();
+            assert_eq!(found.event_id, event.event_id());
+            assert_eq!(found.checksum, Some(event.checksum()));
+        }
+
+        // Although it could be compressed to nothing.
+        let content = "x".repeat(1_100_000);
+        let large = NewEvent::from_json("file.attached", format!(r#"{{"content":"{content}"}}"#)).unwrap();
+        let error = compressed
+            .append(&account, ExpectedVersion::Any, &[deposited(1), large])
+            .unwrap_err();
+        assert!(error.is_invalid_input(), "{error:?}");
+        assert!(error.to_string().contains("max_allowed_packet"), "{error}");
+        assert_eq!(compressed.version(&account).unwrap(), log.len() as u64);
+    }
+}
+
+/// A server that does not compress as the driver asks for is used as it is; MariaDB always does.
+fn compression_is_as_the_server_has_it(server: &MysqlServer) {
+    if server.flavour() == Flavour::Mariadb {
+        return;
+    }
+    let algorithms = ("protocol_compression_algorithms", "zstd,uncompressed");
+    let server = MysqlServer::start(server.flavour(), &[algorithms]).unwrap();
+    let (database, _) = fresh(&server);
+    let store = MysqlEventStore::open(&with_parameter(database.url(), "compress=true")).unwrap();
+    append_one(&store);
+    let error = MysqlEventStore::open(&with_parameter(database.url(), "compress=somewhat")).unwrap_err();
+    assert!(error.is_invalid_input(), "{error:?}");
+}
+
+fn a_limit_of_the_clients_on_packets_is_kept(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let limited = MysqlEventStore::open(&with_parameter(database.url(), "max_allowed_packet=131072")).unwrap();
+    let account = account();
+    let batch: Vec<NewEvent> = (0..100).map(|_| of_bytes(20_000)).collect();
+    limited.append(&account, ExpectedVersion::NoStream, &batch).unwrap();
+    assert_eq!(limited.load(&account).unwrap().events().len(), batch.len());
+
+    let large = [of_bytes(200_000)];
+    let error = limited.append(&account, ExpectedVersion::Any, &large).unwrap_err();
+    assert!(error.is_invalid_input(), "{error:?}");
+    assert!(error.to_string().contains("max_allowed_packet"), "{error}");
+    // What others stored, it cannot read, and never will.
+    store.append(&account, ExpectedVersion::Any, &large).unwrap();
+    let error = limited.load(&account).unwrap_err();
+    assert!(!error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains("max_allowed_packet"), "{error}");
+    assert_eq!(mark(&limited), 101);
+
+    // Where packets are compressed, many of the server's are one.
+    let parameters = "max_allowed_packet=131072&compress=true";
+    let compressed = MysqlEventStore::open(&with_parameter(database.url(), parameters)).unwrap();
+    assert_eq!(compressed.load(&account).unwrap().events().len(), 101);
+    assert_eq!(all_events(&compressed).len(), 101);
+}
+
 fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let account = account();
@@ -299,6 +536,62 @@ fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {
     assert!(error.is_invalid_input(), "{error:?}");
     store.append(&account, ExpectedVersion::NoStream, &event).unwrap();
     assert_eq!(all_events(&store).len(), 1);
+}
+
+fn an_append_that_is_the_victim_of_a_deadlock_is_repeated(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    run(&mut other, "CREATE TABLE notes (note BIGINT)");
+    run(&mut other, "START TRANSACTION");
+    // The victim is whoever has changed less.
+    let notes: Vec<String> = (0..1_000).map(|note| format!("({note})")).collect();
+    run(&mut other, &format!("INSERT INTO notes VALUES {}", notes.join(", ")));
+    let [first, second] = [account(), account()];
+    let begin = "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+                 VALUES (?, ?, 'Account', 1, 'account.opened', '{}')";
+    other.exec_drop(begin, (Uuid::now_v7(), second.id())).unwrap();
+
+    let events = [deposited(1), deposited(2)];
+    let appends = [
+        Append::new(&first, ExpectedVersion::NoStream, &events[..1]),
+        Append::new(&second, ExpectedVersion::NoStream, &events[1..]),
+    ];
+    let appended = thread::scope(|scope| {
+        let appending = scope.spawn(|| store.append_all(&appends));
+        // It has stored the first, and waits for what becomes of the second.
+        until_an_append_waits(&database);
+        // Fails as long as the first is stored: that it does not says who was the victim.
+        other.exec_drop(begin, (Uuid::now_v7(), first.id())).unwrap();
+        run(&mut other, "ROLLBACK");
+        appending.join().unwrap().unwrap()
+    });
+    assert!(
+        appended
+            .iter()
+            .all(|appended| appended.version() == 1 && !appended.is_already_stored())
+    );
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+/// Waits until an append in the database waits for a lock of somebody else's.
+fn until_an_append_waits(database: &Database) {
+    let mut other = client(database);
+    let asked = Instant::now();
+    loop {
+        // MySQL's information schema does not show transactions whose statements have binary values.
+        let status: Vec<Row> = other.query("SHOW ENGINE INNODB STATUS").unwrap();
+        let status: Vec<u8> = status[0].get("Status").unwrap();
+        let status = String::from_utf8_lossy(&status);
+        let table = format!("of table `{}`.`events`", database.name());
+        if status
+            .lines()
+            .any(|line| line.contains(&table) && line.ends_with("waiting"))
+        {
+            return;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(40), "nobody waits");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn the_victim_of_a_deadlock_is_told_to_repeat_its_transaction(server: &MysqlServer) {
@@ -331,6 +624,47 @@ fn the_victim_of_a_deadlock_is_told_to_repeat_its_transaction(server: &MysqlServ
     assert_eq!(all_events(&store).len(), 4);
     let notes: Vec<String> = other.query("SELECT note FROM notes").unwrap();
     assert_eq!(notes.len(), 2);
+}
+
+/// As the documentation of `append_within` says.
+fn any_version_in_a_repeatable_read_transaction_holds_up_the_aggregates_that_come_next(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let impatient = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap())
+        .init(vec!["SET SESSION innodb_lock_wait_timeout = 1"]);
+    let impatient = MysqlEventStore::configure(impatient).open().unwrap();
+    for (isolation, expected, holds_up) in [
+        (IsolationLevel::RepeatableRead, ExpectedVersion::Any, true),
+        (IsolationLevel::RepeatableRead, ExpectedVersion::Exists, true),
+        (
+            IsolationLevel::RepeatableRead,
+            ExpectedVersion::Exact(Version::from(1)),
+            false,
+        ),
+        (IsolationLevel::ReadCommitted, ExpectedVersion::Any, false),
+    ] {
+        let known = account();
+        store
+            .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+        let mut other = client(&database);
+        let options = TxOpts::default().set_isolation_level(Some(isolation));
+        let mut transaction = other.start_transaction(options).unwrap();
+        let events = [deposited(2)];
+        store
+            .append_within(&mut transaction, &[Append::new(&known, expected, &events)])
+            .unwrap();
+        let next = account();
+        let result = impatient.append(&next, ExpectedVersion::NoStream, &[deposited(3)]);
+        match result {
+            Ok(_) => assert!(!holds_up, "{isolation:?}, {expected:?}"),
+            Err(error) => assert!(
+                holds_up && error.is_retryable(),
+                "{isolation:?}, {expected:?}: {error:?}"
+            ),
+        }
+        transaction.commit().unwrap();
+        impatient.append(&next, ExpectedVersion::Any, &[deposited(3)]).unwrap();
+    }
 }
 
 fn a_transaction_of_the_callers_goes_on_after_an_append_that_failed(server: &MysqlServer) {
@@ -494,4 +828,18 @@ fn what_cannot_be_reached_is_said_without_the_password(server: &MysqlServer) {
         required: "5.0.0".into(),
     });
     assert_eq!(*error.kind(), missing);
+}
+
+#[test]
+fn a_server_that_hangs_up_while_it_greets_may_be_there_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::scope(|scope| {
+        for said in [&b""[..], b"\x4a\0", b"\x4a\0\0\0\x0a9.7"] {
+            scope.spawn(|| listener.accept().unwrap().0.write_all(said).unwrap());
+            let error = MysqlEventStore::open(&format!("mysql://clerk@127.0.0.1:{port}/ledger?prefer_socket=false"));
+            let error = error.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+        }
+    });
 }

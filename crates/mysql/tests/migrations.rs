@@ -4,10 +4,10 @@
 
 mod support;
 
-use firefly_eventstore_core::SchemaProblem;
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::Conn;
+use firefly_eventstore_core::{SchemaProblem, SummaryQuery};
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{Conn, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
@@ -21,6 +21,10 @@ on_both!(
     an_adoption_goes_on_after_a_crash,
     a_row_that_cannot_be_adopted_is_named,
     a_table_with_columns_of_its_own_is_refused,
+    checks_made_by_hand_give_way_to_ours,
+    a_check_of_another_table_is_in_the_way_on_mysql_only,
+    summaries_made_by_hand_are_made_anew,
+    summaries_with_columns_of_their_own_are_refused,
     works_with_a_binary_log_and_without_the_right_to_make_triggers,
     time_zones_and_sql_modes_of_the_server_do_not_matter,
 );
@@ -316,6 +320,119 @@ fn a_table_with_columns_of_its_own_is_refused(server: &MysqlServer) {
     builder(&database).migrate().unwrap();
 }
 
+fn checks_made_by_hand_give_way_to_ours(server: &MysqlServer) {
+    // Of as many of the three, a crash has left the others behind; and then before or after the table is renamed.
+    for (left, renamed) in [(3, false), (1, false), (2, true)] {
+        let database = server.new_database();
+        let ids = by_hand(&database);
+        let mut other = client(&database);
+        for check in [
+            "events_aggregate_version_check CHECK (aggregate_version > 0)",
+            "events_event_type_check CHECK (event_type LIKE '%.%')",
+            "Events_Aggregate_Type_Check CHECK (LENGTH(aggregate_type) < 100)",
+            "of_its_own CHECK (event_type <> 'nothing')",
+        ]
+        .iter()
+        .skip(3 - left)
+        {
+            run(&mut other, &format!("ALTER TABLE events ADD CONSTRAINT {check}"));
+        }
+        if renamed {
+            run(&mut other, "RENAME TABLE events TO events_by_hand");
+        }
+        let store = builder(&database).migrate_on_open(true).open().unwrap();
+        assert_adopted(&store, &ids);
+        let empty = server.new_database();
+        builder(&empty).migrate().unwrap();
+        assert_eq!(schema(&mut other), schema(&mut client(&empty)));
+        let nameless =
+            "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+                        VALUES (UNHEX('00'), UNHEX('00'), 'Account', 1, '', '{}')";
+        let error = other.query_drop(nameless).unwrap_err();
+        assert!(error.to_string().contains("events_event_type_check"), "{error}");
+    }
+}
+
+fn a_check_of_another_table_is_in_the_way_on_mysql_only(server: &MysqlServer) {
+    let database = server.new_database();
+    let ids = by_hand(&database);
+    let mut other = client(&database);
+    run(
+        &mut other,
+        "CREATE TABLE notes (note INT, CONSTRAINT events_event_type_check CHECK (note > 0))",
+    );
+    if server.flavour() == Flavour::Mysql {
+        let error = builder(&database).migrate().unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{error:?}"
+        );
+        let message = error.to_string();
+        assert!(
+            message.contains("notes") && message.contains("events_event_type_check"),
+            "{message}"
+        );
+        let count: Option<usize> = other.query_first("SELECT COUNT(*) FROM events").unwrap();
+        assert_eq!(count, Some(ids.len()), "nothing was touched");
+        run(&mut other, "ALTER TABLE notes DROP CONSTRAINT events_event_type_check");
+    }
+    let store = builder(&database).migrate_on_open(true).open().unwrap();
+    assert_adopted(&store, &ids);
+}
+
+fn summaries_made_by_hand_are_made_anew(server: &MysqlServer) {
+    let as_query =
+        "SELECT aggregate_id, aggregate_type, MAX(aggregate_version) AS current_version, COUNT(*) AS total_events
+                    FROM events GROUP BY aggregate_id, aggregate_type";
+    for made in [
+        &format!("CREATE VIEW mv_aggregate_summary AS {as_query}"),
+        &format!("CREATE TABLE mv_aggregate_summary AS {as_query}"),
+        // Ours, but for the key that it is refreshed by.
+        "CREATE TABLE mv_aggregate_summary (aggregate_id BINARY(16), aggregate_type TEXT, current_version INT, total_events INT,
+             created_at DATETIME, last_modified_at DATETIME, total_size_bytes INT, tenant_id TEXT)",
+    ] {
+        let database = server.new_database();
+        let ids = by_hand(&database);
+        let mut other = client(&database);
+        run(&mut other, made);
+        let store = builder(&database).migrate_on_open(true).open().unwrap();
+        // As of now, and then as of each refresh.
+        let summaries = store.aggregate_summaries(&SummaryQuery::new()).unwrap();
+        assert_eq!(summaries.len(), 500);
+        assert!(summaries.iter().all(|summary| summary.current_version == 5));
+        assert_adopted(&store, &ids);
+        store.refresh_aggregate_summaries().unwrap();
+        let empty = server.new_database();
+        builder(&empty).migrate().unwrap();
+        assert_eq!(schema(&mut other), schema(&mut client(&empty)), "{made}");
+    }
+}
+
+fn summaries_with_columns_of_their_own_are_refused(server: &MysqlServer) {
+    let database = server.new_database();
+    let ids = by_hand(&database);
+    let mut other = client(&database);
+    run(
+        &mut other,
+        "CREATE TABLE mv_aggregate_summary (aggregate_id CHAR(36) PRIMARY KEY, opinion TEXT)",
+    );
+    let error = builder(&database).migrate().unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+        "{error:?}"
+    );
+    let message = error.to_string();
+    assert!(
+        message.contains("mv_aggregate_summary") && message.contains("opinion"),
+        "{message}"
+    );
+    let count: Option<usize> = other.query_first("SELECT COUNT(*) FROM events").unwrap();
+    assert_eq!(count, Some(ids.len()), "nothing was touched");
+    run(&mut other, "RENAME TABLE mv_aggregate_summary TO opinions");
+    let store = builder(&database).migrate_on_open(true).open().unwrap();
+    assert_adopted(&store, &ids);
+}
+
 fn works_with_a_binary_log_and_without_the_right_to_make_triggers(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "1")]).unwrap();
     let database = server.new_database();
@@ -357,7 +474,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("character_set_server", "latin1"),
     ];
     let server = MysqlServer::start(server.flavour(), &options).unwrap();
-    let (_database, store) = fresh(&server);
+    let (database, store) = fresh(&server);
     let before = OffsetDateTime::now_utc();
     let opened = NewEvent::from_json("account.opened", r#"{"owner":"Zoë \\ \"😀\""}"#).unwrap();
     let account = AggregateKey::new("Konto \"ß\" \\", Uuid::now_v7()).unwrap();
@@ -376,4 +493,43 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
             .count(),
         1
     );
+
+    // Also what is written by the database itself, and in sessions of others with a time of their own.
+    let snapshot = NewSnapshot::from_json(&account, Version::from(1), "Account", "{}").unwrap();
+    store.save_snapshot(None, &snapshot).unwrap();
+    let correct = "UPDATE events SET created_by = 'clerk-7'";
+    store
+        .transaction(|tx| {
+            tx.connection().query_drop(correct).unwrap();
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    let mut other = client(&database);
+    run(&mut other, "SET time_zone = '-11:00'");
+    run(&mut other, "SET sql_mode = 'STRICT_ALL_TABLES'");
+    run(&mut other, "SET NAMES utf8mb4");
+    let mut transaction = other.start_transaction(TxOpts::default()).unwrap();
+    let events = [deposited(1)];
+    let append = [Append::new(&account, ExpectedVersion::Any, &events)];
+    store.append_within(&mut transaction, &append).unwrap();
+    transaction.commit().unwrap();
+    let insert =
+        "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+                  VALUES (?, ?, 'Account', 1, 'account.opened', '{}')";
+    other.exec_drop(insert, (Uuid::now_v7(), Uuid::now_v7())).unwrap();
+    for (times, count) in [
+        ("created_at FROM events", 3),
+        ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
+        ("created_at FROM snapshots", 1),
+        ("installed_at FROM firefly_schema_history", 5),
+    ] {
+        let (column, from) = times.split_once(' ').unwrap();
+        let ages: Vec<i64> = other
+            .query(format!(
+                "SELECT ABS(TIMESTAMPDIFF(SECOND, {column}, UTC_TIMESTAMP(6))) {from}"
+            ))
+            .unwrap();
+        assert_eq!(ages.len(), count, "{times}");
+        assert!(ages.iter().all(|age| *age < 60), "{times}: {ages:?}");
+    }
 }

@@ -89,7 +89,21 @@ impl MysqlServer {
     ///
     /// There is none of the flavour on this machine, or it does not start; its log is in the error.
     pub fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
-        let server = Private::start(flavour, options)?;
+        Self::start_as(flavour, options, Service::new(flavour.kind())?)
+    }
+
+    /// Starts such a server with all its files in a directory, where its user may look, too: on a
+    /// [small file system](crate::on_a_small_file_system), for one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_in(directory: &Path, flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start_as(flavour, options, Service::new_in(directory, flavour.kind())?)
+    }
+
+    fn start_as(flavour: Flavour, options: &[(&str, &str)], service: Service) -> Result<Self, String> {
+        let server = Private::start(flavour, options, service)?;
         Ok(Self {
             flavour,
             kind: Kind::Private(Box::new(server)),
@@ -244,14 +258,14 @@ struct Private {
 }
 
 impl Private {
-    fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+    fn start(flavour: Flavour, options: &[(&str, &str)], service: Service) -> Result<Self, String> {
         let installation = Installation::of(flavour)?;
         let all = [("max_connections", "300")].iter().chain(options);
         let server = Self {
             installation,
             options: all.map(option).collect(),
             password: password()?,
-            service: Service::new(flavour.kind())?,
+            service,
         };
         server.write(ACCOUNTS, &server.accounts())?;
         server.write(CLIENT, &server.client())?;

@@ -49,10 +49,15 @@ impl Service {
     /// Makes the directory, which is for nobody else.
     pub(crate) fn new(kind: Kind) -> Result<Self, String> {
         // The path of a socket must be short, which that of the usual temporary directory need not be.
+        Self::new_in(Path::new("/tmp"), kind)
+    }
+
+    /// Makes the directory in another one, where the server's user may look, too.
+    pub(crate) fn new_in(parent: &Path, kind: Kind) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix(kind.prefix)
             .permissions(Permissions::from_mode(0o700))
-            .tempdir_in("/tmp")
+            .tempdir_in(parent)
             .map_err(|error| format!("no directory can be made: {error}"))?;
         let watchdog = Watchdog::new(directory.path(), kind.end)?;
         let directory = directory.keep();

@@ -84,6 +84,8 @@ impl Installation {
             .command(&self.tool(program))
             .args(self.flavour.initialise())
             .arg(format!("--datadir={}", data.display()))
+            // Not where others have theirs: whoever of them starts removes all temporary tables there.
+            .arg(format!("--tmpdir={}", service.directory().display()))
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("{program} cannot be started: {error}"))?;
