@@ -1,5 +1,7 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
+mod containment;
+
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Metadata, Order,
@@ -10,9 +12,10 @@ use mysql::{Row, Value};
 
 use crate::append::head;
 use crate::error::classify;
-use crate::pool::Session;
+use crate::pool::{Flavour, Session};
 use crate::row::{self, Decoder, decode, double, integer, optional, text, time, time_value, uuid};
 use crate::sql;
+use containment::Condition;
 
 /// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`backend::needs_one_state`].
 pub(crate) fn load<C: Queryable>(
@@ -104,12 +107,12 @@ fn read<C: Queryable>(
     if window.rows == 0 || window.after >= window.until {
         return Ok(Vec::new());
     }
-    let statement = LogStatement::new(query, window, resumed, indexes);
+    let statement = LogStatement::new(query, window, resumed, indexes, session.server.flavour);
     events(session, &statement.sql, statement.values)
 }
 
-/// The events whose metadata contains `part`, of as many rows as it takes. What contains what is decided here: the servers
-/// differ in it from each other, and from PostgreSQL.
+/// The events whose metadata contains `part`, of as many rows as it takes. The server sends rows that may match, most of which
+/// do; what contains what is decided here.
 fn read_containing<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -154,7 +157,8 @@ pub(crate) fn explain<C: Queryable>(
     indexes: &[String],
 ) -> Result<Vec<String>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some(), indexes);
+    let window = query.window(cursor, mark);
+    let statement = LogStatement::new(query, &window, cursor.is_some(), indexes, session.server.flavour);
     let explain = format!("EXPLAIN FORMAT = TRADITIONAL {}", statement.sql);
     let rows = session.query(&explain, statement.values).map_err(classify)?;
     let line = |row: &Row| {
@@ -172,6 +176,8 @@ pub(crate) fn explain<C: Queryable>(
 struct LogStatement {
     sql: String,
     values: Vec<Value>,
+    /// What the metadata filter asks of a row.
+    containment: Vec<Condition>,
 }
 
 /// What finds the rows, the most selective first.
@@ -194,11 +200,13 @@ enum Driver {
 const MOST_MERGED_TYPES: usize = 16;
 
 impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
+    fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String], flavour: Flavour) -> Self {
+        let metadata = query.filter().metadata.as_ref();
         let driver = Driver::of(query.filter(), query.order() == Order::Time, indexes);
         let mut statement = Self {
             sql: String::new(),
             values: Vec::new(),
+            containment: metadata.map_or_else(Vec::new, |part| containment::conditions(part, flavour)),
         };
         let arms = driver.arms(query.filter());
         statement.sql = match &arms[..] {
@@ -233,7 +241,9 @@ impl LogStatement {
         );
         let log = sql::LOG.trim_end().replacen(
             "FROM events",
-            &format!("FROM (\n{positions}\n) AS page\nSTRAIGHT_JOIN events ON events.global_sequence = page.place"),
+            &format!(
+                "FROM (\n{positions}\n) AS page\nSTRAIGHT_JOIN events FORCE INDEX (PRIMARY) ON events.global_sequence = page.place"
+            ),
             1,
         );
         format!("{log}\nORDER BY {}", in_order(query, ["created_at", "global_sequence"]))
@@ -309,6 +319,10 @@ impl LogStatement {
         }
         if filter.metadata.is_some() {
             *sql += "\n  AND metadata IS NOT NULL";
+        }
+        for condition in &self.containment {
+            *sql += &format!("\n  AND {}", condition.sql);
+            self.values.extend(condition.values.iter().cloned());
         }
     }
 
