@@ -94,7 +94,8 @@ impl Failure {
             if !self.may_be_repeated {
                 return Err(self.error);
             }
-            match backend::resolve_repeated(appends, &locate(connection, appends)?)? {
+            let ids = appends.iter().flat_map(|append| append.events).map(NewEvent::event_id);
+            match backend::resolve_repeated(appends, &locate(connection, ids)?)? {
                 Some(results) => with_versions(connection, appends, results),
                 None => Err(self.error),
             }
@@ -195,12 +196,9 @@ fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<A
     appends.iter().zip(results).map(complete).collect()
 }
 
-fn locate(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Located>> {
-    let ids: Vec<Uuid> = appends
-        .iter()
-        .flat_map(|append| append.events)
-        .map(NewEvent::event_id)
-        .collect();
+/// Where the events with these ids are, of those that are stored.
+pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
+    let ids: Vec<Uuid> = ids.collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
     collect(connection, sql::LOCATE, [ids], |row| {
         Ok(Located {

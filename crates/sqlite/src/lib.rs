@@ -3,6 +3,7 @@
 mod append;
 mod error;
 mod migrate;
+mod operate;
 mod pool;
 mod read;
 mod row;

@@ -57,6 +57,14 @@ const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
+/// The indexes that every store has beside those, with their tables. (Where a key makes an index, SQLite names it.)
+const LASTING_INDEXES: &[(&str, &str)] = &[
+    ("events", "idx_events_aggregate_version"),
+    ("events", "idx_events_event_id"),
+    ("snapshots", "idx_snapshots_created_at"),
+    ("snapshots", "idx_snapshots_version"),
+];
+
 /// What no store is without.
 const REQUIRED: &[&str] = &[
     "events",
@@ -111,6 +119,36 @@ pub(crate) fn available_indexes(connection: &Connection) -> Result<Vec<String>> 
     let mut names = names(connection)?;
     names.retain(|name| is_own(name));
     Ok(names)
+}
+
+/// The indexes, with their tables, that a store has with this choice.
+pub(crate) fn indexes_of(chosen: Indexes) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let optional = OPTIONAL_INDEXES.iter().filter(move |(_, least)| *least <= chosen);
+    let optional = optional.map(|(index, _)| ("events", *index));
+    LASTING_INDEXES.iter().copied().chain(optional)
+}
+
+/// Whether [`SqliteBuilder::migrate`](crate::SqliteBuilder::migrate) makes an index again that is missing.
+pub(crate) fn makes_again(index: &str) -> bool {
+    OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
+}
+
+/// The choice that these indexes come nearest to. The store does not remember which was made.
+pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
+    let differs = |chosen: Indexes| {
+        let differs =
+            |(index, least): &&(&str, Indexes)| (*least <= chosen) != present.iter().any(|name| name == index);
+        OPTIONAL_INDEXES.iter().filter(differs).count()
+    };
+    [Indexes::Lean, Indexes::Standard, Indexes::Full]
+        .into_iter()
+        .min_by_key(|chosen| differs(*chosen))
+        .unwrap_or_default()
+}
+
+/// Whether there is something with this name; SQLite takes capital and small letters for the same.
+pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
+    Ok(names(connection)?.iter().any(|there| there.eq_ignore_ascii_case(name)))
 }
 
 fn names(connection: &Connection) -> Result<Vec<String>> {

@@ -6,6 +6,7 @@ use firefly_eventstore_core::{
 };
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::append::{head, prepared};
 use crate::error::classify;
@@ -71,6 +72,13 @@ fn select(
         limit,
     ];
     collect(connection, sql::FIND_SNAPSHOTS, parameters, row::snapshot)
+}
+
+/// Snapshots of every aggregate, by its id and the version, after a place.
+pub(crate) fn after(connection: &Connection, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
+    let (id, version) = place.map_or_else(Default::default, |(id, version)| (id.hyphenated().to_string(), version));
+    let parameters = params![id, version.as_i64(), limit];
+    collect(connection, sql::SNAPSHOTS_AFTER, parameters, row::snapshot)
 }
 
 /// How many snapshots an aggregate has.

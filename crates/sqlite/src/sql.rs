@@ -14,6 +14,7 @@ statements! {
     ADOPT_EVENT = "adopt_event.sql";
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    ANALYZE = "analyze.sql";
     APPEND = "append.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     BROKEN_STREAM = "broken_stream.sql";
@@ -23,10 +24,15 @@ statements! {
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
+    FOREIGN_KEY_CHECK = "foreign_key_check.sql";
     FORGET_SEQUENCE = "forget_sequence.sql";
+    HAS_DBSTAT = "has_dbstat.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HISTORY = "history.sql";
+    INDEXES = "indexes.sql";
+    INDEX_BYTES = "index_bytes.sql";
+    INTEGRITY_CHECK = "integrity_check.sql";
     KEEP_SEQUENCE = "keep_sequence.sql";
     LAST_SEQUENCE = "last_sequence.sql";
     LOAD = "load.sql";
@@ -34,29 +40,41 @@ statements! {
     LOCATE = "locate.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    NEXT_SEQUENCE = "next_sequence.sql";
     OBJECTS_ON_TABLES = "objects_on_tables.sql";
     RECORD_MIGRATION = "record_migration.sql";
+    RESTORE_TABLE = "restore_table.sql";
+    RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";
+    RESTORE_UNTIL_TIME = "restore_until_time.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     TABLE_COLUMNS = "table_columns.sql";
     TOTALS = "totals.sql";
+    VACUUM = "vacuum.sql";
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";
+    WAL_CHECKPOINT = "wal_checkpoint.sql";
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::SqliteEventStore;
+    use firefly_eventstore_core::Error;
+
+    use crate::{SqliteEventStore, SqliteTransaction};
 
     #[test]
     fn every_statement_is_prepared_by_sqlite() {
         let store = SqliteEventStore::in_memory().unwrap();
-        let prepare = |sql: &str| {
-            store.transaction(|tx| Ok::<_, firefly_eventstore_core::Error>(tx.connection().prepare(sql).map(drop)))
-        };
+        let prepare = |sql: &str| store.transaction(|tx| Ok::<_, Error>(tx.connection().prepare(sql).map(drop)));
         for (file, sql) in super::ALL {
             prepare(sql).unwrap().unwrap_or_else(|error| panic!("{file}: {error}"));
+            if *sql == super::RESTORE_TABLE {
+                // The statements that come after it fill the table.
+                let make = |tx: &mut SqliteTransaction<'_>| Ok::<_, Error>(tx.connection().execute_batch(sql));
+                store.transaction(make).unwrap().unwrap();
+            }
         }
         assert!(prepare("SELECT nothing FROM events").unwrap().is_err());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::{
@@ -217,11 +217,19 @@ impl SqliteEventStore {
         self.read(|connection| read::explain(connection, query, cursor, &self.0.indexes))
     }
 
+    pub(crate) fn location(&self) -> &Location {
+        &self.0.location
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
     fn writer(&self) -> Result<&WriteLine> {
         self.0.writer.as_ref().ok_or_else(|| Error::new(ErrorKind::ReadOnly))
     }
 
-    fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
+    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
         let writer = self.writer()?;
         writer.check_not_held()?;
         let _gate = self.close_gate();
@@ -234,16 +242,31 @@ impl SqliteEventStore {
         shared.location.is_memory().then(close)
     }
 
-    fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
+    /// Runs `work` on a new connection, while nothing else of this store writes: nothing of it stays with the writer.
+    pub(crate) fn maintain<R>(&self, work: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
+        self.alone(|_| work(&mut crate::pool::open(&self.0.location, &self.0.options)?))?
+    }
+
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
+        let _gate = self.pass_gate()?;
+        read(&mut *self.0.readers.get().map_err(|error| self.without_reader(error))?)
+    }
+
+    /// Reads with a new connection, which knows nothing of the file yet and takes nothing from a cache.
+    pub(crate) fn read_afresh<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        let _gate = self.pass_gate()?;
+        read(&crate::pool::open_reader(&self.0.location, &self.0.options)?)
+    }
+
+    fn pass_gate(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
         let shared = &*self.0;
-        let _gate = match &shared.writer {
+        match &shared.writer {
             Some(writer) if shared.location.is_memory() => {
                 writer.check_not_held()?;
-                Some(shared.gate.read().unwrap_or_else(PoisonError::into_inner))
+                Ok(Some(shared.gate.read().unwrap_or_else(PoisonError::into_inner)))
             }
-            _ => None,
-        };
-        read(&mut *shared.readers.get().map_err(|error| self.without_reader(error))?)
+            _ => Ok(None),
+        }
     }
 
     /// Why there is no connection to read with: all are in use, or none can be opened.
@@ -257,7 +280,7 @@ impl SqliteEventStore {
     }
 
     /// Reads with several statements that see one state of the database.
-    fn read_one_state<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+    pub(crate) fn read_one_state<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         self.read(|connection| {
             let transaction = connection.transaction().map_err(classify)?;
             read(&transaction)

@@ -300,7 +300,10 @@ impl Walk<'_> {
                     }
                 }
                 Err(error) => {
-                    until = self.unreadable(&error, at, until).ok_or(error)?;
+                    let Some(before) = self.unreadable(&error, at, until) else {
+                        return self.cut_off(error, format!("the events after global sequence {at}"));
+                    };
+                    until = before;
                     if until == at {
                         at = at.checked_add(1).expect("it is below the mark");
                         until = mark;
@@ -330,6 +333,18 @@ impl Walk<'_> {
         self.report(finding);
         self.log.events += 1;
         GlobalSequence::new(sequence.get() - 1).ok()
+    }
+
+    /// Reports damage of which nobody can say how far it goes; what was to be read has to be left out.
+    fn cut_off(&mut self, error: Error, left_out: String) -> Result<()> {
+        if !error.is_integrity() {
+            return Err(error);
+        }
+        self.report(Finding::of_store(
+            FindingKind::Storage,
+            format!("{left_out} cannot be read, and were not checked: {}", reason_of(&error)),
+        ));
+        Ok(())
     }
 
     fn event(&mut self, event: &EventEnvelope) -> Result<()> {
@@ -420,7 +435,13 @@ impl Walk<'_> {
         let mut count = 0;
         let mut place = None;
         loop {
-            let page = self.store.snapshots_after(place, PAGE)?;
+            let page = match self.store.snapshots_after(place, PAGE) {
+                Ok(page) => page,
+                Err(error) => {
+                    self.cut_off(error, "snapshots".to_owned())?;
+                    return Ok(count);
+                }
+            };
             let Some(last) = page.last() else {
                 return Ok(count);
             };

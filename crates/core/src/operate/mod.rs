@@ -146,7 +146,8 @@ pub struct IndexUsage {
 pub enum IndexState {
     /// The store's own, and there.
     Present,
-    /// The store's own for the indexes that were chosen, but not there: `migrate()` makes it.
+    /// The store's own for the indexes that were chosen, but not there, or not usable: `migrate()` makes those again that a choice
+    /// may leave out.
     Missing,
     /// Somebody else's.
     Foreign,

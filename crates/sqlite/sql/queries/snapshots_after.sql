@@ -1,0 +1,17 @@
+-- The snapshots of every aggregate, by its id and the version, those after a place.
+-- ?1 aggregate_id · ?2 version · ?3 most rows
+SELECT
+    snapshot_id,
+    aggregate_id,
+    aggregate_type,
+    version,
+    snapshot_type,
+    snapshot_data,
+    created_at,
+    tenant_id,
+    checksum
+FROM snapshots
+WHERE aggregate_id >= ?1
+  AND (aggregate_id > ?1 OR version > ?2)
+ORDER BY aggregate_id, version
+LIMIT ?3;

@@ -1,0 +1,325 @@
+//! What the store does for its operator: import, restore, maintenance, and telling how it is.
+
+mod diagnose;
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error as _;
+
+use firefly_eventstore_core::operate::{
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+};
+use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, Version, backend};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use crate::append::{head, locate, prepared};
+use crate::error::{classify, is_unique_violation};
+use crate::pool::Location;
+use crate::read::collect;
+use crate::row::{self, time_text};
+use crate::store::Indexes;
+use crate::writer::in_transaction;
+use crate::{SqliteEventStore, migrate, snapshot, sql};
+
+impl Operations for SqliteEventStore {
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
+        backend::check_import(events, &self.options().limits)
+            .and_then(|()| self.alone(|connection| import(connection, events))?)
+            .map_err(|error| error.during("import events"))
+    }
+
+    /// Appends wait meanwhile, as for any transaction.
+    fn restore_table(&self, point: RestorePoint) -> Result<u64> {
+        self.maintain(|connection| in_transaction(connection, |connection| restore(connection, point)))
+            .map_err(|error| error.during("restore into the table events_restored"))
+    }
+
+    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
+        self.read(|connection| snapshot::after(connection, place, limit))
+            .map_err(|error| error.during("list snapshots"))
+    }
+
+    /// `ANALYZE`, of 1,000 rows of each index: a transaction that takes milliseconds, however long the log is. Connections that
+    /// are open may keep what they know until they are opened again.
+    fn update_statistics(&self) -> Result<String> {
+        self.maintain(analyze)
+            .map_err(|error| error.during("update the statistics"))
+    }
+
+    /// `VACUUM`: SQLite writes the database anew. Appends wait meanwhile; where there is a write-ahead log, readers do not. The
+    /// log is emptied into the file afterwards.
+    fn vacuum(&self) -> Result<String> {
+        let what = match self.location() {
+            Location::File(_) => "the file",
+            Location::Memory(_) => "the database",
+        };
+        self.maintain(|connection| vacuum(connection, what))
+            .map_err(|error| error.during("vacuum"))
+    }
+
+    /// The indexes are those that [`SqliteBuilder::indexes`](crate::SqliteBuilder::indexes) chose; if it was not called, of the
+    /// choice that comes nearest to what is there. SQLite does not count scans, and tells sizes only where it was compiled to;
+    /// that reads every index.
+    fn index_usage(&self) -> Result<Vec<IndexUsage>> {
+        self.read_one_state(|connection| index_usage(connection, self.options().indexes))
+            .map_err(|error| error.during("look at the indexes"))
+    }
+
+    /// `PRAGMA integrity_check` and `PRAGMA foreign_key_check`, which tell a hundred things at most, and the last sequence that
+    /// `AUTOINCREMENT` remembers. Readers and writers do not wait where there is a write-ahead log.
+    fn check_storage(&self) -> Result<Vec<Finding>> {
+        self.read_afresh(check_storage)
+            .map_err(|error| error.during("check the storage"))
+    }
+
+    fn diagnose(&self) -> Result<Vec<Diagnosis>> {
+        self.examine().map_err(|error| error.during("diagnose"))
+    }
+}
+
+/// Why events were not imported.
+enum Refusal {
+    /// A unique key was violated.
+    Key(rusqlite::Error),
+    Other(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn import(connection: &mut Connection, events: &[EventEnvelope]) -> Result<()> {
+    match in_transaction(connection, |connection| insert(connection, events)) {
+        Ok(()) => Ok(()),
+        Err(Refusal::Other(error)) => Err(error),
+        // Nothing of the batch is left in the database: the ids that are found are others' events.
+        Err(Refusal::Key(error)) => {
+            let found = locate(connection, events.iter().map(|event| event.event_id))?;
+            Err(backend::refuse_import(events, &found).with_source(error))
+        }
+    }
+}
+
+fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refusal> {
+    let aggregates: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    let mut heads = HashMap::new();
+    for id in aggregates {
+        heads.extend(head(connection, id)?.map(|head| (id, head)));
+    }
+    backend::admit_import(events, last_given(connection)?, &heads)?;
+
+    let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
+    for event in events {
+        let (mut event_id, mut aggregate_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
+        insert
+            .execute(params![
+                &*event.event_id.hyphenated().encode_lower(&mut event_id),
+                &*event.aggregate.id().hyphenated().encode_lower(&mut aggregate_id),
+                event.aggregate.aggregate_type().as_str(),
+                event.version.as_i64(),
+                event.global_sequence.as_i64(),
+                event.event_type.as_str(),
+                event.data.as_str(),
+                event.metadata.as_ref().map(|metadata| metadata.as_str()),
+                time_text(event.created_at).as_str(),
+                event.updated_at.map(time_text).as_ref().map(row::TimeText::as_str),
+                event.created_by.as_ref().map(|name| name.as_str()),
+                event.tenant.as_ref().map(|name| name.as_str()),
+                event.correlation_id.as_ref().map(|name| name.as_str()),
+                event.causation_id.as_ref().map(|name| name.as_str()),
+                event.checksum.map(|checksum| checksum.to_string()),
+            ])
+            .map_err(|error| match is_unique_violation(&error) {
+                true => Refusal::Key(error),
+                false => Refusal::Other(classify(error)),
+            })?;
+    }
+    Ok(())
+}
+
+/// The last sequence of the log, or of an event that was deleted since.
+fn last_given(connection: &Connection) -> Result<GlobalSequence> {
+    let (last, given) = sequences(connection)?;
+    match given {
+        Given::Up(given) => GlobalSequence::try_from(given.max(last)),
+        Given::Nothing | Given::Unreadable => GlobalSequence::try_from(last),
+    }
+}
+
+/// What `AUTOINCREMENT` remembers.
+enum Given {
+    Nothing,
+    /// Every sequence up to this may have been given.
+    Up(i64),
+    /// Not a number.
+    Unreadable,
+}
+
+/// The last sequence of the log, and the last that was given.
+fn sequences(connection: &Connection) -> Result<(i64, Given)> {
+    let rows = collect(connection, sql::NEXT_SEQUENCE, [], |row| {
+        let given = match row.get_ref(1).map_err(classify)? {
+            ValueRef::Null => Given::Nothing,
+            ValueRef::Integer(given) => Given::Up(given),
+            _ => Given::Unreadable,
+        };
+        Ok((row::integer(row, 0)?, given))
+    })?;
+    Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
+}
+
+fn restore(connection: &Connection, point: RestorePoint) -> Result<u64> {
+    if migrate::has_name(connection, "events_restored")? {
+        return Err(Error::invalid(
+            "there is a table events_restored already; drop it, or give it another name",
+        ));
+    }
+    connection.execute_batch(sql::RESTORE_TABLE).map_err(classify)?;
+    let copied = match point {
+        RestorePoint::Sequence(sequence) => {
+            prepared(connection, sql::RESTORE_UNTIL_SEQUENCE)?.execute([sequence.as_i64()])
+        }
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        RestorePoint::Time(time) => prepared(connection, sql::RESTORE_UNTIL_TIME)?.execute([time_text(time).as_str()]),
+    };
+    Ok(copied.map_err(classify)? as u64)
+}
+
+/// How many rows of an index `ANALYZE` looks at.
+const ANALYZED_ROWS: i64 = 1_000;
+
+fn analyze(connection: &mut Connection) -> Result<String> {
+    connection
+        .execute_batch(&format!("PRAGMA analysis_limit = {ANALYZED_ROWS}"))
+        .and_then(|()| connection.execute_batch(sql::ANALYZE))
+        .map_err(classify)?;
+    Ok(format!("ANALYZE, by up to {ANALYZED_ROWS} rows of each index"))
+}
+
+fn vacuum(connection: &mut Connection, what: &str) -> Result<String> {
+    let had = bytes(connection)?;
+    connection.execute_batch(sql::VACUUM).map_err(classify)?;
+    let busy: bool = connection
+        .query_row(sql::WAL_CHECKPOINT, [], |row| row.get(0))
+        .map_err(classify)?;
+    let has = bytes(connection)?;
+    let later = match busy {
+        true => "; somebody reads, so it takes that size when the write-ahead log is next emptied",
+        false => "",
+    };
+    Ok(format!("VACUUM: {what} had {had} bytes and has {has}{later}"))
+}
+
+fn bytes(connection: &Connection) -> Result<i64> {
+    Ok(pragma::<i64>(connection, "page_count")? * pragma::<i64>(connection, "page_size")?)
+}
+
+fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T> {
+    connection
+        .pragma_query_value(None, name, |row| row.get(0))
+        .map_err(classify)
+}
+
+fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
+    let mut usage = indexes(connection, chosen)?;
+    let has_dbstat: bool = connection
+        .query_row(sql::HAS_DBSTAT, [], |row| row.get(0))
+        .map_err(classify)?;
+    if has_dbstat {
+        for index in usage.iter_mut().filter(|index| index.state != IndexState::Missing) {
+            index.bytes = collect(connection, sql::INDEX_BYTES, [&index.name], |row| row::count(row, 0))?.pop();
+        }
+    }
+    Ok(usage)
+}
+
+/// The indexes that are there, or should be; not how large they are.
+fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
+    let index = |table: &str, name: &str, state| IndexUsage {
+        table: table.to_owned(),
+        name: name.to_owned(),
+        bytes: None,
+        scans: None,
+        state,
+    };
+    let mut indexes = collect(connection, sql::INDEXES, [], |row| {
+        let name = row::text(row, 1)?;
+        // What a key of the table needs, SQLite makes and names.
+        let is_own =
+            name.starts_with("sqlite_autoindex_") || migrate::indexes_of(Indexes::Full).any(|(_, own)| own == name);
+        let state = if is_own {
+            IndexState::Present
+        } else {
+            IndexState::Foreign
+        };
+        Ok(index(row::text(row, 0)?, name, state))
+    })?;
+    let names: Vec<_> = indexes.iter().map(|index| index.name.clone()).collect();
+    let chosen = chosen.unwrap_or_else(|| migrate::nearest_choice(&names));
+    let missing = migrate::indexes_of(chosen).filter(|(_, name)| !names.iter().any(|there| there == name));
+    indexes.extend(missing.map(|(table, name)| index(table, name, IndexState::Missing)));
+    indexes.sort_by(|one, other| (&one.table, &one.name).cmp(&(&other.table, &other.name)));
+    Ok(indexes)
+}
+
+fn check_storage(connection: &Connection) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let checked = collect(connection, sql::INTEGRITY_CHECK, [], |row| {
+        let lines = row::text(row, 0)?.lines();
+        let lines = lines.filter(|line| *line != "ok" && !line.starts_with("*** in database "));
+        findings.extend(lines.map(|line| storage(format!("the integrity check: {line}"))));
+        Ok(())
+    });
+    findings.extend(checked.err().map(found).transpose()?);
+    let checked = collect(connection, sql::FOREIGN_KEY_CHECK, [], |row| {
+        let (table, parent) = (row::text(row, 0)?, row::text(row, 2)?);
+        let which = row.get::<_, Option<i64>>(1).map_err(classify)?;
+        let which = which.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
+        findings.push(storage(format!(
+            "{which} of the table {table} refers to one of {parent} that is not there"
+        )));
+        Ok(())
+    });
+    findings.extend(checked.err().map(found).transpose()?);
+    match sequences(connection) {
+        Ok((last, given)) => findings.extend(out_of_step(last, &given)),
+        Err(error) => findings.push(found(error)?),
+    }
+    Ok(findings)
+}
+
+fn storage(reason: String) -> Finding {
+    Finding::of_store(FindingKind::Storage, reason)
+}
+
+/// A check that could not go on because of damage has found it.
+fn found(error: Error) -> Result<Finding> {
+    if !matches!(error.kind(), ErrorKind::Integrity { .. } | ErrorKind::Schema(_)) {
+        return Err(error);
+    }
+    Ok(storage(match error.source() {
+        Some(source) => format!("{error} ({source})"),
+        None => error.to_string(),
+    }))
+}
+
+fn out_of_step(last: i64, given: &Given) -> Option<Finding> {
+    let reason = match *given {
+        Given::Nothing if last == 0 => return None,
+        Given::Nothing => {
+            format!("which sequence was given last is not remembered, and the log goes on to {last}")
+        }
+        Given::Up(given) if given == last => return None,
+        Given::Up(given) if given < last => {
+            format!("the sequence that was given last is remembered as {given}, and the log goes on to {last}")
+        }
+        Given::Up(given) => {
+            format!("sequences up to {given} were given, and the log ends with {last}: its last events were deleted")
+        }
+        Given::Unreadable => format!("what was given last is remembered as no number, and the log goes on to {last}"),
+    };
+    Some(Finding::of_store(FindingKind::Sequence, reason))
+}

@@ -1,0 +1,281 @@
+//! Whether the database, its schema and its settings are as they should be, and what to do if not.
+
+use std::fs;
+use std::path::Path;
+
+use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
+use firefly_eventstore_core::{ErrorKind, Limits, Result, SchemaProblem};
+use rusqlite::Connection;
+
+use super::pragma;
+use crate::error::classify;
+use crate::pool::Location;
+use crate::{SqliteEventStore, migrate};
+
+/// A write-ahead log beyond this has outgrown the 16 MB after which it is emptied: somebody is in the way.
+const LARGE_LOG: u64 = 64 << 20;
+
+impl SqliteEventStore {
+    pub(super) fn examine(&self) -> Result<Vec<Diagnosis>> {
+        let mut found = vec![sqlite()];
+        if let Location::File(path) = self.location() {
+            let file = file(path);
+            let is_there = file.severity == Severity::Good;
+            found.push(file);
+            if !is_there {
+                return Ok(found);
+            }
+        }
+        let look = |connection: &mut Connection| {
+            let settings = Settings::of(connection)?;
+            let indexes = super::indexes(connection, self.options().indexes)?;
+            Ok((settings, schema(connection)?, indexes))
+        };
+        // The settings are those of a connection: those that count are the writer's.
+        let (settings, schema, indexes) = match self.options().read_only {
+            true => self.read(look)?,
+            false => self.alone(look)??,
+        };
+        match self.location() {
+            Location::Memory(_) => found.push(Diagnosis::bad(
+                Severity::Notice,
+                "durability",
+                "everything is in memory",
+                "use a file for what must outlive the process",
+            )),
+            Location::File(path) => {
+                found.push(self.writable(&settings));
+                found.push(settings.journal_mode());
+                found.extend(write_ahead_log(path));
+                if !self.options().read_only {
+                    found.push(settings.synchronous());
+                }
+                found.push(settings.busy_timeout());
+            }
+        }
+        found.push(settings.foreign_keys());
+        found.push(schema);
+        found.extend(of_indexes(&indexes));
+        found.push(limits(&self.options().limits));
+        Ok(found)
+    }
+
+    fn writable(&self, settings: &Settings) -> Diagnosis {
+        let subject = "writing";
+        match (self.options().read_only, settings.read_only) {
+            (true, _) => Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                "the store was opened for reading only",
+                "open it without read_only where something is to be appended",
+            ),
+            (false, true) => Diagnosis::bad(
+                Severity::Danger,
+                subject,
+                "the file may not be written: nothing can be stored",
+                "give the program the right to write the file and its directory, then open the store again",
+            ),
+            (false, false) => Diagnosis::good(subject, "allowed"),
+        }
+    }
+}
+
+fn schema(connection: &Connection) -> Result<Diagnosis> {
+    let subject = "schema";
+    let error = match migrate::require_current(connection) {
+        Ok(()) => {
+            let version = migrate::version(connection)?.unwrap_or_default();
+            return Ok(Diagnosis::good(
+                subject,
+                format!("version {version}, as this program needs"),
+            ));
+        }
+        Err(error) => error,
+    };
+    let (severity, advice) = match error.kind() {
+        ErrorKind::Schema(SchemaProblem::NotMigrated { .. }) => (Severity::Warning, "run migrate"),
+        ErrorKind::Schema(SchemaProblem::TooNew { .. }) => (Severity::Warning, "update this program"),
+        ErrorKind::Schema(_) => (
+            Severity::Danger,
+            "make what is missing again as the migrations do, or restore a backup",
+        ),
+        _ => return Err(error),
+    };
+    Ok(Diagnosis::bad(severity, subject, error.kind().to_string(), advice))
+}
+
+/// What a connection is set to.
+struct Settings {
+    read_only: bool,
+    journal_mode: String,
+    synchronous: i64,
+    busy_timeout: i64,
+    foreign_keys: bool,
+}
+
+impl Settings {
+    fn of(connection: &Connection) -> Result<Self> {
+        Ok(Self {
+            read_only: connection.is_readonly("main").map_err(classify)?,
+            journal_mode: pragma(connection, "journal_mode")?,
+            synchronous: pragma(connection, "synchronous")?,
+            busy_timeout: pragma(connection, "busy_timeout")?,
+            foreign_keys: pragma(connection, "foreign_keys")?,
+        })
+    }
+
+    fn journal_mode(&self) -> Diagnosis {
+        let (subject, found) = ("journal_mode", self.journal_mode.as_str());
+        match found {
+            "wal" => Diagnosis::good(subject, found),
+            "off" | "memory" => Diagnosis::bad(
+                Severity::Danger,
+                subject,
+                format!("{found}: a crash in the middle of a commit damages the file"),
+                "open the store again; it sets the journal mode of its builder, WAL unless told otherwise",
+            ),
+            _ => Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                format!("{found}: readers and the writer wait for one another"),
+                "use JournalMode::Wal, unless the file is where a write-ahead log cannot be, such as a network drive",
+            ),
+        }
+    }
+
+    fn synchronous(&self) -> Diagnosis {
+        let subject = "synchronous";
+        match self.synchronous {
+            0 => Diagnosis::bad(
+                Severity::Danger,
+                subject,
+                "OFF: a power failure may damage the file",
+                "open the store with Synchronous::Full",
+            ),
+            1 => Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                "NORMAL: a power failure may undo the last commits",
+                "open the store with Synchronous::Full where what was acknowledged must survive it",
+            ),
+            2 => Diagnosis::good(subject, "FULL"),
+            _ => Diagnosis::good(subject, "EXTRA"),
+        }
+    }
+
+    fn busy_timeout(&self) -> Diagnosis {
+        let subject = "busy_timeout";
+        match self.busy_timeout {
+            0 => Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                "0 ms: whatever finds the file locked by another process fails at once",
+                "give the builder a busy_timeout, such as 5 seconds, unless no other process uses the file",
+            ),
+            milliseconds => Diagnosis::good(subject, format!("{milliseconds} ms")),
+        }
+    }
+
+    fn foreign_keys(&self) -> Diagnosis {
+        let subject = "foreign_keys";
+        match self.foreign_keys {
+            true => Diagnosis::good(subject, "ON"),
+            false => Diagnosis::bad(
+                Severity::Warning,
+                subject,
+                "OFF: rows of the program's own tables may come to refer to nothing",
+                "find what turns it off on the store's connection; every connection begins with it",
+            ),
+        }
+    }
+}
+
+fn sqlite() -> Diagnosis {
+    let origin = match cfg!(feature = "bundled") {
+        true => "compiled into the program",
+        false => "the system's library",
+    };
+    Diagnosis::good("sqlite", format!("{}, {origin}", rusqlite::version()))
+}
+
+fn file(path: &Path) -> Diagnosis {
+    match fs::metadata(path) {
+        Ok(metadata) => Diagnosis::good("file", format!("{}, {} bytes", path.display(), metadata.len())),
+        Err(error) => Diagnosis::bad(
+            Severity::Danger,
+            "file",
+            format!("{} cannot be looked at: {error}", path.display()),
+            "stop the program before it writes more, and find out who moved, removed or locked the file",
+        ),
+    }
+}
+
+/// None if there is none.
+fn write_ahead_log(path: &Path) -> Option<Diagnosis> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let bytes = fs::metadata(log).ok()?.len();
+    let subject = "write-ahead log";
+    Some(match bytes > LARGE_LOG {
+        true => Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            format!(
+                "{bytes} bytes: one transaction wrote as much, or somebody who reads for long keeps it from being emptied"
+            ),
+            "end reads that take long, then run vacuum, which empties it",
+        ),
+        false => Diagnosis::good(subject, format!("{bytes} bytes")),
+    })
+}
+
+fn of_indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
+    let mut found: Vec<_> = usage.iter().filter_map(index).collect();
+    if found.is_empty() {
+        found.push(Diagnosis::good("indexes", format!("all {} are there", usage.len())));
+    }
+    found
+}
+
+fn index(index: &IndexUsage) -> Option<Diagnosis> {
+    let IndexUsage { table, name, .. } = index;
+    match index.state {
+        IndexState::Present => None,
+        IndexState::Missing if migrate::makes_again(name) => Some(Diagnosis::bad(
+            Severity::Notice,
+            name,
+            "missing: reads that it would serve walk the log",
+            "run migrate with the indexes that the store is to have",
+        )),
+        IndexState::Missing => Some(Diagnosis::bad(
+            Severity::Warning,
+            name,
+            format!("missing: no store is without it, and what needs it of {table} fails or is slow"),
+            "make it again as the migrations do",
+        )),
+        IndexState::Foreign => Some(Diagnosis::bad(
+            Severity::Notice,
+            name,
+            format!("not the store's own: whatever is written to {table} pays for it"),
+            "drop it unless a query of yours needs it",
+        )),
+    }
+}
+
+fn limits(limits: &Limits) -> Diagnosis {
+    let portable = Limits::PORTABLE;
+    let beyond = limits.max_data_bytes > portable.max_data_bytes
+        || limits.max_metadata_bytes > portable.max_metadata_bytes
+        || limits.max_depth > portable.max_depth
+        || limits.allow_nul
+        || limits.allow_inexact_numbers;
+    match beyond {
+        true => Diagnosis::bad(
+            Severity::Notice,
+            "limits",
+            "beyond the portable ones: other databases may refuse what is stored here",
+            "use Limits::PORTABLE for a log that may move to another database",
+        ),
+        false => Diagnosis::good("limits", "portable"),
+    }
+}
