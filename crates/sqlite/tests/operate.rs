@@ -912,6 +912,23 @@ fn bytes_that_flip_in_the_middle_of_a_page_of_events_are_found_and_named() {
 }
 
 #[test]
+fn an_audit_says_what_it_could_not_look_at_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let events = closed_store(&path);
+    let mut whole = fs::read(&path).unwrap();
+    let page = page_of_events(&whole, &events[events.len() / 2].event_id.to_string());
+    whole[page] = 0xee;
+    fs::write(&path, &whole).unwrap();
+
+    let found = audit(&delete_mode(&path).unwrap());
+    let is_left_out = |finding: &Finding| finding.reason.contains("cannot be read, and were not checked");
+    assert!(is_left_out(&found[0]), "{found:#?}");
+    let others: Vec<_> = found[1..].iter().filter(|finding| !is_left_out(finding)).collect();
+    assert!(!others.is_empty(), "what SQLite says of its file follows: {found:#?}");
+}
+
+#[test]
 fn no_damage_makes_a_check_an_audit_or_a_diagnosis_panic() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
