@@ -275,7 +275,9 @@ fn with_versions<C: GenericClient>(
 
 /// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more.
 fn explain<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
-    if let Some(results) = backend::resolve_repeated(appends, &locate(session, appends)?)? {
+    let events = appends.iter().flat_map(|append| append.events);
+    let event_ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+    if let Some(results) = backend::resolve_repeated(appends, &locate(session, &event_ids)?)? {
         let stored = appends
             .iter()
             .zip(results)
@@ -310,9 +312,8 @@ pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> 
     Ok(heads(session, &[id])?.remove(&id))
 }
 
-fn locate<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Located>> {
-    let events = appends.iter().flat_map(|append| append.events);
-    let ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+/// Where the events with these ids are.
+pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
     decode(&rows, |row| {
         Ok(Located {

@@ -4,6 +4,7 @@ mod append;
 mod error;
 mod listen;
 mod migrate;
+mod operate;
 mod pool;
 mod read;
 mod row;

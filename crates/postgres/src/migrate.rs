@@ -43,8 +43,8 @@ static MIGRATIONS: [Migration; 5] = [
     ),
 ];
 
-/// The indexes that a store may be without, with the least [`Indexes`] that has each.
-const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+/// The indexes that a store may be without, all of them of events, with the least [`Indexes`] that has each.
+pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_type", Indexes::Standard),
     ("idx_events_aggregate_type", Indexes::Standard),
     ("idx_events_created_at", Indexes::Standard),
@@ -57,6 +57,19 @@ const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_tenant_aggregate", Indexes::Full),
     ("idx_events_metadata_gin", Indexes::Full),
     ("idx_events_metadata_correlation", Indexes::Full),
+];
+
+/// The indexes that every store has, each with its table, and whether it is a key.
+pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
+    ("events", "events_pkey", true),
+    ("events", "idx_events_aggregate_version", true),
+    ("events", "idx_events_global_sequence", true),
+    ("firefly_schema_history", "firefly_schema_history_pkey", true),
+    ("firefly_schema_history", "firefly_schema_history_version_key", true),
+    ("mv_aggregate_summary", "idx_mv_aggregate_summary_pk", true),
+    ("snapshots", "idx_snapshots_created_at", false),
+    ("snapshots", "idx_snapshots_version", true),
+    ("snapshots", "snapshots_pkey", true),
 ];
 
 /// What no store is without.
@@ -80,8 +93,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
             "{missing} is missing or disabled; make it again as the migrations do"
         )));
     }
-    let sequence = session.query(sql::SEQUENCE, &[]).map_err(classify)?;
-    if decode(&sequence, |row| get::<bool>(row, 0))? != [true] {
+    if !counts_one_by_one(session)? {
         return Err(altered(
             "the sequence events_global_sequence_seq must be there, with CACHE 1, a positive INCREMENT and NO CYCLE: \
              otherwise readers skip events"
@@ -89,6 +101,12 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
         ));
     }
     Ok(names)
+}
+
+/// Whether the sequence is such that readers skip nothing.
+pub(crate) fn counts_one_by_one(session: &mut Session<'_, Client>) -> Result<bool> {
+    let sequence = session.query(sql::SEQUENCE, &[]).map_err(classify)?;
+    Ok(decode(&sequence, |row| get::<bool>(row, 0))? == [true])
 }
 
 fn altered(reason: String) -> Error {

@@ -11,43 +11,61 @@ macro_rules! statements {
 }
 
 statements! {
+    ADVANCE_SEQUENCE = "advance_sequence.sql";
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    ANALYZE = "analyze.sql";
     APPEND = "append.sql";
     APPEND_BATCH = "append_batch.sql";
     APPEND_ONE = "append_one.sql";
     APPEND_ONE_EXACTLY = "append_one_exactly.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     CHANNEL = "channel.sql";
+    CHECK_INDEX = "check_index.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
+    CREATE_RESTORED = "create_restored.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     DO_NOT_NOTIFY = "do_not_notify.sql";
+    END_OF_LOG = "end_of_log.sql";
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FILL_CHECKSUMS = "fill_checksums.sql";
+    FILL_RESTORED = "fill_restored.sql";
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
+    FIND_IN_SCHEMA = "find_in_schema.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HISTORY = "history.sql";
+    IMPORT = "import.sql";
+    INDEX_CHECKER = "index_checker.sql";
+    INDEXES = "indexes.sql";
+    LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOCATE = "locate.sql";
+    LOCK_EVENTS = "lock_events.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
     NOTIFY = "notify.sql";
+    OLDEST_WRITER = "oldest_writer.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SEQUENCE = "sequence.sql";
     SERVER = "server.sql";
+    SETTINGS = "settings.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
+    TABLES = "tables.sql";
     TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
+    UNVALIDATED_CONSTRAINTS = "unvalidated_constraints.sql";
+    VACUUM = "vacuum.sql";
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";
     WITHOUT_CHECKSUM = "without_checksum.sql";
@@ -82,17 +100,18 @@ mod tests {
         let accepted = |file: &str, result: Result<(), postgres::Error>| {
             result.unwrap_or_else(|error| panic!("{file} is refused: {error:?}"));
         };
+        client.batch_execute("CREATE EXTENSION amcheck").unwrap();
         let (scripts, statements): (Vec<_>, Vec<_>) = super::ALL.iter().partition(|(file, _)| SCRIPTS.contains(file));
-        for (file, sql) in statements {
-            accepted(file, client.prepare(sql).map(drop));
-        }
         for script in SCRIPTS {
             for (file, sql) in scripts.iter().filter(|(file, _)| file == script) {
                 accepted(file, client.batch_execute(sql));
             }
         }
+        for (file, sql) in statements {
+            accepted(file, client.prepare(sql).map(drop));
+        }
     }
 
-    /// What changes the schema is several statements, which are run, in this order, and not prepared.
-    const SCRIPTS: &[&str] = &["notify.sql", "do_not_notify.sql"];
+    /// What changes the schema is run, in this order, and not prepared.
+    const SCRIPTS: &[&str] = &["create_restored.sql", "notify.sql", "do_not_notify.sql"];
 }

@@ -52,13 +52,13 @@ struct Shared {
 }
 
 #[derive(Clone, Debug)]
-struct Options {
-    max_connections: u32,
+pub(crate) struct Options {
+    pub(crate) max_connections: u32,
     pool_timeout: Duration,
     migrate_on_open: bool,
-    choices: Choices,
+    pub(crate) choices: Choices,
     verify_on_read: bool,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
@@ -192,8 +192,17 @@ impl PostgresEventStore {
         self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// The greatest mark that this store has given out so far.
+    pub(crate) fn proved(&self) -> Result<GlobalSequence> {
+        GlobalSequence::try_from(self.0.proved.load(Ordering::Acquire))
+    }
+
     /// Runs `work`, a second time on a fresh connection if the first was lost.
-    fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
+    pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let mut result = work(&mut connection.session());
         if result.as_ref().err().and_then(driver_error).is_some_and(is_stale_plan) {
@@ -265,7 +274,7 @@ impl PostgresEventStore {
         }
     }
 
-    fn mark(&self) -> Result<GlobalSequence> {
+    pub(crate) fn mark(&self) -> Result<GlobalSequence> {
         let mark = self.with(read::mark)?;
         let before = self.0.proved.fetch_max(mark.as_i64(), Ordering::AcqRel);
         Ok(mark.max(GlobalSequence::try_from(before)?))
@@ -530,7 +539,7 @@ impl EventStore for PostgresEventStore {
     }
 }
 
-fn driver_error(error: &Error) -> Option<&postgres::Error> {
+pub(crate) fn driver_error(error: &Error) -> Option<&postgres::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
@@ -619,7 +628,7 @@ impl<'a> PostgresTransaction<'a> {
         Ok(result)
     }
 
-    fn session(&mut self) -> Session<'_, Transaction<'a>> {
+    pub(crate) fn session(&mut self) -> Session<'_, Transaction<'a>> {
         Session {
             client: &mut self.transaction,
             statements: self.statements,

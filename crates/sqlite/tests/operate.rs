@@ -924,8 +924,8 @@ fn an_audit_says_what_it_could_not_look_at_and_goes_on() {
     let found = audit(&delete_mode(&path).unwrap());
     let is_left_out = |finding: &Finding| finding.reason.contains("cannot be read, and were not checked");
     assert!(is_left_out(&found[0]), "{found:#?}");
-    let others: Vec<_> = found[1..].iter().filter(|finding| !is_left_out(finding)).collect();
-    assert!(!others.is_empty(), "what SQLite says of its file follows: {found:#?}");
+    let goes_on = found.iter().any(|finding| !is_left_out(finding));
+    assert!(goes_on, "what SQLite says of its file follows: {found:#?}");
 }
 
 #[test]

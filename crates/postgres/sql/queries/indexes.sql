@@ -1,0 +1,19 @@
+-- The indexes of the store's tables: size, how often each was read since the server counts, NULL if it does not, and whether it
+-- is whole.
+SELECT
+    tables.relname::text AS table_name,
+    indexes.relname::text AS index_name,
+    indexes.oid,
+    pg_relation_size(indexes.oid),
+    CASE WHEN current_setting('track_counts') = 'on' THEN counted.idx_scan END,
+    pg_index.indisvalid AND pg_index.indisready,
+    pg_index.indisunique,
+    pg_am.amname = 'btree'
+FROM pg_index
+JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
+JOIN pg_class AS tables ON tables.oid = pg_index.indrelid
+JOIN pg_am ON pg_am.oid = indexes.relam
+LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = indexes.oid
+WHERE tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+  AND tables.relname IN ('events', 'snapshots', 'mv_aggregate_summary', 'firefly_schema_history')
+ORDER BY tables.relname, indexes.relname;

@@ -1,0 +1,33 @@
+-- What matters to a store of the server, the database, and this connection.
+SELECT
+    current_setting('server_version'),
+    current_setting('server_version_num')::integer,
+    clock_timestamp(),
+    current_setting('fsync') = 'on',
+    current_setting('full_page_writes') = 'on',
+    current_setting('synchronous_commit'),
+    current_setting('data_checksums') = 'on',
+    COALESCE(counted.checksum_failures, 0) AS checksum_failures,
+    pg_is_in_recovery(),
+    current_setting('default_transaction_read_only') = 'on',
+    -- A limit of -1 is none.
+    LEAST(
+        current_setting('max_connections')::integer
+            - current_setting('superuser_reserved_connections')::integer
+            - COALESCE(current_setting('reserved_connections', true)::integer, 0),
+        NULLIF(databases.datconnlimit, -1),
+        NULLIF(roles.rolconnlimit, -1)
+    )::bigint AS connections,
+    COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
+    inet_client_addr() IS NULL OR host(inet_client_addr()) = host(inet_server_addr()) AS local,
+    current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on' AS vacuums_itself,
+    age(databases.datfrozenxid)::bigint AS oldest_transaction,
+    -- Where it is not known, a server has counted for as long as it runs, or longer.
+    GREATEST(
+        COALESCE(counted.stats_reset, pg_postmaster_start_time()),
+        (SELECT MAX(installed_at) FROM firefly_schema_history)
+    ) AS counted_since
+FROM pg_database AS databases
+JOIN pg_roles AS roles ON roles.rolname = current_user
+LEFT JOIN pg_stat_database AS counted ON counted.datid = databases.oid
+WHERE databases.datname = current_database();

@@ -1,0 +1,16 @@
+-- The snapshots of every aggregate after a place, by aggregate id and version.
+-- $1 aggregate_id · $2 version · $3 most rows
+SELECT
+    snapshot_id,
+    aggregate_id,
+    aggregate_type,
+    version,
+    snapshot_type,
+    snapshot_data,
+    created_at,
+    tenant_id,
+    checksum
+FROM snapshots
+WHERE (aggregate_id, version) > ($1, $2)
+ORDER BY aggregate_id, version
+LIMIT $3;

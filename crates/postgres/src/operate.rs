@@ -1,0 +1,434 @@
+//! Operating a store: import, restore, maintenance, and what the server knows of its state.
+
+mod diagnose;
+
+use std::collections::HashSet;
+
+use firefly_eventstore_core::operate::{
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+};
+use firefly_eventstore_core::{
+    CausationId, Checksum, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, GlobalSequence, Metadata, Result,
+    Snapshot, TenantId, Version, backend,
+};
+use postgres::binary_copy::BinaryCopyInWriter;
+use postgres::error::SqlState;
+use postgres::types::Type;
+use postgres::{Client, Transaction};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::append::{heads, locate};
+use crate::error::{classify, is_refused};
+use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES};
+use crate::pool::Session;
+use crate::row::{self, decode, get};
+use crate::sql;
+use crate::store::{Indexes, PostgresEventStore, driver_error};
+
+impl Operations for PostgresEventStore {
+    /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Eight round trips,
+    /// and the events by `COPY`. Within a transaction that appended, it would wait for ever: call it outside.
+    ///
+    /// Needs the rights to `SELECT` and `INSERT` on the table `events`; to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
+    /// `MAINTAIN` from PostgreSQL 17 on; and `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`.
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
+        backend::check_import(events, &self.options().limits)?;
+        let Some(last) = events.last() else {
+            return Ok(());
+        };
+        // Not repeated on another connection: if the commit went through, that would be taken for a contradiction.
+        let imported = self.transaction(|transaction| {
+            let given_away = self.proved()?;
+            import(&mut transaction.session(), events, last.global_sequence, given_away)
+        });
+        let imported = match imported {
+            Err(error) if driver_error(&error).is_some_and(is_refused) => {
+                let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+                let found = self.with(|session| locate(session, &ids));
+                found.and_then(|found| Err(backend::refuse_import(events, &found)))
+            }
+            imported => imported,
+        };
+        imported.map_err(|error| error.during(format_args!("import {} events", events.len())))
+    }
+
+    /// In one transaction, which reads the log up to the high-water mark once, for a time twice. Needs the right to `CREATE` in
+    /// the schema.
+    fn restore_table(&self, point: RestorePoint) -> Result<u64> {
+        let restore = || {
+            let (until, time) = match point {
+                RestorePoint::Sequence(sequence) => (sequence, None),
+                // What is stored has microseconds: what is later than the time is later than its microsecond.
+                RestorePoint::Time(time) => (GlobalSequence::MAX, Some(row::floor(time))),
+            };
+            let until = self.mark()?.min(until);
+            self.transaction(|transaction| restored(transaction.connection(), until, time))
+        };
+        restore().map_err(|error: Error| error.during("restore into the table events_restored"))
+    }
+
+    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
+        let (aggregate_id, version) = place.map_or((Uuid::nil(), i64::MIN), |(id, version)| (id, version.as_i64()));
+        let snapshots = self.with(|session| {
+            let rows = session.query(sql::SNAPSHOTS_AFTER, &[&aggregate_id, &version, &i64::from(limit)]);
+            decode(&rows.map_err(classify)?, row::snapshot)
+        });
+        snapshots.map_err(|error| error.during("list snapshots"))
+    }
+
+    /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from
+    /// PostgreSQL 17 on.
+    fn update_statistics(&self) -> Result<String> {
+        let update = |session: &mut Session<'_, Client>| {
+            require_maintainable(&tables(session)?)?;
+            session.execute(sql::ANALYZE, &[]).map_err(classify)?;
+            tables(session)
+        };
+        let tables = self
+            .with(update)
+            .map_err(|error| error.during("update the statistics"))?;
+        let known = tables
+            .iter()
+            .map(|table| format!("{} (about {} rows)", table.name, table.estimated_rows));
+        Ok(format!("ANALYZE of {}", known.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// `VACUUM (ANALYZE)` of the store's tables: their room is given to new rows, that at their end to the file system. Readers and
+    /// appends go on; imports and migrations wait. Rights as for `update_statistics`.
+    fn vacuum(&self) -> Result<String> {
+        let vacuum = |session: &mut Session<'_, Client>| {
+            let before = tables(session)?;
+            require_maintainable(&before)?;
+            session.execute(sql::VACUUM, &[]).map_err(classify)?;
+            Ok((before, tables(session)?))
+        };
+        let (before, after) = self.with(vacuum).map_err(|error| error.during("vacuum"))?;
+        let sizes = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| format!("{} ({}, was {})", after.name, after.size, before.size));
+        Ok(format!("VACUUM (ANALYZE) of {}", sizes.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// Those of the optional ones that are chosen when the store is opened; if none are, the least choice that has all which are
+    /// there. An index that is invalid counts as missing: `REINDEX` makes it again. One round trip.
+    fn index_usage(&self) -> Result<Vec<IndexUsage>> {
+        let indexes = self
+            .with(indexes)
+            .map_err(|error| error.during("look at the indexes"))?;
+        Ok(usage(&indexes, self.options().choices.indexes))
+    }
+
+    /// Compares the log and its sequence; looks for keys that are missing, invalid indexes, and constraints that nobody validated;
+    /// and, where PostgreSQL's extension `amcheck` is there and this role may use it, checks each B-tree, and that it has every row.
+    /// `CREATE EXTENSION amcheck` makes it. Needs the right to `SELECT` on the sequence. Locks nobody out.
+    fn check_storage(&self) -> Result<Vec<Finding>> {
+        let check = || {
+            let mut findings = self.with(sequence_findings)?;
+            let indexes = self.with(indexes)?;
+            findings.extend(key_findings(&indexes));
+            findings.extend(self.with(constraint_findings)?);
+            if let Some(schema) = self.with(index_checker)? {
+                for index in indexes.iter().filter(|index| index.is_btree && index.is_valid) {
+                    findings.extend(self.with(|session| checked_index(session, &schema, index))?);
+                }
+            }
+            Ok(findings)
+        };
+        check().map_err(|error: Error| error.during("check the storage"))
+    }
+
+    /// Some ten round trips. What the role may not see, such as how long another's transaction is open, is left out.
+    fn diagnose(&self) -> Result<Vec<Diagnosis>> {
+        self.with(|session| diagnose::diagnose(session, self.options()))
+            .map_err(|error| error.during("diagnose"))
+    }
+}
+
+/// Stores events that were checked, the last of which has this sequence.
+///
+/// They may take sequences up to the last that was allocated, where appends that were rolled back left holes, since an import that
+/// was cut off is to be repeated although the sequence is ahead of the log by then. What makes that safe:
+///
+/// - Whoever allocates a sequence holds a lock on the table from before that until the end of the transaction. Once it is locked
+///   here, all of them are done, and those that come wait before they announce themselves. So nobody is about to commit a
+///   sequence that is allocated already, and what is not in the log by now is a hole for ever.
+/// - A mark that was given away, kept by a reader or cached as proved, is the sequence of a committed event, never one beyond. So
+///   none is greater than the last of the log, which is looked at here with every commit in sight, and all that is imported comes
+///   after each. (A log whose last events somebody deleted is shorter than that: hence what this store proved counts, too.)
+/// - A reader that takes the mark meanwhile sees all of the import or nothing, because it looks at the rows last, in one statement:
+///   before the commit the last of the log as it was, after it an imported event, and nothing that is below it is missing.
+///   If the sequence that the reader saw, before this began, lies within the import, the reader stops before it, or, at a hole
+///   of the import's own, in its midst, as it may with an append; the next mark is beyond.
+/// - The sequence is advanced before the commit, which lets others append: they announce, and get, what comes after.
+fn import(
+    session: &mut Session<'_, Transaction<'_>>,
+    events: &[EventEnvelope],
+    last: GlobalSequence,
+    given_away: GlobalSequence,
+) -> Result<()> {
+    session.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
+    let end = session.query(sql::END_OF_LOG, &[]).map_err(classify)?;
+    let end = decode(&end, |row| GlobalSequence::try_from(get::<i64>(row, 0)?))?;
+    let end = end.into_iter().fold(given_away, GlobalSequence::max);
+    let ids: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    backend::admit_import(events, end, &heads(session, &ids)?)?;
+    copy(session, events).map_err(classify)?;
+    session
+        .query(sql::ADVANCE_SEQUENCE, &[&last.as_i64()])
+        .map_err(classify)?;
+    Ok(())
+}
+
+/// The types of the columns of `import.sql`, as they are sent.
+const IMPORTED: [Type; 15] = [
+    Type::UUID,
+    Type::UUID,
+    Type::VARCHAR,
+    Type::INT8,
+    Type::INT8,
+    Type::VARCHAR,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TIMESTAMPTZ,
+    Type::TIMESTAMPTZ,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::VARCHAR,
+];
+
+/// The binary form of JSONB: its version, and the text.
+fn jsonb(text: &str) -> String {
+    format!("\u{1}{text}")
+}
+
+fn copy(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<(), postgres::Error> {
+    let mut rows = BinaryCopyInWriter::new(session.client.copy_in(sql::IMPORT)?, &IMPORTED);
+    for event in events {
+        rows.write(&[
+            &event.event_id,
+            &event.aggregate.id(),
+            &event.aggregate.aggregate_type().as_str(),
+            &event.version.as_i64(),
+            &event.global_sequence.as_i64(),
+            &event.event_type.as_str(),
+            &jsonb(event.data.as_str()),
+            &event.metadata.as_ref().map(Metadata::as_str).map(jsonb),
+            &event.created_at,
+            &event.updated_at,
+            &event.created_by.as_ref().map(CreatedBy::as_str),
+            &event.tenant.as_ref().map(TenantId::as_str),
+            &event.correlation_id.as_ref().map(CorrelationId::as_str),
+            &event.causation_id.as_ref().map(CausationId::as_str),
+            &event.checksum.as_ref().map(Checksum::to_string),
+        ])?;
+    }
+    rows.finish().map(drop)
+}
+
+fn restored(
+    transaction: &mut Transaction<'_>,
+    until: GlobalSequence,
+    time: Option<OffsetDateTime>,
+) -> Result<u64, Error> {
+    transaction.batch_execute(sql::CREATE_RESTORED).map_err(|error| {
+        if error.code() == Some(&SqlState::DUPLICATE_TABLE) {
+            return Error::invalid("there is a table events_restored; drop or rename it first").with_source(error);
+        }
+        classify(error)
+    })?;
+    transaction
+        .execute(sql::FILL_RESTORED, &[&until.as_i64(), &time])
+        .map_err(classify)
+}
+
+/// A table that maintenance is for.
+struct Table {
+    name: String,
+    /// With its unit.
+    size: String,
+    estimated_rows: i64,
+    dead_rows: i64,
+    live_rows: i64,
+    vacuumed_at: Option<OffsetDateTime>,
+    may_maintain: bool,
+}
+
+fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
+    let rows = session.query(sql::TABLES, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(Table {
+            name: get(row, 0)?,
+            size: get(row, 1)?,
+            estimated_rows: get(row, 2)?,
+            dead_rows: get(row, 3)?,
+            live_rows: get(row, 4)?,
+            vacuumed_at: get(row, 5)?,
+            may_maintain: get(row, 6)?,
+        })
+    })
+}
+
+/// Refuses what the server would skip, with no more than a warning.
+fn require_maintainable(tables: &[Table]) -> Result<()> {
+    match tables.iter().find(|table| !table.may_maintain) {
+        None => Ok(()),
+        Some(table) => Err(Error::new(ErrorKind::PermissionDenied).during(format_args!("maintain {}", table.name))),
+    }
+}
+
+/// An index on one of the store's tables.
+struct Index {
+    table: String,
+    name: String,
+    oid: u32,
+    bytes: u64,
+    scans: Option<u64>,
+    is_valid: bool,
+    is_unique: bool,
+    is_btree: bool,
+}
+
+fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
+    let rows = session.query(sql::INDEXES, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(Index {
+            table: get(row, 0)?,
+            name: get(row, 1)?,
+            oid: get(row, 2)?,
+            bytes: row::count(row, 3)?,
+            scans: get::<Option<i64>>(row, 4)?.map(i64::unsigned_abs),
+            is_valid: get(row, 5)?,
+            is_unique: get(row, 6)?,
+            is_btree: get(row, 7)?,
+        })
+    })
+}
+
+/// The indexes that there are, and those that are to be there.
+fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsage> {
+    let chosen = chosen.unwrap_or_else(|| choice_of(indexes));
+    let required = REQUIRED_INDEXES.iter().map(|(table, name, _)| (*table, *name));
+    let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
+    let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
+    let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
+    let found = indexes.iter().map(|index| IndexUsage {
+        table: index.table.clone(),
+        name: index.name.clone(),
+        bytes: Some(index.bytes),
+        scans: index.scans,
+        state: match (is_own(&index.name), index.is_valid) {
+            (false, _) => IndexState::Foreign,
+            (true, true) => IndexState::Present,
+            (true, false) => IndexState::Missing,
+        },
+    });
+    let missing = missing.map(|(table, name)| IndexUsage {
+        table: table.to_owned(),
+        name: name.to_owned(),
+        bytes: None,
+        scans: None,
+        state: IndexState::Missing,
+    });
+    let mut usage: Vec<IndexUsage> = found.chain(missing).collect();
+    usage.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
+    usage
+}
+
+/// The least choice that has every optional index that there is.
+fn choice_of(indexes: &[Index]) -> Indexes {
+    let is_there = |name: &str| indexes.iter().any(|index| index.name == name);
+    let there = OPTIONAL_INDEXES.iter().filter(|(name, _)| is_there(name));
+    there.map(|(_, least)| *least).max().unwrap_or(Indexes::Lean)
+}
+
+fn is_own(index: &str) -> bool {
+    REQUIRED_INDEXES.iter().any(|(_, name, _)| *name == index)
+        || OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
+}
+
+fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {
+    let rows = session.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
+    let sequences = decode(&rows, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
+    let behind = sequences.into_iter().filter(|(last, allocated)| allocated < last);
+    let finding = |(last, allocated)| {
+        Finding::of_store(
+            FindingKind::Sequence,
+            format!(
+                "the sequence events_global_sequence_seq is at {allocated}, and the log goes on to {last}: appends will fail, and \
+                 readers see nothing after {allocated}; run SELECT setval('events_global_sequence_seq', {last})"
+            ),
+        )
+    };
+    Ok(behind.map(finding).collect())
+}
+
+/// What is wrong with the indexes: invalid ones, and keys that keep nothing unique.
+fn key_findings(indexes: &[Index]) -> Vec<Finding> {
+    let invalid = indexes.iter().filter(|index| !index.is_valid).map(|index| {
+        format!(
+            "the index {} on {} is invalid, or not built to its end; if nobody builds it, run REINDEX INDEX CONCURRENTLY {}",
+            index.name, index.table, index.name
+        )
+    });
+    let is_kept = |key: &str| indexes.iter().any(|index| index.name == key && index.is_unique);
+    let keys = REQUIRED_INDEXES
+        .iter()
+        .filter(|(_, name, is_key)| *is_key && !is_kept(name));
+    let missing = keys.map(|(table, name, _)| {
+        format!("{table} has no unique index {name}, so nothing keeps its key; make it again as the migrations do")
+    });
+    let reasons = invalid.chain(missing);
+    reasons
+        .map(|reason| Finding::of_store(FindingKind::Storage, reason))
+        .collect()
+}
+
+fn constraint_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {
+    let rows = session.query(sql::UNVALIDATED_CONSTRAINTS, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        let (table, name): (String, String) = (get(row, 0)?, get(row, 1)?);
+        Ok(Finding::of_store(
+            FindingKind::Storage,
+            format!(
+                "the constraint {name} on {table} was never validated, so rows may violate it; run ALTER TABLE {table} VALIDATE \
+                 CONSTRAINT {name}"
+            ),
+        ))
+    })
+}
+
+/// The schema of the extension that checks indexes, if it may be used.
+fn index_checker(session: &mut Session<'_, Client>) -> Result<Option<String>> {
+    let rows = session.query(sql::INDEX_CHECKER, &[]).map_err(classify)?;
+    Ok(decode(&rows, |row| get(row, 0))?.pop())
+}
+
+/// What the extension says of an index, if it is damaged.
+fn checked_index(session: &mut Session<'_, Client>, schema: &str, index: &Index) -> Result<Option<Finding>> {
+    let mut transaction = session.client.transaction().map_err(classify)?;
+    transaction.query(sql::FIND_IN_SCHEMA, &[&schema]).map_err(classify)?;
+    let Err(error) = transaction.query(sql::CHECK_INDEX, &[&index.oid]) else {
+        return Ok(None);
+    };
+    let said = error.as_db_error().map(|error| error.message().to_owned());
+    let error = classify(error);
+    if !error.is_integrity() {
+        return Err(error);
+    }
+    Ok(Some(Finding::of_store(
+        FindingKind::Storage,
+        format!(
+            "the index {} on {} is damaged: {}; run REINDEX INDEX CONCURRENTLY {}, and find out why, such as a failing disk or \
+             an update of the collation library",
+            index.name,
+            index.table,
+            said.unwrap_or_default(),
+            index.name
+        ),
+    )))
+}

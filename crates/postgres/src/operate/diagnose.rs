@@ -1,0 +1,597 @@
+//! What the server, the schema and the settings are like, and what to do about it.
+
+use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
+use firefly_eventstore_core::{Error, ErrorKind, Result};
+use postgres::Client;
+use time::{Duration, OffsetDateTime};
+
+use super::{Table, indexes, tables, usage};
+use crate::error::classify;
+use crate::migrate;
+use crate::pool::Session;
+use crate::row::{decode, get};
+use crate::sql;
+use crate::store::Options;
+
+pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> Result<Vec<Diagnosis>> {
+    let settings = Settings::of(session)?;
+    let mut diagnoses = vec![settings.server(), schema(session)?];
+    diagnoses.extend(settings.durability());
+    diagnoses.extend([
+        settings.clock(),
+        settings.replica(),
+        settings.read_only(),
+        settings.connections(options.max_connections),
+        settings.encryption(),
+        sequence(session)?,
+        open_writers(session)?,
+        settings.transaction_ids(),
+        room(&settings, &tables(session)?),
+    ]);
+    let usage = usage(&indexes(session)?, options.choices.indexes);
+    diagnoses.extend(of_indexes(&usage, settings.now - settings.counted_since));
+    Ok(diagnoses)
+}
+
+/// What `settings.sql` says.
+struct Settings {
+    version: String,
+    version_number: i32,
+    now: OffsetDateTime,
+    /// When it was asked, and when it had answered, by the clock of this process.
+    asked: (OffsetDateTime, OffsetDateTime),
+    fsync: bool,
+    full_page_writes: bool,
+    synchronous_commit: String,
+    data_checksums: bool,
+    checksum_failures: i64,
+    is_replica: bool,
+    is_read_only: bool,
+    /// How many this role may have.
+    connections: i64,
+    is_encrypted: bool,
+    is_local: bool,
+    vacuums_itself: bool,
+    /// How many transaction ids were used since the oldest that is not frozen.
+    oldest_transaction: i64,
+    counted_since: OffsetDateTime,
+}
+
+/// The oldest server that has what the migrations need.
+const OLDEST_SERVER: i32 = 120_000;
+
+/// How far clocks may be apart.
+const CLOCKS_APART: Duration = Duration::SECOND;
+
+/// The server stops writing at two thousand million.
+const MANY_TRANSACTIONS: i64 = 1_000_000_000;
+
+/// For how long an index may be of no use before that is told.
+const LONG_UNUSED: Duration = Duration::days(7);
+
+/// For how long a transaction may be open that appends.
+const LONG_OPEN: i64 = 60;
+
+impl Settings {
+    fn of(session: &mut Session<'_, Client>) -> Result<Self> {
+        let asked = OffsetDateTime::now_utc();
+        let rows = session.query(sql::SETTINGS, &[]).map_err(classify)?;
+        let answered = OffsetDateTime::now_utc();
+        let settings = decode(&rows, |row| {
+            Ok(Self {
+                version: get(row, 0)?,
+                version_number: get(row, 1)?,
+                now: get(row, 2)?,
+                asked: (asked, answered),
+                fsync: get(row, 3)?,
+                full_page_writes: get(row, 4)?,
+                synchronous_commit: get(row, 5)?,
+                data_checksums: get(row, 6)?,
+                checksum_failures: get(row, 7)?,
+                is_replica: get(row, 8)?,
+                is_read_only: get(row, 9)?,
+                connections: get(row, 10)?,
+                is_encrypted: get(row, 11)?,
+                is_local: get(row, 12)?,
+                vacuums_itself: get(row, 13)?,
+                oldest_transaction: get(row, 14)?,
+                counted_since: get(row, 15)?,
+            })
+        })?;
+        Ok(settings
+            .into_iter()
+            .next()
+            .expect("there is a database, and a role, that is connected"))
+    }
+
+    fn server(&self) -> Diagnosis {
+        let found = format!("PostgreSQL {}", self.version);
+        if self.version_number < OLDEST_SERVER {
+            let advice = format!("update the server to PostgreSQL {} at least", OLDEST_SERVER / 10_000);
+            return Diagnosis::bad(Severity::Warning, "server", found, advice);
+        }
+        Diagnosis::good("server", found)
+    }
+
+    /// Whether what is committed stays.
+    fn durability(&self) -> Vec<Diagnosis> {
+        let setting = |name: &str, is_on: bool, severity, advice: &str| match is_on {
+            true => Diagnosis::good(name, "on"),
+            false => Diagnosis::bad(severity, name, "off", advice),
+        };
+        let mut diagnoses = vec![
+            setting(
+                "fsync",
+                self.fsync,
+                Severity::Danger,
+                "a crash of the machine can destroy the whole database; set fsync = on and reload the server",
+            ),
+            setting(
+                "full_page_writes",
+                self.full_page_writes,
+                Severity::Danger,
+                "a crash can leave half-written pages behind; set full_page_writes = on and reload the server",
+            ),
+        ];
+        diagnoses.push(match self.synchronous_commit.as_str() {
+            "off" => Diagnosis::bad(
+                Severity::Warning,
+                "synchronous_commit",
+                "off",
+                "a crash loses the last appends although they were acknowledged, and a sequence that a reader got already may come \
+                 again with another event; set synchronous_commit = on for the role and the database that append",
+            ),
+            other => Diagnosis::good("synchronous_commit", other),
+        });
+        diagnoses.push(match (self.data_checksums, self.checksum_failures) {
+            (_, failures) if failures > 0 => Diagnosis::bad(
+                Severity::Danger,
+                "data_checksums",
+                format!("{failures} pages did not match their checksum"),
+                "the disk or the memory fails; audit the store, and restore what is damaged from a backup",
+            ),
+            (true, _) => Diagnosis::good("data_checksums", "on"),
+            (false, _) => Diagnosis::bad(
+                Severity::Notice,
+                "data_checksums",
+                "off",
+                "a page that the disk damaged goes unnoticed until an audit finds its events; with the server stopped, run \
+                 pg_checksums --enable",
+            ),
+        });
+        diagnoses
+    }
+
+    fn clock(&self) -> Diagnosis {
+        let (asked, answered) = self.asked;
+        // Anything between the two is no difference: nobody knows when in between the server looked.
+        let apart = self.now - self.now.clamp(asked, answered.max(asked));
+        let seconds = apart.abs().as_seconds_f64();
+        if apart.abs() <= CLOCKS_APART {
+            return Diagnosis::good("clock", format!("{seconds:.1} s from this machine's"));
+        }
+        let which = if apart.is_positive() { "ahead of" } else { "behind" };
+        Diagnosis::bad(
+            Severity::Warning,
+            "clock",
+            format!("the server's is {seconds:.1} s {which} this machine's"),
+            "times of events come from both, and as-of reads and restores go by them; synchronise both clocks by NTP",
+        )
+    }
+
+    fn replica(&self) -> Diagnosis {
+        match self.is_replica {
+            false => Diagnosis::good("replication", "this is the primary"),
+            true => Diagnosis::bad(
+                Severity::Warning,
+                "replication",
+                "this server is a replica, or recovers",
+                "it shows neither the sequence nor the locks of writers, so it has no high-water mark: connect to the primary, with \
+                 target_session_attrs=read-write in the URL",
+            ),
+        }
+    }
+
+    fn read_only(&self) -> Diagnosis {
+        match self.is_read_only {
+            false => Diagnosis::good("default_transaction_read_only", "off"),
+            true => Diagnosis::bad(
+                Severity::Danger,
+                "default_transaction_read_only",
+                "on",
+                "nothing can be appended; set it off for the role and the database, once it is known why it is on",
+            ),
+        }
+    }
+
+    fn connections(&self, pool: u32) -> Diagnosis {
+        let found = format!("the pool takes up to {pool}, this role may have {}", self.connections);
+        match i64::from(pool) <= self.connections {
+            true => Diagnosis::good("connections", found),
+            false => Diagnosis::bad(
+                Severity::Warning,
+                "connections",
+                found,
+                "under load, calls will fail for want of a connection; lower max_connections of the store, or raise the server's",
+            ),
+        }
+    }
+
+    fn encryption(&self) -> Diagnosis {
+        match (self.is_encrypted, self.is_local) {
+            (true, _) => Diagnosis::good("TLS", "in use"),
+            (false, true) => Diagnosis::good("TLS", "not in use, and the server is on this machine"),
+            (false, false) => Diagnosis::bad(
+                Severity::Notice,
+                "TLS",
+                "not in use, and the server is on another machine",
+                "events, and perhaps the password, can be read on their way; give the builder a TLS connector, and the URL \
+                 sslmode=require",
+            ),
+        }
+    }
+
+    fn transaction_ids(&self) -> Diagnosis {
+        let found = format!("{} used since the oldest that is not frozen", self.oldest_transaction);
+        if self.oldest_transaction <= MANY_TRANSACTIONS {
+            return Diagnosis::good("transaction ids", found);
+        }
+        Diagnosis::bad(
+            Severity::Warning,
+            "transaction ids",
+            found,
+            "at two thousand million the server stops writing; look for old open or prepared transactions and replication slots, then \
+             run VACUUM in this database",
+        )
+    }
+}
+
+fn schema(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
+    let pending = match migrate::pending(session) {
+        Ok(pending) => pending,
+        Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => return Ok(strange_schema(&error)),
+        Err(error) => return Err(error),
+    };
+    let version = migrate::version(session)?.unwrap_or_else(|| "none".to_owned());
+    if pending.is_empty() {
+        return Ok(Diagnosis::good("schema", format!("version {version}")));
+    }
+    let steps: Vec<&str> = pending.iter().map(|step| step.version).collect();
+    Ok(Diagnosis::bad(
+        Severity::Warning,
+        "schema",
+        format!("version {version}, without {}", steps.join(", ")),
+        "run migrate",
+    ))
+}
+
+fn strange_schema(error: &Error) -> Diagnosis {
+    Diagnosis::bad(
+        Severity::Danger,
+        "schema",
+        error.to_string(),
+        "update this program, or restore what was changed; a store does not open with it",
+    )
+}
+
+fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
+    let subject = "events_global_sequence_seq";
+    Ok(match migrate::counts_one_by_one(session)? {
+        true => Diagnosis::good(subject, "counts one by one, for all connections alike"),
+        false => Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            "missing, or with a CACHE, a negative INCREMENT or CYCLE",
+            "readers may skip events; run ALTER SEQUENCE events_global_sequence_seq INCREMENT 1 CACHE 1 NO CYCLE",
+        ),
+    })
+}
+
+fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
+    let rows = session.query(sql::OLDEST_WRITER, &[]).map_err(classify)?;
+    let writers = decode(&rows, |row| {
+        Ok(Writer {
+            process: get(row, 0)?,
+            open_for: get(row, 1)?,
+        })
+    })?;
+    Ok(of_oldest(writers.first()))
+}
+
+/// A transaction that appended, and is open: it holds back what comes after it.
+struct Writer {
+    /// None if it is prepared for a commit in two phases.
+    process: Option<i32>,
+    /// In seconds, where that may be seen.
+    open_for: Option<i64>,
+}
+
+fn of_oldest(writer: Option<&Writer>) -> Diagnosis {
+    let subject = "open transactions";
+    let held_back = "readers of the log see nothing that was appended after it";
+    match writer.map(|writer| (writer.process, writer.open_for)) {
+        Some((None, _)) => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            "one that appended is prepared for a commit in two phases",
+            format!("{held_back}; find it in pg_prepared_xacts, and commit it or roll it back"),
+        ),
+        Some((Some(process), Some(seconds))) if seconds > LONG_OPEN => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("process {process} appended in one that is open for {seconds} s"),
+            format!(
+                "{held_back}; find it in pg_stat_activity, and let it end, or run SELECT pg_terminate_backend({process})"
+            ),
+        ),
+        _ => Diagnosis::good(subject, "none holds readers of the log back for long"),
+    }
+}
+
+/// Whether the room of dead rows is given back.
+fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
+    let subject = "autovacuum";
+    if !settings.vacuums_itself {
+        return Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            "off",
+            "tables grow, plans get worse, and transaction ids run out; set autovacuum = on and track_counts = on, and reload the server",
+        );
+    }
+    // Where the server would have begun by itself, by its defaults, several times over.
+    let neglected = tables
+        .iter()
+        .find(|table| table.dead_rows > 10_000 + table.live_rows / 2);
+    let Some(table) = neglected else {
+        return Diagnosis::good(subject, "on, and keeps up");
+    };
+    let last = table
+        .vacuumed_at
+        .map_or("never".to_owned(), |time| format!("last at {time}"));
+    Diagnosis::bad(
+        Severity::Notice,
+        subject,
+        format!(
+            "{} has {} dead rows; it was vacuumed {last}",
+            table.name, table.dead_rows
+        ),
+        "look for old open transactions, which keep them; then vacuum",
+    )
+}
+
+fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
+    let is_optional = |name: &str| migrate::OPTIONAL_INDEXES.iter().any(|(optional, _)| *optional == name);
+    let notice = |index: &IndexUsage, found: String, advice: String| {
+        Diagnosis::bad(Severity::Notice, format!("index {}", index.name), found, advice)
+    };
+    let diagnoses: Vec<Diagnosis> = usage
+        .iter()
+        .filter_map(|index| match (index.state, index.bytes, index.scans) {
+            (IndexState::Missing, Some(_), _) => Some(notice(
+                index,
+                format!("on {}, invalid: nothing reads it, and writes pay for it", index.table),
+                format!("run REINDEX INDEX CONCURRENTLY {}", index.name),
+            )),
+            (IndexState::Missing, None, _) if is_optional(&index.name) => Some(notice(
+                index,
+                format!("on {}, missing", index.table),
+                "reads that it is for walk the log; run migrate with the choice of indexes that has it".to_owned(),
+            )),
+            (IndexState::Missing, None, _) => Some(notice(
+                index,
+                format!("on {}, missing", index.table),
+                "the store does not open without its keys; make it again as the migrations do".to_owned(),
+            )),
+            (IndexState::Foreign, _, _) => Some(notice(
+                index,
+                format!("on {}, not one of the store's", index.table),
+                format!(
+                    "each append may pay for it; if nobody needs it, run DROP INDEX CONCURRENTLY {}",
+                    index.name
+                ),
+            )),
+            (IndexState::Present, _, Some(0)) if is_optional(&index.name) && counted > LONG_UNUSED => Some(notice(
+                index,
+                format!(
+                    "on {}, not read for {} days at least",
+                    index.table,
+                    counted.whole_days()
+                ),
+                "each append pays for it; if that stays so, run migrate with a choice of indexes that does not have it"
+                    .to_owned(),
+            )),
+            (IndexState::Present, _, _) => None,
+        })
+        .collect();
+    if diagnoses.is_empty() {
+        return vec![Diagnosis::good("indexes", format!("{}, all in order", usage.len()))];
+    }
+    diagnoses
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        let now = datetime!(2025-01-15 10:30 UTC);
+        Settings {
+            version: "17.2".to_owned(),
+            version_number: 170_002,
+            now,
+            asked: (now - Duration::MILLISECOND, now + Duration::MILLISECOND),
+            fsync: true,
+            full_page_writes: true,
+            synchronous_commit: "on".to_owned(),
+            data_checksums: true,
+            checksum_failures: 0,
+            is_replica: false,
+            is_read_only: false,
+            connections: 97,
+            is_encrypted: false,
+            is_local: true,
+            vacuums_itself: true,
+            oldest_transaction: 12,
+            counted_since: now - Duration::days(30),
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_by_more_than_a_second_are_told_and_slow_answers_are_not() {
+        let at = |server: Duration, answer: Duration| {
+            let asked = settings().now;
+            let settings = Settings {
+                now: asked + server,
+                asked: (asked, asked + answer),
+                ..settings()
+            };
+            let diagnosis = settings.clock();
+            (diagnosis.severity, diagnosis.found)
+        };
+        let (second, none) = (Duration::SECOND, Duration::ZERO);
+        assert_eq!(at(second, none).0, Severity::Good);
+        assert_eq!(
+            at(second * 5, second * 5).0,
+            Severity::Good,
+            "it may have looked at the end"
+        );
+        let (severity, found) = at(second * 5, second * 2);
+        assert_eq!(
+            (severity, found.as_str()),
+            (Severity::Warning, "the server's is 3.0 s ahead of this machine's")
+        );
+        let (severity, found) = at(second * -2, second * 9);
+        assert_eq!(
+            (severity, found.as_str()),
+            (Severity::Warning, "the server's is 2.0 s behind this machine's")
+        );
+        // A clock that was set back while the answer was on its way.
+        assert_eq!(at(none, -second).0, Severity::Good);
+    }
+
+    #[test]
+    fn transaction_ids_that_run_out_and_connections_that_are_too_few_are_warnings() {
+        assert_eq!(settings().transaction_ids().severity, Severity::Good);
+        let old = Settings {
+            oldest_transaction: 1_500_000_000,
+            ..settings()
+        };
+        assert_eq!(old.transaction_ids().severity, Severity::Warning);
+        assert_eq!(settings().connections(97).severity, Severity::Good);
+        assert_eq!(settings().connections(98).severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_connection_without_tls_is_told_where_it_leaves_the_machine() {
+        let tls = |is_encrypted, is_local| {
+            let settings = Settings {
+                is_encrypted,
+                is_local,
+                ..settings()
+            };
+            settings.encryption().severity
+        };
+        assert_eq!(tls(false, true), Severity::Good);
+        assert_eq!(tls(true, false), Severity::Good);
+        assert_eq!(tls(false, false), Severity::Notice);
+    }
+
+    #[test]
+    fn pages_that_were_found_damaged_are_a_danger() {
+        let damaged = Settings {
+            checksum_failures: 2,
+            ..settings()
+        };
+        assert!(
+            settings()
+                .durability()
+                .iter()
+                .all(|found| found.severity == Severity::Good)
+        );
+        assert!(
+            damaged
+                .durability()
+                .iter()
+                .any(|found| found.severity == Severity::Danger)
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_holds_readers_back_for_long_is_named() {
+        let oldest = |process, open_for| of_oldest(Some(&Writer { process, open_for }));
+        assert_eq!(of_oldest(None).severity, Severity::Good);
+        assert_eq!(oldest(Some(7), Some(60)).severity, Severity::Good);
+        assert_eq!(
+            oldest(Some(7), None).severity,
+            Severity::Good,
+            "nobody may see how long"
+        );
+        let long = oldest(Some(7), Some(61));
+        assert_eq!(long.severity, Severity::Warning);
+        assert!(long.advice.unwrap().contains("pg_terminate_backend(7)"));
+        assert_eq!(oldest(None, None).severity, Severity::Warning);
+    }
+
+    #[test]
+    fn tables_that_are_not_vacuumed_are_told() {
+        let table = |dead_rows, live_rows| Table {
+            name: "snapshots".to_owned(),
+            size: "8 MB".to_owned(),
+            estimated_rows: live_rows,
+            dead_rows,
+            live_rows,
+            vacuumed_at: None,
+            may_maintain: true,
+        };
+        assert_eq!(room(&settings(), &[table(10_000, 0)]).severity, Severity::Good);
+        assert_eq!(room(&settings(), &[table(50_000, 100_000)]).severity, Severity::Good);
+        let neglected = room(&settings(), &[table(0, 0), table(60_001, 100_000)]);
+        assert_eq!(neglected.severity, Severity::Notice);
+        assert!(neglected.found.contains("never"), "{}", neglected.found);
+        let off = Settings {
+            vacuums_itself: false,
+            ..settings()
+        };
+        assert_eq!(room(&off, &[]).severity, Severity::Warning);
+    }
+
+    #[test]
+    fn an_index_of_no_use_is_told_once_that_was_so_for_long() {
+        let index = |name: &str, scans| IndexUsage {
+            table: "events".to_owned(),
+            name: name.to_owned(),
+            bytes: Some(8_192),
+            scans,
+            state: IndexState::Present,
+        };
+        let subjects = |index: IndexUsage, counted| {
+            let told = of_indexes(&[index], counted);
+            told.into_iter().map(|told| told.subject).collect::<Vec<_>>()
+        };
+        let long = Duration::days(8);
+        assert_eq!(
+            subjects(index("idx_events_type", Some(0)), long),
+            ["index idx_events_type"]
+        );
+        assert_eq!(
+            subjects(index("idx_events_type", Some(0)), Duration::days(6)),
+            ["indexes"]
+        );
+        assert_eq!(subjects(index("idx_events_type", Some(1)), long), ["indexes"]);
+        assert_eq!(
+            subjects(index("idx_events_type", None), long),
+            ["indexes"],
+            "not counted"
+        );
+        assert_eq!(
+            subjects(index("events_pkey", Some(0)), long),
+            ["indexes"],
+            "a key keeps something"
+        );
+    }
+}
