@@ -165,30 +165,25 @@ struct Statement {
 }
 
 /// The most placeholders that a statement takes.
-const MOST_PLACEHOLDERS: usize = 65_535;
+pub(crate) const MOST_PLACEHOLDERS: usize = 65_535;
 
 /// The most placeholders of one row, and the most bytes of its text. A turn, which belongs to an aggregate, is one more.
 const ROW_PLACEHOLDERS: usize = 18;
-const ROW_TEXT: usize = 512;
+pub(crate) const ROW_TEXT: usize = 512;
 
 /// The bytes that a value takes beside its own: its type, its length, and whether it is NULL.
-const VALUE_OVERHEAD: usize = 12;
+pub(crate) const VALUE_OVERHEAD: usize = 12;
 
 /// What may be in a packet beside the rows: the beginning of the statement, and turns.
-const STATEMENT_OVERHEAD: usize = 32_768;
+pub(crate) const STATEMENT_OVERHEAD: usize = 32_768;
 
 /// How many rows there are in `firefly_turn`.
 pub(crate) const TURNS: u16 = 1_000;
 
 /// The rows of `firefly_turn` that these aggregates' transactions hold, one after the other, until they end. Different aggregates
 /// seldom share one.
-fn turns(appends: &[Append<'_>]) -> Vec<Value> {
-    let turn = |append: &Append<'_>| append.aggregate.id().as_u128() % u128::from(TURNS);
-    let turns: BTreeSet<u128> = appends
-        .iter()
-        .filter(|append| !append.events.is_empty())
-        .map(turn)
-        .collect();
+pub(crate) fn turns(ids: impl Iterator<Item = Uuid>) -> Vec<Value> {
+    let turns: BTreeSet<u128> = ids.map(|id| id.as_u128() % u128::from(TURNS)).collect();
     turns
         .into_iter()
         .map(|turn| i64::try_from(turn).expect("there are not so many"))
@@ -226,10 +221,14 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_o
             statement.bytes += bytes;
             // Beyond the greatest there is no version, and NULL is refused.
             let before = base.checked_add(step);
+            let turns = || {
+                let appends = appends.iter().filter(|append| !append.events.is_empty());
+                turns(appends.map(|append| append.aggregate.id()))
+            };
             let beginning = match (begins, goes_on && !taken) {
                 (false, _) => Beginning::None,
                 (true, false) => Beginning::Gate,
-                (true, true) => Beginning::TurnsAndGate(turns(appends)),
+                (true, true) => Beginning::TurnsAndGate(turns()),
             };
             taken = true;
             statement.add(append, event, before, beginning, step == 0);
@@ -452,6 +451,11 @@ pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Resu
 fn locate<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Located>> {
     let events = appends.iter().flat_map(|append| append.events);
     let ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+    located(session, &ids)
+}
+
+/// Where the events with these ids are, those that are stored.
+pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let mut located = Vec::new();
     for ids in ids.chunks(IDS_AT_ONCE) {
         let statement = format!(

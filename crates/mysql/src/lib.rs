@@ -5,6 +5,7 @@ mod append;
 mod error;
 mod mark;
 mod migrate;
+mod operate;
 mod pool;
 mod read;
 mod row;

@@ -47,7 +47,7 @@ static MIGRATIONS: [Migration; 5] = [
 ];
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
-const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_type", Indexes::Standard),
     ("idx_events_aggregate_type", Indexes::Standard),
     ("idx_events_created_at", Indexes::Standard),
@@ -73,7 +73,7 @@ const REQUIRED: &[&str] = &[
 ];
 
 /// What says that appends of others take a gate too.
-const TRIGGER: &str = "trigger trigger_events_gate";
+pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 
 /// How long to wait for others who migrate, in seconds.
 const PATIENCE: i64 = 600;

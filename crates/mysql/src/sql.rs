@@ -14,17 +14,19 @@ statements! {
     ADOPT_EVENT = "adopt_event.sql";
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
+    ANALYZE = "analyze.sql";
     APPEND = "append.sql";
     APPEND_GATE = "append_gate.sql";
     APPEND_GUARD = "append_guard.sql";
     APPEND_TURN = "append_turn.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     BROKEN_STREAM = "broken_stream.sql";
-    COVER_OTHER_WRITERS = "cover_other_writers.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
+    COVER_OTHER_WRITERS = "cover_other_writers.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     DO_NOT_COVER_OTHER_WRITERS = "do_not_cover_other_writers.sql";
+    ENCRYPTION = "encryption.sql";
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
@@ -34,22 +36,42 @@ statements! {
     GREATEST = "greatest.sql";
     HEAD = "head.sql";
     HISTORY = "history.sql";
+    IMPORT = "import.sql";
+    INDEX_BYTES = "index_bytes.sql";
+    INDEX_SCANS = "index_scans.sql";
+    INDEXES = "indexes.sql";
+    INTEGRITY_CHECK = "integrity_check.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOCATE = "locate.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
+    LOCK_RESTORE = "lock_restore.sql";
     LOG = "log.sql";
     LOG_POSITIONS = "log_positions.sql";
     MARK = "mark.sql";
+    NEXT_SEQUENCE = "next_sequence.sql";
+    OPEN_TRANSACTIONS = "open_transactions.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
+    REPLICA = "replica.sql";
+    RESTORE_FINISH = "restore_finish.sql";
+    RESTORE_TABLE = "restore_table.sql";
+    RESTORE_UNDO = "restore_undo.sql";
+    RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";
+    RESTORE_UNTIL_TIME = "restore_until_time.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SERVER = "server.sql";
     SESSION = "session.sql";
+    SETTINGS = "settings.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
+    SNAPSHOTS_AFTER = "snapshots_after.sql";
+    SURROUNDINGS = "surroundings.sql";
+    TABLE_BYTES = "table_bytes.sql";
     TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
+    UNLOCK_RESTORE = "unlock_restore.sql";
+    VACUUM = "vacuum.sql";
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";
 }
@@ -126,9 +148,15 @@ mod tests {
                     let part = sql.replace("{list}", &super::list(3));
                     client.prep(format!("SELECT {part}")).map(drop)
                 }
+                "import.sql" => {
+                    let row = super::list(16).replacen("?, ", "", 1);
+                    client.prep(format!("{sql} {row}")).map(drop)
+                }
                 "locate.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
                 // Not to be prepared on either server, and to be run in this order.
                 "cover_other_writers.sql" => client.query_drop(*sql),
+                "integrity_check.sql" => client.query_drop(*sql),
+                "restore_table.sql" => client.query_drop(*sql),
                 "do_not_cover_other_writers.sql" => client.query_drop(*sql),
                 _ => client.prep(*sql).map(drop),
             };

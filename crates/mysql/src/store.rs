@@ -37,11 +37,11 @@ use crate::{append, migrate, read, snapshot, sql};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
-pub struct MysqlEventStore(Arc<Shared>);
+pub struct MysqlEventStore(pub(crate) Arc<Shared>);
 
-struct Shared {
+pub(crate) struct Shared {
     location: Location,
-    options: Options,
+    pub(crate) options: Options,
     connections: r2d2::Pool<Manager>,
     generation: Arc<AtomicU64>,
     server: Server,
@@ -51,13 +51,13 @@ struct Shared {
 }
 
 #[derive(Clone, Debug)]
-struct Options {
-    max_connections: u32,
+pub(crate) struct Options {
+    pub(crate) max_connections: u32,
     pool_timeout: Duration,
     migrate_on_open: bool,
-    choices: Choices,
+    pub(crate) choices: Choices,
     verify_on_read: bool,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
@@ -187,7 +187,7 @@ impl MysqlEventStore {
 
     /// Runs `work`, whose statements stand for themselves: again if one was the victim of a deadlock, and a second time on a
     /// fresh connection if the first was lost.
-    fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+    pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let mut result = work(&mut connection.session());
         for _ in 0..MOST_REPETITIONS {
@@ -201,6 +201,14 @@ impl MysqlEventStore {
             return result;
         }
         drop(connection);
+        let mut connection = self.connection()?;
+        let result = work(&mut connection.session());
+        self.was_lost(&connection, &result);
+        result
+    }
+
+    /// Runs `work`, which is not to be repeated: nobody knows how far it came on a connection that was lost.
+    pub(crate) fn once<R>(&self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let result = work(&mut connection.session());
         self.was_lost(&connection, &result);
@@ -494,7 +502,7 @@ impl EventStore for MysqlEventStore {
     }
 }
 
-fn driver_error(error: &Error) -> Option<&mysql::Error> {
+pub(crate) fn driver_error(error: &Error) -> Option<&mysql::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
@@ -583,7 +591,7 @@ impl<'a> MysqlTransaction<'a> {
         Ok(result)
     }
 
-    fn session(&mut self) -> Session<'_, Transaction<'a>> {
+    pub(crate) fn session(&mut self) -> Session<'_, Transaction<'a>> {
         Session {
             client: &mut self.transaction,
             server: self.server,

@@ -182,7 +182,7 @@ fn a_pool_that_is_used_up_is_a_pool_timeout(server: &MysqlServer) {
     let (database, _) = fresh(server);
     let store = builder(&database)
         .max_connections(1)
-        .pool_timeout(Duration::from_millis(50))
+        .pool_timeout(Duration::from_secs(2)) // in which the first connection is to be made, too
         .open()
         .unwrap();
     let asked = Instant::now();
@@ -192,7 +192,7 @@ fn a_pool_that_is_used_up_is_a_pool_timeout(server: &MysqlServer) {
     assert_eq!(*error.kind(), ErrorKind::PoolTimeout);
     assert!(error.is_retryable());
     let waited = asked.elapsed();
-    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited < Duration::from_secs(60), "{waited:?}");
     append_one(&store);
 }
 

@@ -1,0 +1,19 @@
+-- Import events as they are, with their sequences: the rows are added to this, each with its values bound.
+INSERT INTO events (
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    global_sequence,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    updated_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    checksum
+)
+VALUES

@@ -1,0 +1,10 @@
+-- The indexes of the store's tables.
+SELECT DISTINCT
+    table_name,
+    index_name
+FROM information_schema.statistics
+WHERE table_schema = DATABASE()
+  AND table_name IN (
+      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_schema_history'
+  )
+ORDER BY table_name, index_name

@@ -1,0 +1,7 @@
+-- How many bytes the store's tables and their indexes take, as the statistics know it.
+SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED)
+FROM information_schema.tables
+WHERE table_schema = DATABASE()
+  AND table_name IN (
+      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_schema_history'
+  )

@@ -1,0 +1,2 @@
+-- Let others restore.
+SELECT RELEASE_LOCK(CONCAT('restore_', SHA2(DATABASE(), 224)))

@@ -1,0 +1,486 @@
+//! What a store does for its operator: import, restore, maintenance, and a look at the server.
+
+mod diagnose;
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::operate::{
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+};
+use firefly_eventstore_core::{
+    CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Metadata,
+    Result, Snapshot, TenantId, Version, backend,
+};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Row, Value};
+use uuid::Uuid;
+
+use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
+use crate::error::{classify, is_refused};
+use crate::mark::GATES;
+use crate::migrate::{self, OPTIONAL_INDEXES, has};
+use crate::pool::{Flavour, Server, Session};
+use crate::row::{self, count, decode, integer, optional, text, time_value};
+use crate::sql;
+use crate::store::{Indexes, MysqlEventStore, driver_error};
+
+impl Operations for MysqlEventStore {
+    /// Takes the statements that the events need, usually one per 4,000, and six round trips besides.
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
+        backend::check_import(events, &self.0.options.limits)?;
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return Ok(());
+        };
+        let import = || match self.transaction(|transaction| import(&mut transaction.session(), events)) {
+            Err(error) if driver_error(&error).is_some_and(is_refused) => Err(self.refusal(events)?),
+            imported => imported,
+        };
+        import().map_err(|error: Error| {
+            error.during(format_args!(
+                "import the events with global sequences {} to {}",
+                first.global_sequence, last.global_sequence
+            ))
+        })
+    }
+
+    /// Reads the log once, for a time twice, in one statement that locks nobody out.
+    fn restore_table(&self, point: RestorePoint) -> Result<u64> {
+        let restore = || {
+            // The table is filled with a snapshot that is taken after the mark was.
+            let mark = self.high_water_mark()?;
+            self.with(refuse_restored)?;
+            self.once(|session| restore(session, point, mark))
+        };
+        restore().map_err(|error: Error| error.during("restore the log into the table events_restored"))
+    }
+
+    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
+        let (id, version) = place.map_or((Uuid::nil(), -1), |(id, version)| (id, version.as_i64()));
+        let values = [id.into(), id.into(), Value::from(version), limit.into()];
+        self.with(|session| {
+            let rows = session.query(sql::SNAPSHOTS_AFTER, values.to_vec());
+            decode(&rows.map_err(classify)?, row::snapshot)
+        })
+        .map_err(|error| error.during("list the snapshots"))
+    }
+
+    fn update_statistics(&self) -> Result<String> {
+        self.with(analyze)
+            .map_err(|error| error.during("update the statistics of the tables"))
+    }
+
+    fn vacuum(&self) -> Result<String> {
+        self.with(vacuum).map_err(|error| error.during("vacuum the tables"))
+    }
+
+    fn index_usage(&self) -> Result<Vec<IndexUsage>> {
+        self.with(|session| index_usage(session, self.0.options.choices.indexes))
+            .map_err(|error| error.during("look at the indexes"))
+    }
+
+    fn check_storage(&self) -> Result<Vec<Finding>> {
+        self.with(check_storage)
+            .map_err(|error| error.during("check the storage"))
+    }
+
+    fn diagnose(&self) -> Result<Vec<Diagnosis>> {
+        self.with(|session| diagnose::diagnose(session, &self.0.options))
+            .map_err(|error| error.during("diagnose the store"))
+    }
+}
+
+impl MysqlEventStore {
+    /// The error of an import that violated a unique key, once it was rolled back.
+    fn refusal(&self, events: &[EventEnvelope]) -> Result<Error> {
+        let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+        let found = self.with(|session| append::located(session, &ids))?;
+        Ok(backend::refuse_import(events, &found))
+    }
+}
+
+/// Imports events within a transaction that is `READ COMMITTED`, and has done nothing yet.
+///
+/// Sequences that are given here are as safe from being skipped as those that an append allocates. A reader passes a sequence only
+/// in two ways. By rows that follow one another: the row is there then. Or by a grace: it noted a greatest sequence N that it saw,
+/// and saw each gate free afterwards. Say it noted N before the import took its gate: then the row N was committed before the
+/// import looked for the end of the log, by a snapshot that is younger than the gate; so the end was at least N, and all that is
+/// imported is after N. Say it noted N after that: then it sees this gate free only once the import is committed, and reads its rows,
+/// or is rolled back. The order is what matters: had the end been looked up before the gate was taken, somebody could have
+/// committed a later event in between, and a reader could have passed the sequences that are still to come.
+///
+/// Sequences after the end may have been allocated already: by appends that were rolled back, which no reader ever passed, since a
+/// mark is the sequence of a row; or by appends that are still at work. Of two that want the same one, the second waits for
+/// the first, and is refused if that commits: an append then simply takes a later sequence, an import fails. InnoDB never allocates
+/// a sequence at or below one that was imported.
+fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) -> Result<()> {
+    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    // In the order of appends within a transaction: whoever waits for a turn does not hold the mark back.
+    let turns = append::turns(ids.iter().copied());
+    let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
+    lock(session, &turn, sql::padded(turns, Value::NULL))?;
+    lock(session, sql::APPEND_GATE.trim_end(), Vec::new())?;
+    let end = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
+    let end = decode(&end, |row| GlobalSequence::try_from(integer(row, 0)?))?;
+    let end = end.into_iter().next().expect("an aggregate query returns one row");
+    let heads = append::heads(session, &ids)?;
+    backend::admit_import(events, end, &heads)?;
+    for statement in statements(&session.server, events)? {
+        session.execute(&statement.sql, statement.values).map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// Takes the locks of a subquery, which finds what it locks.
+fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<()> {
+    let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
+    match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
+        [Some(_)] => Ok(()),
+        _ => Err(migrate::altered("a row of firefly_gate is missing".to_owned())),
+    }
+}
+
+/// An `INSERT` of as many rows as a statement takes.
+struct Statement {
+    sql: String,
+    values: Vec<Value>,
+    bytes: usize,
+}
+
+/// The placeholders of a row.
+const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const ROW_PLACEHOLDERS: usize = 15;
+
+fn statements(server: &Server, events: &[EventEnvelope]) -> Result<Vec<Statement>> {
+    let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
+    let mut statements: Vec<Statement> = Vec::new();
+    for event in events {
+        let bytes = bytes_of(event);
+        if bytes > room {
+            return Err(Error::invalid(format!(
+                "the event {} needs {bytes} bytes, and the server takes packets of {} (max_allowed_packet)",
+                event.event_id, server.packet
+            )));
+        }
+        match statements.last_mut() {
+            Some(last) if last.values.len() + ROW_PLACEHOLDERS <= MOST_PLACEHOLDERS && last.bytes + bytes <= room => {
+                last.sql += ",\n";
+                last.add(event, bytes);
+            }
+            _ => {
+                let mut next = Statement {
+                    sql: sql::IMPORT.to_owned(),
+                    values: Vec::new(),
+                    bytes: 0,
+                };
+                next.add(event, bytes);
+                statements.push(next);
+            }
+        }
+    }
+    Ok(statements)
+}
+
+fn bytes_of(event: &EventEnvelope) -> usize {
+    let texts = [
+        Some(event.data.as_str()),
+        event.metadata.as_ref().map(Metadata::as_str),
+        event.created_by.as_ref().map(CreatedBy::as_str),
+        event.tenant.as_ref().map(TenantId::as_str),
+        event.correlation_id.as_ref().map(CorrelationId::as_str),
+        event.causation_id.as_ref().map(CausationId::as_str),
+        Some(event.aggregate.aggregate_type().as_str()),
+        Some(event.event_type.as_str()),
+    ];
+    let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+    texts + ROW_TEXT + ROW_PLACEHOLDERS * VALUE_OVERHEAD
+}
+
+impl Statement {
+    fn add(&mut self, event: &EventEnvelope, bytes: usize) {
+        self.sql += ROW;
+        self.bytes += bytes;
+        self.values.extend::<[Value; ROW_PLACEHOLDERS]>([
+            event.event_id.into(),
+            event.aggregate.id().into(),
+            event.aggregate.aggregate_type().as_str().into(),
+            event.version.as_i64().into(),
+            event.global_sequence.as_i64().into(),
+            event.event_type.as_str().into(),
+            event.data.as_str().into(),
+            event.metadata.as_ref().map(Metadata::as_str).into(),
+            time_value(event.created_at),
+            event.updated_at.map_or(Value::NULL, time_value),
+            event.created_by.as_ref().map(CreatedBy::as_str).into(),
+            event.tenant.as_ref().map(TenantId::as_str).into(),
+            event.correlation_id.as_ref().map(CorrelationId::as_str).into(),
+            event.causation_id.as_ref().map(CausationId::as_str).into(),
+            event.checksum.map(|checksum| checksum.to_string()).into(),
+        ]);
+    }
+}
+
+fn refuse_restored(session: &mut Session<'_, Conn>) -> Result<()> {
+    let names = migrate::names(session)?;
+    match ["table events_restored", "view events_restored"]
+        .iter()
+        .any(|name| has(&names, name))
+    {
+        true => Err(there_is_a_restored_log()),
+        false => Ok(()),
+    }
+}
+
+fn there_is_a_restored_log() -> Error {
+    Error::invalid("there is a table events_restored already; drop it or give it another name first")
+}
+
+/// Fills a table under another name, and gives it its own once it is whole: what is made here is committed step by step.
+fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<u64> {
+    let locked = session.query(sql::LOCK_RESTORE, Vec::new()).map_err(classify)?;
+    if decode(&locked, |row| optional(row, 0, integer))? != [Some(1)] {
+        return Err(Error::new(ErrorKind::Unavailable {
+            reason: "somebody else restores into the table events_restored now".into(),
+        }));
+    }
+    let result = restore_under_another_name(session, point, mark);
+    if result.is_err() {
+        // Fails where the connection is lost: the next restore begins with this.
+        let _ = session.client.query_drop(sql::RESTORE_UNDO);
+    }
+    let unlocked = session.query(sql::UNLOCK_RESTORE, Vec::new());
+    let restored = result?;
+    unlocked.map_err(classify)?;
+    Ok(restored)
+}
+
+fn restore_under_another_name(
+    session: &mut Session<'_, Conn>,
+    point: RestorePoint,
+    mark: GlobalSequence,
+) -> Result<u64> {
+    migrate::run(session, sql::RESTORE_UNDO)?;
+    migrate::run(session, sql::RESTORE_TABLE)?;
+    let until = |sequence: GlobalSequence| Value::from(sequence.as_i64());
+    let restored = match point {
+        RestorePoint::Sequence(sequence) => {
+            session.execute(sql::RESTORE_UNTIL_SEQUENCE, vec![until(sequence.min(mark))])
+        }
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        RestorePoint::Time(time) => session.execute(
+            sql::RESTORE_UNTIL_TIME,
+            vec![time_value(time), until(mark), until(mark)],
+        ),
+    };
+    let restored = restored.map_err(classify)?;
+    session
+        .client
+        .query_drop(sql::RESTORE_FINISH)
+        .map_err(|error| match &error {
+            mysql::Error::MySqlError(reason) if reason.code == 1050 => there_is_a_restored_log().with_source(error),
+            _ => classify(error),
+        })?;
+    Ok(restored)
+}
+
+/// The tables of a store, with the indexes that none is without.
+const TABLES: &[(&str, &[&str])] = &[
+    (
+        "events",
+        &["PRIMARY", "idx_events_event_id", "idx_events_aggregate_version"],
+    ),
+    (
+        "snapshots",
+        &["PRIMARY", "idx_snapshots_version", "idx_snapshots_created_at"],
+    ),
+    ("mv_aggregate_summary", &["idx_mv_aggregate_summary_pk"]),
+    ("firefly_gate", &["PRIMARY"]),
+    ("firefly_turn", &["PRIMARY"]),
+    ("firefly_schema_history", &["PRIMARY", "version"]),
+];
+
+/// What the server says of a table that it was to do something with.
+struct Remark {
+    table: String,
+    kind: String,
+    text: String,
+}
+
+impl Remark {
+    /// What went wrong in a statement that answers with remarks: the first of each table says what.
+    fn bad_of(session: &mut Session<'_, Conn>, statement: &str) -> Result<Vec<Self>> {
+        // As text: MySQL prepares not all of them.
+        let rows: Vec<Row> = session.client.query(statement).map_err(classify)?;
+        let mut remarks = decode(&rows, |row| {
+            Ok(Self {
+                // With the name of the database before it.
+                table: text(row, 0)?.rsplit('.').next().unwrap_or_default().to_owned(),
+                kind: text(row, 2)?.to_lowercase(),
+                text: text(row, 3)?.to_owned(),
+            })
+        })?;
+        remarks.retain(|remark| !remark.is_good());
+        remarks.dedup_by(|next, last| next.table == last.table && next.kind == "status");
+        Ok(remarks)
+    }
+
+    fn is_good(&self) -> bool {
+        match self.kind.as_str() {
+            "status" => matches!(self.text.as_str(), "OK" | "Table is already up to date"),
+            kind => matches!(kind, "note" | "info"),
+        }
+    }
+}
+
+/// Runs a statement that changes nothing that is stored, and returns the tables.
+fn maintain(session: &mut Session<'_, Conn>, statement: &str) -> Result<String> {
+    if let Some(bad) = Remark::bad_of(session, statement)?.first() {
+        let reason = format!("the server could not do it to the table {}: {}", bad.table, bad.text);
+        return Err(Error::new(ErrorKind::Backend { reason: reason.into() }));
+    }
+    let tables: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
+    Ok(tables.join(", "))
+}
+
+fn analyze(session: &mut Session<'_, Conn>) -> Result<String> {
+    Ok(format!("analyzed {}", maintain(session, sql::ANALYZE)?))
+}
+
+fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
+    // Or the size would be that of an estimate that was made long ago.
+    maintain(session, sql::ANALYZE)?;
+    let before = table_bytes(session)?;
+    let tables = maintain(session, sql::VACUUM)?;
+    let after = table_bytes(session)?;
+    Ok(format!(
+        "wrote {tables} anew: {before} bytes before, {after} bytes after"
+    ))
+}
+
+fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
+    know_the_present(session)?;
+    let rows = session.query(sql::TABLE_BYTES, Vec::new()).map_err(classify)?;
+    Ok(decode(&rows, |row| count(row, 0))?.into_iter().sum())
+}
+
+/// MySQL answers questions about tables with what it knew of them within the last day, unless it is told not to.
+fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
+    match session.server.flavour {
+        Flavour::Mysql => migrate::run(session, "SET SESSION information_schema_stats_expiry = 0"),
+        Flavour::Mariadb => Ok(()),
+    }
+}
+
+/// The indexes of the store's tables, in the order of the tables.
+fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
+    let rows = session.query(sql::INDEXES, Vec::new()).map_err(classify)?;
+    let there = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned())))?;
+    let mut bytes = numbers(session, sql::INDEX_BYTES)?;
+    let mut scans = numbers(session, sql::INDEX_SCANS)?;
+    let is_there = |table: &str, name: &str| there.iter().any(|(on, index)| on == table && index == name);
+    let profile = chosen.unwrap_or_else(|| profile_of(|name| is_there("events", name)));
+
+    let mut usage = Vec::new();
+    for (table, required) in TABLES {
+        let optional = OPTIONAL_INDEXES.iter().filter(|_| *table == "events");
+        let own: Vec<(&str, bool)> = required
+            .iter()
+            .map(|name| (*name, true))
+            .chain(optional.map(|(name, least)| (*name, *least <= profile)))
+            .collect();
+        let mut add = |name: &str, state| {
+            let key = ((*table).to_owned(), name.to_owned());
+            usage.push(IndexUsage {
+                bytes: bytes.remove(&key),
+                scans: scans.remove(&key),
+                table: key.0,
+                name: key.1,
+                state,
+            });
+        };
+        for (name, wanted) in &own {
+            match (is_there(table, name), wanted) {
+                (true, _) => add(name, IndexState::Present),
+                (false, true) => add(name, IndexState::Missing),
+                (false, false) => {}
+            }
+        }
+        let on_table = there.iter().filter(|(on, _)| on == table);
+        for (_, name) in on_table.filter(|(_, index)| own.iter().all(|(name, _)| name != index)) {
+            add(name, IndexState::Foreign);
+        }
+    }
+    Ok(usage)
+}
+
+/// Which indexes were chosen when the store was made: the least of them that has all that are there.
+fn profile_of(is_there: impl Fn(&str) -> bool) -> Indexes {
+    let there = OPTIONAL_INDEXES.iter().filter(|(name, _)| is_there(name));
+    there.map(|(_, least)| *least).max().unwrap_or(Indexes::Lean)
+}
+
+/// A number for each index, by its table and name; nothing where the server does not tell.
+fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(String, String), u64>> {
+    let Some(rows) = if_allowed(session.query(statement, Vec::new()))? else {
+        return Ok(HashMap::new());
+    };
+    let numbers = decode(&rows, |row| {
+        Ok(((text(row, 0)?.to_owned(), text(row, 1)?.to_owned()), count(row, 2)?))
+    })?;
+    Ok(numbers.into_iter().collect())
+}
+
+/// What the server answers to a question that not everybody may ask, and not every server understands.
+fn if_allowed<T>(answer: Result<T, mysql::Error>) -> Result<Option<T>> {
+    match answer.map_err(classify) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if driver_error(&error).is_some_and(is_not_understood) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Schema(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_understood(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if error.code == 1064)
+}
+
+fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {
+    let bad = Remark::bad_of(session, sql::INTEGRITY_CHECK)?;
+    let finding =
+        |bad: Remark| Finding::of_store(FindingKind::Storage, format!("the table {}: {}", bad.table, bad.text));
+    let mut findings: Vec<Finding> = bad.into_iter().map(finding).collect();
+    findings.extend(check_next_sequence(session)?);
+    findings.extend(check_gates(session)?);
+    Ok(findings)
+}
+
+fn check_next_sequence(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
+    know_the_present(session)?;
+    let rows = session.query(sql::NEXT_SEQUENCE, Vec::new()).map_err(classify)?;
+    let places = decode(&rows, |row| Ok((integer(row, 0)?, optional(row, 1, integer)?)))?;
+    let reason = match places.as_slice() {
+        [(last, Some(next))] if next > last => return Ok(None),
+        [(last, Some(next))] => format!("the next global sequence is {next}, and the log goes on to {last} already"),
+        _ => "the table events gives no global sequences: the column has lost its AUTO_INCREMENT".to_owned(),
+    };
+    Ok(Some(Finding::of_store(FindingKind::Sequence, reason)))
+}
+
+fn check_gates(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
+    let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
+    let rows = decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))?;
+    let (gates, turns) = rows
+        .into_iter()
+        .next()
+        .expect("a query without a table returns one row");
+    if (gates, turns) == (GATES as u64, u64::from(append::TURNS)) {
+        return Ok(None);
+    }
+    let reason = format!(
+        "firefly_gate has {gates} of its {GATES} rows and firefly_turn {turns} of its {}: readers skip events, or appends fail; \
+         insert what is missing, as the migrations do",
+        append::TURNS
+    );
+    Ok(Some(Finding::of_store(FindingKind::Storage, reason)))
+}

@@ -1,0 +1,476 @@
+//! A look at the server, the schema and the settings.
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::Result;
+use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
+use mysql::{Conn, Row};
+use time::{Duration, OffsetDateTime};
+
+use super::{if_allowed, index_usage};
+use crate::error::classify;
+use crate::mark::GATES;
+use crate::migrate::{self, TRIGGER, has};
+use crate::pool::Session;
+use crate::row::{decode, integer, text, time};
+use crate::sql;
+use crate::store::Options;
+
+/// Looks at everything that matters to a store. Some twenty round trips; waits for nobody.
+pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Result<Vec<Diagnosis>> {
+    let surroundings = Surroundings::of(session)?;
+    let settings = Settings::of(session)?;
+    let mut diagnoses = vec![
+        Diagnosis::good(
+            "server",
+            format!("{} {}", session.server.flavour.name(), surroundings.version),
+        ),
+        schema(session),
+        surroundings.clock(),
+    ];
+    diagnoses.extend(settings.durability());
+    diagnoses.extend(settings.binary_log());
+    diagnoses.push(settings.writable());
+    diagnoses.push(replica(session)?);
+    diagnoses.push(open_transactions(session)?);
+    diagnoses.push(other_writers(session)?);
+    diagnoses.extend(indexes(&index_usage(session, options.choices.indexes)?));
+    diagnoses.push(settings.strictness());
+    diagnoses.push(packet(session.server.packet));
+    diagnoses.extend(settings.sequences());
+    diagnoses.extend(settings.connections(options.max_connections));
+    diagnoses.push(encryption(session, &surroundings)?);
+    diagnoses.push(settings.time_zone());
+    diagnoses.push(surroundings.character_set());
+    Ok(diagnoses)
+}
+
+/// What a question about the server has for an answer that may not be asked.
+fn unknown(subject: &str, right: &str) -> Diagnosis {
+    Diagnosis::bad(
+        Severity::Notice,
+        subject,
+        "the server does not tell this user",
+        format!("give it {right}, or ask as an administrator"),
+    )
+}
+
+fn schema(session: &mut Session<'_, Conn>) -> Diagnosis {
+    let looked = migrate::version(session).and_then(|version| Ok((version, migrate::pending(session)?)));
+    match looked {
+        Ok((Some(version), pending)) if pending.is_empty() => {
+            Diagnosis::good("schema", format!("version {version}, nothing to migrate"))
+        }
+        Ok((version, pending)) => {
+            let pending: Vec<&str> = pending.iter().map(|step| step.version).collect();
+            let version = version.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
+            let found = format!("{version}, without {}", pending.join(", "));
+            Diagnosis::bad(Severity::Warning, "schema", found, "run migrate")
+        }
+        Err(error) => Diagnosis::bad(
+            Severity::Danger,
+            "schema",
+            error.to_string(),
+            "no program with this version of the library opens the store; update the program, or restore the schema",
+        ),
+    }
+}
+
+/// Where a connection is.
+struct Surroundings {
+    version: String,
+    /// How far the server's clock is ahead, as far as the time that the question took lets one know.
+    ahead: Duration,
+    user: String,
+    character_set: String,
+    collation: String,
+}
+
+/// How far the clocks of the server and this process may be apart.
+const MOST_APART: Duration = Duration::SECOND;
+
+impl Surroundings {
+    fn of(session: &mut Session<'_, Conn>) -> Result<Self> {
+        let before = OffsetDateTime::now_utc();
+        let rows = session.query(sql::SURROUNDINGS, Vec::new()).map_err(classify)?;
+        let after = OffsetDateTime::now_utc();
+        let found = decode(&rows, |row| {
+            let clock = time(row, 1)?;
+            Ok(Self {
+                version: text(row, 0)?.to_owned(),
+                ahead: clock - clock.clamp(before, after.max(before)),
+                user: text(row, 2)?.to_owned(),
+                character_set: text(row, 3)?.to_owned(),
+                collation: text(row, 4)?.to_owned(),
+            })
+        })?;
+        Ok(found.into_iter().next().expect("the database that is used is there"))
+    }
+
+    fn clock(&self) -> Diagnosis {
+        let apart = self.ahead.abs();
+        if apart <= MOST_APART {
+            return Diagnosis::good("clock", "the server's and this process's agree");
+        }
+        let side = if self.ahead.is_positive() { "ahead of" } else { "behind" };
+        Diagnosis::bad(
+            Severity::Warning,
+            "clock",
+            format!(
+                "the server's is {:.1} seconds {side} this process's",
+                apart.as_seconds_f64()
+            ),
+            "let both follow the same time server: the times of events are the server's",
+        )
+    }
+
+    /// Whether the client is on the server's machine, so that nobody can listen in between.
+    fn is_local(&self) -> bool {
+        let host = self.user.rsplit('@').next().unwrap_or_default();
+        host == "localhost" || host == "::1" || host.starts_with("127.")
+    }
+
+    fn character_set(&self) -> Diagnosis {
+        let found = format!("{}, {}", self.character_set, self.collation);
+        if self.character_set == "utf8mb4" {
+            return Diagnosis::good("character set", found);
+        }
+        Diagnosis::bad(
+            Severity::Notice,
+            "character set",
+            format!("tables that are made in this database without saying otherwise have {found}"),
+            "ALTER DATABASE … CHARACTER SET utf8mb4, for tables of your own; those of the store say their own",
+        )
+    }
+}
+
+/// The global settings of a server, by their names, as text.
+struct Settings(HashMap<String, String>);
+
+impl Settings {
+    fn of(session: &mut Session<'_, Conn>) -> Result<Self> {
+        let rows = session.query(sql::SETTINGS, Vec::new()).map_err(classify)?;
+        let settings = decode(&rows, |row| {
+            Ok((text(row, 0)?.to_lowercase(), text(row, 1)?.to_owned()))
+        })?;
+        Ok(Self(settings.into_iter().collect()))
+    }
+
+    /// A setting; empty if the server does not have it.
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        matches!(self.get(name), "ON" | "1")
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.get(name).parse().ok()
+    }
+
+    fn durability(&self) -> [Diagnosis; 3] {
+        let flush = "innodb_flush_log_at_trx_commit";
+        let value = self.get(flush);
+        let flushed = match value {
+            "0" => Diagnosis::bad(
+                Severity::Danger,
+                flush,
+                "0: commits are written once a second, and those of the last one are lost when the server ends",
+                "SET GLOBAL innodb_flush_log_at_trx_commit = 1, and in the server's configuration",
+            ),
+            "2" => Diagnosis::bad(
+                Severity::Warning,
+                flush,
+                "2: commits are flushed once a second, and those of the last one are lost when the machine ends",
+                "SET GLOBAL innodb_flush_log_at_trx_commit = 1, and in the server's configuration",
+            ),
+            value => Diagnosis::good(flush, format!("{value}: a commit is on the disk when it is answered")),
+        };
+        let value = self.get("innodb_doublewrite");
+        let whole = match value.to_uppercase().as_str() {
+            "OFF" | "0" | "DETECT_ONLY" => Diagnosis::bad(
+                Severity::Danger,
+                "innodb_doublewrite",
+                format!("{value}: a page that is half written when the machine ends is lost, with its events"),
+                "set innodb_doublewrite = ON in the server's configuration and restart it, unless the file system writes pages whole",
+            ),
+            _ => Diagnosis::good("innodb_doublewrite", value),
+        };
+        let value = self.get("innodb_flush_method");
+        let synced = match value.to_uppercase().contains("NOSYNC") {
+            true => Diagnosis::bad(
+                Severity::Danger,
+                "innodb_flush_method",
+                format!("{value}: nothing is flushed to the disk, whatever the other settings say"),
+                "take it out of the server's configuration and restart it",
+            ),
+            false => Diagnosis::good("innodb_flush_method", value),
+        };
+        [flushed, whole, synced]
+    }
+
+    fn binary_log(&self) -> Vec<Diagnosis> {
+        if !self.is_on("log_bin") {
+            return vec![Diagnosis::good("sync_binlog", "there is no binary log")];
+        }
+        let value = self.get("sync_binlog");
+        let synced = match value {
+            "1" => Diagnosis::good("sync_binlog", "1: the binary log has what is committed"),
+            _ => Diagnosis::bad(
+                Severity::Warning,
+                "sync_binlog",
+                format!(
+                    "{value}: what was committed last may be missing in the binary log, and in replicas, after a crash"
+                ),
+                "SET GLOBAL sync_binlog = 1, and in the server's configuration",
+            ),
+        };
+        let format = self.get("binlog_format");
+        let written = match format {
+            "STATEMENT" => Diagnosis::bad(
+                Severity::Danger,
+                "binlog_format",
+                "STATEMENT: the server refuses every append",
+                "SET GLOBAL binlog_format = 'ROW', and in the server's configuration",
+            ),
+            _ => Diagnosis::good("binlog_format", format),
+        };
+        vec![synced, written]
+    }
+
+    fn writable(&self) -> Diagnosis {
+        let on = ["super_read_only", "read_only"]
+            .into_iter()
+            .find(|name| self.is_on(name));
+        match on {
+            None => Diagnosis::good("read_only", "the server accepts writes"),
+            Some(name) => Diagnosis::bad(
+                Severity::Warning,
+                "read_only",
+                format!("{name} is on: nothing can be stored, unless by an administrator"),
+                "connect to the primary, or turn it off if this is it",
+            ),
+        }
+    }
+
+    fn strictness(&self) -> Diagnosis {
+        let modes = self.get("sql_mode");
+        match modes.contains("STRICT_") {
+            true => Diagnosis::good("sql_mode", modes),
+            false => Diagnosis::bad(
+                Severity::Notice,
+                "sql_mode",
+                format!("not strict ({modes}): the store's own connections are, others store what is too long cut off"),
+                "add STRICT_ALL_TABLES to sql_mode, or use only this library to write",
+            ),
+        }
+    }
+
+    fn sequences(&self) -> Option<Diagnosis> {
+        let name = "innodb_autoinc_lock_mode";
+        Some(match self.number(name)? {
+            0 => Diagnosis::bad(
+                Severity::Notice,
+                name,
+                "0: appends at the same time wait for each other's statements",
+                "set innodb_autoinc_lock_mode = 2 in the server's configuration and restart it",
+            ),
+            mode => Diagnosis::good(name, mode.to_string()),
+        })
+    }
+
+    fn connections(&self, pool: u32) -> Option<Diagnosis> {
+        let of_a_user = self.number("max_user_connections").filter(|most| *most > 0);
+        let most = self.number("max_connections")?.min(of_a_user.unwrap_or(u64::MAX));
+        let found = format!("the server takes {most}, and this store opens up to {pool}");
+        Some(match u64::from(pool) >= most {
+            false => Diagnosis::good("max_connections", found),
+            true => Diagnosis::bad(
+                Severity::Warning,
+                "max_connections",
+                found,
+                "raise it, or lower the store's max_connections: other programs find no connection, nor does an administrator",
+            ),
+        })
+    }
+
+    fn time_zone(&self) -> Diagnosis {
+        let zone = match self.get("time_zone") {
+            "SYSTEM" => self.get("system_time_zone"),
+            zone => zone,
+        };
+        Diagnosis::good(
+            "time_zone",
+            format!("the server's is {zone}; the store's times are UTC in any"),
+        )
+    }
+}
+
+/// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet.
+fn replica(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+    let Some(rows) = if_allowed(session.query(sql::REPLICA, Vec::new()))? else {
+        return Ok(unknown("replica", "REPLICATION CLIENT, or REPLICA MONITOR on MariaDB"));
+    };
+    let Some(row) = rows.first() else {
+        return Ok(Diagnosis::good("replica", "the server replicates no other"));
+    };
+    let of = |name: &str| row.get_opt::<Option<String>, _>(name).and_then(Result::ok).flatten();
+    let source = of("Source_Host").or_else(|| of("Master_Host")).unwrap_or_default();
+    Ok(Diagnosis::bad(
+        Severity::Warning,
+        "replica",
+        format!("the server is a replica of {source}: a reader here can skip events that are committed late"),
+        "follow the log on the primary",
+    ))
+}
+
+/// For how many seconds a transaction is open before it is worth a word.
+const LONG_OPEN: i64 = 10;
+
+/// MySQL would show the text of each transaction's statement, with the values in it, and gives up at one that is no text.
+const CANNOT_CONVERT: u16 = 3854;
+
+fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+    let subject = "open transactions";
+    let rows = match session.query(sql::OPEN_TRANSACTIONS, vec![LONG_OPEN.into()]) {
+        Err(mysql::Error::MySqlError(error)) if error.code == CANNOT_CONVERT => {
+            return Ok(Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                "MySQL does not tell while a statement with a binary value, such as an id, is at work or waits",
+                "ask again",
+            ));
+        }
+        rows => if_allowed(rows)?,
+    };
+    let Some(rows) = rows else {
+        return Ok(unknown(subject, "PROCESS"));
+    };
+    let open = decode(&rows, |row| {
+        Ok(format!("connection {} for {} s", integer(row, 0)?, integer(row, 1)?))
+    })?;
+    if open.is_empty() {
+        return Ok(Diagnosis::good(
+            subject,
+            format!("none holds locks for {LONG_OPEN} seconds or more"),
+        ));
+    }
+    let Some(free) = if_allowed(session.query(sql::FREE_GATES, Vec::new()))? else {
+        return Ok(unknown(subject, "UPDATE on firefly_gate"));
+    };
+    let open = open.join(", ");
+    Ok(match GATES.saturating_sub(free.len()) {
+        0 => Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            format!("these have held locks for long, though not those of an append: {open}"),
+            "end transactions soon; what they have locked, others wait for",
+        ),
+        held => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("{held} gates are held now, and these have held locks for long: {open}"),
+            "end transactions soon: what was appended after one that appends is read only when that ends",
+        ),
+    })
+}
+
+fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+    let subject = "other writers";
+    Ok(match has(&migrate::names(session)?, TRIGGER) {
+        true => Diagnosis::good(
+            subject,
+            "covered by trigger_events_gate: readers skip nothing of theirs",
+        ),
+        false => Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            "readers may skip what programs without this library insert",
+            "if there are such programs, migrate with cover_other_writers(true)",
+        ),
+    })
+}
+
+fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
+    let names = |is_meant: &dyn Fn(&&IndexUsage) -> bool| {
+        let meant = usage.iter().filter(|index| is_meant(index));
+        let names: Vec<String> = meant.map(|index| format!("{}.{}", index.table, index.name)).collect();
+        names.join(", ")
+    };
+    let missing = names(&|index| index.state == IndexState::Missing);
+    let foreign = names(&|index| index.state == IndexState::Foreign);
+    let is_optional = |index: &IndexUsage| migrate::OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index.name);
+    let unused = names(&|index| index.state == IndexState::Present && index.scans == Some(0) && is_optional(index));
+    let counted = usage.iter().any(|index| index.scans.is_some());
+    let cases = [
+        (
+            missing,
+            "missing indexes",
+            "migrate with the indexes that you want, such as indexes(Indexes::Standard), or make them as the migrations do: reads \
+             walk the log instead",
+        ),
+        (
+            foreign,
+            "foreign indexes",
+            "drop those that nobody needs: every append pays for each",
+        ),
+        (
+            unused,
+            "unused indexes",
+            "if that stays so, migrate with fewer indexes: every append pays for each",
+        ),
+    ];
+    let mut diagnoses: Vec<Diagnosis> = cases
+        .into_iter()
+        .map(|(names, subject, advice)| match names.is_empty() {
+            true => Diagnosis::good(subject, "none"),
+            false => Diagnosis::bad(Severity::Notice, subject, names, advice),
+        })
+        .collect();
+    if let Some(unused) = diagnoses.last_mut().filter(|_| !counted) {
+        *unused = Diagnosis::bad(
+            Severity::Notice,
+            "unused indexes",
+            "the server does not count how often indexes are read, or does not tell this user",
+            "set performance_schema = ON in its configuration and restart it, or give the user SELECT on performance_schema",
+        );
+    }
+    diagnoses
+}
+
+/// What a server of today takes at least.
+const SMALL_PACKET: usize = 16 << 20;
+
+fn packet(bytes: usize) -> Diagnosis {
+    let found = format!("{bytes} bytes");
+    match bytes < SMALL_PACKET {
+        false => Diagnosis::good("max_allowed_packet", found),
+        true => Diagnosis::bad(
+            Severity::Notice,
+            "max_allowed_packet",
+            format!("{found}: larger events are refused, and large batches take several statements"),
+            "set max_allowed_packet = 64M in the server's configuration, and in the URL if it is there",
+        ),
+    }
+}
+
+fn encryption(session: &mut Session<'_, Conn>, surroundings: &Surroundings) -> Result<Diagnosis> {
+    let rows = session.query(sql::ENCRYPTION, Vec::new()).map_err(classify)?;
+    let cipher = decode(&rows, |row: &Row| Ok(text(row, 1)?.to_owned()))?
+        .pop()
+        .unwrap_or_default();
+    Ok(match (cipher.is_empty(), surroundings.is_local()) {
+        (false, _) => Diagnosis::good("TLS", cipher),
+        (true, true) => Diagnosis::good("TLS", "not used, on the server's own machine"),
+        (true, false) => Diagnosis::bad(
+            Severity::Notice,
+            "TLS",
+            format!(
+                "not used by {}: who is in between can read and change everything",
+                surroundings.user
+            ),
+            "add require_ssl=true to the URL, and see to the server's certificate",
+        ),
+    })
+}
