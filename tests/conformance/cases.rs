@@ -12,6 +12,7 @@ pub(crate) mod json;
 pub(crate) mod limits;
 pub(crate) mod log;
 pub(crate) mod mark;
+pub(crate) mod operate;
 pub(crate) mod ownership;
 pub(crate) mod schema;
 pub(crate) mod snapshots;

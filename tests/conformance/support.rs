@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, TenantStore};
 use serde_json::json;
@@ -12,8 +13,8 @@ use time::macros::datetime;
 
 use crate::quiet;
 
-/// A store of any backend, as `connect(url)` will return it.
-pub(crate) type Handle = Arc<dyn Store>;
+/// A store of any backend, as `connect_operator(url)` returns it.
+pub(crate) type Handle = Arc<dyn Operations>;
 
 /// Letter case, spaces, wildcards, quotes, composed and decomposed accents: names that careless text comparison confuses.
 pub(crate) const LOOK_ALIKES: [&str; 17] = [

@@ -1,5 +1,6 @@
 //! Opening a store by its URL.
 
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::{Error, Migration, Result, Store};
 
 /// Opens the store that a URL names, whatever database it is in.
@@ -29,6 +30,30 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that names no store, or one whose driver is not compiled in;
 /// those of the driver when it opens.
 pub fn connect(url: &str) -> Result<Box<dyn Store>> {
+    match Target::of(url)? {
+        #[cfg(feature = "mysql")]
+        Target::Mysql(builder) => Ok(Box::new(builder.open()?)),
+        #[cfg(feature = "postgres")]
+        Target::Postgres(builder) => Ok(Box::new(builder.open()?)),
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite(builder) => Ok(Box::new(builder.open()?)),
+    }
+}
+
+/// Opens the store that a URL names for its operator: see [`operate`](crate::operate).
+///
+/// ```
+/// use firefly_eventstore::operate::Audit;
+///
+/// let store = firefly_eventstore::connect_operator("sqlite::memory:")?;
+/// assert!(Audit::new().run(&*store, |_| {}, |finding| println!("{finding}"))?.is_intact());
+/// # Ok::<(), firefly_eventstore::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`connect`].
+pub fn connect_operator(url: &str) -> Result<Box<dyn Operations>> {
     match Target::of(url)? {
         #[cfg(feature = "mysql")]
         Target::Mysql(builder) => Ok(Box::new(builder.open()?)),

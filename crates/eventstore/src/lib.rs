@@ -2,7 +2,7 @@
 
 mod connect;
 
-pub use connect::{connect, migrate, pending};
+pub use connect::{connect, connect_operator, migrate, pending};
 pub use firefly_eventstore_core::*;
 
 #[cfg(feature = "mysql")]

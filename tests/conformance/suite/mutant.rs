@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
     AggregateSummary, Cursor, Direction, EventFilter, Health, MemoryEventStore, Order, Page, Position, SnapshotAt,
@@ -92,6 +93,19 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     ) -> Result<u64, Error> {
         memory.delete_snapshots(tenant, selection)
     }
+
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        memory.import_events(events)
+    }
+
+    fn snapshots_after(
+        &self,
+        memory: &MemoryEventStore,
+        place: Option<(Uuid, Version)>,
+        limit: u32,
+    ) -> Result<Vec<Snapshot>, Error> {
+        memory.snapshots_after(place, limit)
+    }
 }
 
 /// A fresh environment whose stores all have the bug, and share what it remembers.
@@ -177,6 +191,40 @@ impl<B: Bug> SnapshotStore for Mutant<B> {
 
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
         self.memory.snapshot_statistics(tenant)
+    }
+}
+
+impl<B: Bug> Operations for Mutant<B> {
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<(), Error> {
+        self.bug.import_events(&self.memory, events)
+    }
+
+    fn restore_table(&self, point: RestorePoint) -> Result<u64, Error> {
+        self.memory.restore_table(point)
+    }
+
+    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>, Error> {
+        self.bug.snapshots_after(&self.memory, place, limit)
+    }
+
+    fn update_statistics(&self) -> Result<String, Error> {
+        self.memory.update_statistics()
+    }
+
+    fn vacuum(&self) -> Result<String, Error> {
+        self.memory.vacuum()
+    }
+
+    fn index_usage(&self) -> Result<Vec<IndexUsage>, Error> {
+        self.memory.index_usage()
+    }
+
+    fn check_storage(&self) -> Result<Vec<Finding>, Error> {
+        self.memory.check_storage()
+    }
+
+    fn diagnose(&self) -> Result<Vec<Diagnosis>, Error> {
+        self.memory.diagnose()
     }
 }
 

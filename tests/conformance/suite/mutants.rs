@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
@@ -74,6 +75,12 @@ caught! {
     loads_a_range_without_its_first_version: LoadsARangeWithoutItsFirst,
     forgets_the_version_of_a_part: ForgetsTheVersionOfAPart,
     limits_before_reversing: LimitsBeforeReversing,
+    imports_before_the_end_of_the_log: ImportsBeforeTheEnd,
+    imports_half_of_what_is_refused: ImportsHalf,
+    renumbers_what_it_imports: RenumbersImports,
+    sets_the_time_of_what_it_imports: SetsTheTimeOfImports,
+    imports_damaged_data: ImportsDamagedData,
+    lists_one_snapshot_too_few: ListsTooFewSnapshots,
     is_off_by_one_at_a_version: IsOffByOneAtAVersion,
     is_off_by_one_at_a_time: IsOffByOneAtATime,
     is_off_by_one_at_a_sequence: IsOffByOneAtASequence,
@@ -1122,5 +1129,94 @@ mutant! { DeletesOfTheMomentToo
             selection => selection,
         };
         memory.delete_snapshots(tenant, selection)
+    }
+}
+
+#[derive(Debug, Default)]
+struct ImportsBeforeTheEnd;
+
+impl Bug for ImportsBeforeTheEnd {
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        let end = memory.high_water_mark()?.get();
+        let mut events = events.to_vec();
+        for (event, place) in events.iter_mut().zip(1..) {
+            if event.global_sequence.get() <= end {
+                event.global_sequence = GlobalSequence::new(end + place)?;
+            }
+        }
+        memory.import_events(&events)
+    }
+}
+
+#[derive(Debug, Default)]
+struct ImportsHalf;
+
+impl Bug for ImportsHalf {
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        events
+            .iter()
+            .try_for_each(|event| memory.import_events(std::slice::from_ref(event)))
+    }
+}
+
+#[derive(Debug, Default)]
+struct RenumbersImports;
+
+impl Bug for RenumbersImports {
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        memory.import_events(events)?;
+        let holes = events
+            .iter()
+            .zip(events.first().map_or(0, |first| first.global_sequence.get())..);
+        for (event, sequence) in holes {
+            memory.tamper(event.event_id, |stored| {
+                stored.global_sequence = GlobalSequence::new(sequence).unwrap();
+            });
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct SetsTheTimeOfImports;
+
+impl Bug for SetsTheTimeOfImports {
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        memory.import_events(events)?;
+        for event in events {
+            memory.tamper(event.event_id, |stored| stored.created_at += Duration::HOUR);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct ImportsDamagedData;
+
+impl Bug for ImportsDamagedData {
+    fn import_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<(), Error> {
+        let mut events = events.to_vec();
+        for event in &mut events {
+            event.checksum = Some(event.data.checksum()?);
+        }
+        memory.import_events(&events)
+    }
+}
+
+#[derive(Debug, Default)]
+struct ListsTooFewSnapshots;
+
+impl Bug for ListsTooFewSnapshots {
+    fn snapshots_after(
+        &self,
+        memory: &MemoryEventStore,
+        place: Option<(Uuid, Version)>,
+        limit: u32,
+    ) -> Result<Vec<Snapshot>, Error> {
+        let mut page = memory.snapshots_after(place, limit)?;
+        if page.len() > 1 {
+            page.remove(0);
+        }
+        Ok(page)
     }
 }

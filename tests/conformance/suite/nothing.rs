@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
@@ -102,5 +103,39 @@ impl SnapshotStore for Nothing {
 
     fn snapshot_statistics(&self, _: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
         Ok(SnapshotStatistics::new(0, 0, 0, None, None))
+    }
+}
+
+impl Operations for Nothing {
+    fn import_events(&self, _: &[EventEnvelope]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn restore_table(&self, _: RestorePoint) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    fn snapshots_after(&self, _: Option<(Uuid, Version)>, _: u32) -> Result<Vec<Snapshot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn update_statistics(&self) -> Result<String, Error> {
+        Ok(String::new())
+    }
+
+    fn vacuum(&self) -> Result<String, Error> {
+        Ok(String::new())
+    }
+
+    fn index_usage(&self) -> Result<Vec<IndexUsage>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn check_storage(&self) -> Result<Vec<Finding>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn diagnose(&self) -> Result<Vec<Diagnosis>, Error> {
+        Ok(Vec::new())
     }
 }
