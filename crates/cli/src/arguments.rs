@@ -1,0 +1,77 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::EXIT_CODES;
+use crate::url::StoreUrl;
+
+/// The environment variable that may name the store.
+pub(crate) const STORE_VARIABLE: &str = "FIREFLY_EVENTSTORE_URL";
+
+/// Operate an event store in SQLite, PostgreSQL, MySQL or MariaDB
+///
+/// Answers go to the standard output; progress, remarks and errors to the error output. A password in a URL is never shown.
+#[derive(Debug, Parser)]
+#[command(
+    name = "firefly-eventstore",
+    version,
+    max_term_width = 80,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "'firefly-eventstore help COMMAND' has examples of each command.",
+    after_long_help = format!(
+        "Examples:\n  \
+           firefly-eventstore --store sqlite:ledger.db migrate\n  \
+           export FIREFLY_EVENTSTORE_URL=postgres://clerk:secret@db/ledger\n  \
+           firefly-eventstore doctor\n  \
+           firefly-eventstore tail --follow --event-type money.deposited\n  \
+           firefly-eventstore export --output ledger.jsonl\n\n{EXIT_CODES}\n\n\
+         'firefly-eventstore help COMMAND' has examples of each command."
+    )
+)]
+pub(crate) struct Arguments {
+    /// The store: sqlite:FILE, postgres://USER@HOST/DATABASE or mysql://...
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = STORE_VARIABLE,
+        hide_env_values = true,
+        help_heading = "Options of every command"
+    )]
+    pub(crate) store: Option<StoreUrl>,
+
+    /// Answer in JSON: one value, or a line for each of many
+    #[arg(long, global = true, help_heading = "Options of every command")]
+    pub(crate) json: bool,
+
+    /// No progress and no remarks: only the answer, and errors
+    #[arg(long, short, global = true, help_heading = "Options of every command")]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Migrate(commands::migrate::Migrate),
+    Doctor(commands::doctor::Doctor),
+    Stats(commands::stats::Stats),
+    Types(commands::types::Types),
+    Aggregates(commands::aggregates::Aggregates),
+    Show(commands::show::Show),
+    Tail(commands::tail::Tail),
+    Append(commands::append::Append),
+    Export(commands::export::Export),
+    Import(commands::import::Import),
+    Restore(commands::restore::Restore),
+    Verify(commands::verify::Verify),
+    Maintain(commands::maintain::Maintain),
+    Snapshots(commands::snapshots::Snapshots),
+    Report(commands::report::Report),
+    Completions(commands::completions::Completions),
+    Man(commands::man::Man),
+}

@@ -1,0 +1,182 @@
+//! `export`: the log as a file.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use firefly_eventstore::operate::{Export as LogExport, Exported, Operations};
+use firefly_eventstore::{EventStore as _, GlobalSequence};
+use serde::Serialize;
+
+use super::Chosen;
+use crate::console::Console;
+use crate::exit::{Exit, Failure, Result};
+use crate::file;
+use crate::filter::Filter;
+use crate::signal::{Stop, Stoppable};
+use crate::text::{counted, shell_quoted};
+
+/// Write the log, or what came since, into a file
+///
+/// Goes up to the high-water mark: the next export, --after this mark, misses nothing that commits late. The file gets its name
+/// when it is complete. JSON Lines lose nothing and can be imported into any database; CSV has the columns of the table events.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore export --output ledger.jsonl
+  firefly-eventstore export --after 1200 --output ledger-after-1200.jsonl
+  firefly-eventstore export | gzip > ledger.jsonl.gz
+  firefly-eventstore export --format csv --since 2025-01-01 --output year.csv")]
+pub(crate) struct Export {
+    /// Where to write to; - is the standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+
+    /// In which form
+    #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+    format: Format,
+
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// JSON Lines, for import
+    Jsonl,
+    /// Comma-separated values, for other programs
+    Csv,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    events: u64,
+    high_water_mark: GlobalSequence,
+    digest: String,
+    output: String,
+    next: &'a str,
+}
+
+impl Export {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        let store = store.open()?;
+        let after = self.filter.after.unwrap_or_default();
+        let mark = store.high_water_mark()?;
+        if after > mark {
+            return Err(Failure::new(
+                Exit::Conflict,
+                format!("the log ends at global sequence {mark}, and was to be exported after {after}"),
+            )
+            .advise("look whether it is the right store"));
+        }
+        // Otherwise the end of the process by a signal would leave an unfinished file behind.
+        let stop = Stop::listen()?;
+        let bar = console.bar("exporting");
+        let exported = file::write_whole(&self.output, |out| {
+            let out = Stoppable { out, stop: &stop };
+            self.write(&*store, out, |progress| bar.show(progress))
+        });
+        drop(bar);
+        match exported {
+            Ok(exported) => self.answer(&exported, console)?,
+            Err(failure) if stop.is_asked() && !failure.is_closed_pipe() => {
+                return Err(Failure::new(
+                    Exit::Interrupted,
+                    "the export was stopped before it was complete",
+                ));
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(Exit::Fine)
+    }
+
+    fn write(
+        &self,
+        store: &dyn Operations,
+        out: impl Write,
+        progress: impl FnMut(firefly_eventstore::operate::Progress),
+    ) -> Result<Exported> {
+        let export = LogExport::of(self.filter.query()?);
+        Ok(match self.format {
+            Format::Jsonl => export.json_lines(store, out, progress)?,
+            Format::Csv => export.csv(store, out, progress)?,
+        })
+    }
+
+    fn answer(&self, exported: &Exported, console: &mut Console) -> Result<()> {
+        let next = self.next(exported.high_water_mark);
+        let is_output_taken = file::is_standard(&self.output);
+        if console.is_json() {
+            let answer = Answer {
+                events: exported.events,
+                high_water_mark: exported.high_water_mark,
+                digest: exported.digest.to_string(),
+                output: self.output.display().to_string(),
+                next: &next,
+            };
+            match is_output_taken {
+                true => console.json_remark(&answer),
+                false => console.json(&answer)?,
+            }
+            return Ok(());
+        }
+        let lines = [
+            format!(
+                "exported {} up to global sequence {}",
+                counted(exported.events, "event"),
+                exported.high_water_mark
+            ),
+            format!("digest {}", exported.digest),
+            format!("what comes next: {next}"),
+        ];
+        for line in lines {
+            match is_output_taken {
+                true => console.remark(line),
+                false => console.line(line)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The command that exports what came after this export.
+    fn next(&self, mark: GlobalSequence) -> String {
+        let mut command = vec!["firefly-eventstore".to_owned(), "export".to_owned()];
+        command.extend(["--after".to_owned(), mark.to_string()]);
+        if self.format == Format::Csv {
+            command.extend(["--format".to_owned(), "csv".to_owned()]);
+        }
+        command.extend(self.filter.options());
+        if !file::is_standard(&self.output) {
+            command.extend(["--output".to_owned(), next_name(&self.output, mark)]);
+        }
+        let quoted: Vec<_> = command.iter().map(|part| shell_quoted(part)).collect();
+        quoted.join(" ")
+    }
+}
+
+/// `ledger.jsonl`, or `ledger-after-9.jsonl`, becomes `ledger-after-12.jsonl`.
+fn next_name(path: &Path, mark: GlobalSequence) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let begin = match stem.rsplit_once("-after-") {
+        Some((begin, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => begin,
+        _ => &stem,
+    };
+    let extension = path
+        .extension()
+        .map(|extension| format!(".{}", extension.to_string_lossy()));
+    let name = format!("{begin}-after-{mark}{}", extension.unwrap_or_default());
+    path.with_file_name(name).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_file_is_named_after_the_mark() {
+        let next = |path: &str| next_name(Path::new(path), GlobalSequence::from(12));
+        assert_eq!(next("ledger.jsonl"), "ledger-after-12.jsonl");
+        assert_eq!(next("backup/ledger-after-9.jsonl"), "backup/ledger-after-12.jsonl");
+        assert_eq!(next("morning-after-all"), "morning-after-all-after-12");
+    }
+}

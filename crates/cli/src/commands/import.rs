@@ -1,0 +1,119 @@
+//! `import`: an export into a store.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use firefly_eventstore::GlobalSequence;
+use firefly_eventstore::operate::{CheckedExport, Import as LogImport, Imported};
+use serde::Serialize;
+
+use super::Chosen;
+use crate::console::Console;
+use crate::exit::{Exit, Result};
+use crate::file;
+use crate::text::counted;
+
+/// Bring an export into a store, whatever database it came from
+///
+/// The file is checked as a whole before anything is stored. What is there already is skipped: an import that was cut off is
+/// simply repeated, and an incremental export goes on where the one before ended. Ids, versions, sequences, times and checksums
+/// stay as they are. Run migrate first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore --store postgres://clerk@db/ledger import ledger.jsonl
+  gzip -dc ledger.jsonl.gz | firefly-eventstore import -
+  firefly-eventstore import --check ledger.jsonl")]
+pub(crate) struct Import {
+    /// The file; - is the standard input, which is copied to a temporary file
+    file: PathBuf,
+
+    /// Only check the file; needs no store
+    #[arg(long)]
+    check: bool,
+
+    /// How many events one transaction stores
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    batch_size: usize,
+}
+
+#[derive(Serialize)]
+struct CheckedAnswer {
+    events: u64,
+    after: GlobalSequence,
+    until: GlobalSequence,
+    filtered: bool,
+    digest: String,
+}
+
+/// What was imported, or restored.
+#[derive(Serialize)]
+pub(super) struct ImportedAnswer {
+    events: u64,
+    already_stored: u64,
+    digest: String,
+}
+
+impl From<&Imported> for ImportedAnswer {
+    fn from(imported: &Imported) -> Self {
+        Self {
+            events: imported.events,
+            already_stored: imported.already_stored,
+            digest: imported.digest.to_string(),
+        }
+    }
+}
+
+impl Import {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        if self.check {
+            let checked = LogImport::check(file::open_to_reread(&self.file)?)?;
+            tell_checked(&checked, console)?;
+            return Ok(Exit::Fine);
+        }
+        let store = store.open()?;
+        let input = file::open_to_reread(&self.file)?;
+        let bar = console.bar("checking and importing");
+        let import = LogImport::new().batch_size(self.batch_size);
+        let imported = import.json_lines(&*store, input, |progress| bar.show(progress))?;
+        drop(bar);
+        tell_imported("imported", &imported, console)?;
+        Ok(Exit::Fine)
+    }
+}
+
+fn tell_checked(checked: &CheckedExport, console: &mut Console) -> Result<()> {
+    if console.is_json() {
+        return console.json(&CheckedAnswer {
+            events: checked.events,
+            after: checked.after,
+            until: checked.until,
+            filtered: checked.filtered,
+            digest: checked.digest.to_string(),
+        });
+    }
+    let some = if checked.filtered { "some of the" } else { "all" };
+    console.line(format_args!(
+        "the file is whole: {}, {some} events after global sequence {} up to {}",
+        counted(checked.events, "event"),
+        checked.after,
+        checked.until
+    ))?;
+    console.line(format_args!("digest {}", checked.digest))
+}
+
+/// Says how much of what there was is new.
+pub(super) fn tell_imported(done: &str, imported: &Imported, console: &mut Console) -> Result<()> {
+    if console.is_json() {
+        return console.json(&ImportedAnswer::from(imported));
+    }
+    match (imported.events, imported.already_stored) {
+        (0, known) if known > 0 => console.line(format_args!("all already stored: {}", counted(known, "event")))?,
+        (new, 0) => console.line(format_args!("{done} {}", counted(new, "event")))?,
+        (new, known) => console.line(format_args!(
+            "{done} {}; already stored: {known}",
+            counted(new, "event")
+        ))?,
+    }
+    console.line(format_args!("digest {}", imported.digest))
+}

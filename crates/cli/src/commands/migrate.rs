@@ -1,0 +1,63 @@
+//! `migrate`: the schema, brought up to date.
+
+use clap::Args;
+use firefly_eventstore::Migration;
+use serde::Serialize;
+
+use super::Chosen;
+use crate::console::Console;
+use crate::exit::{Exit, Result};
+use crate::json::MigrationRow;
+
+/// Make the store's tables, or bring them up to date
+///
+/// A SQLite file that is missing is made; a database must exist. Safe to repeat, and to run from several places at once. Tables
+/// that were made by hand from the library's schema are adopted with their rows.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore --store sqlite:ledger.db migrate
+  firefly-eventstore --store postgres://clerk@db/ledger migrate --dry-run")]
+pub(crate) struct Migrate {
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    dry_run: bool,
+    migrations: Vec<MigrationRow>,
+}
+
+impl Migrate {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        let url = store.url()?;
+        url.check_scheme()?;
+        let migrations = match (self.dry_run, url.is_missing_file()) {
+            (false, _) => firefly_eventstore::migrate(url.secret())?,
+            (true, false) => firefly_eventstore::pending(url.secret())?,
+            // To look at the file would make it.
+            (true, true) => firefly_eventstore::pending("sqlite::memory:")?,
+        };
+        self.answer(&migrations, console)?;
+        Ok(Exit::Fine)
+    }
+
+    fn answer(&self, migrations: &[Migration], console: &mut Console) -> Result<()> {
+        if console.is_json() {
+            return console.json(&Answer {
+                dry_run: self.dry_run,
+                migrations: migrations.iter().map(MigrationRow::from).collect(),
+            });
+        }
+        if migrations.is_empty() {
+            return console.line("the schema is up to date");
+        }
+        let verb = if self.dry_run { "would apply" } else { "applied" };
+        for migration in migrations {
+            console.line(format_args!("{verb} {migration}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! `tail`: the end of the log, and what comes.
+
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use firefly_eventstore::operate::Operations;
+use firefly_eventstore::{EventEnvelope, EventQuery, EventStoreExt as _, GlobalSequence, Order};
+
+use super::Chosen;
+use crate::console::{Console, HEADING};
+use crate::exit::{Exit, Failure, Result};
+use crate::filter::Filter;
+use crate::json::EventRow;
+use crate::parse::{self, time_text};
+use crate::signal::{Stop, is_output_closed};
+
+/// Show the newest events, and follow the log
+///
+/// Oldest first. --follow goes on up to the high-water mark, so it skips nothing that commits late and shows nothing twice; it
+/// waits for a database that restarts, and ends at Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore tail
+  firefly-eventstore tail -n 0 --follow --aggregate-type Account
+  firefly-eventstore tail --since 24h -n 1000 --json | jq .event_data
+  firefly-eventstore tail --after 1200 --metadata '{\"branch\":\"Oslo\"}'")]
+pub(crate) struct Tail {
+    /// The last so many; 10, or with --after all
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<u64>,
+
+    /// Go on with what is appended, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How often --follow looks
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
+    interval: Duration,
+
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// How many lines are shown unless it is said.
+const LINES: u64 = 10;
+
+impl Tail {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        let store = store.open()?;
+        let mut reading = Reading {
+            store: &*store,
+            query: self.filter.query()?.ordered_by(Order::Sequence),
+            shown: self.filter.after.unwrap_or_default(),
+            stop: self.follow.then(Stop::listen).transpose()?,
+            console,
+        };
+        match (self.lines, self.filter.after) {
+            (None, Some(_)) => reading.show_new()?,
+            (lines, _) => reading.show_last(lines.unwrap_or(LINES))?,
+        }
+        reading.follow(self.interval)?;
+        Ok(Exit::Fine)
+    }
+}
+
+struct Reading<'a> {
+    store: &'a dyn Operations,
+    query: EventQuery,
+    /// Everything up to here was looked at.
+    shown: GlobalSequence,
+    stop: Option<Stop>,
+    console: &'a mut Console,
+}
+
+impl Reading<'_> {
+    /// Shows the last events that match; those before them are not read.
+    fn show_last(&mut self, lines: u64) -> Result<()> {
+        let mut events = self.store.read(self.query.clone().backwards().limit(lines));
+        let mut last = Vec::new();
+        for event in &mut events {
+            last.push(event?);
+        }
+        let mark = match events.high_water_mark() {
+            Some(mark) => mark,
+            None => self.store.high_water_mark()?,
+        };
+        for event in last.iter().rev() {
+            self.show(event)?;
+        }
+        self.shown = self.shown.max(mark);
+        self.console.flush()
+    }
+
+    /// Shows what came after what was shown.
+    fn show_new(&mut self) -> Result<()> {
+        let store = self.store;
+        let mut events = store.read(self.query.clone().after(self.shown));
+        for event in &mut events {
+            let event = event?;
+            self.show(&event)?;
+            self.shown = event.global_sequence;
+            if self.is_stopped() {
+                return self.console.flush();
+            }
+        }
+        if let Some(mark) = events.high_water_mark() {
+            self.shown = self.shown.max(mark);
+        }
+        self.console.flush()
+    }
+
+    fn show(&mut self, event: &EventEnvelope) -> Result<()> {
+        match self.console.is_json() {
+            true => self.console.json(&EventRow::from(event)),
+            false => event_line(event, true, self.console),
+        }
+    }
+
+    fn follow(&mut self, interval: Duration) -> Result<()> {
+        let mut is_lost = false;
+        loop {
+            match &self.stop {
+                None => return Ok(()),
+                Some(stop) => stop.wait(interval),
+            }
+            if self.is_stopped() || is_output_closed() {
+                return Ok(());
+            }
+            match self.look() {
+                Ok(()) => is_lost = false,
+                Err(failure) if failure.exit() == Exit::Unavailable => {
+                    if !is_lost {
+                        let failure = self.console.hidden(&failure.to_string());
+                        self.console
+                            .remark(format_args!("trying again until it works: {failure}"));
+                    }
+                    is_lost = true;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        match self.store.high_water_mark()? > self.shown {
+            true => self.show_new(),
+            false => Ok(()),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(Stop::is_asked)
+    }
+}
+
+/// Writes an event on a line: where it is, what happened, and its context as far as there is one.
+pub(super) fn event_line(event: &EventEnvelope, with_aggregate: bool, console: &mut Console) -> Result<()> {
+    let mut line = format!(" {} ", time_text(event.created_at));
+    let mut add = |part: &dyn Display| write!(line, "{part} ").expect("a string takes everything");
+    if with_aggregate {
+        add(&event.aggregate);
+    }
+    add(&event.version);
+    add(&event.event_type);
+    add(&event.data);
+    for (name, value) in [
+        ("created_by", event.created_by.as_ref().map(|name| name.as_str())),
+        ("tenant_id", event.tenant.as_ref().map(|name| name.as_str())),
+        (
+            "correlation_id",
+            event.correlation_id.as_ref().map(|name| name.as_str()),
+        ),
+        ("causation_id", event.causation_id.as_ref().map(|name| name.as_str())),
+        ("metadata", event.metadata.as_ref().map(|metadata| metadata.as_str())),
+    ] {
+        if let Some(value) = value {
+            add(&format_args!("{name}={value}"));
+        }
+    }
+    console.marked_line(HEADING, &event.global_sequence.to_string(), line.trim_end())
+}

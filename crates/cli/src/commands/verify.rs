@@ -1,0 +1,148 @@
+//! `verify`: whether what is stored is what was stored.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use firefly_eventstore::operate::{Audit, Audited, Remembered};
+use serde::Serialize;
+
+use super::Chosen;
+use crate::console::{Console, DANGER, GOOD};
+use crate::exit::{Exit, Failure, Result};
+use crate::file;
+use crate::json::{FindingRow, RememberedRow, kind_of};
+use crate::text::counted;
+
+/// Check every event and snapshot, and the database itself
+///
+/// Names everything that is wrong and goes on after it; the exit code is then 1. What --remember writes, kept outside of the
+/// database, makes the next verify quick (--since), and shows whether the past was changed (--against).
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore verify --remember ledger.point
+  firefly-eventstore verify --since ledger.point --remember ledger.point
+  firefly-eventstore verify --against ledger.point")]
+pub(crate) struct Verify {
+    /// Only the events after the point that is remembered in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    since: Option<PathBuf>,
+
+    /// Everything, and whether the log up to the remembered point is still the same
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+
+    /// Remember the end of the log in this file, if nothing is wrong with it
+    #[arg(long, value_name = "FILE")]
+    remember: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    events: u64,
+    snapshots: u64,
+    findings: u64,
+    remembered: Option<RememberedRow>,
+}
+
+impl Verify {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        let mut audit = Audit::new();
+        if let Some(path) = &self.since {
+            audit = audit.only_after(read_point(path)?);
+        }
+        if let Some(path) = &self.against {
+            audit = audit.against(read_point(path)?);
+        }
+        let store = store.open()?;
+        let bar = console.bar("verifying");
+        let mut written = Ok(());
+        let audited = audit.run(
+            &*store,
+            |progress| bar.show(progress),
+            |finding| {
+                if written.is_ok() {
+                    written = bar.aside(|| {
+                        match console.is_json() {
+                            true => console.json(&FindingRow::from(&finding))?,
+                            false => console.marked_line(DANGER, kind_of(finding.kind), format_args!(" {finding}"))?,
+                        }
+                        console.flush()
+                    });
+                }
+            },
+        )?;
+        drop(bar);
+        written?;
+        if let (Some(path), Some(remembered)) = (&self.remember, &audited.remembered) {
+            write_point(path, remembered)?;
+        }
+        self.answer(&audited, console)?;
+        Ok(match audited.is_intact() {
+            true => Exit::Fine,
+            false => Exit::Findings,
+        })
+    }
+
+    fn answer(&self, audited: &Audited, console: &mut Console) -> Result<()> {
+        if console.is_json() {
+            return console.json(&Answer {
+                events: audited.events,
+                snapshots: audited.snapshots,
+                findings: audited.findings,
+                remembered: audited.remembered.as_ref().map(RememberedRow::from),
+            });
+        }
+        let looked = format!(
+            " {} and {} verified",
+            counted(audited.events, "event"),
+            counted(audited.snapshots, "snapshot")
+        );
+        match audited.findings {
+            0 => console.marked_line(GOOD, "intact", format_args!(":{looked}"))?,
+            findings => console.marked_line(
+                DANGER,
+                "damaged",
+                format_args!(":{looked}, {}", counted(findings, "finding")),
+            )?,
+        }
+        if let Some(remembered) = &audited.remembered {
+            console.line(format_args!(
+                "the log up to global sequence {}: {}, digest {}",
+                remembered.global_sequence,
+                counted(remembered.events, "event"),
+                remembered.digest
+            ))?;
+        }
+        match (&self.remember, audited.remembered) {
+            (Some(path), Some(_)) => console.line(format_args!("remembered in {}", path.display())),
+            (Some(_), None) => console.line("nothing was remembered: something is wrong with the log"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+fn read_point(path: &Path) -> Result<Remembered> {
+    let advice = "write it with verify --remember FILE";
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::io(format_args!("{} cannot be read", path.display()), &error).advise(advice))?;
+    let wrong = |reason: String| {
+        Failure::new(
+            Exit::Damaged,
+            format!("{} is no remembered point: {reason}", path.display()),
+        )
+        .advise(advice)
+    };
+    let row: RememberedRow = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    row.try_into()
+        .map_err(|error: firefly_eventstore::Error| wrong(error.to_string()))
+}
+
+fn write_point(path: &Path, remembered: &Remembered) -> Result<()> {
+    let text = serde_json::to_string(&RememberedRow::from(remembered)).expect("a plain struct is written as JSON");
+    file::write_whole(path, |out| {
+        writeln!(out, "{text}")
+            .map_err(|error| Failure::io(format_args!("{} cannot be written", path.display()), &error))
+    })
+}

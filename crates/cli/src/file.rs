@@ -1,0 +1,83 @@
+//! Files: what is written appears whole or not at all; what is read may be a pipe.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Seek as _, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::Builder;
+
+use crate::exit::{Failure, Result};
+
+/// Whether a path stands for the standard input or output.
+pub(crate) fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Lets `write` write a file, which gets its name when it is complete and on the disk: until then it has another name in the
+/// same folder, and goes away if `write` fails. A device or pipe is written to as it is; `-` is the standard output.
+pub(crate) fn write_whole<R>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<R>) -> Result<R> {
+    let failed = |error: io::Error| Failure::io(format_args!("{} cannot be written", path.display()), &error);
+    if is_standard(path) {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let result = write(&mut out)?;
+        out.flush()?;
+        return Ok(result);
+    }
+    // Of a symbolic link, what it leads to is replaced.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        let mut out = BufWriter::new(File::options().write(true).open(&path).map_err(failed)?);
+        let result = write(&mut out)?;
+        out.flush().map_err(failed)?;
+        return Ok(result);
+    }
+    let mut out = BufWriter::new(beside(&path).map_err(failed)?);
+    let result = write(&mut out)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
+    Ok(result)
+}
+
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    let mut builder = Builder::new();
+    builder.prefix(&name).suffix(".part");
+    // As any new file: what the user's mask allows, or as the one that is replaced.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let replaced = fs::metadata(path).map(|file| file.permissions());
+        builder.permissions(replaced.unwrap_or(fs::Permissions::from_mode(0o666)));
+    }
+    builder.tempfile_in(folder.unwrap_or(Path::new(".")))
+}
+
+/// Opens a file to be read more than once: what is no regular file, and the standard input, is copied to a temporary file.
+pub(crate) fn open_to_reread(path: &Path) -> Result<BufReader<File>> {
+    let failed = |error: io::Error| Failure::io(format_args!("{} cannot be read", name_of(path).display()), &error);
+    if is_standard(path) {
+        return spooled(&mut io::stdin().lock()).map_err(failed);
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    match file.metadata().map_err(failed)?.is_file() {
+        true => Ok(BufReader::new(file)),
+        false => spooled(&mut file).map_err(failed),
+    }
+}
+
+fn spooled(input: &mut dyn io::Read) -> io::Result<BufReader<File>> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(input, &mut file)?;
+    file.rewind()?;
+    Ok(BufReader::new(file))
+}
+
+fn name_of(path: &Path) -> PathBuf {
+    match is_standard(path) {
+        true => "the standard input".into(),
+        false => path.to_owned(),
+    }
+}

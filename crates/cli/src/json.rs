@@ -1,0 +1,307 @@
+//! What `--json` writes: the names are those of the columns, and what is NULL is null.
+
+use firefly_eventstore::operate::{
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Severity,
+};
+use firefly_eventstore::{
+    AggregateSummary, Error, EventEnvelope, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::parse::time_text;
+
+/// Stored JSON as it is; as a string if it was damaged and is no JSON any more.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Json<'a> {
+    Whole(&'a RawValue),
+    Damaged(&'a str),
+}
+
+impl<'a> Json<'a> {
+    fn of(text: &'a str) -> Self {
+        serde_json::from_str(text).map_or(Self::Damaged(text), Self::Whole)
+    }
+}
+
+/// An event, with the columns of `events`.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventRow<'a> {
+    global_sequence: GlobalSequence,
+    event_id: Uuid,
+    aggregate_type: &'a str,
+    aggregate_id: Uuid,
+    aggregate_version: Version,
+    event_type: &'a str,
+    event_data: Json<'a>,
+    metadata: Option<Json<'a>>,
+    created_at: String,
+    updated_at: Option<String>,
+    created_by: Option<&'a str>,
+    tenant_id: Option<&'a str>,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    event_size_bytes: Option<u32>,
+    checksum: Option<String>,
+}
+
+impl<'a> From<&'a EventEnvelope> for EventRow<'a> {
+    fn from(event: &'a EventEnvelope) -> Self {
+        Self {
+            global_sequence: event.global_sequence,
+            event_id: event.event_id,
+            aggregate_type: event.aggregate.aggregate_type().as_str(),
+            aggregate_id: event.aggregate.id(),
+            aggregate_version: event.version,
+            event_type: event.event_type.as_str(),
+            event_data: Json::of(event.data.as_str()),
+            metadata: event.metadata.as_ref().map(|metadata| Json::of(metadata.as_str())),
+            created_at: time_text(event.created_at),
+            updated_at: event.updated_at.map(time_text),
+            created_by: event.created_by.as_ref().map(|name| name.as_str()),
+            tenant_id: event.tenant.as_ref().map(|name| name.as_str()),
+            correlation_id: event.correlation_id.as_ref().map(|name| name.as_str()),
+            causation_id: event.causation_id.as_ref().map(|name| name.as_str()),
+            event_size_bytes: event.size_bytes,
+            checksum: event.checksum.map(|checksum| checksum.to_string()),
+        }
+    }
+}
+
+/// A snapshot, with the columns of `snapshots`.
+#[derive(Debug, Serialize)]
+pub(crate) struct SnapshotRow<'a> {
+    snapshot_id: Uuid,
+    aggregate_type: &'a str,
+    aggregate_id: Uuid,
+    version: Version,
+    snapshot_type: &'a str,
+    snapshot_data: Json<'a>,
+    created_at: String,
+    tenant_id: Option<&'a str>,
+    checksum: Option<String>,
+}
+
+impl<'a> From<&'a Snapshot> for SnapshotRow<'a> {
+    fn from(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot_id: snapshot.snapshot_id,
+            aggregate_type: snapshot.aggregate.aggregate_type().as_str(),
+            aggregate_id: snapshot.aggregate.id(),
+            version: snapshot.version,
+            snapshot_type: snapshot.snapshot_type.as_str(),
+            snapshot_data: Json::of(snapshot.state.as_str()),
+            created_at: time_text(snapshot.created_at),
+            tenant_id: snapshot.tenant.as_ref().map(|name| name.as_str()),
+            checksum: snapshot.checksum.map(|checksum| checksum.to_string()),
+        }
+    }
+}
+
+/// A row of `mv_aggregate_summary`.
+#[derive(Debug, Serialize)]
+pub(crate) struct SummaryRow<'a> {
+    aggregate_id: Uuid,
+    aggregate_type: &'a str,
+    current_version: Version,
+    total_events: u64,
+    created_at: String,
+    last_modified_at: String,
+    total_size_bytes: u64,
+    tenant_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a AggregateSummary> for SummaryRow<'a> {
+    fn from(summary: &'a AggregateSummary) -> Self {
+        Self {
+            aggregate_id: summary.aggregate_id,
+            aggregate_type: summary.aggregate_type.as_str(),
+            current_version: summary.current_version,
+            total_events: summary.total_events,
+            created_at: time_text(summary.created_at),
+            last_modified_at: time_text(summary.last_modified_at),
+            total_size_bytes: summary.total_size_bytes,
+            tenant_id: summary.tenant.as_ref().map(|name| name.as_str()),
+        }
+    }
+}
+
+/// A row of `v_event_statistics`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatisticsRow<'a> {
+    aggregate_type: &'a str,
+    event_type: &'a str,
+    event_count: u64,
+    avg_size_bytes: f64,
+    max_size_bytes: u64,
+    first_event_at: String,
+    last_event_at: String,
+    unique_aggregates: u64,
+}
+
+impl<'a> From<&'a EventStatistics> for StatisticsRow<'a> {
+    fn from(row: &'a EventStatistics) -> Self {
+        Self {
+            aggregate_type: row.aggregate_type.as_str(),
+            event_type: row.event_type.as_str(),
+            event_count: row.event_count,
+            avg_size_bytes: row.average_size_bytes,
+            max_size_bytes: row.max_size_bytes,
+            first_event_at: time_text(row.first_event_at),
+            last_event_at: time_text(row.last_event_at),
+            unique_aggregates: row.unique_aggregates,
+        }
+    }
+}
+
+/// A step of the schema.
+#[derive(Debug, Serialize)]
+pub(crate) struct MigrationRow {
+    version: &'static str,
+    name: &'static str,
+}
+
+impl From<&Migration> for MigrationRow {
+    fn from(migration: &Migration) -> Self {
+        Self {
+            version: migration.version,
+            name: migration.name,
+        }
+    }
+}
+
+/// Something that an audit found.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingRow<'a> {
+    finding: &'static str,
+    global_sequence: Option<GlobalSequence>,
+    event_id: Option<Uuid>,
+    aggregate_type: Option<&'a str>,
+    aggregate_id: Option<Uuid>,
+    version: Option<Version>,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingRow<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        let aggregate = finding.aggregate.as_ref();
+        Self {
+            finding: kind_of(finding.kind),
+            global_sequence: finding.global_sequence,
+            event_id: finding.event_id,
+            aggregate_type: aggregate.map(|aggregate| aggregate.aggregate_type().as_str()),
+            aggregate_id: aggregate.map(|aggregate| aggregate.id()),
+            version: finding.version,
+            reason: &finding.reason,
+        }
+    }
+}
+
+/// What kind a finding is, in a word that stays.
+pub(crate) fn kind_of(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Checksum => "checksum",
+        FindingKind::Unreadable => "unreadable",
+        FindingKind::Size => "size",
+        FindingKind::Versions => "versions",
+        FindingKind::Owner => "owner",
+        FindingKind::Snapshot => "snapshot",
+        FindingKind::OrphanedSnapshot => "orphaned_snapshot",
+        FindingKind::Sequence => "sequence",
+        FindingKind::Storage => "storage",
+        FindingKind::History => "history",
+        _ => "other",
+    }
+}
+
+/// What `verify` remembers of a log, as a file keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RememberedRow {
+    global_sequence: GlobalSequence,
+    events: u64,
+    digest: String,
+}
+
+impl From<&Remembered> for RememberedRow {
+    fn from(remembered: &Remembered) -> Self {
+        Self {
+            global_sequence: remembered.global_sequence,
+            events: remembered.events,
+            digest: remembered.digest.to_string(),
+        }
+    }
+}
+
+impl TryFrom<RememberedRow> for Remembered {
+    type Error = Error;
+
+    fn try_from(row: RememberedRow) -> Result<Self, Error> {
+        Ok(Self {
+            global_sequence: row.global_sequence,
+            events: row.events,
+            digest: row.digest.parse::<LogDigest>()?,
+        })
+    }
+}
+
+/// An index, and what use it is.
+#[derive(Debug, Serialize)]
+pub(crate) struct IndexRow<'a> {
+    table: &'a str,
+    name: &'a str,
+    bytes: Option<u64>,
+    scans: Option<u64>,
+    state: &'static str,
+}
+
+impl<'a> From<&'a IndexUsage> for IndexRow<'a> {
+    fn from(index: &'a IndexUsage) -> Self {
+        Self {
+            table: &index.table,
+            name: &index.name,
+            bytes: index.bytes,
+            scans: index.scans,
+            state: state_of(index.state),
+        }
+    }
+}
+
+pub(crate) fn state_of(state: IndexState) -> &'static str {
+    match state {
+        IndexState::Present => "present",
+        IndexState::Missing => "missing",
+        IndexState::Foreign => "foreign",
+    }
+}
+
+/// What was found out about one thing.
+#[derive(Debug, Serialize)]
+pub(crate) struct DiagnosisRow<'a> {
+    severity: &'static str,
+    subject: &'a str,
+    found: &'a str,
+    advice: Option<&'a str>,
+}
+
+impl<'a> From<&'a Diagnosis> for DiagnosisRow<'a> {
+    fn from(diagnosis: &'a Diagnosis) -> Self {
+        Self {
+            severity: severity_of(diagnosis.severity),
+            subject: &diagnosis.subject,
+            found: &diagnosis.found,
+            advice: diagnosis.advice.as_deref(),
+        }
+    }
+}
+
+pub(crate) fn severity_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Good => "good",
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Danger => "danger",
+    }
+}

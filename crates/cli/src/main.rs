@@ -1,0 +1,70 @@
+//! `firefly-eventstore`: the tool of those who operate a store.
+
+mod arguments;
+mod commands;
+mod console;
+mod exit;
+mod file;
+mod filter;
+mod json;
+mod parse;
+mod progress;
+mod report;
+mod signal;
+mod table;
+mod text;
+mod url;
+
+use std::env;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::url::Secrets;
+
+fn main() -> ExitCode {
+    let secrets = Secrets::of(env::args_os(), env::var_os(arguments::STORE_VARIABLE));
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return answer_usage(&answer, &secrets).into(),
+    };
+    let mut console = Console::new(arguments.json, arguments.quiet, secrets);
+    let done = commands::run(arguments, &mut console);
+    let exit = done.and_then(|exit| {
+        console.flush()?;
+        Ok(exit)
+    });
+    exit.unwrap_or_else(|failure| told(&failure, &console)).into()
+}
+
+/// Tells in one line why the command failed.
+fn told(failure: &Failure, console: &Console) -> Exit {
+    // Whoever read the output, such as `head`, has read enough.
+    if failure.is_closed_pipe() {
+        return Exit::Fine;
+    }
+    let message = console.hidden(&failure.to_string());
+    let message = text::escaped(&message);
+    let style = console::DANGER;
+    // There is nobody to tell if the error output is closed.
+    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {message}");
+    failure.exit()
+}
+
+/// Writes the help that was asked for, or what is wrong with the command line.
+fn answer_usage(answer: &clap::Error, secrets: &Secrets) -> Exit {
+    let answer_text = secrets.hidden_in(&answer.render().ansi().to_string());
+    // A closed pipe is no error, and nothing else can be told to somebody who does not listen.
+    let _ = match answer.use_stderr() {
+        true => anstream::stderr().write_all(answer_text.as_bytes()),
+        false => anstream::stdout().write_all(answer_text.as_bytes()),
+    };
+    match answer.use_stderr() {
+        true => Exit::Usage,
+        false => Exit::Fine,
+    }
+}

@@ -1,0 +1,66 @@
+//! The report: one HTML file about a store, which needs nothing else to be read, neither a network nor scripts.
+
+mod calendar;
+mod distribution;
+mod html;
+mod page;
+mod plot;
+mod survey;
+
+use std::io;
+
+use firefly_eventstore::operate::{Audited, Diagnosis, Finding, IndexUsage, Operations};
+use firefly_eventstore::{Error, Health, Result, SnapshotStatistics, TenantId};
+use time::OffsetDateTime;
+
+use self::page::Page;
+use self::survey::Survey;
+
+/// What a report is about, and what is known of it already.
+#[derive(Debug)]
+pub(crate) struct About {
+    /// The URL of the store, without a password.
+    pub(crate) store: String,
+    /// The tenant whose part of the store it is; the whole store if none.
+    pub(crate) tenant: Option<TenantId>,
+    /// What an audit said, if there was one.
+    pub(crate) audited: Option<(Audited, Vec<Finding>)>,
+    /// What it is called, if not as usual.
+    pub(crate) title: Option<String>,
+}
+
+/// Writes the report. Reads the log once, in memory for every aggregate and type, some 100 bytes each; nothing is written before
+/// everything is read.
+///
+/// `progress` gets the sequence that the reading is at, and the one that it goes up to, often enough to move a bar.
+///
+/// # Errors
+///
+/// Those of the store, and of `out`. What the database does not want to say of its indexes and settings is told in the report.
+pub(crate) fn write(
+    store: &dyn Operations,
+    about: &About,
+    out: &mut dyn io::Write,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let survey = Survey::of(store, about.tenant.as_ref(), progress)?;
+    let condition = Condition {
+        at: OffsetDateTime::now_utc(),
+        health: store.health()?,
+        snapshots: store.snapshot_statistics(about.tenant.as_ref())?,
+        indexes: store.index_usage(),
+        diagnoses: store.diagnose(),
+    };
+    let page = Page::of(about, &survey, &condition);
+    let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::io("the report cannot be written", error))
+}
+
+/// The state of the database when the report was made.
+struct Condition {
+    at: OffsetDateTime,
+    health: Health,
+    snapshots: SnapshotStatistics,
+    indexes: Result<Vec<IndexUsage>>,
+    diagnoses: Result<Vec<Diagnosis>>,
+}

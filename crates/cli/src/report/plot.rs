@@ -1,0 +1,317 @@
+//! Bars along an axis, as SVG: once for a wide page and once for a phone, since text in a scaled drawing would be unreadable.
+
+use std::fmt::{self, Display};
+
+use super::html::{Escaped, number};
+
+/// A drawing of how many there are, along an axis.
+#[derive(Debug)]
+pub(super) struct Plot {
+    /// What its parts are called within the page.
+    pub(super) id: &'static str,
+    pub(super) title: String,
+    /// What there is to see, in words.
+    pub(super) description: String,
+    /// What is counted: stands above the vertical axis.
+    pub(super) counted: &'static str,
+    /// What the horizontal axis shows.
+    pub(super) along: String,
+    pub(super) bars: Vec<Bar>,
+    /// From the greatest to the least.
+    pub(super) marks: Vec<Mark>,
+    /// What could stand under the axis; the first that fits does.
+    pub(super) ticks: Vec<Vec<Tick>>,
+    /// What stands under the axis if nothing of that fits; as many as there is room for, from the first.
+    pub(super) ends: Vec<Tick>,
+}
+
+/// A bar; the axis goes from 0 to 1.
+#[derive(Debug)]
+pub(super) struct Bar {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) count: u64,
+    pub(super) name: String,
+}
+
+/// A line across, with a label.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) at: f64,
+    pub(super) label: String,
+}
+
+/// A label under the axis, in one line or two.
+#[derive(Clone, Debug)]
+pub(super) struct Tick {
+    pub(super) at: f64,
+    pub(super) anchor: Anchor,
+    pub(super) label: String,
+    pub(super) below: Option<String>,
+}
+
+/// Which part of a text is where it is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// A size to draw in; the style sheet shows the one that suits the page.
+struct Frame {
+    class: &'static str,
+    width: f64,
+    /// The height of the bars' area.
+    height: f64,
+    font: f64,
+}
+
+const FRAMES: [Frame; 2] = [
+    Frame {
+        class: "wide",
+        width: 800.0,
+        height: 200.0,
+        font: 14.0,
+    },
+    Frame {
+        class: "narrow",
+        width: 328.0,
+        height: 150.0,
+        font: 12.0,
+    },
+];
+
+/// How wide a character is at most on average, in font sizes: in DejaVu Sans, the widest of the usual fonts.
+const CHARACTER: f64 = 0.66;
+/// How far lines of text are apart, in font sizes.
+const LINE: f64 = 1.45;
+/// How far labels are apart at least, in font sizes.
+const GAP: f64 = 1.0;
+/// How much of the axis a bar takes at most.
+const WIDEST: f64 = 0.2;
+
+impl Display for Plot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        FRAMES.iter().try_for_each(|frame| self.draw(frame, f))
+    }
+}
+
+/// Where things are in a drawing.
+struct Area<'a> {
+    frame: &'a Frame,
+    left: f64,
+    right: f64,
+    bottom: f64,
+    /// The count at the top.
+    most: u64,
+}
+
+impl Plot {
+    fn draw(&self, frame: &Frame, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = LINE * frame.font;
+        let counts = levels(self.bars.iter().map(|bar| bar.count).max().unwrap_or_default());
+        let most = counts.last().copied().unwrap_or(1);
+        let top = line * (1.0 + self.marks.len() as f64) + 0.5 * line;
+        let area = Area {
+            frame,
+            left: frame.text_width(&number(most)) + 0.6 * frame.font,
+            right: frame.width - 0.5 * frame.font,
+            bottom: top + frame.height,
+            most,
+        };
+        let ticks = self.fitting(&area);
+        let rows = match ticks.iter().any(|tick| tick.below.is_some()) {
+            true => 3.0,
+            false => 2.0,
+        };
+        let height = area.bottom + rows * line + 0.7 * frame.font;
+
+        let (id, class, width, font) = (self.id, frame.class, frame.width, frame.font);
+        write!(
+            f,
+            "<svg class=\"plot {class}\" viewBox=\"0 0 {width} {height:.0}\" font-size=\"{font}\" role=\"img\" \
+             aria-labelledby=\"{id}-{class}-title {id}-{class}-desc\">\n\
+             <title id=\"{id}-{class}-title\">{}</title>\n\
+             <desc id=\"{id}-{class}-desc\">{}</desc>\n",
+            Escaped(&self.title),
+            Escaped(&self.description)
+        )?;
+        area.text(Anchor::Start, 0.0, font, self.counted, f)?;
+        for count in counts {
+            let y = area.y(count);
+            writeln!(
+                f,
+                "<path class=\"grid\" d=\"M{:.1} {y:.1}H{:.1}\"/>",
+                area.left, area.right
+            )?;
+            area.text(Anchor::End, area.left - 0.6 * font, y + 0.35 * font, &number(count), f)?;
+        }
+        for bar in &self.bars {
+            area.bar(bar, f)?;
+        }
+        for tick in &ticks {
+            area.tick(tick, f)?;
+        }
+        area.text(Anchor::Middle, width / 2.0, height - 0.4 * font, &self.along, f)?;
+        for (row, mark) in self.marks.iter().enumerate() {
+            area.mark(mark, line * (row as f64 + 1.0) + font, f)?;
+        }
+        f.write_str("</svg>\n")
+    }
+
+    /// The labels for which there is room.
+    fn fitting(&self, area: &Area<'_>) -> Vec<Tick> {
+        let inside = |tick: &&Tick| {
+            let (left, right) = area.extent(tick);
+            left >= 0.0 && right <= area.frame.width
+        };
+        let apart = |pair: &[Tick]| area.extent(&pair[0]).1 + GAP * area.frame.font <= area.extent(&pair[1]).0;
+        let mut candidates = self
+            .ticks
+            .iter()
+            .map(|ticks| ticks.iter().filter(inside).cloned().collect());
+        if let Some(ticks) = candidates.find(|ticks: &Vec<Tick>| ticks.len() >= 2 && ticks.windows(2).all(apart)) {
+            return once_below(ticks);
+        }
+        let mut ends = self.ends.clone();
+        while !ends.windows(2).all(apart) {
+            ends.pop();
+        }
+        once_below(ends)
+    }
+}
+
+/// Leaves the second line, such as the day, only where it is another one than before.
+fn once_below(mut ticks: Vec<Tick>) -> Vec<Tick> {
+    let mut last = None;
+    for tick in &mut ticks {
+        if tick.below == last {
+            tick.below = None;
+        } else {
+            last.clone_from(&tick.below);
+        }
+    }
+    ticks
+}
+
+impl Area<'_> {
+    fn x(&self, at: f64) -> f64 {
+        self.left + at * (self.right - self.left)
+    }
+
+    fn y(&self, count: u64) -> f64 {
+        self.bottom - count as f64 / self.most as f64 * self.frame.height
+    }
+
+    /// Where a label begins and ends.
+    fn extent(&self, tick: &Tick) -> (f64, f64) {
+        let width = self.frame.text_width(&tick.label);
+        let width = width.max(tick.below.as_deref().map_or(0.0, |below| self.frame.text_width(below)));
+        let left = match tick.anchor {
+            Anchor::Start => self.x(tick.at),
+            Anchor::Middle => self.x(tick.at) - width / 2.0,
+            Anchor::End => self.x(tick.at) - width,
+        };
+        (left, left + width)
+    }
+
+    fn bar(&self, bar: &Bar, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if bar.count == 0 {
+            return Ok(());
+        }
+        let (left, right) = (self.x(bar.from), self.x(bar.to));
+        let (middle, width) = ((left + right) / 2.0, right - left);
+        // Thin bars without gaps, or they flicker; a single one is not to look like an area.
+        let width = match width {
+            ..4.0 => width,
+            _ => (width * 0.9).max(width - 2.0).min((self.right - self.left) * WIDEST),
+        };
+        // One event beside a million is to be seen.
+        let height = (self.bottom - self.y(bar.count)).max(1.5);
+        writeln!(
+            f,
+            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"><title>{}: {}</title></rect>",
+            middle - width / 2.0,
+            self.bottom - height,
+            width.max(0.5),
+            Escaped(&bar.name),
+            number(bar.count)
+        )
+    }
+
+    fn tick(&self, tick: &Tick, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (x, font) = (self.x(tick.at), self.frame.font);
+        writeln!(
+            f,
+            "<path class=\"axis\" d=\"M{x:.1} {:.1}v{:.1}\"/>",
+            self.bottom,
+            0.35 * font
+        )?;
+        let first = self.bottom + 1.45 * font;
+        self.text(tick.anchor, x, first, &tick.label, f)?;
+        match &tick.below {
+            Some(below) => self.text(tick.anchor, x, first + 1.25 * font, below, f),
+            None => Ok(()),
+        }
+    }
+
+    fn mark(&self, mark: &Mark, y: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (x, font) = (self.x(mark.at), self.frame.font);
+        let line = format!("M{x:.1} {:.1}V{:.1}", y - 0.8 * font, self.bottom);
+        writeln!(
+            f,
+            "<path class=\"halo\" d=\"{line}\"/><path class=\"mark\" d=\"{line}\"/>"
+        )?;
+        // To the left, where the lines of the marks above do not cross it.
+        match x - 0.4 * font - self.frame.text_width(&mark.label) >= 0.0 {
+            true => self.text(Anchor::End, x - 0.4 * font, y, &mark.label, f),
+            false => self.text(Anchor::Start, x + 0.4 * font, y, &mark.label, f),
+        }
+    }
+
+    fn text(&self, anchor: Anchor, x: f64, y: f64, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let anchor = match anchor {
+            Anchor::Start => "",
+            Anchor::Middle => " text-anchor=\"middle\"",
+            Anchor::End => " text-anchor=\"end\"",
+        };
+        writeln!(f, "<text x=\"{x:.1}\" y=\"{y:.1}\"{anchor}>{}</text>", Escaped(text))
+    }
+}
+
+impl Frame {
+    fn text_width(&self, text: &str) -> f64 {
+        text.chars().count() as f64 * CHARACTER * self.font
+    }
+}
+
+/// The counts to draw lines at: from 0 to at least `most`, a round number apart, some three to six.
+fn levels(most: u64) -> Vec<u64> {
+    let mut power: u64 = 1;
+    let step = loop {
+        let steps = [1, 2, 5].map(|digit| power.saturating_mul(digit));
+        if let Some(step) = steps.into_iter().find(|step| most.div_ceil(*step) <= 5) {
+            break step;
+        }
+        power = power.saturating_mul(10);
+    };
+    (0..=most.max(1).div_ceil(step))
+        .map(|level| level.saturating_mul(step))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_are_a_round_number_apart_and_reach_the_most() {
+        assert_eq!(levels(0), [0, 1]);
+        assert_eq!(levels(1), [0, 1]);
+        assert_eq!(levels(5), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(levels(6), [0, 2, 4, 6]);
+        assert_eq!(levels(4_321), [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
+        assert!(levels(u64::MAX).last() >= Some(&(u64::MAX / 10 * 10)));
+    }
+}

@@ -1,0 +1,286 @@
+//! The URL of a store, and what of it is never shown.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use firefly_eventstore::operate::Operations;
+
+use crate::exit::{Exit, Failure, Result};
+
+/// What makes a store.
+pub(crate) const MIGRATE: &str = "run: firefly-eventstore migrate";
+
+/// What stands for what is not shown.
+const HIDDEN: &str = "***";
+
+/// A store's URL, with a password perhaps: it is shown without.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The URL as it is, to connect.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+
+    /// The store, which must be there: only `migrate` makes one.
+    pub(crate) fn open(&self) -> Result<Box<dyn Operations>> {
+        self.check_scheme()?;
+        if self.is_missing_file() {
+            return Err(
+                Failure::new(Exit::Schema, format!("there is no file yet for the store {self}")).advise(MIGRATE),
+            );
+        }
+        Ok(firefly_eventstore::connect_operator(&self.0)?)
+    }
+
+    /// Refuses what is no URL, without repeating it.
+    pub(crate) fn check_scheme(&self) -> Result<()> {
+        let is_scheme =
+            |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        match self.0.split_once(':') {
+            Some((scheme, _)) if is_scheme(scheme) => Ok(()),
+            _ => Err(Failure::usage(
+                "the store is no URL; write sqlite:ledger.db, postgres://user@host/database or mysql://user@host/database",
+            )),
+        }
+    }
+
+    /// Whether it is a SQLite file that is not there, which the driver would make.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        let Some(path) = self.0.strip_prefix("sqlite:") else {
+            return false;
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        !matches!(path, "" | ":memory:") && !Path::new(path).exists()
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Infallible;
+
+    fn from_str(url: &str) -> Result<Self, Infallible> {
+        Ok(Self(url.to_owned()))
+    }
+}
+
+/// Without the password.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The parts of a URL that are secret, as they stand in it: from the first colon of what is before the last `@` to that `@`,
+/// which is more than the password if the URL is not well-formed, and the values of parameters that name one.
+fn secret_parts(url: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let Some((_, rest)) = url.split_once("://") else {
+        return parts;
+    };
+    if let Some((user_info, _)) = rest.rsplit_once('@')
+        && let Some((_, password)) = user_info.split_once(':')
+    {
+        parts.push(password);
+    }
+    if let Some((_, parameters)) = rest.split_once('?') {
+        let parameters = parameters
+            .split(['&', ';'])
+            .filter_map(|parameter| parameter.split_once('='));
+        parts.extend(parameters.filter(|(name, _)| is_secret(name)).map(|(_, value)| value));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+fn is_secret(parameter: &str) -> bool {
+    let name = decoded(parameter).to_lowercase();
+    ["pass", "pwd", "secret", "token", "key"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+fn without_secrets(url: &str) -> String {
+    let mut shown = String::with_capacity(url.len());
+    let mut done = 0;
+    // In the order in which they stand; they may overlap.
+    for part in secret_parts(url) {
+        let start = part.as_ptr() as usize - url.as_ptr() as usize;
+        if let Some(before) = url.get(done..start) {
+            shown.push_str(before);
+            shown.push_str(HIDDEN);
+        }
+        done = done.max(start + part.len());
+    }
+    shown + &url[done..]
+}
+
+/// With `%2F` and the like resolved, as the drivers do it.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).filter(|_| byte == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What must not be seen: every password of the command line and the environment, as it was written and as it is meant.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    /// URLs, and how they are shown.
+    urls: Vec<(String, String)>,
+    passwords: Vec<String>,
+}
+
+impl Secrets {
+    /// Those of the URLs among these arguments, wherever they stand: they may stand where they do not belong.
+    pub(crate) fn of(arguments: impl IntoIterator<Item = OsString>, variable: Option<OsString>) -> Self {
+        let mut secrets = Self::default();
+        for argument in arguments.into_iter().chain(variable) {
+            let argument = argument.to_string_lossy();
+            for part in secret_parts(&argument) {
+                secrets.passwords.push(part.to_owned());
+                secrets.passwords.push(decoded(part));
+                // Where it was taken for longer than it is.
+                if let Some((password, _)) = part.split_once('@') {
+                    secrets.passwords.push(password.to_owned());
+                    secrets.passwords.push(decoded(password));
+                }
+            }
+            let shown = without_secrets(&argument);
+            if shown != *argument {
+                secrets.urls.push((argument.into_owned(), shown));
+            }
+        }
+        secrets.passwords.retain(|password| !password.is_empty());
+        // The longest first: one may be a part of another.
+        secrets
+            .passwords
+            .sort_by_key(|password| std::cmp::Reverse(password.len()));
+        secrets.passwords.dedup();
+        secrets
+    }
+
+    /// The text without them.
+    pub(crate) fn hidden_in(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (url, shown) in &self.urls {
+            text = text.replace(url, shown);
+        }
+        for password in &self.passwords {
+            text = without(&text, password);
+        }
+        text
+    }
+}
+
+/// The text without a password; one that is as short as a syllable only where it stands alone, or every message would be
+/// unreadable, and tell it.
+fn without(text: &str, password: &str) -> String {
+    if password.chars().count() > 3 {
+        return text.replace(password, HIDDEN);
+    }
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(password) {
+        let (before, from) = rest.split_at(at);
+        let after = &from[password.len()..];
+        let stands_alone =
+            !is_word(before.chars().next_back().or(shown.chars().next_back())) && !is_word(after.chars().next());
+        shown.push_str(before);
+        shown.push_str(if stands_alone { HIDDEN } else { password });
+        rest = after;
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(url: &str) -> String {
+        url.parse::<StoreUrl>().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, expected) in [
+            ("sqlite:ledger.db", "sqlite:ledger.db"),
+            ("postgres://clerk@host/db", "postgres://clerk@host/db"),
+            (
+                "postgres://clerk:tiger@host:5432/db",
+                "postgres://clerk:***@host:5432/db",
+            ),
+            ("mysql://clerk:t%40g%3Aer@host/db", "mysql://clerk:***@host/db"),
+            ("mysql://clerk:ti@g/e:r@host/db", "mysql://clerk:***@host/db"),
+            (
+                "postgres://host/db?user=clerk&password=tiger&sslmode=require",
+                "postgres://host/db?user=clerk&password=***&sslmode=require",
+            ),
+            (
+                "postgres://clerk:a@host/db?PASSWORD=tiger",
+                "postgres://clerk:***@host/db?PASSWORD=***",
+            ),
+            ("postgres://clerk:ti?password=x@host/db", "postgres://clerk:***"),
+            (
+                "postgres://host/db?p%61ssword=tiger",
+                "postgres://host/db?p%61ssword=***",
+            ),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+    }
+
+    #[test]
+    fn a_password_is_found_in_any_message() {
+        let secrets = Secrets::of(
+            [
+                "--store=postgres://clerk:t%69ger@host/db".into(),
+                "mysql://clerk:x@host/db?sslpassword=lion".into(),
+            ],
+            None,
+        );
+        for message in [
+            "'postgres://clerk:t%69ger@host/db' is no command",
+            "tiger was refused, t%69ger too",
+            "the lion: x",
+            "'mysql://clerk:x@host/db?sslpassword=lion'",
+        ] {
+            let hidden = secrets.hidden_in(message);
+            for password in ["tiger", "t%69ger", "lion", ":x", " x"] {
+                assert!(!hidden.contains(password), "{hidden}");
+            }
+        }
+        assert_eq!(secrets.hidden_in("the next exit"), "the next exit");
+    }
+
+    #[test]
+    fn what_is_no_url_is_not_repeated() {
+        for text in ["", "ledger.db", "host=localhost password=a:b"] {
+            let failure = text.parse::<StoreUrl>().unwrap().check_scheme().unwrap_err();
+            assert!(!failure.to_string().contains("host="), "{failure}");
+        }
+    }
+}

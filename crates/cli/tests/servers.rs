@@ -1,0 +1,239 @@
+//! The tool on real servers: PostgreSQL, MySQL and MariaDB.
+
+#![cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use firefly_eventstore::prelude::*;
+use firefly_eventstore_test_servers::{
+    Database, PostgresServer, mariadb_unless_missing, mysql_unless_missing, postgres_unless_missing,
+};
+use serde_json::json;
+
+use support::{Running, Store, account, append_many, id};
+
+/// A database of each server that is there, with its name and its URL, in which there is a password.
+fn databases() -> Vec<(&'static str, Database, String)> {
+    let mut databases = Vec::new();
+    if let Some(server) = postgres_unless_missing() {
+        let database = server.new_database();
+        // The tests' own server asks for none, and takes any.
+        let url = database
+            .url()
+            .replace("postgres@", &format!("postgres:{POSTGRES_PASSWORD}@"));
+        databases.push(("postgres", database, url));
+    }
+    for (name, server) in [("mysql", mysql_unless_missing()), ("mariadb", mariadb_unless_missing())] {
+        if let Some(server) = server {
+            let database = server.new_database();
+            let url = database.url().to_owned();
+            databases.push((name, database, url));
+        }
+    }
+    databases
+}
+
+const POSTGRES_PASSWORD: &str = "tiger%2D9";
+
+fn password(url: &str) -> &str {
+    let user_info = url.split_once("://").unwrap().1.split_once('@').unwrap().0;
+    user_info.split_once(':').unwrap().1
+}
+
+#[test]
+fn a_log_moves_through_every_database_and_comes_back_the_same() {
+    let first = Store::of_accounts();
+    append_many(&*first.open(), 1_500);
+    let odd = r#"[{"event_type":"odd \u0001 \ud83d\ude00 '\"\\","data":{"b":1.50,"a":[1e2,-0.0,18446744073709551615,"\u009b"]},
+        "metadata":{"z":{},"a":null},"created_by":"O'Hara; --","created_at":"1000-01-01T00:00:00.000001Z"}]"#;
+    first.append(&account(4), "any", &["--tenant", "a % b_c"], odd);
+    let exported = first.succeeds(&["export", "--output", "log.jsonl"]);
+    let digest = exported.line("digest ").to_owned();
+
+    let databases = databases();
+    let mut stores: Vec<_> = databases.iter().map(|(_, _, url)| Store::at(url)).collect();
+    stores.push(Store::new());
+    let mut file = first.file("log.jsonl");
+    for store in &stores {
+        let imported = store.succeeds(&["import", file.to_str().unwrap()]);
+        assert_eq!(
+            imported.out,
+            format!("imported 1507 events\n{digest}\n"),
+            "{}",
+            store.url
+        );
+        let exported = store.succeeds(&["export", "--output", "log.jsonl"]);
+        assert_eq!(
+            exported.line("exported"),
+            "exported 1507 events up to global sequence 1507"
+        );
+        assert_eq!(exported.line("digest "), digest, "{}", store.url);
+        file = store.file("log.jsonl");
+    }
+    let again = first.succeeds(&["import", file.to_str().unwrap()]);
+    assert_eq!(again.out, format!("all already stored: 1507 events\n{digest}\n"));
+
+    // And what comes later.
+    first.append(
+        &account(1),
+        "exists",
+        &[],
+        r#"{"event_type":"account.reopened","data":{}}"#,
+    );
+    first.succeeds(&["export", "--after", "1507", "--output", "more.jsonl"]);
+    let point = first.succeeds(&["verify"]).line("the log up to").to_owned();
+    for store in &stores {
+        let imported = store.succeeds(&["import", first.file("more.jsonl").to_str().unwrap()]);
+        assert_eq!(imported.line("imported"), "imported 1 event");
+        assert_eq!(
+            store.succeeds(&["verify"]).line("the log up to"),
+            point,
+            "{}",
+            store.url
+        );
+    }
+}
+
+#[test]
+fn every_command_works_and_shows_no_password() {
+    for (name, database, url) in databases() {
+        let store = Store {
+            url: url.clone(),
+            directory: tempfile::tempdir().unwrap(),
+        };
+        let one = id(1);
+        let mut shown = String::new();
+        let mut run = |code: i32, arguments: &[&str]| {
+            let answer = store.run(arguments);
+            assert_eq!(answer.code, code, "{name} {arguments:?}: {answer:?}");
+            shown.push_str(&answer.out);
+            shown.push_str(&answer.err);
+            answer
+        };
+        run(5, &["stats"]);
+        run(5, &["doctor"]).line("danger  schema: ");
+        run(0, &["migrate", "--dry-run"]);
+        assert!(
+            !run(0, &["migrate", "--json"]).json()["migrations"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(run(0, &["migrate"]).out, "the schema is up to date\n");
+        store.fill();
+        let snapshot = NewSnapshot::new(&account(1), Version::from(2), "AccountState.v1", &json!({ "cents": 1 }));
+        store.open().save(&snapshot.unwrap()).unwrap();
+
+        let stats = run(0, &["stats", "--json"]).json();
+        assert_eq!((&stats["backend"], &stats["total_events"]), (&json!(name), &json!(6)));
+        run(0, &["stats"]).line("6 events of 3 aggregates");
+        assert_eq!(run(0, &["types", "--json"]).json_lines().len(), 4);
+        assert_eq!(run(0, &["aggregates", "--refresh", "--json"]).json_lines().len(), 3);
+        let state = run(0, &["show", "Account", &one, "--state", "--json"]).json();
+        assert_eq!(
+            (&state["snapshot"]["version"], &state["events"][0]["aggregate_version"]),
+            (&json!(2), &json!(3))
+        );
+        run(0, &["show", "Account", &one]).line("Account");
+        let filtered = run(
+            0,
+            &[
+                "tail",
+                "--json",
+                "--metadata",
+                r#"{"branch":"Lima"}"#,
+                "--tenant",
+                "acme",
+            ],
+        );
+        assert_eq!(filtered.json()["event_data"], json!({ "owner": "Grace" }));
+        assert_eq!(run(0, &["tail", "-n", "2"]).out.lines().count(), 2);
+        run(0, &["export", "--output", "a.jsonl"]);
+        assert_eq!(run(0, &["import", "a.jsonl", "--json"]).json()["already_stored"], 6);
+        assert_eq!(
+            run(0, &["restore", "--table", "--until-sequence", "3", "--json"]).json()["events"],
+            3
+        );
+        run(2, &["restore", "--table", "--until-sequence", "3"]);
+        run(0, &["verify", "--remember", "point"]).line("intact");
+        run(0, &["verify", "--since", "point", "--json"]).json();
+        let steps = run(
+            0,
+            &[
+                "maintain",
+                "--json",
+                "--analyze",
+                "--vacuum",
+                "--refresh",
+                "--indexes",
+                "--check",
+            ],
+        );
+        assert_eq!(steps.json_lines().len(), 5);
+        run(0, &["maintain"]).line("analyze: ");
+        assert_eq!(run(0, &["snapshots", "--json"]).json_lines().len(), 1);
+        assert_eq!(
+            run(0, &["snapshots", "--delete", "--keep", "0", "--json"]).json()["deleted"],
+            1
+        );
+        assert!(
+            run(0, &["report", "--verify", "--output", "-"])
+                .out
+                .contains("money.<wbr>deposited")
+        );
+        run(3, &["show", "Order", &one]);
+
+        let found = store.run(&["doctor", "--json"]);
+        let worst = found.json()["worst"].as_str().unwrap().to_owned();
+        // A server of the tests may well be one that does not wait for its disk.
+        let code = match &*worst {
+            "good" | "notice" => 0,
+            "warning" => 1,
+            _ => 10,
+        };
+        assert_eq!(found.code, code, "{found:?}");
+        let same = run(code, &["doctor"]);
+        assert!(same.out.contains(":***@"), "{same:?}");
+        shown.push_str(&found.out);
+
+        let wrong = Store {
+            url: url.replace(database.name(), "no_such_database"),
+            directory: tempfile::tempdir().unwrap(),
+        };
+        for command in ["stats", "migrate"] {
+            let error = wrong.fails(9, &[command]);
+            shown.push_str(&error);
+        }
+        let decoded = password(&url).replace("%2D", "-");
+        for secret in [password(&url), &decoded] {
+            assert!(!shown.contains(secret), "{name}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn following_goes_on_after_the_server_was_restarted() {
+    if postgres_unless_missing().is_none() {
+        return;
+    }
+    let Ok(server) = PostgresServer::start(&[]) else { return };
+    let database = server.new_database();
+    let store = Store::at(database.url());
+    store.fill();
+    let mut running = Running::start(&mut store.command(&["tail", "-n", "1", "--follow", "--interval", "10ms"]));
+    assert!(running.line().unwrap().starts_with("6 "));
+    server.kill("QUIT");
+    assert!(running.remark().starts_with("trying again until it works: "));
+    server.restart();
+    store.append(
+        &account(2),
+        "1",
+        &["--tenant", "acme"],
+        r#"{"event_type":"account.closed","data":{}}"#,
+    );
+    let sequence = store.open().high_water_mark().unwrap();
+    assert!(running.line().unwrap().starts_with(&format!("{sequence} ")));
+    running.signal("INT");
+    assert_eq!(running.wait().0, Some(0));
+}
