@@ -214,7 +214,7 @@ pub(crate) fn raw_workers(database: &dyn Database, threads: usize) -> Vec<Worker
 
 /// Threads that write with the store, to other aggregates than those of [`raw_workers`].
 fn store_workers(database: &dyn Database, threads: usize) -> Vec<Worker> {
-    let store = database.store();
+    let store: Arc<dyn EventStore> = database.store();
     (0..threads as u64)
         .map(|thread| Worker::new(Writer::Store(Arc::clone(&store)), Dice::new(2 * thread + 1)))
         .collect()

@@ -1,8 +1,10 @@
 //! What a case needs of a database: our schema or a lean one, the raw driver on it, and the store.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use firefly_eventstore_core::{AggregateKey, EventStore};
+use firefly_eventstore_core::AggregateKey;
+use firefly_eventstore_core::operate::Operations;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -20,6 +22,12 @@ pub(crate) trait Backend {
     fn append_target(&self, _threads: usize) -> f64 {
         0.9
     }
+
+    /// The database's own way to write the events of a database into a file, and to bring them from there into one without any; and
+    /// to check what it has of them.
+    fn own_dump(&self, database: &str, file: &Path);
+    fn own_restore(&self, file: &Path, database: &str);
+    fn own_check(&self, database: &str);
 
     /// How many events are appended in one commit.
     fn batches(&self) -> &'static [usize] {
@@ -51,7 +59,10 @@ pub(crate) trait Database {
     }
 
     /// The store.
-    fn store(&self) -> Arc<dyn EventStore>;
+    fn store(&self) -> Arc<dyn Operations>;
+
+    /// What the database's own tools call it.
+    fn name(&self) -> String;
 }
 
 /// The raw driver, doing what the store does.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 /// Says where the files are, and what it costs to be sure of them.
@@ -86,4 +87,10 @@ fn status(field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0)
+}
+
+/// Runs a tool to its end.
+pub(crate) fn run(tool: &mut Command) {
+    let status = tool.status().unwrap();
+    assert!(status.success(), "{tool:?} fails: {status}");
 }

@@ -14,6 +14,7 @@ mod harness;
 mod machine;
 mod mysql;
 mod open;
+mod operate;
 mod postgres;
 mod prepare;
 mod read;
@@ -70,4 +71,5 @@ fn run(bench: &Bench, backend: &dyn Backend) {
     append::run(bench, backend);
     read::run(bench, backend);
     follow::run(bench, backend);
+    operate::run(bench, backend);
 }

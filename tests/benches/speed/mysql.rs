@@ -1,9 +1,12 @@
 //! MySQL and MariaDB: private servers with their defaults, so that a commit waits for the disk.
 
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
 
-use firefly_eventstore_core::EventStore;
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder, Params, Row, Value};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
@@ -14,6 +17,7 @@ use uuid::Uuid;
 use crate::backend::{self, Backend, Common, Database, Raw, Schema};
 use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
+use crate::machine;
 
 pub(crate) struct Mysql {
     flavour: Flavour,
@@ -327,6 +331,32 @@ fn connect(database: &Disposable) -> Conn {
 }
 
 impl Backend for Mysql {
+    fn own_dump(&self, database: &str, file: &Path) {
+        let mut dump = self.server.command(self.flavour.dump());
+        dump.args([
+            "--single-transaction",
+            "--no-create-info",
+            "--hex-blob",
+            database,
+            "events",
+        ]);
+        machine::run(dump.stdout(File::create(file).unwrap()));
+    }
+
+    fn own_restore(&self, file: &Path, database: &str) {
+        let mut restore = self.server.command(self.flavour.client());
+        machine::run(restore.arg(database).stdin(File::open(file).unwrap()));
+    }
+
+    fn own_check(&self, database: &str) {
+        let mut check = self.server.command(self.flavour.client());
+        machine::run(
+            check
+                .args([database, "--execute=CHECK TABLE events"])
+                .stdout(Stdio::null()),
+        );
+    }
+
     fn name(&self) -> &'static str {
         self.flavour.name()
     }
@@ -356,7 +386,11 @@ impl Database for Log {
         Box::new(connect(&self.0))
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
+    fn name(&self) -> String {
+        self.0.name().to_owned()
+    }
+
+    fn store(&self) -> Arc<dyn Operations> {
         let builder = MysqlEventStore::builder(self.0.url()).max_connections(16);
         Arc::new(builder.open().unwrap())
     }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use firefly_eventstore_core::EventStore;
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_postgres::postgres::binary_copy::BinaryCopyInWriter;
 use firefly_eventstore_postgres::postgres::fallible_iterator::FallibleIterator;
 use firefly_eventstore_postgres::postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -175,6 +178,23 @@ impl Postgres {
 }
 
 impl Backend for Postgres {
+    fn own_dump(&self, database: &str, file: &Path) {
+        let mut dump = self.server.command("pg_dump");
+        dump.args(["--data-only", "--table=events", database]);
+        machine::run(dump.stdout(File::create(file).unwrap()));
+    }
+
+    fn own_restore(&self, file: &Path, database: &str) {
+        let mut restore = self.server.command("psql");
+        restore.args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--dbname", database]);
+        machine::run(restore.stdin(File::open(file).unwrap()).stdout(Stdio::null()));
+    }
+
+    fn own_check(&self, database: &str) {
+        let mut check = self.server.command("pg_amcheck");
+        machine::run(check.args(["--install-missing", "--table=events", database]));
+    }
+
     fn name(&self) -> &'static str {
         "postgres"
     }
@@ -262,7 +282,11 @@ impl Database for Log {
         Some(Box::new(self.connection(true)))
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
+    fn name(&self) -> String {
+        self.0.url().to_owned()
+    }
+
+    fn store(&self) -> Arc<dyn Operations> {
         let builder = PostgresEventStore::builder(self.0.url()).max_connections(16);
         Arc::new(builder.open().unwrap())
     }

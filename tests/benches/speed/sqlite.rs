@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use firefly_eventstore_core::EventStore;
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, Synchronous};
 use rusqlite::{Connection, Row, params};
 use tempfile::TempDir;
@@ -55,6 +55,32 @@ const COLUMNS: &str = "
     created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
 
 impl Backend for Sqlite {
+    /// SQLite's own dump is another database.
+    fn own_dump(&self, database: &str, file: &Path) {
+        let connection = open(Path::new(database), self.synchronous);
+        let file = file.display().to_string();
+        connection.execute("ATTACH ?1 AS dump", [file]).unwrap();
+        connection
+            .execute_batch("CREATE TABLE dump.events AS SELECT * FROM main.events")
+            .unwrap();
+    }
+
+    fn own_restore(&self, file: &Path, database: &str) {
+        let connection = open(Path::new(database), self.synchronous);
+        let columns = "SELECT group_concat(name) FROM pragma_table_info('events')";
+        let columns: String = connection.query_row(columns, [], |row| row.get(0)).unwrap();
+        let file = file.display().to_string();
+        connection.execute("ATTACH ?1 AS dump", [file]).unwrap();
+        let insert = format!("INSERT INTO main.events ({columns}) SELECT {columns} FROM dump.events");
+        connection.execute(&insert, []).unwrap();
+    }
+
+    fn own_check(&self, database: &str) {
+        let connection = open(Path::new(database), self.synchronous);
+        let check = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        assert_eq!(check.unwrap(), "ok");
+    }
+
     fn name(&self) -> &'static str {
         match self.synchronous {
             Synchronous::Normal => "sqlite NORMAL",
@@ -102,7 +128,11 @@ impl Database for File {
         Box::new(open(&self.path(), self.synchronous))
     }
 
-    fn store(&self) -> Arc<dyn EventStore> {
+    fn name(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn store(&self) -> Arc<dyn Operations> {
         let builder = SqliteEventStore::builder(self.path()).synchronous(self.synchronous);
         Arc::new(builder.open().unwrap())
     }

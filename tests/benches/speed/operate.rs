@@ -1,0 +1,93 @@
+//! Export, import and audit beside what comes with the database: its dump, its restore, its own check.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::time::Instant;
+
+use firefly_eventstore_core::operate::{Audit, Export, Import, Operations};
+
+use crate::append::fill;
+use crate::backend::{Backend, Schema};
+use crate::harness::{Bench, Comparison, Contender, Ratio, compete, per_second, report};
+
+pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
+    let cases = ["export", "import", "audit"].map(|work| format!("{}: {work}", backend.name()));
+    if !cases.iter().any(|case| bench.wants(case)) {
+        return;
+    }
+    let events = bench.scaled(200_000, 20_000);
+    let database = backend.database(Schema::Ours);
+    let store = database.store();
+    fill(&*store, events / 20, 20);
+    let name = database.name();
+    let scratch = tempfile::tempdir().unwrap();
+    let [lines, dump] = ["log.jsonl", "dump"].map(|file| scratch.path().join(file));
+    let rounds = bench.scaled(5, 3);
+    let [export, import, audit] = &cases;
+
+    let mut contenders = [
+        Contender::new(|| {
+            let _ = std::fs::remove_file(&dump);
+            timed(events, || backend.own_dump(&name, &dump))
+        }),
+        Contender::new(|| timed(events, || export_lines(&*store, &lines))),
+    ];
+    compete(rounds, &mut contenders);
+    told(export, "export/own dump", &contenders);
+
+    if bench.wants(import) {
+        let mut contenders = [
+            Contender::new(|| {
+                let target = backend.database(Schema::Ours);
+                timed(events, || backend.own_restore(&dump, &target.name()))
+            }),
+            Contender::new(|| {
+                let target = backend.database(Schema::Ours).store();
+                timed(events, || {
+                    let input = BufReader::new(File::open(&lines).unwrap());
+                    let imported = Import::new().json_lines(&*target, input, |_| {}).unwrap();
+                    assert_eq!(imported.events, events as u64);
+                })
+            }),
+        ];
+        compete(rounds, &mut contenders);
+        told(import, "import/own restore", &contenders);
+    }
+
+    if bench.wants(audit) {
+        let mut contenders = [
+            Contender::new(|| timed(events, || backend.own_check(&name))),
+            Contender::new(|| {
+                timed(events, || {
+                    let audited = Audit::new().run(&*store, |_| {}, |finding| panic!("{finding}"));
+                    assert_eq!(audited.unwrap().events, events as u64);
+                })
+            }),
+        ];
+        compete(rounds, &mut contenders);
+        told(audit, "audit/own check", &contenders);
+    }
+}
+
+fn export_lines(store: &dyn Operations, file: &Path) {
+    let out = BufWriter::new(File::create(file).unwrap());
+    Export::new().json_lines(store, out, |_| {}).unwrap();
+}
+
+fn timed(events: usize, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    per_second(events, start.elapsed())
+}
+
+fn told(case: &str, name: &'static str, contenders: &[Contender<'_>; 2]) {
+    let [own, store] = contenders;
+    let ratio: Ratio = store.ratio_to(own);
+    let comparison = Comparison {
+        name,
+        ratio,
+        target: None,
+    };
+    report(case, own.rate(), &[comparison]);
+}
