@@ -173,6 +173,16 @@ fn an_import_of_more_than_a_packet_and_a_statement_take_is_whole(server: &MysqlS
     store.import_events(&all_events(&source)).unwrap();
     assert_eq!(digest(&all_events(&store)), digest(&all_events(&source)));
 
+    // The last one is known: the statement before its own is taken back.
+    let (_database, store) = fresh(server);
+    let known = account();
+    store.append(&known, ExpectedVersion::NoStream, &many[4_999..]).unwrap();
+    let mut events = all_events(&source);
+    for event in &mut events {
+        event.global_sequence = event.global_sequence.checked_add(1).unwrap();
+    }
+    assert_contradiction(&store, &events, &events[4_999], "stored already");
+
     let server = MysqlServer::start(server.flavour(), &[("max_allowed_packet", "1M")]).unwrap();
     let (_database, store) = fresh(&server);
     let text = |bytes: usize| NewEvent::from_json("note", format!(r#"{{"note":"{}"}}"#, "x".repeat(bytes))).unwrap();
@@ -530,7 +540,7 @@ fn an_import_waits_for_a_transaction_on_the_same_aggregate(server: &MysqlServer)
 fn appends_beside_an_import_lose_nothing_and_a_follower_sees_everything_once(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let follower = builder(&database).open().unwrap();
-    let working = AtomicBool::new(true);
+    let (importing, working) = (AtomicBool::new(true), AtomicBool::new(true));
     let (seen, appended, imported) = thread::scope(|scope| {
         let following = scope.spawn(|| {
             let (mut seen, mut position) = (Vec::new(), GlobalSequence::ZERO);
@@ -546,20 +556,20 @@ fn appends_beside_an_import_lose_nothing_and_a_follower_sees_everything_once(ser
                 }
             }
         });
-        let importing = scope.spawn(|| import_in_pieces(&store));
         let mut appending = Vec::new();
         for thread in 0..4 {
-            let store = &store;
-            appending.push(scope.spawn(move || append_in_pieces(store, thread)));
+            let (store, importing) = (&store, &importing);
+            appending.push(scope.spawn(move || append_in_pieces(store, thread, importing)));
         }
+        let imported = scope.spawn(|| import_in_pieces(&store)).join();
+        importing.store(false, Ordering::SeqCst); // also where it failed
         let appended: Vec<_> = appending.into_iter().map(|thread| thread.join()).collect();
-        let imported = importing.join();
-        working.store(false, Ordering::SeqCst); // also where one of them failed
+        working.store(false, Ordering::SeqCst);
         let appended: Vec<Uuid> = appended.into_iter().flat_map(Result::unwrap).collect();
         (following.join().unwrap(), appended, imported.unwrap())
     });
     assert!(
-        imported.len() >= 100,
+        imported.len() >= 3_000,
         "only {} events were imported beside the appends",
         imported.len()
     );
@@ -579,15 +589,17 @@ fn appends_beside_an_import_lose_nothing_and_a_follower_sees_everything_once(ser
     assert!(append_one(&store) > last);
 }
 
-/// Imports small pieces with holes a little after the end of the log, where appends are too; returns what was stored.
+/// Imports pieces right after the end of the log, where appends are too, and beyond it, with holes into which appends go; returns
+/// what was stored.
 fn import_in_pieces(store: &MysqlEventStore) -> Vec<Uuid> {
     let random = &mut fastrand::Rng::with_seed(7);
     let mut stored = Vec::new();
-    for _ in 0..200 {
-        let mut sequence = u32::try_from(mark(store)).unwrap() + random.u32(0..10);
-        let sequences: Vec<u32> = (0..random.usize(1..60))
+    for round in 0..60 {
+        let (events, ahead, hole) = if round % 2 == 0 { (300, 2_000, 300) } else { (10, 10, 4) };
+        let mut sequence = u32::try_from(mark(store)).unwrap() + ahead;
+        let sequences: Vec<u32> = (0..events)
             .map(|_| {
-                sequence += random.u32(1..4);
+                sequence += random.u32(1..hole);
                 sequence
             })
             .collect();
@@ -601,11 +613,11 @@ fn import_in_pieces(store: &MysqlEventStore) -> Vec<Uuid> {
     stored
 }
 
-/// Appends alone and in transactions, some of which are rolled back; returns what was stored.
-fn append_in_pieces(store: &MysqlEventStore, seed: u64) -> Vec<Uuid> {
+/// Appends alone and in transactions, some of which are rolled back, as long as others import; returns what was stored.
+fn append_in_pieces(store: &MysqlEventStore, seed: u64, importing: &AtomicBool) -> Vec<Uuid> {
     let random = &mut fastrand::Rng::with_seed(seed);
     let mut stored = Vec::new();
-    for _ in 0..100 {
+    while importing.load(Ordering::SeqCst) {
         let events: Vec<NewEvent> = (0..random.u64(1..5)).map(deposited).collect();
         let result = match random.u8(0..4) {
             0 => store.transaction(|tx| {

@@ -16,7 +16,7 @@ use crate::row::{decode, integer, text, time};
 use crate::sql;
 use crate::store::Options;
 
-/// Looks at everything that matters to a store. Some twenty round trips; waits for nobody.
+/// Looks at everything that matters to a store; waits for nobody.
 pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Result<Vec<Diagnosis>> {
     let surroundings = Surroundings::of(session)?;
     let settings = Settings::of(session)?;
