@@ -68,7 +68,15 @@ mod tests {
     fn every_statement_is_prepared_by_sqlite() {
         let store = SqliteEventStore::in_memory().unwrap();
         let prepare = |sql: &str| store.transaction(|tx| Ok::<_, Error>(tx.connection().prepare(sql).map(drop)));
+        let has_dbstat = store.transaction(|tx| {
+            let has_dbstat = tx.connection().query_row(super::HAS_DBSTAT, [], |row| row.get(0));
+            Ok::<bool, Error>(has_dbstat.unwrap())
+        });
+        let has_dbstat = has_dbstat.unwrap();
         for (file, sql) in super::ALL {
+            if *sql == super::INDEX_BYTES && !has_dbstat {
+                continue; // nor does the store run it there
+            }
             prepare(sql).unwrap().unwrap_or_else(|error| panic!("{file}: {error}"));
             if *sql == super::RESTORE_TABLE {
                 // The statements that come after it fill the table.
