@@ -371,6 +371,7 @@ fn tail_shows_the_end_of_what_matches() {
         (&["-n", "0"], &[]),
         (&["--after", "4"], &[5, 6]),
         (&["--after", "3", "-n", "1"], &[6]),
+        (&["--after", "5", "-n", "3"], &[6]),
         (&["--event-type", "account.opened"], &[1, 3, 4]),
         (&["--event-type", "account.opened", "-n", "1"], &[4]),
         (

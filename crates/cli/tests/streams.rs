@@ -130,8 +130,14 @@ fn following_shows_everything_once_and_ends_cleanly_when_it_is_asked_to() {
             for number in 1..=4 {
                 let library = &library;
                 scope.spawn(move || {
-                    for _ in 0..25 {
-                        let events = ["noise", "money.deposited"].map(|name| NewEvent::new(name, &json!({})).unwrap());
+                    for count in 0..25 {
+                        let names = [
+                            &["money.deposited"][..],
+                            &["noise", "money.deposited"],
+                            &["money.deposited", "noise"],
+                        ];
+                        let new = |name: &&str| NewEvent::new(*name, &json!({})).unwrap();
+                        let events: Vec<_> = names[count % 3].iter().map(new).collect();
                         library
                             .append(&account(100 + number), ExpectedVersion::Any, &events)
                             .unwrap();

@@ -45,9 +45,11 @@ struct Step {
 impl Step {
     /// Line by line, with a mark for whatever has a digit in it, and for what widths of columns depend on.
     fn comparable(&self) -> Vec<String> {
-        let mask = |word: &str| match word.contains(|character: char| character.is_ascii_digit()) {
-            true => "#".to_owned(),
-            false => word.to_owned(),
+        let mask = |word: &str| match word {
+            // Which of its types the history ends with is a matter of the last commit.
+            "file.added" | "file.modified" | "file.deleted" => "file.*".to_owned(),
+            word if word.contains(|character: char| character.is_ascii_digit()) => "#".to_owned(),
+            word => word.to_owned(),
         };
         let line = |line: &str| {
             // What may be cut off at the end of the line is not compared.

@@ -121,6 +121,16 @@ impl Target {
     fn of(url: &str) -> Result<Self> {
         // Nothing of the URL but its scheme goes into an error: there may be a password in it.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        // And what is no URL at all may have one before its first colon.
+        if !scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        {
+            return Err(Error::invalid(format!(
+                "this is no URL of a store; its scheme would be one of: {}",
+                SCHEMES.join(", ")
+            )));
+        }
         match scheme {
             #[cfg(feature = "mysql")]
             "mysql" => Ok(Self::Mysql(firefly_eventstore_mysql::MysqlEventStore::builder(url))),
@@ -171,6 +181,13 @@ mod tests {
         assert!(error.is_invalid_input());
         assert!(error.to_string().contains("\"oracle\""), "{error}");
         assert!(!format!("{error:?}").contains("tiger"), "{error:?}");
+    }
+
+    #[test]
+    fn refuses_what_is_no_url_without_repeating_it() {
+        let error = connect("host=db user=scott password=tiger:1").unwrap_err();
+        assert!(error.is_invalid_input());
+        assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
     }
 
     #[cfg(feature = "sqlite")]

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use firefly_eventstore_core::operate::{Audit, Export, Import, Operations};
+use firefly_eventstore_core::{EventQuery, GlobalSequence};
 
 use crate::append::fill;
 use crate::backend::{Backend, Schema};
 use crate::harness::{Bench, Comparison, Contender, Ratio, compete, per_second, report};
+use crate::machine;
 
 pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     let cases = ["export", "import", "audit"].map(|work| format!("{}: {work}", backend.name()));
@@ -35,6 +37,19 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     ];
     compete(rounds, &mut contenders);
     told(export, "export/own dump", &contenders);
+    // A tenth and the whole must take the same memory.
+    let peaks = [events / 10, events].map(|events| {
+        let until = GlobalSequence::new(events as u64).unwrap();
+        machine::forget_peak();
+        let before = machine::memory_kib();
+        let part = Export::of(EventQuery::new().until(until));
+        part.json_lines(&*store, std::io::sink(), |_| {}).unwrap();
+        format!(
+            "{} KiB for {events} events",
+            machine::peak_memory_kib().saturating_sub(before)
+        )
+    });
+    println!("  memory an export takes at its peak: {}", peaks.join(", "));
 
     if bench.wants(import) {
         let mut contenders = [

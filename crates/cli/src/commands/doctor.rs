@@ -100,3 +100,20 @@ fn explained(failure: &Failure, console: &Console) -> Diagnosis {
         console.hidden(advice),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_decides() {
+        let found = |severities: &[Severity]| {
+            let diagnosis = |severity: &Severity| Diagnosis::bad(*severity, "it", "is", "so");
+            exit_of(worst(&severities.iter().map(diagnosis).collect::<Vec<_>>()))
+        };
+        assert_eq!(found(&[]), Exit::Fine);
+        assert_eq!(found(&[Severity::Good, Severity::Notice]), Exit::Fine);
+        assert_eq!(found(&[Severity::Warning, Severity::Notice]), Exit::Findings);
+        assert_eq!(found(&[Severity::Danger, Severity::Good]), Exit::Danger);
+    }
+}
