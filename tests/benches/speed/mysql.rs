@@ -333,6 +333,9 @@ fn connect(database: &Disposable) -> Conn {
 impl Backend for Mysql {
     fn own_dump(&self, database: &str, file: &Path) {
         let mut dump = self.server.command(self.flavour.dump());
+        if self.flavour == Flavour::Mysql {
+            dump.arg("--set-gtid-purged=OFF"); // which would need more rights to restore
+        }
         dump.args([
             "--single-transaction",
             "--no-create-info",

@@ -58,7 +58,8 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
                 timed(events, || backend.own_restore(&dump, &target.name()))
             }),
             Contender::new(|| {
-                let target = backend.database(Schema::Ours).store();
+                let database = backend.database(Schema::Ours);
+                let target = database.store();
                 timed(events, || {
                     let input = BufReader::new(File::open(&lines).unwrap());
                     let imported = Import::new().json_lines(&*target, input, |_| {}).unwrap();
