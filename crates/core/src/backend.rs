@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     AggregateKey, AggregateType, Append, Appended, Direction, Error, ErrorKind, EventEnvelope, EventStream,
-    GlobalSequence, Limits, Located, NewEvent, NewSnapshot, Result, StreamRange, TenantId, Version,
+    GlobalSequence, Limits, Located, NewEvent, NewSnapshot, Result, Snapshot, StreamRange, TenantId, Version,
 };
 
 pub use crate::event::to_utc;
@@ -154,6 +154,21 @@ pub fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
         stream.events().iter().try_for_each(EventEnvelope::verify)?;
     }
     Ok(stream)
+}
+
+/// The snapshots, be it one or many, once each was compared to its checksum, if they are to be.
+///
+/// # Errors
+///
+/// [`Integrity`](ErrorKind::Integrity), naming the snapshot that does not match its checksum.
+pub fn verified_snapshots<S>(snapshots: S, verify: bool) -> Result<S>
+where
+    for<'a> &'a S: IntoIterator<Item = &'a Snapshot>,
+{
+    if verify {
+        (&snapshots).into_iter().try_for_each(Snapshot::verify)?;
+    }
+    Ok(snapshots)
 }
 
 /// The error of a row that was read: it cannot be what was stored if it is refused as input would be. The sequence is that

@@ -135,11 +135,6 @@ impl MemoryEventStore {
         read(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn verified_stream(&self, stream: EventStream) -> Result<EventStream> {
-        self.verify(stream.events())?;
-        Ok(stream)
-    }
-
     fn verify(&self, events: &[EventEnvelope]) -> Result<()> {
         match self.verify_on_read {
             true => events.iter().try_for_each(EventEnvelope::verify),
@@ -186,7 +181,7 @@ impl EventStore for MemoryEventStore {
                     select(aggregate, range, &stream)
                 })
             })
-            .and_then(|stream| self.verified_stream(stream))
+            .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
@@ -415,7 +410,7 @@ impl EventTransaction for Staged<'_> {
             select(aggregate, range, &stream)
         });
         stream
-            .and_then(|stream| self.store.verified_stream(stream))
+            .and_then(|stream| backend::verified(stream, self.store.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }
@@ -708,10 +703,7 @@ impl SnapshotStore for MemoryEventStore {
             ))
             .map(|(_, snapshot)| snapshot)
             .rfind(|snapshot| owned(snapshot, tenant, Some(aggregate)));
-        if let Some(snapshot) = found.filter(|_| self.verify_on_read) {
-            snapshot.verify()?;
-        }
-        Ok(found.cloned())
+        backend::verified_snapshots(found.cloned(), self.verify_on_read)
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
@@ -720,11 +712,7 @@ impl SnapshotStore for MemoryEventStore {
             .values()
             .rev()
             .filter(|snapshot| owned(snapshot, tenant, Some(aggregate)));
-        let snapshots: Vec<_> = of_aggregate.cloned().collect();
-        if self.verify_on_read {
-            snapshots.iter().try_for_each(Snapshot::verify)?;
-        }
-        Ok(snapshots)
+        backend::verified_snapshots(of_aggregate.cloned().collect(), self.verify_on_read)
     }
 
     fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {

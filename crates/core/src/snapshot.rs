@@ -252,6 +252,55 @@ pub enum SnapshotSelection<'a> {
     All,
 }
 
+impl<'a> SnapshotSelection<'a> {
+    /// For those who write a backend: the same as what one of two statements deletes; none where nothing is selected.
+    #[must_use]
+    pub fn deletion(self) -> Option<SnapshotDeletion<'a>> {
+        let of_all_versions = |aggregate, keep| SnapshotDeletion::Versions {
+            aggregate,
+            from: Version::ZERO,
+            to: Version::MAX,
+            keep,
+        };
+        Some(match self {
+            Self::Exactly(aggregate, version) => SnapshotDeletion::Versions {
+                aggregate,
+                from: version,
+                to: version,
+                keep: 0,
+            },
+            Self::Before(aggregate, version) => SnapshotDeletion::Versions {
+                aggregate,
+                from: Version::ZERO,
+                to: Version::new(version.get().checked_sub(1)?).expect("a smaller version is a version"),
+                keep: 0,
+            },
+            Self::AllButLatest(aggregate, keep) => of_all_versions(aggregate, i64::try_from(keep).unwrap_or(i64::MAX)),
+            Self::Aggregate(aggregate) => of_all_versions(aggregate, 0),
+            Self::OlderThan(time) => SnapshotDeletion::Older(Some(time)),
+            Self::All => SnapshotDeletion::Older(None),
+        })
+    }
+}
+
+/// For those who write a backend: which of the two statements that delete snapshots, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotDeletion<'a> {
+    /// Those of an aggregate within versions, inclusive, but the newest so many.
+    Versions {
+        /// The aggregate.
+        aggregate: &'a AggregateKey,
+        /// The first version.
+        from: Version,
+        /// The last version.
+        to: Version,
+        /// How many of the newest stay.
+        keep: i64,
+    },
+    /// Those of every aggregate that were created before a time, or all.
+    Older(Option<OffsetDateTime>),
+}
+
 /// What there is of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -565,23 +565,13 @@ impl SnapshotStore for PostgresEventStore {
         at: SnapshotAt,
     ) -> Result<Option<Snapshot>> {
         self.with(|session| snapshot::find(session, tenant, aggregate, at))
-            .and_then(|snapshot| {
-                if let Some(snapshot) = snapshot.as_ref().filter(|_| self.0.options.verify_on_read) {
-                    snapshot.verify()?;
-                }
-                Ok(snapshot)
-            })
+            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         self.with(|session| snapshot::list(session, tenant, aggregate))
-            .and_then(|snapshots| {
-                if self.0.options.verify_on_read {
-                    snapshots.iter().try_for_each(Snapshot::verify)?;
-                }
-                Ok(snapshots)
-            })
+            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
     }
 

@@ -1,8 +1,8 @@
 //! Snapshots.
 
 use firefly_eventstore_core::{
-    AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, TenantId, Version,
-    backend,
+    AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
+    TenantId, Version, backend,
 };
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
@@ -98,18 +98,15 @@ pub(crate) fn delete(
     tenant: Option<&TenantId>,
     selection: SnapshotSelection<'_>,
 ) -> Result<u64> {
-    let (aggregate, from, to, keep) = match selection {
-        SnapshotSelection::Exactly(aggregate, version) => (aggregate, version, version, 0),
-        SnapshotSelection::Before(aggregate, version) => {
-            let Some(last) = version.get().checked_sub(1) else {
-                return Ok(0);
-            };
-            (aggregate, Version::ZERO, Version::new(last)?, 0)
-        }
-        SnapshotSelection::AllButLatest(aggregate, keep) => (aggregate, Version::ZERO, Version::MAX, keep),
-        SnapshotSelection::Aggregate(aggregate) => (aggregate, Version::ZERO, Version::MAX, 0),
-        SnapshotSelection::OlderThan(time) => return delete_older(connection, tenant, Some(time)),
-        SnapshotSelection::All => return delete_older(connection, tenant, None),
+    let (aggregate, from, to, keep) = match selection.deletion() {
+        None => return Ok(0),
+        Some(SnapshotDeletion::Older(time)) => return delete_older(connection, tenant, time),
+        Some(SnapshotDeletion::Versions {
+            aggregate,
+            from,
+            to,
+            keep,
+        }) => (aggregate, from, to, keep),
     };
     let deleted = prepared(connection, sql::DELETE_SNAPSHOTS)?
         .execute(params![
@@ -118,7 +115,7 @@ pub(crate) fn delete(
             tenant.map(TenantId::as_str),
             from.as_i64(),
             to.as_i64(),
-            i64::try_from(keep).unwrap_or(i64::MAX),
+            keep,
         ])
         .map_err(classify)?;
     Ok(deleted as u64)

@@ -5,9 +5,9 @@ use std::io::Write;
 use time::OffsetDateTime;
 
 use super::LogDigest;
-use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, time_text};
+use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, not_written, time_text};
 use super::progress::{Progress, Telling};
-use crate::{Cursor, EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result};
+use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
 
 /// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
 /// as CSV for other programs.
@@ -105,16 +105,15 @@ impl Export {
     ///
     /// As [`json_lines`](Self::json_lines).
     pub fn csv(&self, store: &dyn EventStore, mut out: impl Write, progress: impl FnMut(Progress)) -> Result<Exported> {
-        let failed = |error| crate::Error::io("the export cannot be written", error);
-        out.write_all(CSV_HEADER.as_bytes()).map_err(failed)?;
+        out.write_all(CSV_HEADER.as_bytes()).map_err(not_written)?;
         let mark = store.high_water_mark()?;
         let mut line = String::new();
         let exported = each(store, self.query.clone().in_log_order(), mark, progress, |event| {
             line.clear();
             csv_line(&mut line, event);
-            out.write_all(line.as_bytes()).map_err(failed)
+            out.write_all(line.as_bytes()).map_err(not_written)
         })?;
-        out.flush().map_err(failed)?;
+        out.flush().map_err(not_written)?;
         Ok(exported)
     }
 }
@@ -134,18 +133,11 @@ fn each(
     }
     let query = query.until(end);
     let mut digest = LogDigest::OF_NOTHING;
-    let mut cursor: Option<Cursor> = None;
-    loop {
-        let page = store.read_page(&query, cursor.as_ref())?;
-        for event in &page.events {
-            (digest, _) = digest.with(event)?;
-            write(event)?;
-        }
-        telling.add(page.events.len() as u64);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
+    for event in store.read(query) {
+        let event = event?;
+        (digest, _) = digest.with(&event)?;
+        write(&event)?;
+        telling.add(1);
     }
     Ok(Exported {
         events: telling.finish(),

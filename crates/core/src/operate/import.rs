@@ -6,7 +6,7 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use uuid::Uuid;
 
-use super::lines::{Header, Line, LineReader, damaged};
+use super::lines::{Header, Line, LineReader, damaged, not_read};
 use super::progress::{Progress, Telling};
 use super::{FindingKind, LogDigest, Operations};
 use crate::{
@@ -116,11 +116,17 @@ impl Import {
         }
         let (mut lines, _) = LineReader::new(input)?;
         let mut feeder = Feeder::new(store, self.batch_size);
-        while let Line::Event(event) = lines.next()? {
-            feeder.add(*event)?;
+        let footer = loop {
+            match lines.next()? {
+                Line::Event(event) => feeder.add(*event)?,
+                Line::Footer(footer) => break footer,
+            }
             telling.add(1);
+        };
+        if footer.digest(lines.number())? != checked.digest {
+            return Err(damaged(lines.number(), "the file was changed while it was imported"));
         }
-        let fed = feeder.finish()?;
+        let fed = feeder.finish(checked.digest)?;
         telling.finish();
         Ok(fed)
     }
@@ -130,10 +136,6 @@ impl Default for Import {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn not_read(error: std::io::Error) -> Error {
-    Error::io("the export cannot be read", error)
 }
 
 fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> Result<CheckedExport> {
@@ -281,7 +283,8 @@ pub(super) struct Feeder<'a> {
     batch: Vec<EventEnvelope>,
     /// The last sequence that the store was seen to hold.
     end: GlobalSequence,
-    fed: Imported,
+    events: u64,
+    already_stored: u64,
 }
 
 impl<'a> Feeder<'a> {
@@ -291,16 +294,12 @@ impl<'a> Feeder<'a> {
             batch_size,
             batch: Vec::with_capacity(batch_size),
             end: GlobalSequence::MAX,
-            fed: Imported {
-                events: 0,
-                already_stored: 0,
-                digest: LogDigest::OF_NOTHING,
-            },
+            events: 0,
+            already_stored: 0,
         }
     }
 
     pub(super) fn add(&mut self, event: EventEnvelope) -> Result<()> {
-        (self.fed.digest, _) = self.fed.digest.with(&event)?;
         self.batch.push(event);
         if self.batch.len() >= self.batch_size {
             self.store_batch()?;
@@ -308,9 +307,14 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<Imported> {
+    /// Stores the rest; the digest is that of all events.
+    pub(super) fn finish(mut self, digest: LogDigest) -> Result<Imported> {
         self.store_batch()?;
-        Ok(self.fed)
+        Ok(Imported {
+            events: self.events,
+            already_stored: self.already_stored,
+            digest,
+        })
     }
 
     fn store_batch(&mut self) -> Result<()> {
@@ -319,8 +323,8 @@ impl<'a> Feeder<'a> {
         if !new.is_empty() {
             self.store.import_events(new)?;
         }
-        self.fed.already_stored += known as u64;
-        self.fed.events += new.len() as u64;
+        self.already_stored += known as u64;
+        self.events += new.len() as u64;
         self.batch.clear();
         Ok(())
     }

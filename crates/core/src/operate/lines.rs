@@ -211,7 +211,7 @@ fn link(before: &[u8; 32], line: &[u8]) -> [u8; 32] {
     Sha256::new_with_prefix(before).chain_update(line).finalize().into()
 }
 
-fn not_written(error: std::io::Error) -> Error {
+pub(super) fn not_written(error: std::io::Error) -> Error {
     Error::io("the export cannot be written", error)
 }
 
@@ -314,7 +314,7 @@ pub(super) fn damaged(line: u64, reason: impl Into<Box<str>>) -> Error {
     })
 }
 
-fn not_read(error: std::io::Error) -> Error {
+pub(super) fn not_read(error: std::io::Error) -> Error {
     Error::io("the export cannot be read", error)
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::import::Feeder;
 use super::progress::{Progress, Telling};
-use super::{Imported, Operations};
+use super::{Imported, LogDigest, Operations};
 use crate::{EventEnvelope, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
 
 /// A point in the history of a log.
@@ -65,16 +65,18 @@ pub fn restore(
     let mark = source.high_water_mark()?.min(past.until());
     telling.expect(Some(mark.get()));
     let mut feeder = Feeder::new(target, 1_000);
+    let mut digest = LogDigest::OF_NOTHING;
     for event in source.read(EventQuery::new().until(mark)) {
         let event = event?;
         event.verify()?;
         if past.includes(&event) {
+            (digest, _) = digest.with(&event)?;
             feeder.add(event)?;
         }
         telling.add(1);
     }
     telling.finish();
-    feeder.finish()
+    feeder.finish(digest)
 }
 
 /// What belongs to a point, of the events of a log in their order.
