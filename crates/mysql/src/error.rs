@@ -82,6 +82,8 @@ fn by_code(code: u16) -> ErrorKind {
         3 | 28 | 1021 | 1041 | 1114 => ErrorKind::StorageFull,
         1040 | 1203 | 1226 => unavailable("the server accepts no more connections"),
         1205 | 1213 | 1467 | 1614 | 3572 => unavailable("another transaction was in the way for too long"),
+        // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
+        1020 => unavailable("another transaction changed what this one, with its older snapshot, has to lock"),
         1412 | 1615 => unavailable("a table was changed in the meantime"),
         1317 | 1969 | 3024 => {
             unavailable("the server cancelled the statement, because of its time limit or on request")
@@ -135,9 +137,9 @@ pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
 }
 
 /// Whether the server may have rolled the whole transaction back: a deadlock does that, and a lock that was waited for too long
-/// where `innodb_rollback_on_timeout` says so.
+/// where `innodb_rollback_on_timeout` says so, and one of what the snapshot does not show under `innodb_snapshot_isolation`.
 pub(crate) fn is_rolled_back(error: &mysql::Error) -> bool {
-    is_deadlock(error) || code(error) == Some(1205)
+    is_deadlock(error) || matches!(code(error), Some(1020 | 1205))
 }
 
 /// Whether a table was changed since the statement was prepared, so that it is to be run again.

@@ -157,7 +157,9 @@ impl MysqlEventStore {
     ///
     /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
     /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap after the aggregate
-    /// in the index: until the commit, new aggregates whose ids come next, as those of new version 7 UUIDs do, have to wait.
+    /// in the index: until the commit, new aggregates whose ids come next, as those of new version 7 UUIDs do, have to wait. And where
+    /// MariaDB isolates snapshots (`innodb_snapshot_isolation`, on by default since 11.6), an append to an aggregate that others
+    /// appended to since the transaction's snapshot gets a retryable error, with the whole transaction rolled back.
     ///
     /// # Errors
     ///

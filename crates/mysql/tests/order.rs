@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{IsolationLevel, TxOpts};
-use firefly_eventstore_test_servers::{Database, MysqlServer};
+use firefly_eventstore_mysql::mysql::{IsolationLevel, Transaction, TxOpts};
+use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
 use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
 
@@ -36,6 +36,7 @@ on_both!(
     a_log_of_many_thousand_events_is_walked_to_its_end,
     transactions_on_one_new_aggregate_follow_each_other,
     an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since,
+    an_append_in_a_transaction_whose_snapshot_is_isolated_may_have_to_be_repeated,
 );
 
 const WRITERS: usize = 8;
@@ -452,13 +453,25 @@ fn transactions_on_one_new_aggregate_follow_each_other(server: &MysqlServer) {
     }
 }
 
-fn an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since(server: &MysqlServer) {
+/// A store, one of its aggregates at version 2, and a transaction whose snapshot shows version 1; and whether the server isolates
+/// snapshots, which MariaDB can.
+fn with_an_old_snapshot(
+    server: &MysqlServer,
+    isolated: bool,
+    test: impl FnOnce(&MysqlEventStore, &AggregateKey, Transaction<'_>),
+) {
     let (database, store) = fresh(server);
     let account = account();
     store
         .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
     let mut other = client(&database);
+    if server.flavour() == Flavour::Mariadb {
+        run(
+            &mut other,
+            &format!("SET SESSION innodb_snapshot_isolation = {isolated}"),
+        );
+    }
     let isolation = TxOpts::default()
         .set_isolation_level(Some(IsolationLevel::RepeatableRead))
         .set_with_consistent_snapshot(true);
@@ -467,15 +480,43 @@ fn an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since
     store
         .append(&account, ExpectedVersion::Exact(1.into()), &[deposited(2)])
         .unwrap();
-    let one = [deposited(3)];
-    let stale = [Append::new(&account, ExpectedVersion::Exact(1.into()), &one)];
-    let error = store.append_within(&mut old, &stale).unwrap_err();
-    assert!(error.is_conflict(), "{error:?}");
-    for expected in [ExpectedVersion::Any, ExpectedVersion::Exact(3.into())] {
-        let one = [deposited(4)];
-        let append = [Append::new(&account, expected, &one)];
-        store.append_within(&mut old, &append).unwrap();
+    test(&store, &account, old);
+}
+
+fn an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since(server: &MysqlServer) {
+    with_an_old_snapshot(server, false, |store, account, mut old| {
+        let one = [deposited(3)];
+        let stale = [Append::new(account, ExpectedVersion::Exact(1.into()), &one)];
+        let error = store.append_within(&mut old, &stale).unwrap_err();
+        assert!(error.is_conflict(), "{error:?}");
+        for expected in [ExpectedVersion::Any, ExpectedVersion::Exact(3.into())] {
+            let one = [deposited(4)];
+            let append = [Append::new(account, expected, &one)];
+            store.append_within(&mut old, &append).unwrap();
+        }
+        old.commit().unwrap();
+        assert_eq!(store.load(account).unwrap().version(), 4);
+    });
+}
+
+/// As the documentation of `append_within` says.
+fn an_append_in_a_transaction_whose_snapshot_is_isolated_may_have_to_be_repeated(server: &MysqlServer) {
+    if server.flavour() == Flavour::Mysql {
+        return; // which isolates none
     }
-    old.commit().unwrap();
-    assert_eq!(store.load(&account).unwrap().version(), 4);
+    let stale = ExpectedVersion::Exact(1.into());
+    for expected in [ExpectedVersion::Any, ExpectedVersion::Exact(2.into()), stale] {
+        with_an_old_snapshot(server, true, |store, account, mut old| {
+            let (elsewhere, one) = (support::account(), [deposited(3)]);
+            let unseen = [Append::new(&elsewhere, ExpectedVersion::NoStream, &one)];
+            store.append_within(&mut old, &unseen).unwrap();
+            let one = [deposited(4)];
+            let append = [Append::new(account, expected, &one)];
+            let error = store.append_within(&mut old, &append).unwrap_err();
+            assert!(error.is_retryable(), "{expected:?}: {error:?}");
+            old.commit().unwrap();
+            assert_eq!(store.load(&elsewhere).unwrap().version(), 0);
+            assert_eq!(store.load(account).unwrap().version(), 2);
+        });
+    }
 }
