@@ -133,6 +133,19 @@ impl Table {
         Ok(())
     }
 
+    fn refuse_if_bound(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        let bound = session.query(sql::BOUND_TO_TABLE, vec![self.name.into(); 3]);
+        let bound = decode(&bound.map_err(classify)?, |row| Ok(text(row, 0)?.to_owned()))?;
+        if bound.is_empty() {
+            return Ok(());
+        }
+        Err(altered(format!(
+            "the table {}, made by hand, gives way to another, and what is bound to it would be lost: {}; drop that first, and              make it anew afterwards",
+            self.name,
+            bound.join(", ")
+        )))
+    }
+
     /// The columns, with NULL for those that the table made by hand does not have.
     fn select(&self, there: &[String]) -> String {
         let table = self.by_hand();
@@ -173,6 +186,7 @@ pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Re
         .filter(|table| table.is_by_hand(there))
         .collect();
     tables.iter().try_for_each(|table| table.refuse_unless_known(there))?;
+    tables.iter().try_for_each(|table| table.refuse_if_bound(session))?;
     let checks = checks_in_the_way(session.server.flavour, there)?;
     let summaries = summaries_by_hand(there)?;
 

@@ -20,6 +20,7 @@ statements! {
     APPEND_GUARD = "append_guard.sql";
     APPEND_TURN = "append_turn.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
+    BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     COVER_OTHER_WRITERS = "cover_other_writers.sql";

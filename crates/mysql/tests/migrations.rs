@@ -21,6 +21,7 @@ on_both!(
     an_adoption_goes_on_after_a_crash,
     a_row_that_cannot_be_adopted_is_named,
     a_table_with_columns_of_its_own_is_refused,
+    a_table_that_others_are_bound_to_is_refused,
     checks_made_by_hand_give_way_to_ours,
     a_check_of_another_table_is_in_the_way_on_mysql_only,
     summaries_made_by_hand_are_made_anew,
@@ -318,6 +319,48 @@ fn a_table_with_columns_of_its_own_is_refused(server: &MysqlServer) {
     assert!(error.to_string().contains("note"), "{error}");
     run(&mut client(&database), "ALTER TABLE events DROP COLUMN note");
     builder(&database).migrate().unwrap();
+}
+
+fn a_table_that_others_are_bound_to_is_refused(server: &MysqlServer) {
+    let database = server.new_database();
+    let ids = by_hand(&database);
+    let mut other = client(&database);
+    for (bind, bound, release) in [
+        (
+            "CREATE TRIGGER audited AFTER INSERT ON events FOR EACH ROW SET @audited = NEW.event_id",
+            "trigger audited",
+            "DROP TRIGGER audited",
+        ),
+        (
+            "CREATE TABLE notes (about CHAR(36), CONSTRAINT note_of FOREIGN KEY (about) REFERENCES events (event_id))",
+            "foreign key notes.note_of",
+            "DROP TABLE notes",
+        ),
+        (
+            "ALTER TABLE events ADD CONSTRAINT known_kind FOREIGN KEY (event_type) REFERENCES kinds (kind)",
+            "foreign key events.known_kind",
+            "ALTER TABLE events DROP FOREIGN KEY known_kind",
+        ),
+    ] {
+        run(
+            &mut other,
+            "CREATE TABLE IF NOT EXISTS kinds (kind VARCHAR(255) PRIMARY KEY)",
+        );
+        run(&mut other, "INSERT IGNORE INTO kinds VALUES ('money.deposited')");
+        run(&mut other, bind);
+        let error = builder(&database).migrate().unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(bound), "{error}");
+        let count: Option<usize> = other.query_first("SELECT COUNT(*) FROM events").unwrap();
+        assert_eq!(count, Some(ids.len()), "nothing was touched");
+        run(&mut other, release);
+    }
+    run(&mut other, "DROP TABLE kinds");
+    let store = builder(&database).migrate_on_open(true).open().unwrap();
+    assert_adopted(&store, &ids);
 }
 
 fn checks_made_by_hand_give_way_to_ours(server: &MysqlServer) {
