@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,9 @@ use firefly_eventstore_core::{Limits, SchemaProblem};
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
-use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, on_a_small_file_system};
+use firefly_eventstore_test_servers::{
+    Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,
+};
 
 use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
 
@@ -46,76 +47,6 @@ on_both!(
     limits_beyond_what_the_server_keeps_are_refused_when_opening,
     what_cannot_be_reached_is_said_without_the_password,
 );
-
-const WRITERS: usize = 8;
-
-/// Says that the store is left alone from when it is dropped.
-struct Ends<'a>(&'a OnceLock<Instant>);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.get_or_init(Instant::now);
-    }
-}
-
-/// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
-/// each event is there exactly once.
-fn appended_once_each_while(store: &MysqlEventStore, disturb: impl FnOnce()) {
-    let left_alone = OnceLock::new();
-    let acknowledged = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..WRITERS {
-            scope.spawn(|| {
-                let account = account();
-                let mut expected = Version::ZERO;
-                while left_alone.get().is_none() {
-                    let event = [deposited(expected.get())];
-                    let appended = until_acknowledged(store, &account, expected, &event, &left_alone);
-                    expected = appended.version();
-                    acknowledged
-                        .lock()
-                        .unwrap()
-                        .push((event[0].event_id(), appended.last_sequence()));
-                }
-            });
-        }
-        // Also where it panics, or the writers would go on for ever.
-        let _ends = Ends(&left_alone);
-        disturb();
-    });
-    let log = all_events(store);
-    let mut stored: Vec<_> = log
-        .iter()
-        .map(|event| (event.event_id, Some(event.global_sequence)))
-        .collect();
-    let mut acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() > WRITERS, "hardly anything was appended");
-    stored.sort_unstable();
-    acknowledged.sort_unstable();
-    assert_eq!(stored, acknowledged);
-}
-
-/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
-fn until_acknowledged(
-    store: &MysqlEventStore,
-    account: &AggregateKey,
-    expected: Version,
-    events: &[NewEvent],
-    left_alone: &OnceLock<Instant>,
-) -> Appended {
-    loop {
-        match store.append(account, expected, events) {
-            Ok(appended) => return appended,
-            Err(error) => {
-                assert!(error.is_retryable(), "{error:?}");
-                let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
-                assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
-                // A server that starts has better things to do than to refuse connections.
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-}
 
 fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[]).unwrap();

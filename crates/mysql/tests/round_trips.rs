@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::path::Path;
+
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_test_servers::{Database, MysqlServer};
+use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder};
+use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
 
-use support::{Proxy, account, all_events, deposited, fresh, on_both};
+use support::{account, all_events, deposited, fresh, on_both};
 
 on_both!(
     an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,
@@ -19,11 +22,10 @@ on_both!(
 
 fn behind_a_proxy(server: &MysqlServer) -> (Database, Proxy, MysqlEventStore) {
     let (database, _) = fresh(server);
-    let proxy = Proxy::of(&database);
-    let store = MysqlEventStore::configure(proxy.opts(&database))
-        .max_connections(1)
-        .open()
-        .unwrap();
+    let opts = Opts::from_url(database.url()).unwrap();
+    let proxy = Proxy::of(Path::new(opts.get_socket().expect("the server has a socket")));
+    let opts = OptsBuilder::from_opts(opts).socket(proxy.socket().to_str());
+    let store = MysqlEventStore::configure(opts).max_connections(1).open().unwrap();
     (database, proxy, store)
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
-use std::sync::{Barrier, Mutex, OnceLock};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -15,69 +15,11 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SchemaProblem};
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::postgres::Client;
-use firefly_eventstore_test_servers::{Database, PostgresServer, on_a_small_file_system};
+use firefly_eventstore_test_servers::{
+    Database, PostgresServer, WRITERS, appended_once_each_while, on_a_small_file_system,
+};
 
 use support::{account, all_events, client, database, deposited, fresh};
-
-const WRITERS: usize = 8;
-
-/// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
-/// each event is there exactly once.
-fn appended_once_each_while(store: &PostgresEventStore, disturb: impl FnOnce()) {
-    let left_alone = OnceLock::new();
-    let acknowledged = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..WRITERS {
-            scope.spawn(|| {
-                let account = account();
-                let mut expected = Version::ZERO;
-                while left_alone.get().is_none() {
-                    let event = [deposited(expected.get())];
-                    let appended = until_acknowledged(store, &account, expected, &event, &left_alone);
-                    expected = appended.version();
-                    acknowledged
-                        .lock()
-                        .unwrap()
-                        .push((event[0].event_id(), appended.last_sequence()));
-                }
-            });
-        }
-        disturb();
-        left_alone.get_or_init(Instant::now);
-    });
-    let log = all_events(store);
-    let mut stored: Vec<_> = log
-        .iter()
-        .map(|event| (event.event_id, Some(event.global_sequence)))
-        .collect();
-    let mut acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() > WRITERS, "hardly anything was appended");
-    stored.sort_unstable();
-    acknowledged.sort_unstable();
-    assert_eq!(stored, acknowledged);
-}
-
-/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
-fn until_acknowledged(
-    store: &PostgresEventStore,
-    account: &AggregateKey,
-    expected: Version,
-    events: &[NewEvent],
-    left_alone: &OnceLock<Instant>,
-) -> Appended {
-    loop {
-        match store.append(account, expected, events) {
-            Ok(appended) => return appended,
-            Err(error) => {
-                assert!(error.is_retryable(), "{error:?}");
-                let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
-                assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
-                // A server that starts has better things to do than to refuse connections.
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-    }
-}
 
 #[test]
 fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {

@@ -6,17 +6,16 @@ mod support;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_test_servers::{Database, postgres};
+use firefly_eventstore_test_servers::{Database, Proxy, postgres};
 
-use support::{Proxy, account, all_events, deposited, fresh};
+use support::{account, all_events, deposited, fresh};
 
 fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     let (database, _) = fresh()?;
-    let proxy = Proxy::of(postgres().unwrap().directory());
-    let store = PostgresEventStore::builder(&proxy.url(database.name()))
-        .max_connections(1)
-        .open()
-        .unwrap();
+    let proxy = Proxy::of(&postgres().unwrap().directory().join(".s.PGSQL.5432"));
+    let directory = proxy.socket().parent().unwrap();
+    let url = format!("host={} user=postgres dbname={}", directory.display(), database.name());
+    let store = PostgresEventStore::builder(&url).max_connections(1).open().unwrap();
     // Each statement is prepared once.
     let [one, other] = [account(), account()];
     let events = [deposited(1), deposited(1)];

@@ -1,14 +1,19 @@
-//! Private database servers for tests: started on demand, and gone with the process that started them, however it ends.
+//! Private database servers for tests: started on demand, and gone with the process that started them, however it ends. And what
+//! the tests of every driver do to them.
 
 mod database;
+mod load;
 mod mysql;
 mod postgres;
+mod proxy;
 mod required;
 mod service;
 mod small;
 mod watchdog;
 
 pub use self::database::Database;
+pub use self::load::{WRITERS, appended_once_each_while};
 pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mysql, mysql_unless_missing};
 pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};
+pub use self::proxy::Proxy;
 pub use self::small::on_a_small_file_system;

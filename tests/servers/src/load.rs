@@ -1,0 +1,82 @@
+//! Writers that go on whatever happens.
+
+#![expect(clippy::unwrap_used, reason = "a test is to fail")]
+
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::prelude::*;
+
+/// How many threads append.
+pub const WRITERS: usize = 8;
+
+/// Says that the store is left alone from when it is dropped.
+struct Ends<'a>(&'a OnceLock<Instant>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.get_or_init(Instant::now);
+    }
+}
+
+/// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
+/// each event is there exactly once.
+///
+/// # Panics
+///
+/// An event is missing, or is there twice, or the store does not recover.
+pub fn appended_once_each_while(store: &dyn EventStore, disturb: impl FnOnce()) {
+    let left_alone = OnceLock::new();
+    let acknowledged = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| {
+                let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+                let mut expected = Version::ZERO;
+                while left_alone.get().is_none() {
+                    let event =
+                        [NewEvent::from_json("money.deposited", format!(r#"{{"amount":{expected}}}"#)).unwrap()];
+                    let appended = until_acknowledged(store, &account, expected, &event, &left_alone);
+                    expected = appended.version();
+                    acknowledged
+                        .lock()
+                        .unwrap()
+                        .push((event[0].event_id(), appended.last_sequence()));
+                }
+            });
+        }
+        // Also where it panics, or the writers would go on for ever.
+        let _ends = Ends(&left_alone);
+        disturb();
+    });
+    let log = store.read(EventQuery::new()).map(Result::unwrap);
+    let mut stored: Vec<_> = log.map(|event| (event.event_id, Some(event.global_sequence))).collect();
+    let mut acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() > WRITERS, "hardly anything was appended");
+    stored.sort_unstable();
+    acknowledged.sort_unstable();
+    assert_eq!(stored, acknowledged);
+}
+
+/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
+fn until_acknowledged(
+    store: &dyn EventStore,
+    account: &AggregateKey,
+    expected: Version,
+    events: &[NewEvent],
+    left_alone: &OnceLock<Instant>,
+) -> Appended {
+    loop {
+        match store.append(account, expected, events) {
+            Ok(appended) => return appended,
+            Err(error) => {
+                assert!(error.is_retryable(), "{error:?}");
+                let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
+                assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
+                // A server that starts has better things to do than to refuse connections.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a client and a server say to each other.
+
+#![expect(clippy::unwrap_used, reason = "a test is to fail")]
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+/// Passes on what a client and the server say, counts whose turn it is, and can cut the answer off.
+#[derive(Debug)]
+pub struct Proxy {
+    _directory: tempfile::TempDir,
+    socket: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: PathBuf,
+    turns: AtomicUsize,
+    cut: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy for the server that listens on this socket.
+    ///
+    /// # Panics
+    ///
+    /// No socket can be made.
+    pub fn of(server: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join(server.file_name().unwrap());
+        let listener = UnixListener::bind(&socket).unwrap();
+        let shared = Arc::new(Shared {
+            server: server.to_owned(),
+            turns: AtomicUsize::new(0),
+            cut: AtomicBool::new(false),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                accepting.pass_on(client.unwrap());
+            }
+        });
+        Self {
+            _directory: directory,
+            socket,
+            shared,
+        }
+    }
+
+    /// The socket to connect to instead, of the same name, in a directory of its own.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How often a client spoke after the server had.
+    pub fn turns(&self) -> usize {
+        self.shared.turns.load(Ordering::SeqCst)
+    }
+
+    /// Passes the next thing that the client says on to the server, and cuts the connection instead of passing back the
+    /// answer.
+    pub fn cut_next_answer(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn pass_on(self: &Arc<Self>, mut client: UnixStream) {
+        let mut server = UnixStream::connect(&self.server).unwrap();
+        let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        let server_spoke = Arc::new(AtomicBool::new(true));
+        let (asked, answered) = (Arc::clone(self), Arc::clone(&server_spoke));
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Some(length) = from_server.read(&mut buffer).ok().filter(|length| *length > 0) {
+                answered.store(true, Ordering::SeqCst);
+                if asked.cut.swap(false, Ordering::SeqCst) || to_client.write_all(&buffer[..length]).is_err() {
+                    break;
+                }
+            }
+            drop(to_client.shutdown(Shutdown::Both));
+            drop(from_server.shutdown(Shutdown::Both));
+        });
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            let mut buffer = [0; 1 << 16];
+            while let Some(length) = client.read(&mut buffer).ok().filter(|length| *length > 0) {
+                if server_spoke.swap(false, Ordering::SeqCst) {
+                    shared.turns.fetch_add(1, Ordering::SeqCst);
+                }
+                if server.write_all(&buffer[..length]).is_err() {
+                    break;
+                }
+            }
+            drop(server.shutdown(Shutdown::Both));
+        });
+    }
+}
