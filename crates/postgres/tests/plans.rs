@@ -433,10 +433,11 @@ fn of_types_in_a_time_range_a_few_may_be_sorted() {
 
 #[test]
 fn everything_in_the_order_of_time_is_read_along_the_index_without_a_sort() {
+    // PostgreSQL 17 knows that every row has a time, and searches for none.
     log(EventQuery::new().ordered_by(Order::Time))
         .planned_anew()
         .resumed_by("idx_events_created_at (created_at, global_sequence)")
-        .found_by("idx_events_created_at (created_at)");
+        .found_by("idx_events_created_at");
 }
 
 /// Only the values tell which is better, so such a statement is planned each time, and never for any values.
