@@ -275,6 +275,52 @@ fn each_refusal_of_the_server_is_a_typed_error() {
     }
 }
 
+/// As the README says; and without a right on the sequence the log is not taken for empty.
+#[test]
+fn each_right_is_enough_for_what_it_is_for() {
+    let Some((database, store)) = fresh() else { return };
+    let known = account();
+    let stored = store.append(&known, ExpectedVersion::NoStream, &[deposited(1)]);
+    let stored = stored.unwrap().last_sequence().unwrap();
+    let clerk = as_clerk(
+        &database,
+        "REVOKE INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public FROM CLERK;
+         REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM CLERK;",
+    );
+    let grant = |right: &str| {
+        let grant = format!("GRANT {right} TO clerk_{}", database.name());
+        client(&database).batch_execute(&grant).unwrap();
+    };
+    let append = || clerk.append(&account(), ExpectedVersion::Any, &[deposited(2)]);
+    let snapshot = NewSnapshot::new(&known, Version::from(1), "balance", &1).unwrap();
+    let save = || clerk.save(&snapshot);
+    let refused = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    };
+
+    refused(clerk.high_water_mark().map(drop));
+    refused(clerk.read(EventQuery::new()).next().unwrap().map(drop));
+    refused(append().map(drop));
+    grant("SELECT ON SEQUENCE events_global_sequence_seq");
+    assert_eq!(clerk.high_water_mark().unwrap(), stored);
+    assert_eq!(all_events(&clerk).len(), 1);
+
+    refused(append().map(drop));
+    grant("INSERT ON events");
+    refused(append().map(drop));
+    grant("USAGE ON SEQUENCE events_global_sequence_seq");
+    append().unwrap();
+
+    refused(save().map(drop));
+    grant("INSERT, UPDATE, DELETE ON snapshots");
+    save().unwrap();
+    assert_eq!(clerk.delete_snapshots_older_than(OffsetDateTime::now_utc()).unwrap(), 1);
+    refused(clerk.refresh_aggregate_summaries().map(drop));
+    drop((clerk, store));
+    drop_clerk(&database);
+}
+
 #[test]
 fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room() {
     if database().is_some() {

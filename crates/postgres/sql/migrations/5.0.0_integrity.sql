@@ -6,6 +6,19 @@ ALTER TABLE snapshots ADD COLUMN IF NOT EXISTS checksum VARCHAR(64);
 DROP INDEX IF EXISTS idx_events_aggregate_type;
 CREATE INDEX IF NOT EXISTS idx_events_aggregate_type ON events (aggregate_type, global_sequence);
 
+-- The last sequence that was allocated, 0 if none. From PostgreSQL 18 on, who has no right to know is told NULL, as of a sequence
+-- that gave out none yet: for readers the log would be empty, so that is an error.
+CREATE OR REPLACE FUNCTION firefly_last_allocated(allocator regclass) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    allocated CONSTANT bigint := pg_sequence_last_value(allocator);
+BEGIN
+    IF allocated IS NULL AND NOT has_sequence_privilege(allocator, 'SELECT, USAGE') THEN
+        RAISE EXCEPTION 'permission denied for sequence %', allocator USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN COALESCE(allocated, 0);
+END;
+$$;
+
 -- Announce: before a transaction's first sequence is allocated, it takes a shared lock that names the last one that was
 -- allocated until then. Whatever it allocates is greater, so a reader that sees the lock stops there. A statement's trigger
 -- fires before any of its defaults is computed, also for COPY, and for writers that are not this library.
@@ -14,12 +27,18 @@ DECLARE
     -- Once per transaction, or thousands of appends in one would use up the lock table. Rolling back to a savepoint
     -- forgets the setting and releases the lock alike.
     announced CONSTANT text := 'firefly.announced_' || TG_RELID;
+    allocator regclass;
     allocated bigint;
     -- Calls are assigned: PERFORM would run a query for each, which takes several times as long.
     done text;
 BEGIN
     IF current_setting(announced, true) IS DISTINCT FROM 'yes' THEN
-        allocated := COALESCE(pg_sequence_last_value(format('%I.events_global_sequence_seq', TG_TABLE_SCHEMA)::regclass), 0);
+        allocator := format('%I.events_global_sequence_seq', TG_TABLE_SCHEMA)::regclass;
+        allocated := pg_sequence_last_value(allocator);
+        IF allocated IS NULL THEN
+            -- The caller's search path need not lead to this schema.
+            EXECUTE format('SELECT %I.firefly_last_allocated($1)', TG_TABLE_SCHEMA) INTO allocated USING allocator;
+        END IF;
         done := pg_advisory_xact_lock_shared((TG_RELID::bigint # 1718973036)::bit(32)::integer, allocated::bit(32)::integer);
         done := set_config(announced, 'yes', true);
     END IF;
@@ -45,7 +64,7 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'the high-water mark needs a READ COMMITTED transaction' USING ERRCODE = 'active_sql_transaction';
     END IF;
-    allocated := COALESCE(pg_sequence_last_value('events_global_sequence_seq'::regclass), 0);
+    allocated := firefly_last_allocated('events_global_sequence_seq');
     -- A lock has the low 32 bits of a sequence. One beyond those allocated when this began counts as the last of them.
     SELECT MIN(CASE WHEN behind < 2147483648 THEN allocated - behind ELSE allocated END)
     INTO settled

@@ -2,5 +2,5 @@
 -- in the second at least.
 SELECT
     COALESCE(MAX(global_sequence), 0) AS last,
-    COALESCE(pg_sequence_last_value('events_global_sequence_seq'::regclass), 0) AS allocated
+    firefly_last_allocated('events_global_sequence_seq') AS allocated
 FROM events;
