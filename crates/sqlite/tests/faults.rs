@@ -23,7 +23,7 @@ use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore};
 
 use support::{
     Peer, account, all_events, another, assert_intact, deposited, large, not_tried, role, succeed, tell, through,
-    together, wait_for_parent, with_writer,
+    together, wait_for_parent, while_protected, with_writer,
 };
 
 /// Long enough to be waited for, short enough to be waited out.
@@ -325,8 +325,6 @@ fn use_a_read_only_file_system(directory: &Path) {
     store.append(&aggregate, Version::from(1), &[deposited(2)]).unwrap();
 }
 
-/// A process without any right over others' files, and over its own only what they grant: the rights of root would make
-/// this test mean nothing.
 #[test]
 fn a_file_that_the_system_protects_can_be_read_and_refuses_the_rest() {
     let directory = tempfile::tempdir().unwrap();
@@ -337,29 +335,7 @@ fn a_file_that_the_system_protects_can_be_read_and_refuses_the_rest() {
         .unwrap()
         .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    let protect = |path: &Path, protect: bool| {
-        let mut permissions = fs::metadata(path).unwrap().permissions();
-        permissions.set_readonly(protect);
-        fs::set_permissions(path, permissions).unwrap();
-    };
-    protect(&path, true);
-    protect(directory.path(), true);
-    let starter = ["unshare", "--user"];
-    let writes = "test -w \"$0\"";
-    let probe = Command::new(starter[0])
-        .args(&starter[1..])
-        .args(["sh", "-c", writes])
-        .arg(&path)
-        .status();
-    match probe.map(|status| status.code()) {
-        Ok(Some(1)) => succeed(through(&starter, "use a protected file", path.to_str().unwrap())),
-        _ => not_tried(
-            "a protected file",
-            "a process that its protection binds needs Linux and unshare",
-        ),
-    }
-    protect(directory.path(), false);
-    protect(&path, false);
+    while_protected(&path, "use a protected file");
 }
 
 fn use_a_protected_file(path: &Path) {

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration as Wait;
@@ -26,8 +25,8 @@ use time::{Duration, OffsetDateTime};
 
 use firefly_eventstore_core::prelude::*;
 use support::{
-    Peer, account, all_events, another, assert_intact, column, deposited, large, not_tried, role, rows, succeed, tell,
-    through, wait_for_parent, with_writer,
+    Peer, account, all_events, another, assert_intact, column, deposited, large, role, rows, tell, wait_for_parent,
+    while_protected, with_writer,
 };
 
 const NOON: OffsetDateTime = datetime!(2025-01-15 12:00:00 UTC);
@@ -1271,34 +1270,12 @@ fn a_write_ahead_log_that_has_grown_large_is_noticed_until_vacuum_empties_it() {
     assert!(store.diagnose().unwrap().iter().all(is_good));
 }
 
-/// A process without any right over others' files: the rights of root would make this test mean nothing.
 #[test]
 fn a_file_that_the_system_protects_is_a_danger() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     drop(delete_mode(&path).unwrap());
-    let protect = |path: &Path, protect: bool| {
-        let mut permissions = fs::metadata(path).unwrap().permissions();
-        permissions.set_readonly(protect);
-        fs::set_permissions(path, permissions).unwrap();
-    };
-    protect(&path, true);
-    protect(directory.path(), true);
-    let starter = ["unshare", "--user"];
-    let probe = Command::new(starter[0])
-        .args(&starter[1..])
-        .args(["sh", "-c", "test -w \"$0\""])
-        .arg(&path)
-        .status();
-    match probe.map(|status| status.code()) {
-        Ok(Some(1)) => succeed(through(&starter, "diagnose a protected file", path.to_str().unwrap())),
-        _ => not_tried(
-            "a protected file",
-            "a process that its protection binds needs Linux and unshare",
-        ),
-    }
-    protect(directory.path(), false);
-    protect(&path, false);
+    while_protected(&path, "diagnose a protected file");
 }
 
 fn diagnose_a_protected_file(path: &Path) {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -213,4 +214,30 @@ pub(crate) fn succeed(mut command: Command) {
 /// Says, past the test runner that keeps the output of tests that pass, what could not be tried here.
 pub(crate) fn not_tried(what: &str, why: &str) {
     writeln!(std::io::stderr().lock(), "NOT TRIED: {what}: {why}").unwrap();
+}
+
+/// Runs a role on a file that is, with its directory, protected from being written, in a process without any right over others'
+/// files, and over its own only what they grant: the rights of root would make the test mean nothing.
+pub(crate) fn while_protected(path: &Path, role: &str) {
+    let starter = ["unshare", "--user"];
+    let directory = path.parent().unwrap();
+    let protect = |protect: bool| {
+        for path in [path, directory] {
+            let mut permissions = fs::metadata(path).unwrap().permissions();
+            permissions.set_readonly(protect);
+            fs::set_permissions(path, permissions).unwrap();
+        }
+    };
+    protect(true);
+    let probe = Command::new(starter[0])
+        .args(&starter[1..])
+        .args(["sh", "-c", "test -w \"$0\" || echo protected"])
+        .arg(path)
+        .output();
+    if probe.is_ok_and(|output| output.stdout == b"protected\n") {
+        succeed(through(&starter, role, path.to_str().unwrap()));
+    } else {
+        not_tried(role, "a process that its protection binds needs Linux and unshare");
+    }
+    protect(false);
 }
