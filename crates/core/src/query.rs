@@ -11,8 +11,13 @@ use crate::{
     Metadata, Result, TenantId,
 };
 
-/// How many events a page has unless the query says otherwise.
+/// How many events a page has unless the query says otherwise, where it filters them or orders them by time: an index finds so
+/// many, and a database that expects no more of them than a page may sort them instead.
 pub const DEFAULT_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
+
+/// How many events a page of the whole log has unless the query says otherwise: rows that lie one after the other are read the faster
+/// the more there are.
+pub const LOG_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(2_000).expect("2,000 is not zero");
 
 /// What a read of the log is ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +55,7 @@ pub struct EventQuery {
     direction: Direction,
     order: Option<Order>,
     limit: Option<u64>,
-    page_size: NonZeroU32,
+    page_size: Option<NonZeroU32>,
 }
 
 /// The filters of a query, for those who write a backend: each is either absent or must match.
@@ -124,7 +129,7 @@ impl Default for EventQuery {
             direction: Direction::Forwards,
             order: None,
             limit: None,
-            page_size: DEFAULT_PAGE_SIZE,
+            page_size: None,
         }
     }
 }
@@ -281,10 +286,21 @@ impl EventQuery {
         self
     }
 
-    /// How many events one page has, which bounds the memory a read takes; 500 unless set.
+    /// How many events one page has, which bounds the memory a read takes; unless set, [`LOG_PAGE_SIZE`] of the whole log in its
+    /// order, else [`DEFAULT_PAGE_SIZE`].
+    ///
+    /// ```
+    /// # use firefly_eventstore_core::prelude::*;
+    /// # use std::num::NonZeroU32;
+    /// let rows = |query: EventQuery| query.window(None, GlobalSequence::MAX).rows;
+    /// assert_eq!(rows(EventQuery::new().after(GlobalSequence::from(1_000))), 2_000);
+    /// assert_eq!(rows(EventQuery::new().tenant("acme")?), 500);
+    /// assert_eq!(rows(EventQuery::new().page_size(NonZeroU32::MIN)), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn page_size(mut self, events: NonZeroU32) -> Self {
-        self.page_size = events;
+        self.page_size = Some(events);
         self
     }
 
@@ -324,14 +340,17 @@ impl EventQuery {
     /// For those who write a backend: what the page at `cursor` may contain, given the mark of the read.
     #[must_use]
     pub fn window(&self, cursor: Option<&Cursor>, mark: GlobalSequence) -> Window {
+        let is_whole_log = self.filter == EventFilter::default() && self.order() == Order::Sequence;
+        let usual = if is_whole_log { LOG_PAGE_SIZE } else { DEFAULT_PAGE_SIZE };
+        let page_size = self.page_size.unwrap_or(usual).get();
         let remaining = cursor.map_or(self.limit, |cursor| cursor.remaining);
         let position = cursor.map(|cursor| cursor.position);
         let mut window = Window {
             after: self.after,
             until: self.until.min(mark),
             beyond: None,
-            rows: remaining.map_or(self.page_size.get(), |left| {
-                u32::try_from(left).map_or(self.page_size.get(), |left| left.min(self.page_size.get()))
+            rows: remaining.map_or(page_size, |left| {
+                u32::try_from(left).map_or(page_size, |left| left.min(page_size))
             }),
         };
         match (position, self.order(), self.direction) {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use firefly_eventstore_core::DEFAULT_PAGE_SIZE;
+use firefly_eventstore_core::LOG_PAGE_SIZE;
 use firefly_eventstore_core::prelude::*;
 
 use crate::append::fill;
@@ -111,7 +111,7 @@ fn scan(bench: &Bench, database: &dyn Database, name: &str, events: usize) {
         Contender::new(|| scanned(|| whole.scan(events as i64))),
         Contender::new(|| scanned(|| scan_store(&store, events))),
         Contender::new(|| {
-            scanned(|| backend::scan_in_pages(&mut *in_pages, events as i64, DEFAULT_PAGE_SIZE.get().into()))
+            scanned(|| backend::scan_in_pages(&mut *in_pages, events as i64, LOG_PAGE_SIZE.get().into()))
         }),
     ];
     compete(bench.scaled(5, 3), &mut contenders);

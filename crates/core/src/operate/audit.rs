@@ -9,7 +9,7 @@ use super::progress::{Progress, Telling};
 use super::snapshots::PAGE;
 use super::{LogDigest, Operations};
 use crate::{
-    AggregateKey, DEFAULT_PAGE_SIZE, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot,
+    AggregateKey, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, LOG_PAGE_SIZE, Result, Snapshot,
     StreamRange, Version,
 };
 
@@ -280,7 +280,7 @@ impl Walk<'_> {
             let query = EventQuery::new()
                 .after(at)
                 .until(until)
-                .limit(DEFAULT_PAGE_SIZE.get().into());
+                .limit(LOG_PAGE_SIZE.get().into());
             match self.store.read_page(&query, None) {
                 Ok(page) => {
                     for event in &page.events {
@@ -288,7 +288,7 @@ impl Walk<'_> {
                     }
                     telling.add(page.events.len() as u64);
                     at = match page.events.last() {
-                        Some(last) if page.events.len() as u64 >= u64::from(DEFAULT_PAGE_SIZE.get()) => {
+                        Some(last) if page.events.len() as u64 >= u64::from(LOG_PAGE_SIZE.get()) => {
                             last.global_sequence
                         }
                         _ => until,
