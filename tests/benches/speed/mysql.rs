@@ -14,7 +14,8 @@ use firefly_eventstore_test_servers::{Database as Disposable, Flavour, MysqlServ
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use crate::backend::{self, Backend, Common, Database, Raw, Schema};
+use crate::append::{append, raw_workers};
+use crate::backend::{Backend, Common, Database, Raw, Schema};
 use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 use crate::machine;
@@ -90,35 +91,38 @@ const GATE: &str = include_str!("../../../crates/mysql/sql/queries/append_gate.s
 impl Mysql {
     /// What the server takes for what the store looks up within its `INSERT`: all are the raw driver's.
     pub(crate) fn lookups(&self, bench: &Bench) {
-        let name = format!("{}: lookups of an append", self.name());
-        if !bench.wants(&name) {
-            return;
+        for threads in [1, 4, 16] {
+            let name = format!("{}: lookups of an append, threads: {threads}", self.name());
+            if !bench.wants(&name) {
+                continue;
+            }
+            let logs = [(false, false), (true, false), (false, true), (true, true)].map(|(gate, guard)| {
+                let log = Log {
+                    gate,
+                    guard,
+                    ..Log::new(&self.server)
+                };
+                MysqlEventStore::builder(log.database.url()).migrate().unwrap();
+                log
+            });
+            let mut workers = logs.each_ref().map(|log| raw_workers(log, threads));
+            let events = bench.scaled(4_000, 2_000);
+            let mut contenders = workers
+                .each_mut()
+                .map(|workers| Contender::new(|| append(workers, events, 1)));
+            compete(bench.rounds(), &mut contenders);
+            let [raw, others @ ..] = &contenders;
+            let comparisons = ["gate/raw", "guard/raw", "both/raw"]
+                .into_iter()
+                .zip(others)
+                .map(|(name, contender)| Comparison {
+                    name,
+                    ratio: contender.ratio_to(raw),
+                    target: None,
+                })
+                .collect::<Vec<_>>();
+            report(&name, raw.rate(), &comparisons);
         }
-        let database = self.server.new_database();
-        MysqlEventStore::builder(database.url()).migrate().unwrap();
-        let (guard, gate) = (GUARD.trim_end(), GATE.trim_end());
-        let mut inserts = [
-            Insert::new(&database, 0, "?", false),
-            Insert::new(&database, 1, &format!("? + 0 * {gate}"), false),
-            Insert::new(&database, 2, guard, true),
-            Insert::new(&database, 3, &format!("{guard} + 0 * {gate}"), true),
-        ];
-        let times = bench.scaled(4_000, 2_000);
-        let mut contenders = inserts
-            .each_mut()
-            .map(|insert| Contender::new(|| rate(times, || insert.run())));
-        compete(bench.rounds(), &mut contenders);
-        let [raw, others @ ..] = &contenders;
-        let comparisons = ["gate/raw", "guard/raw", "both/raw"]
-            .into_iter()
-            .zip(others)
-            .map(|(name, contender)| Comparison {
-                name,
-                ratio: contender.ratio_to(raw),
-                target: None,
-            })
-            .collect::<Vec<_>>();
-        report(&name, raw.rate(), &comparisons);
     }
 
     /// What the form of the ids, and the order of the rows, makes of inserting, loading and scanning: binary ids beside text.
@@ -185,76 +189,6 @@ impl Mysql {
         start()
             .inspect_err(|reason| println!("{} is left out: {reason}", flavour.name()))
             .ok()
-    }
-}
-
-/// An `INSERT` of one event by the raw driver, which computes the version in some way.
-struct Insert {
-    connection: Conn,
-    sql: String,
-    first: String,
-    guarded: bool,
-    aggregates: Vec<(Uuid, i64)>,
-    pool: Vec<Sample>,
-    turn: usize,
-}
-
-impl Insert {
-    fn new(database: &Disposable, seed: u64, version: &str, guarded: bool) -> Self {
-        let mut dice = Dice::new(seed);
-        let sql = |version| {
-            format!(
-                "{INSERT}{}",
-                ROW.replacen("?, ?, ?, ?", &format!("?, ?, ?, {version}"), 1)
-            )
-        };
-        Self {
-            connection: connect(database),
-            sql: sql(version),
-            first: sql("?"),
-            guarded,
-            pool: events::pool(&mut dice),
-            aggregates: (0..100).map(|_| (dice.id(), 0)).collect(),
-            turn: 0,
-        }
-    }
-
-    fn run(&mut self) {
-        let place = self.turn % self.aggregates.len();
-        let (id, version) = &mut self.aggregates[place];
-        let row = &self.pool[self.turn % self.pool.len()].row;
-        let id = Value::from(id.as_bytes().as_slice());
-        let mut values = vec![
-            Value::from(Uuid::now_v7().as_bytes().as_slice()),
-            id.clone(),
-            "Account".into(),
-        ];
-        // The store looks nothing up for the first event of an aggregate either.
-        let is_guarded = self.guarded && *version > 0;
-        match is_guarded {
-            true => values.extend([id, (*version).into(), "Account".into(), Value::NULL]),
-            false => values.push((*version + 1).into()),
-        }
-        let now = backend::Now::new().time;
-        values.extend([
-            row.event_type.as_str().into(),
-            Value::from(&*row.data),
-            row.metadata.as_deref().into(),
-            PrimitiveDateTime::new(now.date(), now.time()).into(),
-            row.created_by.as_str().into(),
-            Value::NULL,
-            "transfer-19".into(),
-            Value::NULL,
-            row.checksum.as_str().into(),
-        ]);
-        *version += 1;
-        self.turn += 1;
-        let sql = if self.guarded && !is_guarded {
-            &self.first
-        } else {
-            &self.sql
-        };
-        self.connection.exec_drop(sql, Params::Positional(values)).unwrap();
     }
 }
 
@@ -365,10 +299,10 @@ impl Backend for Mysql {
     }
 
     fn database(&self, schema: Schema) -> Box<dyn Database> {
-        let log = Log(self.server.new_database());
-        let builder = MysqlEventStore::builder(log.0.url());
+        let log = Log::new(&self.server);
+        let builder = MysqlEventStore::builder(log.database.url());
         match schema {
-            Schema::Lean => connect(&log.0).query_drop(LEAN).unwrap(),
+            Schema::Lean => connect(&log.database).query_drop(LEAN).unwrap(),
             Schema::Ours => drop(builder.migrate().unwrap()),
             Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).migrate().unwrap()),
             Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).migrate().unwrap()),
@@ -381,37 +315,85 @@ impl Backend for Mysql {
     }
 }
 
-/// A database on the server.
-struct Log(Disposable);
+/// A database on the server, and whether the raw driver's `INSERT` of an event looks up there what the store's does.
+struct Log {
+    database: Disposable,
+    gate: bool,
+    guard: bool,
+}
+
+impl Log {
+    fn new(server: &MysqlServer) -> Self {
+        Self {
+            database: server.new_database(),
+            gate: false,
+            guard: false,
+        }
+    }
+}
 
 impl Database for Log {
     fn raw(&self) -> Box<dyn Raw> {
-        Box::new(connect(&self.0))
+        Box::new(Connection {
+            inner: connect(&self.database),
+            gate: self.gate,
+            guard: self.guard,
+        })
     }
 
     fn name(&self) -> String {
-        self.0.name().to_owned()
+        self.database.name().to_owned()
     }
 
     fn store(&self) -> Arc<dyn Operations> {
-        let builder = MysqlEventStore::builder(self.0.url()).max_connections(16);
+        let builder = MysqlEventStore::builder(self.database.url()).max_connections(16);
         Arc::new(builder.open().unwrap())
     }
 }
 
-impl Raw for Conn {
+/// The raw driver.
+struct Connection {
+    inner: Conn,
+    gate: bool,
+    guard: bool,
+}
+
+impl Raw for Connection {
     fn append(&mut self, common: &Common<'_>, events: &[&Sample]) {
-        let sql = format!("{INSERT}{}", vec![ROW; events.len()].join(", "));
+        let last_version = common.aggregate.version;
+        let aggregate_id = Value::from(common.aggregate.key.id().as_bytes().as_slice());
+        let aggregate_type = Value::from(common.aggregate.key.aggregate_type().as_str());
+        // The store looks nothing up for the first event of an aggregate either.
+        let is_guarded = self.guard && last_version > 0;
+        let mut first = if is_guarded { GUARD.trim_end() } else { "?" }.to_owned();
+        if self.gate {
+            first = format!("{first} + 0 * {}", GATE.trim_end());
+        }
+        let mut rows = vec![ROW; events.len()];
+        let first = ROW.replacen("?, ?, ?, ?", &format!("?, ?, ?, {first}"), 1);
+        rows[0] = &first;
+        let sql = format!("{INSERT}{}", rows.join(", "));
         let now = common.now.time;
         let now = Value::from(PrimitiveDateTime::new(now.date(), now.time()));
         let mut values = Vec::with_capacity(events.len() * 13);
-        for (version, event) in (common.aggregate.version + 1..).zip(events) {
+        for (version, event) in (last_version + 1..).zip(events) {
             let row = &event.row;
             values.extend([
                 Value::from(Uuid::now_v7().as_bytes().as_slice()),
-                common.aggregate.key.id().as_bytes().as_slice().into(),
-                common.aggregate.key.aggregate_type().as_str().into(),
-                version.into(),
+                aggregate_id.clone(),
+                aggregate_type.clone(),
+            ]);
+            if is_guarded && version == last_version + 1 {
+                values.extend([
+                    aggregate_id.clone(),
+                    last_version.into(),
+                    aggregate_type.clone(),
+                    Value::NULL,
+                ]);
+            } else {
+                values.push(version.into());
+            }
+            values.extend([
                 row.event_type.as_str().into(),
                 Value::from(&*row.data),
                 row.metadata.as_deref().into(),
@@ -423,12 +405,12 @@ impl Raw for Conn {
                 row.checksum.as_str().into(),
             ]);
         }
-        self.exec_drop(sql, Params::Positional(values)).unwrap();
+        self.inner.exec_drop(sql, Params::Positional(values)).unwrap();
     }
 
     fn load(&mut self, aggregate_id: Uuid) -> usize {
         let sql = format!("SELECT {READ} FROM events WHERE aggregate_id = ? ORDER BY aggregate_version");
-        read(self, &sql, vec![aggregate_id.as_bytes().as_slice().into()]).len()
+        read(&mut self.inner, &sql, vec![aggregate_id.as_bytes().as_slice().into()]).len()
     }
 
     fn page_of_type(&mut self, event_type: &str, after: i64, rows: i64) -> usize {
@@ -436,12 +418,12 @@ impl Raw for Conn {
             "SELECT {READ} FROM events WHERE event_type = ? AND global_sequence > ?
              ORDER BY global_sequence LIMIT ?"
         );
-        read(self, &sql, vec![event_type.into(), after.into(), rows.into()]).len()
+        read(&mut self.inner, &sql, vec![event_type.into(), after.into(), rows.into()]).len()
     }
 
     fn scan(&mut self, events: i64) -> usize {
         let sql = format!("SELECT {READ} FROM events WHERE global_sequence <= ? ORDER BY global_sequence");
-        let rows = self.exec_iter(sql, (events,)).unwrap();
+        let rows = self.inner.exec_iter(sql, (events,)).unwrap();
         rows.map(|row| Event::of(row.unwrap()))
             .inspect(|event| assert!(event.version > 0))
             .count()
@@ -452,14 +434,14 @@ impl Raw for Conn {
             "SELECT {READ} FROM events WHERE global_sequence > ? AND global_sequence <= ?
              ORDER BY global_sequence LIMIT ?"
         );
-        let page = read(self, &sql, vec![after.into(), until.into(), rows.into()]);
+        let page = read(&mut self.inner, &sql, vec![after.into(), until.into(), rows.into()]);
         page.iter()
             .map(|event| (event.global_sequence, event.event_id))
             .collect()
     }
 
     fn last_sequence(&mut self) -> i64 {
-        let last: Option<i64> = self.query_first("SELECT MAX(global_sequence) FROM events").unwrap();
+        let last: Option<i64> = self.inner.query_first("SELECT MAX(global_sequence) FROM events").unwrap();
         last.unwrap_or(0)
     }
 }
