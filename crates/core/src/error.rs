@@ -81,7 +81,7 @@ pub enum ErrorKind {
         /// In what way they differ from a repeated append.
         reason: Box<str>,
     },
-    /// The input cannot be stored exactly, or makes no sense. Nothing was sent. Correct it.
+    /// The input cannot be stored exactly, or makes no sense. Nothing of it was stored. Correct it.
     InvalidInput {
         /// What is wrong, and what to do instead.
         reason: Box<str>,
@@ -242,7 +242,7 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Duplicate { .. })
     }
 
-    /// Whether the input was refused before anything was sent.
+    /// Whether the input was refused: nothing of it is stored.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         matches!(self.0.kind, ErrorKind::InvalidInput { .. })

@@ -265,32 +265,33 @@ pub(crate) fn check_time(time: OffsetDateTime) -> Result<OffsetDateTime> {
 pub struct EventEnvelope {
     /// The id of the event, made by the client that appended it.
     pub event_id: Uuid,
-    /// What the event is about.
+    /// What the event is about (columns `aggregate_id` and `aggregate_type`).
     pub aggregate: AggregateKey,
-    /// Its position in the aggregate's stream, from 1.
+    /// Its position in the aggregate's stream, from 1 (column `aggregate_version`).
     pub version: Version,
     /// Its position in the log of all events.
     pub global_sequence: GlobalSequence,
     /// What happened.
     pub event_type: EventType,
-    /// The particulars, as JSON text that is parsed by [`data`](Self::data) only. A database may have reordered keys and
-    /// respelled numbers; the checksum is not affected.
+    /// The particulars, as JSON text that is parsed by [`data`](Self::data) only (column `event_data`). A database may
+    /// have reordered keys and respelled numbers; the checksum is not affected.
     pub data: EventData,
     /// What is known besides; absent is not the same as empty.
     pub metadata: Option<Metadata>,
     /// When the event was stored, or happened, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,
-    /// When the row was last corrected, if ever.
+    /// When the row was last corrected, if ever, in UTC; on MySQL and MariaDB, the local time of the session that did it,
+    /// read as UTC.
     pub updated_at: Option<OffsetDateTime>,
     /// The user or service that created the event.
     pub created_by: Option<CreatedBy>,
-    /// The tenant that owns the aggregate.
+    /// The tenant that owns the aggregate (column `tenant_id`).
     pub tenant: Option<TenantId>,
     /// The trace or conversation the event belongs to.
     pub correlation_id: Option<CorrelationId>,
     /// What caused the event.
     pub causation_id: Option<CausationId>,
-    /// How many bytes the data's text has in the database that stores it.
+    /// How many bytes the data's text has in the database that stores it (column `event_size_bytes`).
     pub size_bytes: Option<u32>,
     /// SHA-256 of the data's canonical JSON; absent only in rows that something else than this library wrote.
     pub checksum: Option<Checksum>,

@@ -7,6 +7,20 @@
 ///
 /// What no limit lifts: names have one to 255 characters without U+0000; JSON is well-formed, without duplicate keys,
 /// lone surrogates, or nesting beyond [`MAX_DEPTH`](crate::canonical::MAX_DEPTH).
+///
+/// ```
+/// use firefly_eventstore_core::{Limits, MemoryEventStore, prelude::*};
+///
+/// let mut limits = Limits::PORTABLE;
+/// limits.max_depth = 64;
+/// let (portable, deeper) = (MemoryEventStore::new(), MemoryEventStore::new().with_limits(limits));
+///
+/// let tree = AggregateKey::new("Tree", Uuid::now_v7())?;
+/// let grown = NewEvent::from_json("tree.grown", "[".repeat(40) + &"]".repeat(40))?;
+/// assert!(portable.append(&tree, ExpectedVersion::NoStream, &[grown.clone()]).unwrap_err().is_invalid_input());
+/// assert_eq!(deeper.append(&tree, ExpectedVersion::NoStream, &[grown])?.version(), 1);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

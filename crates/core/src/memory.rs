@@ -98,7 +98,8 @@ impl MemoryEventStore {
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read.
+    /// Verifies the checksum of every event and snapshot that is read, which costs a SHA-256 each. What does not match,
+    /// or has no checksum, is an [`Integrity`](crate::ErrorKind::Integrity) error.
     #[must_use]
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.verify_on_read = verify;

@@ -85,7 +85,8 @@ impl NewSnapshot {
         })
     }
 
-    /// Sets the time of the snapshot, for one that is brought in from elsewhere; otherwise the store's clock sets it.
+    /// Sets the time of the snapshot, for one that is brought in from elsewhere; otherwise the clock of the program
+    /// that saves it does.
     ///
     /// # Errors
     ///
@@ -160,15 +161,15 @@ impl NewSnapshot {
 pub struct Snapshot {
     /// The id of the snapshot.
     pub snapshot_id: Uuid,
-    /// What it is a snapshot of.
+    /// What it is a snapshot of (columns `aggregate_id` and `aggregate_type`).
     pub aggregate: AggregateKey,
-    /// The tenant that owns the aggregate.
+    /// The tenant that owns the aggregate (column `tenant_id`).
     pub tenant: Option<TenantId>,
     /// The version of the aggregate that the state belongs to.
     pub version: Version,
     /// The form of the state.
     pub snapshot_type: SnapshotType,
-    /// The state, as JSON text that is parsed by [`state`](Self::state) only.
+    /// The state, as JSON text that is parsed by [`state`](Self::state) only (column `snapshot_data`).
     pub state: EventData,
     /// When it was stored, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,

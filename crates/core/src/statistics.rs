@@ -1,4 +1,4 @@
-//! What there is in a store: the source document's monitoring queries and views.
+//! What there is in a store: the monitoring queries and views of the schema of the Firefly Event Sourcing Library.
 
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -58,7 +58,7 @@ pub struct AggregateActivity {
     pub aggregate_type: AggregateType,
     /// How many aggregates have it.
     pub aggregate_count: u64,
-    /// The average of the versions of all their events, as the source document has it.
+    /// The average of the versions of all their events, as the schema of the Firefly Event Sourcing Library has it.
     pub average_version: f64,
     /// The greatest version of any.
     pub max_version: Version,
@@ -73,7 +73,7 @@ pub struct EventStatistics {
     pub event_type: EventType,
     /// How many events.
     pub event_count: u64,
-    /// The average size of their data, in bytes.
+    /// The average size of their data, in bytes (column `avg_size_bytes`).
     pub average_size_bytes: f64,
     /// The greatest size of their data, in bytes.
     pub max_size_bytes: u64,
@@ -102,7 +102,7 @@ pub struct AggregateSummary {
     pub last_modified_at: OffsetDateTime,
     /// The size of all its data, in bytes.
     pub total_size_bytes: u64,
-    /// The tenant that owns it.
+    /// The tenant that owns it (column `tenant_id`).
     pub tenant: Option<TenantId>,
 }
 
@@ -160,7 +160,7 @@ impl SummaryQuery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// The kind of database, such as `sqlite`.
+    /// The kind of database: `memory`, `sqlite`, `postgres`, `mysql` or `mariadb`.
     pub backend: &'static str,
     /// The database's own version.
     pub server_version: String,

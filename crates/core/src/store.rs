@@ -45,18 +45,29 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Loads a part of one aggregate's stream, and the version it is at.
     ///
+    /// On a server, one round trip for the whole stream, and three to five for a part of it: that is a transaction,
+    /// which also looks up where the part ends and the version, where the events do not tell.
+    ///
     /// # Errors
     ///
-    /// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the backend.
+    /// - [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type;
+    /// - [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that
+    ///   verifies what it reads;
+    /// - those of the backend.
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
 
     /// Reads a page of the log: the first if `cursor` is absent, else the one after the page it came with.
     ///
     /// No page reaches beyond the high-water mark, and the pages of one read share the mark of the first.
     ///
+    /// On a server, two round trips for the first page, one for each later one. Some take more: PostgreSQL plans a
+    /// query by event ids, time or metadata anew, MySQL and MariaDB prove the mark where the log has a hole, and look
+    /// on for what metadata contains.
+    ///
     /// # Errors
     ///
-    /// Those of the backend.
+    /// [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that
+    /// verifies what it reads, and those of the backend.
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page>;
 
     /// The greatest committed global sequence at or below which nothing can appear any more; 0 in an empty store. It never
@@ -74,22 +85,24 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Those of the backend.
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
 
-    /// A summary of each aggregate, ordered by id; where the database keeps them in a materialized view, as of the last
-    /// [`refresh_aggregate_summaries`](Self::refresh_aggregate_summaries).
+    /// A summary of each aggregate, ordered by id; where the database keeps them (PostgreSQL, MySQL, MariaDB), as of
+    /// the last [`refresh_aggregate_summaries`](Self::refresh_aggregate_summaries).
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>>;
 
-    /// Brings the aggregate summaries up to date where the database keeps them in a materialized view.
+    /// Brings the aggregate summaries up to date where the database keeps them (PostgreSQL, MySQL, MariaDB), which
+    /// reads the whole log; elsewhere they always are, and nothing is done.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn refresh_aggregate_summaries(&self) -> Result<()>;
 
-    /// Asks the database whether it works, and what it is. One round trip or two.
+    /// Asks the database whether it works, and what it is. On a server, four round trips; more on MySQL and MariaDB
+    /// where the mark needs a proof.
     ///
     /// # Errors
     ///
@@ -131,7 +144,8 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of the backend.
+    /// [`Integrity`](crate::ErrorKind::Integrity) if its row is damaged, or does not match its checksum in a store that
+    /// verifies what it reads, and those of the backend.
     fn find_snapshot(
         &self,
         tenant: Option<&TenantId>,
@@ -143,7 +157,7 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of the backend.
+    /// As [`find_snapshot`](Self::find_snapshot).
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>>;
 
     /// How many snapshots an aggregate has. With a tenant, only if it owns the aggregate.
@@ -176,7 +190,10 @@ impl<S: EventStore + SnapshotStore + ?Sized> Store for S {}
 /// What a program does with an event store.
 pub trait EventStoreExt: EventStore {
     /// Appends events to one aggregate that belongs to no tenant (see [`for_tenant`](Self::for_tenant) for one that
-    /// does). One round trip. No events are a no-op that succeeds.
+    /// does). No events are a no-op that succeeds.
+    ///
+    /// One round trip on PostgreSQL; on MySQL and MariaDB too, and one more for [`Any`](ExpectedVersion::Any) and
+    /// [`Exists`](ExpectedVersion::Exists).
     ///
     /// ```
     /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
@@ -254,7 +271,8 @@ pub trait EventStoreExt: EventStore {
         self.load_range(aggregate, &StreamRange::all().as_of(point))
     }
 
-    /// The version an aggregate is at; 0 if it has no events. Loads one event.
+    /// The version an aggregate is at; 0 if it has no events. Loads one event: on a server, three round trips, or four
+    /// if there is none.
     ///
     /// # Errors
     ///
@@ -305,7 +323,8 @@ pub trait EventStoreExt: EventStore {
         Ok(page.events.into_iter().next())
     }
 
-    /// The view `v_recent_events`: what was created within `age`, the newest first. The source document has 24 hours.
+    /// As the view `v_recent_events`, by this program's clock: what was created within `age`, which is 24 hours in the
+    /// view, the newest first.
     fn recent_events(&self, age: Duration) -> Events<'_, Self> {
         let since = OffsetDateTime::now_utc().saturating_sub(age);
         self.read(EventQuery::new().created_at(since..).backwards())

@@ -11,7 +11,10 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite:ledger.db`, `sqlite://ledger.db` | SQLite, in a file relative to the working directory |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
-/// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql` |
+/// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql`; by TLS with the feature `rustls` and `?root_cert_path=/path/ca.pem` |
+///
+/// On PostgreSQL, MySQL and MariaDB call [`migrate`] first; `connect` never migrates them. A new SQLite file is set up when
+/// it is opened.
 ///
 /// SQLite's path is taken as it is, without percent-decoding. For options, use the driver's own builder.
 ///
@@ -28,7 +31,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// # Errors
 ///
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that names no store, or one whose driver is not compiled in;
-/// those of the driver when it opens.
+/// [`Schema`](crate::ErrorKind::Schema) if [`migrate`] is needed first; those of the driver when it opens.
 pub fn connect(url: &str) -> Result<Box<dyn Store>> {
     match Target::of(url)? {
         #[cfg(feature = "mysql")]

@@ -72,7 +72,8 @@ pub enum Indexes {
     /// By event type, aggregate type, time, correlation id, causation id and tenant.
     #[default]
     Standard,
-    /// All of the source document's: also by creator, by a type and time together, and by metadata.
+    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and
+    /// by metadata.
     Full,
 }
 
@@ -90,10 +91,12 @@ impl PostgresEventStore {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood;
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, or the
+    ///   limits allow U+0000, which PostgreSQL cannot keep;
     /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`PostgresBuilder::migrate`]), newer or altered;
     /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
-    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user.
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user;
+    /// - [`Backend`](firefly_eventstore_core::ErrorKind::Backend) if it has no such database, or TLS fails.
     pub fn open(url: &str) -> Result<Self> {
         Self::builder(url).open()
     }
@@ -344,30 +347,35 @@ impl PostgresBuilder {
         self
     }
 
-    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
-    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) with
+    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing
+    /// one keeps what it has.
     pub fn indexes(mut self, indexes: Indexes) -> Self {
         self.options.choices.indexes = Some(indexes);
         self
     }
 
-    /// Whether [`migrate`](Self::migrate), or opening, where that migrates, lets appends notify those who
-    /// [`listen`](PostgresEventStore::listen). Unless set, a new store's do not, and one that there is keeps to what it does.
+    /// Whether [`migrate`](Self::migrate) lets appends notify those who [`listen`](PostgresEventStore::listen); so does
+    /// [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's do not, and an
+    /// existing one keeps what it has.
     ///
     /// PostgreSQL lets one transaction with a notification commit at a time in a whole server, so appends of several threads no
-    /// longer share a flush of the disk: `sql/README.md` has figures.
+    /// longer share a flush of the disk: 16 threads were measured at 0.24 of the speed without. One thread loses nothing.
     pub fn notify(mut self, notify: bool) -> Self {
         self.options.choices.notify = Some(notify);
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
+    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
+    /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. U+0000 is what PostgreSQL cannot keep.
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. U+0000 is what PostgreSQL cannot keep: limits
+    /// that allow it are refused when the store is opened.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -377,7 +385,8 @@ impl PostgresBuilder {
     ///
     /// # Errors
     ///
-    /// As [`PostgresEventStore::open`].
+    /// As [`PostgresEventStore::open`]; with [`migrate_on_open`](Self::migrate_on_open), those of
+    /// [`migrate`](Self::migrate).
     pub fn open(self) -> Result<PostgresEventStore> {
         let name = self.name();
         self.try_open()
@@ -413,9 +422,10 @@ impl PostgresBuilder {
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. Each step is a transaction, so a crash in the middle is
-    /// made good by the next call; any number of processes may start at once. Tables that were made by hand from the source
-    /// document are adopted: their rows stay, missing parts are added, missing checksums computed.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. Each step is a transaction, so a crash in the middle
+    /// is made good by the next call; any number of processes may start at once. Tables that were made by hand from the
+    /// schema of the Firefly Event Sourcing Library are adopted: their rows stay, missing parts are added, missing
+    /// checksums computed.
     ///
     /// # Errors
     ///

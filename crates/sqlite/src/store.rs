@@ -90,7 +90,7 @@ pub enum JournalMode {
 /// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
 ///
 /// Reads find the same events with any choice; without an index that would serve them, they walk the log.
-/// `sql/README.md` in the repository has the indexes and what each costs.
+/// The repository's `sql/README.md` has the indexes and what each costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Indexes {
@@ -99,7 +99,8 @@ pub enum Indexes {
     /// By event type, aggregate type, time, correlation id, causation id and tenant.
     #[default]
     Standard,
-    /// All of the source document's: also by creator, by a type and time together, and by a correlation id in the metadata.
+    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and
+    /// by a correlation id in the metadata.
     Full,
 }
 
@@ -343,14 +344,17 @@ impl SqliteBuilder {
         self
     }
 
-    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
-    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) of a new file, or with
+    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing
+    /// one keeps what it has.
     pub fn indexes(mut self, indexes: Indexes) -> Self {
         self.options.indexes = Some(indexes);
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
+    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
+    /// [`Integrity`](ErrorKind::Integrity) error.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
         self
@@ -366,7 +370,8 @@ impl SqliteBuilder {
     ///
     /// # Errors
     ///
-    /// As [`SqliteEventStore::open`].
+    /// As [`SqliteEventStore::open`]; with [`migrate_on_open`](Self::migrate_on_open), those of
+    /// [`migrate`](Self::migrate).
     pub fn open(self) -> Result<SqliteEventStore> {
         let name = format!("open {}", self.name());
         self.try_open().map_err(|error| error.during(name))
@@ -398,9 +403,10 @@ impl SqliteBuilder {
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. All in one transaction: a crash in the middle leaves the file as it was, and any number of processes may start at
-    /// once. Tables that were made by hand from the source document are adopted: their rows keep their ids, versions,
-    /// sequences and times, and get checksums.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. All in one transaction: a crash in the middle leaves
+    /// the file as it was, and any number of processes may start at once. Tables that were made by hand from the schema
+    /// of the Firefly Event Sourcing Library are adopted: their rows keep their ids, versions, sequences and times, and
+    /// get checksums.
     ///
     /// # Errors
     ///

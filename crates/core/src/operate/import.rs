@@ -94,7 +94,7 @@ impl Import {
     /// - [`Contradiction`](ErrorKind::Contradiction) if the store holds something else at the same place: what was stored before
     ///   that place stays;
     /// - [`InvalidInput`](ErrorKind::InvalidInput) if the file goes on from a log that the store does not hold, or from events
-    ///   beyond the store's limits;
+    ///   beyond the store's limits: what was stored before those stays;
     /// - those of the store. After one that is retryable, or a crash, repeat the import.
     pub fn json_lines(
         &self,
