@@ -11,7 +11,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 use uuid::Uuid;
 
-use crate::error::{classify, is_refused};
+use crate::error::{classify, is_lost, is_refused};
 use crate::pool::{Server, Session};
 use crate::row::{self, decode, integer, text, uuid};
 use crate::sql;
@@ -118,8 +118,11 @@ fn run<C: Queryable>(
     };
     let result = run();
     if result.is_err() && !is_alone {
-        // Fails where the connection is lost, or a deadlock has undone it all: then there is nothing left to undo.
-        let _ = session.client.query_drop(undo);
+        // Fails where a deadlock has undone it all, too: then there is nothing left to undo.
+        let undone = session.client.query_drop(undo);
+        if let Some(lost) = undone.err().filter(is_lost) {
+            return Err(lost);
+        }
     }
     result
 }

@@ -38,13 +38,19 @@ pub(crate) fn classify_connecting(error: mysql::Error) -> Error {
     Error::new(backend(reason)).with_source(error)
 }
 
+/// What the driver said, of which an error was made.
+pub(crate) fn driver_error(error: &Error) -> Option<&mysql::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// Whether the connection is gone, so that nobody knows what became of the statement.
 pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => matches!(
             error.code,
-            // Shut down or killed; and what the server says of a connection that it gives up.
-            1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 2006 | 2013 | 3169 | 4031
+            // Shut down or killed; what the server says of a connection that it gives up, and of one that is another by now,
+            // without the statements that were prepared.
+            1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3169 | 4031
         ),
         mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
         mysql::Error::DriverError(reason) => matches!(
@@ -81,6 +87,9 @@ fn by_code(code: u16) -> ErrorKind {
         // A full disk, a full table, no room for temporary files.
         3 | 28 | 1021 | 1041 | 1114 => ErrorKind::StorageFull,
         1040 | 1203 | 1226 => unavailable("the server accepts no more connections"),
+        1461 => unavailable(
+            "the server keeps no more prepared statements: raise max_prepared_stmt_count, or lower stmt_cache_size in the URL",
+        ),
         1205 | 1213 | 1467 | 1614 | 3572 => unavailable("another transaction was in the way for too long"),
         // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
         1020 => unavailable("another transaction changed what this one, with its older snapshot, has to lock"),
@@ -98,11 +107,13 @@ fn by_code(code: u16) -> ErrorKind {
             global_sequence: None,
             reason: "the server reports that its data is damaged; restore it from a backup".into(),
         },
+        1301 => invalid("the server cannot make so large a value of it: max_allowed_packet"),
+        1390 => invalid("a statement takes 65,535 values; ask for fewer at once"),
         1153 => backend("the statement does not fit into one packet: max_allowed_packet"),
         1665 => backend("the server's binary log has statements; it must have rows: binlog_format"),
         1048 | 1062 | 3819 | 4025 => backend("a constraint of the schema was violated"),
         // As `is_lost` has them.
-        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 2006 | 2013 | 3169 | 4031 => {
+        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3169 | 4031 => {
             unavailable("the server ended the connection; it restarts, or somebody ended it")
         }
         _ => backend("the server could not run the statement"),
@@ -111,6 +122,10 @@ fn by_code(code: u16) -> ErrorKind {
 
 fn unavailable(reason: &str) -> ErrorKind {
     ErrorKind::Unavailable { reason: reason.into() }
+}
+
+fn invalid(reason: &str) -> ErrorKind {
+    ErrorKind::InvalidInput { reason: reason.into() }
 }
 
 fn backend(reason: &str) -> ErrorKind {
@@ -136,15 +151,14 @@ pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1213 | 1467))
 }
 
-/// Whether the server may have rolled the whole transaction back: a deadlock does that, and a lock that was waited for too long
-/// where `innodb_rollback_on_timeout` says so, and one of what the snapshot does not show under `innodb_snapshot_isolation`.
-pub(crate) fn is_rolled_back(error: &mysql::Error) -> bool {
-    is_deadlock(error) || matches!(code(error), Some(1020 | 1205))
+/// Whether a savepoint is gone, with the transaction that it belonged to.
+pub(crate) fn is_missing_savepoint(error: &mysql::Error) -> bool {
+    code(error) == Some(1305)
 }
 
 /// Whether a table was changed since the statement was prepared, so that it is to be run again.
 pub(crate) fn is_stale(error: &mysql::Error) -> bool {
-    matches!(code(error), Some(1243 | 1412 | 1615))
+    matches!(code(error), Some(1412 | 1615))
 }
 
 /// Whether a statement names an index that is not there.

@@ -16,13 +16,13 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
-use crate::error::{classify, is_refused};
+use crate::error::{classify, driver_error, is_refused};
 use crate::mark::GATES;
 use crate::migrate::{self, OPTIONAL_INDEXES, has};
 use crate::pool::{Flavour, Server, Session};
 use crate::row::{self, count, decode, integer, optional, text, time_value};
 use crate::sql;
-use crate::store::{Indexes, MysqlEventStore, driver_error};
+use crate::store::{Indexes, MysqlEventStore};
 
 impl Operations for MysqlEventStore {
     /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
@@ -252,10 +252,8 @@ fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSeq
         // Fails where the connection is lost: the next restore begins with this.
         let _ = session.client.query_drop(sql::RESTORE_UNDO);
     }
-    let unlocked = session.query(sql::UNLOCK_RESTORE, Vec::new());
-    let restored = result?;
-    unlocked.map_err(classify)?;
-    Ok(restored)
+    session.query(sql::UNLOCK_RESTORE, Vec::new()).map_err(classify)?;
+    result
 }
 
 fn restore_under_another_name(

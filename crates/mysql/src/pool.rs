@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, canonical};
 use mysql::prelude::Queryable;
-use mysql::{Conn, Opts, OptsBuilder, Params, Row, Value};
+use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Params, Row, Value};
 
-use crate::error::{classify, classify_connecting};
+use crate::error::{classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
 use crate::row::{count, decode, integer, text};
 use crate::sql;
 
@@ -20,12 +20,18 @@ pub(crate) struct Location(Opts);
 /// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
 const PREPARED_STATEMENTS: usize = 256;
 
-/// What every session needs: the whole of Unicode, errors for what would be changed silently, UTC, and reads that see what was
-/// committed a moment ago.
+/// What every session needs, whatever the server's defaults are: the whole of Unicode, errors for what would be changed
+/// silently, UTC, statements that commit by themselves, all rows of a result, and reads that see what was committed a moment ago.
 const SETTINGS: &str = "SET NAMES utf8mb4; \
      SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         time_zone = '+00:00'; \
+         time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, sql_safe_updates = 0, \
+         sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
+/// server ends a transaction, is not kept. The savepoint is gone then, too.
+const BEGIN: &str = "SET autocommit = 0; START TRANSACTION; SAVEPOINT firefly_transaction";
+const COMMIT: &str = "RELEASE SAVEPOINT firefly_transaction; COMMIT";
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +45,10 @@ impl fmt::Debug for Location {
 
 impl Location {
     pub(crate) fn new(opts: Opts) -> Self {
-        let statements = opts.get_stmt_cache_size().max(PREPARED_STATEMENTS);
+        let statements = match opts.get_stmt_cache_size() {
+            DEFAULT_STMT_CACHE_SIZE => PREPARED_STATEMENTS,
+            chosen => chosen,
+        };
         // A compressed packet has many others in it, and the driver would refuse it where those together are beyond a limit.
         let packet = opts.get_max_allowed_packet().filter(|_| opts.get_compress().is_none());
         let opts = OptsBuilder::from_opts(opts).max_allowed_packet(packet);
@@ -54,19 +63,32 @@ impl Location {
             .ok_or_else(|| Error::invalid("the URL names no database; write mysql://user:password@host:port/database"))
     }
 
+    /// Refuses what the driver would panic at.
+    fn refuse_tls_unless(&self, there_is_tls: bool) -> Result<()> {
+        match self.0.get_ssl_opts() {
+            Some(_) if !there_is_tls => Err(Error::invalid(
+                "TLS is asked for, which this program was built without: turn on the feature rustls of firefly-eventstore-mysql",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a connection. Two round trips more than the driver's own greeting: what the server is, and the settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
+        self.refuse_tls_unless(cfg!(feature = "rustls"))?;
         let mut client = Conn::new(self.0.clone()).map_err(classify_connecting)?;
         let mut server = Server::of(&mut client)?;
         if let Some(most) = self.0.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
-        client.query_drop(SETTINGS).map_err(classify)?;
+        run_all(&mut client, SETTINGS).map_err(classify)?;
         Ok(Connection {
             client,
             server,
             generation: 0,
+            in_doubt: false,
+            transactions: 0,
         })
     }
 }
@@ -79,6 +101,26 @@ pub(crate) enum Flavour {
 }
 
 impl Flavour {
+    /// What a server is, by the version that it tells; an error if it is too old.
+    fn of(version: &str) -> Result<Self> {
+        let flavour = match version.contains("MariaDB") {
+            true => Self::Mariadb,
+            false => Self::Mysql,
+        };
+        let least = flavour.least_version();
+        if numbers(version).is_some_and(|found| found >= least) {
+            return Ok(flavour);
+        }
+        let (major, minor, patch) = least;
+        Err(Error::new(ErrorKind::Backend {
+            reason: format!(
+                "the server is {} {version}; a store needs {major}.{minor}.{patch} at least",
+                flavour.name()
+            )
+            .into(),
+        }))
+    }
+
     /// The least version that has what a store needs: locks that are not waited for, checks, and JSON
     /// values by path.
     fn least_version(self) -> (u32, u32, u32) {
@@ -154,25 +196,8 @@ impl Server {
             .into_iter()
             .next()
             .expect("a query without a table returns one row");
-        let flavour = match version.contains("MariaDB") {
-            true => Flavour::Mariadb,
-            false => Flavour::Mysql,
-        };
-        let least = flavour.least_version();
-        if numbers(&version).is_none_or(|found| found < least) {
-            return Err(Error::new(ErrorKind::Backend {
-                reason: format!(
-                    "the server is {} {version}; a store needs {}.{}.{} at least",
-                    flavour.name(),
-                    least.0,
-                    least.1,
-                    least.2
-                )
-                .into(),
-            }));
-        }
         Ok(Self {
-            flavour,
+            flavour: Flavour::of(&version)?,
             increment: i64::try_from(increment).unwrap_or(1),
             packet: usize::try_from(packet).unwrap_or(usize::MAX),
             is_strict,
@@ -230,11 +255,26 @@ fn parameters(values: Vec<Value>) -> Params {
     }
 }
 
+/// Runs statements, separated by semicolons, in one round trip, and returns the rows of the last. `query_drop` would tell of an
+/// error of the first alone.
+pub(crate) fn run_all(client: &mut impl Queryable, statements: &str) -> Result<Vec<Row>, mysql::Error> {
+    let mut results = client.query_iter(statements)?;
+    let mut rows = Vec::new();
+    while let Some(result) = results.iter() {
+        rows = result.collect::<Result<_, _>>()?;
+    }
+    Ok(rows)
+}
+
 /// A pooled connection.
 pub(crate) struct Connection {
     pub(crate) client: Conn,
     pub(crate) server: Server,
     generation: u64,
+    /// Whether somebody is at work with it, or left it so that its next answer may be that to an earlier question.
+    in_doubt: bool,
+    /// How many transactions were ended.
+    transactions: u64,
 }
 
 impl Connection {
@@ -245,6 +285,64 @@ impl Connection {
             server: self.server,
             locks: false,
         }
+    }
+
+    /// What `work` makes of this connection, in autocommit. It is in doubt until `work` has returned, and after that if it was
+    /// lost, with all that are as old.
+    pub(crate) fn run<R>(
+        &mut self,
+        generation: &AtomicU64,
+        work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+    ) -> Result<R> {
+        self.in_doubt = true;
+        let result = work(&mut self.session());
+        self.in_doubt = result.as_ref().err().and_then(driver_error).is_some_and(is_lost);
+        if self.in_doubt {
+            self.retire(generation);
+        }
+        result
+    }
+
+    /// Begins a transaction: the connection is in doubt until that was ended. One round trip.
+    pub(crate) fn begin(&mut self) -> Result<(), mysql::Error> {
+        self.in_doubt = true;
+        run_all(&mut self.client, BEGIN).map(drop)
+    }
+
+    /// Commits the transaction; an error if it had ended before. One round trip.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        match self.end(COMMIT) {
+            Err(error) if is_missing_savepoint(&error) => {
+                self.roll_back().map_err(classify)?;
+                Err(Error::new(ErrorKind::Unavailable {
+                    reason: "the transaction had ended before its work did, as the victim of a deadlock or by a statement that \
+                             commits, such as CREATE TABLE; what followed was not kept"
+                        .into(),
+                }))
+            }
+            ended => ended.map_err(classify),
+        }
+    }
+
+    /// Rolls the transaction back. One round trip.
+    pub(crate) fn roll_back(&mut self) -> Result<(), mysql::Error> {
+        self.end("ROLLBACK")
+    }
+
+    /// Ends a transaction, and makes sure that the answer is that to this question: after a time-out, the server's late answer
+    /// would be taken for that to the next question, and so on.
+    fn end(&mut self, how: &str) -> Result<(), mysql::Error> {
+        self.transactions += 1;
+        let rows = run_all(
+            &mut self.client,
+            &format!("{how}; SET autocommit = 1; SELECT {}", self.transactions),
+        )?;
+        let answer = rows.first().and_then(|row| row.get::<u64, _>(0));
+        if answer != Some(self.transactions) {
+            return Err(DriverError::PacketOutOfSync.into());
+        }
+        self.in_doubt = false;
+        Ok(())
     }
 
     /// Takes this connection, and all that are as old, for lost.
@@ -282,7 +380,7 @@ impl r2d2::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.generation < self.generation.load(Ordering::Acquire)
+        connection.in_doubt || connection.generation < self.generation.load(Ordering::Acquire)
     }
 }
 
@@ -302,4 +400,48 @@ pub(crate) fn connections(
         .connection_timeout(timeout.max(Duration::from_millis(1)))
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(Manager { location, generation })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use mysql::Opts;
+
+    use super::{Flavour, Location};
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused() {
+        let flavour = |version| Flavour::of(version).map_err(|error| error.to_string());
+        for version in ["8.0.21", "8.4.0", "9.7.4-2", "10.0.0"] {
+            assert_eq!(flavour(version), Ok(Flavour::Mysql), "{version}");
+        }
+        for version in ["10.6.0-MariaDB", "10.11.19-MariaDB-0+deb12u1", "12.1.2-MariaDB-ubu2404"] {
+            assert_eq!(flavour(version), Ok(Flavour::Mariadb), "{version}");
+        }
+        for (version, least) in [
+            ("5.7.44-log", "8.0.21"),
+            ("8.0.20", "8.0.21"),
+            ("8.0.11-TiDB-v7.5.1", "8.0.21"),
+            ("10.5.29-MariaDB-0+deb11u1", "10.6.0"),
+            ("nobody knows", "8.0.21"),
+        ] {
+            let error = flavour(version).unwrap_err();
+            assert!(error.contains(version) && error.contains(least), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_is_refused_where_there_is_none() {
+        let location = |url| Location::new(Opts::from_url(url).unwrap());
+        let plain = location("mysql://clerk@db.example/ledger");
+        let secure = location("mysql://clerk@db.example/ledger?root_cert_path=ca.pem");
+        plain.refuse_tls_unless(false).unwrap();
+        secure.refuse_tls_unless(true).unwrap();
+        let error = secure.refuse_tls_unless(false).unwrap_err();
+        assert!(
+            error.is_invalid_input() && error.to_string().contains("rustls"),
+            "{error}"
+        );
+    }
 }

@@ -12,12 +12,12 @@ use firefly_eventstore_core::{
     backend,
 };
 use mysql::prelude::Queryable;
-use mysql::{Conn, Opts, Transaction, TxOpts};
+use mysql::{Conn, Opts, Transaction};
 
-use crate::error::{classify, is_deadlock, is_lost, is_missing_index, is_rolled_back, is_stale, pool};
+use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, pool};
 use crate::mark::Mark;
 use crate::migrate::Choices;
-use crate::pool::{Connection, Location, Manager, Server, Session};
+use crate::pool::{Connection, Location, Manager, Server, Session, run_all};
 use crate::row::{decode, integer, text};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -123,10 +123,16 @@ impl MysqlEventStore {
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
     /// An error rolls everything back; an append that fails does so whatever `work` returns. To begin and to commit takes a round
-    /// trip each. What `work` reads was committed a moment ago: the transaction is `READ COMMITTED`. To mix this crate's errors
-    /// with `mysql`'s, let `work` return `Box<dyn Error + Send + Sync>`. A connection that is found lost when the transaction begins
-    /// is replaced. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat, see to it
-    /// that the rest of `work` is. The victim of a deadlock gets a retryable error.
+    /// trip each, an append one, or two with [`Any`](firefly_eventstore_core::ExpectedVersion::Any) and
+    /// [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists); it waits for other transactions on its aggregates, and until the commit
+    /// readers do not pass it. What `work` reads was committed a moment ago: the transaction is `READ COMMITTED`, in UTC and
+    /// `utf8mb4`, with a strict `sql_mode`. To mix this crate's errors with `mysql`'s, let `work` return
+    /// `Box<dyn Error + Send + Sync>`. A connection that is found lost when the transaction begins is replaced.
+    ///
+    /// The victim of a deadlock gets a retryable error, and so does a `work` that goes on after one of its own statements was it:
+    /// nothing of what followed is kept. A statement that commits by itself, such as `CREATE TABLE`, ends the transaction likewise, but
+    /// keeps what went before. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat,
+    /// see to it that the rest of `work` is.
     ///
     /// # Errors
     ///
@@ -135,17 +141,25 @@ impl MysqlEventStore {
         &self,
         work: impl FnOnce(&mut MysqlTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
+        let begun = |error| classify(error).during("begin");
         let mut connection = self.connection()?;
-        let error = match self.begin(&mut connection) {
-            Ok(transaction) => return transaction.run(work),
-            Err(error) => error,
-        };
-        if !self.is_lost(&connection, &error) {
-            return Err(error.into());
+        match connection.begin() {
+            Err(error) if is_lost(&error) => {
+                // None of the work ran yet: it may as well run on another connection.
+                connection.retire(&self.0.generation);
+                drop(connection);
+                connection = self.connection()?;
+                connection.begin().map_err(begun)?;
+            }
+            result => result.map_err(begun)?,
         }
-        // None of the work ran yet: it may as well run on another connection.
-        drop(connection);
-        self.begin(&mut *self.connection()?)?.run(work)
+        MysqlTransaction {
+            connection: &mut connection,
+            limits: &self.0.options.limits,
+            verify_on_read: self.0.options.verify_on_read,
+            doom: None,
+        }
+        .run(work)
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same database, of any isolation level,
@@ -191,30 +205,24 @@ impl MysqlEventStore {
     /// fresh connection if the first was lost.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
-        let mut result = work(&mut connection.session());
+        let mut result = connection.run(&self.0.generation, &mut work);
         for _ in 0..MOST_REPETITIONS {
             let error = result.as_ref().err().and_then(driver_error);
             if !error.is_some_and(|error| is_stale(error) || is_deadlock(error)) {
                 break;
             }
-            result = work(&mut connection.session());
+            result = connection.run(&self.0.generation, &mut work);
         }
-        if !self.was_lost(&connection, &result) {
+        if !result.as_ref().err().and_then(driver_error).is_some_and(is_lost) {
             return result;
         }
         drop(connection);
-        let mut connection = self.connection()?;
-        let result = work(&mut connection.session());
-        self.was_lost(&connection, &result);
-        result
+        self.once(work)
     }
 
     /// Runs `work`, which is not to be repeated: nobody knows how far it came on a connection that was lost.
     pub(crate) fn once<R>(&self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        let mut connection = self.connection()?;
-        let result = work(&mut connection.session());
-        self.was_lost(&connection, &result);
-        result
+        self.connection()?.run(&self.0.generation, work)
     }
 
     /// As [`with`](Self::with), in a transaction whose statements see one state of the database. Two round trips more.
@@ -222,37 +230,11 @@ impl MysqlEventStore {
         const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
              START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
         self.with(|session| {
-            session.client.query_drop(BEGIN).map_err(classify)?;
+            run_all(session.client, BEGIN).map_err(classify)?;
             let result = work(session);
-            let ended = session.client.query_drop("COMMIT").map_err(classify);
-            let result = result?;
-            ended.map(|()| result)
+            session.client.query_drop("COMMIT").map_err(classify)?;
+            result
         })
-    }
-
-    fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<MysqlTransaction<'a>> {
-        let server = connection.server;
-        let transaction = connection.client.start_transaction(TxOpts::default());
-        Ok(MysqlTransaction {
-            transaction: transaction.map_err(|error| classify(error).during("begin"))?,
-            server,
-            limits: &self.0.options.limits,
-            verify_on_read: self.0.options.verify_on_read,
-            doom: None,
-        })
-    }
-
-    fn was_lost<R>(&self, connection: &Connection, result: &Result<R>) -> bool {
-        result.as_ref().is_err_and(|error| self.is_lost(connection, error))
-    }
-
-    /// Whether an error is that of a lost connection, which takes those that are as old with it.
-    fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
-        let lost = driver_error(error).is_some_and(is_lost);
-        if lost {
-            connection.retire(&self.0.generation);
-        }
-        lost
     }
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
@@ -504,10 +486,6 @@ impl EventStore for MysqlEventStore {
     }
 }
 
-pub(crate) fn driver_error(error: &Error) -> Option<&mysql::Error> {
-    std::error::Error::source(error)?.downcast_ref()
-}
-
 impl SnapshotStore for MysqlEventStore {
     fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
         let save = || {
@@ -558,37 +536,40 @@ impl SnapshotStore for MysqlEventStore {
 
 /// A transaction of a MySQL store: see [`MysqlEventStore::transaction`].
 pub struct MysqlTransaction<'a> {
-    transaction: Transaction<'a>,
-    server: Server,
+    connection: &'a mut Connection,
     limits: &'a Limits,
     verify_on_read: bool,
     doom: Option<Error>,
 }
 
-impl<'a> MysqlTransaction<'a> {
-    /// The transaction, for the caller's own tables. It commits when the store's work is done, not before.
+impl MysqlTransaction<'_> {
+    /// The connection, for the caller's own tables. It commits when the store's work is done, not before.
     #[must_use]
-    pub fn connection(&mut self) -> &mut Transaction<'a> {
-        &mut self.transaction
+    pub fn connection(&mut self) -> &mut Conn {
+        &mut self.connection.client
     }
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let result = work(&mut self)?;
-        if let Some(doom) = self.doom {
-            return Err(doom.into());
+        let result = work(&mut self).and_then(|result| match self.doom.take() {
+            Some(doom) => Err(doom.into()),
+            None => Ok(result),
+        });
+        match result {
+            Ok(result) => {
+                self.connection.commit().map_err(|error| error.during("commit"))?;
+                Ok(result)
+            }
+            Err(error) => {
+                // Where that fails, the connection is not used again, and the server rolls back.
+                let _ = self.connection.roll_back();
+                Err(error)
+            }
         }
-        let committed = self.transaction.commit();
-        committed.map_err(|error| classify(error).during("commit"))?;
-        Ok(result)
     }
 
-    pub(crate) fn session(&mut self) -> Session<'_, Transaction<'a>> {
-        Session {
-            client: &mut self.transaction,
-            server: self.server,
-            locks: false,
-        }
+    pub(crate) fn session(&mut self) -> Session<'_, Conn> {
+        self.connection.session()
     }
 }
 
@@ -607,10 +588,6 @@ impl EventTransaction for MysqlTransaction<'_> {
         }
         let result = backend::check(appends, self.limits).and_then(|()| append::within(&mut self.session(), appends));
         self.doom = result.as_ref().err().cloned();
-        if self.doom.as_ref().and_then(driver_error).is_some_and(is_rolled_back) {
-            // What the caller writes from here on would be committed at once. Fails where the connection is lost, too.
-            let _ = self.transaction.query_drop("ROLLBACK AND CHAIN");
-        }
         result
     }
 

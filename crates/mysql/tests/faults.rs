@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, SchemaProblem};
-use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
+use firefly_eventstore_mysql::mysql::{Conn, IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
+use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
 use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,
 };
@@ -36,6 +36,10 @@ on_both!(
     compression_is_as_the_server_has_it,
     a_limit_of_the_clients_on_packets_is_kept,
     a_lock_that_is_held_for_too_long_is_retryable,
+    what_was_acknowledged_is_committed_whatever_the_servers_defaults_are,
+    a_connection_on_which_a_transaction_timed_out_is_not_used_again,
+    a_transaction_that_ended_before_its_work_keeps_nothing_that_followed,
+    a_transaction_that_only_read_writes_nothing_into_the_binary_log,
     an_append_that_is_the_victim_of_a_deadlock_is_repeated,
     the_victim_of_a_deadlock_is_told_to_repeat_its_transaction,
     any_version_in_a_repeatable_read_transaction_holds_up_the_aggregates_that_come_next,
@@ -356,7 +360,7 @@ fn of_bytes(bytes: usize) -> NewEvent {
 fn batches() -> [Vec<NewEvent>; 4] {
     [
         vec![deposited(1)],
-        (0..5_000).map(deposited).collect(),
+        (0..6_000).map(deposited).collect(),
         (0..1_000).map(|_| of_bytes(3_000)).collect(),
         (0..5).map(|_| of_bytes(900_000)).collect(),
     ]
@@ -467,6 +471,123 @@ fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {
     assert!(error.is_invalid_input(), "{error:?}");
     store.append(&account, ExpectedVersion::NoStream, &event).unwrap();
     assert_eq!(all_events(&store).len(), 1);
+}
+
+fn what_was_acknowledged_is_committed_whatever_the_servers_defaults_are(server: &MysqlServer) {
+    let options = [("autocommit", "0"), ("completion_type", "CHAIN")];
+    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let (database, _) = fresh(&server);
+    run(&mut client(&database), "SET GLOBAL sql_select_limit = 1");
+    let one_connection = || builder(&database).max_connections(1).open().unwrap();
+    let store = one_connection();
+    for _ in 0..2 {
+        let account = account();
+        store
+            .transaction(|tx| tx.append(&account, ExpectedVersion::NoStream, &[deposited(1)]))
+            .unwrap();
+        store
+            .append(&account, ExpectedVersion::Exact(1.into()), &[deposited(2)])
+            .unwrap();
+        let batch: Vec<NewEvent> = (0..6_000).map(deposited).collect();
+        store.append(&account, ExpectedVersion::Any, &batch).unwrap();
+        store
+            .append(&account, ExpectedVersion::Exact(6_002.into()), &[deposited(3)])
+            .unwrap();
+    }
+    assert_eq!(all_events(&one_connection()).len(), 2 * 6_003);
+}
+
+fn a_connection_on_which_a_transaction_timed_out_is_not_used_again(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    let opts = Opts::from_url(database.url()).unwrap();
+    let impatient = OptsBuilder::from_opts(opts).read_timeout(Some(Duration::from_millis(700)));
+    let store = MysqlEventStore::configure(impatient).max_connections(1).open().unwrap();
+    let accounts = [account(), account()];
+    for account in &accounts {
+        store
+            .append(account, ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+    }
+    let connection_id = || {
+        let ask = |tx: &mut MysqlTransaction<'_>| tx.connection().query_first::<u64, _>("SELECT CONNECTION_ID()");
+        store.transaction(|tx| Ok::<_, Error>(ask(tx).unwrap())).unwrap()
+    };
+    let lock = "SELECT id FROM firefly_turn FOR UPDATE";
+    let times_out = |work: &dyn Fn(&mut MysqlTransaction<'_>, &mut Conn) -> Result<(), Error>| {
+        let timed_out = connection_id();
+        let mut other = client(&database);
+        run(&mut other, "START TRANSACTION");
+        run(&mut other, lock);
+        let error = store.transaction(|tx| work(tx, &mut other)).unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        drop(other);
+        assert_ne!(connection_id(), timed_out);
+        for account in &accounts {
+            assert_eq!(store.load(account).unwrap().version(), 1);
+            let refused = store.append(account, ExpectedVersion::NoStream, &[deposited(3)]);
+            assert!(refused.unwrap_err().is_conflict());
+        }
+    };
+    times_out(&|tx, _| tx.append(&accounts[0], ExpectedVersion::Any, &[deposited(2)]).map(drop));
+    // The caller does not mind, and the answer to an earlier question is there when the transaction is to be committed.
+    times_out(&|tx, other| {
+        tx.connection().query_drop(lock).unwrap_err();
+        run(other, "ROLLBACK");
+        run(other, lock);
+        Ok(())
+    });
+    assert_eq!(all_events(&store).len(), 2);
+}
+
+fn a_transaction_that_ended_before_its_work_keeps_nothing_that_followed(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    run(&mut client(&database), "CREATE TABLE notes (note TEXT)");
+    for ends in [
+        "ROLLBACK",
+        "COMMIT",
+        "CREATE TABLE more_notes (note TEXT)",
+        "START TRANSACTION",
+    ] {
+        let account = account();
+        let error = store
+            .transaction(|tx| {
+                tx.connection().query_drop(ends).unwrap();
+                tx.connection().query_drop("INSERT INTO notes VALUES ('?')").unwrap();
+                tx.append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+            })
+            .unwrap_err();
+        assert!(
+            error.is_retryable() && error.to_string().contains("ended"),
+            "{ends}: {error}"
+        );
+        assert_eq!(store.load(&account).unwrap().version(), 0, "{ends}");
+        let notes: Option<String> = client(&database).query_first("SELECT note FROM notes").unwrap();
+        assert_eq!(notes, None, "{ends}");
+    }
+    // A savepoint of the caller's is no end.
+    store
+        .transaction(|tx| {
+            run(tx.connection(), "SAVEPOINT mine");
+            run(tx.connection(), "INSERT INTO notes VALUES ('undone')");
+            run(tx.connection(), "ROLLBACK TO SAVEPOINT mine");
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        })
+        .unwrap();
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+fn a_transaction_that_only_read_writes_nothing_into_the_binary_log(server: &MysqlServer) {
+    let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "7")]).unwrap();
+    let (database, store) = fresh(&server);
+    append_one(&store);
+    let place = || -> Row { client(&database).query_first("SHOW BINARY LOGS").unwrap().unwrap() };
+    let size = |row: Row| row.get::<u64, _>(1).unwrap();
+    let before = size(place());
+    let key = account();
+    store.transaction(|tx| tx.load(&key).map(drop)).unwrap();
+    assert_eq!(size(place()), before);
+    append_one(&store);
+    assert!(size(place()) > before);
 }
 
 fn an_append_that_is_the_victim_of_a_deadlock_is_repeated(server: &MysqlServer) {
@@ -628,7 +749,11 @@ fn a_connection_of_the_callers_that_would_change_values_silently_is_refused(serv
     let account = account();
     let events = [deposited(1)];
     let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
-    for setting in ["SET SESSION sql_mode = ''", "SET NAMES latin1"] {
+    for setting in [
+        "SET SESSION sql_mode = ''",
+        "SET NAMES latin1",
+        "SET character_set_connection = latin1",
+    ] {
         let mut other = client(&database);
         run(&mut other, setting);
         let mut transaction = other.start_transaction(TxOpts::default()).unwrap();

@@ -418,7 +418,12 @@ impl Raw for Connection {
             "SELECT {READ} FROM events WHERE event_type = ? AND global_sequence > ?
              ORDER BY global_sequence LIMIT ?"
         );
-        read(&mut self.inner, &sql, vec![event_type.into(), after.into(), rows.into()]).len()
+        read(
+            &mut self.inner,
+            &sql,
+            vec![event_type.into(), after.into(), rows.into()],
+        )
+        .len()
     }
 
     fn scan(&mut self, events: i64) -> usize {
@@ -441,7 +446,10 @@ impl Raw for Connection {
     }
 
     fn last_sequence(&mut self) -> i64 {
-        let last: Option<i64> = self.inner.query_first("SELECT MAX(global_sequence) FROM events").unwrap();
+        let last: Option<i64> = self
+            .inner
+            .query_first("SELECT MAX(global_sequence) FROM events")
+            .unwrap();
         last.unwrap_or(0)
     }
 }

@@ -1,4 +1,4 @@
--- The version of the server, and whether it accepts writes.
+-- The version of the server, and whether it accepts writes. Newer MariaDB has more than ON and OFF for that.
 SELECT
     VERSION(),
-    @@global.read_only = 0
+    CAST(@@global.read_only AS CHAR) IN ('0', 'OFF')

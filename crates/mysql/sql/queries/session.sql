@@ -3,4 +3,6 @@ SELECT
     VERSION(),
     @@auto_increment_increment,
     @@max_allowed_packet,
-    @@sql_mode LIKE '%STRICT\_%' AND @@character_set_client = 'utf8mb4'
+    LOCATE('STRICT_', @@sql_mode) > 0
+        AND @@character_set_client = 'utf8mb4'
+        AND @@character_set_connection = 'utf8mb4'

@@ -242,7 +242,7 @@ impl Settings {
     fn writable(&self) -> Diagnosis {
         let on = ["super_read_only", "read_only"]
             .into_iter()
-            .find(|name| self.is_on(name));
+            .find(|name| !matches!(self.get(name), "" | "OFF" | "0")); // newer MariaDB has more than ON for it
         match on {
             None => Diagnosis::good("read_only", "the server accepts writes"),
             Some(name) => Diagnosis::bad(
@@ -470,7 +470,7 @@ fn encryption(session: &mut Session<'_, Conn>, surroundings: &Surroundings) -> R
                 "not used by {}: who is in between can read and change everything",
                 surroundings.user
             ),
-            "add require_ssl=true to the URL, and see to the server's certificate",
+            "add root_cert_path=FILE to the URL, of a program that was built with the feature rustls",
         ),
     })
 }
