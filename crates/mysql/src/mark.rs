@@ -1,6 +1,9 @@
 //! The high-water mark, by gates: what is settled below a sequence, although some sequences are missing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::{GlobalSequence, Result};
 use mysql::Value;
@@ -19,7 +22,11 @@ use crate::sql;
 /// done, and what is missing then will never come. Which gate an append takes is a matter of the moment, so that each is free again
 /// soon; nothing depends on clocks, and nobody waits.
 #[derive(Debug, Default)]
-pub(crate) struct Mark(Mutex<Proof>);
+pub(crate) struct Mark {
+    /// What was proved so far, for whoever finds somebody else at work on the proof.
+    settled: AtomicI64,
+    proof: Mutex<Proof>,
+}
 
 #[derive(Debug, Default)]
 struct Proof {
@@ -27,8 +34,8 @@ struct Proof {
     settled: i64,
     /// What is being proved.
     grace: Option<Grace>,
-    /// Whether a log that was there before has been passed by a grace, or read from its beginning.
-    began: bool,
+    /// When the log was looked at last.
+    looked: Option<Instant>,
 }
 
 /// The time until whoever is at work when a sequence is noted is done.
@@ -46,46 +53,90 @@ const ROWS_AT_ONCE: i64 = 10_000;
 /// How many graces one call goes through, where others leave holes as fast.
 const MOST_GRACES: usize = 8;
 
+/// Who looks as often as this goes on with the grace the next time. Who does not would stop at a hole that was left long ago,
+/// because somebody happens to be appending now.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// How long somebody who does not look often goes on with graces, and the pause before another look at the gates: those of short
+/// appends are all free once within three turns, which take 60 milliseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(2);
+
 impl Mark {
     /// The greatest committed sequence at or below which nothing can appear any more, as far as this moment can prove it.
     pub(crate) fn take<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<GlobalSequence> {
-        // One thread at a time, or each would have to prove it all.
-        let mut proof = self.proof();
-        if !proof.began {
-            // A log may have had holes since long: they are passed at once if nobody is writing.
-            let greatest = greatest(session)?;
-            proof.advance(session, greatest)?;
-            proof.began = true;
-        }
-        for _ in 0..MOST_GRACES {
-            let greatest = proof.walk(session)?;
-            if greatest <= proof.settled || !proof.advance(session, greatest)? {
-                break;
+        let mut proof = match self.proof.try_lock() {
+            Ok(proof) => proof,
+            Err(TryLockError::Poisoned(proof)) => proof.into_inner(), // a panic leaves what was proved
+            Err(TryLockError::WouldBlock) => {
+                let look = Look::beyond(self.settled.load(Ordering::Acquire), session)?;
+                if !look.is_cut && look.contiguous == look.greatest {
+                    self.settled.fetch_max(look.contiguous, Ordering::AcqRel);
+                    return GlobalSequence::try_from(look.contiguous);
+                }
+                // At a hole one thread proves for all.
+                self.proof.lock().unwrap_or_else(PoisonError::into_inner)
             }
-        }
+        };
+        proof.settled = proof.settled.max(self.settled.load(Ordering::Acquire));
+        let proved = proof.go_on(session);
+        self.settled.fetch_max(proof.settled, Ordering::AcqRel);
+        proved?;
         GlobalSequence::try_from(proof.settled)
-    }
-
-    fn proof(&self) -> MutexGuard<'_, Proof> {
-        // A panic leaves what was proved.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Proof {
+    /// Proves as much as can be proved now.
+    fn go_on<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<()> {
+        let patience = match self.looked {
+            Some(looked) if looked.elapsed() < OFTEN => Duration::ZERO,
+            _ => PATIENCE,
+        };
+        let until = Instant::now() + patience;
+        if self.looked.is_none() {
+            // A log that was there before is passed by a grace or by going along it, whichever is done first.
+            let noted = greatest(session)?;
+            let mut goes_on = true;
+            while self.settled < noted && !self.advance(session, noted)? && (goes_on || has_paused(until)) {
+                goes_on = goes_on && self.look_on(session)?.goes_on();
+            }
+        }
+        for _ in 0..MOST_GRACES {
+            let greatest = self.walk(session)?;
+            if greatest <= self.settled {
+                break;
+            }
+            while !self.advance(session, greatest)? {
+                if !has_paused(until) {
+                    self.looked = Some(Instant::now());
+                    return Ok(());
+                }
+            }
+        }
+        self.looked = Some(Instant::now());
+        Ok(())
+    }
+
     /// Goes along the log to its end, or to a hole, and returns the greatest sequence that there is.
     ///
     /// A look that is cut off may end within an append, but not the walk: the rows of one are all visible or none.
     fn walk<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<i64> {
         loop {
-            let look = Look::beyond(self.settled, session)?;
-            self.settled = look.contiguous;
-            match (look.is_cut, look.contiguous == look.greatest) {
-                (false, _) => return Ok(look.greatest),
-                (true, true) => {}
-                (true, false) => return greatest(session),
+            let look = self.look_on(session)?;
+            match look.is_cut {
+                false => return Ok(look.greatest),
+                true if look.goes_on() => {}
+                true => return greatest(session),
             }
         }
+    }
+
+    /// Goes a look further along the log.
+    fn look_on<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<Look> {
+        let look = Look::beyond(self.settled, session)?;
+        self.settled = look.contiguous;
+        Ok(look)
     }
 
     /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
@@ -126,6 +177,11 @@ struct Look {
 }
 
 impl Look {
+    /// Whether nothing is missing so far, and there may be more.
+    fn goes_on(&self) -> bool {
+        self.is_cut && self.contiguous == self.greatest
+    }
+
     fn beyond<C: Queryable>(settled: i64, session: &mut Session<'_, C>) -> Result<Self> {
         let values = [settled, settled, ROWS_AT_ONCE].map(Value::from);
         let rows = session.query(sql::MARK, values.to_vec()).map_err(classify)?;
@@ -140,6 +196,15 @@ impl Look {
         })?;
         Ok(looks.into_iter().next().expect("an aggregate query returns one row"))
     }
+}
+
+/// Whether there is still time, some of which is then over.
+fn has_paused(until: Instant) -> bool {
+    let is_early = Instant::now() < until;
+    if is_early {
+        thread::sleep(PAUSE);
+    }
+    is_early
 }
 
 fn greatest<C: Queryable>(session: &mut Session<'_, C>) -> Result<i64> {

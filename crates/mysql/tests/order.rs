@@ -6,13 +6,14 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{IsolationLevel, Transaction, TxOpts};
+use firefly_eventstore_mysql::mysql::{IsolationLevel, Row, Transaction, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
 use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
@@ -29,6 +30,8 @@ on_both!(
     rolled_back_holes_are_crossed,
     a_hole_is_crossed_although_some_gate_is_always_held,
     old_holes_are_crossed_by_a_store_that_is_opened_later,
+    old_holes_are_crossed_beside_busy_writers_by_who_has_not_looked_for_long,
+    a_mark_waits_for_no_other_where_nothing_is_missing,
     an_open_transaction_delays_only_what_comes_after_it,
     an_open_transaction_of_another_application_holds_nothing_back,
     nobody_waits_for_an_open_transaction,
@@ -323,6 +326,81 @@ fn old_holes_are_crossed_by_a_store_that_is_opened_later(server: &MysqlServer) {
         last = append_one(&store);
     }
     assert_eq!(mark(&builder(&database).open().unwrap()), last);
+}
+
+fn old_holes_are_crossed_beside_busy_writers_by_who_has_not_looked_for_long(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let seldom = builder(&database).open().unwrap();
+    assert_eq!(mark(&seldom), 0);
+    append_one(&store);
+    roll_back(&store, 1);
+    let events: Vec<NewEvent> = (0..12_000).map(deposited).collect();
+    store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    thread::sleep(Duration::from_millis(1_100));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // As short appends do, one after the other: some gate is held at any moment, and each is free again soon.
+        scope.spawn(|| {
+            let mut holders = [client(&database), client(&database)];
+            for gate in [0, 1, 2]
+                .into_iter()
+                .cycle()
+                .take_while(|_| !stop.load(Ordering::Relaxed))
+            {
+                run(&mut holders[0], "START TRANSACTION");
+                run(
+                    &mut holders[0],
+                    &format!("SELECT id FROM firefly_gate WHERE id = {gate} LOCK IN SHARE MODE"),
+                );
+                run(&mut holders[1], "COMMIT");
+                thread::sleep(Duration::from_millis(5));
+                holders.swap(0, 1);
+            }
+        });
+        let marks: Vec<i64> = (0..20)
+            .map(|_| mark(&builder(&database).open().unwrap()))
+            .chain([mark(&seldom)])
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(marks.iter().all(|mark| *mark == 12_002), "{marks:?}");
+    });
+}
+
+fn a_mark_waits_for_no_other_where_nothing_is_missing(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    append_one(&store);
+    assert_eq!(mark(&store), 1);
+    let mut writer = client(&database);
+    run(&mut writer, "START TRANSACTION");
+    run(&mut writer, INSERT);
+    append_one(&store);
+    thread::scope(|scope| {
+        let mut other = client(&database);
+        run(&mut other, "LOCK TABLES firefly_gate WRITE");
+        let held_up = scope.spawn(|| mark(&store));
+        until_somebody_waits_for_a_table(&database);
+        run(&mut writer, "COMMIT");
+        let (tell, told) = mpsc::channel();
+        let reader = store.clone();
+        thread::spawn(move || tell.send(mark(&reader)));
+        let marked = told.recv_timeout(Duration::from_secs(20));
+        run(&mut other, "UNLOCK TABLES");
+        assert_eq!(marked, Ok(3));
+        assert_eq!(held_up.join().unwrap(), 3);
+    });
+}
+
+fn until_somebody_waits_for_a_table(database: &Database) {
+    let mut other = client(database);
+    let asked = Instant::now();
+    let is_waiting = |row: &Row| {
+        let is = |column, value: &str| row.get::<Option<String>, _>(column).flatten().as_deref() == Some(value);
+        is("db", database.name()) && is("State", "Waiting for table metadata lock")
+    };
+    while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_waiting) {
+        assert!(asked.elapsed() < Duration::from_secs(40), "nobody waits");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn an_open_transaction_delays_only_what_comes_after_it(server: &MysqlServer) {
