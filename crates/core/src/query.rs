@@ -167,7 +167,8 @@ impl EventQuery {
         Ok(self)
     }
 
-    /// Only events with any of these ids.
+    /// Only events with any of these ids; none if there are no ids. MySQL and MariaDB take 32,768 at once, and refuse more as
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when they are read.
     #[must_use]
     pub fn event_ids(mut self, ids: impl IntoIterator<Item = Uuid>) -> Self {
         let mut ids: Vec<_> = ids.into_iter().collect();

@@ -78,6 +78,22 @@ pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 /// How long to wait for others who migrate, in seconds.
 const PATIENCE: i64 = 600;
 
+/// A statement that changes a table waits for the transactions that have used it, and whoever comes later waits behind it: no
+/// longer than this, in seconds, where the server's default is up to a year.
+const GIVE_WAY: &str = "SET SESSION lock_wait_timeout = 5";
+const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
+
+/// Runs `work`, whose statements change tables, so that it holds up nobody for long.
+pub(crate) fn giving_way<R>(
+    session: &mut Session<'_, Conn>,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+) -> Result<R> {
+    run(session, GIVE_WAY)?;
+    let result = work(session);
+    run(session, GIVE_WAY_NO_MORE)?;
+    result
+}
+
 /// Refuses a schema that is not the one this crate works with, and returns the names in it.
 pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
     let names = names(session)?;
@@ -151,7 +167,7 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
             reason: "another process has been migrating the database for too long".into(),
         }));
     }
-    let result = apply(session, choices);
+    let result = giving_way(session, |session| apply(session, choices));
     let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
     let applied = result?;
     unlocked.map_err(classify)?;

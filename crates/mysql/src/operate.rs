@@ -352,7 +352,7 @@ fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
     // Or the size would be that of an estimate that was made long ago.
     maintain(session, sql::ANALYZE)?;
     let before = table_bytes(session)?;
-    let tables = maintain(session, sql::VACUUM)?;
+    let tables = migrate::giving_way(session, |session| maintain(session, sql::VACUUM))?;
     let after = table_bytes(session)?;
     Ok(format!(
         "wrote {tables} anew: {before} bytes before, {after} bytes after"

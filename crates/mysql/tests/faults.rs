@@ -35,6 +35,7 @@ on_both!(
     a_compressed_connection_keeps_batches_of_many_megabytes,
     compression_is_as_the_server_has_it,
     a_limit_of_the_clients_on_packets_is_kept,
+    what_a_statement_or_the_server_cannot_take_is_invalid_input,
     a_lock_that_is_held_for_too_long_is_retryable,
     what_was_acknowledged_is_committed_whatever_the_servers_defaults_are,
     a_connection_on_which_a_transaction_timed_out_is_not_used_again,
@@ -447,6 +448,26 @@ fn a_limit_of_the_clients_on_packets_is_kept(server: &MysqlServer) {
     let compressed = MysqlEventStore::open(&with_parameter(database.url(), parameters)).unwrap();
     assert_eq!(compressed.load(&account).unwrap().events().len(), 101);
     assert_eq!(all_events(&compressed).len(), 101);
+}
+
+fn what_a_statement_or_the_server_cannot_take_is_invalid_input(server: &MysqlServer) {
+    let (_database, store) = fresh(server);
+    append_one(&store);
+    let ids = |count| EventQuery::new().event_ids((0..count).map(|_| Uuid::now_v7()));
+    assert!(store.read_page(&ids(32_768), None).unwrap().events.is_empty());
+    let error = store.read_page(&ids(32_769), None).unwrap_err();
+    assert!(error.is_invalid_input(), "{error:?}");
+
+    // MySQL's own form of numbers takes more room than their text.
+    let server = MysqlServer::start(server.flavour(), &[("max_allowed_packet", "4194304")]).unwrap();
+    let (_database, store) = fresh(&server);
+    let ones = NewEvent::from_json("numbers.counted", format!("[{}1]", "1,".repeat(1_950_000))).unwrap();
+    let appended = store.append(&account(), ExpectedVersion::NoStream, &[ones]);
+    match server.flavour() {
+        Flavour::Mysql => assert!(appended.unwrap_err().is_invalid_input()),
+        Flavour::Mariadb => assert_eq!(appended.unwrap().version(), 1),
+    }
+    append_one(&store);
 }
 
 fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {

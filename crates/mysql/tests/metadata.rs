@@ -270,7 +270,7 @@ fn a_filter_that_the_server_would_refuse_finds_nothing(server: &MysqlServer) {
 /// Makes JSON, some of it odd.
 struct Random(Rng);
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 27] = [
     "a",
     "b",
     "A",
@@ -278,7 +278,7 @@ const KEYS: [&str; 24] = [
     "",
     " ",
     "a.b",
-    "a b",
+    "a.b",
     "$",
     "$.a",
     "*",
@@ -295,6 +295,9 @@ const KEYS: [&str; 24] = [
     "\\",
     "a\n\u{1}",
     "'?%_",
+    "-",
+    "-1",
+    "--a",
 ];
 
 const TEXTS: [&str; 24] = [

@@ -11,6 +11,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,10 @@ use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::macros::datetime;
 
-use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+use support::{
+    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run,
+    until_somebody_waits_for_a_table,
+};
 
 on_both!(
     an_import_keeps_every_column_and_is_repeated_without_effect,
@@ -48,6 +52,7 @@ on_both!(
     snapshots_are_listed_across_aggregates_and_tenants,
     maintenance_says_what_it_did,
     maintenance_that_fails_is_an_error,
+    maintenance_and_migrations_give_way_to_appends,
     indexes_are_told_apart,
     reads_of_indexes_are_counted_where_the_server_counts,
     intact_storage_has_no_findings,
@@ -927,6 +932,42 @@ fn maintenance_says_what_it_did(server: &MysqlServer) {
             .collect::<Vec<_>>()
     };
     assert_eq!(of(&store.index_usage().unwrap()), of(&indexes));
+}
+
+fn maintenance_and_migrations_give_way_to_appends(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    append_one(&store);
+    let drop_indexes = builder(&database).indexes(Indexes::Lean);
+    let changes: [&(dyn Fn() -> Error + Sync); 2] =
+        [&|| store.vacuum().unwrap_err(), &|| drop_indexes.migrate().unwrap_err()];
+    for change in changes {
+        thread::scope(|scope| {
+            // Somebody who has read the table holds it until the transaction ends.
+            let mut reader = client(&database);
+            run(&mut reader, "START TRANSACTION");
+            assert_eq!(
+                reader
+                    .query::<i64, _>("SELECT global_sequence FROM events LIMIT 1")
+                    .unwrap()
+                    .len(),
+                1
+            );
+            let changing = scope.spawn(change);
+            until_somebody_waits_for_a_table(&database);
+            let (tell, told) = mpsc::channel();
+            let writer = store.clone();
+            thread::spawn(move || tell.send(append_one(&writer)));
+            told.recv_timeout(Duration::from_secs(60)).unwrap();
+            drop(reader);
+            let error = changing.join().unwrap();
+            assert!(
+                error.is_retryable() || error.to_string().contains("Lock wait timeout"),
+                "{error}"
+            );
+        });
+    }
+    store.vacuum().unwrap();
+    drop_indexes.migrate().unwrap();
 }
 
 fn maintenance_that_fails_is_an_error(server: &MysqlServer) {

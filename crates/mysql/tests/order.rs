@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{IsolationLevel, Row, Transaction, TxOpts};
+use firefly_eventstore_mysql::mysql::{IsolationLevel, Transaction, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
-use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+use support::{
+    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run,
+    until_somebody_waits_for_a_table,
+};
 
 on_both!(
     a_reader_that_follows_the_mark_misses_nothing_and_repeats_nothing,
@@ -388,19 +391,6 @@ fn a_mark_waits_for_no_other_where_nothing_is_missing(server: &MysqlServer) {
         assert_eq!(marked, Ok(3));
         assert_eq!(held_up.join().unwrap(), 3);
     });
-}
-
-fn until_somebody_waits_for_a_table(database: &Database) {
-    let mut other = client(database);
-    let asked = Instant::now();
-    let is_waiting = |row: &Row| {
-        let is = |column, value: &str| row.get::<Option<String>, _>(column).flatten().as_deref() == Some(value);
-        is("db", database.name()) && is("State", "Waiting for table metadata lock")
-    };
-    while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_waiting) {
-        assert!(asked.elapsed() < Duration::from_secs(40), "nobody waits");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn an_open_transaction_delays_only_what_comes_after_it(server: &MysqlServer) {

@@ -112,9 +112,10 @@ fn at_path(path: &str, json: &Json, conditions: &mut Vec<Condition>) {
     }
 }
 
-/// Whether a path names a key as it is.
+/// Whether a path names a key as it is. MariaDB finds none that begins with a minus.
 fn is_plain(key: &str) -> bool {
-    !key.contains(|character: char| character.is_control() || matches!(character, '"' | '\\' | '*'))
+    !key.starts_with('-')
+        && !key.contains(|character: char| character.is_control() || matches!(character, '"' | '\\' | '*'))
 }
 
 /// Less and more than a number, by more than the server may round it.

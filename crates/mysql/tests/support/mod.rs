@@ -2,9 +2,12 @@
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part")]
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::Conn;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{Conn, Row};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
@@ -80,4 +83,18 @@ pub(crate) fn all_events(store: &dyn EventStore) -> Vec<EventEnvelope> {
 /// The mark, as a number.
 pub(crate) fn mark(store: &MysqlEventStore) -> i64 {
     store.high_water_mark().unwrap().as_i64()
+}
+
+/// Waits until somebody is held up by `LOCK TABLES`, or by a transaction that has used a table that is to be changed.
+pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
+    let mut other = client(database);
+    let asked = Instant::now();
+    let is_waiting = |row: &Row| {
+        let is = |column, value: &str| row.get::<Option<String>, _>(column).flatten().as_deref() == Some(value);
+        is("db", database.name()) && is("State", "Waiting for table metadata lock")
+    };
+    while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_waiting) {
+        assert!(asked.elapsed() < Duration::from_secs(40), "nobody waits");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
