@@ -237,6 +237,7 @@ macro_rules! with_cases {
             transactions: commits_everything_together,
                 an_error_rolls_everything_back,
                 reads_its_own_appends,
+                each_load_is_of_one_state_beside_busy_writers,
                 expects_versions_that_it_appended_itself,
                 a_failed_append_dooms_it,
                 a_doomed_transaction_takes_no_more_appends,

@@ -102,6 +102,14 @@ pub fn needs_one_state(range: &StreamRange) -> bool {
     range.as_of.is_some() || range.to.is_some() || range.limit.is_some() || range.from > Version::from(1)
 }
 
+/// Whether the newest event of this part of a stream tells the version, so that one statement finds out all, unless it finds
+/// no event.
+#[must_use]
+pub fn is_told_by_the_newest(range: &StreamRange) -> bool {
+    let reaches_the_newest = range.limit.is_none() || range.direction == Direction::Backwards;
+    range.as_of.is_none() && range.to.is_none() && reaches_the_newest
+}
+
 /// Makes a stream of the events that were found for a part of it.
 ///
 /// `past` is the version at the point in the past that was asked for, `to` the last version that was looked for; `head` looks

@@ -18,6 +18,7 @@ use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_inde
 use crate::mark::Mark;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Server, Session, run_all};
+use crate::read::Sees;
 use crate::row::{decode, integer, text};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -416,9 +417,9 @@ impl EventStore for MysqlEventStore {
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| read::load(session, aggregate, range))
+            self.with_one_state(|session| read::load(session, aggregate, range, Sees::OneState))
         } else {
-            self.with(|session| read::load(session, aggregate, range))
+            self.with(|session| read::load(session, aggregate, range, Sees::OneState))
         };
         stream
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
@@ -592,7 +593,7 @@ impl EventTransaction for MysqlTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        read::load(&mut self.session(), aggregate, range)
+        read::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -40,6 +40,10 @@ pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
 fn by_code(code: &SqlState) -> ErrorKind {
     match code.code() {
         "25006" => ErrorKind::ReadOnly,
+        "25P02" => backend(
+            "a statement of the transaction failed before: nothing of it is kept; pass the error of that one on",
+        ),
+        "25P01" => backend("the transaction had ended before its work did; do not commit or roll back within it"),
         "42501" | "28000" | "28P01" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
         "53300" => unavailable("the server accepts no more connections"),

@@ -14,19 +14,45 @@ use crate::pool::Session;
 use crate::row::{self, Decoder, decode, get};
 use crate::sql;
 
-/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`backend::needs_one_state`].
+/// A part of an aggregate's stream. Where several statements are needed ([`backend::needs_one_state`]) and each sees a state of
+/// its own, the version is looked up first, and what is later is left out.
 pub(crate) fn load<C: GenericClient>(
     session: &mut Session<'_, C>,
     aggregate: &AggregateKey,
     range: &StreamRange,
+    sees: Sees,
 ) -> Result<EventStream> {
-    let past = version_as_of(session, aggregate, range.as_of)?;
-    let to = match (past, range.to) {
-        (Some(past), Some(to)) => Some(past.min(to)),
-        (past, to) => past.or(to),
+    let first = match sees {
+        Sees::WhatIsCommitted if backend::needs_one_state(range) => {
+            if backend::is_told_by_the_newest(range) {
+                let stream = load(session, aggregate, range, Sees::OneState)?;
+                if !stream.events().is_empty() {
+                    return Ok(stream);
+                }
+            }
+            Some(head(session, aggregate.id())?)
+        }
+        _ => None,
     };
+    let now = first
+        .as_ref()
+        .map(|head| head.as_ref().map_or(Version::ZERO, |head| head.version));
+    let past = version_as_of(session, aggregate, range.as_of)?;
+    let to = [now, past, range.to].into_iter().flatten().min();
     let events = load_events(session, aggregate, range, to)?;
-    backend::to_stream(aggregate, range, past, to, events, || head(session, aggregate.id()))
+    backend::to_stream(aggregate, range, past, to, events, || match first {
+        Some(head) => Ok(head),
+        None => head(session, aggregate.id()),
+    })
+}
+
+/// What the statements of a load see.
+#[derive(Clone, Copy)]
+pub(crate) enum Sees {
+    /// One state of the database.
+    OneState,
+    /// What is committed when each begins.
+    WhatIsCommitted,
 }
 
 /// The last version at a point in the past; none if the aggregate is still at it.

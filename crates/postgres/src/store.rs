@@ -1,6 +1,7 @@
 //! The store: options, opening, and what every store does.
 
 use std::fmt;
+use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use crate::error::{classify, is_lost, is_stale_plan, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Session, Statements};
+use crate::read::Sees;
 use crate::row::{decode, get};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -117,10 +119,11 @@ impl PostgresEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back; an append that fails does so whatever `work` returns. To begin and to commit takes a round
-    /// trip each, an append within it three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s,
-    /// let `work` return `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is
-    /// lost while committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is.
+    /// An error rolls everything back; an append that fails does so whatever `work` returns, and so does a statement of `work`'s own
+    /// outside a savepoint (`connection().transaction()`). To begin and to commit takes a round trip each, an append within it
+    /// three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
+    /// `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is lost while
+    /// committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is.
     ///
     /// # Errors
     ///
@@ -484,9 +487,9 @@ impl EventStore for PostgresEventStore {
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| read::load(session, aggregate, range))
+            self.with_one_state(|session| read::load(session, aggregate, range, Sees::OneState))
         } else {
-            self.with(|session| read::load(session, aggregate, range))
+            self.with(|session| read::load(session, aggregate, range, Sees::OneState))
         };
         stream
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
@@ -623,8 +626,10 @@ impl<'a> PostgresTransaction<'a> {
         if let Some(doom) = self.doom {
             return Err(doom.into());
         }
-        let committed = self.transaction.commit();
+        // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an error.
+        let committed = self.transaction.batch_execute("SAVEPOINT firefly_end; COMMIT");
         committed.map_err(|error| classify(error).during("commit"))?;
+        mem::forget(self.transaction); // it would roll back what is over
         Ok(result)
     }
 
@@ -655,7 +660,7 @@ impl EventTransaction for PostgresTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        read::load(&mut self.session(), aggregate, range)
+        read::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -514,3 +514,44 @@ fn a_limit_that_postgresql_cannot_lift_is_refused_when_opening() {
     assert!(error.is_invalid_input());
     assert!(error.to_string().contains("U+0000"), "{error}");
 }
+
+#[test]
+fn a_transaction_of_which_a_statement_failed_is_an_error_and_keeps_nothing() {
+    let Some((_database, store)) = fresh() else { return };
+    for fails in ["SELECT 1 / 0", "SELECT nothing"] {
+        let error = store
+            .transaction(|tx| {
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+                // The caller does not mind.
+                tx.connection().batch_execute(fails).unwrap_err();
+                Ok::<_, Error>(())
+            })
+            .unwrap_err();
+        assert!(error.to_string().contains("failed before"), "{fails}: {error}");
+    }
+    assert!(all_events(&store).is_empty());
+    store
+        .transaction(|tx| {
+            // A savepoint is there to go on after that.
+            let mut savepoint = tx.connection().transaction().unwrap();
+            savepoint.batch_execute("SELECT 1 / 0").unwrap_err();
+            savepoint.rollback().unwrap();
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+        })
+        .unwrap();
+    assert_eq!(all_events(&store).len(), 1);
+}
+
+#[test]
+fn a_transaction_that_ended_before_its_work_is_an_error() {
+    let Some((_database, store)) = fresh() else { return };
+    for ends in ["ROLLBACK", "COMMIT"] {
+        let error = store
+            .transaction(|tx| {
+                tx.connection().batch_execute(ends).unwrap();
+                Ok::<_, Error>(())
+            })
+            .unwrap_err();
+        assert!(error.to_string().contains("had ended"), "{ends}: {error}");
+    }
+}

@@ -1,6 +1,10 @@
 //! Appending inside the caller's own transaction.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use firefly_eventstore_core::prelude::*;
+use time::OffsetDateTime;
 
 use crate::backend::{Environment, FAULTY};
 use crate::quiet;
@@ -278,4 +282,46 @@ pub(crate) fn transactions_of_threads_do_not_mix(env: &dyn Environment) {
     });
     assert_eq!(results.iter().flatten().count(), 3);
     assert_eq!(versions(&store.load(&account).unwrap()), (1..=12).collect::<Vec<_>>());
+}
+
+pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 1);
+    let is_done = AtomicBool::new(false);
+    let load = |tx: &mut dyn EventTransaction, range: StreamRange| tx.load_range(&account, &range);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appends = 0..1_000;
+            while appends.next().is_some() && !is_done.load(Ordering::Relaxed) {
+                store.append(&account, ExpectedVersion::Any, &events(1)).unwrap();
+            }
+        });
+        let _until_the_end = SetOnDrop(&is_done);
+        let loaded = store.in_transaction(|tx| {
+            for _ in 0..100 {
+                let now = OffsetDateTime::now_utc();
+                let past = load(tx, StreamRange::all().as_of(now))?;
+                assert!(past.events().iter().all(|event| event.created_at <= now));
+                let last = load(tx, StreamRange::all().last(1))?;
+                assert_eq!(versions(&last), [last.version().get()]);
+                let from = last.version().checked_add(1).unwrap();
+                let following = load(tx, StreamRange::all().from_version(from))?;
+                let newest = following.events().last().map_or(last.version(), |event| event.version);
+                assert_eq!(following.version(), newest);
+                let first = load(tx, StreamRange::all().limit(10_000))?;
+                assert_eq!(first.version().get(), first.len() as u64);
+            }
+            Ok(())
+        });
+        loaded.unwrap();
+    });
+}
+
+/// Lets other threads end also where an assertion fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
