@@ -24,8 +24,9 @@ use crate::{append, migrate, read, snapshot, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
-/// Clones share a pool of connections. An append is one round trip in autocommit; a lost connection is found out by use,
-/// and the call is repeated once on a fresh one, which is safe because appends are.
+/// Clones share a pool of connections. An append that names its version is one round trip in autocommit, with `Any` and
+/// `Exists` two; a lost connection is found out by use, and the call is repeated once on a fresh one, which is safe because
+/// appends are.
 ///
 /// ```no_run
 /// use firefly_eventstore_core::prelude::*;
@@ -75,7 +76,8 @@ pub enum Indexes {
     /// By event type, aggregate type, time, correlation id, causation id and tenant.
     #[default]
     Standard,
-    /// All of the source document's: also by creator, by a type and time together, and by the correlation id in metadata.
+    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and by the
+    /// correlation id in metadata.
     Full,
 }
 
@@ -93,16 +95,19 @@ impl MysqlEventStore {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood;
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, names no database, or asks
+    ///   for TLS without the feature `rustls`; or for limits that the server does not keep;
     /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`MysqlBuilder::migrate`]), newer or altered;
     /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
-    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user.
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user;
+    /// - [`Backend`](firefly_eventstore_core::ErrorKind::Backend) if it is too old, has no such database, or TLS fails.
     pub fn open(url: &str) -> Result<Self> {
         Self::builder(url).open()
     }
 
-    /// Options for opening the database that a URL names. Its parameters are the driver's, such as `socket`, `compress` or
-    /// `tcp_connect_timeout_ms`.
+    /// Options for opening the database that a URL names. Its parameters are the driver's, such as `socket`, `compress`,
+    /// `tcp_connect_timeout_ms` or, with the feature `rustls`, `root_cert_path`. Each connection keeps up to `stmt_cache_size` statements
+    /// prepared on the server, 256 unless set.
     ///
     /// With `compress=true`, packets are compressed by zlib where the server offers that, and `max_allowed_packet` is the server's.
     pub fn builder(url: &str) -> MysqlBuilder {
@@ -168,7 +173,7 @@ impl MysqlEventStore {
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of
     /// a deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip
-    /// more than otherwise, and one where the connection has not prepared the statement yet.
+    /// more than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet.
     ///
     /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
     /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap after the aggregate
@@ -288,29 +293,34 @@ impl MysqlBuilder {
         self
     }
 
-    /// Which indexes [`migrate`](Self::migrate) leaves the store with, or opening, where that migrates. Unless set, a new
-    /// store gets [`Indexes::Standard`], and one that there is keeps those it has.
+    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) with
+    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing one keeps what
+    /// it has.
     pub fn indexes(mut self, indexes: Indexes) -> Self {
         self.options.choices.indexes = Some(indexes);
         self
     }
 
-    /// Whether [`migrate`](Self::migrate), or opening, where that migrates, makes a trigger by which appends of programs without this
-    /// library take a gate too, so that readers do not skip those. Unless set, a new store has none, and one that there is keeps to
-    /// what it has. Needs the right to create triggers, which with binary logging some servers give to nobody.
+    /// Whether [`migrate`](Self::migrate) makes a trigger by which appends of programs without this library take a gate too, so that
+    /// readers do not skip those; so does [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store
+    /// has none, and an existing one keeps what it has. Needs the right to create triggers, which with binary logging some servers
+    /// give to nobody.
     pub fn cover_other_writers(mut self, cover: bool) -> Self {
         self.options.choices.cover_other_writers = Some(cover);
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set.
+    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
+    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
+    /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
         self
     }
 
     /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers and nests JSON 100 levels
-    /// deep, MariaDB 31: limits beyond what the server keeps are refused when the store is opened.
+    /// deep, MariaDB 31: limits of those beyond what the server keeps are refused when the store is opened. Sizes are not: an event
+    /// larger than the server's `max_allowed_packet` is refused when it is appended.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -320,7 +330,7 @@ impl MysqlBuilder {
     ///
     /// # Errors
     ///
-    /// As [`MysqlEventStore::open`].
+    /// As [`MysqlEventStore::open`]; with [`migrate_on_open`](Self::migrate_on_open), those of [`migrate`](Self::migrate).
     pub fn open(self) -> Result<MysqlEventStore> {
         let name = self.name();
         self.try_open()
@@ -357,11 +367,16 @@ impl MysqlBuilder {
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
     /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself, so each says what it
-    /// makes, and a crash in the middle is made good by the next call; any number of processes may start at once.
+    /// makes, and a crash in the middle is made good by the next call; any number of processes may start at once, and each waits up to
+    /// ten minutes for another. A statement that changes a table holds up appends for no longer than five seconds.
+    ///
+    /// Tables that were made by hand from the schema of the Firefly Event Sourcing Library are adopted: renamed to `events_by_hand` and
+    /// `snapshots_by_hand`, their rows checked and moved, then dropped. Make a backup first.
     ///
     /// # Errors
     ///
-    /// As [`MysqlEventStore::open`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
+    /// As [`MysqlEventStore::open`]; [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if another process migrates, or open
+    /// transactions use a table, for too long; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
     /// has one that cannot be adopted.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {

@@ -554,7 +554,11 @@ fn a_connection_on_which_a_transaction_timed_out_is_not_used_again(server: &Mysq
     times_out(&|tx, other| {
         tx.connection().query_drop(lock).unwrap_err();
         run(other, "ROLLBACK");
-        run(other, lock);
+        let id = u64::from(tx.connection().connection_id());
+        let is_answered = |row: &Row| row.get("Id") == Some(id) && row.get("Command") == Some("Sleep".to_owned());
+        while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_answered) {
+            thread::sleep(Duration::from_millis(10));
+        }
         Ok(())
     });
     assert_eq!(all_events(&store).len(), 2);
