@@ -2,10 +2,11 @@
 
 mod containment;
 
+use firefly_eventstore_core::backend::{Head, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Metadata, Order,
-    Page, Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Metadata, Order, Page,
+    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -17,88 +18,48 @@ use crate::row::{self, Decoder, decode, double, integer, optional, text, time, t
 use crate::sql;
 use containment::Condition;
 
-/// A part of an aggregate's stream. Where several statements are needed ([`backend::needs_one_state`]) and each sees a state of
-/// its own, the version is looked up first, and what is later is left out.
-pub(crate) fn load<C: Queryable>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    sees: Sees,
-) -> Result<EventStream> {
-    let first = match sees {
-        Sees::WhatIsCommitted if backend::needs_one_state(range) => {
-            if backend::is_told_by_the_newest(range) {
-                let stream = load(session, aggregate, range, Sees::OneState)?;
-                if !stream.events().is_empty() {
-                    return Ok(stream);
-                }
-            }
-            Some(head(session, aggregate.id())?)
+impl<C: Queryable> StreamSource for Session<'_, C> {
+    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
+        let id = Value::from(aggregate.id());
+        let rows = match as_of {
+            Some(AsOf::Version(version)) => return Ok(Some(version)),
+            // What is stored has microseconds: what is later than the time is later than its microsecond.
+            Some(AsOf::Time(time)) => self.query(sql::VERSION_AT_TIME, vec![id, time_value(time)]),
+            Some(AsOf::Sequence(sequence)) => self.query(sql::VERSION_AT_SEQUENCE, vec![id, sequence.as_i64().into()]),
+            _ => return Ok(None),
         }
-        _ => None,
-    };
-    let now = first
-        .as_ref()
-        .map(|head| head.as_ref().map_or(Version::ZERO, |head| head.version));
-    let past = version_as_of(session, aggregate, range.as_of)?;
-    let to = [now, past, range.to].into_iter().flatten().min();
-    let events = load_events(session, aggregate, range, to)?;
-    backend::to_stream(aggregate, range, past, to, events, || match first {
-        Some(head) => Ok(head),
-        None => head(session, aggregate.id()),
-    })
-}
-
-/// What the statements of a load see.
-#[derive(Clone, Copy)]
-pub(crate) enum Sees {
-    /// One state of the database.
-    OneState,
-    /// What is committed when each begins.
-    WhatIsCommitted,
-}
-
-/// The last version at a point in the past; none if the aggregate is still at it.
-fn version_as_of<C: Queryable>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    as_of: Option<AsOf>,
-) -> Result<Option<Version>> {
-    let id = Value::from(aggregate.id());
-    let rows = match as_of {
-        Some(AsOf::Version(version)) => return Ok(Some(version)),
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
-        Some(AsOf::Time(time)) => session.query(sql::VERSION_AT_TIME, vec![id, time_value(time)]),
-        Some(AsOf::Sequence(sequence)) => session.query(sql::VERSION_AT_SEQUENCE, vec![id, sequence.as_i64().into()]),
-        _ => return Ok(None),
+        .map_err(classify)?;
+        let versions = decode(&rows, |row| {
+            optional(row, 0, integer)?.map(Version::try_from).transpose()
+        })?;
+        Ok(versions.into_iter().next().flatten())
     }
-    .map_err(classify)?;
-    let versions = decode(&rows, |row| {
-        optional(row, 0, integer)?.map(Version::try_from).transpose()
-    })?;
-    Ok(versions.into_iter().next().flatten())
-}
 
-fn load_events<C: Queryable>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    to: Option<Version>,
-) -> Result<Vec<EventEnvelope>> {
-    let statement = match range.direction {
-        Direction::Forwards => sql::LOAD,
-        Direction::Backwards => sql::LOAD_BACKWARDS,
-    };
-    let values = vec![
-        aggregate.id().into(),
-        range.from.as_i64().into(),
-        to.unwrap_or(Version::MAX).as_i64().into(),
-        range
-            .limit
-            .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
-            .into(),
-    ];
-    events(session, statement, values)
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<Vec<EventEnvelope>> {
+        let statement = match range.direction {
+            Direction::Forwards => sql::LOAD,
+            Direction::Backwards => sql::LOAD_BACKWARDS,
+        };
+        let values = vec![
+            aggregate.id().into(),
+            range.from.as_i64().into(),
+            to.unwrap_or(Version::MAX).as_i64().into(),
+            range
+                .limit
+                .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
+                .into(),
+        ];
+        events(self, statement, values)
+    }
+
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self, aggregate.id())
+    }
 }
 
 fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Value>) -> Result<Vec<EventEnvelope>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::Sees;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -18,7 +19,6 @@ use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_inde
 use crate::mark::Mark;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Server, Session, run_all};
-use crate::read::Sees;
 use crate::row::{decode, integer, text};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -219,7 +219,7 @@ impl MysqlEventStore {
             }
             result = connection.run(&self.0.generation, &mut work);
         }
-        if !result.as_ref().err().and_then(driver_error).is_some_and(is_lost) {
+        if !connection.is_in_doubt() {
             return result;
         }
         drop(connection);
@@ -432,9 +432,9 @@ impl EventStore for MysqlEventStore {
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| read::load(session, aggregate, range, Sees::OneState))
+            self.with_one_state(|session| backend::load(session, aggregate, range, Sees::OneState))
         } else {
-            self.with(|session| read::load(session, aggregate, range, Sees::OneState))
+            self.with(|session| backend::load(session, aggregate, range, Sees::OneState))
         };
         stream
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
@@ -608,7 +608,7 @@ impl EventTransaction for MysqlTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        read::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
+        backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

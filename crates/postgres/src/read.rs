@@ -1,9 +1,10 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
+use firefly_eventstore_core::backend::{Head, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Order, Page,
-    Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result,
+    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -14,82 +15,42 @@ use crate::pool::Session;
 use crate::row::{self, Decoder, decode, get};
 use crate::sql;
 
-/// A part of an aggregate's stream. Where several statements are needed ([`backend::needs_one_state`]) and each sees a state of
-/// its own, the version is looked up first, and what is later is left out.
-pub(crate) fn load<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    sees: Sees,
-) -> Result<EventStream> {
-    let first = match sees {
-        Sees::WhatIsCommitted if backend::needs_one_state(range) => {
-            if backend::is_told_by_the_newest(range) {
-                let stream = load(session, aggregate, range, Sees::OneState)?;
-                if !stream.events().is_empty() {
-                    return Ok(stream);
-                }
-            }
-            Some(head(session, aggregate.id())?)
+impl<C: GenericClient> StreamSource for Session<'_, C> {
+    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
+        let id = aggregate.id();
+        let rows = match as_of {
+            Some(AsOf::Version(version)) => return Ok(Some(version)),
+            // What is stored has microseconds: what is later than the time is later than its microsecond.
+            Some(AsOf::Time(time)) => self.query(sql::VERSION_AT_TIME, &[&id, &row::floor(time)]),
+            Some(AsOf::Sequence(sequence)) => self.query(sql::VERSION_AT_SEQUENCE, &[&id, &sequence.as_i64()]),
+            _ => return Ok(None),
         }
-        _ => None,
-    };
-    let now = first
-        .as_ref()
-        .map(|head| head.as_ref().map_or(Version::ZERO, |head| head.version));
-    let past = version_as_of(session, aggregate, range.as_of)?;
-    let to = [now, past, range.to].into_iter().flatten().min();
-    let events = load_events(session, aggregate, range, to)?;
-    backend::to_stream(aggregate, range, past, to, events, || match first {
-        Some(head) => Ok(head),
-        None => head(session, aggregate.id()),
-    })
-}
-
-/// What the statements of a load see.
-#[derive(Clone, Copy)]
-pub(crate) enum Sees {
-    /// One state of the database.
-    OneState,
-    /// What is committed when each begins.
-    WhatIsCommitted,
-}
-
-/// The last version at a point in the past; none if the aggregate is still at it.
-fn version_as_of<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    as_of: Option<AsOf>,
-) -> Result<Option<Version>> {
-    let id = aggregate.id();
-    let rows = match as_of {
-        Some(AsOf::Version(version)) => return Ok(Some(version)),
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
-        Some(AsOf::Time(time)) => session.query(sql::VERSION_AT_TIME, &[&id, &row::floor(time)]),
-        Some(AsOf::Sequence(sequence)) => session.query(sql::VERSION_AT_SEQUENCE, &[&id, &sequence.as_i64()]),
-        _ => return Ok(None),
+        .map_err(classify)?;
+        let versions = decode(&rows, |row| {
+            get::<Option<i64>>(row, 0)?.map(Version::try_from).transpose()
+        })?;
+        Ok(versions.into_iter().next().flatten())
     }
-    .map_err(classify)?;
-    let versions = decode(&rows, |row| {
-        get::<Option<i64>>(row, 0)?.map(Version::try_from).transpose()
-    })?;
-    Ok(versions.into_iter().next().flatten())
-}
 
-fn load_events<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    to: Option<Version>,
-) -> Result<Vec<EventEnvelope>> {
-    let statement = match range.direction {
-        Direction::Forwards => sql::LOAD,
-        Direction::Backwards => sql::LOAD_BACKWARDS,
-    };
-    let limit = range.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let to = to.unwrap_or(Version::MAX).as_i64();
-    let rows = session.query(statement, &[&aggregate.id(), &range.from.as_i64(), &to, &limit]);
-    events(&rows.map_err(classify)?)
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<Vec<EventEnvelope>> {
+        let statement = match range.direction {
+            Direction::Forwards => sql::LOAD,
+            Direction::Backwards => sql::LOAD_BACKWARDS,
+        };
+        let limit = range.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let to = to.unwrap_or(Version::MAX).as_i64();
+        let rows = self.query(statement, &[&aggregate.id(), &range.from.as_i64(), &to, &limit]);
+        events(&rows.map_err(classify)?)
+    }
+
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self, aggregate.id())
+    }
 }
 
 fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {

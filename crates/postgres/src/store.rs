@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::Sees;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -20,7 +21,6 @@ use crate::error::{classify, is_lost, is_stale_plan, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Session, Statements};
-use crate::read::Sees;
 use crate::row::{decode, get};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -487,9 +487,9 @@ impl EventStore for PostgresEventStore {
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| read::load(session, aggregate, range, Sees::OneState))
+            self.with_one_state(|session| backend::load(session, aggregate, range, Sees::OneState))
         } else {
-            self.with(|session| read::load(session, aggregate, range, Sees::OneState))
+            self.with(|session| backend::load(session, aggregate, range, Sees::OneState))
         };
         stream
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
@@ -660,7 +660,7 @@ impl EventTransaction for PostgresTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        read::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
+        backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -1,9 +1,10 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
+use firefly_eventstore_core::backend::{Head, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventStream, EventType, EventTypeShare, GlobalSequence, Order, Page,
-    Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result,
+    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
@@ -14,55 +15,52 @@ use crate::error::{classify, classify_reading};
 use crate::row::{self, Decoder, time_text};
 use crate::sql;
 
-/// A part of an aggregate's stream. Where several statements are needed, they must see one state: [`backend::needs_one_state`].
-pub(crate) fn load(connection: &Connection, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-    let past = version_as_of(connection, aggregate, range.as_of)?;
-    let to = match (past, range.to) {
-        (Some(past), Some(to)) => Some(past.min(to)),
-        (past, to) => past.or(to),
-    };
-    let events = load_events(connection, aggregate, range, to)?;
-    backend::to_stream(aggregate, range, past, to, events, || head(connection, aggregate.id()))
-}
+/// A connection, as the streams of aggregates are loaded from it.
+pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 
-/// The last version at a point in the past; none if the aggregate is still at it.
-fn version_as_of(connection: &Connection, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
-    let id = aggregate.id().hyphenated().to_string();
-    let version: Option<i64> = match as_of {
-        Some(AsOf::Version(version)) => return Ok(Some(version)),
-        Some(AsOf::Time(time)) => {
-            // What is stored has microseconds: what is later than the time is later than its microsecond.
-            let time = time_text(time);
-            prepared(connection, sql::VERSION_AT_TIME)?.query_row(params![id, time.as_str()], |row| row.get(0))
+impl StreamSource for Source<'_> {
+    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
+        let id = aggregate.id().hyphenated().to_string();
+        let version: Option<i64> = match as_of {
+            Some(AsOf::Version(version)) => return Ok(Some(version)),
+            Some(AsOf::Time(time)) => {
+                // What is stored has microseconds: what is later than the time is later than its microsecond.
+                let time = time_text(time);
+                prepared(self.0, sql::VERSION_AT_TIME)?.query_row(params![id, time.as_str()], |row| row.get(0))
+            }
+            Some(AsOf::Sequence(sequence)) => prepared(self.0, sql::VERSION_AT_SEQUENCE)?
+                .query_row(params![id, sequence.as_i64()], |row| row.get(0))
+                .map(Some),
+            _ => return Ok(None),
         }
-        Some(AsOf::Sequence(sequence)) => prepared(connection, sql::VERSION_AT_SEQUENCE)?
-            .query_row(params![id, sequence.as_i64()], |row| row.get(0))
-            .map(Some),
-        _ => return Ok(None),
+        .map_err(classify)?;
+        version.map(Version::try_from).transpose()
     }
-    .map_err(classify)?;
-    version.map(Version::try_from).transpose()
-}
 
-fn load_events(
-    connection: &Connection,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    to: Option<Version>,
-) -> Result<Vec<EventEnvelope>> {
-    let statement = match range.direction {
-        Direction::Forwards => sql::LOAD,
-        Direction::Backwards => sql::LOAD_BACKWARDS,
-    };
-    let mut buffer = Uuid::encode_buffer();
-    let limit = range.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let parameters = params![
-        &*aggregate.id().hyphenated().encode_lower(&mut buffer),
-        range.from.as_i64(),
-        to.unwrap_or(Version::MAX).as_i64(),
-        limit,
-    ];
-    collect_events(connection, statement, parameters)
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<Vec<EventEnvelope>> {
+        let statement = match range.direction {
+            Direction::Forwards => sql::LOAD,
+            Direction::Backwards => sql::LOAD_BACKWARDS,
+        };
+        let mut buffer = Uuid::encode_buffer();
+        let limit = range.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let parameters = params![
+            &*aggregate.id().hyphenated().encode_lower(&mut buffer),
+            range.from.as_i64(),
+            to.unwrap_or(Version::MAX).as_i64(),
+            limit,
+        ];
+        collect_events(self.0, statement, parameters)
+    }
+
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self.0, aggregate.id())
+    }
 }
 
 fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::Sees;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -466,9 +467,11 @@ impl EventStore for SqliteEventStore {
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         let stream = if backend::needs_one_state(range) {
-            self.read_one_state(|connection| read::load(connection, aggregate, range))
+            self.read_one_state(|connection| {
+                backend::load(&mut read::Source(connection), aggregate, range, Sees::OneState)
+            })
         } else {
-            self.read(|connection| read::load(connection, aggregate, range))
+            self.read(|connection| backend::load(&mut read::Source(connection), aggregate, range, Sees::OneState))
         };
         stream
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
@@ -600,7 +603,7 @@ impl EventTransaction for SqliteTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        read::load(self.connection, aggregate, range)
+        backend::load(&mut read::Source(self.connection), aggregate, range, Sees::OneState)
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
