@@ -8,6 +8,7 @@ use mysql::DriverError;
 /// The error of every store that an error of the driver is. By code, never by text.
 pub(crate) fn classify(error: mysql::Error) -> Error {
     let kind = match code(&error) {
+        Some(_) if is_lost(&error) => unavailable("the server ended the connection; it restarts, or somebody ended it"),
         Some(code) => by_code(code),
         None if is_misunderstood(&error) => {
             backend("a packet is larger than the max_allowed_packet of the URL, or not one of the server's protocol")
@@ -112,10 +113,6 @@ fn by_code(code: u16) -> ErrorKind {
         1153 => backend("the statement does not fit into one packet: max_allowed_packet"),
         1665 => backend("the server's binary log has statements; it must have rows: binlog_format"),
         1048 | 1062 | 3819 | 4025 => backend("a constraint of the schema was violated"),
-        // As `is_lost` has them.
-        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3169 | 4031 => {
-            unavailable("the server ended the connection; it restarts, or somebody ended it")
-        }
         _ => backend("the server could not run the statement"),
     }
 }

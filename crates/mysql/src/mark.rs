@@ -23,15 +23,14 @@ use crate::sql;
 /// soon; nothing depends on clocks, and nobody waits.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
-    /// What was proved so far, for whoever finds somebody else at work on the proof.
+    /// The greatest sequence that is known to be there with nothing missing before it.
     settled: AtomicI64,
     proof: Mutex<Proof>,
 }
 
+/// What one thread at a time works on.
 #[derive(Debug, Default)]
 struct Proof {
-    /// The greatest sequence that is known to be there with nothing missing before it.
-    settled: i64,
     /// What is being proved.
     grace: Option<Grace>,
     /// When the log was looked at last.
@@ -69,59 +68,61 @@ impl Mark {
             Ok(proof) => proof,
             Err(TryLockError::Poisoned(proof)) => proof.into_inner(), // a panic leaves what was proved
             Err(TryLockError::WouldBlock) => {
-                let look = Look::beyond(self.settled.load(Ordering::Acquire), session)?;
+                let look = Look::beyond(self.settled(), session)?;
                 if !look.is_cut && look.contiguous == look.greatest {
-                    self.settled.fetch_max(look.contiguous, Ordering::AcqRel);
+                    self.settle(look.contiguous); // never what a look that is cut off found: whoever proves would end there
                     return GlobalSequence::try_from(look.contiguous);
                 }
                 // At a hole one thread proves for all.
                 self.proof.lock().unwrap_or_else(PoisonError::into_inner)
             }
         };
-        proof.settled = proof.settled.max(self.settled.load(Ordering::Acquire));
-        let proved = proof.go_on(session);
-        self.settled.fetch_max(proof.settled, Ordering::AcqRel);
-        proved?;
-        GlobalSequence::try_from(proof.settled)
+        self.prove(&mut proof, session)?;
+        GlobalSequence::try_from(self.settled())
     }
-}
 
-impl Proof {
+    fn settled(&self) -> i64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    fn settle(&self, sequence: i64) {
+        self.settled.fetch_max(sequence, Ordering::AcqRel);
+    }
+
     /// Proves as much as can be proved now.
-    fn go_on<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<()> {
-        let patience = match self.looked {
+    fn prove<C: Queryable>(&self, proof: &mut Proof, session: &mut Session<'_, C>) -> Result<()> {
+        let patience = match proof.looked {
             Some(looked) if looked.elapsed() < OFTEN => Duration::ZERO,
             _ => PATIENCE,
         };
         let until = Instant::now() + patience;
-        if self.looked.is_none() {
+        if proof.looked.is_none() {
             // A log that was there before is passed by a grace or by going along it, whichever is done first.
             let noted = greatest(session)?;
             let mut goes_on = true;
-            while self.settled < noted && !self.advance(session, noted)? && (goes_on || has_paused(until)) {
+            while self.settled() < noted && !self.advance(proof, session, noted)? && (goes_on || has_paused(until)) {
                 goes_on = goes_on && self.look_on(session)?.goes_on();
             }
         }
-        for _ in 0..MOST_GRACES {
+        'graces: for _ in 0..MOST_GRACES {
             let greatest = self.walk(session)?;
-            if greatest <= self.settled {
+            if greatest <= self.settled() {
                 break;
             }
-            while !self.advance(session, greatest)? {
+            while !self.advance(proof, session, greatest)? {
                 if !has_paused(until) {
-                    self.looked = Some(Instant::now());
-                    return Ok(());
+                    break 'graces;
                 }
             }
         }
-        self.looked = Some(Instant::now());
+        proof.looked = Some(Instant::now());
         Ok(())
     }
 
     /// Goes along the log to its end, or to a hole, and returns the greatest sequence that there is.
     ///
     /// A look that is cut off may end within an append, but not the walk: the rows of one are all visible or none.
-    fn walk<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<i64> {
+    fn walk<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<i64> {
         loop {
             let look = self.look_on(session)?;
             match look.is_cut {
@@ -133,16 +134,15 @@ impl Proof {
     }
 
     /// Goes a look further along the log.
-    fn look_on<C: Queryable>(&mut self, session: &mut Session<'_, C>) -> Result<Look> {
-        let look = Look::beyond(self.settled, session)?;
-        self.settled = look.contiguous;
+    fn look_on<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<Look> {
+        let look = Look::beyond(self.settled(), session)?;
+        self.settle(look.contiguous);
         Ok(look)
     }
 
     /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
-    fn advance<C: Queryable>(&mut self, session: &mut Session<'_, C>, greatest: i64) -> Result<bool> {
-        let settled = self.settled;
-        let unfinished = self.grace.take().filter(|grace| grace.noted > settled);
+    fn advance<C: Queryable>(&self, proof: &mut Proof, session: &mut Session<'_, C>, greatest: i64) -> Result<bool> {
+        let unfinished = proof.grace.take().filter(|grace| grace.noted > self.settled());
         let mut grace = unfinished.unwrap_or(Grace {
             noted: greatest,
             seen_free: [false; GATES],
@@ -158,10 +158,10 @@ impl Proof {
             }
         }
         if grace.seen_free == [true; GATES] {
-            self.settled = grace.noted;
+            self.settle(grace.noted);
             return Ok(true);
         }
-        self.grace = Some(grace);
+        proof.grace = Some(grace);
         Ok(false)
     }
 }

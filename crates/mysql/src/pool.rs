@@ -345,6 +345,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether it was lost, or nobody knows what its next answer is.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
     /// Takes this connection, and all that are as old, for lost.
     pub(crate) fn retire(&self, generation: &AtomicU64) {
         generation.fetch_max(self.generation + 1, Ordering::AcqRel);

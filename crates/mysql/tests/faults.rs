@@ -21,7 +21,10 @@ use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,
 };
 
-use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+use support::{
+    account, all_events, append_one, builder, client, connections, deposited, fresh, mark, on_both, run,
+    until_some_connection,
+};
 
 on_both!(
     a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged,
@@ -73,13 +76,8 @@ fn connections_that_are_killed_at_random_lose_nothing(server: &MysqlServer) {
     appended_once_each_while(&store, || {
         for _ in 0..100 {
             thread::sleep(Duration::from_millis(fastrand::u64(1..10)));
-            // Not in the information schema: MySQL cannot show statements with binary values there.
-            let connections: Vec<Row> = other.query("SHOW PROCESSLIST").unwrap();
-            let of_the_store = connections.iter().filter(|row| {
-                let of = row.get::<Option<String>, _>("db").flatten();
-                of.as_deref() == Some(database.name())
-            });
-            let ids: Vec<u32> = of_the_store
+            let ids: Vec<u32> = connections(&mut other, &database)
+                .iter()
                 .map(|row| row.get("Id").unwrap())
                 .filter(|id| *id != other.connection_id())
                 .collect();
@@ -361,7 +359,7 @@ fn of_bytes(bytes: usize) -> NewEvent {
 fn batches() -> [Vec<NewEvent>; 4] {
     [
         vec![deposited(1)],
-        (0..6_000).map(deposited).collect(),
+        (0..5_000).map(deposited).collect(),
         (0..1_000).map(|_| of_bytes(3_000)).collect(),
         (0..5).map(|_| of_bytes(900_000)).collect(),
     ]
@@ -555,10 +553,9 @@ fn a_connection_on_which_a_transaction_timed_out_is_not_used_again(server: &Mysq
         tx.connection().query_drop(lock).unwrap_err();
         run(other, "ROLLBACK");
         let id = u64::from(tx.connection().connection_id());
-        let is_answered = |row: &Row| row.get("Id") == Some(id) && row.get("Command") == Some("Sleep".to_owned());
-        while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_answered) {
-            thread::sleep(Duration::from_millis(10));
-        }
+        until_some_connection(&database, |row| {
+            row.get("Id") == Some(id) && row.get("Command") == Some("Sleep".to_owned())
+        });
         Ok(())
     });
     assert_eq!(all_events(&store).len(), 2);

@@ -28,7 +28,7 @@ use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::macros::datetime;
 
 use support::{
-    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run,
+    account, all_events, append_one, builder, client, connections, deposited, fresh, mark, on_both, run,
     until_somebody_waits_for_a_table,
 };
 
@@ -406,13 +406,6 @@ fn until_waiting(database: &Database) {
         assert!(began.elapsed() < Duration::from_secs(30), "nobody waits");
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Who is connected to a database.
-fn connections(client: &mut Conn, database: &Database) -> Vec<Row> {
-    let mut connections: Vec<Row> = client.query("SHOW PROCESSLIST").unwrap();
-    connections.retain(|row| row.get::<Option<String>, _>("db").unwrap().as_deref() == Some(database.name()));
-    connections
 }
 
 /// The server looks at its transactions again, once nobody has asked for a tenth of a second.

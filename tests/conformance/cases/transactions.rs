@@ -1,6 +1,6 @@
 //! Appending inside the caller's own transaction.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use firefly_eventstore_core::prelude::*;
@@ -287,16 +287,16 @@ pub(crate) fn transactions_of_threads_do_not_mix(env: &dyn Environment) {
 pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     given(&*store, &account, 1);
-    let is_done = AtomicBool::new(false);
+    let finished = AtomicUsize::new(0);
     let load = |tx: &mut dyn EventTransaction, range: StreamRange| tx.load_range(&account, &range);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut appends = 0..1_000;
-            while appends.next().is_some() && !is_done.load(Ordering::Relaxed) {
+            while appends.next().is_some() && finished.load(Ordering::SeqCst) == 0 {
                 store.append(&account, ExpectedVersion::Any, &events(1)).unwrap();
             }
         });
-        let _until_the_end = SetOnDrop(&is_done);
+        let _done = Done(&finished);
         let loaded = store.in_transaction(|tx| {
             for _ in 0..100 {
                 let now = OffsetDateTime::now_utc();
@@ -315,13 +315,4 @@ pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environmen
         });
         loaded.unwrap();
     });
-}
-
-/// Lets other threads end also where an assertion fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -85,16 +85,27 @@ pub(crate) fn mark(store: &MysqlEventStore) -> i64 {
     store.high_water_mark().unwrap().as_i64()
 }
 
-/// Waits until somebody is held up by `LOCK TABLES`, or by a transaction that has used a table that is to be changed.
-pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
+/// Who is connected to a database. Not by the information schema: MySQL cannot show statements with binary values there.
+pub(crate) fn connections(client: &mut Conn, database: &Database) -> Vec<Row> {
+    let mut connections: Vec<Row> = client.query("SHOW PROCESSLIST").unwrap();
+    connections.retain(|row| row.get::<Option<String>, _>("db").unwrap().as_deref() == Some(database.name()));
+    connections
+}
+
+/// Waits until somebody who is connected to a database `is` so.
+pub(crate) fn until_some_connection(database: &Database, is: impl Fn(&Row) -> bool) {
     let mut other = client(database);
     let asked = Instant::now();
-    let is_waiting = |row: &Row| {
-        let is = |column, value: &str| row.get::<Option<String>, _>(column).flatten().as_deref() == Some(value);
-        is("db", database.name()) && is("State", "Waiting for table metadata lock")
-    };
-    while !other.query("SHOW PROCESSLIST").unwrap().iter().any(is_waiting) {
-        assert!(asked.elapsed() < Duration::from_secs(40), "nobody waits");
+    while !connections(&mut other, database).iter().any(&is) {
+        assert!(asked.elapsed() < Duration::from_secs(40), "nobody is");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Waits until somebody is held up by `LOCK TABLES`, or by a transaction that has used a table that is to be changed.
+pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
+    let state = |row: &Row| row.get::<Option<String>, _>("State").flatten();
+    until_some_connection(database, |row| {
+        state(row).as_deref() == Some("Waiting for table metadata lock")
+    });
 }
