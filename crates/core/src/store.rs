@@ -85,16 +85,22 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Those of the backend.
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
 
-    /// A summary of each aggregate, ordered by id; where the database keeps them (PostgreSQL, MySQL, MariaDB), as of
-    /// the last [`refresh_aggregate_summaries`](Self::refresh_aggregate_summaries).
+    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every event that is committed counts.
+    ///
+    /// It reads every event of the aggregates that it lists. PostgreSQL, MySQL and MariaDB also keep summaries in a table,
+    /// which a query may [ask for](SummaryQuery::as_of_last_refresh): these are as of the last
+    /// [`refresh_aggregate_summaries`](Self::refresh_aggregate_summaries).
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>>;
 
-    /// Brings the aggregate summaries up to date where the database keeps them (PostgreSQL, MySQL, MariaDB), which
-    /// reads the whole log; elsewhere they always are, and nothing is done.
+    /// Brings the table of aggregate summaries up to date, for queries
+    /// [as of the last refresh](SummaryQuery::as_of_last_refresh) and for other programs that read the table.
+    ///
+    /// PostgreSQL, MySQL and MariaDB read the whole log for that. SQLite and the in-memory store keep no such table: there
+    /// nothing is done.
     ///
     /// # Errors
     ///
