@@ -57,6 +57,7 @@ macro_rules! with_cases {
                 partly_known_ids_are_refused_with_the_list,
                 the_same_id_in_another_aggregate_is_refused,
                 the_same_id_with_other_data_is_refused,
+                the_same_id_with_other_context_is_refused,
                 repeating_an_append_to_several_aggregates_returns_all_results,
                 one_known_and_one_new_member_are_refused,
                 a_refused_append_does_not_use_up_its_ids,

@@ -1,9 +1,11 @@
 //! Appending: what is asked for, what comes back.
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    AggregateKey, Checksum, EventEnvelope, EventType, ExpectedVersion, GlobalSequence, NewEvent, TenantId, Version,
+    AggregateKey, CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, EventType, ExpectedVersion,
+    GlobalSequence, Metadata, NewEvent, TenantId, Version,
 };
 
 /// Events to append to one aggregate; several of these may go into one transaction.
@@ -102,6 +104,9 @@ impl Appended {
     }
 
     /// Whether the very same events were stored by an earlier append, whose result this is.
+    ///
+    /// The same are events with the same ids, in the same order, of the same aggregate, type, data, metadata, creator,
+    /// correlation and causation; and of the same time, where the caller set one.
     #[must_use]
     pub fn is_already_stored(&self) -> bool {
         self.already_stored
@@ -125,6 +130,16 @@ pub struct Located {
     pub event_type: EventType,
     /// The checksum it was stored with.
     pub checksum: Option<Checksum>,
+    /// The metadata it was stored with, as the database spells it.
+    pub metadata: Option<Metadata>,
+    /// The time it was stored with.
+    pub created_at: OffsetDateTime,
+    /// The creator it was stored with.
+    pub created_by: Option<CreatedBy>,
+    /// The correlation id it was stored with.
+    pub correlation_id: Option<CorrelationId>,
+    /// The causation id it was stored with.
+    pub causation_id: Option<CausationId>,
 }
 
 impl Located {
@@ -139,6 +154,11 @@ impl Located {
             global_sequence: event.global_sequence,
             event_type: event.event_type.clone(),
             checksum: event.checksum,
+            metadata: event.metadata.clone(),
+            created_at: event.created_at,
+            created_by: event.created_by.clone(),
+            correlation_id: event.correlation_id.clone(),
+            causation_id: event.causation_id.clone(),
         }
     }
 }

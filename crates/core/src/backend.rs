@@ -4,6 +4,7 @@
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     AggregateKey, AggregateType, Append, Appended, AsOf, Direction, Error, ErrorKind, EventEnvelope, EventStream,
-    GlobalSequence, Limits, Located, NewEvent, NewSnapshot, Result, Snapshot, StreamRange, TenantId, Version,
+    GlobalSequence, Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, StreamRange, TenantId, Version,
 };
 
 pub use crate::event::to_utc;
@@ -422,7 +423,8 @@ fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
 /// # Errors
 ///
 /// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the
-/// aggregate is somebody else's; [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
+/// aggregate is somebody else's; [`Integrity`](ErrorKind::Integrity) if metadata that was found is no JSON;
+/// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
 pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
     if found.is_empty() {
         return Ok(None);
@@ -431,7 +433,7 @@ pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Opt
     let mut results = Vec::with_capacity(appends.len());
     for append in appends {
         let result = resolve_one(append, &by_id).map_err(|refusal| match refusal {
-            Refusal::Owner(error) => error,
+            Refusal::Other(error) => error,
             Refusal::Ids(reason) => duplicate(appends, append, &by_id, reason),
         });
         results.push(result.map_err(|error| error.during(describe(appends)))?);
@@ -440,10 +442,10 @@ pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Opt
 }
 
 enum Refusal {
-    /// The aggregate is somebody else's.
-    Owner(Error),
+    /// The aggregate is somebody else's, or what is stored is damaged.
+    Other(Error),
     /// The ids are stored in another way.
-    Ids(&'static str),
+    Ids(Cow<'static, str>),
 }
 
 fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<Appended, Refusal> {
@@ -451,10 +453,12 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
     let mut last: Option<Version> = None;
     for event in append.events {
         let Some(located) = by_id.get(&event.event_id()) else {
-            return Err(Refusal::Ids("only some of the event ids are stored already"));
+            return Err(Refusal::Ids("only some of the event ids are stored already".into()));
         };
         if located.aggregate.id() != append.aggregate.id() {
-            return Err(Refusal::Ids("event ids are stored already, in another aggregate"));
+            return Err(Refusal::Ids(
+                "event ids are stored already, in another aggregate".into(),
+            ));
         }
         check_owner(
             append.aggregate,
@@ -462,14 +466,16 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
             located.aggregate.aggregate_type(),
             located.tenant.as_ref(),
         )
-        .map_err(Refusal::Owner)?;
-        if located.event_type != *event.event_type() || located.checksum.is_some_and(|sum| sum != event.checksum()) {
+        .map_err(Refusal::Other)?;
+        if let Some(what) = difference(event, located).map_err(Refusal::Other)? {
             return Err(Refusal::Ids(
-                "event ids are stored already, with another type or other data",
+                format!("event ids are stored already, with {what}").into(),
             ));
         }
         if last.is_some_and(|last| last.checked_add(1) != Some(located.version)) {
-            return Err(Refusal::Ids("the event ids are stored already, in another order"));
+            return Err(Refusal::Ids(
+                "the event ids are stored already, in another order".into(),
+            ));
         }
         last = Some(located.version);
         sequences.push(located.global_sequence);
@@ -477,17 +483,43 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
     Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
 }
 
+/// What the stored event has otherwise than this one; none if both are the same.
+///
+/// The time counts only where the caller set it: otherwise the store's clock did.
+fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
+    let metadata = stored.metadata.as_ref().map(Metadata::checksum).transpose();
+    let metadata = metadata.map_err(|error| damaged(&error, Some(stored.global_sequence)))?;
+    let is_set_otherwise = |time| time != stored.created_at;
+    let differences = [
+        (stored.event_type != *event.event_type(), "another type"),
+        (stored.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
+        (metadata != event.metadata_checksum(), "other metadata"),
+        (stored.created_by.as_ref() != event.get_created_by(), "another creator"),
+        (
+            stored.correlation_id.as_ref() != event.get_correlation_id(),
+            "another correlation id",
+        ),
+        (
+            stored.causation_id.as_ref() != event.get_causation_id(),
+            "another causation id",
+        ),
+        (event.get_created_at().is_some_and(is_set_otherwise), "another time"),
+    ];
+    let found = differences.into_iter().find(|(differs, _)| *differs);
+    Ok(found.map(|(_, what)| what))
+}
+
 fn duplicate(
     appends: &[Append<'_>],
     append: &Append<'_>,
     by_id: &HashMap<Uuid, &Located>,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 ) -> Error {
     let ids = appends.iter().flat_map(|append| append.events).map(NewEvent::event_id);
     Error::new(ErrorKind::Duplicate {
         aggregate: append.aggregate.clone(),
         event_ids: ids.filter(|id| by_id.contains_key(id)).collect(),
-        reason: reason.into(),
+        reason: reason.into_owned().into(),
     })
 }
 

@@ -191,6 +191,11 @@ impl NewEvent {
         self.metadata.as_ref().map(|metadata| &metadata.json)
     }
 
+    /// The checksum of the metadata's canonical JSON, if any was given.
+    pub(crate) fn metadata_checksum(&self) -> Option<Checksum> {
+        self.metadata.as_ref().map(|metadata| metadata.findings.checksum)
+    }
+
     /// The time that the caller set, in UTC.
     #[must_use]
     pub fn get_created_at(&self) -> Option<OffsetDateTime> {

@@ -478,6 +478,11 @@ pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) 
                 global_sequence: GlobalSequence::try_from(integer(row, 5)?)?,
                 event_type: EventType::new(text(row, 6)?)?,
                 checksum: row::checksum(row, 7)?,
+                metadata: row::optional(row, 8, text)?.map(Metadata::from_stored),
+                created_at: row::time(row, 9)?,
+                created_by: row::name(row, 10)?,
+                correlation_id: row::name(row, 11)?,
+                causation_id: row::name(row, 12)?,
             })
         })?);
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{classify, is_deadlock, is_refused};
 use crate::pool::Session;
-use crate::row::{self, decode, get};
+use crate::row::{self, Json, decode, get};
 use crate::sql;
 
 /// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
@@ -324,6 +324,11 @@ pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid
             global_sequence: GlobalSequence::try_from(get::<i64>(row, 5)?)?,
             event_type: EventType::new(get::<&str>(row, 6)?)?,
             checksum: row::checksum(row, 7)?,
+            metadata: get::<Option<Json<'_>>>(row, 8)?.map(|json| Metadata::from_stored(json.0)),
+            created_at: get(row, 9)?,
+            created_by: row::name(row, 10)?,
+            correlation_id: row::name(row, 11)?,
+            causation_id: row::name(row, 12)?,
         })
     })
 }

@@ -2,7 +2,7 @@
 
 use firefly_eventstore_core::backend::{self, Head};
 use firefly_eventstore_core::{
-    AggregateKey, Append, Appended, Error, EventType, GlobalSequence, Located, NewEvent, Result, Version,
+    AggregateKey, Append, Appended, Error, EventType, GlobalSequence, Located, Metadata, NewEvent, Result, Version,
 };
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
@@ -209,6 +209,11 @@ pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -
             global_sequence: GlobalSequence::try_from(row::integer(row, 5)?)?,
             event_type: EventType::new(row::text(row, 6)?)?,
             checksum: row::optional(row, 7)?.map(row::parse_checksum).transpose()?,
+            metadata: row::optional(row, 8)?.map(Metadata::from_stored),
+            created_at: row::parse_time(row::text(row, 9)?)?,
+            created_by: row::name(row, 10)?,
+            correlation_id: row::name(row, 11)?,
+            causation_id: row::name(row, 12)?,
         })
     })
 }

@@ -151,6 +151,70 @@ pub(crate) fn the_same_id_with_other_data_is_refused(env: &dyn Environment) {
     );
 }
 
+pub(crate) fn the_same_id_with_other_context_is_refused(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    let bare = event_with(r#"{"number":1}"#);
+    let full = event_with(r#"{"number":2}"#)
+        .metadata_json(r#"{"b": [1, {"y": 1.50, "x": "\u00e9"}], "a": null}"#)
+        .and_then(|event| event.created_at(at(1)))
+        .and_then(|event| event.created_by("clerk-7"))
+        .and_then(|event| event.correlation_id("transfer-19"))
+        .and_then(|event| event.causation_id("order-3"))
+        .unwrap();
+    for event in [&bare, &full] {
+        store
+            .append(&account, ExpectedVersion::Any, std::slice::from_ref(event))
+            .unwrap();
+    }
+    let stored = store.load(&account).unwrap();
+    let set_by_the_store = stored.events()[0].created_at;
+
+    let changed = |event: &NewEvent| {
+        [
+            (
+                "metadata",
+                event
+                    .clone()
+                    .metadata_json(r#"{"b": [1, {"y": 1.51, "x": "é"}], "a": null}"#),
+            ),
+            ("metadata", event.clone().metadata_json("{}")),
+            ("time", event.clone().created_at(at(1) + time::Duration::MICROSECOND)),
+            ("creator", event.clone().created_by("Clerk-7")),
+            ("correlation id", event.clone().correlation_id("transfer-19 ")),
+            ("causation id", event.clone().causation_id("order-4")),
+        ]
+    };
+    let without = event_with(full.data().as_str()).with_id(full.event_id());
+    let other = changed(&bare)
+        .into_iter()
+        .chain(changed(&full))
+        .map(|(what, event)| (what, event.unwrap()));
+    for (what, event) in other.chain([("metadata", without)]) {
+        let error = refused(&*store, || {
+            store.append(&account, ExpectedVersion::Any, std::slice::from_ref(&event))
+        });
+        assert_duplicate(&error, &account, &[event.event_id()]);
+        assert!(error.to_string().contains(what), "{error}");
+    }
+
+    // What means the same is the same, and a time that the caller did not set is not compared.
+    let respelled = full
+        .clone()
+        .metadata_json(r#"{"a":null,"b":[1.0,{"x":"é","y":15e-1}]}"#)
+        .and_then(|event| event.created_at(at(1).to_offset(time::macros::offset!(+5:30))))
+        .unwrap();
+    let as_stored = bare.clone().created_at(set_by_the_store).unwrap();
+    for events in [
+        [bare.clone(), full.clone()],
+        [bare, respelled.clone()],
+        [as_stored, respelled],
+    ] {
+        let repeated = store.append(&account, ExpectedVersion::NoStream, &events).unwrap();
+        assert!(repeated.is_already_stored());
+        assert_eq!(repeated.version(), 2);
+    }
+}
+
 pub(crate) fn repeating_an_append_to_several_aggregates_returns_all_results(env: &dyn Environment) {
     let store = env.store();
     let (ada, bob) = (account(), account());

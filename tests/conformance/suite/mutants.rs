@@ -47,6 +47,8 @@ caught! {
     stores_a_repeated_append_again: StoresRepeatsAgain,
     accepts_known_ids_in_another_order: AcceptsAnotherOrder,
     accepts_a_partial_overlap: AcceptsAPartialOverlap,
+    accepts_known_ids_with_another_creator: AcceptsAnotherCreator,
+    accepts_known_ids_with_other_metadata: AcceptsOtherMetadata,
     lists_only_one_known_id: ListsOnlyOneKnownId,
     ignores_the_type_of_an_aggregate: IgnoresTheTypeOfAnAggregate,
     reports_another_type_as_a_conflict: ReportsAnotherTypeAsAConflict,
@@ -290,6 +292,14 @@ fails_otherwise! {
             Ok(appends.iter().map(nothing).map(Appended::already_stored).collect())
         }
         _ => Err(error),
+    };
+    AcceptsAnotherCreator: |_, appends, error| match error.to_string().contains("another creator") {
+        true => Ok(appends.iter().map(nothing).map(Appended::already_stored).collect()),
+        false => Err(error),
+    };
+    AcceptsOtherMetadata: |_, appends, error| match error.to_string().contains("other metadata") {
+        true => Ok(appends.iter().map(nothing).map(Appended::already_stored).collect()),
+        false => Err(error),
     };
     AcceptsAPartialOverlap: |memory, appends, error| match error.kind() {
         ErrorKind::Duplicate { event_ids, .. } => {

@@ -7,6 +7,11 @@ SELECT
     aggregate_version,
     global_sequence,
     event_type,
-    checksum
+    checksum,
+    metadata,
+    created_at,
+    created_by,
+    correlation_id,
+    causation_id
 FROM events FORCE INDEX (idx_events_event_id)
 WHERE event_id IN

@@ -8,7 +8,12 @@ SELECT
     stored.aggregate_version,
     stored.global_sequence,
     stored.event_type,
-    stored.checksum
+    stored.checksum,
+    stored.metadata,
+    stored.created_at,
+    stored.created_by,
+    stored.correlation_id,
+    stored.causation_id
 FROM unnest($1::uuid[]) AS wanted (event_id)
 -- One by one, so that the primary key is used also by a statement that was planned when there were few rows.
 CROSS JOIN LATERAL (
@@ -20,7 +25,12 @@ CROSS JOIN LATERAL (
         aggregate_version,
         global_sequence,
         event_type,
-        checksum
+        checksum,
+        metadata,
+        created_at,
+        created_by,
+        correlation_id,
+        causation_id
     FROM events
     WHERE events.event_id = wanted.event_id
     LIMIT 1

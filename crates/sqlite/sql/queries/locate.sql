@@ -8,6 +8,11 @@ SELECT
     aggregate_version,
     global_sequence,
     event_type,
-    checksum
+    checksum,
+    metadata,
+    created_at,
+    created_by,
+    correlation_id,
+    causation_id
 FROM events
 WHERE event_id IN (SELECT value FROM json_each(?1));
