@@ -101,6 +101,10 @@ pub(crate) trait Environment {
     /// missing. Every event must belong to an aggregate of its own.
     fn make_hole(&self) -> GlobalSequence;
 
+    /// Deletes every event after a sequence behind the store's back, as a crash or a restore loses them; false where there is no way
+    /// to.
+    fn cut_log(&self, after: GlobalSequence) -> bool;
+
     /// Whether threads can read while another thread has a transaction open.
     fn reads_beside_a_transaction(&self) -> bool {
         true

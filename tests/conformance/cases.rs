@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod as_of;
+pub(crate) mod checkpoint;
 pub(crate) mod concurrency;
 pub(crate) mod errors;
 pub(crate) mod filters;

@@ -110,7 +110,18 @@ macro_rules! with_cases {
                 many_reads_can_be_open_at_once,
                 resumes_at_every_checkpoint,
                 resumes_at_a_hole,
-                finds_an_event_by_its_id;
+                finds_an_event_by_its_id,
+                pages_are_bounded_by_bytes,
+                reading_beyond_the_end_is_told,
+                a_log_that_was_cut_is_told;
+            checkpoint: a_limit_skips_nothing,
+                an_iterator_left_early_skips_nothing,
+                an_end_skips_nothing,
+                pages_skip_nothing,
+                is_the_mark_once_the_log_is_exhausted,
+                is_where_the_read_began_until_an_event_is_handed_out,
+                does_not_move_in_another_order_until_the_log_is_exhausted,
+                is_the_last_event_before_an_error;
             mark: is_zero_at_first_and_then_the_last_committed_sequence,
                 comes_with_every_page,
                 lets_a_filtered_consumer_advance,

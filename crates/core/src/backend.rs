@@ -10,6 +10,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+pub use crate::query::PageEvents;
 use crate::{
     AggregateKey, AggregateType, Append, Appended, AsOf, Direction, Error, ErrorKind, EventEnvelope, EventStream,
     GlobalSequence, Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, StreamRange, TenantId, Version,
@@ -219,6 +220,28 @@ fn to_stream(
     }
     check_type(aggregate, event.aggregate.aggregate_type())?;
     Ok(EventStream::new(aggregate.clone(), version, events))
+}
+
+/// Refuses a read that begins beyond the end of the log, where events are gone that were there when its checkpoint was kept.
+///
+/// `position` is where the read begins, or a mark that was proved before, and `mark` what is proved now. A mark may be behind what
+/// another store proved; so `end`, the greatest sequence that is committed, is asked only where the position is beyond it.
+///
+/// # Errors
+///
+/// [`BeyondEnd`](ErrorKind::BeyondEnd), and those of `end`.
+pub fn check_end(
+    position: GlobalSequence,
+    mark: GlobalSequence,
+    end: impl FnOnce() -> Result<GlobalSequence>,
+) -> Result<()> {
+    if position <= mark {
+        return Ok(());
+    }
+    match end()? {
+        end if position <= end => Ok(()),
+        end => Err(Error::new(ErrorKind::BeyondEnd { position, end })),
+    }
 }
 
 /// The stream, once each of its events was compared to its checksum, if they are to be.

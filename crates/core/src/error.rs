@@ -106,6 +106,29 @@ pub enum ErrorKind {
     StorageFull,
     /// The database's schema is not the one this library works with.
     Schema(SchemaProblem),
+    /// A read, or a mark that this store proved before, begins beyond the end of the log: events that were there are gone.
+    ///
+    /// A crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand does
+    /// that. What was read of the lost events is no longer true. Rebuild what was made of them, then begin at a checkpoint that the
+    /// log still has; repeating the read cannot help.
+    BeyondEnd {
+        /// Where the read was to begin, or the mark that was proved before.
+        position: GlobalSequence,
+        /// The greatest sequence that the log has; 0 if it has none.
+        end: GlobalSequence,
+    },
+    /// This server cannot prove the high-water mark: it is a replica, in recovery, or one node of a cluster beside others.
+    /// Events that it shows may still be preceded by others. Read where the events are written.
+    Unprovable {
+        /// What the server is, and what to do.
+        reason: Box<str>,
+    },
+    /// The file, or the schema, that was opened is not where it was: it was moved, renamed, replaced or removed. Nothing was
+    /// written. Open the store again.
+    Moved {
+        /// What was found instead, and what to do.
+        reason: Box<str>,
+    },
     /// What is stored is not what was stored: a checksum does not match, or a row or the file is damaged.
     Integrity {
         /// The damaged event, if it is one event that is damaged, and its id can be read.
@@ -248,6 +271,24 @@ impl Error {
         matches!(self.0.kind, ErrorKind::InvalidInput { .. })
     }
 
+    /// Whether a read, or a mark that was proved before, begins beyond the end of the log.
+    #[must_use]
+    pub fn is_beyond_end(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::BeyondEnd { .. })
+    }
+
+    /// Whether this server cannot prove the high-water mark.
+    #[must_use]
+    pub fn is_unprovable(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Unprovable { .. })
+    }
+
+    /// Whether the file or the schema that was opened is not where it was.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Moved { .. })
+    }
+
     /// Whether something stored is damaged.
     #[must_use]
     pub fn is_integrity(&self) -> bool {
@@ -292,6 +333,11 @@ impl fmt::Display for ErrorKind {
             Self::PermissionDenied => f.write_str("the database refuses the right to do this; nothing was written"),
             Self::StorageFull => f.write_str("the storage is full; nothing was written, make room and repeat"),
             Self::Schema(problem) => problem.fmt(f),
+            Self::BeyondEnd { position, end } => write!(
+                f,
+                "the log ends at global sequence {end}, before {position}: events that were there are gone, by a crash, a restore, a \
+                 failover or a purge; rebuild what was made of them, and begin at a checkpoint that the log still has"
+            ),
             Self::Contradiction {
                 event_id,
                 global_sequence,
@@ -305,6 +351,8 @@ impl fmt::Display for ErrorKind {
             | Self::Io { reason }
             | Self::Decode { reason }
             | Self::Integrity { reason, .. }
+            | Self::Unprovable { reason }
+            | Self::Moved { reason }
             | Self::Backend { reason } => f.write_str(reason),
         }
     }

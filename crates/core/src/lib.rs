@@ -36,7 +36,10 @@ pub use migration::Migration;
 pub use name::{
     AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,
 };
-pub use query::{Cursor, DEFAULT_PAGE_SIZE, EventFilter, EventQuery, LOG_PAGE_SIZE, Order, Page, Position, Window};
+pub use query::{
+    Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventFilter, EventQuery, LOG_PAGE_SIZE, Order, Page, Position,
+    Window,
+};
 pub use snapshot::{NewSnapshot, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics};
 pub use statistics::{
     AggregateActivity, AggregateSummary, EventStatistics, EventTypeShare, Health, Statistics, SummaryQuery,

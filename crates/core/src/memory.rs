@@ -8,7 +8,7 @@ use std::time::Instant;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::backend::{self, Head, Writer};
+use crate::backend::{self, Head, PageEvents, Writer};
 use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Severity};
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
@@ -500,7 +500,14 @@ impl Log {
     }
 
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let mark = cursor.map_or_else(|| self.mark(), Cursor::high_water_mark);
+        let mark = match cursor {
+            Some(cursor) => cursor.high_water_mark(),
+            None => {
+                let mark = self.mark();
+                query.check_end(mark, || Ok(mark))?;
+                mark
+            }
+        };
         let window = query.window(cursor, mark);
         let first = self
             .events
@@ -510,12 +517,10 @@ impl Log {
             .partition_point(|event| event.global_sequence <= window.until);
         let slice = self.events.get(first..end).unwrap_or_default();
 
-        let mut page = Vec::new();
+        let mut page = PageEvents::new(&window);
         match (query.order(), query.direction()) {
-            (Order::Sequence, Direction::Forwards) => collect(slice.iter(), query.filter(), window.rows, &mut page)?,
-            (Order::Sequence, Direction::Backwards) => {
-                collect(slice.iter().rev(), query.filter(), window.rows, &mut page)?;
-            }
+            (Order::Sequence, Direction::Forwards) => collect(slice.iter(), query.filter(), &mut page)?,
+            (Order::Sequence, Direction::Backwards) => collect(slice.iter().rev(), query.filter(), &mut page)?,
             (Order::Time, direction) => {
                 let mut events: Vec<_> = slice
                     .iter()
@@ -529,10 +534,10 @@ impl Log {
                 if direction == Direction::Backwards {
                     events.reverse();
                 }
-                collect(events.into_iter(), query.filter(), window.rows, &mut page)?;
+                collect(events.into_iter(), query.filter(), &mut page)?;
             }
         }
-        Ok(Page::new(query, cursor, mark, page))
+        Ok(page.into_page(query, cursor, mark))
     }
 
     fn of_tenant<'a>(&'a self, tenant: Option<&'a TenantId>) -> impl Iterator<Item = &'a EventEnvelope> {
@@ -618,11 +623,10 @@ impl Log {
 fn collect<'a>(
     events: impl Iterator<Item = &'a EventEnvelope>,
     filter: &EventFilter,
-    rows: u32,
-    page: &mut Vec<EventEnvelope>,
+    page: &mut PageEvents,
 ) -> Result<()> {
     for event in events {
-        if page.len() >= rows as usize {
+        if page.is_full() {
             break;
         }
         if filter.matches(event)? {

@@ -1,6 +1,6 @@
 //! Reading the log: what to read, and a page of it.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::{Bound, RangeBounds};
 
 use time::{Duration, OffsetDateTime};
@@ -18,6 +18,9 @@ pub const DEFAULT_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(500).expect("500 is no
 /// How many events a page of the whole log has unless the query says otherwise: rows that lie one after the other are read the faster
 /// the more there are.
 pub const LOG_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(2_000).expect("2,000 is not zero");
+
+/// How many bytes of data and metadata a page has unless the query says otherwise: 16 MiB.
+pub const DEFAULT_PAGE_BYTES: NonZeroU64 = NonZeroU64::new(16 << 20).expect("16 MiB is not zero");
 
 /// What a read of the log is ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,7 @@ pub struct EventQuery {
     order: Option<Order>,
     limit: Option<u64>,
     page_size: Option<NonZeroU32>,
+    page_bytes: NonZeroU64,
 }
 
 /// The filters of a query, for those who write a backend: each is either absent or must match.
@@ -130,6 +134,7 @@ impl Default for EventQuery {
             order: None,
             limit: None,
             page_size: None,
+            page_bytes: DEFAULT_PAGE_BYTES,
         }
     }
 }
@@ -252,7 +257,11 @@ impl EventQuery {
         self
     }
 
-    /// Only events after this global sequence: where a consumer's checkpoint goes.
+    /// Only events after this global sequence: where a consumer's checkpoint goes, such as
+    /// [`Events::checkpoint`](crate::Events::checkpoint).
+    ///
+    /// Beyond the end of the log the read is an error, [`BeyondEnd`](crate::ErrorKind::BeyondEnd): whoever has such a checkpoint
+    /// saw events that are gone.
     #[must_use]
     pub fn after(mut self, sequence: GlobalSequence) -> Self {
         self.after = sequence;
@@ -287,12 +296,12 @@ impl EventQuery {
         self
     }
 
-    /// How many events one page has, which bounds the memory a read takes; unless set, [`LOG_PAGE_SIZE`] of the whole log in its
+    /// How many events one page has at most; unless set, [`LOG_PAGE_SIZE`] of the whole log in its
     /// order, else [`DEFAULT_PAGE_SIZE`].
     ///
     /// ```
     /// # use firefly_eventstore_core::prelude::*;
-    /// # use std::num::NonZeroU32;
+    /// # use std::num::{NonZeroU32, NonZeroU64};
     /// let rows = |query: EventQuery| query.window(None, GlobalSequence::MAX).rows;
     /// assert_eq!(rows(EventQuery::new().after(GlobalSequence::from(1_000))), 2_000);
     /// assert_eq!(rows(EventQuery::new().tenant("acme")?), 500);
@@ -305,6 +314,30 @@ impl EventQuery {
         self
     }
 
+    /// How many bytes of data and metadata one page has, about, which bounds the memory that a read takes: a page ends with the
+    /// event that reaches them, so it has one event at least. [`DEFAULT_PAGE_BYTES`] unless set.
+    ///
+    /// ```
+    /// # use firefly_eventstore_core::{MemoryEventStore, prelude::*};
+    /// # use std::num::NonZeroU64;
+    /// let store = MemoryEventStore::new();
+    /// let note = AggregateKey::new("Note", Uuid::now_v7())?;
+    /// let text = "x".repeat(1_000);
+    /// let notes = (0..4).map(|_| NewEvent::new("note.taken", &text)).collect::<Result<Vec<_>, Error>>()?;
+    /// store.append(&note, ExpectedVersion::NoStream, &notes)?;
+    ///
+    /// let query = EventQuery::new().page_bytes(NonZeroU64::new(1_500).expect("not zero"));
+    /// let page = store.read_page(&query, None)?;
+    /// assert_eq!(page.events.len(), 2);
+    /// assert_eq!(store.read(query).count(), 4);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn page_bytes(mut self, bytes: NonZeroU64) -> Self {
+        self.page_bytes = bytes;
+        self
+    }
+
     /// All that the filters and bounds let pass, oldest first.
     pub(crate) fn in_log_order(mut self) -> Self {
         self.direction = Direction::Forwards;
@@ -313,9 +346,23 @@ impl EventQuery {
         self
     }
 
+    /// Whether the events come in the order of the log, oldest first, so that each is a checkpoint.
+    pub(crate) fn is_log_order(&self) -> bool {
+        self.order() == Order::Sequence && self.direction == Direction::Forwards
+    }
+
     /// The sequences between which the events are: after the first, up to the second.
     pub(crate) fn bounds(&self) -> (GlobalSequence, GlobalSequence) {
         (self.after, self.until)
+    }
+
+    /// For those who write a backend: refuses a first page that begins [beyond the end of the log](crate::backend::check_end).
+    ///
+    /// # Errors
+    ///
+    /// [`BeyondEnd`](crate::ErrorKind::BeyondEnd), and those of `end`.
+    pub fn check_end(&self, mark: GlobalSequence, end: impl FnOnce() -> Result<GlobalSequence>) -> Result<()> {
+        crate::backend::check_end(self.after, mark, end)
     }
 
     /// The filters.
@@ -353,6 +400,7 @@ impl EventQuery {
             rows: remaining.map_or(page_size, |left| {
                 u32::try_from(left).map_or(page_size, |left| left.min(page_size))
             }),
+            bytes: self.page_bytes.get(),
         };
         match (position, self.order(), self.direction) {
             (Some(at), Order::Sequence, Direction::Forwards) => window.after = at.global_sequence,
@@ -379,6 +427,8 @@ pub struct Window {
     pub beyond: Option<Position>,
     /// The most events.
     pub rows: u32,
+    /// How many bytes of data and metadata end the page: see [`PageEvents`].
+    pub bytes: u64,
 }
 
 /// Where in the log, by either order, an event is.
@@ -424,8 +474,15 @@ impl Cursor {
 pub struct Page {
     /// The events, in the order that was asked for.
     pub events: Vec<EventEnvelope>,
-    /// The greatest committed sequence at or below which nothing can appear any more, when the read began. Once the last
-    /// page is handled, this is the checkpoint, whatever the filters let pass.
+    /// The checkpoint to keep once every event of this page, and of the pages before it, is handled. A read that goes on
+    /// [after](EventQuery::after) it skips nothing and repeats nothing.
+    ///
+    /// While more may follow, or where the query's limit ended the page, it is the last event of the page. Once the log is exhausted, it
+    /// is the last position that was looked at: the high-water mark or the query's `until`, whichever is smaller, whatever the filters
+    /// let pass. Pages in the order of time, or backwards, leave the query's `after` as it is until the log is exhausted.
+    pub checkpoint: GlobalSequence,
+    /// The greatest committed sequence at or below which nothing can appear any more, when the read began. Not a checkpoint: the
+    /// page may end before it.
     pub high_water_mark: GlobalSequence,
     /// Where the next page begins, if there may be one.
     pub next: Option<Cursor>,
@@ -440,21 +497,114 @@ impl Page {
         high_water_mark: GlobalSequence,
         events: Vec<EventEnvelope>,
     ) -> Self {
-        let window = query.window(cursor, high_water_mark);
+        let mut found = PageEvents::new(&query.window(cursor, high_water_mark));
+        events.into_iter().for_each(|event| found.push(event));
+        found.into_page(query, cursor, high_water_mark)
+    }
+}
+
+/// For those who write a backend: the events of a page, collected until it has as many events or bytes as its window takes.
+///
+/// ```
+/// # use firefly_eventstore_core::{EventEnvelope, EventQuery, GlobalSequence, Page, backend::PageEvents};
+/// # fn page(rows: impl Iterator<Item = EventEnvelope>, query: &EventQuery, mark: GlobalSequence) -> Page {
+/// let mut events = PageEvents::new(&query.window(None, mark));
+/// for event in rows {
+///     events.push(event);
+///     if events.is_full() {
+///         break;
+///     }
+/// }
+/// events.into_page(query, None, mark)
+/// # }
+/// # let page = page(std::iter::empty(), &EventQuery::new(), GlobalSequence::ZERO);
+/// # assert!(page.events.is_empty() && page.next.is_none());
+/// ```
+#[derive(Debug)]
+pub struct PageEvents {
+    events: Vec<EventEnvelope>,
+    rows: usize,
+    bytes: u64,
+    bytes_left: u64,
+    is_cut: bool,
+}
+
+impl PageEvents {
+    /// No events yet, of a page with this window.
+    #[must_use]
+    pub fn new(window: &Window) -> Self {
+        Self {
+            events: Vec::new(),
+            rows: window.rows as usize,
+            bytes: 0,
+            bytes_left: window.bytes,
+            is_cut: false,
+        }
+    }
+
+    /// Adds the next event.
+    pub fn push(&mut self, event: EventEnvelope) {
+        let bytes = event.data.as_str().len() + event.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len());
+        self.bytes += bytes as u64;
+        self.bytes_left = self.bytes_left.saturating_sub(bytes as u64);
+        self.events.push(event);
+    }
+
+    /// Whether the page ends here: it has as many events as its window takes, or as many bytes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.events.len() >= self.rows || self.bytes_left == 0
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// How many bytes of data and metadata the events have.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Says that more events may follow, although the page is not full: the statement was cut off.
+    pub fn cut(&mut self) {
+        self.is_cut = true;
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn into_page(self, query: &EventQuery, cursor: Option<&Cursor>, high_water_mark: GlobalSequence) -> Page {
         let remaining = cursor
             .map_or(query.limit, |cursor| cursor.remaining)
-            .map(|left| left.saturating_sub(events.len() as u64));
-        let full = events.len() as u64 >= u64::from(window.rows);
-        let next = events
+            .map(|left| left.saturating_sub(self.events.len() as u64));
+        let may_go_on = self.is_full() || self.is_cut;
+        let next = self
+            .events
             .last()
-            .filter(|_| full && remaining != Some(0))
+            .filter(|_| may_go_on && remaining != Some(0))
             .map(|last| Cursor {
                 mark: high_water_mark,
                 position: Position::of(last),
                 remaining,
             });
-        Self {
-            events,
+        let is_exhausted = next.is_none() && remaining != Some(0);
+        let checkpoint = match self.events.last() {
+            _ if is_exhausted => query.until.min(high_water_mark).max(query.after),
+            Some(last) if query.is_log_order() => last.global_sequence,
+            None if query.is_log_order() => query.window(cursor, high_water_mark).after,
+            _ => query.after,
+        };
+        Page {
+            events: self.events,
+            checkpoint,
             high_water_mark,
             next,
         }

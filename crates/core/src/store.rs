@@ -66,16 +66,22 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that
-    /// verifies what it reads, and those of the backend.
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the query begins beyond the end of the log: events that were there are gone;
+    /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove the high-water mark;
+    /// - [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that verifies what
+    ///   it reads;
+    /// - those of the backend.
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page>;
 
-    /// The greatest committed global sequence at or below which nothing can appear any more; 0 in an empty store. It never
-    /// goes back.
+    /// The last final position of the log: the greatest committed global sequence at or below which nothing can appear any more; 0
+    /// in an empty store. It never goes back, unless events are lost.
     ///
     /// # Errors
     ///
-    /// Those of the backend.
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd), once, if the log ends before a mark that this store gave out: events that
+    ///   were there are gone. The next call proves the mark anew;
+    /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove it;
+    /// - those of the backend.
     fn high_water_mark(&self) -> Result<GlobalSequence>;
 
     /// What there is in the store, or of one tenant. Reads the whole log: for dashboards, not for every request.
@@ -291,6 +297,8 @@ pub trait EventStoreExt: EventStore {
     ///
     /// Memory stays that of one page, and no connection is held between pages. After an error the iterator ends.
     ///
+    /// A consumer keeps [`checkpoint()`](Events::checkpoint), and nothing else, wherever it stopped reading:
+    ///
     /// ```
     /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
     ///
@@ -300,21 +308,23 @@ pub trait EventStoreExt: EventStore {
     /// store.append(&account, ExpectedVersion::NoStream, &[opened])?;
     ///
     /// let mut checkpoint = GlobalSequence::ZERO;
-    /// let mut events = store.read(EventQuery::new().event_types(["money.deposited"])?.after(checkpoint));
+    /// let mut events = store.read(EventQuery::new().event_types(["money.deposited"])?.after(checkpoint).limit(10));
     /// for event in &mut events {
     ///     println!("{}", event?.data);
     /// }
-    /// checkpoint = events.high_water_mark().unwrap_or(checkpoint);
+    /// checkpoint = events.checkpoint();
     /// assert_eq!(checkpoint, 1, "a filtered consumer advances too");
     /// # Ok::<(), Error>(())
     /// ```
     fn read(&self, query: EventQuery) -> Events<'_, Self> {
         Events {
             store: self,
+            checkpoint: query.bounds().0,
             query,
             cursor: None,
             page: Vec::new().into_iter(),
             mark: None,
+            at_the_end: None,
             finished: false,
         }
     }
@@ -446,12 +456,40 @@ pub struct Events<'a, S: EventStore + ?Sized> {
     cursor: Option<Cursor>,
     page: std::vec::IntoIter<EventEnvelope>,
     mark: Option<GlobalSequence>,
+    checkpoint: GlobalSequence,
+    /// The checkpoint once the last page is handed out.
+    at_the_end: Option<GlobalSequence>,
     finished: bool,
 }
 
 impl<S: EventStore + ?Sized> Events<'_, S> {
-    /// The high-water mark that this read goes up to, known once it began: the checkpoint to keep when everything is
-    /// handled.
+    /// The checkpoint to keep when every event that was handed out is handled: a read that goes on
+    /// [after](EventQuery::after) it skips nothing and repeats nothing, whyever this one stopped.
+    ///
+    /// It is the last event that was handed out. Once the iterator has returned `None`, it is the position up to which the log was
+    /// looked through: the high-water mark or the query's `until`, whichever is smaller, whatever the filters let pass; but the last
+    /// event, where the query's limit ended the read. Reads in the order of time, or backwards, leave the query's `after` as it
+    /// is until the log is exhausted. After an error it is what was handed out before.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposits = (0..25).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>, Error>>()?;
+    /// store.append(&account, ExpectedVersion::NoStream, &deposits)?;
+    ///
+    /// let mut events = store.read(EventQuery::new().limit(10));
+    /// assert_eq!((&mut events).count(), 10);
+    /// assert_eq!(events.checkpoint(), 10); // the high-water mark is 25, but 15 events are still to be read
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn checkpoint(&self) -> GlobalSequence {
+        self.checkpoint
+    }
+
+    /// The high-water mark that this read goes up to, known once it began. Not a checkpoint: the read may have ended before it.
     #[must_use]
     pub fn high_water_mark(&self) -> Option<GlobalSequence> {
         self.mark
@@ -464,9 +502,13 @@ impl<S: EventStore + ?Sized> Iterator for Events<'_, S> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(event) = self.page.next() {
+                if self.query.is_log_order() {
+                    self.checkpoint = event.global_sequence;
+                }
                 return Some(Ok(event));
             }
             if self.finished {
+                self.checkpoint = self.at_the_end.unwrap_or(self.checkpoint);
                 return None;
             }
             match self.store.read_page(&self.query, self.cursor.as_ref()) {
@@ -474,6 +516,7 @@ impl<S: EventStore + ?Sized> Iterator for Events<'_, S> {
                     self.mark = Some(page.high_water_mark);
                     self.page = page.events.into_iter();
                     self.finished = page.next.is_none();
+                    self.at_the_end = self.finished.then_some(page.checkpoint);
                     self.cursor = page.next;
                 }
                 Err(error) => {

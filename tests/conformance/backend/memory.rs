@@ -82,6 +82,10 @@ impl Environment for MemoryEnvironment {
         last.global_sequence
     }
 
+    fn cut_log(&self, _after: GlobalSequence) -> bool {
+        false
+    }
+
     fn has_driver(&self) -> bool {
         false
     }

@@ -154,6 +154,12 @@ impl Environment for MysqlDatabase {
         GlobalSequence::try_from(sequence).unwrap()
     }
 
+    fn cut_log(&self, after: GlobalSequence) -> bool {
+        let delete = "DELETE FROM events WHERE global_sequence > ?";
+        self.client().exec_drop(delete, (after.as_i64(),)).unwrap();
+        true
+    }
+
     fn writes_beside_a_transaction(&self) -> bool {
         true
     }

@@ -132,6 +132,10 @@ impl Environment for SqliteMemory {
         delete_last_but_one(&self.0)
     }
 
+    fn cut_log(&self, after: GlobalSequence) -> bool {
+        delete_after(&self.0, after)
+    }
+
     fn reads_beside_a_transaction(&self) -> bool {
         false
     }
@@ -184,6 +188,10 @@ impl Environment for SqliteFile {
         delete_last_but_one(&self.store)
     }
 
+    fn cut_log(&self, after: GlobalSequence) -> bool {
+        delete_after(&self.store, after)
+    }
+
     fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes.db");
@@ -210,6 +218,14 @@ fn write<R>(store: &SqliteEventStore, work: impl FnOnce(&Connection) -> R) -> R 
         Ok(result)
     });
     result.unwrap()
+}
+
+fn delete_after(store: &SqliteEventStore, sequence: GlobalSequence) -> bool {
+    let delete = "DELETE FROM events WHERE global_sequence > ?";
+    write(store, |connection| {
+        connection.execute(delete, [sequence.as_i64()]).unwrap()
+    });
+    true
 }
 
 fn damage_event(store: &SqliteEventStore, event: Uuid, damage: &Damage<'_>) {

@@ -1,7 +1,8 @@
 //! The log of all events, page by page, up to the mark.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
+use firefly_eventstore_core::Order;
 use firefly_eventstore_core::prelude::*;
 
 use crate::backend::Environment;
@@ -45,7 +46,6 @@ pub(crate) fn reads_after_a_sequence_exclusive_and_until_one_inclusive(env: &dyn
     assert_eq!(read(&*store, query().after(sequence(9))), []);
     assert_eq!(read(&*store, query().after(sequence(7)).until(sequence(2))), []);
     assert_eq!(read(&*store, query().until(GlobalSequence::ZERO)), []);
-    assert_eq!(read(&*store, query().after(GlobalSequence::MAX)), []);
 }
 
 pub(crate) fn reads_at_most_the_limit(env: &dyn Environment) {
@@ -208,4 +208,105 @@ pub(crate) fn finds_an_event_by_its_id(env: &dyn Environment) {
     let all = given_ten(&store);
     assert_eq!(store.find_event(all[7].event_id).unwrap().as_ref(), Some(&all[7]));
     assert_eq!(store.find_event(Uuid::now_v7()).unwrap(), None);
+}
+
+pub(crate) fn pages_are_bounded_by_bytes(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    let text = "x".repeat(1_000);
+    let events: Vec<_> = (0..10)
+        .map(|number| NewEvent::new("note.taken", &(number, &text)).unwrap())
+        .collect();
+    store.append(&account, ExpectedVersion::Any, &events).unwrap();
+    let all = log(&*store);
+    let bytes = |bytes| NonZeroU64::new(bytes).unwrap();
+    let queries = [
+        EventQuery::new(),
+        EventQuery::new().backwards(),
+        EventQuery::new().ordered_by(Order::Time),
+        EventQuery::new().event_types(["note.taken"]).unwrap(),
+        EventQuery::new().aggregate_id(account.id()),
+        EventQuery::new().limit(9),
+    ];
+    for query in queries {
+        let whole = read(&*store, query.clone());
+        for (most, expected) in [(1, 1), (1_500, 2), (2_500, 3), (5_500, 6), (1 << 20, whole.len())] {
+            let query = query.clone().page_bytes(bytes(most));
+            let page = store.read_page(&query, None).unwrap();
+            assert_eq!(page.events, whole[..expected], "{most} bytes");
+            assert_eq!(read(&*store, query), whole, "{most} bytes");
+        }
+    }
+    let few = EventQuery::new()
+        .page_bytes(bytes(5_500))
+        .page_size(NonZeroU32::new(2).unwrap());
+    assert_eq!(store.read_page(&few, None).unwrap().events, all[..2]);
+}
+
+pub(crate) fn reading_beyond_the_end_is_told(env: &dyn Environment) {
+    let store = env.store();
+    let told = |store: &dyn EventStore, end: GlobalSequence| {
+        for position in [end.checked_add(1).unwrap(), GlobalSequence::MAX] {
+            for query in [
+                EventQuery::new(),
+                EventQuery::new().limit(1),
+                EventQuery::new().backwards(),
+                EventQuery::new().ordered_by(Order::Time),
+                EventQuery::new().event_types(["money.deposited"]).unwrap(),
+                EventQuery::new().event_types([""; 0]).unwrap(),
+                EventQuery::new().tenant("acme").unwrap(),
+            ] {
+                let error = store.read_page(&query.after(position), None).unwrap_err();
+                assert_eq!(*error.kind(), ErrorKind::BeyondEnd { position, end });
+                assert!(error.is_beyond_end() && !error.is_retryable(), "{error:?}");
+            }
+        }
+    };
+    told(&*store, GlobalSequence::ZERO);
+    given(&*store, &account(), 3);
+    let end = store.high_water_mark().unwrap();
+    told(&*store, end);
+    told(&scoped(&store, "acme"), end);
+    assert_eq!(read(&*store, EventQuery::new().after(end)), []);
+    assert!(
+        store
+            .read(EventQuery::new().after(GlobalSequence::MAX))
+            .next()
+            .unwrap()
+            .unwrap_err()
+            .is_beyond_end()
+    );
+}
+
+pub(crate) fn a_log_that_was_cut_is_told(env: &dyn Environment) {
+    let store = env.store();
+    let other = env.reopen();
+    let all = given_ten(&store);
+    let (kept, last) = (all[5].global_sequence, all[9].global_sequence);
+    for store in [&store, &other] {
+        assert_eq!(store.high_water_mark().unwrap(), last);
+    }
+    if !env.cut_log(kept) {
+        return;
+    }
+    let gone = ErrorKind::BeyondEnd {
+        position: last,
+        end: kept,
+    };
+    assert_eq!(*store.high_water_mark().unwrap_err().kind(), gone);
+    assert_eq!(
+        store.high_water_mark().unwrap(),
+        kept,
+        "the earlier proof is not believed any more"
+    );
+    let error = store.read_page(&EventQuery::new().after(last), None).unwrap_err();
+    assert_eq!(*error.kind(), gone);
+    assert_eq!(log(&*store), all[..=5]);
+    // A read from the beginning rests on the earlier proof of its store, too.
+    let error = other.read_page(&EventQuery::new(), None).unwrap_err();
+    assert_eq!(*error.kind(), gone);
+    assert_eq!(log(&*other), all[..=5]);
+    for store in [&store, &other] {
+        given(&**store, &account(), 1);
+    }
+    assert_eq!(read(&*store, EventQuery::new().after(kept)).len(), 2);
 }

@@ -1,4 +1,4 @@
-//! The high-water mark, which is the checkpoint that a consumer keeps.
+//! The high-water mark, up to which a consumer reads.
 
 use firefly_eventstore_core::prelude::*;
 
@@ -39,7 +39,7 @@ pub(crate) fn lets_a_filtered_consumer_advance(env: &dyn Environment) {
     let query = EventQuery::new().event_types(["account.opened"]).unwrap();
     let mut consumed = store.read(query.clone());
     assert_eq!(consumed.by_ref().count(), 1);
-    let checkpoint = consumed.high_water_mark().unwrap();
+    let checkpoint = consumed.checkpoint();
     assert_eq!(Some(checkpoint), sequences(&log(&*store)).last().copied());
     store
         .append(&account, ExpectedVersion::Any, &[event("account.opened")])

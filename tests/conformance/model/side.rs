@@ -536,6 +536,7 @@ fn name(error: &Error) -> String {
             aggregate, event_ids, ..
         } => format!("duplicate of {aggregate}: {event_ids:?}"),
         ErrorKind::InvalidInput { .. } => "invalid input".to_owned(),
+        ErrorKind::BeyondEnd { .. } => "beyond the end".to_owned(),
         kind => format!("{kind:?}"),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use firefly_eventstore_core::backend::PageEvents;
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
@@ -299,11 +300,21 @@ impl<'a> Reading<'a> {
     }
 
     /// As many of the events as the page has room for.
-    pub(super) fn page(&self, window: &Window, mut events: Vec<EventEnvelope>) -> Result<Page, Error> {
-        events.truncate(window.rows as usize);
+    pub(super) fn page(&self, window: &Window, events: Vec<EventEnvelope>) -> Result<Page, Error> {
+        if self.cursor.is_none() {
+            self.query.check_end(self.mark, || Ok(self.mark))?;
+        }
+        let mut page = PageEvents::new(window);
+        for event in events {
+            if page.is_full() {
+                break;
+            }
+            page.push(event);
+        }
+        let page = page.into_page(self.query, self.cursor, self.mark);
         // The store verifies them if it was told to.
-        let ids = events.iter().map(|event| event.event_id);
+        let ids = page.events.iter().map(|event| event.event_id);
         self.memory.read_page(&EventQuery::new().event_ids(ids), None)?;
-        Ok(Page::new(self.query, self.cursor, self.mark, events))
+        Ok(page)
     }
 }

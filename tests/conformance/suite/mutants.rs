@@ -1,6 +1,7 @@
 //! One store per promise, each with exactly one bug.
 
 use std::collections::HashMap;
+use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -104,6 +105,11 @@ caught! {
     skips_late_commits: SkipsLateCommits,
     lets_the_mark_go_back: LetsTheMarkGoBack,
     marks_the_last_match: MarksTheLastMatch,
+    takes_the_mark_for_a_checkpoint: TakesTheMarkForACheckpoint,
+    keeps_the_last_match_as_checkpoint: KeepsTheLastMatch,
+    finds_nothing_beyond_the_end: FindsNothingBeyondTheEnd,
+    forgets_the_bytes_of_a_page: ForgetsTheBytesOfAPage,
+    ends_at_a_page_that_bytes_ended: EndsWithTheBytes,
     shows_uncommitted_events: ShowsUncommitted,
     commits_despite_an_error: CommitsDespiteAnError,
     commits_a_doomed_transaction: CommitsADoomedTransaction,
@@ -732,6 +738,26 @@ reads_otherwise! {
                 window.until = fresh;
             }
         })
+    };
+    TakesTheMarkForACheckpoint: |read| {
+        let mut page = read.memory.read_page(read.query, read.cursor)?;
+        page.checkpoint = page.high_water_mark;
+        Ok(page)
+    };
+    KeepsTheLastMatch: |read| {
+        let mut page = read.memory.read_page(read.query, read.cursor)?;
+        page.checkpoint = page.events.last().map_or(GlobalSequence::ZERO, |event| event.global_sequence);
+        Ok(page)
+    };
+    FindsNothingBeyondTheEnd: |read| match read.memory.read_page(read.query, read.cursor) {
+        Err(error) if error.is_beyond_end() => Ok(Page::new(read.query, read.cursor, read.mark, Vec::new())),
+        page => page,
+    };
+    ForgetsTheBytesOfAPage: |read| read.memory.read_page(&read.query.clone().page_bytes(NonZeroU64::MAX), read.cursor);
+    EndsWithTheBytes: |read| {
+        let mut page = read.memory.read_page(read.query, read.cursor)?;
+        page.next = page.next.filter(|_| page.events.len() as u64 >= u64::from(read.window().rows));
+        Ok(page)
     };
     MarksTheLastMatch: |read| {
         let mut page = read.memory.read_page(read.query, read.cursor)?;
