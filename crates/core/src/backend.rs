@@ -18,6 +18,7 @@ use crate::{
 
 pub use crate::event::to_utc;
 use crate::operate::Streams;
+pub use crate::publisher::Publisher;
 pub use crate::writer::{Writer, WriterGuard};
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.

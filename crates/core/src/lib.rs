@@ -13,6 +13,7 @@ mod memory;
 pub mod migration;
 mod name;
 pub mod operate;
+mod publisher;
 mod query;
 mod snapshot;
 mod statistics;

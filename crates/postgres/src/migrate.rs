@@ -19,7 +19,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 5] = [
+static MIGRATIONS: [Migration; 6] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -41,7 +41,15 @@ static MIGRATIONS: [Migration; 5] = [
         "integrity",
         include_str!("../sql/migrations/5.0.0_integrity.sql"),
     ),
+    Migration::new(
+        "5.1.0",
+        "hardening",
+        include_str!("../sql/migrations/5.1.0_hardening.sql"),
+    ),
 ];
+
+/// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
+const LAST_WITH_INDEXES: &str = "5.0.0";
 
 /// The indexes that a store may be without, all of them of events, with the least [`Indexes`] that has each.
 pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
@@ -76,6 +84,7 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
+    "firefly_published_mark",
     "events_pkey",
     "idx_events_aggregate_version",
     "idx_events_global_sequence",
@@ -172,7 +181,7 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
                 &[&step.version, &step.name, &step.checksum().to_string()],
             )
             .map_err(classify)?;
-        if *step == MIGRATIONS[MIGRATIONS.len() - 1] && choices.indexes.is_none() {
+        if step.version == LAST_WITH_INDEXES && choices.indexes.is_none() {
             choose_indexes(&mut transaction, Indexes::default())?;
         }
         transaction.commit().map_err(classify)?;

@@ -194,11 +194,11 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
             .map(|thread| thread.join().unwrap().len())
             .sum::<usize>()
     });
-    assert_eq!(applied, 5);
+    assert_eq!(applied, VERSIONS.len());
 }
 
 /// The versions of the schema.
-const VERSIONS: [&str; 5] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0"];
+const VERSIONS: [&str; 6] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0"];
 
 #[test]
 fn twenty_processes_that_migrate_at_once_run_each_step_once() {
@@ -388,7 +388,8 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
             ('1.1.0', 'snapshots', 'snapshot_id'),
             ('1.2.0', 'idx_events_metadata_correlation', 'expr'),
             ('4.0.0', 'events', 'checksum'),
-            ('5.0.0', 'snapshots', 'checksum')
+            ('5.0.0', 'snapshots', 'checksum'),
+            ('5.1.0', 'firefly_published_mark', 'global_sequence')
         ) AS made (version, relation, attribute)
         JOIN firefly_schema_history AS history ON history.version = made.version
         JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute
@@ -511,18 +512,18 @@ fn a_migration_that_was_cut_off_between_steps_goes_on() {
     let Some((database, _)) = fresh() else { return };
     let whole = catalog(&database);
     // As a crash before each of the steps leaves it: those after it were neither made nor recorded.
-    for steps in (0..5).rev() {
+    for steps in (0..VERSIONS.len()).rev() {
         client(&database)
             .batch_execute(&format!(
                 "DELETE FROM firefly_schema_history WHERE installed_rank > {steps}"
             ))
             .unwrap();
         let applied = PostgresEventStore::builder(database.url()).migrate().unwrap();
-        assert_eq!(applied.len(), 5 - steps);
+        assert_eq!(applied.len(), VERSIONS.len() - steps);
         client(&database)
-            .batch_execute(
-                "UPDATE firefly_schema_history SET installed_rank = array_position(
-                ARRAY['1.0.0', '1.1.0', '1.2.0', '4.0.0', '5.0.0'], version)",
+            .execute(
+                "UPDATE firefly_schema_history SET installed_rank = array_position($1, version)",
+                &[&VERSIONS.as_slice()],
             )
             .unwrap();
     }
@@ -550,6 +551,25 @@ fn indexes_are_chosen_and_changed_later() {
         PostgresEventStore::builder(database.url()).migrate().unwrap();
         assert_eq!(optional(&database), expected, "{indexes:?}");
         assert_eq!(all_events(&store).len(), 1);
+    }
+}
+
+#[test]
+fn an_older_store_keeps_the_indexes_that_were_chosen_for_it() {
+    for (indexes, expected) in [(Indexes::Lean, 0), (Indexes::Full, 12)] {
+        let Some(database) = database() else { return };
+        let store = || PostgresEventStore::builder(database.url());
+        store().indexes(indexes).migrate().unwrap();
+        let mut other = client(&database);
+        other
+            .batch_execute(
+                "DELETE FROM firefly_schema_history WHERE version > '5.0.0'; DROP TABLE firefly_published_mark",
+            )
+            .unwrap();
+        store().migrate().unwrap();
+        let names = "SELECT COUNT(*) FROM pg_indexes WHERE tablename = 'events'";
+        let found: i64 = other.query_one(names, &[]).unwrap().get(0);
+        assert_eq!(found - 3, expected, "{indexes:?}");
     }
 }
 

@@ -261,7 +261,7 @@ fn an_append_of_one_event_looks_for_the_version_it_expects_and_nothing_else() {
 
 #[test]
 fn the_mark_is_found_at_the_end_of_the_log() {
-    let migration = include_str!("../sql/migrations/5.0.0_integrity.sql");
+    let migration = include_str!("../sql/migrations/5.1.0_hardening.sql");
     let (_, function) = migration.split_once("RETURN COALESCE((").unwrap();
     let (query, _) = function.split_once("), 0);").unwrap();
     let query = query.replace("settled", "$1");

@@ -50,7 +50,7 @@ pub use snapshots::prune_snapshots;
 
 pub(crate) use import::Streams;
 
-use crate::{EventEnvelope, EventStore, Result, Snapshot, SnapshotStore, Version};
+use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore, Version};
 
 /// What a backend does for its operator. Needs more rights than a program does: to change tables, to see statistics.
 ///
@@ -117,6 +117,21 @@ pub trait Operations: EventStore + SnapshotStore {
     ///
     /// Those of the backend, when it cannot check; what it finds is returned.
     fn check_storage(&self) -> Result<Vec<Finding>>;
+
+    /// Proves the high-water mark and publishes it: stores it in a row of the database, up to which stores on replicas read that are
+    /// opened with `read_replica`. A published mark never goes back. Returns the mark that is published now.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) on a database that has no replicas to read from;
+    /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) in a store that was opened with `read_replica`;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the log ends before the mark that was published: events that were there are gone;
+    /// - those of [`high_water_mark`](EventStore::high_water_mark), and of the backend.
+    fn publish_mark(&self) -> Result<GlobalSequence> {
+        Err(Error::invalid(
+            "a mark is published for replicas of PostgreSQL, MySQL and MariaDB; this database has none",
+        ))
+    }
 
     /// Looks at the server, the schema and the settings, and says of each whether it is as it should be.
     ///
