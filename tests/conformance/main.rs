@@ -263,6 +263,7 @@ macro_rules! with_cases {
                 ids_that_were_rolled_back_can_be_appended,
                 appends_to_several_aggregates_at_once,
                 holds_many_appends,
+                refuses_the_store_itself_to_its_own_thread,
                 transactions_of_threads_do_not_mix;
             errors: a_conflict_names_the_operation_the_aggregate_and_both_versions,
                 a_conflict_of_several_names_the_one,

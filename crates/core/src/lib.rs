@@ -23,6 +23,7 @@ mod tenant;
 pub mod testing;
 mod verify;
 mod version;
+mod within;
 mod writer;
 
 pub use aggregate::AggregateKey;

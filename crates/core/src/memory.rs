@@ -132,8 +132,19 @@ impl MemoryEventStore {
         }))
     }
 
-    fn read<R>(&self, read: impl FnOnce(&Log) -> R) -> R {
+    /// Reads for a caller, who reads through the transaction if it is within one.
+    fn read<R>(&self, read: impl FnOnce(&Log) -> R) -> Result<R> {
+        self.shared.writer.check_not_held()?;
+        Ok(self.look(read))
+    }
+
+    fn look<R>(&self, read: impl FnOnce(&Log) -> R) -> R {
         read(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn snapshots(&self) -> Result<MutexGuard<'_, BTreeMap<(Uuid, Version), Snapshot>>> {
+        self.shared.writer.check_not_held()?;
+        Ok(lock(&self.shared.snapshots))
     }
 
     fn verify(&self, events: &[EventEnvelope]) -> Result<()> {
@@ -182,6 +193,7 @@ impl EventStore for MemoryEventStore {
                     select(aggregate, range, &stream)
                 })
             })
+            .flatten()
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
@@ -189,6 +201,7 @@ impl EventStore for MemoryEventStore {
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         self.pass(FaultPoint::Read)
             .and_then(|()| self.read(|log| log.page(query, cursor)))
+            .flatten()
             .and_then(|page| {
                 self.verify(&page.events)?;
                 Ok(page)
@@ -197,15 +210,18 @@ impl EventStore for MemoryEventStore {
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
-        Ok(self.read(Log::mark))
+        self.read(Log::mark)
+            .map_err(|error| error.during("read the high-water mark"))
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        Ok(self.read(|log| log.statistics(tenant)))
+        self.read(|log| log.statistics(tenant))
+            .map_err(|error| error.during("read statistics"))
     }
 
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
-        Ok(self.read(|log| log.summaries(query)))
+        self.read(|log| log.summaries(query))
+            .map_err(|error| error.during("read aggregate summaries"))
     }
 
     fn refresh_aggregate_summaries(&self) -> Result<()> {
@@ -225,7 +241,7 @@ impl Operations for MemoryEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         backend::check_import(events, &self.limits)?;
         let _writing = self.shared.writer.lock()?;
-        let (end, heads, found) = self.read(|log| {
+        let (end, heads, found) = self.look(|log| {
             let stream = |event: &EventEnvelope| Some(head_at(log.stream(event.aggregate.id()).last()?));
             let heads = events
                 .iter()
@@ -259,7 +275,7 @@ impl Operations for MemoryEventStore {
 
     fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
         let from = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let snapshots = lock(&self.shared.snapshots);
+        let snapshots = self.snapshots()?;
         let after = snapshots.range((from, Bound::Unbounded));
         Ok(after
             .take(limit as usize)
@@ -306,7 +322,7 @@ impl<'a> Staged<'a> {
     fn of(store: &'a MemoryEventStore) -> Self {
         Self {
             store,
-            committed: store.read(|log| log.mark().get()),
+            committed: store.look(|log| log.mark().get()),
             events: Vec::new(),
             doom: None,
         }
@@ -351,7 +367,7 @@ impl<'a> Staged<'a> {
             .collect();
         let staged = self.events.iter().filter(|event| ids.contains(&event.event_id));
         let mut found: Vec<Located> = staged.map(Located::of).collect();
-        self.store.read(|log| {
+        self.store.look(|log| {
             let committed = ids.iter().filter_map(|id| log.by_id.get(id));
             found.extend(committed.map(|&index| Located::of(&log.events[index])));
         });
@@ -376,7 +392,7 @@ impl<'a> Staged<'a> {
         let staged = self.events.iter().rev().find(|event| event.aggregate.id() == id);
         staged
             .map(head_at)
-            .or_else(|| self.store.read(|log| log.stream(id).last().map(|event| head_at(event))))
+            .or_else(|| self.store.look(|log| log.stream(id).last().map(|event| head_at(event))))
     }
 
     fn commit(self) {
@@ -402,7 +418,7 @@ impl EventTransaction for Staged<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = self.store.read(|log| {
+        let stream = self.store.look(|log| {
             let staged = self
                 .events
                 .iter()
@@ -700,7 +716,7 @@ impl SnapshotStore for MemoryEventStore {
         at: SnapshotAt,
     ) -> Result<Option<Snapshot>> {
         let (from, to) = at.versions();
-        let snapshots = lock(&self.shared.snapshots);
+        let snapshots = self.snapshots()?;
         let found = snapshots
             .range((
                 Bound::Included((aggregate.id(), from)),
@@ -712,7 +728,7 @@ impl SnapshotStore for MemoryEventStore {
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
-        let snapshots = lock(&self.shared.snapshots);
+        let snapshots = self.snapshots()?;
         let of_aggregate = snapshots
             .values()
             .rev()
@@ -721,7 +737,7 @@ impl SnapshotStore for MemoryEventStore {
     }
 
     fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
-        let snapshots = lock(&self.shared.snapshots);
+        let snapshots = self.snapshots()?;
         let of_aggregate = snapshots
             .values()
             .filter(|snapshot| owned(snapshot, tenant, Some(aggregate)));
@@ -729,7 +745,7 @@ impl SnapshotStore for MemoryEventStore {
     }
 
     fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        let mut snapshots = lock(&self.shared.snapshots);
+        let mut snapshots = self.snapshots()?;
         let before = snapshots.len();
         let mut newer = 0;
         // From the newest version to the oldest, so that the newest of an aggregate are counted first.
@@ -759,7 +775,7 @@ impl SnapshotStore for MemoryEventStore {
     }
 
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
-        let snapshots = lock(&self.shared.snapshots);
+        let snapshots = self.snapshots()?;
         let owned: Vec<_> = snapshots
             .values()
             .filter(|snapshot| owned(snapshot, tenant, None))
@@ -780,7 +796,7 @@ impl MemoryEventStore {
         snapshot.check(&self.limits)?;
         self.pass(FaultPoint::SaveSnapshot)?;
         let aggregate = snapshot.aggregate();
-        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)));
+        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)))?;
         backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
         let now = OffsetDateTime::now_utc().truncate_to_microsecond();
         let stored = Snapshot {

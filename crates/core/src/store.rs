@@ -36,11 +36,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Runs `work` in a transaction: all that it appends is stored when it returns `Ok`, nothing when it returns an error.
     ///
     /// An append that fails dooms the transaction: it is rolled back whatever `work` returns. `work` runs once. Within it,
-    /// read through the transaction: a store may refuse to be used by the same thread meanwhile.
+    /// use the transaction: the store refuses to be used by the same thread meanwhile, which might wait for itself.
     ///
     /// # Errors
     ///
-    /// That of `work`, that of the append that failed, or one of the backend's when committing.
+    /// That of `work`, that of the append that failed, or one of the backend's when committing;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), as every other method, within such a transaction of the same thread.
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()>;
 
     /// Loads a part of one aggregate's stream, and the version it is at.

@@ -2,9 +2,9 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::within::{Entered, Within};
 
 /// What only one thread at a time may write with, such as the one writing connection of an embedded database.
 ///
@@ -13,14 +13,14 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Writer<T> {
     value: Mutex<T>,
-    holder: Mutex<Option<ThreadId>>,
+    within: Within,
 }
 
 /// The right to write: see [`Writer::lock`].
 #[derive(Debug)]
 pub struct WriterGuard<'a, T> {
     value: MutexGuard<'a, T>,
-    holder: &'a Mutex<Option<ThreadId>>,
+    _entered: Entered<'a>,
 }
 
 impl<T> Writer<T> {
@@ -29,7 +29,7 @@ impl<T> Writer<T> {
     pub fn new(value: T) -> Self {
         Self {
             value: Mutex::new(value),
-            holder: Mutex::new(None),
+            within: Within::new(),
         }
     }
 
@@ -60,19 +60,13 @@ impl<T> Writer<T> {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this very thread writes already.
     pub fn check_not_held(&self) -> Result<()> {
-        if *lock(&self.holder) == Some(thread::current().id()) {
-            return Err(Error::invalid(
-                "this thread is within a transaction of this store; use the transaction instead of the store",
-            ));
-        }
-        Ok(())
+        self.within.check_outside()
     }
 
     fn held<'a>(&'a self, value: MutexGuard<'a, T>) -> WriterGuard<'a, T> {
-        *lock(&self.holder) = Some(thread::current().id());
         WriterGuard {
             value,
-            holder: &self.holder,
+            _entered: self.within.enter(),
         }
     }
 }
@@ -89,14 +83,4 @@ impl<T> DerefMut for WriterGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
-}
-
-impl<T> Drop for WriterGuard<'_, T> {
-    fn drop(&mut self) {
-        *lock(self.holder) = None;
-    }
-}
-
-fn lock(holder: &Mutex<Option<ThreadId>>) -> MutexGuard<'_, Option<ThreadId>> {
-    holder.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::Sees;
+use firefly_eventstore_core::backend::{Sees, Within};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     connections: r2d2::Pool<Manager>,
     generation: Arc<AtomicU64>,
+    within: Within,
     server: Server,
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
@@ -138,7 +139,8 @@ impl MysqlEventStore {
     /// The victim of a deadlock gets a retryable error, and so does a `work` that goes on after one of its own statements was it:
     /// nothing of what followed is kept. A statement that commits by itself, such as `CREATE TABLE`, ends the transaction likewise, but
     /// keeps what went before. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat,
-    /// see to it that the rest of `work` is.
+    /// see to it that the rest of `work` is. Within `work`, the store itself, and its clones, are refused to this thread, which might wait
+    /// for itself: use the transaction.
     ///
     /// # Errors
     ///
@@ -161,8 +163,7 @@ impl MysqlEventStore {
         }
         MysqlTransaction {
             connection: &mut connection,
-            limits: &self.0.options.limits,
-            verify_on_read: self.0.options.verify_on_read,
+            store: &self.0,
             doom: None,
         }
         .run(work)
@@ -244,6 +245,7 @@ impl MysqlEventStore {
     }
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        self.0.within.check_outside()?;
         self.0.connections.get().map_err(|error| self.without_connection(error))
     }
 
@@ -358,6 +360,7 @@ impl MysqlBuilder {
             location,
             options,
             generation,
+            within: Within::new(),
             server,
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
@@ -553,8 +556,7 @@ impl SnapshotStore for MysqlEventStore {
 /// A transaction of a MySQL store: see [`MysqlEventStore::transaction`].
 pub struct MysqlTransaction<'a> {
     connection: &'a mut Connection,
-    limits: &'a Limits,
-    verify_on_read: bool,
+    store: &'a Shared,
     doom: Option<Error>,
 }
 
@@ -567,7 +569,10 @@ impl MysqlTransaction<'_> {
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let result = work(&mut self).and_then(|result| match self.doom.take() {
+        let entered = self.store.within.enter();
+        let result = work(&mut self);
+        drop(entered);
+        let result = result.and_then(|result| match self.doom.take() {
             Some(doom) => Err(doom.into()),
             None => Ok(result),
         });
@@ -602,14 +607,15 @@ impl EventTransaction for MysqlTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        let result = backend::check(appends, self.limits).and_then(|()| append::within(&mut self.session(), appends));
+        let result = backend::check(appends, &self.store.options.limits)
+            .and_then(|()| append::within(&mut self.session(), appends));
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
-            .and_then(|stream| backend::verified(stream, self.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

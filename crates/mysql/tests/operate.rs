@@ -848,7 +848,9 @@ fn a_restored_table_leaves_out_what_the_mark_does_not_cover(server: &MysqlServer
     ] {
         let (database, store) = fresh(server);
         append_one(&store);
-        store
+        builder(&database)
+            .open()
+            .unwrap()
             .transaction(|tx| {
                 tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
                 append_one(&store);

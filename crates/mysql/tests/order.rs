@@ -181,8 +181,10 @@ fn readers_miss_nothing_where_commits_are_logged(server: &MysqlServer) {
 }
 
 fn the_first_event_of_a_database_is_waited_for(server: &MysqlServer) {
-    let (_database, store) = fresh(server);
-    store
+    let (database, store) = fresh(server);
+    builder(&database)
+        .open()
+        .unwrap()
         .transaction(|tx| {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             append_one(&store);
@@ -196,9 +198,11 @@ fn the_first_event_of_a_database_is_waited_for(server: &MysqlServer) {
 }
 
 fn a_transaction_that_allocated_before_and_after_another_does_not_hide_it(server: &MysqlServer) {
-    let (_database, store) = fresh(server);
+    let (database, store) = fresh(server);
     let one = || [deposited(1)];
-    store
+    builder(&database)
+        .open()
+        .unwrap()
         .transaction(|b| {
             store.transaction(|a| {
                 a.append(&account(), ExpectedVersion::NoStream, &one())?;
@@ -272,8 +276,8 @@ fn a_writer_whose_sequences_go_in_other_steps_is_waited_for(server: &MysqlServer
 }
 
 fn a_writer_that_holds_every_gate_is_waited_for(server: &MysqlServer) {
-    let (_database, store) = fresh(server);
-    let result = store.transaction(|tx| {
+    let (database, store) = fresh(server);
+    let result = builder(&database).open().unwrap().transaction(|tx| {
         for _ in 0..20 {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             append_one(&store);
@@ -398,7 +402,9 @@ fn an_open_transaction_delays_only_what_comes_after_it(server: &MysqlServer) {
     for _ in 0..3 {
         append_one(&store);
     }
-    store
+    builder(&database)
+        .open()
+        .unwrap()
         .transaction(|tx| {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             append_one(&store);
@@ -427,8 +433,10 @@ fn an_open_transaction_of_another_application_holds_nothing_back(server: &MysqlS
 }
 
 fn nobody_waits_for_an_open_transaction(server: &MysqlServer) {
-    let (_database, store) = fresh(server);
-    store
+    let (database, store) = fresh(server);
+    builder(&database)
+        .open()
+        .unwrap()
         .transaction(|tx| {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             let began = Instant::now();
@@ -477,7 +485,9 @@ fn a_log_of_many_thousand_events_is_walked_to_its_end(server: &MysqlServer) {
             .collect();
         store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
     }
-    store
+    builder(&database)
+        .open()
+        .unwrap()
         .transaction(|tx| {
             // A store that is opened meanwhile has to walk, since a gate is held.
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::Sees;
+use firefly_eventstore_core::backend::{Sees, Within};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -47,6 +47,7 @@ struct Shared {
     options: Options,
     connections: r2d2::Pool<Manager>,
     generation: Arc<AtomicU64>,
+    within: Within,
     /// The names in the schema when the store was opened, those of its indexes among them.
     indexes: Vec<String>,
     /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
@@ -123,7 +124,8 @@ impl PostgresEventStore {
     /// outside a savepoint (`connection().transaction()`). To begin and to commit takes a round trip each, an append within it
     /// three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
     /// `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is lost while
-    /// committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is.
+    /// committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is. Within `work`, the
+    /// store itself, and its clones, are refused to this thread, which might wait for itself: use the transaction.
     ///
     /// # Errors
     ///
@@ -249,8 +251,7 @@ impl PostgresEventStore {
         Ok(PostgresTransaction {
             transaction: transaction.map_err(|error| classify(error).during("begin"))?,
             statements: &mut connection.statements,
-            limits: &self.0.options.limits,
-            verify_on_read: self.0.options.verify_on_read,
+            store: &self.0,
             doom: None,
         })
     }
@@ -269,6 +270,7 @@ impl PostgresEventStore {
     }
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
+        self.0.within.check_outside()?;
         self.0.connections.get().map_err(|error| self.without_connection(error))
     }
 
@@ -418,6 +420,7 @@ impl PostgresBuilder {
             location,
             options,
             generation,
+            within: Within::new(),
             indexes,
             proved: AtomicI64::new(0),
         })))
@@ -608,8 +611,7 @@ impl SnapshotStore for PostgresEventStore {
 pub struct PostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
-    limits: &'a Limits,
-    verify_on_read: bool,
+    store: &'a Shared,
     doom: Option<Error>,
 }
 
@@ -622,7 +624,9 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
+        let entered = self.store.within.enter();
         let result = work(&mut self)?;
+        drop(entered);
         if let Some(doom) = self.doom {
             return Err(doom.into());
         }
@@ -654,14 +658,15 @@ impl EventTransaction for PostgresTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        let result = backend::check(appends, self.limits).and_then(|()| append::within(&mut self.session(), appends));
+        let result = backend::check(appends, &self.store.options.limits)
+            .and_then(|()| append::within(&mut self.session(), appends));
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
-            .and_then(|stream| backend::verified(stream, self.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

@@ -196,7 +196,10 @@ fn a_pool_that_is_used_up_is_a_pool_timeout() {
         .unwrap();
     let asked = Instant::now();
     let error = store
-        .transaction(|_| store.append(&account(), ExpectedVersion::Any, &[deposited(1)]))
+        .transaction(|_| {
+            let append = || store.append(&account(), ExpectedVersion::Any, &[deposited(1)]);
+            thread::scope(|scope| scope.spawn(append).join().unwrap())
+        })
         .unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PoolTimeout);
     assert!(error.is_retryable());

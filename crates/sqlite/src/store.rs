@@ -128,8 +128,7 @@ impl SqliteEventStore {
 
     /// Opens a new store in memory, which lives as long as the last clone.
     ///
-    /// Readers and the writer take turns, and within a [`transaction`](Self::transaction) the same thread must read
-    /// through the transaction.
+    /// Readers and the writer take turns.
     ///
     /// # Errors
     ///
@@ -151,7 +150,8 @@ impl SqliteEventStore {
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
     /// An error rolls everything back; an append that fails does so whatever `work` returns. Other threads' appends wait
-    /// meanwhile. To mix this crate's errors with `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
+    /// meanwhile; to this thread the store itself, and its clones, are refused within `work`: use the transaction. To mix this crate's
+    /// errors with `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
@@ -262,13 +262,11 @@ impl SqliteEventStore {
 
     fn pass_gate(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
         let shared = &*self.0;
-        match &shared.writer {
-            Some(writer) if shared.location.is_memory() => {
-                writer.check_not_held()?;
-                Ok(Some(shared.gate.read().unwrap_or_else(PoisonError::into_inner)))
-            }
-            _ => Ok(None),
+        if let Some(writer) = &shared.writer {
+            writer.check_not_held()?;
         }
+        let pass = || shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(shared.location.is_memory().then(pass))
     }
 
     /// Why there is no connection to read with: all are in use, or none can be opened.

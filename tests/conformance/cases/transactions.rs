@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use firefly_eventstore_core::SummaryQuery;
 use firefly_eventstore_core::prelude::*;
 use time::OffsetDateTime;
 
@@ -268,6 +269,51 @@ pub(crate) fn holds_many_appends(env: &dyn Environment) {
         })
         .unwrap();
     assert_eq!(versions(&store.load(&account).unwrap()), (1..=300).collect::<Vec<_>>());
+}
+
+pub(crate) fn refuses_the_store_itself_to_its_own_thread(env: &dyn Environment) {
+    let (store, clone, ada, bob) = (env.store(), env.store(), account(), account());
+    given(&*store, &ada, 1);
+    let (stored, snapshot) = (log(&*store), snapshot(&ada, 1));
+    let refused = |what: &str, result: Result<(), Error>| {
+        let error = result.expect_err(what);
+        assert_invalid(&error, "within a transaction of this store; use the transaction");
+    };
+    store
+        .in_transaction(|tx| {
+            tx.append(&ada, exact(1), &events(1))?;
+            for store in [&store, &clone] {
+                refused(
+                    "the same aggregate",
+                    store.append(&ada, ExpectedVersion::Any, &events(1)).map(drop),
+                );
+                refused(
+                    "another aggregate",
+                    store.append(&bob, ExpectedVersion::Any, &events(1)).map(drop),
+                );
+                refused("a transaction", store.in_transaction(|_| Ok(())));
+                refused("a stream", store.load(&ada).map(drop));
+                refused(
+                    "a part of a stream",
+                    store.load_range(&ada, &StreamRange::all().last(1)).map(drop),
+                );
+                refused("the log", store.read_page(&EventQuery::new(), None).map(drop));
+                refused("the mark", store.high_water_mark().map(drop));
+                refused("statistics", store.statistics(None).map(drop));
+                refused("summaries", store.aggregate_summaries(&SummaryQuery::new()).map(drop));
+                refused("the health", store.health().map(drop));
+                refused("an import", store.import_events(&stored));
+                refused("a snapshot to save", store.save_snapshot(None, &snapshot));
+                refused("a snapshot to find", store.latest_snapshot(&ada).map(drop));
+            }
+            tx.append(&ada, exact(2), &events(1))?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.version(&ada).unwrap(), 3);
+    in_another_thread(|| store.append(&bob, ExpectedVersion::NoStream, &events(1)).unwrap());
+    store.in_transaction(|_| changed_my_mind::<()>()).unwrap_err();
+    assert_eq!(store.append(&ada, exact(3), &events(1)).unwrap().version(), 4);
 }
 
 pub(crate) fn transactions_of_threads_do_not_mix(env: &dyn Environment) {

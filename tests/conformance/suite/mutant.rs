@@ -239,14 +239,19 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(memory: &'a MemoryEventStore, query: &'a EventQuery, cursor: Option<&'a Cursor>) -> Self {
-        let current = || memory.high_water_mark().unwrap();
-        Self {
+    pub(super) fn new(
+        memory: &'a MemoryEventStore,
+        query: &'a EventQuery,
+        cursor: Option<&'a Cursor>,
+    ) -> Result<Self, Error> {
+        // Refused where the store is.
+        let current = memory.high_water_mark()?;
+        Ok(Self {
             memory,
             query,
             cursor,
-            mark: cursor.map_or_else(current, Cursor::high_water_mark),
-        }
+            mark: cursor.map_or(current, Cursor::high_water_mark),
+        })
     }
 
     /// What the page may contain.

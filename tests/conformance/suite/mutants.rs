@@ -14,6 +14,7 @@ use firefly_eventstore_core::{
 };
 
 use super::mutant::{Bug, Reading, Work, environment};
+use crate::support::in_another_thread;
 use crate::{model, quiet};
 
 /// Tests that some case catches each mutant, and prints which.
@@ -115,6 +116,7 @@ caught! {
     commits_a_doomed_transaction: CommitsADoomedTransaction,
     goes_on_after_a_failed_append: GoesOnAfterAFailedAppend,
     does_not_read_its_own_appends: DoesNotReadItsOwnAppends,
+    lets_its_own_thread_read_beside_a_transaction: LetsItsOwnThreadReadBesideATransaction,
     runs_a_transaction_twice: RunsTwice,
     hides_a_newer_snapshot_behind_an_older_one: HidesANewerSnapshot,
     does_not_replace_a_snapshot: DoesNotReplace,
@@ -184,7 +186,7 @@ impl Bug for SoundInSteps {
     }
 
     fn read_page(&self, memory: &MemoryEventStore, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
-        Reading::new(memory, query, cursor).bounded(|_| ())
+        Reading::new(memory, query, cursor)?.bounded(|_| ())
     }
 }
 
@@ -630,7 +632,7 @@ macro_rules! reads_otherwise {
                 cursor: Option<&Cursor>,
             ) -> Result<Page, Error> {
                 let read: fn(Reading<'_>) -> Result<Page, Error> = $read;
-                read(Reading::new(memory, query, cursor))
+                read(Reading::new(memory, query, cursor)?)
             }
         }
     )+};
@@ -948,13 +950,24 @@ impl EventTransaction for Blind<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream, Error> {
-        self.memory.load_range(aggregate, range)
+        in_another_thread(|| self.memory.load_range(aggregate, range))
     }
 }
 
 mutant! { DoesNotReadItsOwnAppends
     fn transact(&self, memory: &MemoryEventStore, work: Work<'_>) -> Result<(), Error> {
         memory.transact(&mut |transaction| work(&mut Blind { transaction, memory }))
+    }
+}
+
+mutant! { LetsItsOwnThreadReadBesideATransaction
+    fn load_range(
+        &self,
+        memory: &MemoryEventStore,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+    ) -> Result<EventStream, Error> {
+        in_another_thread(|| memory.load_range(aggregate, range))
     }
 }
 

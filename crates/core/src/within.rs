@@ -1,0 +1,69 @@
+//! Which thread is within a transaction of which store, so that it is answered instead of waiting for itself.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Error, Result};
+
+/// A store, as threads remember to be within its transaction. Its clones share one. For those who write a backend.
+#[derive(Debug)]
+pub struct Within(u64);
+
+/// This thread's being within a transaction, until it is dropped: see [`Within::enter`].
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Entered<'a> {
+    store: &'a Within,
+    /// It ends on the thread that it began on.
+    not_send: PhantomData<*const ()>,
+}
+
+thread_local! {
+    /// The stores whose transactions this thread is within: hardly ever more than one.
+    static STORES: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Within {
+    /// A store that no thread is within.
+    #[must_use]
+    pub fn new() -> Self {
+        static STORES: AtomicU64 = AtomicU64::new(0);
+        Self(STORES.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// From now on this thread is within a transaction of the store.
+    pub fn enter(&self) -> Entered<'_> {
+        STORES.with_borrow_mut(|stores| stores.push(self.0));
+        Entered {
+            store: self,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Refuses what this very thread cannot do within its own transaction: it might wait for itself. Costs no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this very thread is within a transaction of the store.
+    pub fn check_outside(&self) -> Result<()> {
+        if STORES.with_borrow(|stores| stores.contains(&self.0)) {
+            return Err(Error::invalid(
+                "this thread is within a transaction of this store; use the transaction instead of the store",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Within {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        STORES.with_borrow_mut(|stores| stores.retain(|store| *store != self.store.0));
+    }
+}
