@@ -2,6 +2,7 @@
 //! the tests of every driver do to them.
 
 mod database;
+mod disk;
 mod load;
 mod mysql;
 mod postgres;
@@ -12,6 +13,7 @@ mod small;
 mod watchdog;
 
 pub use self::database::Database;
+pub use self::disk::Disk;
 pub use self::load::{WRITERS, appended_once_each_while};
 pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mysql, mysql_unless_missing};
 pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};

@@ -12,10 +12,10 @@ use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
 use self::installation::Installation;
-use crate::Database;
 use crate::database::with_database;
 use crate::required::unless_missing;
 use crate::service::Service;
+use crate::{Database, Disk};
 
 mod flavour;
 mod installation;
@@ -90,6 +90,17 @@ impl MysqlServer {
     /// There is none of the flavour on this machine, or it does not start; its log is in the error.
     pub fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_as(flavour, options, Service::new(flavour.kind())?)
+    }
+
+    /// Starts such a server on a disk that is slow, or is to lose power; without asynchronous I/O, which the disk does not see.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on(disk: &Disk, flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+        let options = [&[("innodb_use_native_aio", "0")], options].concat();
+        let service = Service::new(flavour.kind())?.with_variables(disk.variables());
+        Self::start_as(flavour, &options, service)
     }
 
     /// Starts such a server with all its files in a directory, where its user may look, too: on a
@@ -184,6 +195,17 @@ impl MysqlServer {
         let service = &self.private().service;
         let gone = service.kill(signal);
         assert!(gone, "the server is still there after {signal}:\n{}", service.log());
+    }
+
+    /// Cuts the power of the server and of the disk that it was [started on](Self::start_on); [`restart`](Self::restart) starts it again.
+    ///
+    /// # Panics
+    ///
+    /// It does not end, or it is not a server of the tests.
+    pub fn cut_power(&self, disk: &Disk) {
+        let service = &self.private().service;
+        let gone = service.cut_power(disk);
+        assert!(gone, "the server is still there:\n{}", service.log());
     }
 
     /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
@@ -433,6 +455,7 @@ mod tests {
         it_is_the_server_that_it_is_called,
         it_listens_on_an_address_of_this_machine,
         a_killed_server_can_be_started_again,
+        a_server_loses_with_the_power_what_it_has_not_synced,
         a_dump_can_be_restored,
         a_server_that_does_not_start_says_why,
         nobody_comes_in_without_a_password,
@@ -566,6 +589,26 @@ mod tests {
         drop(database);
         drop(server);
         assert!(!directory.exists());
+    }
+
+    fn a_server_loses_with_the_power_what_it_has_not_synced(flavour: Flavour) {
+        if shared(flavour).is_none() {
+            return;
+        }
+        let disk = Disk::new();
+        let server = MysqlServer::start_on(&disk, flavour, &[]).unwrap();
+        let database = server.new_database();
+        let mut client = connect(database.url());
+        client.query_drop("CREATE TABLE notes (note TEXT)").unwrap();
+        client.query_drop("INSERT INTO notes VALUES ('kept')").unwrap();
+        disk.hold();
+        let lost = thread::spawn(move || client.query_drop("INSERT INTO notes VALUES ('lost')"));
+        disk.until_held();
+        server.cut_power(&disk);
+        lost.join().unwrap().unwrap_err();
+        server.restart();
+        let notes: Vec<String> = connect(database.url()).query("SELECT note FROM notes").unwrap();
+        assert_eq!(notes, ["kept"]);
     }
 
     fn a_dump_can_be_restored(flavour: Flavour) {

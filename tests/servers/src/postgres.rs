@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use ::postgres::{Client, NoTls};
 
-use crate::Database;
 use crate::database::with_database;
 use crate::required::unless_missing;
 use crate::service::{self, Service};
+use crate::{Database, Disk};
 
 const KIND: service::Kind = service::Kind {
     name: "PostgreSQL",
@@ -63,7 +63,20 @@ impl PostgresServer {
     ///
     /// There is no PostgreSQL on this machine, or it does not start; its log is in the error.
     pub fn start(options: &[(&str, &str)]) -> Result<Self, String> {
-        Private::start(options).map(|server| Self(Kind::Private(Box::new(server))))
+        Self::start_as(options, Service::new(KIND)?)
+    }
+
+    /// Starts such a server on a disk that is slow, or is to lose power.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_on(disk: &Disk, options: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start_as(options, Service::new(KIND)?.with_variables(disk.variables()))
+    }
+
+    fn start_as(options: &[(&str, &str)], service: Service) -> Result<Self, String> {
+        Private::start(options, service).map(|server| Self(Kind::Private(Box::new(server))))
     }
 
     fn external(url: String) -> Result<Self, String> {
@@ -101,6 +114,17 @@ impl PostgresServer {
         let service = &self.private().service;
         let gone = service.kill(signal);
         assert!(gone, "the server is still there after {signal}:\n{}", service.log());
+    }
+
+    /// Cuts the power of the server and of the disk that it was [started on](Self::start_on); [`restart`](Self::restart) starts it again.
+    ///
+    /// # Panics
+    ///
+    /// It does not end, or it is not a server of the tests.
+    pub fn cut_power(&self, disk: &Disk) {
+        let service = &self.private().service;
+        let gone = service.cut_power(disk);
+        assert!(gone, "the server is still there:\n{}", service.log());
     }
 
     /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
@@ -164,13 +188,13 @@ struct Private {
 }
 
 impl Private {
-    fn start(options: &[(&str, &str)]) -> Result<Self, String> {
+    fn start(options: &[(&str, &str)], service: Service) -> Result<Self, String> {
         let binaries = binaries()?;
         let all = [("max_connections", "300")].iter().chain(options);
         let server = Self {
             binaries,
             options: all.map(|(name, value)| format!("{name}={value}")).collect(),
-            service: Service::new(KIND)?,
+            service,
         };
         server.initdb()?;
         server.run(false)?;
@@ -334,6 +358,29 @@ mod tests {
         drop(database);
         drop(server);
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_server_loses_with_the_power_what_it_has_not_synced() {
+        if postgres_unless_missing().is_none() {
+            return;
+        }
+        let disk = Disk::new();
+        let server = PostgresServer::start_on(&disk, &[]).unwrap();
+        let database = server.new_database();
+        let mut client = Client::connect(database.url(), NoTls).unwrap();
+        client.batch_execute("CREATE TABLE notes (note TEXT)").unwrap();
+        client.batch_execute("INSERT INTO notes VALUES ('kept')").unwrap();
+        disk.hold();
+        let lost = thread::spawn(move || client.batch_execute("INSERT INTO notes VALUES ('lost')"));
+        disk.until_held();
+        server.cut_power(&disk);
+        lost.join().unwrap().unwrap_err();
+        server.restart();
+        let mut client = Client::connect(database.url(), NoTls).unwrap();
+        let notes = client.query("SELECT note FROM notes", &[]).unwrap();
+        let notes: Vec<String> = notes.iter().map(|row| row.get(0)).collect();
+        assert_eq!(notes, ["kept"]);
     }
 
     #[test]

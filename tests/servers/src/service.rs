@@ -1,5 +1,6 @@
 //! A private server as a process: its directory, its user, its log, its signals.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -9,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Disk;
 use crate::watchdog::Watchdog;
 
 /// How long a server may take to start or to stop.
@@ -34,6 +36,8 @@ pub(crate) struct Service {
     kind: Kind,
     /// Who it runs as, if not as this process.
     user: Option<User>,
+    /// What its process has in its environment.
+    variables: Vec<(&'static str, OsString)>,
     directory: PathBuf,
     id: u32,
     process: Mutex<Process>,
@@ -69,12 +73,19 @@ impl Service {
         let service = Self {
             kind,
             user,
+            variables: Vec::new(),
             id: watchdog.id(),
             process: Mutex::new(Process { child: None, watchdog }),
             directory,
         };
         service.own(&service.directory)?;
         Ok(service)
+    }
+
+    /// Gives these to the environment of the server's process, though not of others that [`command`](Self::command) makes.
+    pub(crate) fn with_variables(mut self, variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+        self.variables.extend(variables);
+        self
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -149,6 +160,7 @@ impl Service {
             .stdout(log)
             .stderr(errors)
             .process_group(0) // an interrupt is for the tests
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", server.get_program().display()))
     }
@@ -159,8 +171,7 @@ impl Service {
         let Some(child) = &mut process.child else {
             return true;
         };
-        let kill = format!("kill -{signal} {}", child.id());
-        let _ = Command::new("sh").args(["-c", &kill]).status();
+        send(signal, &child.id().to_string());
         let deadline = Instant::now() + PATIENCE;
         while matches!(child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
@@ -172,6 +183,25 @@ impl Service {
         true
     }
 
+    /// Cuts the power of the server and of the disk that it was started on. Whether it is gone, with all its processes.
+    pub(crate) fn cut_power(&self, disk: &Disk) -> bool {
+        let pid = self.process().child.as_ref().map(Child::id);
+        let children = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
+        let gone = self.kill("KILL");
+        let children = children.unwrap_or_default();
+        // What waits for its disk does not see that its parent is gone.
+        send("KILL", &children);
+        let deadline = Instant::now() + PATIENCE;
+        while children.split(' ').any(|child| !child.is_empty() && is_running(child)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        disk.cut(&self.directory);
+        gone
+    }
+
     /// What the server has said.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
@@ -180,6 +210,16 @@ impl Service {
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn send(signal: &str, pids: &str) {
+    let kill = format!("kill -{signal} {pids}");
+    let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+}
+
+/// Not everything that adopts orphans buries them.
+fn is_running(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|status| !status.contains(") Z "))
 }
 
 impl Drop for Service {

@@ -1,0 +1,220 @@
+//! A disk that answers late, or not at all, and loses what was not synced when its power is cut.
+
+#![expect(clippy::unwrap_used, reason = "a test is to fail")]
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use crate::service::{PATIENCE, POLL};
+
+/// The library that is preloaded into whoever is to have such a disk.
+const LIBRARY: &str = include_str!("disk.c");
+
+/// A disk for programs that [`preloaded_into`](Self::preloaded_into) prepares, as a server that is started on it: what they write
+/// to files is lost with the power until they sync it, and a sync can be made to take time.
+///
+/// The library is compiled by `cc`. It does not see asynchronous I/O, nor what is written through mappings of files.
+#[derive(Debug)]
+pub struct Disk(TempDir);
+
+impl Disk {
+    /// A disk that works.
+    ///
+    /// # Panics
+    ///
+    /// There is no `cc`.
+    #[expect(clippy::new_without_default, reason = "it compiles a library")]
+    pub fn new() -> Self {
+        // Where a server's user may look, and write.
+        let directory = tempfile::Builder::new()
+            .prefix("firefly-disk-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir_in("/tmp")
+            .unwrap();
+        for name in ["held", "undo"] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        let source = directory.path().join("disk.c");
+        fs::write(&source, LIBRARY).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O1", "-shared", "-fPIC", "-o"]);
+        compiler.arg(directory.path().join("disk.so")).arg(source);
+        let compiled = compiler.output().unwrap();
+        assert!(
+            compiled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&compiled.stderr)
+        );
+        Self(directory)
+    }
+
+    /// Lets a program use this disk.
+    pub fn preloaded_into<'a>(&self, program: &'a mut Command) -> &'a mut Command {
+        program.envs(self.variables())
+    }
+
+    pub(crate) fn variables(&self) -> [(&'static str, OsString); 2] {
+        [
+            ("LD_PRELOAD", self.path("disk.so").into()),
+            ("FIREFLY_DISK", self.0.path().into()),
+        ]
+    }
+
+    /// From now on, each sync takes so many milliseconds longer.
+    pub fn slow(&self, delay: Duration) {
+        // Not written in place: whoever reads it would find nothing for a moment.
+        let new = self.path("new");
+        fs::write(&new, delay.as_millis().to_string()).unwrap();
+        fs::rename(new, self.path("delay")).unwrap();
+    }
+
+    /// From now on, no sync ends.
+    pub fn hold(&self) {
+        fs::write(self.path("hold"), "").unwrap();
+    }
+
+    /// Waits until some sync is held back.
+    ///
+    /// # Panics
+    ///
+    /// None is.
+    pub fn until_held(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while fs::read_dir(self.path("held")).unwrap().next().is_none() {
+            assert!(Instant::now() < deadline, "nothing is synced");
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Lets syncs end that are held back.
+    pub fn release(&self) {
+        fs::remove_file(self.path("hold")).unwrap();
+    }
+
+    /// Cuts the power: what was written to the files below a directory, and not synced, is undone. Whoever wrote must have been killed.
+    /// Then the disk works again.
+    pub fn cut(&self, directory: &Path) {
+        let mut files = HashMap::new();
+        find_files(directory, &mut files);
+        for undo in fs::read_dir(self.path("undo")).unwrap() {
+            let undo = undo.unwrap();
+            if let Some(file) = files.get(&undo.file_name()) {
+                undo_writes(&fs::read(undo.path()).unwrap(), file);
+            }
+            fs::remove_file(undo.path()).unwrap();
+        }
+        for held in fs::read_dir(self.path("held")).unwrap() {
+            fs::remove_file(held.unwrap().path()).unwrap();
+        }
+        for name in ["hold", "delay"] {
+            let _ = fs::remove_file(self.path(name)); // need not be there
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// The files below a directory, by the names under which the library keeps what is to be undone in them.
+fn find_files(directory: &Path, files: &mut HashMap<OsString, PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            find_files(&entry.path(), files);
+        } else if metadata.is_file() {
+            let born = metadata.created().unwrap().duration_since(UNIX_EPOCH).unwrap();
+            let name = format!("{}-{}{:09}", metadata.ino(), born.as_secs(), born.subsec_nanos());
+            files.insert(name.into(), entry.path());
+        }
+    }
+}
+
+/// Puts back what writes have overwritten, the last one first.
+fn undo_writes(mut undo: &[u8], path: &Path) {
+    let mut writes = Vec::new();
+    let mut number = [0; 8];
+    while undo.read_exact(&mut number).is_ok() {
+        let offset = u64::from_ne_bytes(number);
+        let [length, size] = [(); 2].map(|()| {
+            undo.read_exact(&mut number).unwrap();
+            u64::from_ne_bytes(number)
+        });
+        let (bytes, rest) = undo.split_at(usize::try_from(length).unwrap());
+        writes.push((offset, bytes, size));
+        undo = rest;
+    }
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    for (offset, bytes, size) in writes.into_iter().rev() {
+        file.set_len(size).unwrap();
+        file.write_all_at(bytes, offset).unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+
+    fn run(disk: &Disk, program: &str, directory: &Path) -> std::process::Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", program]).current_dir(directory);
+        disk.preloaded_into(&mut command).spawn().unwrap()
+    }
+
+    fn written(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_synced_is_lost_with_the_power() {
+        let disk = Disk::new();
+        let directory = tempfile::tempdir().unwrap();
+        let [kept, lost, moved] = ["kept", "lost", "moved"].map(|name| directory.path().join(name));
+        File::create(&kept).unwrap().write_all(b"before").unwrap();
+        fs::copy(&kept, &lost).unwrap();
+        let program =
+            "for part in 'first ' 'second '; do printf \"$part\" | dd of=kept bs=3 conv=notrunc,fsync oflag=append
+                           printf \"$part\" | dd of=lost bs=3 conv=notrunc oflag=append; done 2>errors
+                       printf after | dd of=lost bs=2 conv=notrunc 2>errors; truncate --size=9 lost; mv lost moved";
+        assert!(run(&disk, program, directory.path()).wait().unwrap().success());
+        assert_eq!(written(&kept), "beforefirst second ");
+        assert_eq!(written(&moved), "afterefir");
+        disk.cut(directory.path());
+        assert_eq!(written(&kept), "beforefirst second ");
+        assert_eq!(written(&moved), "before");
+    }
+
+    #[test]
+    fn a_sync_is_held_back_until_it_is_released() {
+        let disk = Disk::new();
+        let directory = tempfile::tempdir().unwrap();
+        disk.hold();
+        let mut held = run(
+            &disk,
+            "printf after >file; sync file; echo synced >done",
+            directory.path(),
+        );
+        disk.until_held();
+        assert!(held.try_wait().unwrap().is_none());
+        assert!(!directory.path().join("done").exists());
+        disk.release();
+        assert!(held.wait().unwrap().success());
+        disk.cut(directory.path());
+        assert_eq!(written(&directory.path().join("file")), "after");
+    }
+}
