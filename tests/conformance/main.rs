@@ -199,6 +199,8 @@ macro_rules! with_cases {
                 an_inexact_number_is_refused_unless_lifted,
                 nesting_beyond_31_is_refused_unless_lifted,
                 nesting_of_31_is_kept,
+                a_key_beyond_65535_bytes_is_refused_unless_lifted,
+                a_key_of_65535_bytes_is_kept,
                 data_beyond_the_size_limit_is_refused,
                 metadata_beyond_its_limits_is_refused,
                 one_refused_event_refuses_the_whole_append,

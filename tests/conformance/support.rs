@@ -255,5 +255,6 @@ pub(crate) fn small_limits() -> Limits {
     let mut limits = Limits::PORTABLE;
     limits.max_data_bytes = 100;
     limits.max_metadata_bytes = 50;
+    limits.max_key_bytes = 30;
     limits
 }

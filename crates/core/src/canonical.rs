@@ -127,6 +127,7 @@ pub fn checksum(json: &str) -> Result<Checksum, JsonError> {
 /// let findings = examine(json)?;
 /// assert_eq!(findings.checksum, checksum(json)?);
 /// assert_eq!(findings.depth, 2);
+/// assert_eq!(findings.longest_key, "amount".len());
 /// assert!(findings.is_object);
 /// assert!(findings.has_nul);
 /// assert_eq!(findings.inexact_number, None);
@@ -141,6 +142,7 @@ pub fn examine(json: &str) -> Result<Findings, JsonError> {
     let is_object = reader.document()?;
     Ok(Findings {
         depth: reader.deepest,
+        longest_key: reader.longest_key,
         has_nul: reader.has_nul,
         inexact_number: reader.inexact_number.map(Box::from),
         is_object,
@@ -156,6 +158,8 @@ pub struct Findings {
     pub checksum: Checksum,
     /// How deep arrays and objects are nested: 0 for a bare string, number or literal, 1 for `{}`, at most [`MAX_DEPTH`].
     pub depth: usize,
+    /// How many bytes of UTF-8 the longest key has, without its escapes; 0 if there is no key.
+    pub longest_key: usize,
     /// Whether a string or a key contains U+0000, which PostgreSQL's `jsonb` cannot hold.
     pub has_nul: bool,
     /// The first number, as it is spelled, that some database or language would round; `None` if every number is portable.
@@ -394,6 +398,7 @@ struct Reader<'a> {
     members: Vec<Member<'a>>,
     depth: usize,
     deepest: usize,
+    longest_key: usize,
     has_nul: bool,
     inexact_number: Option<&'a str>,
 }
@@ -419,6 +424,7 @@ impl<'a> Reader<'a> {
             members: Vec::with_capacity(16),
             depth: 0,
             deepest: 0,
+            longest_key: 0,
             has_nul: false,
             inexact_number: None,
         }
@@ -493,6 +499,7 @@ impl<'a> Reader<'a> {
             loop {
                 let (offset, start) = (self.pos, self.written());
                 let key = self.key()?;
+                self.longest_key = self.longest_key.max(key.len());
                 if let Some(previous) = self.members[first..].last() {
                     match utf16_order(&previous.key, &key) {
                         Ordering::Less => {}

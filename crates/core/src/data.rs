@@ -161,6 +161,12 @@ impl<T> Checked<T> {
                 found.depth, limits.max_depth
             )));
         }
+        if found.longest_key > limits.max_key_bytes {
+            return Err(Error::invalid(format!(
+                "{what} has a key of {} bytes, this store takes at most {}",
+                found.longest_key, limits.max_key_bytes
+            )));
+        }
         if found.has_nul && !limits.allow_nul {
             return Err(Error::invalid(format!(
                 "{what} has a string with U+0000, which PostgreSQL cannot store; encode it, for example as base64"

@@ -30,6 +30,8 @@ pub struct Limits {
     pub max_metadata_bytes: usize,
     /// How deep arrays and objects may nest; MariaDB checks no deeper than 31.
     pub max_depth: usize,
+    /// The most bytes a key of a JSON object may have, as UTF-8 and without its escapes; MySQL keeps no longer ones than 65,535.
+    pub max_key_bytes: usize,
     /// Whether strings may contain U+0000, which PostgreSQL cannot keep.
     pub allow_nul: bool,
     /// Whether numbers may be other than 64-bit integers and decimals that a double carries exactly. MySQL would round
@@ -45,6 +47,7 @@ impl Limits {
         max_data_bytes: 8 << 20,
         max_metadata_bytes: 1 << 20,
         max_depth: 31,
+        max_key_bytes: 65_535,
         allow_nul: false,
         allow_inexact_numbers: false,
     };
@@ -54,6 +57,7 @@ impl Limits {
         max_data_bytes: 256 << 20,
         max_metadata_bytes: 256 << 20,
         max_depth: crate::canonical::MAX_DEPTH,
+        max_key_bytes: 256 << 20,
         allow_nul: true,
         allow_inexact_numbers: true,
     };

@@ -163,6 +163,12 @@ impl Flavour {
                 self.name()
             )));
         }
+        if limits.max_key_bytes > Limits::PORTABLE.max_key_bytes && self == Self::Mysql {
+            return Err(Error::invalid(format!(
+                "mysql keeps JSON keys of {} bytes; do not lift that limit beyond it",
+                Limits::PORTABLE.max_key_bytes
+            )));
+        }
         if limits.allow_inexact_numbers && self == Self::Mysql {
             return Err(Error::invalid(
                 "mysql rounds numbers that are neither 64-bit integers nor doubles; do not lift that limit",

@@ -320,9 +320,9 @@ impl MysqlBuilder {
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers and nests JSON 100 levels
-    /// deep, MariaDB 31: limits of those beyond what the server keeps are refused when the store is opened. Sizes are not: an event
-    /// larger than the server's `max_allowed_packet` is refused when it is appended.
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels
+    /// deep, and keeps keys of 65,535 bytes; MariaDB nests JSON 31 levels deep. Limits of those beyond what the server keeps are
+    /// refused when the store is opened. Sizes of events are not: an event larger than the server's `max_allowed_packet` is refused when it is appended.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self

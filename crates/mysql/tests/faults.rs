@@ -866,7 +866,10 @@ fn limits_beyond_what_the_server_keeps_are_refused_when_opening(server: &MysqlSe
     deep.max_depth = 101;
     let mut exact = Limits::PORTABLE;
     exact.allow_inexact_numbers = true;
-    for (limits, is_refused) in [(deep, true), (exact, server.flavour() == Flavour::Mysql)] {
+    let mut keys = Limits::PORTABLE;
+    keys.max_key_bytes += 1;
+    let is_mysql = server.flavour() == Flavour::Mysql;
+    for (limits, is_refused) in [(deep, true), (exact, is_mysql), (keys, is_mysql)] {
         match builder(&database).limits(limits).open() {
             Ok(_) => assert!(!is_refused),
             Err(error) => assert!(is_refused && error.is_invalid_input(), "{error:?}"),

@@ -173,6 +173,7 @@ impl Environment for MysqlDatabase {
         match self.server.flavour() {
             Flavour::Mysql => {
                 limits.max_depth = 100;
+                limits.max_key_bytes = Limits::PORTABLE.max_key_bytes;
                 limits.allow_inexact_numbers = false;
             }
             Flavour::Mariadb => limits.max_depth = 31,

@@ -75,6 +75,43 @@ pub(crate) fn nesting_of_31_is_kept(env: &dyn Environment) {
     );
 }
 
+pub(crate) fn a_key_beyond_65535_bytes_is_refused_unless_lifted(env: &dyn Environment) {
+    for key in ["k".repeat(65_536), "漢".repeat(21_846)] {
+        for json in [format!(r#"{{"{key}":1}}"#), format!(r#"[{{"a":[{{"{key}":null}}]}}]"#)] {
+            refused_unless_lifted(env, &json, &format!("a key of {} bytes", key.len()), |limits| {
+                limits.max_key_bytes >= key.len()
+            });
+        }
+    }
+}
+
+pub(crate) fn a_key_of_65535_bytes_is_kept(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    // One that is longer as it is spelled.
+    for key in ["k".repeat(65_535), r"\u0061".repeat(65_535), "漢".repeat(21_845)] {
+        let json = format!(r#"{{"a":{{"{key}":1}}}}"#);
+        let event = event_with(&json).metadata_json(json.as_str()).unwrap();
+        let appended = store
+            .append(&account, ExpectedVersion::Any, std::slice::from_ref(&event))
+            .unwrap();
+        let stored = store.load_range(&account, &StreamRange::all().last(1)).unwrap();
+        let stored = &stored.events()[0];
+        assert_same_json(&stored.data, event.data());
+        let metadata = event.get_metadata().unwrap();
+        assert_eq!(
+            stored.metadata.as_ref().unwrap().canonical().unwrap(),
+            metadata.canonical().unwrap()
+        );
+        let matching = EventQuery::new().metadata(metadata.clone());
+        assert_eq!(stored_ids(&read(&*store, matching)), [event.event_id()]);
+
+        let snapshot = NewSnapshot::from_json(&account, appended.version(), "State", json.as_str()).unwrap();
+        store.save(&snapshot).unwrap();
+        let state = store.latest_snapshot(&account).unwrap().unwrap().state;
+        assert_same_json(&state, snapshot.state());
+    }
+}
+
 pub(crate) fn data_beyond_the_size_limit_is_refused(env: &dyn Environment) {
     let (store, account) = (env.store_with(small_limits()), account());
     let of_bytes = |bytes: usize| event_with(&format!(r#"{{"s":"{}"}}"#, "x".repeat(bytes - 8)));
@@ -101,12 +138,18 @@ pub(crate) fn metadata_beyond_its_limits_is_refused(env: &dyn Environment) {
         let error = refused(&*store, || store.append(&account, ExpectedVersion::Any, &[event]));
         assert_invalid(&error, says);
     }
-    let deep = event("a.b")
-        .metadata_json(format!(r#"{{"a":{}}}"#, nested(31)))
-        .unwrap();
     let store = env.store();
-    let error = refused(&*store, || store.append(&account, ExpectedVersion::Any, &[deep]));
-    assert_invalid(&error, "32 levels");
+    for (json, says) in [
+        (format!(r#"{{"a":{}}}"#, nested(31)), "32 levels"),
+        (
+            format!(r#"{{"a":{{"{}":1}}}}"#, "k".repeat(65_536)),
+            "metadata has a key of 65536 bytes",
+        ),
+    ] {
+        let event = event("a.b").metadata_json(json).unwrap();
+        let error = refused(&*store, || store.append(&account, ExpectedVersion::Any, &[event]));
+        assert_invalid(&error, says);
+    }
 }
 
 pub(crate) fn one_refused_event_refuses_the_whole_append(env: &dyn Environment) {
@@ -132,6 +175,7 @@ pub(crate) fn a_snapshot_beyond_the_limits_is_refused(env: &dyn Environment) {
         (r#""\u0000""#.to_owned(), "U+0000"),
         ("0.1000000000000000055".to_owned(), "0.1000000000000000055"),
         (nested(32), "32 levels"),
+        (format!(r#"{{"{}":1}}"#, "k".repeat(31)), "a key of 31 bytes"),
     ] {
         let snapshot = NewSnapshot::from_json(&account, version(1), "State", json).unwrap();
         assert_invalid(&store.save(&snapshot).unwrap_err(), says);

@@ -75,6 +75,7 @@ caught! {
     counts_characters_for_bytes: CountsCharactersForBytes,
     loses_the_causation: LosesTheCausation,
     lifts_every_limit: LiftsEveryLimit,
+    takes_keys_of_any_length: TakesKeysOfAnyLength,
     never_verifies_on_read: NeverVerifies,
     loads_a_range_without_its_first_version: LoadsARangeWithoutItsFirst,
     forgets_the_version_of_a_part: ForgetsTheVersionOfAPart,
@@ -525,6 +526,14 @@ fn round(value: &mut serde_json::Value) {
 mutant! { LiftsEveryLimit
     fn prepare(memory: MemoryEventStore) -> MemoryEventStore {
         memory.with_limits(Limits::TEXT)
+    }
+}
+
+mutant! { TakesKeysOfAnyLength
+    fn prepare(memory: MemoryEventStore) -> MemoryEventStore {
+        let mut limits = Limits::PORTABLE;
+        limits.max_key_bytes = Limits::TEXT.max_key_bytes;
+        memory.with_limits(limits)
     }
 }
 

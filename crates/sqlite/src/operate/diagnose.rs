@@ -267,6 +267,7 @@ fn limits(limits: &Limits) -> Diagnosis {
     let beyond = limits.max_data_bytes > portable.max_data_bytes
         || limits.max_metadata_bytes > portable.max_metadata_bytes
         || limits.max_depth > portable.max_depth
+        || limits.max_key_bytes > portable.max_key_bytes
         || limits.allow_nul
         || limits.allow_inexact_numbers;
     match beyond {
