@@ -132,7 +132,7 @@ fn a_server_that_is_not_there_is_told_as_such() {
         let answer = run_with(tool().args(["--store", &url, "stats"]), b"");
         assert_eq!((answer.code, answer.err.lines().count()), (4, 1), "{answer:?}");
         assert!(
-            answer.err.contains("nothing is lost, repeat the call later"),
+            answer.err.contains("nothing is lost, repeat the same call later"),
             "{answer:?}"
         );
         let found = run_with(tool().args(["--store", &url, "doctor", "--json"]), b"");

@@ -28,7 +28,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(error.is_conflict());
 /// assert_eq!(
 ///     error.to_string(),
-///     format!("append to {account}: expected version 4, is 0; load the aggregate again, then decide and retry")
+///     format!("append to {account}: expected version 4, is 0; load the aggregate and decide again")
 /// );
 /// # Ok::<(), Error>(())
 /// ```
@@ -46,7 +46,8 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The aggregate is not at the expected version, because somebody else appended. Load it again, decide again, retry.
+    /// The aggregate is not at the expected version, because somebody else appended. Nothing was stored. Load the aggregate
+    /// and decide again; that makes new events.
     Conflict {
         /// The aggregate.
         aggregate: AggregateKey,
@@ -91,12 +92,13 @@ pub enum ErrorKind {
         /// Which event or snapshot, and what did not fit.
         reason: Box<str>,
     },
-    /// The database cannot answer now: it is locked, down, or out of connections. Nothing is lost; repeat later.
+    /// The database cannot answer now: it is locked, down, or out of connections. Nothing is lost. Repeat the same call later,
+    /// an append with the same events: see [`Error::is_retryable`].
     Unavailable {
         /// What is in the way.
         reason: Box<str>,
     },
-    /// No pooled connection became free in time. Repeat later, or give the pool more connections.
+    /// No pooled connection became free in time. Repeat the same call later, or give the pool more connections.
     PoolTimeout,
     /// The store, its file or its server accepts no writes. Nothing was written.
     ReadOnly,
@@ -247,13 +249,21 @@ impl Error {
         &self.0.kind
     }
 
-    /// Whether the aggregate was not at the expected version: load it again, decide again, and append again.
+    /// Whether the aggregate was not at the expected version. Nothing was stored: load the aggregate and decide again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Conflict { .. })
     }
 
-    /// Whether the very same call may succeed when it is repeated later. Repeating an append is always safe.
+    /// Whether the same call may succeed when it is repeated later: [`Backoff::repeat`](crate::Backoff::repeat) does that.
+    ///
+    /// The same append is one of the same [`NewEvent`](crate::NewEvent)s. The failed one may have been stored and only its
+    /// answer lost; the ids of the events tell, so repeating it is safe.
+    ///
+    /// **Do not decide again** on this error: events that are made anew have new ids, and would be stored a second time.
+    /// A new decision is for [conflicts](Self::is_conflict), where nothing was stored. Likewise repeat a transaction only
+    /// with the same events, and leave its other writes out where
+    /// [`is_already_stored`](crate::Appended::is_already_stored) says so.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable { .. } | ErrorKind::PoolTimeout)
@@ -310,7 +320,7 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::Conflict { expected, actual, .. } => write!(
                 f,
-                "expected {expected}, is {actual}; load the aggregate again, then decide and retry"
+                "expected {expected}, is {actual}; load the aggregate and decide again"
             ),
             Self::TypeMismatch { aggregate, actual } => write!(
                 f,
@@ -325,9 +335,9 @@ impl fmt::Display for ErrorKind {
                 write!(f, "{reason}; already stored:")?;
                 event_ids.iter().try_for_each(|id| write!(f, " {id}"))
             }
-            Self::Unavailable { reason } => write!(f, "{reason}; nothing is lost, repeat the call later"),
+            Self::Unavailable { reason } => write!(f, "{reason}; nothing is lost, repeat the same call later"),
             Self::PoolTimeout => {
-                f.write_str("no pooled connection became free in time; repeat later or enlarge the pool")
+                f.write_str("no pooled connection became free in time; repeat the same call later, or enlarge the pool")
             }
             Self::ReadOnly => f.write_str("the store is read-only; nothing was written"),
             Self::PermissionDenied => f.write_str("the database refuses the right to do this; nothing was written"),

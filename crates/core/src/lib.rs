@@ -3,6 +3,7 @@
 mod aggregate;
 mod append;
 pub mod backend;
+mod backoff;
 pub mod canonical;
 mod data;
 mod error;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use aggregate::AggregateKey;
 pub use append::{Append, Appended, Located};
+pub use backoff::Backoff;
 pub use canonical::Checksum;
 pub use data::{EventData, Metadata};
 pub use error::{Error, ErrorKind, Result, SchemaProblem};

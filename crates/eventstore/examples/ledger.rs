@@ -8,6 +8,7 @@
 
 use std::{env, fmt, path::PathBuf, sync::Barrier, thread};
 
+use firefly_eventstore::Backoff;
 use firefly_eventstore::prelude::*;
 use firefly_eventstore::sqlite::rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -123,21 +124,25 @@ impl Account {
 }
 
 /// Loads an account, lets `decide` say what happens to it, and appends that, unless somebody else appended meanwhile:
-/// then the decision was made on a state that is gone, so load again and decide again.
+/// then the decision was made on a state that is gone, so load and decide again. While the database cannot answer, the
+/// same append is repeated, with the same event: its id tells whether it is stored already.
 fn change(
     store: &impl EventStore,
     key: &AggregateKey,
     mut decide: impl FnMut(&Account) -> Result<NewEvent>,
 ) -> Result<Appended> {
-    for _ in 0..10 {
-        let stream = store.load(key)?;
-        let event = decide(&Account::of(&stream)?)?;
-        match store.append(key, stream.version(), &[event]) {
-            Err(error) if error.is_conflict() => println!("  conflict: {error}"),
+    let mut pauses = Backoff::new();
+    loop {
+        let stream = Backoff::new().repeat(|| store.load(key))?;
+        let events = [decide(&Account::of(&stream)?)?];
+        match Backoff::new().repeat(|| store.append(key, stream.version(), &events)) {
+            Err(error) if error.is_conflict() => {
+                println!("  conflict: {error}");
+                thread::sleep(pauses.next().ok_or(error)?);
+            }
             result => return Ok(result?),
         }
     }
-    Err(format!("{key} is changed by others all the time; try again later").into())
 }
 
 /// What leaves one account arrives at the other, and the table of balances knows it, or nothing happened at all.
