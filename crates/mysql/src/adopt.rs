@@ -5,8 +5,8 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
-use crate::error::classify;
-use crate::migrate::{altered, has, names, run};
+use crate::error::{altered, classify};
+use crate::migrate::{has, names, run};
 use crate::pool::{Flavour, Session};
 use crate::read;
 use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};

@@ -117,6 +117,11 @@ fn by_code(code: u16) -> ErrorKind {
     }
 }
 
+/// A schema that somebody changed, and how.
+pub(crate) fn altered(reason: String) -> Error {
+    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
+}
+
 fn unavailable(reason: &str) -> ErrorKind {
     ErrorKind::Unavailable { reason: reason.into() }
 }

@@ -1,13 +1,13 @@
 //! The schema: its migrations.
 
 use firefly_eventstore_core::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, Migration, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, ErrorKind, Migration, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 
 use crate::adopt;
 use crate::append::TURNS;
-use crate::error::classify;
+use crate::error::{altered, classify};
 use crate::mark::GATES;
 use crate::pool::{Connection, Session};
 use crate::row::{count, decode, integer, optional, text};
@@ -111,10 +111,6 @@ pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<Str
         ));
     }
     Ok(names)
-}
-
-pub(crate) fn altered(reason: String) -> Error {
-    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
 }
 
 /// The steps that the schema still needs.

@@ -16,7 +16,7 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
-use crate::error::{classify, driver_error, is_refused};
+use crate::error::{altered, classify, driver_error, is_refused};
 use crate::mark::GATES;
 use crate::migrate::{self, OPTIONAL_INDEXES, has};
 use crate::pool::{Flavour, Server, Session};
@@ -144,7 +144,7 @@ fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<
     let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
     match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
         [Some(_)] => Ok(()),
-        _ => Err(migrate::altered("a row of firefly_gate is missing".to_owned())),
+        _ => Err(altered("a row of firefly_gate is missing".to_owned())),
     }
 }
 

@@ -9,8 +9,8 @@ use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, canonical};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Params, Row, Value};
 
-use crate::error::{classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
-use crate::row::{count, decode, integer, text};
+use crate::error::{altered, classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
+use crate::row::{decode, optional, text};
 use crate::sql;
 
 /// Where a store is.
@@ -21,12 +21,20 @@ pub(crate) struct Location(Opts);
 const PREPARED_STATEMENTS: usize = 256;
 
 /// What every session needs, whatever the server's defaults are: the whole of Unicode, errors for what would be changed
-/// silently, UTC, statements that commit by themselves, all rows of a result, and reads that see what was committed a moment ago.
+/// silently, UTC, statements that commit by themselves, all rows of a result however many are read for it,
+/// recursion as far as the migrations need it, and reads that see what was committed a moment ago. Everybody may set these.
 const SETTINGS: &str = "SET NAMES utf8mb4; \
      SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-         time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, sql_safe_updates = 0, \
+         time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, \
+         foreign_key_checks = 1, /*M!100600 check_constraint_checks = 1, max_recursive_iterations = 1000, */ \
+         /*!80000 cte_max_recursion_depth = 1000, */ sql_safe_updates = 0, sql_auto_is_null = 0, sql_big_selects = 1, \
          sql_select_limit = 18446744073709551615; \
-     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
+
+/// Ends what work on a connection may have left that stops the clock, locks tables, or hides those of the store: none of it is part
+/// of a transaction.
+const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
+     events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_schema_history";
 
 /// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
 /// server ends a transaction, is not kept. The savepoint is gone then, too.
@@ -73,24 +81,54 @@ impl Location {
         }
     }
 
+    /// Makes a connection to the store that was made at this time, and not to another that took its place. One round trip more.
+    pub(crate) fn open_store(&self, expected: &str) -> Result<Connection> {
+        let mut connection = self.open()?;
+        let found = made_at(&mut connection.client)?;
+        if found == expected {
+            return Ok(connection);
+        }
+        Err(Error::new(ErrorKind::Moved {
+            reason: format!(
+                "the database {} has another store now, which was made at {found}, not at {expected}; open it again",
+                self.database()?
+            )
+            .into(),
+        }))
+    }
+
     /// Makes a connection. Two round trips more than the driver's own greeting: what the server is, and the settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
         let mut client = Conn::new(self.0.clone()).map_err(classify_connecting)?;
-        let mut server = Server::of(&mut client)?;
+        let (mut server, place) = Server::of(&mut client)?;
         if let Some(most) = self.0.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
-        run_all(&mut client, SETTINGS).map_err(classify)?;
+        let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
         Ok(Connection {
+            id: client.connection_id(),
             client,
             server,
+            place,
+            state: state_of(&state),
             generation: 0,
             in_doubt: false,
+            is_lent: false,
             transactions: 0,
         })
     }
+}
+
+/// When the store was made in the database that a connection uses: what two stores of one name differ in.
+pub(crate) fn made_at(client: &mut impl Queryable) -> Result<String> {
+    let rows = client.query::<Row, _>(sql::MADE_AT).map_err(classify)?;
+    let found = decode(&rows, |row| Ok(text(row, 0)?.to_owned()))?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| altered("the history of migrations does not tell when the store was made".to_owned()))
 }
 
 /// MySQL, or what has become of it: everything in which they differ for a store.
@@ -190,24 +228,54 @@ pub(crate) struct Server {
     pub(crate) is_strict: bool,
 }
 
+/// Where a connection is: a server, and the database that its statements are about, if any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    server: String,
+    pub(crate) database: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn is_on_server_of(&self, other: &Self) -> bool {
+        self.server == other.server
+    }
+}
+
 impl Server {
-    /// What this connection is connected to; an error if it is too old.
-    pub(crate) fn of(client: &mut impl Queryable) -> Result<Self> {
-        let rows = client.exec(sql::SESSION, ()).map_err(classify)?;
+    /// What this connection is connected to, and where; an error if it is too old.
+    pub(crate) fn of(client: &mut impl Queryable) -> Result<(Self, Place)> {
+        // As text: a prepared statement would repeat what it found when it was prepared.
+        let rows: Vec<Row> = client.query(sql::SESSION).map_err(classify)?;
+        let number = |row: &Row, index| {
+            text(row, index)?
+                .parse::<i64>()
+                .map_err(|_| Error::invalid(format!("column {index} is no number")))
+        };
         let found = decode(&rows, |row| {
-            let strict = integer(row, 3)? != 0;
-            Ok((text(row, 0)?.to_owned(), count(row, 1)?, count(row, 2)?, strict))
+            let place = Place {
+                server: text(row, 4)?.to_owned(),
+                database: optional(row, 5, text)?.map(str::to_owned),
+            };
+            let strict = text(row, 3)? == "1";
+            Ok((
+                text(row, 0)?.to_owned(),
+                number(row, 1)?,
+                number(row, 2)?,
+                strict,
+                place,
+            ))
         })?;
-        let (version, increment, packet, is_strict) = found
+        let (version, increment, packet, is_strict, place) = found
             .into_iter()
             .next()
             .expect("a query without a table returns one row");
-        Ok(Self {
+        let server = Self {
             flavour: Flavour::of(&version)?,
-            increment: i64::try_from(increment).unwrap_or(1),
+            increment,
             packet: usize::try_from(packet).unwrap_or(usize::MAX),
             is_strict,
-        })
+        };
+        Ok((server, place))
     }
 }
 
@@ -276,11 +344,22 @@ pub(crate) fn run_all(client: &mut impl Queryable, statements: &str) -> Result<V
 pub(crate) struct Connection {
     pub(crate) client: Conn,
     pub(crate) server: Server,
+    pub(crate) place: Place,
+    /// The server's number for it, and what `session_state.sql` found when it was made.
+    id: u32,
+    state: Option<String>,
     generation: u64,
     /// Whether somebody is at work with it, or left it so that its next answer may be that to an earlier question.
     in_doubt: bool,
+    /// Whether a caller has had it since the transaction began.
+    is_lent: bool,
     /// How many transactions were ended.
     transactions: u64,
+}
+
+/// The answer to `session_state.sql`.
+fn state_of(rows: &[Row]) -> Option<String> {
+    rows.first()?.get(1)
 }
 
 impl Connection {
@@ -309,9 +388,16 @@ impl Connection {
         result
     }
 
+    /// The connection, for a caller to do with it what it likes until the transaction ends.
+    pub(crate) fn lend(&mut self) -> &mut Conn {
+        self.is_lent = true;
+        &mut self.client
+    }
+
     /// Begins a transaction: the connection is in doubt until that was ended. One round trip.
     pub(crate) fn begin(&mut self) -> Result<(), mysql::Error> {
         self.in_doubt = true;
+        self.is_lent = false;
         run_all(&mut self.client, BEGIN).map(drop)
     }
 
@@ -337,17 +423,22 @@ impl Connection {
 
     /// Ends a transaction, and makes sure that the answer is that to this question: after a time-out, the server's late answer
     /// would be taken for that to the next question, and so on.
+    ///
+    /// A connection that was lent is set up again, in the same round trip. Where something was changed there that is not set up, it
+    /// stays in doubt: whoever comes next is to find nothing of it.
     fn end(&mut self, how: &str) -> Result<(), mysql::Error> {
         self.transactions += 1;
-        let rows = run_all(
-            &mut self.client,
-            &format!("{how}; SET autocommit = 1; SELECT {}", self.transactions),
-        )?;
-        let answer = rows.first().and_then(|row| row.get::<u64, _>(0));
-        if answer != Some(self.transactions) {
+        let number = self.transactions;
+        let rest = match self.is_lent {
+            true => format!("{SETTINGS}; {TIDY}; {}, {number}", sql::SESSION_STATE.trim_end()),
+            false => format!("SET autocommit = 1; SELECT {number}"),
+        };
+        let rows = run_all(&mut self.client, &format!("{how}; {rest}"))?;
+        let answer = rows.first().and_then(|row| row.get::<u64, _>(row.len() - 1));
+        if answer != Some(number) {
             return Err(DriverError::PacketOutOfSync.into());
         }
-        self.in_doubt = false;
+        self.in_doubt = self.is_lent && (self.client.connection_id() != self.id || state_of(&rows) != self.state);
         Ok(())
     }
 
@@ -366,6 +457,8 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct Manager {
     location: Location,
+    /// When the store was made.
+    made_at: String,
     generation: Arc<AtomicU64>,
 }
 
@@ -375,7 +468,7 @@ impl r2d2::ManageConnection for Manager {
 
     fn connect(&self) -> Result<Connection> {
         let generation = self.generation.load(Ordering::Acquire);
-        let mut connection = self.location.open()?;
+        let mut connection = self.location.open_store(&self.made_at)?;
         connection.generation = generation;
         Ok(connection)
     }
@@ -398,6 +491,7 @@ impl r2d2::ManageConnection for Manager {
 /// The pool of connections; they are made when they are first needed.
 pub(crate) fn connections(
     location: Location,
+    made_at: String,
     generation: Arc<AtomicU64>,
     most: u32,
     timeout: Duration,
@@ -410,7 +504,11 @@ pub(crate) fn connections(
         .max_lifetime(None)
         .connection_timeout(timeout.max(Duration::from_millis(1)))
         .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Manager { location, generation })
+        .build_unchecked(Manager {
+            location,
+            made_at,
+            generation,
+        })
 }
 
 #[cfg(test)]

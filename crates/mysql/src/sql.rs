@@ -49,6 +49,7 @@ statements! {
     LOCK_RESTORE = "lock_restore.sql";
     LOG = "log.sql";
     LOG_POSITIONS = "log_positions.sql";
+    MADE_AT = "made_at.sql";
     MARK = "mark.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
@@ -64,6 +65,7 @@ statements! {
     SCHEMA_NAMES = "schema_names.sql";
     SERVER = "server.sql";
     SESSION = "session.sql";
+    SESSION_STATE = "session_state.sql";
     SETTINGS = "settings.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     SNAPSHOTS_AFTER = "snapshots_after.sql";

@@ -18,7 +18,7 @@ use mysql::{Conn, Opts, Transaction};
 use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, pool};
 use crate::mark::Mark;
 use crate::migrate::Choices;
-use crate::pool::{Connection, Location, Manager, Server, Session, run_all};
+use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
 use crate::row::{decode, integer, text};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -48,6 +48,9 @@ pub(crate) struct Shared {
     generation: Arc<AtomicU64>,
     within: Within,
     server: Server,
+    /// Where the store was found when it was opened, and when it had been made.
+    place: Place,
+    made_at: String,
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
     mark: Mark,
@@ -139,7 +142,13 @@ impl MysqlEventStore {
     /// The victim of a deadlock gets a retryable error, and so does a `work` that goes on after one of its own statements was it:
     /// nothing of what followed is kept. A statement that commits by itself, such as `CREATE TABLE`, ends the transaction likewise, but
     /// keeps what went before. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat,
-    /// see to it that the rest of `work` is. Within `work`, the store itself, and its clones, are refused to this thread, which might wait
+    /// see to it that the rest of `work` is.
+    ///
+    /// What `work` leaves on the connection (`USE`, `SET`, a role, temporary tables, locks) reaches no other call: once
+    /// [`connection`](MysqlTransaction::connection) was used, the commit sets the session up again in its own round trip, and closes the
+    /// connection where something else was changed, such as the database, the role or a time limit. An append or a load of the
+    /// transaction after that takes a round trip more, and is refused if the connection uses another database, is not strict or has
+    /// another character set than `utf8mb4`. Within `work`, the store itself, and its clones, are refused to this thread, which might wait
     /// for itself: use the transaction.
     ///
     /// # Errors
@@ -164,13 +173,16 @@ impl MysqlEventStore {
         MysqlTransaction {
             connection: &mut connection,
             store: &self.0,
+            is_unchecked: false,
             doom: None,
         }
         .run(work)
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same database, of any isolation level,
-    /// with a strict `sql_mode` and the character set `utf8mb4`.
+    /// with a strict `sql_mode` and the character set `utf8mb4`. A connection to another database, or to another server with another
+    /// store in it, is [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), and nothing is written; a copy of the whole
+    /// database on another server is not told from it.
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of
     /// a deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip
@@ -187,13 +199,10 @@ impl MysqlEventStore {
     /// As [`EventStore::append_all`].
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         backend::check(appends, &self.0.options.limits)?;
-        let server = Server::of(transaction)?;
-        if !server.is_strict {
-            return Err(Error::invalid(
-                "the transaction's connection needs a strict sql_mode and the character set utf8mb4, or values would be changed silently",
-            )
-            .during(backend::describe(appends)));
-        }
+        let server = self
+            .0
+            .admit(transaction)
+            .map_err(|error| error.during(backend::describe(appends)))?;
         let mut session = Session {
             client: transaction,
             server,
@@ -252,13 +261,59 @@ impl MysqlEventStore {
     /// Why there is no connection: all are in use, or none can be made.
     fn without_connection(&self, error: r2d2::Error) -> Error {
         match self.0.connections.state().connections {
-            0 => self.0.location.open().err().unwrap_or_else(|| pool(error)),
+            0 => self
+                .0
+                .location
+                .open_store(&self.0.made_at)
+                .err()
+                .unwrap_or_else(|| pool(error)),
             _ => pool(error),
         }
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
         self.with(|session| self.0.mark.take(session))
+    }
+}
+
+impl Shared {
+    /// What a connection of a caller's can count on; refuses one that would change values silently, or is not connected to this store.
+    /// One round trip, unless it is on another server than the one that the store was opened on.
+    fn admit(&self, client: &mut impl Queryable) -> Result<Server> {
+        let (server, place) = Server::of(client)?;
+        if !server.is_strict {
+            return Err(Error::invalid(
+                "the connection needs a strict sql_mode, unique_checks and the character set utf8mb4, or values would be changed \
+                 silently",
+            ));
+        }
+        if place == self.place {
+            return Ok(server);
+        }
+        // A failover may have led to another server, a cluster has several: what tells there is what the store itself says.
+        if place.database == self.place.database {
+            match made_at(client) {
+                Ok(made_at) if made_at == self.made_at => return Ok(server),
+                Err(error) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
+        }
+        let at = |place: &Place| {
+            place
+                .database
+                .clone()
+                .map_or_else(|| "no database".to_owned(), |name| format!("the database {name}"))
+        };
+        let elsewhere = if place.is_on_server_of(&self.place) {
+            ""
+        } else {
+            " of another server"
+        };
+        Err(Error::invalid(format!(
+            "the connection uses {}{elsewhere}, the store is in {}; append with a connection to the store's own",
+            at(&place),
+            at(&self.place)
+        )))
     }
 }
 
@@ -349,10 +404,12 @@ impl MysqlBuilder {
             migrate::migrate(&mut connection, options.choices)?;
         }
         let names = migrate::require_current(&mut connection.session())?;
+        let made_at = made_at(&mut connection.client)?;
         let generation = Arc::new(AtomicU64::new(0));
         Ok(MysqlEventStore(Arc::new(Shared {
             connections: crate::pool::connections(
                 location.clone(),
+                made_at.clone(),
                 Arc::clone(&generation),
                 options.max_connections,
                 options.pool_timeout,
@@ -362,6 +419,8 @@ impl MysqlBuilder {
             generation,
             within: Within::new(),
             server,
+            place: connection.place.clone(),
+            made_at,
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
         })))
@@ -557,6 +616,8 @@ impl SnapshotStore for MysqlEventStore {
 pub struct MysqlTransaction<'a> {
     connection: &'a mut Connection,
     store: &'a Shared,
+    /// Whether the caller has had the connection since it was last looked at.
+    is_unchecked: bool,
     doom: Option<Error>,
 }
 
@@ -564,7 +625,8 @@ impl MysqlTransaction<'_> {
     /// The connection, for the caller's own tables. It commits when the store's work is done, not before.
     #[must_use]
     pub fn connection(&mut self) -> &mut Conn {
-        &mut self.connection.client
+        self.is_unchecked = true;
+        self.connection.lend()
     }
 
     /// Does the work, and commits if it and every append in it succeeded.
@@ -592,6 +654,16 @@ impl MysqlTransaction<'_> {
     pub(crate) fn session(&mut self) -> Session<'_, Conn> {
         self.connection.session()
     }
+
+    /// The connection, once it was found to be as the store needs it if the caller has had it.
+    fn checked(&mut self) -> Result<Session<'_, Conn>> {
+        if self.is_unchecked {
+            let server = self.store.admit(&mut self.connection.client)?;
+            self.connection.server.increment = server.increment;
+            self.is_unchecked = false;
+        }
+        Ok(self.connection.session())
+    }
 }
 
 impl fmt::Debug for MysqlTransaction<'_> {
@@ -607,14 +679,18 @@ impl EventTransaction for MysqlTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        let result = backend::check(appends, &self.store.options.limits)
-            .and_then(|()| append::within(&mut self.session(), appends));
+        let mut append = || {
+            backend::check(appends, &self.store.options.limits)?;
+            append::within(&mut self.checked()?, appends)
+        };
+        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
+        self.checked()
+            .and_then(|mut session| backend::load(&mut session, aggregate, range, Sees::WhatIsCommitted))
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
