@@ -9,19 +9,20 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::{classify, classify_preparing, is_unique_violation};
+use crate::pool::Database;
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
 
 /// Appends in a transaction of its own.
-pub(crate) fn alone(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+pub(crate) fn alone(connection: &Connection, database: &Database, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let name = |error: Error| error.during(backend::describe(appends));
     begin(connection).map_err(name)?;
     let rollback = RollbackOnDrop(connection);
     match shared(connection, appends) {
         Ok(result) => {
             let results = result?;
-            commit(connection).map_err(name)?;
+            commit(connection, Some(database)).map_err(name)?;
             Ok(results)
         }
         Err(failure) => {
@@ -228,8 +229,10 @@ pub(crate) fn begin(connection: &Connection) -> Result<()> {
     run(connection, "BEGIN IMMEDIATE")
 }
 
-/// Commits.
-pub(crate) fn commit(connection: &Connection) -> Result<()> {
+/// Commits, unless the file of the store is no longer where it was. This is asked last: whoever moves the file after that could as
+/// well have moved it after the commit.
+pub(crate) fn commit(connection: &Connection, database: Option<&Database>) -> Result<()> {
+    database.map_or(Ok(()), Database::check)?;
     run(connection, "COMMIT")
 }
 

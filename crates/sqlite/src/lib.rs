@@ -2,6 +2,8 @@
 
 mod append;
 mod error;
+mod identity;
+mod lent;
 mod migrate;
 mod operate;
 mod pool;

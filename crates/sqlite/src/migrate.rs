@@ -188,7 +188,7 @@ pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> 
     // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
     // within the transaction.
     set_renaming(connection, true)?;
-    let result = in_transaction(connection, |connection| apply(connection, indexes));
+    let result = in_transaction(connection, None, |connection| apply(connection, indexes));
     set_renaming(connection, false)?;
     result
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::append::{head, locate, prepared};
 use crate::error::{classify, is_unique_violation};
-use crate::pool::Location;
+use crate::pool::{Database, Location};
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::store::Indexes;
@@ -25,13 +25,15 @@ use crate::{SqliteEventStore, migrate, snapshot, sql};
 impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         backend::check_import(events, &self.options().limits)
-            .and_then(|()| self.alone(|connection| import(connection, events))?)
+            .and_then(|()| self.alone(|connection| import(connection, self.database(), events)))
             .map_err(|error| error.during("import events"))
     }
 
     /// Appends wait meanwhile, as for any transaction.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
-        self.maintain(|connection| in_transaction(connection, |connection| restore(connection, point)))
+        self.maintain(|connection| {
+            in_transaction(connection, Some(self.database()), |connection| restore(connection, point))
+        })
             .map_err(|error| error.during("restore into the table events_restored"))
     }
 
@@ -50,7 +52,7 @@ impl Operations for SqliteEventStore {
     /// `VACUUM`: SQLite writes the database anew. Appends wait meanwhile; where there is a write-ahead log, readers do not. The
     /// log is emptied into the file afterwards.
     fn vacuum(&self) -> Result<String> {
-        let what = match self.location() {
+        let what = match &self.database().location {
             Location::File(_) => "the file",
             Location::Memory(_) => "the database",
         };
@@ -91,8 +93,8 @@ impl From<Error> for Refusal {
     }
 }
 
-fn import(connection: &mut Connection, events: &[EventEnvelope]) -> Result<()> {
-    match in_transaction(connection, |connection| insert(connection, events)) {
+fn import(connection: &Connection, database: &Database, events: &[EventEnvelope]) -> Result<()> {
+    match in_transaction(connection, Some(database), |connection| insert(connection, events)) {
         Ok(()) => Ok(()),
         Err(Refusal::Other(error)) => Err(error),
         // Nothing of the batch is left in the database: the ids that are found are others' events.

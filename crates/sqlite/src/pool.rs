@@ -1,6 +1,7 @@
-//! Connections: how they are opened, and the pool of those that read.
+//! The database that a store opened, and its connections: how they are opened, and the pool of those that read.
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use crate::error::classify;
+use crate::identity::Files;
+use crate::sql;
 use crate::store::{JournalMode, Options, Synchronous};
 
 /// Where a database is.
@@ -31,6 +34,123 @@ impl Location {
     /// Whether it is in memory.
     pub(crate) fn is_memory(&self) -> bool {
         matches!(self, Self::Memory(_))
+    }
+
+    /// The same place, whatever the working directory becomes.
+    pub(crate) fn absolute(&self) -> Result<Self> {
+        let Self::File(path) = self else {
+            return Ok(self.clone());
+        };
+        // To SQLite, such names mean something else than a file; a file that has one is at ./NAME.
+        let name = path.to_string_lossy();
+        if name.is_empty() || name == ":memory:" || name.starts_with("file:") {
+            return Err(Error::invalid(
+                "it names no file; give the path of one, or use SqliteEventStore::in_memory",
+            ));
+        }
+        let absolute = path::absolute(path).map_err(|error| Error::io("the working directory cannot be found", error))?;
+        Ok(Self::File(absolute))
+    }
+
+    /// The same place, whatever the links in its path become; SQLite follows them too, and has the log beside the file itself.
+    fn without_links(self) -> Self {
+        match self {
+            // Windows spells such a path in a way of its own.
+            Self::File(path) if cfg!(unix) => Self::File(path.canonicalize().unwrap_or(path)),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Memory(_) => f.write_str("a database in memory"),
+        }
+    }
+}
+
+/// The database that a store opened: all its connections are to this one, or there is an error.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) location: Location,
+    pub(crate) options: Options,
+    /// None if it is in memory.
+    files: Option<Files>,
+}
+
+impl Database {
+    /// That of a connection, which has read in it.
+    pub(crate) fn of(connection: &Connection, location: Location, options: Options) -> Result<Self> {
+        // Where journal modes change, the log comes and goes with the first read after it.
+        crate::migrate::is_empty(connection)?;
+        let location = location.without_links();
+        let files = match &location {
+            Location::File(path) => Some(Files::of(path)?),
+            Location::Memory(_) => None,
+        };
+        Ok(Self {
+            location,
+            options,
+            files,
+        })
+    }
+
+    /// Refuses to go on if the file is not at its path any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.files.as_ref().map_or(Ok(()), Files::check)
+    }
+
+    /// Refuses a connection that somebody else opened if it is to another database.
+    pub(crate) fn check_same(&self, connection: &Connection) -> Result<()> {
+        self.check()?;
+        let is_same = match (&self.location, &self.files) {
+            (Location::Memory(name), _) => {
+                let theirs = connection.query_row(sql::OWN_DATABASE, [], |row| row.get::<_, Option<String>>(0));
+                theirs.is_ok_and(|theirs| theirs.as_deref() == Some(name))
+            }
+            (Location::File(_), files) => {
+                let at = connection.path().map(Path::new);
+                at.zip(files.as_ref()).is_some_and(|(path, files)| files.is_at(path))
+            }
+        };
+        if !is_same {
+            return Err(Error::invalid(format!(
+                "the connection is to another database; use one whose main database is that of the store, {}",
+                self.location
+            )));
+        }
+        Ok(())
+    }
+
+    /// Opens another connection that writes.
+    pub(crate) fn open_writer(&self) -> Result<Connection> {
+        let connection = self.open_another()?;
+        set_up_writer(&connection, &self.location, &self.options)?;
+        Ok(connection)
+    }
+
+    /// Opens another connection that only reads.
+    pub(crate) fn open_reader(&self) -> Result<Connection> {
+        let connection = self.open_another()?;
+        // Belt and braces: whatever a reader is asked to do, it changes nothing.
+        connection.pragma_update(None, "query_only", true).map_err(classify)?;
+        Ok(connection)
+    }
+
+    /// Opens another connection to the same database. It may write, unless the store is read-only: even to read, a connection must
+    /// be able to write to the index of a write-ahead log.
+    pub(crate) fn open_another(&self) -> Result<Connection> {
+        self.check()?;
+        let flags = match self.options.read_only {
+            true => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            false => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        };
+        let connection = open_with(&self.location, &self.options, flags)?;
+        // Whatever was put in the file's place meanwhile is not used.
+        self.check()?;
+        Ok(connection)
     }
 }
 
@@ -56,7 +176,7 @@ fn open_with(location: &Location, options: &Options, flags: OpenFlags) -> Result
         Location::Memory(name) => Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_URI),
     }
     .map_err(classify)?;
-    set_up(&connection, options)?;
+    set_up(&connection, location, options)?;
     Ok(connection)
 }
 
@@ -67,7 +187,7 @@ fn refuse_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn set_up(connection: &Connection, options: &Options) -> Result<()> {
+fn set_up(connection: &Connection, location: &Location, options: &Options) -> Result<()> {
     connection.busy_timeout(options.busy_timeout).map_err(classify)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     connection
@@ -78,7 +198,7 @@ fn set_up(connection: &Connection, options: &Options) -> Result<()> {
             connection.create_scalar_function(
                 "metadata_contains",
                 2,
-                FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY,
+                OWN_FUNCTION | FunctionFlags::SQLITE_DETERMINISTIC,
                 |context| {
                     let whole = Metadata::from_stored(context.get::<Arc<str>>(0)?);
                     let part = Metadata::from_stored(context.get::<Arc<str>>(1)?);
@@ -88,8 +208,17 @@ fn set_up(connection: &Connection, options: &Options) -> Result<()> {
                 },
             )
         })
+        .and_then(|()| {
+            let name = match location {
+                Location::File(_) => None, // it is known by its path
+                Location::Memory(name) => Some(name.clone()),
+            };
+            connection.create_scalar_function("firefly_database", 0, OWN_FUNCTION, move |_| Ok(name.clone()))
+        })
         .map_err(classify)
 }
+
+const OWN_FUNCTION: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DIRECTONLY);
 
 /// Sets what a writing connection needs besides, once the schema is known to be right.
 pub(crate) fn set_up_writer(connection: &Connection, location: &Location, options: &Options) -> Result<()> {
@@ -154,32 +283,16 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
     }
 }
 
-/// Opens a connection that only reads.
-pub(crate) fn open_reader(location: &Location, options: &Options) -> Result<Connection> {
-    // Even to read, a connection must be able to write to the index of a write-ahead log.
-    let flags = match options.read_only {
-        true => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        false => OpenFlags::SQLITE_OPEN_READ_WRITE,
-    };
-    let connection = open_with(location, options, flags)?;
-    // Belt and braces: whatever a reader is asked to do, it changes nothing.
-    connection.pragma_update(None, "query_only", true).map_err(classify)?;
-    Ok(connection)
-}
-
 /// Opens the connections that read.
 #[derive(Debug)]
-pub(crate) struct Readers {
-    location: Location,
-    options: Options,
-}
+pub(crate) struct Readers(Arc<Database>);
 
 impl r2d2::ManageConnection for Readers {
     type Connection = Connection;
     type Error = Error;
 
     fn connect(&self) -> Result<Connection> {
-        open_reader(&self.location, &self.options)
+        self.0.open_reader()
     }
 
     fn is_valid(&self, connection: &mut Connection) -> Result<()> {
@@ -193,7 +306,8 @@ impl r2d2::ManageConnection for Readers {
 }
 
 /// The pool of reading connections; they are opened when they are first needed.
-pub(crate) fn readers(location: Location, options: Options) -> r2d2::Pool<Readers> {
+pub(crate) fn readers(database: Arc<Database>) -> r2d2::Pool<Readers> {
+    let options = &database.options;
     r2d2::Pool::builder()
         .max_size(options.readers)
         .min_idle(Some(0))
@@ -202,5 +316,5 @@ pub(crate) fn readers(location: Location, options: Options) -> r2d2::Pool<Reader
         .max_lifetime(None)
         .connection_timeout(options.busy_timeout.max(Duration::from_millis(1)))
         .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Readers { location, options })
+        .build_unchecked(Readers(database))
 }

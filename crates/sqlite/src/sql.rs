@@ -18,6 +18,7 @@ statements! {
     APPEND = "append.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     BROKEN_STREAM = "broken_stream.sql";
+    CANARY = "canary.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
@@ -26,6 +27,7 @@ statements! {
     FIND_SNAPSHOTS = "find_snapshots.sql";
     FOREIGN_KEY_CHECK = "foreign_key_check.sql";
     FORGET_SEQUENCE = "forget_sequence.sql";
+    FUNCTIONS = "functions.sql";
     HAS_DBSTAT = "has_dbstat.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
@@ -42,6 +44,7 @@ statements! {
     MARK = "mark.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OBJECTS_ON_TABLES = "objects_on_tables.sql";
+    OWN_DATABASE = "own_database.sql";
     RECORD_MIGRATION = "record_migration.sql";
     RESTORE_TABLE = "restore_table.sql";
     RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";

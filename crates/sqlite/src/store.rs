@@ -1,8 +1,9 @@
 //! The store: options, opening, and what every store does.
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::Sees;
@@ -15,7 +16,8 @@ use firefly_eventstore_core::{
 use rusqlite::Connection;
 
 use crate::error::{classify, pool};
-use crate::pool::{Location, Readers};
+use crate::lent::WritingConnection;
+use crate::pool::{Database, Location, Readers};
 use crate::writer::{self, WriteLine};
 use crate::{append, migrate, read, snapshot};
 
@@ -41,14 +43,19 @@ use crate::{append, migrate, read, snapshot};
 pub struct SqliteEventStore(Arc<Shared>);
 
 struct Shared {
-    location: Location,
-    options: Options,
-    writer: Option<WriteLine>,
+    database: Arc<Database>,
+    writer: Writing,
     readers: r2d2::Pool<Readers>,
     /// The indexes that were there when the store was opened.
     indexes: Vec<String>,
     /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
     gate: RwLock<()>,
+}
+
+enum Writing {
+    Allowed(WriteLine),
+    /// A store that only reads keeps the connection that it was opened with: while a file is open, no other gets its number.
+    Refused(#[expect(dead_code, reason = "it is only kept")] Mutex<Connection>),
 }
 
 #[derive(Clone, Debug)]
@@ -177,12 +184,13 @@ impl SqliteEventStore {
         &self,
         work: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let write = |connection: &mut Connection| {
-            writer::in_transaction(connection, |connection| {
+        let work = |connection: &Connection, had_connection: &Cell<bool>| {
+            writer::in_transaction(connection, Some(&self.0.database), |connection| {
                 let mut transaction = SqliteTransaction {
                     connection,
-                    limits: &self.0.options.limits,
-                    verify_on_read: self.0.options.verify_on_read,
+                    had_connection,
+                    limits: &self.options().limits,
+                    verify_on_read: self.options().verify_on_read,
                     doom: None,
                 };
                 let result = work(&mut transaction)?;
@@ -192,7 +200,7 @@ impl SqliteEventStore {
                 }
             })
         };
-        self.alone(write)?
+        self.take_turn(|connection| connection.lend(work))??
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same file.
@@ -202,14 +210,17 @@ impl SqliteEventStore {
     ///
     /// # Errors
     ///
-    /// As [`EventStore::append_all`], and [`InvalidInput`](ErrorKind::InvalidInput) if no transaction was begun.
+    /// As [`EventStore::append_all`], and [`InvalidInput`](ErrorKind::InvalidInput) if no transaction was begun, or if the
+    /// connection's main database is another than this store's.
     pub fn append_within(&self, connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        backend::check(appends, &self.0.options.limits)?;
+        backend::check(appends, &self.options().limits)?;
         if connection.is_autocommit() {
             return Err(
                 Error::invalid("the connection has no transaction; begin one first").during(backend::describe(appends))
             );
         }
+        let check = self.0.database.check_same(connection);
+        check.map_err(|error| error.during(backend::describe(appends)))?;
         append::within(connection, appends)
     }
 
@@ -219,19 +230,32 @@ impl SqliteEventStore {
         self.read(|connection| read::explain(connection, query, cursor, &self.0.indexes))
     }
 
-    pub(crate) fn location(&self) -> &Location {
-        &self.0.location
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.0.options
+        &self.0.database.options
     }
 
     fn writer(&self) -> Result<&WriteLine> {
-        self.0.writer.as_ref().ok_or_else(|| Error::new(ErrorKind::ReadOnly))
+        match &self.0.writer {
+            Writing::Allowed(writer) => Ok(writer),
+            Writing::Refused(_) => Err(Error::new(ErrorKind::ReadOnly)),
+        }
     }
 
-    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
+    /// Runs `work` while nothing else of this store writes.
+    pub(crate) fn alone<R>(&self, work: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.take_turn(|connection| work(connection.get()?))?
+    }
+
+    /// Runs `work` in a transaction of its own.
+    fn write<R>(&self, work: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.alone(|connection| writer::in_transaction(connection, Some(&self.0.database), work))
+    }
+
+    fn take_turn<R>(&self, work: impl FnOnce(&mut WritingConnection) -> R) -> Result<R> {
         let writer = self.writer()?;
         writer.check_not_held()?;
         let _gate = self.close_gate();
@@ -241,40 +265,39 @@ impl SqliteEventStore {
     fn close_gate(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         let shared = &*self.0;
         let close = || shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        shared.location.is_memory().then(close)
+        shared.database.location.is_memory().then(close)
     }
 
     /// Runs `work` on a new connection, while nothing else of this store writes: nothing of it stays with the writer.
     pub(crate) fn maintain<R>(&self, work: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
-        self.alone(|_| work(&mut crate::pool::open(&self.0.location, &self.0.options)?))?
+        self.take_turn(|_| work(&mut self.0.database.open_another()?))?
     }
 
     pub(crate) fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
         let _gate = self.pass_gate()?;
+        self.0.database.check()?;
         read(&mut *self.0.readers.get().map_err(|error| self.without_reader(error))?)
     }
 
     /// Reads with a new connection, which knows nothing of the file yet and takes nothing from a cache.
     pub(crate) fn read_afresh<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         let _gate = self.pass_gate()?;
-        read(&crate::pool::open_reader(&self.0.location, &self.0.options)?)
+        read(&self.0.database.open_reader()?)
     }
 
     fn pass_gate(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
         let shared = &*self.0;
-        if let Some(writer) = &shared.writer {
+        if let Writing::Allowed(writer) = &shared.writer {
             writer.check_not_held()?;
         }
         let pass = || shared.gate.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(shared.location.is_memory().then(pass))
+        Ok(shared.database.location.is_memory().then(pass))
     }
 
     /// Why there is no connection to read with: all are in use, or none can be opened.
     fn without_reader(&self, error: r2d2::Error) -> Error {
         match self.0.readers.state().connections {
-            0 => crate::pool::open_reader(&self.0.location, &self.0.options)
-                .err()
-                .unwrap_or_else(|| pool(error)),
+            0 => self.0.database.open_reader().err().unwrap_or_else(|| pool(error)),
             _ => pool(error),
         }
     }
@@ -372,28 +395,33 @@ impl SqliteBuilder {
     /// As [`SqliteEventStore::open`]; with [`migrate_on_open`](Self::migrate_on_open), those of
     /// [`migrate`](Self::migrate).
     pub fn open(self) -> Result<SqliteEventStore> {
-        let name = format!("open {}", self.name());
+        let name = format!("open {}", self.location);
         self.try_open().map_err(|error| error.during(name))
     }
 
     fn try_open(self) -> Result<SqliteEventStore> {
         let Self { location, options } = self;
+        let location = location.absolute()?;
         let mut connection = crate::pool::open(&location, &options)?;
         if !options.read_only && (options.migrate_on_open || migrate::is_empty(&connection)?) {
             migrate::migrate(&mut connection, options.indexes)?;
         }
         migrate::require_current(&connection)?;
         let indexes = migrate::available_indexes(&connection)?;
-        let writer = if options.read_only {
-            None
-        } else {
+        if !options.read_only {
             crate::pool::set_up_writer(&connection, &location, &options)?;
-            Some(WriteLine::new(connection, options.busy_timeout))
+        }
+        let database = Arc::new(Database::of(&connection, location, options)?);
+        let writer = match database.options.read_only {
+            true => Writing::Refused(Mutex::new(connection)),
+            false => Writing::Allowed(WriteLine::new(
+                WritingConnection::new(connection, Arc::clone(&database))?,
+                Arc::clone(&database),
+            )),
         };
         Ok(SqliteEventStore(Arc::new(Shared {
-            readers: crate::pool::readers(location.clone(), options.clone()),
-            location,
-            options,
+            readers: crate::pool::readers(Arc::clone(&database)),
+            database,
             writer,
             indexes,
             gate: RwLock::new(()),
@@ -413,10 +441,10 @@ impl SqliteBuilder {
     /// has one that cannot be adopted. The file is then as it was.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
-            let mut connection = crate::pool::open(&self.location, &self.options)?;
+            let mut connection = crate::pool::open(&self.location.absolute()?, &self.options)?;
             migrate::migrate(&mut connection, self.options.indexes)
         };
-        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.location)))
     }
 
     /// The migrations that [`migrate`](Self::migrate) would apply.
@@ -426,32 +454,25 @@ impl SqliteBuilder {
     /// As [`SqliteEventStore::open`].
     pub fn pending(&self) -> Result<Vec<Migration>> {
         let pending = || {
-            let connection = crate::pool::open(&self.location, &self.options)?;
+            let connection = crate::pool::open(&self.location.absolute()?, &self.options)?;
             migrate::pending(&connection)
         };
-        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
-    }
-
-    fn name(&self) -> String {
-        match &self.location {
-            Location::File(path) => path.display().to_string(),
-            Location::Memory(_) => "a database in memory".to_owned(),
-        }
+        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.location)))
     }
 }
 
 impl fmt::Debug for SqliteEventStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteEventStore")
-            .field("location", &self.0.location)
-            .field("options", &self.0.options)
+            .field("location", &self.0.database.location)
+            .field("options", &self.0.database.options)
             .finish_non_exhaustive()
     }
 }
 
 impl EventStore for SqliteEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        backend::check(appends, &self.0.options.limits)?;
+        backend::check(appends, &self.options().limits)?;
         let name = |error: Error| error.during(backend::describe(appends));
         let writer = self.writer().map_err(name)?;
         writer.check_not_held().map_err(name)?;
@@ -472,14 +493,14 @@ impl EventStore for SqliteEventStore {
             self.read(|connection| backend::load(&mut read::Source(connection), aggregate, range, Sees::OneState))
         };
         stream
-            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.options().verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         self.read(|connection| read::page(connection, query, cursor, &self.0.indexes))
             .and_then(|page| {
-                if self.0.options.verify_on_read {
+                if self.options().verify_on_read {
                     page.events.iter().try_for_each(EventEnvelope::verify)?;
                 }
                 Ok(page)
@@ -514,7 +535,7 @@ impl EventStore for SqliteEventStore {
             .map_err(|error| error.during("check the health"))?;
         let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
         let version = rusqlite::version().to_owned();
-        let writable = self.0.writer.is_some();
+        let writable = !self.options().read_only;
         Ok(Health::new("sqlite", version, schema, writable, mark, latency))
     }
 }
@@ -522,10 +543,8 @@ impl EventStore for SqliteEventStore {
 impl SnapshotStore for SqliteEventStore {
     fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
         let save = || {
-            snapshot.check(&self.0.options.limits)?;
-            self.alone(|connection| {
-                writer::in_transaction(connection, |connection| snapshot::save(connection, tenant, snapshot))
-            })?
+            snapshot.check(&self.options().limits)?;
+            self.write(|connection| snapshot::save(connection, tenant, snapshot))
         };
         save().map_err(|error: Error| {
             error.during(format_args!(
@@ -543,13 +562,13 @@ impl SnapshotStore for SqliteEventStore {
         at: SnapshotAt,
     ) -> Result<Option<Snapshot>> {
         self.read(|connection| snapshot::find(connection, tenant, aggregate, at))
-            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.0.options.verify_on_read))
+            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.options().verify_on_read))
             .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         self.read(|connection| snapshot::list(connection, tenant, aggregate))
-            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.0.options.verify_on_read))
+            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.options().verify_on_read))
             .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
     }
 
@@ -559,11 +578,7 @@ impl SnapshotStore for SqliteEventStore {
     }
 
     fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        let delete = |connection: &mut Connection| {
-            writer::in_transaction(connection, |connection| snapshot::delete(connection, tenant, selection))
-        };
-        self.alone(delete)
-            .flatten()
+        self.write(|connection| snapshot::delete(connection, tenant, selection))
             .map_err(|error: Error| error.during("delete snapshots"))
     }
 
@@ -577,6 +592,7 @@ impl SnapshotStore for SqliteEventStore {
 #[derive(Debug)]
 pub struct SqliteTransaction<'a> {
     connection: &'a Connection,
+    had_connection: &'a Cell<bool>,
     limits: &'a Limits,
     verify_on_read: bool,
     doom: Option<Error>,
@@ -584,8 +600,12 @@ pub struct SqliteTransaction<'a> {
 
 impl SqliteTransaction<'_> {
     /// The connection, for the caller's own tables. Do not commit or roll back through it.
+    ///
+    /// What is left on it, such as pragmas, temporary tables, attached databases and functions, reaches no other call: the store
+    /// gives such a connection up for a new one, which costs some 0.3 ms. Tables, and changes to tables, cost nothing more.
     #[must_use]
     pub fn connection(&self) -> &Connection {
+        self.had_connection.set(true);
         self.connection
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use firefly_eventstore_core::backend::Writer;
 use firefly_eventstore_core::{AggregateKey, Append, Appended, Error, ErrorKind, ExpectedVersion, NewEvent, Result};
@@ -15,14 +15,15 @@ use firefly_eventstore_core::{TenantId, backend};
 use rusqlite::Connection;
 
 use crate::append::{self, Failure};
+use crate::lent::WritingConnection;
+use crate::pool::Database;
 
 /// The writing connection and the line before it.
 #[derive(Debug)]
 pub(crate) struct WriteLine {
-    connection: Writer<Connection>,
+    connection: Writer<WritingConnection>,
     line: Mutex<Line>,
-    /// How long the connection waits for another process that writes.
-    busy_timeout: Duration,
+    database: Arc<Database>,
 }
 
 #[derive(Debug, Default)]
@@ -58,11 +59,11 @@ struct OwnedAppend {
 }
 
 impl WriteLine {
-    pub(crate) fn new(connection: Connection, busy_timeout: Duration) -> Self {
+    pub(crate) fn new(connection: WritingConnection, database: Arc<Database>) -> Self {
         Self {
             connection: Writer::new(connection),
             line: Mutex::default(),
-            busy_timeout,
+            database,
         }
     }
 
@@ -91,7 +92,7 @@ impl WriteLine {
     }
 
     /// Runs `work` alone with the connection.
-    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut Connection) -> R) -> Result<R> {
+    pub(crate) fn alone<R>(&self, work: impl FnOnce(&mut WritingConnection) -> R) -> Result<R> {
         let mut line = lock(&self.line);
         if line.led {
             let ticket = Arc::new(Ticket::new(None));
@@ -109,23 +110,26 @@ impl WriteLine {
 
     fn lead(&self, own: &[Append<'_>]) -> Result<Vec<Appended>> {
         let _lead = Lead(self);
+        let name = |error: Error| error.during(backend::describe(own));
         let mut connection = self.connection.lock()?;
-        if let Err(error) = append::begin(&connection) {
+        let connection = connection.get().map_err(name)?;
+        if let Err(error) = append::begin(connection) {
             self.dismiss_late(&error);
-            return Err(error.during(backend::describe(own)));
+            return Err(name(error));
         }
         let mut followers = Followers::default();
-        match self.write_group(&mut connection, own, &mut followers) {
+        match self.write_group(connection, own, &mut followers) {
             Ok(result) => {
                 followers.finish();
                 result
             }
-            Err(failure) if followers.0.is_empty() => failure.explain(&connection, own),
+            Err(failure) if followers.0.is_empty() => failure.explain(connection, own),
             // What failed is the group's transaction, for all that are in it: each on its own gets its own answer.
             Err(_) => {
-                let own = append::alone(&connection, own);
+                let alone = |appends: &[Append<'_>]| append::alone(connection, &self.database, appends);
+                let own = alone(own);
                 for Follower { ticket, result } in &mut followers.0 {
-                    *result = ticket.with_appends(|appends| append::alone(&connection, appends));
+                    *result = ticket.with_appends(alone);
                 }
                 followers.finish();
                 own
@@ -136,7 +140,7 @@ impl WriteLine {
     /// Writes the leader's append and those of whoever waits, until nobody does, and commits; or rolls all of it back.
     fn write_group(
         &self,
-        connection: &mut Connection,
+        connection: &Connection,
         own: &[Append<'_>],
         followers: &mut Followers,
     ) -> Result<Result<Vec<Appended>>, Failure> {
@@ -151,7 +155,7 @@ impl WriteLine {
             followers.0.push(Follower { ticket, result });
             failure.map_or(Ok(()), Err)?;
         }
-        append::commit(connection).map_err(Failure::other)?;
+        append::commit(connection, Some(&self.database)).map_err(Failure::other)?;
         Ok(own)
     }
 
@@ -160,7 +164,7 @@ impl WriteLine {
     fn dismiss_late(&self, error: &Error) {
         let mut line = lock(&self.line);
         line.waiting.retain(|ticket| {
-            let late = ticket.appends.is_some() && ticket.since.elapsed() >= self.busy_timeout;
+            let late = ticket.appends.is_some() && ticket.since.elapsed() >= self.database.options.busy_timeout;
             if late {
                 let error = ticket.with_appends(|appends| error.clone().during(backend::describe(appends)));
                 ticket.take_turn(Turn::Done(Err(error)));
@@ -274,12 +278,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds.
+/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds, and if the file of the store is
+/// still where it was. (There is no store yet while a schema is made.)
 pub(crate) fn in_transaction<R, E: From<Error>>(
-    connection: &mut Connection,
+    connection: &Connection,
+    database: Option<&Database>,
     work: impl FnOnce(&Connection) -> Result<R, E>,
 ) -> Result<R, E> {
-    let connection = &*connection;
     append::begin(connection)?;
     let _rollback = append::RollbackOnDrop(connection);
     let result = work(connection)?;
@@ -289,6 +294,6 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
         })
         .into());
     }
-    append::commit(connection)?;
+    append::commit(connection, database)?;
     Ok(result)
 }

@@ -548,6 +548,10 @@ fn the_sample_of_the_source_document_is_adopted_with_its_ids_versions_sequences_
     let next = store.append(&account, Version::from(2), &[deposited(1)]).unwrap();
     assert_eq!((next.version().get(), next.last_sequence().unwrap().get()), (3, 1003));
     let again = NewEvent::from_json("money.deposited", deposited_250.data.as_str()).unwrap();
+    let again = match &deposited_250.metadata {
+        Some(metadata) => again.metadata_json(metadata.as_str()).unwrap(),
+        None => again,
+    };
     let again = store
         .append(&account, ExpectedVersion::Any, &[again.with_id(deposited_250.event_id)])
         .unwrap();

@@ -2,7 +2,7 @@
 -- ?1 event_id · ?2 aggregate_id · ?3 aggregate_type · ?4 aggregate_version · ?5 event_type · ?6 event_data · ?7 metadata
 -- ?8 created_at · ?9 created_by · ?10 tenant_id · ?11 correlation_id · ?12 causation_id · ?13 checksum
 -- The global sequence is the row id that SQLite gives. A unique violation means that the event id is stored already.
-INSERT INTO events (
+INSERT INTO main.events (
     event_id,
     aggregate_id,
     aggregate_type,

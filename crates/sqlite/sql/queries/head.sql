@@ -4,7 +4,7 @@ SELECT
     aggregate_type,
     tenant_id,
     aggregate_version
-FROM events
+FROM main.events
 WHERE aggregate_id = ?1
 ORDER BY aggregate_version DESC
 LIMIT 1;

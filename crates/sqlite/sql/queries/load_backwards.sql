@@ -17,7 +17,7 @@ SELECT
     causation_id,
     event_size_bytes,
     checksum
-FROM events
+FROM main.events
 WHERE aggregate_id = ?1
   AND aggregate_version BETWEEN ?2 AND ?3
 ORDER BY aggregate_version DESC

@@ -14,5 +14,5 @@ SELECT
     created_by,
     correlation_id,
     causation_id
-FROM events
+FROM main.events
 WHERE event_id IN (SELECT value FROM json_each(?1));

@@ -1,6 +1,6 @@
 -- The version that an aggregate was at when the log was at a global sequence; 0 if it had no events.
 -- ?1 aggregate_id · ?2 global_sequence
 SELECT COALESCE(MAX(aggregate_version), 0)
-FROM events
+FROM main.events
 WHERE aggregate_id = ?1
   AND global_sequence <= ?2;

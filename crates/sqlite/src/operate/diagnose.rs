@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
-use firefly_eventstore_core::{ErrorKind, Limits, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, SchemaProblem};
 use rusqlite::Connection;
 
 use super::pragma;
 use crate::error::classify;
-use crate::pool::Location;
+use crate::pool::{Database, Location};
 use crate::{SqliteEventStore, migrate};
 
 /// A write-ahead log beyond this has outgrown the 16 MB after which it is emptied: somebody is in the way.
@@ -18,25 +18,25 @@ const LARGE_LOG: u64 = 64 << 20;
 impl SqliteEventStore {
     pub(super) fn examine(&self) -> Result<Vec<Diagnosis>> {
         let mut found = vec![sqlite()];
-        if let Location::File(path) = self.location() {
-            let file = file(path);
+        if let Location::File(path) = &self.database().location {
+            let file = file(path, self.database());
             let is_there = file.severity == Severity::Good;
             found.push(file);
             if !is_there {
                 return Ok(found);
             }
         }
-        let look = |connection: &mut Connection| {
+        let look = |connection: &Connection| {
             let settings = Settings::of(connection)?;
             let indexes = super::indexes(connection, self.options().indexes)?;
             Ok((settings, schema(connection)?, indexes))
         };
         // The settings are those of a connection: those that count are the writer's.
         let (settings, schema, indexes) = match self.options().read_only {
-            true => self.read(look)?,
-            false => self.alone(look)??,
+            true => self.read(|connection| look(connection))?,
+            false => self.alone(look)?,
         };
-        match self.location() {
+        match &self.database().location {
             Location::Memory(_) => found.push(Diagnosis::bad(
                 Severity::Notice,
                 "durability",
@@ -198,14 +198,19 @@ fn sqlite() -> Diagnosis {
     Diagnosis::good("sqlite", format!("{}, {origin}", rusqlite::version()))
 }
 
-fn file(path: &Path) -> Diagnosis {
-    match fs::metadata(path) {
-        Ok(metadata) => Diagnosis::good("file", format!("{}, {} bytes", path.display(), metadata.len())),
+fn file(path: &Path, database: &Database) -> Diagnosis {
+    let subject = "file";
+    let bytes = database.check().and_then(|()| {
+        let metadata = fs::metadata(path);
+        metadata.map_err(|error| Error::io(format!("{} cannot be looked at", path.display()), error))
+    });
+    match bytes {
+        Ok(metadata) => Diagnosis::good(subject, format!("{}, {} bytes", path.display(), metadata.len())),
         Err(error) => Diagnosis::bad(
             Severity::Danger,
-            "file",
-            format!("{} cannot be looked at: {error}", path.display()),
-            "stop the program before it writes more, and find out who moved, removed or locked the file",
+            subject,
+            error.to_string(),
+            "stop the program, and find out who moved, replaced, removed or locked the file, or its write-ahead log",
         ),
     }
 }

@@ -1,0 +1,3 @@
+-- The names of the functions that statements may call.
+SELECT DISTINCT name
+FROM pragma_function_list;

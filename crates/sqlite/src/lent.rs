@@ -1,0 +1,136 @@
+//! The writing connection, and what a caller's work leaves on it when it is lent: nothing that another call finds.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use firefly_eventstore_core::Result;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{CachedStatement, Connection, StatementStatus};
+
+use crate::append::prepared;
+use crate::error::classify;
+use crate::pool::Database;
+use crate::read::collect;
+use crate::{migrate, row, sql};
+
+/// The writing connection. One that a caller's work has changed is given up for a new one.
+///
+/// To open a connection for each call would cost a transaction more than the rest of it does. So it is watched instead: an
+/// authorizer sees what statements would change, when they are prepared, and a statement that SQLite has to prepare again tells
+/// of the rest.
+#[derive(Debug)]
+pub(crate) struct WritingConnection {
+    connection: Connection,
+    /// Whether a statement was prepared that changes the connection.
+    changed: Arc<AtomicBool>,
+    is_spoiled: bool,
+    database: Arc<Database>,
+}
+
+impl WritingConnection {
+    /// A connection that is set up for writing.
+    pub(crate) fn new(mut connection: Connection, database: Arc<Database>) -> Result<Self> {
+        Ok(Self {
+            changed: watch(&mut connection)?,
+            connection,
+            is_spoiled: false,
+            database,
+        })
+    }
+
+    /// The connection, as the store made it.
+    pub(crate) fn get(&mut self) -> Result<&mut Connection> {
+        if self.is_spoiled {
+            self.renew()?;
+        }
+        Ok(&mut self.connection)
+    }
+
+    /// Lends the connection to `work`, which says by the flag whether a caller's code had it.
+    pub(crate) fn lend<R>(&mut self, work: impl FnOnce(&Connection, &Cell<bool>) -> R) -> Result<R> {
+        self.get()?;
+        let mut canary = prepared(&self.connection, sql::CANARY)?;
+        sing(&mut canary)?;
+        let prepared_again = canary.get_status(StatementStatus::RePrepare);
+        let had_it = Cell::new(false);
+        self.changed.store(false, Ordering::Relaxed);
+        self.is_spoiled = true; // until the work comes to its end without a panic, and has left nothing
+        let result = work(&self.connection, &had_it);
+        let as_it_was = !had_it.get()
+            || sing(&mut canary).is_ok()
+                && canary.get_status(StatementStatus::RePrepare) == prepared_again
+                && !self.changed.load(Ordering::Relaxed)
+                && !self.connection.is_busy()
+                && self.connection.busy_timeout(self.database.options.busy_timeout).is_ok();
+        drop(canary);
+        self.is_spoiled = !as_it_was;
+        // At once, because of what the connection may hold open or locked. If it fails, the next call tries again, and tells.
+        drop(self.get());
+        Ok(result)
+    }
+
+    fn renew(&mut self) -> Result<()> {
+        // An exclusive lock that was left is given back with the next read; the new connection would wait for it in vain.
+        drop(self.connection.execute_batch("PRAGMA locking_mode = NORMAL"));
+        drop(migrate::is_empty(&self.connection));
+        // The new one is opened first: a database in memory is gone with its last connection.
+        let mut connection = self.database.open_writer()?;
+        self.changed = watch(&mut connection)?;
+        self.connection = connection;
+        self.is_spoiled = false;
+        Ok(())
+    }
+}
+
+/// Runs a statement that needs nothing. SQLite prepares it again after whatever changes what statements mean: pragmas, functions
+/// and collations, temporary objects, attached databases, configuration.
+fn sing(canary: &mut CachedStatement<'_>) -> Result<()> {
+    canary.query_row([], |_| Ok(())).map_err(classify)
+}
+
+/// Lets the connection tell when a statement is prepared that changes it.
+fn watch(connection: &mut Connection) -> Result<Arc<AtomicBool>> {
+    static FUNCTIONS: OnceLock<HashSet<String>> = OnceLock::new();
+    let functions = match FUNCTIONS.get() {
+        Some(functions) => functions,
+        None => {
+            let names = collect(connection, sql::FUNCTIONS, [], |row| Ok(row::text(row, 0)?.to_owned()))?;
+            FUNCTIONS.get_or_init(|| names.into_iter().collect())
+        }
+    };
+    let changed = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&changed);
+    let look = move |context: AuthContext<'_>| {
+        if changes(context.action, functions) {
+            flag.store(true, Ordering::Relaxed);
+        }
+        Authorization::Allow
+    };
+    connection.authorizer(Some(look)).map_err(classify)?;
+    Ok(changed)
+}
+
+fn changes(action: AuthAction<'_>, functions: &HashSet<String>) -> bool {
+    match action {
+        AuthAction::Pragma {
+            pragma_name,
+            pragma_value,
+        } => {
+            let only_tells = ["_info", "_xinfo", "_list", "_check"]
+                .iter()
+                .any(|end| pragma_name.ends_with(end));
+            pragma_value.is_some() && !only_tells
+        }
+        // A function that is not SQLite's, nor ours: the caller made it.
+        AuthAction::Function { function_name } => !functions.contains(function_name),
+        AuthAction::Attach { .. }
+        | AuthAction::Detach { .. }
+        | AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. } => true,
+        _ => false,
+    }
+}
