@@ -34,13 +34,18 @@ impl Files {
             path.push(suffix);
             PathBuf::from(path)
         };
-        let file = |path: PathBuf| Some(File {
-            identity: identity(&path).ok()?,
-            path,
-        });
+        let file = |path: PathBuf| {
+            Some(File {
+                identity: identity(&path).ok()?,
+                path,
+            })
+        };
         Ok(Self {
             database: file(database.to_owned()).ok_or_else(|| gone(database, "it was removed while it was opened"))?,
-            log: ["-wal", "-shm"].into_iter().filter_map(|suffix| file(beside(suffix))).collect(),
+            log: ["-wal", "-shm"]
+                .into_iter()
+                .filter_map(|suffix| file(beside(suffix)))
+                .collect(),
         })
     }
 

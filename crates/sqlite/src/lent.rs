@@ -62,13 +62,19 @@ impl WritingConnection {
             || sing(&mut canary).is_ok()
                 && canary.get_status(StatementStatus::RePrepare) == prepared_again
                 && !self.changed.load(Ordering::Relaxed)
-                && !self.connection.is_busy()
+                && !self.has_open_statement()
                 && self.connection.busy_timeout(self.database.options.busy_timeout).is_ok();
         drop(canary);
         self.is_spoiled = !as_it_was;
         // At once, because of what the connection may hold open or locked. If it fails, the next call tries again, and tells.
         drop(self.get());
         Ok(result)
+    }
+
+    /// Whether a statement was forgotten, which keeps the log from being emptied. (It also keeps the connection from being closed, and
+    /// a database in memory locked: that one has to live with it.)
+    fn has_open_statement(&self) -> bool {
+        !self.database.location.is_memory() && self.connection.is_busy()
     }
 
     fn renew(&mut self) -> Result<()> {

@@ -32,9 +32,11 @@ impl Operations for SqliteEventStore {
     /// Appends wait meanwhile, as for any transaction.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         self.maintain(|connection| {
-            in_transaction(connection, Some(self.database()), |connection| restore(connection, point))
+            in_transaction(connection, Some(self.database()), |connection| {
+                restore(connection, point)
+            })
         })
-            .map_err(|error| error.during("restore into the table events_restored"))
+        .map_err(|error| error.during("restore into the table events_restored"))
     }
 
     fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {

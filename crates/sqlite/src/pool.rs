@@ -48,7 +48,8 @@ impl Location {
                 "it names no file; give the path of one, or use SqliteEventStore::in_memory",
             ));
         }
-        let absolute = path::absolute(path).map_err(|error| Error::io("the working directory cannot be found", error))?;
+        let absolute =
+            path::absolute(path).map_err(|error| Error::io("the working directory cannot be found", error))?;
         Ok(Self::File(absolute))
     }
 

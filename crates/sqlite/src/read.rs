@@ -1,6 +1,8 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use firefly_eventstore_core::backend::{Head, StreamSource};
+use std::ops::ControlFlow;
+
+use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result,
@@ -75,13 +77,29 @@ pub(crate) fn collect<T>(
     parameters: impl rusqlite::Params,
     mut decode: impl FnMut(&Row<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
+    let mut decoded = Vec::new();
+    walk(connection, sql, parameters, |row| {
+        decoded.push(decode(row)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(decoded)
+}
+
+/// Goes through the rows of a query, until `visit` has enough.
+fn walk(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
     let mut statement = prepared(connection, sql)?;
     let mut rows = statement.query(parameters).map_err(classify)?;
-    let mut decoded = Vec::new();
     while let Some(row) = rows.next().map_err(classify_reading)? {
-        decoded.push(decode(row).map_err(|error| backend::damaged(&error, None))?);
+        if visit(row).map_err(|error| backend::damaged(&error, None))?.is_break() {
+            break;
+        }
     }
-    Ok(decoded)
+    Ok(())
 }
 
 /// The greatest committed sequence at or below which nothing can appear any more.
@@ -92,26 +110,29 @@ pub(crate) fn mark(connection: &Connection) -> Result<GlobalSequence> {
     GlobalSequence::try_from(mark)
 }
 
-/// A page of the log.
+/// A page of the log, up to this mark. The mark is taken before the rows are read, so what is committed in between is left to the
+/// next read.
 pub(crate) fn page(
     connection: &Connection,
     query: &EventQuery,
     cursor: Option<&Cursor>,
+    mark: GlobalSequence,
     indexes: &[String],
 ) -> Result<Page> {
-    // The mark is taken before the rows are read, so what is committed in between is left to the next read.
-    let mark = match cursor {
-        Some(cursor) => cursor.high_water_mark(),
-        None => mark(connection)?,
-    };
     let window = query.window(cursor, mark);
-    let events = if window.rows == 0 || window.after >= window.until {
-        Vec::new()
-    } else {
-        let statement = LogStatement::new(query, &window, cursor.is_some(), indexes);
-        collect_events(connection, &statement.sql, params_from_iter(statement.parameters))?
-    };
-    Ok(Page::new(query, cursor, mark, events))
+    let mut events = PageEvents::new(&window);
+    if window.rows > 0 && window.after < window.until {
+        let LogStatement { sql, parameters } = LogStatement::new(query, &window, cursor.is_some(), indexes);
+        let mut decoder = Decoder::default();
+        walk(connection, &sql, params_from_iter(parameters), |row| {
+            events.push(decoder.event(row)?);
+            Ok(match events.is_full() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+    }
+    Ok(events.into_page(query, cursor, mark))
 }
 
 /// How SQLite would find that page.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ struct Shared {
     readers: r2d2::Pool<Readers>,
     /// The indexes that were there when the store was opened.
     indexes: Vec<String>,
+    /// The greatest mark that was given out.
+    given_out: AtomicU64,
     /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
     gate: RwLock<()>,
 }
@@ -123,12 +126,17 @@ pub struct SqliteBuilder {
 impl SqliteEventStore {
     /// Opens the store in a file. A file that is missing or empty becomes a store.
     ///
+    /// The store is that file, whatever becomes of the working directory and of links in the path. If the file, or its write-ahead
+    /// log, is moved, replaced or removed while it is open, every later call is refused with [`Moved`](ErrorKind::Moved), on Unix:
+    /// what was appended would be found by nobody. That costs a call two or three look-ups of a file, some 2 µs.
+    ///
     /// # Errors
     ///
     /// - [`Schema`](ErrorKind::Schema) if the file's schema is older (see [`SqliteBuilder::migrate`]), newer or altered;
     /// - [`Integrity`](ErrorKind::Integrity) if the file is damaged or no SQLite database;
     /// - [`Unavailable`](ErrorKind::Unavailable) if it cannot be opened, or is locked beyond the busy timeout;
-    /// - [`InvalidInput`](ErrorKind::InvalidInput) if it is a directory.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if it is a directory, or a name that SQLite takes for something else than a
+    ///   file: an empty one, `:memory:`, `file:…`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder(path).open()
     }
@@ -285,6 +293,25 @@ impl SqliteEventStore {
         read(&self.0.database.open_reader()?)
     }
 
+    /// The mark. If it is less than one that was given out before, the log was cut: that is told once, and forgotten with it.
+    fn mark(&self, connection: &Connection) -> Result<GlobalSequence> {
+        let given_out = self.0.given_out.load(Ordering::SeqCst);
+        // Read after that, so it sees at least as much, unless events are gone.
+        let mark = read::mark(connection)?;
+        let told = backend::check_end(GlobalSequence::new(given_out)?, mark, || Ok(mark));
+        match told {
+            Ok(()) => drop(self.0.given_out.fetch_max(mark.get(), Ordering::SeqCst)),
+            // Whoever was faster has told it, or has given out a new one.
+            Err(_) => drop(self.0.given_out.compare_exchange(
+                given_out,
+                mark.get(),
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            )),
+        }
+        told.map(|()| mark)
+    }
+
     fn pass_gate(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
         let shared = &*self.0;
         if let Writing::Allowed(writer) = &shared.writer {
@@ -424,6 +451,7 @@ impl SqliteBuilder {
             database,
             writer,
             indexes,
+            given_out: AtomicU64::new(0),
             gate: RwLock::new(()),
         })))
     }
@@ -498,7 +526,18 @@ impl EventStore for SqliteEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        self.read(|connection| read::page(connection, query, cursor, &self.0.indexes))
+        let page = |connection: &mut Connection| {
+            let mark = match cursor {
+                Some(cursor) => cursor.high_water_mark(),
+                None => {
+                    let mark = self.mark(connection)?;
+                    query.check_end(mark, || Ok(mark))?;
+                    mark
+                }
+            };
+            read::page(connection, query, cursor, mark, &self.0.indexes)
+        };
+        self.read(page)
             .and_then(|page| {
                 if self.options().verify_on_read {
                     page.events.iter().try_for_each(EventEnvelope::verify)?;
@@ -509,7 +548,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
-        self.read(|connection| read::mark(connection))
+        self.read(|connection| self.mark(connection))
             .map_err(|error| error.during("read the high-water mark"))
     }
 

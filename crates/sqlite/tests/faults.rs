@@ -20,7 +20,7 @@ use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, StreamRange, SummaryQuery, verify};
 use firefly_eventstore_sqlite::rusqlite::{self, Connection};
-use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore};
+use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore, Synchronous};
 
 use support::{
     Peer, account, all_events, another, assert_intact, deposited, large, not_tried, role, succeed, tell, through,
@@ -42,6 +42,7 @@ fn child_process() {
         "open on a full file system" => open_on_a_full_file_system(path),
         "use a read-only file system" => use_a_read_only_file_system(path),
         "use a protected file" => use_a_protected_file(path),
+        "read large events" => read_large_events(path),
         other => panic!("{other}"),
     }
 }
@@ -96,7 +97,9 @@ fn nearly_fill_a_small_file_system(directory: &Path) {
     let imported = account();
     let first: Vec<_> = (0..20).map(deposited).collect();
     source.append(&account(), ExpectedVersion::NoStream, &first).unwrap();
-    source.append(&imported, ExpectedVersion::NoStream, &[deposited(1), large(1 << 20)]).unwrap();
+    source
+        .append(&imported, ExpectedVersion::NoStream, &[deposited(1), large(1 << 20)])
+        .unwrap();
     let batch_of_import = &all_events(&source)[20..];
     let error = store.import_events(batch_of_import).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::StorageFull, "{error:?}");
@@ -923,4 +926,42 @@ fn an_error_of_the_callers_rolls_back_and_is_given_back() {
     });
     assert!(result.unwrap_err().is::<rusqlite::Error>());
     assert_eq!(store.version(&aggregate).unwrap(), 0);
+}
+
+// Memory.
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_log_of_large_events_is_read_with_the_memory_of_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let store = SqliteEventStore::builder(&path)
+        .synchronous(Synchronous::Normal)
+        .open()
+        .unwrap();
+    for _ in 0..10 {
+        let events: Vec<_> = (0..10).map(|_| large((1 << 20) - 100)).collect();
+        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    }
+    drop(store);
+    succeed(another("read large events", path.to_str().unwrap()));
+}
+
+fn read_large_events(path: &Path) {
+    let store = SqliteEventStore::open(path).unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 100);
+    let before = most_memory();
+    assert_eq!(store.read(EventQuery::new()).map(Result::unwrap).count(), 100);
+    let took = most_memory() - before;
+    println!("{took} bytes");
+    // A page of 16 MiB, and what SQLite and the allocator keep beside it.
+    assert!(took < 40 << 20, "{took} bytes");
+}
+
+/// The most memory that this process ever had, in bytes.
+fn most_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kilobytes * 1024
 }

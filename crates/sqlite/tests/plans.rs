@@ -106,9 +106,9 @@ fn pattern_6_streams_a_time_range_by_its_index() {
 
 #[test]
 fn one_aggregate_is_found_by_its_id_and_version() {
-    let versions = "SEARCH events USING INDEX idx_events_aggregate_version \
+    let versions = "SEARCH main.events USING INDEX idx_events_aggregate_version \
         (aggregate_id=? AND aggregate_version>? AND aggregate_version<?)";
-    let aggregate = "SEARCH events USING INDEX idx_events_aggregate_version (aggregate_id=?)";
+    let aggregate = "SEARCH main.events USING INDEX idx_events_aggregate_version (aggregate_id=?)";
     let part = params![AN_AGGREGATE, 3, 7, -1];
     assert_statement(include_str!("../sql/queries/load.sql"), part, &[versions]);
     assert_statement(include_str!("../sql/queries/load_backwards.sql"), part, &[versions]);
@@ -118,7 +118,7 @@ fn one_aggregate_is_found_by_its_id_and_version() {
         &[aggregate],
     );
     let past = params![AN_AGGREGATE, 100_000];
-    let covered = "SEARCH events USING COVERING INDEX idx_events_aggregate_version (aggregate_id=?)";
+    let covered = "SEARCH main.events USING COVERING INDEX idx_events_aggregate_version (aggregate_id=?)";
     assert_statement(include_str!("../sql/queries/version_at_sequence.sql"), past, &[covered]);
     let past = params![AN_AGGREGATE, "2025-01-01T02:00:00.000000Z"];
     assert_statement(include_str!("../sql/queries/version_at_time.sql"), past, &[aggregate]);
@@ -134,7 +134,7 @@ fn events_are_located_by_their_ids() {
     for store in [plain(), analyzed()] {
         let plan = plan_of(store, include_str!("../sql/queries/locate.sql"), params!["[]"]);
         assert_eq!(
-            plan[0], "SEARCH events USING INDEX idx_events_event_id (event_id=?)",
+            plan[0], "SEARCH main.events USING INDEX idx_events_event_id (event_id=?)",
             "{plan:?}"
         );
     }
