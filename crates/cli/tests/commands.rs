@@ -524,10 +524,7 @@ fn an_export_goes_to_the_standard_output_and_its_summary_elsewhere() {
     let json = store.run(&["export", "--json"]);
     assert_eq!(json.out.lines().count(), 8);
     let summary: Value = serde_json::from_str(&json.err).unwrap();
-    assert_eq!(
-        (&summary["events"], &summary["high_water_mark"]),
-        (&json!(6), &json!(6))
-    );
+    assert_eq!((&summary["events"], &summary["checkpoint"]), (&json!(6), &json!(6)));
     assert_eq!(summary["next"], "firefly-eventstore export --after 6");
     let to_file = store.succeeds(&["export", "--json", "--output", "b.jsonl"]).json();
     assert_eq!(

@@ -10,8 +10,8 @@ pub struct Verification {
     pub checked: u64,
     /// An [`Integrity`](crate::ErrorKind::Integrity) error for each event that is damaged.
     pub damaged: Vec<Error>,
-    /// The high-water mark that was verified up to: go on after it the next time.
-    pub high_water_mark: GlobalSequence,
+    /// Where the next verification goes on: see [`Events::checkpoint`](crate::Events::checkpoint).
+    pub checkpoint: GlobalSequence,
 }
 
 impl Verification {
@@ -76,6 +76,6 @@ pub fn verify<S: EventStore + ?Sized>(
     Ok(Verification {
         checked,
         damaged,
-        high_water_mark: events.high_water_mark().unwrap_or(GlobalSequence::ZERO),
+        checkpoint: events.checkpoint(),
     })
 }

@@ -9,7 +9,7 @@ use firefly_eventstore_core::operate::{
     restore,
 };
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{EventData, Limits, MemoryEventStore};
+use firefly_eventstore_core::{EventData, Limits, MemoryEventStore, verify};
 use serde_json::json;
 use time::macros::datetime;
 
@@ -164,7 +164,7 @@ fn an_incremental_export_goes_on_after_the_one_before() {
     let (store, account) = given();
     let (first, exported_) = exported(&store, &Export::new());
     store.append(&account, ExpectedVersion::Any, &[event(4)]).unwrap();
-    let (second, _) = exported(&store, &Export::new().after(exported_.high_water_mark));
+    let (second, _) = exported(&store, &Export::new().after(exported_.checkpoint));
     let target = MemoryEventStore::new();
     let refused = import(&target, &second).unwrap_err();
     assert!(refused.is_invalid_input(), "{refused}");
@@ -301,6 +301,58 @@ fn a_restore_at_a_time_keeps_no_gap_in_an_aggregate() {
     assert_eq!(target.version(&other).unwrap(), 1);
     // Going on to a later point is going on from there only where nothing was left out.
     assert!(restore(&store, &target, RestorePoint::Time(at(60)), |_| {}).is_err());
+}
+
+#[test]
+fn an_audit_and_a_verification_see_every_event_of_pages_that_end_by_their_bytes() {
+    let (store, account) = (MemoryEventStore::new(), account());
+    let large = format!("\"{}\"", "x".repeat(6_000_000));
+    let events: Vec<_> = (0..4)
+        .map(|_| NewEvent::from_json("file.added", large.as_str()).unwrap())
+        .collect();
+    store.append(&account, ExpectedVersion::NoStream, &events).unwrap();
+    store.tamper(events[3].event_id(), |stored| stored.data = EventData::from_stored("1"));
+    let (audited, findings) = audit(&store, Audit::new());
+    assert_eq!(audited.events, 4);
+    assert_eq!(findings[0].event_id, Some(events[3].event_id()));
+    assert_eq!(verify(&store, EventQuery::new(), |_| {}).unwrap().checked, 4);
+}
+
+#[test]
+fn a_verification_goes_on_where_it_ended() {
+    let (store, account) = (MemoryEventStore::new(), account());
+    let events: Vec<_> = (0..25).map(event).collect();
+    store.append(&account, ExpectedVersion::NoStream, &events).unwrap();
+    let checkpoint = |query: EventQuery| verify(&store, query, |_| {}).unwrap().checkpoint.get();
+    let no_type = EventQuery::new().event_types(["none"]).unwrap();
+    assert_eq!(checkpoint(EventQuery::new().limit(10)), 10);
+    assert_eq!(checkpoint(EventQuery::new().after(10.into()).until(20.into())), 20);
+    assert_eq!(checkpoint(no_type), 25);
+    assert_eq!(checkpoint(EventQuery::new().after(20.into())), 25);
+}
+
+#[test]
+fn an_export_goes_on_where_it_ended() {
+    let (store, account) = (MemoryEventStore::new(), account());
+    let events: Vec<_> = (0..25).map(event).collect();
+    store.append(&account, ExpectedVersion::NoStream, &events).unwrap();
+    for query in [EventQuery::new(), EventQuery::new().limit(3)] {
+        let mut checkpoint = GlobalSequence::ZERO;
+        let mut seen = 0;
+        for until in [10, 20, 30] {
+            let part = Export::of(query.clone().after(checkpoint).until(until.into()));
+            let (file, exported) = exported(&store, &part);
+            let in_csv = part.csv(&store, &mut Vec::new(), |_| {}).unwrap();
+            assert_eq!(
+                (in_csv.events, in_csv.checkpoint),
+                (exported.events, exported.checkpoint)
+            );
+            assert!(file.contains(&format!("\"until\":{}", exported.checkpoint)), "{file}");
+            checkpoint = exported.checkpoint;
+            seen += exported.events;
+        }
+        assert_eq!((seen, checkpoint.get()), (25, 25));
+    }
 }
 
 #[test]

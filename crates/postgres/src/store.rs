@@ -167,7 +167,7 @@ impl PostgresEventStore {
     /// Waits for appends, so that a follower of the log need not poll: where appends
     /// [notify](PostgresBuilder::notify), whoever makes them.
     ///
-    /// Listen first, then read up to the mark, then wait: so nothing is missed. Takes a connection of its own, not one of the
+    /// Listen first, then read to the end, then wait: so nothing is missed. Takes a connection of its own, not one of the
     /// pool's.
     ///
     /// ```no_run
@@ -177,9 +177,11 @@ impl PostgresEventStore {
     /// # fn follow(store: &PostgresEventStore, mut checkpoint: GlobalSequence) -> Result<(), Error> {
     /// let mut appends = store.listen()?;
     /// loop {
-    ///     for event in store.read(EventQuery::new().after(checkpoint)) {
-    ///         checkpoint = event?.global_sequence;
+    ///     let mut events = store.read(EventQuery::new().after(checkpoint));
+    ///     for event in &mut events {
+    ///         println!("{}", event?.data);
     ///     }
+    ///     checkpoint = events.checkpoint();
     ///     appends.wait(Duration::from_secs(10))?;
     /// }
     /// # }

@@ -169,10 +169,7 @@ fn an_imported_log_is_the_exported_one_column_by_column() {
 
     let known = &log.last().unwrap().aggregate;
     let appended = target.append(known, Version::from(2), &[deposited(9)]).unwrap();
-    assert_eq!(
-        appended.last_sequence().unwrap().get(),
-        exported.high_water_mark.get() + 1
-    );
+    assert_eq!(appended.last_sequence().unwrap().get(), exported.checkpoint.get() + 1);
     assert_eq!(target.high_water_mark().unwrap(), appended.last_sequence().unwrap());
 }
 
@@ -557,7 +554,7 @@ fn an_export_beside_writers_that_was_completed_later_is_the_full_export() {
             let (mut files, mut export) = (Vec::new(), Export::new());
             while working.load(Ordering::SeqCst) {
                 let (file, exported) = exported(&store, &export);
-                export = Export::new().after(exported.high_water_mark);
+                export = Export::new().after(exported.checkpoint);
                 files.push((file, exported));
             }
             files
@@ -573,7 +570,7 @@ fn an_export_beside_writers_that_was_completed_later_is_the_full_export() {
         exporter.join().unwrap()
     });
     let (_, last) = files.last().unwrap();
-    files.push(exported(&store, &Export::new().after(last.high_water_mark)));
+    files.push(exported(&store, &Export::new().after(last.checkpoint)));
     let (_, full) = exported(&store, &Export::new());
 
     let Some((_there, target)) = fresh() else { return };

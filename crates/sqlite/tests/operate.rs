@@ -66,7 +66,7 @@ fn an_export_comes_back_with_every_column_and_the_log_goes_on_after_it() {
     assert_eq!(again.digest, exported.digest);
     assert_eq!(everything(&target), everything(&source));
 
-    let next = exported.high_water_mark.get() + 1;
+    let next = exported.checkpoint.get() + 1;
     for store in [&source, &target] {
         let appended = store
             .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])

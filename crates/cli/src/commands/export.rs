@@ -18,7 +18,7 @@ use crate::text::{counted, shell_quoted};
 
 /// Write the log, or what came since, into a file
 ///
-/// Goes up to the high-water mark: the next export, --after this mark, misses nothing that commits late. The file gets its name
+/// Goes up to the high-water mark, and prints a checkpoint: the next export, --after it, misses nothing that commits late. The file gets its name
 /// when it is complete. JSON Lines lose nothing and can be imported into any database; CSV has the columns of the table events.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -51,7 +51,7 @@ enum Format {
 #[derive(Serialize)]
 struct Answer<'a> {
     events: u64,
-    high_water_mark: GlobalSequence,
+    checkpoint: GlobalSequence,
     digest: String,
     output: String,
     next: &'a str,
@@ -104,12 +104,12 @@ impl Export {
     }
 
     fn answer(&self, exported: &Exported, console: &mut Console) -> Result<()> {
-        let next = self.next(exported.high_water_mark);
+        let next = self.next(exported.checkpoint);
         let is_output_taken = file::is_standard(&self.output);
         if console.is_json() {
             let answer = Answer {
                 events: exported.events,
-                high_water_mark: exported.high_water_mark,
+                checkpoint: exported.checkpoint,
                 digest: exported.digest.to_string(),
                 output: self.output.display().to_string(),
                 next: &next,
@@ -124,7 +124,7 @@ impl Export {
             format!(
                 "exported {} up to global sequence {}",
                 counted(exported.events, "event"),
-                exported.high_water_mark
+                exported.checkpoint
             ),
             format!("digest {}", exported.digest),
             format!("what comes next: {next}"),

@@ -68,7 +68,7 @@ impl Tail {
 struct Reading<'a> {
     store: &'a dyn Operations,
     query: EventQuery,
-    /// Everything up to here was looked at.
+    /// The checkpoint: everything up to here was looked at.
     shown: GlobalSequence,
     stop: Option<Stop>,
     console: &'a mut Console,
@@ -97,17 +97,14 @@ impl Reading<'_> {
     fn show_new(&mut self) -> Result<()> {
         let store = self.store;
         let mut events = store.read(self.query.clone().after(self.shown));
-        for event in &mut events {
-            let event = event?;
-            self.show(&event)?;
-            self.shown = event.global_sequence;
+        while let Some(event) = events.next() {
+            self.show(&event?)?;
+            self.shown = events.checkpoint();
             if self.is_stopped() {
                 return self.console.flush();
             }
         }
-        if let Some(mark) = events.high_water_mark() {
-            self.shown = self.shown.max(mark);
-        }
+        self.shown = events.checkpoint();
         self.console.flush()
     }
 
@@ -144,9 +141,10 @@ impl Reading<'_> {
     }
 
     fn look(&mut self) -> Result<(), Failure> {
-        match self.store.high_water_mark()? > self.shown {
-            true => self.show_new(),
-            false => Ok(()),
+        match self.store.high_water_mark()? == self.shown {
+            true => Ok(()),
+            // Also if the mark is before it: the read tells that the log was cut.
+            false => self.show_new(),
         }
     }
 

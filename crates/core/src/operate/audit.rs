@@ -9,8 +9,7 @@ use super::progress::{Progress, Telling};
 use super::snapshots::PAGE;
 use super::{LogDigest, Operations};
 use crate::{
-    AggregateKey, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, LOG_PAGE_SIZE, Result, Snapshot,
-    StreamRange, Version,
+    AggregateKey, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, StreamRange, Version,
 };
 
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
@@ -277,22 +276,14 @@ impl Walk<'_> {
         let mut at = self.log.global_sequence;
         let mut until = mark;
         while at < mark {
-            let query = EventQuery::new()
-                .after(at)
-                .until(until)
-                .limit(LOG_PAGE_SIZE.get().into());
+            let query = EventQuery::new().after(at).until(until);
             match self.store.read_page(&query, None) {
                 Ok(page) => {
                     for event in &page.events {
                         self.event(event)?;
                     }
                     telling.add(page.events.len() as u64);
-                    at = match page.events.last() {
-                        Some(last) if page.events.len() as u64 >= u64::from(LOG_PAGE_SIZE.get()) => {
-                            last.global_sequence
-                        }
-                        _ => until,
-                    };
+                    at = page.next.map_or(until, |_| page.checkpoint);
                     if at == until && until < mark {
                         // What comes next is the row that could not be read.
                         at = at.checked_add(1).expect("it is below the mark");

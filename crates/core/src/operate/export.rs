@@ -12,8 +12,8 @@ use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, EventStoreExt, G
 /// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
 /// as CSV for other programs.
 ///
-/// Reads page by page up to the high-water mark, so memory stays that of one page, and what comes later is in the next export,
-/// that goes on [`after`](Self::after) the mark of this one: nothing that committed late is ever between the two.
+/// Reads page by page up to the high-water mark, so memory stays that of one page. What comes later is in the next export,
+/// which goes on [`after`](Self::after) the checkpoint of this one: nothing that committed late is ever between the two.
 #[derive(Clone, Debug, Default)]
 pub struct Export {
     query: EventQuery,
@@ -25,8 +25,8 @@ pub struct Export {
 pub struct Exported {
     /// How many events.
     pub events: u64,
-    /// The high-water mark that it went up to: the next export goes on after it.
-    pub high_water_mark: GlobalSequence,
+    /// Where the next export goes on: the high-water mark or the query's `until`, whichever is smaller.
+    pub checkpoint: GlobalSequence,
     /// The digest of the events.
     pub digest: LogDigest,
 }
@@ -46,7 +46,7 @@ impl Export {
         Self { query }
     }
 
-    /// Of what came after this sequence: the high-water mark of the export before.
+    /// Of what came after this sequence: the checkpoint of the export before.
     #[must_use]
     pub fn after(mut self, sequence: GlobalSequence) -> Self {
         self.query = self.query.after(sequence);
@@ -141,7 +141,7 @@ fn each(
     }
     Ok(Exported {
         events: telling.finish(),
-        high_water_mark: mark,
+        checkpoint: end.max(after),
         digest,
     })
 }
