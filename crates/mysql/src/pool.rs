@@ -1,6 +1,7 @@
 //! Connections: how they are made, what each can count on, and their pool.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -309,6 +310,21 @@ impl<C: Queryable> Session<'_, C> {
         make: impl FnMut(Row) -> T,
     ) -> Result<Vec<T>, mysql::Error> {
         self.client.exec_map(sql, parameters(values), make)
+    }
+
+    /// Hands each row of a statement to `take`, while the server still sends others, until that breaks off; the rest is read and forgotten.
+    pub(crate) fn query_until(
+        &mut self,
+        sql: &str,
+        values: Vec<Value>,
+        mut take: impl FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<(), mysql::Error> {
+        for row in self.client.exec_iter(sql, parameters(values))? {
+            if take(row?).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// How many rows a statement changed.

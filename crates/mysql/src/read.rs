@@ -2,11 +2,14 @@
 
 mod containment;
 
-use firefly_eventstore_core::backend::{Head, StreamSource};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Metadata, Order, Page,
-    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
+    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -68,62 +71,68 @@ fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Val
     events.map_err(classify)?.into_iter().collect()
 }
 
-/// A page of the log up to a mark, which was taken before.
+/// How many bytes of data and metadata an event has, about, as the statements of a store find out.
+///
+/// What a server has begun to send, it sends to its end, whether somebody wants the rest or not. So a statement asks for no more
+/// events than are likely to fit into the page.
+#[derive(Debug, Default)]
+pub(crate) struct EventSize(AtomicU64);
+
+/// How many events the first statement asks for, while nobody knows how large they are.
+const FIRST_ROWS: u32 = 128;
+
+impl EventSize {
+    /// How many events to ask for, of so many at most, where there is room for so many bytes.
+    fn rows(&self, most: u32, bytes: u64) -> u32 {
+        match self.0.load(Ordering::Relaxed) {
+            0 => most.min(FIRST_ROWS),
+            size => u32::try_from(bytes / size + 1).map_or(most, |rows| rows.min(most)),
+        }
+    }
+
+    fn learn(&self, sent: &Sent) {
+        if sent.rows > 0 {
+            self.0
+                .store((sent.bytes / u64::from(sent.rows)).max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A page of the log up to a mark, which was taken before. It takes a statement, and more where the events are smaller than those
+/// that were read before, or where the server sends events whose metadata does not match: what contains what is decided here.
 pub(crate) fn page<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
     indexes: &[String],
+    size: &EventSize,
 ) -> Result<Page> {
-    let window = query.window(cursor, mark);
-    let events = match &query.filter().metadata {
-        None => read(session, query, &window, cursor.is_some(), indexes)?,
-        Some(part) => read_containing(session, query, part, window, cursor.is_some(), indexes)?,
-    };
-    Ok(Page::new(query, cursor, mark, events))
-}
-
-fn read<C: Queryable>(
-    session: &mut Session<'_, C>,
-    query: &EventQuery,
-    window: &Window,
-    resumed: bool,
-    indexes: &[String],
-) -> Result<Vec<EventEnvelope>> {
-    if window.rows == 0 || window.after >= window.until {
-        return Ok(Vec::new());
-    }
-    let statement = LogStatement::new(query, window, resumed, indexes, session.server.flavour);
-    events(session, &statement.sql, statement.values)
-}
-
-/// The events whose metadata contains `part`, of as many rows as it takes. The server sends rows that may match, most of which
-/// do; what contains what is decided here.
-fn read_containing<C: Queryable>(
-    session: &mut Session<'_, C>,
-    query: &EventQuery,
-    part: &Metadata,
-    mut window: Window,
-    mut resumed: bool,
-    indexes: &[String],
-) -> Result<Vec<EventEnvelope>> {
-    let wanted = window.rows as usize;
-    let mut found = Vec::new();
-    loop {
-        let events = read(session, query, &window, resumed, indexes)?;
-        let is_last = events.len() < wanted;
-        let end = events.last().map(Position::of);
-        for event in events {
-            if let Some(metadata) = &event.metadata
-                && metadata.contains(part)?
-            {
+    let mut window = query.window(cursor, mark);
+    let mut found = PageEvents::new(&window);
+    let mut resumed = cursor.is_some();
+    let (wanted, room) = (window.rows, window.bytes);
+    let part = query.filter().metadata.as_ref();
+    while wanted > 0 && window.after < window.until {
+        let missing = match part {
+            None => wanted - u32::try_from(found.len()).unwrap_or(wanted),
+            Some(_) => wanted,
+        };
+        window.rows = size.rows(missing, room.saturating_sub(found.bytes()));
+        let sent = read(session, query, &window, resumed, indexes, |event| {
+            let matches = match (part, &event.metadata) {
+                (None, _) => true,
+                (Some(part), Some(metadata)) => metadata.contains(part)?,
+                (Some(_), None) => false,
+            };
+            if matches {
                 found.push(event);
             }
-        }
-        let Some(end) = end.filter(|_| !is_last && found.len() < wanted) else {
-            found.truncate(wanted);
-            return Ok(found);
+            Ok(found.is_full())
+        })?;
+        size.learn(&sent);
+        let Some(end) = sent.end.filter(|_| sent.rows == window.rows && !found.is_full()) else {
+            break;
         };
         match (query.order(), query.direction()) {
             (Order::Time, _) => window.beyond = Some(end),
@@ -134,6 +143,49 @@ fn read_containing<C: Queryable>(
         }
         resumed = true;
     }
+    Ok(found.into_page(query, cursor, mark))
+}
+
+/// What a statement sent, as far as it was taken.
+#[derive(Default)]
+struct Sent {
+    rows: u32,
+    bytes: u64,
+    end: Option<Position>,
+}
+
+/// Hands out the events in the window, until `take` says that it has enough.
+fn read<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    window: &Window,
+    resumed: bool,
+    indexes: &[String],
+    mut take: impl FnMut(EventEnvelope) -> Result<bool>,
+) -> Result<Sent> {
+    let statement = LogStatement::new(query, window, resumed, indexes, session.server.flavour);
+    let (mut decoder, mut sent) = (Decoder::default(), Sent::default());
+    let mut take_row = |row: &Row| {
+        let event = decoder.event(row)?;
+        sent.rows += 1;
+        sent.bytes +=
+            event.data.as_str().len() as u64 + event.metadata.as_ref().map_or(0, |part| part.as_str().len() as u64);
+        sent.end = Some(Position::of(&event));
+        take(event)
+    };
+    let mut failed = None;
+    let each = |row: Row| match take_row(&row) {
+        Ok(false) => ControlFlow::Continue(()),
+        Ok(true) => ControlFlow::Break(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    session
+        .query_until(&statement.sql, statement.values, each)
+        .map_err(classify)?;
+    failed.map_or(Ok(sent), Err)
 }
 
 /// How the server would find that page: for each table, the index that it uses, and what else it does.

@@ -19,6 +19,7 @@ use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_inde
 use crate::mark::Mark;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
+use crate::read::EventSize;
 use crate::row::{decode, integer, text};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
     mark: Mark,
+    event_size: EventSize,
 }
 
 #[derive(Clone, Debug)]
@@ -423,6 +425,7 @@ impl MysqlBuilder {
             made_at,
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
+            event_size: EventSize::default(),
         })))
     }
 
@@ -510,7 +513,9 @@ impl EventStore for MysqlEventStore {
                 Some(cursor) => cursor.high_water_mark(),
                 None => self.mark()?,
             };
-            let page = |indexes: &[String]| self.with(|session| read::page(session, query, cursor, mark, indexes));
+            let page = |indexes: &[String]| {
+                self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.event_size))
+            };
             let page = match page(&self.0.indexes) {
                 // Somebody dropped it since the store was opened: the log can be walked.
                 Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
