@@ -47,8 +47,8 @@ struct Shared {
     database: Arc<Database>,
     writer: Writing,
     readers: r2d2::Pool<Readers>,
-    /// The indexes that were there when the store was opened.
-    indexes: Vec<String>,
+    /// The indexes that were there when the store was opened, or when one was last missed.
+    indexes: RwLock<Arc<[String]>>,
     /// The greatest mark that was given out.
     given_out: AtomicU64,
     /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
@@ -235,7 +235,11 @@ impl SqliteEventStore {
     /// How SQLite finds the page of a query: the details of `EXPLAIN QUERY PLAN`, for tests of the indexes.
     #[doc(hidden)]
     pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<String>> {
-        self.read(|connection| read::explain(connection, query, cursor, &self.0.indexes))
+        self.read(|connection| read::explain(connection, query, cursor, &self.indexes()))
+    }
+
+    fn indexes(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.indexes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -450,7 +454,7 @@ impl SqliteBuilder {
             readers: crate::pool::readers(Arc::clone(&database)),
             database,
             writer,
-            indexes,
+            indexes: RwLock::new(indexes.into()),
             given_out: AtomicU64::new(0),
             gate: RwLock::new(()),
         })))
@@ -535,7 +539,18 @@ impl EventStore for SqliteEventStore {
                     mark
                 }
             };
-            read::page(connection, query, cursor, mark, &self.0.indexes)
+            let indexes = self.indexes();
+            let page = |indexes: &[String]| read::page(connection, query, cursor, mark, indexes);
+            page(&indexes).or_else(|error| {
+                if indexes.is_empty() || !matches!(error.kind(), ErrorKind::Schema(_) | ErrorKind::Integrity { .. }) {
+                    return Err(error);
+                }
+                // Somebody may have dropped an index, or made another with its name. Without any, the same events are found.
+                let page = page(&[])?;
+                let there = migrate::available_indexes(connection)?.into();
+                *self.0.indexes.write().unwrap_or_else(PoisonError::into_inner) = there;
+                Ok(page)
+            })
         };
         self.read(page)
             .and_then(|page| {

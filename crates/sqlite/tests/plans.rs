@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+use std::fs;
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::thread;
@@ -145,6 +146,81 @@ fn snapshots_are_found_by_aggregate_and_version() {
     let by = "SEARCH snapshots USING INDEX idx_snapshots_version (aggregate_id=? AND version>? AND version<?)";
     let parameters = params![AN_AGGREGATE, "Aggregate1", None::<String>, 1, 9, 1];
     assert_statement(include_str!("../sql/queries/find_snapshots.sql"), parameters, &[by]);
+}
+
+/// Another process drops them, by a migration to another choice or with a shell, or makes others with their names.
+#[test]
+fn reads_find_the_same_events_after_an_index_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let drop_all = |_: &Connection| {
+        SqliteEventStore::builder(&path)
+            .indexes(Indexes::Lean)
+            .migrate()
+            .unwrap();
+    };
+    let drop_one = |connection: &Connection| connection.execute_batch("DROP INDEX idx_events_type").unwrap();
+    let change_one = |connection: &Connection| {
+        let change =
+            "DROP INDEX idx_events_type; CREATE INDEX idx_events_type ON events (created_by) WHERE created_by = 'me'";
+        connection.execute_batch(change).unwrap();
+    };
+    let ways: [(&str, &dyn Fn(&Connection)); 3] = [("all", &drop_all), ("one", &drop_one), ("changed", &change_one)];
+    for (what, drop_it) in ways {
+        drop(fs::remove_file(&path));
+        let store = SqliteEventStore::builder(&path).indexes(Indexes::Full).open().unwrap();
+        let fresh = SqliteEventStore::open(&path).unwrap();
+        let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+        let event = |n: u64| {
+            NewEvent::new(if n % 2 == 0 { "even" } else { "odd" }, &n)
+                .and_then(|event| {
+                    event
+                        .created_by("ada")?
+                        .correlation_id("c")?
+                        .causation_id("d")?
+                        .metadata(&serde_json::json!({ "correlationId": "m" }))
+                })
+                .unwrap()
+        };
+        let events: Vec<_> = (0..20).map(event).collect();
+        let tenant = TenantId::new("acme").unwrap();
+        store
+            .for_tenant(tenant)
+            .append(&account, ExpectedVersion::NoStream, &events)
+            .unwrap();
+        let queries = || {
+            [
+                EventQuery::new().event_types(["even"]).unwrap(),
+                EventQuery::new().event_types(["even", "odd"]).unwrap().backwards(),
+                EventQuery::new().aggregate_types(["Account"]).unwrap(),
+                EventQuery::new().tenant("acme").unwrap(),
+                EventQuery::new().correlation_id("c").unwrap(),
+                EventQuery::new().causation_id("d").unwrap(),
+                EventQuery::new().created_by("ada").unwrap(),
+                EventQuery::new().ordered_by(Order::Time),
+                EventQuery::new().event_types(["odd"]).unwrap().ordered_by(Order::Time),
+                EventQuery::new().metadata(Metadata::from_json(r#"{"correlationId":"m"}"#).unwrap()),
+            ]
+            .map(|query| query.page_size(NonZeroU32::new(7).unwrap()))
+        };
+        let read = |store: &SqliteEventStore| {
+            queries().map(|query| store.read(query).collect::<Result<Vec<_>, Error>>().unwrap())
+        };
+        let before = read(&store);
+        assert!(before.iter().all(|events| events.len() >= 10));
+        let half_way = queries().map(|query| (store.read_page(&query, None).unwrap(), query));
+
+        drop_it(&Connection::open(&path).unwrap());
+
+        for (page, query) in half_way {
+            store.read_page(&query, page.next.as_ref()).unwrap();
+        }
+        for store in [&store, &fresh] {
+            assert_eq!(read(store), before, "{what}");
+            assert_eq!(read(store), before, "{what}, again");
+        }
+        drop((store, fresh));
+    }
 }
 
 #[test]
