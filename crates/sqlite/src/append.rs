@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{classify, classify_preparing, is_unique_violation};
+use crate::error::{classify, classify_preparing, classify_writing, is_unique_violation};
 use crate::pool::Database;
 use crate::read::collect;
 use crate::row::{self, time_text};
@@ -121,7 +121,7 @@ fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended
             version = version.checked_add(1).expect("the head admitted these versions");
             insert_event(&mut insert, append, version, event, now).map_err(|error| Failure {
                 may_be_repeated: is_unique_violation(&error),
-                error: classify(error),
+                error: classify_writing(error),
                 spoiled,
             })?;
             spoiled = true;

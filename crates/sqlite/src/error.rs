@@ -56,31 +56,78 @@ fn damaged(reason: &str) -> ErrorKind {
     }
 }
 
+/// What SQLite's result codes mean to a caller. Only what the same call may get past when it is repeated is unavailable.
 fn by_code(extended_code: i32) -> ErrorKind {
+    let unavailable = |reason: &str| ErrorKind::Unavailable { reason: reason.into() };
+    let io = |reason: &str| ErrorKind::Io { reason: reason.into() };
+    let backend = |reason: &str| ErrorKind::Backend { reason: reason.into() };
+    match extended_code {
+        ffi::SQLITE_BUSY_SNAPSHOT => {
+            return ErrorKind::InvalidInput {
+                reason: "the transaction read before another connection wrote, so it cannot write any more; roll it back, begin it \
+                         with BEGIN IMMEDIATE, and do all of it again"
+                    .into(),
+            };
+        }
+        ffi::SQLITE_READONLY_DBMOVED => {
+            return ErrorKind::Moved {
+                reason:
+                    "the file that was opened is no longer there; find out what became of it, then open the store again"
+                        .into(),
+            };
+        }
+        ffi::SQLITE_IOERR_NOMEM => return by_code(ffi::SQLITE_NOMEM),
+        ffi::SQLITE_IOERR_LOCK
+        | ffi::SQLITE_IOERR_RDLOCK
+        | ffi::SQLITE_IOERR_UNLOCK
+        | ffi::SQLITE_IOERR_BLOCKED
+        | ffi::SQLITE_IOERR_CHECKRESERVEDLOCK => {
+            return unavailable("the operating system could not lock the file");
+        }
+        ffi::SQLITE_IOERR_DATA | ffi::SQLITE_IOERR_CORRUPTFS => return by_code(ffi::SQLITE_CORRUPT),
+        _ => {}
+    }
     match extended_code & 0xff {
-        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => ErrorKind::Unavailable {
-            reason: "the database is locked by another connection for longer than the busy timeout".into(),
-        },
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => {
+            unavailable("the database is locked by another connection for longer than the busy timeout")
+        }
+        ffi::SQLITE_SCHEMA => unavailable("the tables are being changed by another connection"),
+        ffi::SQLITE_INTERRUPT => unavailable("the statement was interrupted"),
+        ffi::SQLITE_NOMEM => unavailable("there is not enough memory"),
         ffi::SQLITE_FULL => ErrorKind::StorageFull,
         ffi::SQLITE_READONLY => ErrorKind::ReadOnly,
         ffi::SQLITE_PERM | ffi::SQLITE_AUTH => ErrorKind::PermissionDenied,
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT | ffi::SQLITE_TOOBIG => {
             damaged("the file is damaged, or is not an SQLite database; restore it from a backup")
         }
-        ffi::SQLITE_CANTOPEN => ErrorKind::Unavailable {
-            reason: "the file cannot be opened: it or its directory does not exist, is no file, or may not be read"
-                .into(),
-        },
-        ffi::SQLITE_IOERR | ffi::SQLITE_NOMEM => ErrorKind::Unavailable {
-            reason: "the operating system could not read or write the file".into(),
-        },
-        ffi::SQLITE_CONSTRAINT => ErrorKind::Backend {
-            reason: "a constraint of the schema was violated".into(),
-        },
-        _ => ErrorKind::Backend {
-            reason: "SQLite could not run the statement".into(),
-        },
+        ffi::SQLITE_CANTOPEN => io(
+            "a file of the database, or a temporary one, cannot be opened; give the program the right to use them and their \
+             directory, and to have enough files open",
+        ),
+        // A commit whose sync failed may be there after all, so this is not to be repeated blindly, but looked after.
+        ffi::SQLITE_IOERR => io(
+            "the operating system could not read or write the file, whether the last commit is stored is not known; look after the \
+             disk, then repeat the append, which stores it once",
+        ),
+        ffi::SQLITE_NOLFS => io("the file is larger than the file system, or the operating system, can read or write"),
+        ffi::SQLITE_CONSTRAINT => backend("a constraint of the schema was violated"),
+        _ => backend("SQLite could not run the statement"),
     }
+}
+
+/// Whether a file could not be opened, or not so that its log can be read.
+pub(crate) fn is_about_files(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
+    let code = source.and_then(extended_code).unwrap_or(ffi::SQLITE_OK);
+    matches!(code & 0xff, ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY)
+}
+
+/// An error while something is written: what SQLite refuses by its size was refused before it was stored.
+pub(crate) fn classify_writing(error: rusqlite::Error) -> Error {
+    if extended_code(&error) != Some(ffi::SQLITE_TOOBIG) {
+        return classify(error);
+    }
+    Error::invalid("it is larger than SQLite can keep: 1 GB in a row").with_source(error)
 }
 
 /// Whether a unique key was violated.
@@ -94,4 +141,140 @@ pub(crate) fn is_unique_violation(error: &rusqlite::Error) -> bool {
 /// No pooled connection became free in time, or none could be opened.
 pub(crate) fn pool(error: r2d2::Error) -> Error {
     Error::new(ErrorKind::PoolTimeout).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(code: i32) -> Error {
+        classify(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn every_result_code_says_what_to_do() {
+        type Means = fn(&Error) -> bool;
+        let table: &[(Means, &[i32])] = &[
+            (
+                Error::is_retryable,
+                &[
+                    ffi::SQLITE_BUSY,
+                    ffi::SQLITE_BUSY_RECOVERY,
+                    ffi::SQLITE_BUSY_TIMEOUT,
+                    ffi::SQLITE_LOCKED,
+                    ffi::SQLITE_LOCKED_SHAREDCACHE,
+                    ffi::SQLITE_LOCKED_VTAB,
+                    ffi::SQLITE_PROTOCOL,
+                    ffi::SQLITE_SCHEMA,
+                    ffi::SQLITE_INTERRUPT,
+                    ffi::SQLITE_NOMEM,
+                    ffi::SQLITE_IOERR_NOMEM,
+                    ffi::SQLITE_IOERR_LOCK,
+                    ffi::SQLITE_IOERR_RDLOCK,
+                    ffi::SQLITE_IOERR_UNLOCK,
+                    ffi::SQLITE_IOERR_BLOCKED,
+                    ffi::SQLITE_IOERR_CHECKRESERVEDLOCK,
+                ],
+            ),
+            (Error::is_invalid_input, &[ffi::SQLITE_BUSY_SNAPSHOT]),
+            (Error::is_moved, &[ffi::SQLITE_READONLY_DBMOVED]),
+            (
+                |error| *error.kind() == ErrorKind::ReadOnly,
+                &[
+                    ffi::SQLITE_READONLY,
+                    ffi::SQLITE_READONLY_CANTINIT,
+                    ffi::SQLITE_READONLY_CANTLOCK,
+                    ffi::SQLITE_READONLY_DIRECTORY,
+                    ffi::SQLITE_READONLY_RECOVERY,
+                    ffi::SQLITE_READONLY_ROLLBACK,
+                ],
+            ),
+            (|error| *error.kind() == ErrorKind::StorageFull, &[ffi::SQLITE_FULL]),
+            (
+                |error| *error.kind() == ErrorKind::PermissionDenied,
+                &[ffi::SQLITE_PERM, ffi::SQLITE_AUTH, ffi::SQLITE_AUTH_USER],
+            ),
+            (
+                Error::is_integrity,
+                &[
+                    ffi::SQLITE_CORRUPT,
+                    ffi::SQLITE_CORRUPT_INDEX,
+                    ffi::SQLITE_CORRUPT_SEQUENCE,
+                    ffi::SQLITE_CORRUPT_VTAB,
+                    ffi::SQLITE_NOTADB,
+                    ffi::SQLITE_FORMAT,
+                    ffi::SQLITE_TOOBIG,
+                    ffi::SQLITE_IOERR_DATA,
+                    ffi::SQLITE_IOERR_CORRUPTFS,
+                ],
+            ),
+            (
+                |error| matches!(error.kind(), ErrorKind::Io { .. }),
+                &[
+                    ffi::SQLITE_CANTOPEN,
+                    ffi::SQLITE_CANTOPEN_CONVPATH,
+                    ffi::SQLITE_CANTOPEN_DIRTYWAL,
+                    ffi::SQLITE_CANTOPEN_FULLPATH,
+                    ffi::SQLITE_CANTOPEN_ISDIR,
+                    ffi::SQLITE_CANTOPEN_NOTEMPDIR,
+                    ffi::SQLITE_CANTOPEN_SYMLINK,
+                    ffi::SQLITE_IOERR,
+                    ffi::SQLITE_IOERR_ACCESS,
+                    ffi::SQLITE_IOERR_CLOSE,
+                    ffi::SQLITE_IOERR_DELETE,
+                    ffi::SQLITE_IOERR_DIR_FSYNC,
+                    ffi::SQLITE_IOERR_FSTAT,
+                    ffi::SQLITE_IOERR_FSYNC,
+                    ffi::SQLITE_IOERR_MMAP,
+                    ffi::SQLITE_IOERR_READ,
+                    ffi::SQLITE_IOERR_SEEK,
+                    ffi::SQLITE_IOERR_SHMLOCK,
+                    ffi::SQLITE_IOERR_SHMMAP,
+                    ffi::SQLITE_IOERR_SHMOPEN,
+                    ffi::SQLITE_IOERR_SHMSIZE,
+                    ffi::SQLITE_IOERR_SHORT_READ,
+                    ffi::SQLITE_IOERR_TRUNCATE,
+                    ffi::SQLITE_IOERR_WRITE,
+                    ffi::SQLITE_NOLFS,
+                ],
+            ),
+            (
+                |error| matches!(error.kind(), ErrorKind::Backend { .. }),
+                &[
+                    ffi::SQLITE_ERROR,
+                    ffi::SQLITE_ERROR_MISSING_COLLSEQ,
+                    ffi::SQLITE_ERROR_RETRY,
+                    ffi::SQLITE_ERROR_SNAPSHOT,
+                    ffi::SQLITE_INTERNAL,
+                    ffi::SQLITE_ABORT,
+                    ffi::SQLITE_ABORT_ROLLBACK,
+                    ffi::SQLITE_NOTFOUND,
+                    ffi::SQLITE_EMPTY,
+                    ffi::SQLITE_CONSTRAINT,
+                    ffi::SQLITE_CONSTRAINT_CHECK,
+                    ffi::SQLITE_CONSTRAINT_UNIQUE,
+                    ffi::SQLITE_CONSTRAINT_TRIGGER,
+                    ffi::SQLITE_MISMATCH,
+                    ffi::SQLITE_MISUSE,
+                    ffi::SQLITE_RANGE,
+                ],
+            ),
+        ];
+        for (means, codes) in table {
+            for code in *codes {
+                let error = kind_of(*code);
+                assert!(means(&error), "{code}: {error:?}");
+                assert!(std::error::Error::source(&error).is_some(), "{code}");
+            }
+        }
+        let errors: Vec<i32> = table
+            .iter()
+            .flat_map(|(_, codes)| *codes)
+            .map(|code| code & 0xff)
+            .collect();
+        assert!(
+            (1..=26).all(|code| errors.contains(&code)),
+            "a result code is not in the table"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 
@@ -10,6 +11,8 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 pub(crate) struct Files {
     database: File,
     log: Vec<File>,
+    /// How the database was, if SQLite was told that nobody changes it, and so does not look.
+    unchanging: Option<State>,
 }
 
 #[derive(Debug)]
@@ -24,28 +27,29 @@ type Identity = (u64, u64);
 
 /// When a file was made. Windows lets nobody move or remove a file that SQLite has open.
 #[cfg(not(unix))]
-type Identity = Option<std::time::SystemTime>;
+type Identity = Option<SystemTime>;
 
 impl Files {
     /// Those of a database that a connection has open and has read: SQLite makes the log by then, and keeps it as long.
-    pub(crate) fn of(database: &Path) -> Result<Self> {
-        let beside = |suffix: &str| {
-            let mut path = database.as_os_str().to_owned();
-            path.push(suffix);
-            PathBuf::from(path)
-        };
+    pub(crate) fn of(database: &Path, is_unchanging: bool) -> Result<Self> {
         let file = |path: PathBuf| {
             Some(File {
                 identity: identity(&path).ok()?,
                 path,
             })
         };
+        let removed = || gone(database, "it was removed while it was opened; try again");
+        let log = match is_unchanging {
+            true => Vec::new(),
+            false => LOG.iter().filter_map(|suffix| file(beside(database, suffix))).collect(),
+        };
         Ok(Self {
-            database: file(database.to_owned()).ok_or_else(|| gone(database, "it was removed while it was opened"))?,
-            log: ["-wal", "-shm"]
-                .into_iter()
-                .filter_map(|suffix| file(beside(suffix)))
-                .collect(),
+            database: file(database.to_owned()).ok_or_else(removed)?,
+            log,
+            unchanging: match is_unchanging {
+                true => Some(State::of(database).ok_or_else(removed)?),
+                false => None,
+            },
         })
     }
 
@@ -55,6 +59,16 @@ impl Files {
             "the file that was opened is no longer there, it was moved, replaced or removed; find out what became of it, \
              then open the store again",
         )?;
+        if self
+            .unchanging
+            .is_some_and(|state| State::of(&self.database.path) != Some(state))
+        {
+            return Err(gone(
+                &self.database.path,
+                "somebody changed the file, or uses it, while it was open as one that nobody changes, because its directory may \
+                 not be written; open the store again",
+            ));
+        }
         self.log.iter().try_for_each(|file| {
             file.check(
                 "this part of the write-ahead log was moved, replaced or removed while the store has it open; end all \
@@ -66,6 +80,42 @@ impl Files {
     /// Whether the database is the file at this path.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         identity(path).is_ok_and(|identity| identity == self.database.identity)
+    }
+}
+
+/// What SQLite keeps beside a database that has a write-ahead log.
+const LOG: [&str; 2] = ["-wal", "-shm"];
+
+/// A file of a database, by what is added to its name.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Whether a database is whole without what would be in a log or a journal beside it, and nobody has it open to write.
+pub(crate) fn may_be_unchanging(database: &Path) -> bool {
+    State::of(database).is_some()
+}
+
+/// How a database is that is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl State {
+    /// None if it is not there, or is not closed: whoever writes has a log or a journal beside it.
+    fn of(database: &Path) -> Option<Self> {
+        let metadata = fs::metadata(database).ok()?;
+        let is_closed = ["-wal", "-journal"]
+            .iter()
+            .all(|suffix| !beside(database, suffix).exists());
+        is_closed.then_some(Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
     }
 }
 

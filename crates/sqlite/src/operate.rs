@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::append::{head, locate, prepared};
-use crate::error::{classify, is_unique_violation};
+use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
 use crate::read::collect;
 use crate::row::{self, time_text};
@@ -138,7 +138,7 @@ fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refus
             ])
             .map_err(|error| match is_unique_violation(&error) {
                 true => Refusal::Key(error),
-                false => Refusal::Other(classify(error)),
+                false => Refusal::Other(classify_writing(error)),
             })?;
     }
     Ok(())

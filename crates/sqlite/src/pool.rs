@@ -1,6 +1,7 @@
 //! The database that a store opened, and its connections: how they are opened, and the pool of those that read.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io;
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use crate::error::classify;
-use crate::identity::Files;
-use crate::sql;
+use crate::error::{classify, is_about_files};
+use crate::identity::{self, Files, beside};
 use crate::store::{JournalMode, Options, Synchronous};
+use crate::{migrate, sql};
 
 /// Where a database is.
 #[derive(Clone, Debug)]
@@ -85,10 +86,10 @@ impl Database {
     /// That of a connection, which has read in it.
     pub(crate) fn of(connection: &Connection, location: Location, options: Options) -> Result<Self> {
         // Where journal modes change, the log comes and goes with the first read after it.
-        crate::migrate::is_empty(connection)?;
+        migrate::is_empty(connection)?;
         let location = location.without_links();
         let files = match &location {
-            Location::File(path) => Some(Files::of(path)?),
+            Location::File(path) => Some(Files::of(path, options.immutable)?),
             Location::Memory(_) => None,
         };
         Ok(Self {
@@ -148,7 +149,10 @@ impl Database {
             true => OpenFlags::SQLITE_OPEN_READ_ONLY,
             false => OpenFlags::SQLITE_OPEN_READ_WRITE,
         };
-        let connection = open_with(&self.location, &self.options, flags)?;
+        let connection = open_with(&self.location, &self.options, flags).map_err(|error| match &self.location {
+            Location::File(path) => why_not_opened(path, error),
+            Location::Memory(_) => error,
+        })?;
         // Whatever was put in the file's place meanwhile is not used.
         self.check()?;
         Ok(connection)
@@ -158,13 +162,77 @@ impl Database {
 /// How many prepared statements a connection keeps: all of this crate's, and room for combinations of filters.
 const CACHED_STATEMENTS: usize = 64;
 
-/// Opens a connection that may write, and makes the file if it is missing, unless the store is read-only.
-pub(crate) fn open(location: &Location, options: &Options) -> Result<Connection> {
+/// Opens the first connection, which may write, and makes the file if it is missing, unless the store is read-only.
+///
+/// A file in a directory that may not be written is opened as one that nobody changes: SQLite cannot make the index of a
+/// write-ahead log there, nor does a file without a log need one. The options then say so, and [`Files`] watch that it is true.
+pub(crate) fn open(location: &Location, options: &mut Options) -> Result<Connection> {
     let flags = match options.read_only {
         true => OpenFlags::SQLITE_OPEN_READ_ONLY,
         false => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     };
-    open_with(location, options, flags)
+    let open = |options: &Options| {
+        let connection = open_with(location, options, flags)?;
+        migrate::is_empty(&connection)?;
+        Ok(connection)
+    };
+    let error = match open(options) {
+        Err(error) if is_about_files(&error) => error,
+        result => return result,
+    };
+    let Location::File(path) = location else {
+        return Err(error);
+    };
+    if options.read_only && identity::may_be_unchanging(path) {
+        options.immutable = true;
+        return open(options).map_err(|error| why_not_opened(path, error));
+    }
+    Err(why_not_opened(path, error))
+}
+
+/// Says what is wrong with a path, where SQLite only says that it cannot open it.
+fn why_not_opened(path: &Path, error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Io { .. }) {
+        return error;
+    }
+    let directory = path.parent().unwrap_or(path);
+    let reason = match (path.metadata(), directory.metadata(), directory.read_dir()) {
+        (_, Err(found), _) if found.kind() == io::ErrorKind::NotFound => {
+            format!("the directory {} does not exist; make it first", directory.display())
+        }
+        (_, Ok(found), _) if !found.is_dir() => {
+            format!("{} is not a directory; name a file in one", directory.display())
+        }
+        (Err(found), ..) if found.kind() == io::ErrorKind::NotFound => format!(
+            "there is no file {}, and none is made: the store is opened for reading, or the program has no right to write in the \
+             directory; correct the path, or give it the right",
+            path.display()
+        ),
+        (_, _, Err(found)) if found.kind() != io::ErrorKind::PermissionDenied => {
+            return Error::new(ErrorKind::Unavailable {
+                reason: "the operating system lets the program open no more files".into(),
+            })
+            .with_source(found);
+        }
+        (Ok(_), ..) if beside(path, "-wal").exists() => format!(
+            "{} has a write-ahead log that cannot be read where it is; copy both to a directory that the program may write, and \
+             open the copy",
+            path.display()
+        ),
+        _ => format!(
+            "the program has no right to {}; give it the right to read and write the file and its directory, or to read both and \
+             open the store with read_only",
+            path.display()
+        ),
+    };
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<rusqlite::Error>());
+    let named = Error::new(ErrorKind::Io { reason: reason.into() });
+    match source {
+        Some(rusqlite::Error::SqliteFailure(failure, text)) => {
+            named.with_source(rusqlite::Error::SqliteFailure(*failure, text.clone()))
+        }
+        _ => named,
+    }
 }
 
 fn open_with(location: &Location, options: &Options, flags: OpenFlags) -> Result<Connection> {
@@ -172,13 +240,28 @@ fn open_with(location: &Location, options: &Options, flags: OpenFlags) -> Result
     let connection = match location {
         Location::File(path) => {
             refuse_directory(path)?;
-            Connection::open_with_flags(path, flags)
+            match options.immutable {
+                true => Connection::open_with_flags(uri(path) + "?immutable=1", flags | OpenFlags::SQLITE_OPEN_URI),
+                false => Connection::open_with_flags(path, flags),
+            }
         }
         Location::Memory(name) => Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_URI),
     }
     .map_err(classify)?;
     set_up(&connection, location, options)?;
     Ok(connection)
+}
+
+/// The path as a URI, which SQLite needs to take parameters.
+fn uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(char::from(*byte)),
+            other => write!(uri, "%{other:02X}").expect("writing to a string does not fail"),
+        }
+    }
+    uri
 }
 
 fn refuse_directory(path: &Path) -> Result<()> {

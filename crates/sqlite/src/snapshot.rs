@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append::{head, prepared};
-use crate::error::classify;
+use crate::error::{classify, classify_writing};
 use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
@@ -31,7 +31,7 @@ pub(crate) fn save(connection: &Connection, tenant: Option<&TenantId>, snapshot:
             tenant.map(TenantId::as_str),
             snapshot.checksum().to_string(),
         ])
-        .map_err(classify)?;
+        .map_err(classify_writing)?;
     Ok(())
 }
 

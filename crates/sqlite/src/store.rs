@@ -68,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
     pub(crate) read_only: bool,
+    /// SQLite is told that nobody changes the file: see [`crate::pool::open`].
+    pub(crate) immutable: bool,
     pub(crate) migrate_on_open: bool,
     pub(crate) indexes: Option<Indexes>,
     pub(crate) verify_on_read: bool,
@@ -134,7 +136,8 @@ impl SqliteEventStore {
     ///
     /// - [`Schema`](ErrorKind::Schema) if the file's schema is older (see [`SqliteBuilder::migrate`]), newer or altered;
     /// - [`Integrity`](ErrorKind::Integrity) if the file is damaged or no SQLite database;
-    /// - [`Unavailable`](ErrorKind::Unavailable) if it cannot be opened, or is locked beyond the busy timeout;
+    /// - [`Io`](ErrorKind::Io) if the directory is missing, or the program has no right to the file;
+    /// - [`Unavailable`](ErrorKind::Unavailable) if it is locked beyond the busy timeout;
     /// - [`InvalidInput`](ErrorKind::InvalidInput) if it is a directory, or a name that SQLite takes for something else than a
     ///   file: an empty one, `:memory:`, `file:…`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -287,8 +290,14 @@ impl SqliteEventStore {
 
     pub(crate) fn read<R>(&self, read: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
         let _gate = self.pass_gate()?;
-        self.0.database.check()?;
-        read(&mut *self.0.readers.get().map_err(|error| self.without_reader(error))?)
+        let database = &self.0.database;
+        database.check()?;
+        let result = read(&mut *self.0.readers.get().map_err(|error| self.without_reader(error))?);
+        if database.options.immutable {
+            // SQLite did not look whether the file changed meanwhile.
+            database.check()?;
+        }
+        result
     }
 
     /// Reads with a new connection, which knows nothing of the file yet and takes nothing from a cache.
@@ -352,6 +361,7 @@ impl SqliteBuilder {
                 busy_timeout: Duration::from_secs(5),
                 readers: std::thread::available_parallelism().map_or(4, |cores| cores.get().clamp(4, 16) as u32),
                 read_only: false,
+                immutable: false,
                 migrate_on_open: false,
                 indexes: None,
                 verify_on_read: false,
@@ -386,6 +396,10 @@ impl SqliteBuilder {
     }
 
     /// Opens for reading only: every append is refused with [`ReadOnly`](ErrorKind::ReadOnly).
+    ///
+    /// A store that was closed can be read in a directory that cannot be written, such as a backup on read-only media. If somebody
+    /// else does write it meanwhile, every later call is refused with [`Moved`](ErrorKind::Moved); open it again then. If its
+    /// write-ahead log is there, as in a copy of an open store, copy both files to where the program may write.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.options.read_only = read_only;
         self
@@ -431,9 +445,9 @@ impl SqliteBuilder {
     }
 
     fn try_open(self) -> Result<SqliteEventStore> {
-        let Self { location, options } = self;
+        let Self { location, mut options } = self;
         let location = location.absolute()?;
-        let mut connection = crate::pool::open(&location, &options)?;
+        let mut connection = crate::pool::open(&location, &mut options)?;
         if !options.read_only && (options.migrate_on_open || migrate::is_empty(&connection)?) {
             migrate::migrate(&mut connection, options.indexes)?;
         }
@@ -473,7 +487,7 @@ impl SqliteBuilder {
     /// has one that cannot be adopted. The file is then as it was.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
-            let mut connection = crate::pool::open(&self.location.absolute()?, &self.options)?;
+            let mut connection = crate::pool::open(&self.location.absolute()?, &mut self.options.clone())?;
             migrate::migrate(&mut connection, self.options.indexes)
         };
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.location)))
@@ -486,7 +500,7 @@ impl SqliteBuilder {
     /// As [`SqliteEventStore::open`].
     pub fn pending(&self) -> Result<Vec<Migration>> {
         let pending = || {
-            let connection = crate::pool::open(&self.location.absolute()?, &self.options)?;
+            let connection = crate::pool::open(&self.location.absolute()?, &mut self.options.clone())?;
             migrate::pending(&connection)
         };
         pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.location)))

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, StreamRange, SummaryQuery, verify};
 use firefly_eventstore_sqlite::rusqlite::{self, Connection};
@@ -42,6 +42,8 @@ fn child_process() {
         "open on a full file system" => open_on_a_full_file_system(path),
         "use a read-only file system" => use_a_read_only_file_system(path),
         "use a protected file" => use_a_protected_file(path),
+        "read a closed store" => read_a_closed_store(path),
+        "open what may not be opened" => open_what_may_not_be_opened(path),
         "read large events" => read_large_events(path),
         other => panic!("{other}"),
     }
@@ -266,7 +268,7 @@ fn opening_for_reading_makes_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     let error = SqliteEventStore::builder(&path).read_only(true).open().unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
+    assert_not_opened(&error, "there is no file");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -328,15 +330,123 @@ fn use_a_read_only_file_system(directory: &Path) {
         .unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::ReadOnly, "{refused:?}");
     let elsewhere = SqliteEventStore::open(directory.join("new.db")).unwrap_err();
-    assert!(
-        matches!(elsewhere.kind(), ErrorKind::Unavailable { .. }),
-        "{elsewhere:?}"
-    );
+    assert_not_opened(&elsewhere, "no right to write in the directory");
 
     remount("rw");
     let store = builder().open().unwrap();
     store.append(&aggregate, Version::from(1), &[deposited(2)]).unwrap();
 }
+
+/// Such as a backup on read-only media. SQLite cannot make the index of a write-ahead log there.
+#[test]
+fn a_store_with_a_log_that_was_closed_is_read_where_nothing_can_be_written() {
+    on_a_small_file_system("read a closed store", "8m");
+}
+
+fn read_a_closed_store(directory: &Path) {
+    let [path, copy, odd] = ["ledger.db", "copy.db", "a name?with#signs%20.db"].map(|name| directory.join(name));
+    let store = SqliteEventStore::open(&path).unwrap();
+    let aggregate = account();
+    store
+        .append(&aggregate, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    fs::copy(&path, &copy).unwrap();
+    fs::copy(directory.join("ledger.db-wal"), directory.join("copy.db-wal")).unwrap();
+    drop(store);
+    fs::copy(&path, &odd).unwrap();
+    let remount = |mode| {
+        let options = format!("remount,bind,{mode}");
+        let mut command = Command::new("mount");
+        command.args(["-o", &options]).arg(directory);
+        succeed(command);
+    };
+    remount("ro");
+
+    let reading = |path: &Path| SqliteEventStore::builder(path).read_only(true).open();
+    for path in [&path, &odd] {
+        let store = reading(path).unwrap();
+        let versions = together(4, |_| store.version(&aggregate).unwrap().get());
+        assert_eq!(versions, [1; 4]);
+        assert_eq!(all_events(&store).len(), 1);
+        assert!(verify(&store, EventQuery::new(), |_| {}).unwrap().is_intact());
+        assert!(store.check_storage().unwrap().is_empty());
+        assert!(
+            store
+                .diagnose()
+                .unwrap()
+                .iter()
+                .all(|found| found.severity <= Severity::Notice)
+        );
+    }
+    assert!(
+        SqliteEventStore::builder(&path)
+            .read_only(true)
+            .pending()
+            .unwrap()
+            .is_empty()
+    );
+    let error = reading(&copy).unwrap_err();
+    assert_not_opened(
+        &error,
+        "has a write-ahead log that cannot be read where it is; copy both",
+    );
+    let writing = SqliteEventStore::open(&path).unwrap_err();
+    assert!(
+        matches!(writing.kind(), ErrorKind::ReadOnly | ErrorKind::Io { .. }),
+        "{writing:?}"
+    );
+
+    // Somebody else may write after all.
+    let store = reading(&path).unwrap();
+    assert_eq!(store.version(&aggregate).unwrap(), 1);
+    remount("rw");
+    let writing = SqliteEventStore::open(&path).unwrap();
+    let error = store.version(&aggregate).unwrap_err();
+    assert!(error.is_moved(), "{error:?}");
+    assert!(error.to_string().contains("open the store again"), "{error}");
+    writing.append(&aggregate, Version::from(1), &[deposited(2)]).unwrap();
+    assert!(store.version(&aggregate).unwrap_err().is_moved());
+    assert_eq!(reading(&path).unwrap().version(&aggregate).unwrap(), 2);
+    drop(writing);
+    assert!(
+        store.version(&aggregate).unwrap_err().is_moved(),
+        "the file is another now"
+    );
+}
+
+#[test]
+fn a_file_without_rights_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    drop(SqliteEventStore::open(&path).unwrap());
+    let closed = directory.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    while_protected(&path, "open what may not be opened");
+}
+
+/// The process owns the file and the directory, so it can take its own rights away.
+#[cfg(unix)]
+fn open_what_may_not_be_opened(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let rights = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    rights(path, 0);
+    for builder in [
+        SqliteEventStore::builder(path),
+        SqliteEventStore::builder(path).read_only(true),
+    ] {
+        assert_not_opened(&builder.open().unwrap_err(), "has no right to");
+    }
+    rights(path, 0o600);
+    let closed = path.with_file_name("closed");
+    rights(&closed, 0);
+    for builder in [SqliteEventStore::builder(closed.join("ledger.db"))] {
+        assert_not_opened(&builder.open().unwrap_err(), "has no right to");
+    }
+    rights(&closed, 0o700);
+}
+
+#[cfg(not(unix))]
+fn open_what_may_not_be_opened(_: &Path) {}
 
 #[test]
 fn a_file_that_the_system_protects_can_be_read_and_refuses_the_rest() {
@@ -362,10 +472,7 @@ fn use_a_protected_file(path: &Path) {
         .unwrap_err();
     assert_eq!(*refused.kind(), ErrorKind::ReadOnly, "{refused:?}");
     let elsewhere = SqliteEventStore::open(path.with_file_name("new.db")).unwrap_err();
-    assert!(
-        matches!(elsewhere.kind(), ErrorKind::Unavailable { .. }),
-        "{elsewhere:?}"
-    );
+    assert_not_opened(&elsewhere, "no right to write in the directory");
 }
 
 // What is no store, or no longer one.
@@ -383,13 +490,25 @@ fn a_store_in_a_directory_that_is_missing_can_be_opened_once_it_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("missing/ledger.db");
     let error = SqliteEventStore::open(&path).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unavailable { .. }), "{error:?}");
-    assert!(
-        error.source().is_some_and(|source| source.is::<rusqlite::Error>()),
-        "{error:?}"
-    );
+    assert_not_opened(&error, "missing does not exist; make it first");
+    let builder = SqliteEventStore::builder(&path);
+    assert_not_opened(&builder.migrate().unwrap_err(), "make it first");
+    assert_not_opened(&builder.pending().unwrap_err(), "make it first");
     fs::create_dir(path.parent().unwrap()).unwrap();
     SqliteEventStore::open(&path).unwrap();
+
+    let error = SqliteEventStore::open(path.join("ledger.db")).unwrap_err();
+    assert_not_opened(&error, "is not a directory");
+}
+
+/// Such an error says what to do, and never that the same call may help.
+#[track_caller]
+fn assert_not_opened(error: &Error, why: &str) {
+    assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+    assert!(error.to_string().contains(why), "{error}");
+    let source = error.source().is_some_and(|source| source.is::<rusqlite::Error>());
+    assert!(source, "{error:?}");
 }
 
 #[test]
