@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use firefly_eventstore_core::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Metadata, Migration, Result, SchemaProblem};
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use time::macros::format_description;
@@ -18,7 +19,7 @@ use crate::store::Indexes;
 use crate::writer::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 5] = [
+static MIGRATIONS: [Migration; 6] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -39,6 +40,11 @@ static MIGRATIONS: [Migration; 5] = [
         "5.0.0",
         "integrity",
         include_str!("../sql/migrations/5.0.0_integrity.sql"),
+    ),
+    Migration::new(
+        "5.1.0",
+        "hardening",
+        include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
 ];
 
@@ -188,9 +194,22 @@ pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> 
     // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
     // within the transaction.
     set_renaming(connection, true)?;
+    // Some builds of SQLite let nobody change a definition's text unless told.
+    let defensive = connection
+        .db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)
+        .map_err(classify)?;
+    set_defensive(connection, false)?;
     let result = in_transaction(connection, None, |connection| apply(connection, indexes));
+    set_defensive(connection, defensive)?;
     set_renaming(connection, false)?;
     result
+}
+
+fn set_defensive(connection: &Connection, defensive: bool) -> Result<()> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, defensive)
+        .map(drop)
+        .map_err(classify)
 }
 
 fn set_renaming(connection: &Connection, plain: bool) -> Result<()> {

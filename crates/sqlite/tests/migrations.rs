@@ -5,20 +5,24 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Migration, Order, SchemaProblem, SnapshotAt, time, verify};
+use firefly_eventstore_sqlite::rusqlite::functions::FunctionFlags;
 use firefly_eventstore_sqlite::rusqlite::{Connection, params, types::Value};
 use firefly_eventstore_sqlite::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore};
 use time::macros::datetime;
 
 use support::{
-    Peer, account, all_events, another, assert_intact, column, deposited, role, rows, tell, through, together,
-    wait_for_parent,
+    Peer, account, all_events, another, assert_intact, column, deposited, not_tried, role, rows, tell, through,
+    together, wait_for_parent,
 };
 
-const STEPS: [Migration; 5] = [
+const STEPS: [Migration; 6] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -40,7 +44,15 @@ const STEPS: [Migration; 5] = [
         "integrity",
         include_str!("../sql/migrations/5.0.0_integrity.sql"),
     ),
+    Migration::new(
+        "5.1.0",
+        "hardening",
+        include_str!("../sql/migrations/5.1.0_hardening.sql"),
+    ),
 ];
+
+/// The version of a schema that is up to date.
+const LATEST: &str = STEPS[STEPS.len() - 1].version;
 
 /// What the other processes of these tests do.
 #[test]
@@ -76,7 +88,7 @@ fn migrating_makes_a_schema_once_and_then_does_nothing() {
     assert!(builder.pending().unwrap().is_empty());
     assert!(builder.migrate().unwrap().is_empty());
     let store = builder.open().unwrap();
-    assert_eq!(store.health().unwrap().schema_version.as_deref(), Some("5.0.0"));
+    assert_eq!(store.health().unwrap().schema_version.as_deref(), Some(LATEST));
 }
 
 #[test]
@@ -107,7 +119,8 @@ fn ten_processes_migrate_one_file_at_once() {
     let mut applied: Vec<_> = peers.iter_mut().map(|peer| peer.hear().unwrap()).collect();
     peers.into_iter().for_each(Peer::finish);
     applied.sort();
-    assert_eq!(applied, ["0", "0", "0", "0", "0", "0", "0", "0", "0", "5"]);
+    assert_eq!(applied[..9], ["0"; 9]);
+    assert_eq!(applied[9], STEPS.len().to_string());
     assert_eq!(all_events(&SqliteEventStore::open(&path).unwrap()).len(), 10);
     assert_intact(&path);
 }
@@ -129,7 +142,8 @@ fn sixteen_threads_migrate_one_file_made_by_hand_at_once() {
     let (_directory, path) = by_hand(FIRST_SCHEMA, &[&sample()]);
     let mut applied = together(16, |_| SqliteEventStore::builder(&path).migrate().unwrap().len());
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+    assert_eq!(applied[..15], [0; 15]);
+    assert_eq!(applied[15], STEPS.len());
     assert_eq!(all_events(&SqliteEventStore::open(&path).unwrap()).len(), 2);
 }
 
@@ -202,7 +216,7 @@ fn an_older_schema_is_refused_until_it_is_migrated_and_keeps_its_rows() {
         };
         assert_eq!(
             (found.as_deref(), &**required),
-            (Some(STEPS[applied - 1].version), "5.0.0")
+            (Some(STEPS[applied - 1].version), LATEST)
         );
         let for_reading = builder.clone().read_only(true).open().unwrap_err();
         assert_eq!(for_reading.kind(), refused.kind());
@@ -222,6 +236,94 @@ fn an_older_schema_is_refused_until_it_is_migrated_and_keeps_its_rows() {
             2
         );
     }
+}
+
+/// `json_valid(NULL)` was 0 in older versions of SQLite, and is NULL, which passes a check, in newer ones.
+#[test]
+fn an_event_without_metadata_passes_the_checks_of_older_versions_of_sqlite() {
+    for applied in 0..STEPS.len() {
+        let (_directory, path) = new_file();
+        drop(apply(&path, &STEPS[..applied]));
+        SqliteEventStore::builder(&path).migrate().unwrap();
+        let definition = "SELECT sql FROM sqlite_schema WHERE name = 'events'";
+        let definition = column(&Connection::open(&path).unwrap(), definition);
+
+        let older = Connection::open_in_memory().unwrap();
+        like_an_older_version(&older);
+        older.execute_batch(&definition[0]).unwrap();
+        let insert = |metadata: Option<&str>| {
+            let id = Uuid::now_v7().to_string();
+            older.execute(
+                "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata)
+                 VALUES (?1, ?1, 'Account', 1, 'opened', '{}', ?2)",
+                (id, metadata),
+            )
+        };
+        insert(None).unwrap();
+        insert(Some("{}")).unwrap();
+        insert(Some("{")).unwrap_err();
+    }
+}
+
+#[test]
+fn a_store_comes_through_the_dump_of_the_systems_shell() {
+    let shell = |path: &Path, input: &[u8]| {
+        let mut command = Command::new("sqlite3");
+        command
+            .arg("-bail")
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut shell = command.spawn().ok()?;
+        let mut stdin = shell.stdin.take().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input).unwrap());
+            let output = shell.wait_with_output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            Some(output.stdout)
+        })
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let [path, copy] = ["ledger.db", "copy.db"].map(|name| directory.path().join(name));
+    let store = SqliteEventStore::open(&path).unwrap();
+    let with_metadata = deposited(2)
+        .metadata(&serde_json::json!({ "source": "a letter" }))
+        .unwrap();
+    store
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(1), with_metadata])
+        .unwrap();
+    let Some(dump) = shell(&path, b".dump\n") else {
+        return not_tried("the dump of a shell", "there is no sqlite3 here");
+    };
+    shell(&copy, &dump).unwrap();
+    let copied = SqliteEventStore::open(&copy).unwrap();
+    assert_eq!(all_events(&copied), all_events(&store));
+    assert_eq!(schema(&copy), schema(&path));
+    copied
+        .append(&account(), ExpectedVersion::NoStream, &[deposited(3)])
+        .unwrap();
+    assert_eq!(copied.high_water_mark().unwrap(), 3);
+}
+
+fn like_an_older_version(connection: &Connection) {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    let is_valid = |text: String| serde_json::from_str::<serde_json::Value>(&text).is_ok();
+    connection
+        .create_scalar_function("json_valid", 1, flags, move |context| {
+            Ok(context.get::<Option<String>>(0)?.is_some_and(is_valid))
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_connection_that_is_open_while_another_migrates_goes_by_the_new_checks() {
+    let (_directory, path) = new_file();
+    let open = apply(&path, &STEPS[..5]);
+    like_an_older_version(&open);
+    insert_event(&open, "1").unwrap_err();
+    SqliteEventStore::builder(&path).migrate().unwrap();
+    insert_event(&open, "1").unwrap();
+    assert_intact(&path);
 }
 
 #[test]
@@ -292,7 +394,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
         let ErrorKind::Schema(SchemaProblem::TooNew { found, required }) = error.kind() else {
             panic!("{error:?}")
         };
-        assert_eq!((&**found, &**required), ("9.0.0", "5.0.0"));
+        assert_eq!((&**found, &**required), ("9.0.0", LATEST));
         assert!(error.to_string().contains("update this program"), "{error}");
     }
 }

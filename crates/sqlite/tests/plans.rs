@@ -165,14 +165,14 @@ fn reads_find_the_same_events_after_an_index_is_gone() {
             "DROP INDEX idx_events_type; CREATE INDEX idx_events_type ON events (created_by) WHERE created_by = 'me'";
         connection.execute_batch(change).unwrap();
     };
-    let ways: [(&str, &dyn Fn(&Connection)); 3] = [("all", &drop_all), ("one", &drop_one), ("changed", &change_one)];
-    for (what, drop_it) in ways {
+    let ways: [&dyn Fn(&Connection); 3] = [&drop_all, &drop_one, &change_one];
+    for (what, drop_it) in ["all", "one", "changed"].iter().zip(ways) {
         drop(fs::remove_file(&path));
         let store = SqliteEventStore::builder(&path).indexes(Indexes::Full).open().unwrap();
         let fresh = SqliteEventStore::open(&path).unwrap();
         let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
         let event = |n: u64| {
-            NewEvent::new(if n % 2 == 0 { "even" } else { "odd" }, &n)
+            NewEvent::new(if n.is_multiple_of(2) { "even" } else { "odd" }, &n)
                 .and_then(|event| {
                     event
                         .created_by("ada")?
