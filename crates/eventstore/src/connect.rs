@@ -9,6 +9,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// |---|---|
 /// | `sqlite:///var/lib/ledger.db` | SQLite, in a file with an absolute path |
 /// | `sqlite:ledger.db`, `sqlite://ledger.db` | SQLite, in a file relative to the working directory |
+/// | `sqlite:ledger.db?read_only=true` | SQLite, in a file that is only read |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
 /// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql`; by TLS with the feature `rustls` and `?root_cert_path=/path/ca.pem` |
@@ -16,7 +17,8 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// On PostgreSQL, MySQL and MariaDB call [`migrate`] first; `connect` never migrates them. A new SQLite file is set up when
 /// it is opened.
 ///
-/// SQLite's path is taken as it is, without percent-decoding. For options, use the driver's own builder.
+/// SQLite's path, up to a question mark, is taken as it is, without percent-decoding. The options of the other URLs are those of
+/// their driver; an unknown one is refused. For other options, and other paths, use the driver's own builder.
 ///
 /// ```
 /// use firefly_eventstore::prelude::*;
@@ -164,14 +166,30 @@ const SCHEMES: &[&str] = &[
 fn sqlite(rest: &str) -> Result<Target> {
     use firefly_eventstore_sqlite::SqliteEventStore;
 
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    match path {
-        "" => Err(Error::invalid(
-            "the URL names no file; write sqlite:ledger.db or sqlite::memory:",
-        )),
-        ":memory:" => Ok(Target::Sqlite(SqliteEventStore::in_memory_builder())),
-        path => Ok(Target::Sqlite(SqliteEventStore::builder(path))),
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut builder = match path {
+        "" => {
+            return Err(Error::invalid(
+                "the URL names no file; write sqlite:ledger.db or sqlite::memory:",
+            ));
+        }
+        ":memory:" => SqliteEventStore::in_memory_builder(),
+        path => SqliteEventStore::builder(path),
+    };
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        builder = match option {
+            "read_only=true" => builder.read_only(true),
+            "read_only=false" => builder.read_only(false),
+            option => {
+                let name = option.split('=').next().unwrap_or(option);
+                return Err(Error::invalid(format!(
+                    "the URL has the option {name}, which is unknown, or has a value that is; there is: read_only=true"
+                )));
+            }
+        };
     }
+    Ok(Target::Sqlite(builder))
 }
 
 #[cfg(test)]
@@ -206,6 +224,61 @@ mod tests {
         }
         assert!(path.exists());
         assert!(connect("sqlite:").is_err());
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn opens_a_file_to_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
+        assert!(connect(&url).unwrap().health().unwrap().writable);
+        let writable = |url: String| connect(&url).unwrap().health().unwrap().writable;
+        assert!(!writable(format!("{url}?read_only=true")));
+        assert!(writable(format!("{url}?read_only=false")));
+    }
+
+    #[test]
+    fn an_unknown_option_of_a_url_is_named() {
+        let path = tempfile::tempdir().unwrap().path().join("ledger.db");
+        let sqlite = format!("sqlite:{}", path.display());
+        for (url, option) in [
+            #[cfg(feature = "sqlite")]
+            (format!("{sqlite}?mode=ro"), "mode"),
+            #[cfg(feature = "sqlite")]
+            (format!("{sqlite}?read_only=true&cache"), "cache"),
+            #[cfg(feature = "sqlite")]
+            (format!("{sqlite}?read_only=yes"), "read_only"),
+            #[cfg(feature = "postgres")]
+            (
+                "postgres://clerk:tiger@host/ledger?connect_timeout=1&no=tiger".to_owned(),
+                "no",
+            ),
+            #[cfg(feature = "postgres")]
+            (
+                "postgres://clerk:tiger@host/ledger?sslmode=verify-full".to_owned(),
+                "sslmode",
+            ),
+            #[cfg(feature = "mysql")]
+            (
+                "mysql://clerk:tiger@host/ledger?compress=true&no=tiger".to_owned(),
+                "no",
+            ),
+            #[cfg(feature = "mysql")]
+            ("mysql://clerk:tiger@host/ledger?compress=tiger".to_owned(), "compress"),
+        ] {
+            for error in [
+                connect(&url).map(drop),
+                connect_operator(&url).map(drop),
+                migrate(&url).map(drop),
+                pending(&url).map(drop),
+            ] {
+                let error = error.unwrap_err();
+                assert!(error.is_invalid_input(), "{error:?}");
+                assert!(error.to_string().contains(&format!("the option {option},")), "{error}");
+                assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
+            }
+        }
+        assert!(!path.exists());
     }
 
     #[cfg(feature = "postgres")]

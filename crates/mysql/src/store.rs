@@ -119,7 +119,8 @@ impl MysqlEventStore {
     pub fn builder(url: &str) -> MysqlBuilder {
         // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
         let opts = Opts::from_url(url).map_err(|_| {
-            Error::invalid("the URL cannot be understood; write mysql://user:password@host:port/database")
+            let takes = |option: &str| Opts::from_url(&format!("mysql://host/database?{option}")).is_ok();
+            backend::refused_url(url, "mysql://user:password@host:port/database", takes)
         });
         MysqlBuilder::at(opts)
     }

@@ -108,7 +108,8 @@ impl PostgresEventStore {
     pub fn builder(url: &str) -> PostgresBuilder {
         // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
         let config = Config::from_str(url).map_err(|_| {
-            Error::invalid("the URL cannot be understood; write postgres://user:password@host:port/database")
+            let takes = |option: &str| Config::from_str(&format!("postgres://host/database?{option}")).is_ok();
+            backend::refused_url(url, "postgres://user:password@host:port/database", takes)
         });
         PostgresBuilder::at(config)
     }
