@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use crate::url::MIGRATE;
+use crate::url::StoreUrl;
 use firefly_eventstore::{Error, ErrorKind, SchemaProblem};
 
 /// How a command ended.
@@ -22,11 +22,11 @@ pub(crate) enum Exit {
     Conflict = 3,
     /// The database cannot answer now.
     Unavailable = 4,
-    /// The schema is not the one that the tool works with.
+    /// The schema is not the one that the tool works with, or not where it was.
     Schema = 5,
     /// A file or what is stored is damaged.
     Damaged = 6,
-    /// The database accepts no writes.
+    /// The database accepts no writes, or cannot prove what may be read.
     Refused = 7,
     /// A file or stream cannot be read or written.
     Files = 8,
@@ -46,9 +46,9 @@ Exit codes:
     2  the command line or the input is wrong
     3  conflict: what is stored contradicts what was asked for
     4  the database cannot answer now: repeat later, nothing is lost
-    5  the schema is missing, older, newer or altered
+    5  the schema is missing, older, newer, altered or moved
     6  a file, or what is stored, is damaged
-    7  the database refuses: read-only, no rights, or no room
+    7  the database refuses: read-only, a replica, no rights, or no room
     8  a file or stream cannot be read or written
     9  any other error of the database
    10  doctor found a danger: what was stored may be lost
@@ -68,8 +68,18 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
-    advice: Option<String>,
+    advice: Option<Advice>,
+    /// The store that it is about.
+    store: Option<StoreUrl>,
     closed_pipe: bool,
+}
+
+/// What to do.
+#[derive(Debug)]
+enum Advice {
+    Say(String),
+    /// To run a command of this tool with the same store.
+    Run(Vec<String>),
 }
 
 impl Failure {
@@ -78,13 +88,26 @@ impl Failure {
             exit,
             message: message.into(),
             advice: None,
+            store: None,
             closed_pipe: false,
         }
     }
 
     /// Says what to do.
     pub(crate) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(Advice::Say(advice.into()));
+        self
+    }
+
+    /// Says which command of this tool to run.
+    pub(crate) fn advise_command(mut self, command: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.advice = Some(Advice::Run(command.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Says which store it is about, unless that was said.
+    pub(crate) fn on(mut self, store: &StoreUrl) -> Self {
+        self.store.get_or_insert_with(|| store.clone());
         self
     }
 
@@ -110,8 +133,12 @@ impl Failure {
     }
 
     /// What to do, if that is known.
-    pub(crate) fn advice(&self) -> Option<&str> {
-        self.advice.as_deref()
+    pub(crate) fn advice(&self) -> Option<String> {
+        Some(match (self.advice.as_ref()?, &self.store) {
+            (Advice::Say(advice), _) => advice.clone(),
+            (Advice::Run(command), Some(store)) => format!("run: {}", store.command(command)),
+            (Advice::Run(command), None) => format!("run: firefly-eventstore {}", command.join(" ")),
+        })
     }
 
     pub(crate) fn exit(&self) -> Exit {
@@ -127,7 +154,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        self.advice.as_ref().map_or(Ok(()), |advice| write!(f, "; {advice}"))
+        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
 
@@ -151,7 +178,7 @@ impl From<Error> for Failure {
             });
         Self {
             closed_pipe,
-            advice: advice(error.kind()).map(str::to_owned),
+            advice: advice(error.kind()),
             ..Self::new(exit_of(error.kind()), message_of(&error))
         }
     }
@@ -164,11 +191,14 @@ fn exit_of(kind: &ErrorKind) -> Exit {
         | ErrorKind::TypeMismatch { .. }
         | ErrorKind::TenantMismatch { .. }
         | ErrorKind::Duplicate { .. }
+        | ErrorKind::BeyondEnd { .. }
         | ErrorKind::Contradiction { .. } => Exit::Conflict,
         ErrorKind::Unavailable { .. } | ErrorKind::PoolTimeout => Exit::Unavailable,
-        ErrorKind::Schema(_) => Exit::Schema,
+        ErrorKind::Schema(_) | ErrorKind::Moved { .. } => Exit::Schema,
         ErrorKind::Integrity { .. } | ErrorKind::DamagedFile { .. } => Exit::Damaged,
-        ErrorKind::ReadOnly | ErrorKind::PermissionDenied | ErrorKind::StorageFull => Exit::Refused,
+        ErrorKind::ReadOnly | ErrorKind::Unprovable { .. } | ErrorKind::PermissionDenied | ErrorKind::StorageFull => {
+            Exit::Refused
+        }
         ErrorKind::Io { .. } => Exit::Files,
         _ => Exit::Database,
     }
@@ -194,11 +224,11 @@ fn message_of(error: &Error) -> String {
     message
 }
 
-/// What to do with this tool.
-fn advice(kind: &ErrorKind) -> Option<&'static str> {
-    Some(match kind {
-        ErrorKind::Schema(SchemaProblem::NotMigrated { .. }) => MIGRATE,
-        ErrorKind::Integrity { .. } => "run: firefly-eventstore verify",
+/// What to do with this tool, where the message does not say it.
+fn advice(kind: &ErrorKind) -> Option<Advice> {
+    let advice = match kind {
+        ErrorKind::Schema(SchemaProblem::NotMigrated { .. }) => return Some(Advice::Run(vec!["migrate".to_owned()])),
+        ErrorKind::Integrity { .. } => return Some(Advice::Run(vec!["verify".to_owned()])),
         ErrorKind::DamagedFile { .. } => "fetch the file again, or export again",
         ErrorKind::Contradiction { .. } => "import into an empty store, or into the one that the file continues",
         ErrorKind::Duplicate { .. } => "give new events new ids",
@@ -206,7 +236,8 @@ fn advice(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::TenantMismatch { .. } => "name its tenant with --tenant",
         ErrorKind::PermissionDenied => "connect as a user who has it, or let one grant it",
         _ => return None,
-    })
+    };
+    Some(Advice::Say(advice.to_owned()))
 }
 
 fn sources(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {

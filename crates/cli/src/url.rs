@@ -1,6 +1,7 @@
 //! The URL of a store, and what of it is never shown.
 
 use std::convert::Infallible;
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -8,10 +9,9 @@ use std::str::FromStr;
 
 use firefly_eventstore::operate::Operations;
 
+use crate::arguments::STORE_VARIABLE;
 use crate::exit::{Exit, Failure, Result};
-
-/// What makes a store.
-pub(crate) const MIGRATE: &str = "run: firefly-eventstore migrate";
+use crate::text::shell_quoted;
 
 /// What stands for what is not shown.
 const HIDDEN: &str = "***";
@@ -29,12 +29,43 @@ impl StoreUrl {
     /// The store, which must be there: only `migrate` makes one.
     pub(crate) fn open(&self) -> Result<Box<dyn Operations>> {
         self.check_scheme()?;
-        if self.is_missing_file() {
-            return Err(
-                Failure::new(Exit::Schema, format!("there is no file yet for the store {self}")).advise(MIGRATE),
-            );
+        self.find_file()?;
+        let opened = firefly_eventstore::connect_operator(&self.0).map_err(|error| match error.is_integrity() {
+            // What cannot be opened cannot be verified.
+            true => Failure::from(error).advise("restore it from a backup"),
+            false => error.into(),
+        });
+        opened.map_err(|failure| failure.on(self))
+    }
+
+    /// The command of this tool that does this with the same store, for a shell.
+    pub(crate) fn command(&self, words: &[impl AsRef<str>]) -> String {
+        let shown = self.to_string();
+        let mut command = vec!["firefly-eventstore"];
+        // Where a password is not shown, and the environment has the URL, the command works without it.
+        let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| url == *self.0);
+        if shown == self.0 || !is_in_environment {
+            command.extend(["--store", &shown]);
         }
-        Ok(firefly_eventstore::connect_operator(&self.0)?)
+        command.extend(words.iter().map(AsRef::as_ref));
+        let quoted: Vec<_> = command.into_iter().map(shell_quoted).collect();
+        quoted.join(" ")
+    }
+
+    /// Refuses a SQLite file that is not there, which the driver would make.
+    fn find_file(&self) -> Result<()> {
+        let Some((path, options)) = self.file().filter(|_| self.is_missing_file()) else {
+            return Ok(());
+        };
+        // `migrate` would refuse an option that is unknown.
+        firefly_eventstore::pending(&format!("sqlite::memory:?{options}"))?;
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        if let Some(directory) = directory.filter(|directory| !directory.exists()) {
+            let missing = format!("there is no directory {} for the store {self}", directory.display());
+            return Err(Failure::new(Exit::Files, missing).advise("make it, or correct the path"));
+        }
+        let missing = Failure::new(Exit::Schema, format!("there is no file yet for the store {self}"));
+        Err(missing.advise_command(["migrate"]).on(self))
     }
 
     /// Refuses what is no URL, without repeating it.
@@ -51,11 +82,15 @@ impl StoreUrl {
 
     /// Whether it is a SQLite file that is not there, which the driver would make.
     pub(crate) fn is_missing_file(&self) -> bool {
-        let Some(path) = self.0.strip_prefix("sqlite:") else {
-            return false;
-        };
-        let path = path.strip_prefix("//").unwrap_or(path);
-        !matches!(path, "" | ":memory:") && !Path::new(path).exists()
+        self.file().is_some_and(|(path, _)| !path.exists())
+    }
+
+    /// The SQLite file, and the options after it.
+    fn file(&self) -> Option<(&Path, &str)> {
+        let rest = self.0.strip_prefix("sqlite:")?;
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+        (!matches!(path, "" | ":memory:")).then_some((Path::new(path), options))
     }
 }
 

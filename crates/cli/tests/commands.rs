@@ -6,12 +6,13 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 
 use firefly_eventstore::prelude::*;
 use firefly_eventstore::sqlite::rusqlite::Connection;
 use serde_json::{Value, json};
 
-use support::{Store, account, flip_a_byte, id, run_with, tool};
+use support::{Running, Store, account, flip_a_byte, id, run_with, tool};
 
 fn sequences(rows: &[Value]) -> Vec<u64> {
     rows.iter()
@@ -74,13 +75,120 @@ fn no_other_command_makes_a_file() {
     ];
     for command in commands {
         let error = store.fails(5, command);
-        assert!(error.contains("run: firefly-eventstore migrate"), "{error}");
+        let hint = format!("run: firefly-eventstore --store {} migrate\n", store.url);
+        assert!(error.ends_with(&hint), "{error}");
     }
     let restored = format!("sqlite:{}", store.file("ledger.db").display());
     let error = other.fails(5, &["restore", "--to", &restored, "--until-sequence", "1"]);
     assert!(error.contains(&format!("the target {restored}: ")), "{error}");
+    assert!(error.ends_with(&format!("--store {restored} migrate\n")), "{error}");
     assert_eq!(store.run(&["doctor"]).code, 5);
     assert!(!store.file("ledger.db").exists());
+}
+
+/// Runs the command that a line ends with in a shell, with the tool in its path, and returns what it prints.
+fn run_hint(line: &str, more: &str) -> String {
+    let at = line
+        .find("firefly-eventstore ")
+        .unwrap_or_else(|| panic!("no command: {line}"));
+    let tool = std::path::Path::new(env!("CARGO_BIN_EXE_firefly-eventstore"));
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("sh")
+        .args(["-c", &format!("{}{more}", line[at..].trim_end())])
+        .env("PATH", format!("{}:{path}", tool.parent().unwrap().display()))
+        .env_remove("FIREFLY_EVENTSTORE_URL")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_hint_is_a_command_that_works_with_the_same_store() {
+    // A name that a shell would take apart.
+    let mut store = Store::missing();
+    store.url = format!("sqlite:{}", store.file("it's a ledger.db").display());
+    let migrated = run_hint(&store.fails(5, &["stats"]), "");
+    assert!(migrated.starts_with("applied 1.0.0"), "{migrated}");
+    store.fill();
+
+    let exported = store.succeeds(&["export", "--output", store.file("a.jsonl").to_str().unwrap()]);
+    store.append(&account(9), "any", &[], r#"{"event_type":"account.opened","data":{}}"#);
+    let next = run_hint(exported.line("what comes next: "), "");
+    assert!(next.starts_with("exported 1 event up to global sequence 7\n"), "{next}");
+
+    let point = store.file("a point").display().to_string();
+    let remembered = run_hint(&store.fails(8, &["verify", "--since", &point]), "");
+    assert!(remembered.starts_with("intact"), "{remembered}");
+    store.succeeds(&["verify", "--since", &point]);
+
+    database(&store)
+        .execute_batch(
+            "PRAGMA ignore_check_constraints = ON; UPDATE events SET event_data = '[' WHERE global_sequence = 3",
+        )
+        .unwrap();
+    let verified = run_hint(&store.fails(6, &["export"]), " || true");
+    assert!(verified.contains("damaged: 7 events"), "{verified}");
+
+    // No command could make these.
+    for (url, code, says) in [
+        (
+            "sqlite:no/such/directory/ledger.db",
+            8,
+            "there is no directory no/such/directory",
+        ),
+        ("sqlite:ledger.db?mode=ro", 2, "the option mode"),
+    ] {
+        store.url = url.to_owned();
+        let error = store.fails(code, &["stats"]);
+        assert!(error.contains(says) && !error.contains("run:"), "{error}");
+    }
+    assert_eq!(store.run(&["migrate"]).code, 2);
+}
+
+#[test]
+fn a_hint_has_no_password() {
+    let url = "postgres://clerk:tiger@127.0.0.1:1/ledger";
+    let export = |command: &mut Command| run_with(command.args(["verify", "--since", "nowhere"]), b"").err;
+    let hint = |err: &str| err[err.find("run: ").unwrap()..].trim_end().to_owned();
+    assert_eq!(
+        hint(&export(tool().args(["--store", url]))),
+        "run: firefly-eventstore --store 'postgres://clerk:***@127.0.0.1:1/ledger' verify --remember nowhere"
+    );
+    assert_eq!(
+        hint(&export(tool().env("FIREFLY_EVENTSTORE_URL", url))),
+        "run: firefly-eventstore verify --remember nowhere"
+    );
+}
+
+#[test]
+fn a_file_is_opened_to_read_it() {
+    let mut store = Store::of_accounts();
+    store.url += "?read_only=true";
+    assert_eq!(store.succeeds(&["tail", "--json"]).json_lines().len(), 6);
+    let append = ["append", "--type", "Account", "--id", &id(1)];
+    let refused = run_with(
+        &mut store.command(&append),
+        br#"{"event_type":"account.opened","data":{}}"#,
+    );
+    assert_eq!(refused.code, 7, "{refused:?}");
+}
+
+#[test]
+fn tail_tells_that_the_log_was_cut() {
+    let store = Store::of_accounts();
+    let error = store.fails(3, &["tail", "--after", "7"]);
+    assert!(error.contains("the log ends at global sequence 6"), "{error}");
+    let mut running = Running::start(&mut store.command(&["tail", "-n", "1", "--follow", "--interval", "10ms"]));
+    assert!(running.line().unwrap().starts_with("6 "));
+    database(&store)
+        .execute_batch(
+            "DELETE FROM events WHERE global_sequence > 4; UPDATE sqlite_sequence SET seq = 4 WHERE name = 'events'",
+        )
+        .unwrap();
+    let (code, err) = running.wait();
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains("events that were there are gone"), "{err}");
 }
 
 #[test]
@@ -475,7 +583,8 @@ fn an_export_can_be_imported_and_repeated_and_continued() {
         .strip_prefix("what comes next: ")
         .unwrap()
         .to_owned();
-    assert_eq!(next, "firefly-eventstore export --after 6 --output a-after-6.jsonl");
+    let expected = "export --after 6 --output a-after-6.jsonl";
+    assert_eq!(next, format!("firefly-eventstore --store {} {expected}", store.url));
     assert_eq!(store.files(), ["a.jsonl"]);
 
     let target = Store::new();
@@ -494,7 +603,7 @@ fn an_export_can_be_imported_and_repeated_and_continued() {
     );
 
     store.append(&account(1), "4", &[], r#"{"event_type":"account.reopened","data":{}}"#);
-    let arguments: Vec<_> = next.split(' ').skip(1).collect();
+    let arguments: Vec<_> = expected.split(' ').collect();
     assert_eq!(
         store.succeeds(&arguments).line("exported"),
         "exported 1 event up to global sequence 7"
@@ -525,7 +634,8 @@ fn an_export_goes_to_the_standard_output_and_its_summary_elsewhere() {
     assert_eq!(json.out.lines().count(), 8);
     let summary: Value = serde_json::from_str(&json.err).unwrap();
     assert_eq!((&summary["events"], &summary["checkpoint"]), (&json!(6), &json!(6)));
-    assert_eq!(summary["next"], "firefly-eventstore export --after 6");
+    let next = format!("firefly-eventstore --store {} export --after 6", store.url);
+    assert_eq!(summary["next"], next);
     let to_file = store.succeeds(&["export", "--json", "--output", "b.jsonl"]).json();
     assert_eq!(
         (&to_file["output"], &to_file["digest"]),
@@ -548,7 +658,7 @@ fn an_export_goes_to_the_standard_output_and_its_summary_elsewhere() {
     ]);
     assert_eq!(
         filtered.line("what comes next"),
-        r"what comes next: firefly-eventstore export --after 6 --format csv --created-by 'it'\''s me' --output c-after-6.csv"
+        format!(r"what comes next: {next} --format csv --created-by 'it'\''s me' --output c-after-6.csv")
     );
     let beyond = store.fails(3, &["export", "--after", "7"]);
     assert!(beyond.contains("ends at global sequence 6"), "{beyond}");
@@ -562,7 +672,7 @@ fn a_file_is_whole_or_as_it_was_before() {
     let harm = "PRAGMA ignore_check_constraints = ON; UPDATE events SET event_data = '{' WHERE global_sequence = 4";
     database(&store).execute_batch(harm).unwrap();
     let error = store.fails(6, &["export", "--output", "a.jsonl"]);
-    assert!(error.contains("firefly-eventstore verify"), "{error}");
+    assert!(error.ends_with(&format!("--store {} verify\n", store.url)), "{error}");
     assert_eq!(fs::read(store.file("a.jsonl")).unwrap(), before);
     assert_eq!(store.files(), ["a.jsonl"], "an unfinished file was left");
     let nowhere = store.fails(8, &["export", "--output", "no/such/folder/a.jsonl"]);
@@ -956,7 +1066,10 @@ fn doctor_tells_the_worst_by_its_exit_code() {
     let found = missing.run(&["doctor"]);
     assert_eq!((found.code, &*found.err), (5, ""));
     found.line("danger  schema: ");
-    assert_eq!(found.line("        ->"), "        -> run: firefly-eventstore migrate");
+    assert_eq!(
+        found.line("        ->"),
+        format!("        -> run: firefly-eventstore --store {} migrate", missing.url)
+    );
     let found = missing.run(&["doctor", "--json"]);
     assert_eq!((found.code, &found.json()["worst"]), (5, &json!("danger")));
 

@@ -48,6 +48,8 @@ impl Step {
         let mask = |word: &str| match word {
             // Which of its types the history ends with is a matter of the last commit.
             "file.added" | "file.modified" | "file.deleted" => "file.*".to_owned(),
+            // An absolute path is a matter of where it runs.
+            word if word.starts_with('/') => "/".to_owned(),
             word if word.contains(|character: char| character.is_ascii_digit()) => "#".to_owned(),
             word => word.to_owned(),
         };

@@ -31,7 +31,7 @@ impl Doctor {
     pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
         let url = store.url()?;
         let found = url.open().and_then(|store| Ok(store.diagnose()?));
-        let (diagnoses, exit) = match found {
+        let (mut diagnoses, exit) = match found {
             Ok(diagnoses) => {
                 let exit = exit_of(worst(&diagnoses));
                 (diagnoses, exit)
@@ -39,6 +39,12 @@ impl Doctor {
             Err(failure) if failure.exit() == Exit::Usage => return Err(failure),
             Err(failure) => (vec![explained(&failure, console)], failure.exit()),
         };
+        // The library names its function; the tool has a command.
+        for advice in diagnoses.iter_mut().filter_map(|diagnosis| diagnosis.advice.as_mut()) {
+            if advice == "run migrate" {
+                *advice = format!("run: {}", url.command(&["migrate"]));
+            }
+        }
         if console.is_json() {
             console.json(&Answer {
                 store: url.to_string(),
@@ -92,12 +98,12 @@ fn explained(failure: &Failure, console: &Console) -> Diagnosis {
         Exit::Damaged => ("storage", "restore it from a backup"),
         _ => ("connection", "look at the URL, and at the server's log"),
     };
-    let advice = failure.advice().unwrap_or(usual);
+    let advice = failure.advice().unwrap_or_else(|| usual.to_owned());
     Diagnosis::bad(
         Severity::Danger,
         subject,
         console.hidden(failure.message()),
-        console.hidden(advice),
+        console.hidden(&advice),
     )
 }
 

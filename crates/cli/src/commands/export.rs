@@ -14,7 +14,8 @@ use crate::exit::{Exit, Failure, Result};
 use crate::file;
 use crate::filter::Filter;
 use crate::signal::{Stop, Stoppable};
-use crate::text::{counted, shell_quoted};
+use crate::text::counted;
+use crate::url::StoreUrl;
 
 /// Write the log, or what came since, into a file
 ///
@@ -59,7 +60,8 @@ struct Answer<'a> {
 
 impl Export {
     pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
-        let store = store.open()?;
+        let url = store.url()?;
+        let store = url.open()?;
         let after = self.filter.after.unwrap_or_default();
         let mark = store.high_water_mark()?;
         if after > mark {
@@ -78,7 +80,7 @@ impl Export {
         });
         drop(bar);
         match exported {
-            Ok(exported) => self.answer(&exported, console)?,
+            Ok(exported) => self.answer(url, &exported, console)?,
             Err(failure) if stop.is_asked() && !failure.is_closed_pipe() => {
                 return Err(Failure::new(
                     Exit::Interrupted,
@@ -103,8 +105,8 @@ impl Export {
         })
     }
 
-    fn answer(&self, exported: &Exported, console: &mut Console) -> Result<()> {
-        let next = self.next(exported.checkpoint);
+    fn answer(&self, url: &StoreUrl, exported: &Exported, console: &mut Console) -> Result<()> {
+        let next = self.next(url, exported.checkpoint);
         let is_output_taken = file::is_standard(&self.output);
         if console.is_json() {
             let answer = Answer {
@@ -139,9 +141,8 @@ impl Export {
     }
 
     /// The command that exports what came after this export.
-    fn next(&self, mark: GlobalSequence) -> String {
-        let mut command = vec!["firefly-eventstore".to_owned(), "export".to_owned()];
-        command.extend(["--after".to_owned(), mark.to_string()]);
+    fn next(&self, url: &StoreUrl, mark: GlobalSequence) -> String {
+        let mut command = vec!["export".to_owned(), "--after".to_owned(), mark.to_string()];
         if self.format == Format::Csv {
             command.extend(["--format".to_owned(), "csv".to_owned()]);
         }
@@ -149,8 +150,7 @@ impl Export {
         if !file::is_standard(&self.output) {
             command.extend(["--output".to_owned(), next_name(&self.output, mark)]);
         }
-        let quoted: Vec<_> = command.iter().map(|part| shell_quoted(part)).collect();
-        quoted.join(" ")
+        url.command(&command)
     }
 }
 

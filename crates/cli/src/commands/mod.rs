@@ -28,22 +28,29 @@ use crate::url::StoreUrl;
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments, console: &mut Console) -> Result<Exit> {
     let store = Chosen(arguments.store.filter(|url| !url.secret().is_empty()));
-    match arguments.command {
-        Command::Migrate(command) => command.run(&store, console),
-        Command::Doctor(command) => command.run(&store, console),
-        Command::Stats(command) => command.run(&store, console),
-        Command::Types(command) => command.run(&store, console),
-        Command::Aggregates(command) => command.run(&store, console),
-        Command::Show(command) => command.run(&store, console),
-        Command::Tail(command) => command.run(&store, console),
-        Command::Append(command) => command.run(&store, console),
-        Command::Export(command) => command.run(&store, console),
-        Command::Import(command) => command.run(&store, console),
-        Command::Restore(command) => command.run(&store, console),
-        Command::Verify(command) => command.run(&store, console),
-        Command::Maintain(command) => command.run(&store, console),
-        Command::Snapshots(command) => command.run(&store, console),
-        Command::Report(command) => command.run(&store, console),
+    run_with(&store, arguments.command, console).map_err(|failure| match &store.0 {
+        Some(store) => failure.on(store),
+        None => failure,
+    })
+}
+
+fn run_with(store: &Chosen, command: Command, console: &mut Console) -> Result<Exit> {
+    match command {
+        Command::Migrate(command) => command.run(store, console),
+        Command::Doctor(command) => command.run(store, console),
+        Command::Stats(command) => command.run(store, console),
+        Command::Types(command) => command.run(store, console),
+        Command::Aggregates(command) => command.run(store, console),
+        Command::Show(command) => command.run(store, console),
+        Command::Tail(command) => command.run(store, console),
+        Command::Append(command) => command.run(store, console),
+        Command::Export(command) => command.run(store, console),
+        Command::Import(command) => command.run(store, console),
+        Command::Restore(command) => command.run(store, console),
+        Command::Verify(command) => command.run(store, console),
+        Command::Maintain(command) => command.run(store, console),
+        Command::Snapshots(command) => command.run(store, console),
+        Command::Report(command) => command.run(store, console),
         Command::Completions(command) => command.run(console),
         Command::Man(command) => command.run(console),
     }

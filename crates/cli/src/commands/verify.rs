@@ -124,15 +124,15 @@ impl Verify {
 }
 
 fn read_point(path: &Path) -> Result<Remembered> {
-    let advice = "write it with verify --remember FILE";
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::io(format_args!("{} cannot be read", path.display()), &error).advise(advice))?;
+    let name = path.display().to_string();
+    let advise = |failure: Failure| failure.advise_command(["verify", "--remember", &name]);
+    let text =
+        fs::read_to_string(path).map_err(|error| advise(Failure::io(format_args!("{name} cannot be read"), &error)))?;
     let wrong = |reason: String| {
-        Failure::new(
+        advise(Failure::new(
             Exit::Damaged,
-            format!("{} is no remembered point: {reason}", path.display()),
-        )
-        .advise(advice)
+            format!("{name} is no remembered point: {reason}"),
+        ))
     };
     let row: RememberedRow = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     row.try_into()
