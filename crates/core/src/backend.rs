@@ -246,7 +246,7 @@ pub fn check_end(
     }
 }
 
-/// The stream, once each of its events was compared to its checksum, if they are to be.
+/// The stream, after comparing each event to its checksum if `verify` is set.
 ///
 /// # Errors
 ///
@@ -258,7 +258,7 @@ pub fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
     Ok(stream)
 }
 
-/// The snapshots, be it one or many, once each was compared to its checksum, if they are to be.
+/// The snapshots, one or many, after comparing each to its checksum if `verify` is set.
 ///
 /// # Errors
 ///
@@ -273,8 +273,8 @@ where
     Ok(snapshots)
 }
 
-/// The error of a row that was read: it cannot be what was stored if it is refused as input would be. The sequence is that
-/// of the event, if the row is one and tells as much.
+/// The error of a row that was read. A value that would be refused as input cannot have been stored, so it is damage. The sequence
+/// is that of the event, if the row is an event and its sequence can be read.
 #[must_use]
 pub fn damaged(error: &Error, global_sequence: Option<GlobalSequence>) -> Error {
     if !matches!(error.kind(), ErrorKind::InvalidInput { .. }) {
@@ -557,7 +557,7 @@ fn duplicate(
 /// let takes = |option: &str| option.starts_with("compress=");
 /// let form = "mysql://user:password@host:port/database";
 /// let error = refused_url("mysql://clerk:tiger@db/ledger?compress=true&speed=full", form, takes);
-/// assert_eq!(error.to_string(), "the URL has the option speed, which is unknown, or has a value that is");
+/// assert_eq!(error.to_string(), "the option speed of the URL, or its value, is unknown");
 /// let error = refused_url("mysql:/clerk:tiger@db", form, takes);
 /// assert_eq!(error.to_string(), "the URL cannot be understood; write mysql://user:password@host:port/database");
 /// ```
@@ -572,9 +572,7 @@ pub fn refused_url(url: &str, form: &str, takes: impl Fn(&str) -> bool) -> Error
     };
     // Before an `@` it may be a part of a password that has a question mark.
     match name.filter(is_name).filter(|_| !options.contains('@')) {
-        Some(name) => Error::invalid(format!(
-            "the URL has the option {name}, which is unknown, or has a value that is"
-        )),
+        Some(name) => Error::invalid(format!("the option {name} of the URL, or its value, is unknown")),
         None => Error::invalid(format!("the URL cannot be understood; write {form}")),
     }
 }

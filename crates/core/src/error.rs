@@ -56,7 +56,7 @@ pub enum ErrorKind {
         /// Where the aggregate was found.
         actual: Version,
     },
-    /// The aggregate's id belongs to another aggregate type. Correct the key; retrying cannot help.
+    /// The aggregate's id belongs to another aggregate type. Correct the key; repeating the call cannot help.
     TypeMismatch {
         /// The aggregate as the caller named it.
         aggregate: AggregateKey,
@@ -70,16 +70,16 @@ pub enum ErrorKind {
         /// The aggregate as the caller named it.
         aggregate: AggregateKey,
     },
-    /// Event ids of the append are already stored, but not as this append: nothing was written.
+    /// Event ids of the append are already stored, but with other events. Nothing was written. Give new events new ids.
     ///
-    /// (An append whose events are all stored already, in its order, is no error: see
-    /// [`Appended::is_already_stored`](crate::Appended::is_already_stored).) Give new events new ids.
+    /// An append whose very same events are all stored already is no error: see
+    /// [`Appended::is_already_stored`](crate::Appended::is_already_stored).
     Duplicate {
         /// The aggregate whose append was refused.
         aggregate: AggregateKey,
         /// The ids that are stored already.
         event_ids: Vec<Uuid>,
-        /// In what way they differ from a repeated append.
+        /// Why this is not a repeat of the earlier append.
         reason: Box<str>,
     },
     /// The input cannot be stored exactly, or makes no sense. Nothing of it was stored. Correct it.
@@ -87,7 +87,7 @@ pub enum ErrorKind {
         /// What is wrong, and what to do instead.
         reason: Box<str>,
     },
-    /// What is stored does not fit the Rust type that the caller asked for. Choose another type, or upcast.
+    /// The stored JSON does not fit the Rust type that the caller asked for. Choose another type, or upcast.
     Decode {
         /// Which event or snapshot, and what did not fit.
         reason: Box<str>,
@@ -131,7 +131,7 @@ pub enum ErrorKind {
         /// What was found instead, and what to do.
         reason: Box<str>,
     },
-    /// What is stored is not what was stored: a checksum does not match, or a row or the file is damaged.
+    /// Stored data was changed or damaged: a checksum does not match, or a row or the file cannot be read.
     Integrity {
         /// The damaged event, if it is one event that is damaged, and its id can be read.
         event_id: Option<Uuid>,
@@ -140,16 +140,16 @@ pub enum ErrorKind {
         /// What is damaged and how.
         reason: Box<str>,
     },
-    /// What is brought in does not fit what the store holds, which stays as it is.
+    /// An imported event contradicts a stored one. Nothing of it was imported.
     Contradiction {
-        /// The event that does not fit.
+        /// The imported event.
         event_id: Uuid,
-        /// Where in the log it is to be.
+        /// Its place in the log.
         global_sequence: GlobalSequence,
-        /// In what way it does not fit.
+        /// How it contradicts the store.
         reason: Box<str>,
     },
-    /// A file is not, or not any more, what an export wrote. Fetch it again, or export again.
+    /// The file is not an export, or was changed. Fetch it again, or export again.
     DamagedFile {
         /// The line, from 1.
         line: u64,
@@ -168,7 +168,7 @@ pub enum ErrorKind {
     },
 }
 
-/// In what way a schema does not fit the library.
+/// Why the library cannot work with a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SchemaProblem {
@@ -210,7 +210,7 @@ impl Error {
         Self::new(ErrorKind::InvalidInput { reason: reason.into() })
     }
 
-    /// An event that is not what was stored, and in what way.
+    /// A stored event that was changed or damaged, and how.
     #[must_use]
     pub fn damaged(event: &EventEnvelope, reason: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Integrity {

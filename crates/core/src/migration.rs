@@ -66,7 +66,11 @@ pub fn pending(known: &'static [Migration], applied: &[AppliedMigration]) -> Res
         }
         if step.checksum != migration.checksum().to_string() {
             return Err(schema(SchemaProblem::Altered {
-                reason: format!("the migration to version {} was another one", step.version).into(),
+                reason: format!(
+                    "the migration to version {} was not the one of this library",
+                    step.version
+                )
+                .into(),
             }));
         }
     }

@@ -481,8 +481,8 @@ pub struct Page {
     /// is the last position that was looked at: the high-water mark or the query's `until`, whichever is smaller, whatever the filters
     /// let pass. Pages in the order of time, or backwards, leave the query's `after` as it is until the log is exhausted.
     pub checkpoint: GlobalSequence,
-    /// The greatest committed sequence at or below which nothing can appear any more, when the read began. Not a checkpoint: the
-    /// page may end before it.
+    /// The last final position when the read began: no event can still be committed at or before it. Not a checkpoint: the page
+    /// may end before it.
     pub high_water_mark: GlobalSequence,
     /// Where the next page begins, if there may be one.
     pub next: Option<Cursor>,

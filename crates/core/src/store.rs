@@ -35,7 +35,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Runs `work` in a transaction: all that it appends is stored when it returns `Ok`, nothing when it returns an error.
     ///
-    /// An append that fails dooms the transaction: it is rolled back whatever `work` returns. `work` runs once. Within it,
+    /// After an append that failed, the transaction is rolled back whatever `work` returns. `work` runs once. Within it,
     /// use the transaction: the store refuses to be used by the same thread meanwhile, which might wait for itself.
     ///
     /// # Errors
@@ -46,8 +46,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Loads a part of one aggregate's stream, and the version it is at.
     ///
-    /// On a server, one round trip for the whole stream, and three to five for a part of it: that is a transaction,
-    /// which also looks up where the part ends and the version, where the events do not tell.
+    /// On a server, one round trip for the whole stream. A partial load needs a transaction, of three to five round trips: it may
+    /// have to query the current version separately.
     ///
     /// # Errors
     ///
@@ -61,9 +61,9 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// No page reaches beyond the high-water mark, and the pages of one read share the mark of the first.
     ///
-    /// On a server, two round trips for the first page, one for each later one. Some take more: PostgreSQL plans a
-    /// query by event ids, time or metadata anew, MySQL and MariaDB prove the mark where the log has a hole, and look
-    /// on for what metadata contains.
+    /// On a server, two round trips for the first page, one for each later one. Some take more. PostgreSQL plans a query by event
+    /// ids, time or metadata anew. If a sequence is missing, MySQL and MariaDB first prove that it is final. Metadata filters may
+    /// need further queries.
     ///
     /// # Errors
     ///
@@ -74,8 +74,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// - those of the backend.
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page>;
 
-    /// The last final position of the log: the greatest committed global sequence at or below which nothing can appear any more; 0
-    /// in an empty store. It never goes back, unless events are lost.
+    /// The last final position of the log: no event can still be committed at or before it. It is the global sequence of a
+    /// committed event; 0 in an empty store. It never goes back, unless events are lost.
     ///
     /// # Errors
     ///

@@ -88,7 +88,7 @@ impl Scenario {
     ///
     /// # Panics
     ///
-    /// If the store was told to fail at a read, and the command did not read.
+    /// Panics if [`FaultPoint::Read`](crate::FaultPoint::Read) is still unused after the command.
     pub fn when<T, E>(self, command: impl FnOnce(&MemoryEventStore, &AggregateKey) -> Result<T, E>) -> Outcome<T, E> {
         let before = self.store.version(&self.aggregate);
         let result = command(&self.store, &self.aggregate);

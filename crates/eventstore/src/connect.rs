@@ -77,7 +77,7 @@ pub fn connect_operator(url: &str) -> Result<Box<dyn Operations>> {
 /// # let directory = tempfile::tempdir().unwrap();
 /// # let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
 /// let applied = firefly_eventstore::migrate(&url)?;
-/// assert_eq!(applied.len(), 5);
+/// assert!(!applied.is_empty());
 /// assert!(firefly_eventstore::pending(&url)?.is_empty());
 /// # Ok::<(), firefly_eventstore::Error>(())
 /// ```
@@ -184,7 +184,7 @@ fn sqlite(rest: &str) -> Result<Target> {
             option => {
                 let name = option.split('=').next().unwrap_or(option);
                 return Err(Error::invalid(format!(
-                    "the URL has the option {name}, which is unknown, or has a value that is; there is: read_only=true"
+                    "the option {name} of the URL, or its value, is unknown; there is: read_only=true"
                 )));
             }
         };
@@ -274,7 +274,10 @@ mod tests {
             ] {
                 let error = error.unwrap_err();
                 assert!(error.is_invalid_input(), "{error:?}");
-                assert!(error.to_string().contains(&format!("the option {option},")), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("the option {option} of")),
+                    "{error}"
+                );
                 assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
             }
         }

@@ -41,8 +41,8 @@ pub struct Audit {
     only_new: bool,
 }
 
-/// A log as an audit found it intact. Keep it outside of the database, and whoever changes the log afterwards, be it by removing its
-/// last events, is found out.
+/// A log as an audit found it intact. Keep it outside of the database: a later audit then finds every change of these events, also
+/// that the last ones were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The last sequence of the log then.
@@ -398,7 +398,9 @@ impl Walk<'_> {
             Some(before) if before.global_sequence > event.global_sequence => {
                 Some(format!("version {previous} comes after it in the log"))
             }
-            Some(before) if before.tenant != event.tenant => Some("it belongs to another tenant before".to_owned()),
+            Some(before) if before.tenant != event.tenant => {
+                Some("its aggregate has another tenant before this event".to_owned())
+            }
             Some(_) => None,
         })
     }

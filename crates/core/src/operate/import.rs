@@ -241,18 +241,18 @@ impl Streams {
         *version = event.version.max(before);
         if known_type != aggregate_type {
             return Err(Break::owner(format!(
-                "the id {id} belongs to {known_type} before, and to {aggregate_type} now"
+                "the aggregate {id} has the type {known_type} before this event, and {aggregate_type} here"
             )));
         }
         if *tenant != event.tenant {
             return Err(Break::owner(format!(
-                "{} belongs to another tenant before",
+                "{} has another tenant before this event",
                 event.aggregate
             )));
         }
         if before.checked_add(1) != Some(event.version) {
             return Err(Break::versions(format!(
-                "{} goes on with version {} after {before}",
+                "{} has version {} after version {before}",
                 event.aggregate, event.version
             )));
         }
