@@ -12,8 +12,9 @@ use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{classify, is_deadlock, is_refused};
-use crate::pool::Session;
+use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_forgotten, is_out_of_range, is_refused};
+use crate::migrate::go_on;
+use crate::pool::{Place, Session, rows};
 use crate::row::{self, Json, decode, get};
 use crate::sql;
 
@@ -23,50 +24,135 @@ const MOST_ATTEMPTS: usize = 1_000;
 
 /// Appends in a statement of its own: one round trip, unless something is in the way.
 pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-    let attempt = |session: &mut Session<'_, Client>| write(session, appends);
+    let attempt = |session: &mut Session<'_, Client>| Ok(write(session, appends)?);
     repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
 }
 
 /// Appends within a transaction that goes on, whatever becomes of the append: a savepoint, the statement, and its release.
-pub(crate) fn within(session: &mut Session<'_, Transaction<'_>>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+///
+/// On a connection that is not the store's, its place is looked up along with the savepoint.
+pub(crate) fn within(
+    session: &mut Session<'_, Transaction<'_>>,
+    appends: &[Append<'_>],
+    place: Option<&Place>,
+) -> Result<Vec<Appended>> {
     let attempt = |session: &mut Session<'_, Transaction<'_>>| {
-        session.client.batch_execute("SAVEPOINT firefly_append")?;
-        let result = write(session, appends);
-        let end = match result {
-            Ok(_) => "RELEASE firefly_append",
-            Err(_) => "ROLLBACK TO firefly_append; RELEASE firefly_append",
-        };
-        match (result, session.client.batch_execute(end)) {
-            (Ok(results), ended) => ended.map(|()| results),
-            (Err(error), _) => Err(error),
+        let mut end = "RELEASE firefly_append".to_owned();
+        match place {
+            None => session.client.batch_execute("SAVEPOINT firefly_append")?,
+            Some(place) => {
+                let opened_before = enter(session, place)?;
+                end = format!("SET LOCAL firefly.store = '{opened_before}'; {end}");
+            }
         }
+        let result = write(session, appends);
+        let ended = session.client.batch_execute(if result.is_ok() { &end } else { UNDO });
+        let written = result?;
+        ended?;
+        Ok(written)
     };
     repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
+}
+
+const UNDO: &str = "ROLLBACK TO firefly_append; RELEASE firefly_append";
+
+/// Sets the savepoint if the connection leads to the place, and lets the schema's functions know the store. Returns the store that they
+/// knew before.
+fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<String, Failure> {
+    let look = sql::without_comments(sql::PLACE);
+    let store = place.events();
+    let answers = session.client.simple_query(&format!(
+        "SAVEPOINT firefly_append; {look}; SET LOCAL firefly.store = '{store}'"
+    ))?;
+    if let Some(row) = rows(&answers).find(|row| place.is_that_of(row)) {
+        return Ok(row.get("store").unwrap_or_default().to_owned());
+    }
+    session.client.batch_execute(UNDO)?;
+    Err(Failure::Refused(Error::invalid(
+        "the transaction's connection leads to another server, database or schema than the store was opened in: connect to that database, \
+         and set the search_path",
+    )))
+}
+
+/// How much data one message to the server may have: it ends the connection at 1 GiB, of which other columns need some.
+const MOST_BYTES: usize = (1 << 30) - (1 << 26);
+
+/// Refuses what would end the connection, and be tried again in vain.
+fn check_bytes(bytes: usize) -> Result<()> {
+    if bytes > MOST_BYTES {
+        return Err(Error::invalid(format!(
+            "an append with {bytes} bytes of data is more than PostgreSQL takes in one message, about {MOST_BYTES}; divide it"
+        )));
+    }
+    Ok(())
+}
+
+/// Why an attempt failed.
+enum Failure {
+    Driver(postgres::Error),
+    Refused(Error),
+}
+
+impl From<postgres::Error> for Failure {
+    fn from(error: postgres::Error) -> Self {
+        Self::Driver(error)
+    }
 }
 
 fn repeated<C: GenericClient>(
     session: &mut Session<'_, C>,
     appends: &[Append<'_>],
-    mut attempt: impl FnMut(&mut Session<'_, C>) -> Result<Option<Vec<Written>>, postgres::Error>,
+    mut attempt: impl FnMut(&mut Session<'_, C>) -> Result<Option<Vec<Written>>, Failure>,
 ) -> Result<Vec<Appended>> {
     if appends.iter().all(|append| append.events.is_empty()) {
         return with_versions(session, appends, HashMap::new());
     }
+    let events = appends.iter().flat_map(|append| append.events);
+    check_bytes(events.map(|event| event.data().as_str().len()).sum())?;
     for _ in 0..MOST_ATTEMPTS {
-        match attempt(session) {
+        let obstacle = match attempt(session) {
             Ok(Some(written)) => return results(session, appends, written),
-            Ok(None) => {}
-            Err(error) if is_refused(&error) || is_deadlock(&error) => {}
-            Err(error) => return Err(classify(error)),
-        }
+            Ok(None) => None,
+            // It was not run, and is prepared anew.
+            Err(Failure::Driver(error)) if is_forgotten(&error) => continue,
+            Err(Failure::Driver(error)) if is_refused(&error) || is_deadlock(&error) => Some(error),
+            Err(Failure::Driver(error)) => return Err(classify(error)),
+            Err(Failure::Refused(error)) => return Err(error),
+        };
         if let Some(results) = explain(session, appends)? {
             return Ok(results);
+        }
+        match obstacle {
+            // Not the version's: something in the data is beyond what the server keeps.
+            Some(error) if is_out_of_range(&error) => return Err(classify(error)),
+            Some(error) if is_refused(&error) => check_sight(session)?,
+            Some(_) => {}
+            // The statement writes nothing, either, where the sequence is behind the log.
+            None => go_on(session)?,
         }
         // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
     }
     Err(Error::new(ErrorKind::Unavailable {
         reason: "other appends to the aggregate, or to the event ids, were always faster".into(),
     }))
+}
+
+/// Refuses what no repetition helps, where something stands in the way that is not seen: in a snapshot that is older, or behind row
+/// level security.
+fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
+    let rows = session.query(sql::OBSTACLES, &[]).map_err(classify)?;
+    let obstacles = decode(&rows, |row| Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?)))?;
+    match obstacles[..] {
+        [(_, true)] => Err(Error::new(ErrorKind::Backend {
+            reason: "row level security hides the event or the aggregate that stands in the way from this role; append as one that sees every \
+                     row of events"
+                .into(),
+        })),
+        [(true, _)] => Err(Error::new(ErrorKind::Unavailable {
+            reason: BEGIN_ANEW.into(),
+        })),
+        _ => Ok(()),
+    }
 }
 
 /// A row that was written.
@@ -331,4 +417,17 @@ pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid
             causation_id: row::name(row, 12)?,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use super::*;
+
+    #[test]
+    fn what_is_more_than_a_message_takes_is_refused_as_input() {
+        check_bytes(MOST_BYTES).unwrap();
+        assert!(check_bytes(1 << 30).unwrap_err().is_invalid_input());
+    }
 }

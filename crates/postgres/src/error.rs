@@ -9,7 +9,9 @@ use postgres::error::SqlState;
 /// The error of every store that an error of PostgreSQL's is. By code, never by text.
 pub(crate) fn classify(error: postgres::Error) -> Error {
     let kind = match error.code() {
-        Some(_) if is_stale_plan(&error) => unavailable("a table was changed since the statement was prepared"),
+        Some(_) if is_stale(&error) => {
+            unavailable("a table was changed since the statement was prepared, or the statement is not there any more")
+        }
         Some(code) => by_code(code),
         None if is_lost(&error) => unavailable("the connection to the server was lost, or could not be made"),
         None => backend("the driver could not run the statement"),
@@ -19,8 +21,7 @@ pub(crate) fn classify(error: postgres::Error) -> Error {
 
 /// Whether the connection is gone, so that nobody knows what became of the statement.
 pub(crate) fn is_lost(error: &postgres::Error) -> bool {
-    let ended = |code: &SqlState| code.code().starts_with("57P") || code.code().starts_with("08");
-    error.code().is_some_and(ended)
+    error.code().is_some_and(ends_the_session)
         || error.is_closed()
         || error.source().is_some_and(|source| source.is::<io::Error>())
 }
@@ -37,6 +38,12 @@ pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
     Error::new(backend(reason)).with_source(error)
 }
 
+/// Whether the server ended the session with this: on somebody's request, to restart, or because it was idle for too long.
+fn ends_the_session(code: &SqlState) -> bool {
+    let code = code.code();
+    code.starts_with("57P") || code.starts_with("08") || code == "25P03" || code == "25P04"
+}
+
 fn by_code(code: &SqlState) -> ErrorKind {
     match code.code() {
         "25006" => ErrorKind::ReadOnly,
@@ -44,27 +51,49 @@ fn by_code(code: &SqlState) -> ErrorKind {
             "a statement of the transaction failed before: nothing of it is kept; pass the error of that one on",
         ),
         "25P01" => backend("the transaction had ended before its work did; do not commit or roll back within it"),
+        "25P03" | "25P04" | "57P05" => unavailable(
+            "the server ended the connection, which was idle or in a transaction for longer than it allows; nothing of the transaction is \
+             kept",
+        ),
         "42501" | "28000" | "28P01" => ErrorKind::PermissionDenied,
         "53100" => ErrorKind::StorageFull,
         "53300" => unavailable("the server accepts no more connections"),
         "57014" => unavailable("the server cancelled the statement, because of its statement timeout or on request"),
-        "55P03" | "40001" | "40P01" => unavailable("another transaction was in the way for too long"),
+        "57P04" => backend("the database was dropped"),
+        "55006" | "55P03" | "40P01" => unavailable("another transaction was in the way for too long"),
+        "40001" | "40003" => unavailable(BEGIN_ANEW),
         "3D000" => backend("the server has no such database; create it first"),
         "42P01" | "42703" | "42883" | "3F000" | "42704" => ErrorKind::Schema(SchemaProblem::Altered {
-            reason: "a table, column or function is missing; call migrate(), or restore what was changed".into(),
+            reason: "a table, column or function is missing; restore what was dropped or renamed, then open the store again".into(),
         }),
+        "ZF001" => ErrorKind::Moved {
+            reason: "the search path leads to another store than the one that was opened: schemas were renamed, or the search path was set; \
+                     nothing was written"
+                .into(),
+        },
         "XX001" | "XX002" => ErrorKind::Integrity {
             event_id: None,
             global_sequence: None,
             reason: "the server reports that its data is damaged; restore it from a backup".into(),
         },
         code => match &code[..2] {
-            "08" | "53" => unavailable("the server is short of resources, or the connection was lost"),
+            "08" => unavailable("the connection to the server was lost, or could not be made"),
+            "53" => unavailable("the server is short of resources"),
             "57" => unavailable("the server ended the connection; it restarts, or somebody ended it"),
+            "54" => invalid("the server does not take so much: a text, a number of elements or a nesting is beyond its limits"),
+            "22" => invalid("the server does not take a value: it is beyond what its type keeps"),
             "23" => backend("a constraint of the schema was violated"),
             _ => backend("PostgreSQL could not run the statement"),
         },
     }
+}
+
+/// What to do where a transaction saw too little.
+pub(crate) const BEGIN_ANEW: &str =
+    "another transaction stored something that this one does not see; roll it back and begin it anew";
+
+fn invalid(reason: &str) -> ErrorKind {
+    ErrorKind::InvalidInput { reason: reason.into() }
 }
 
 fn unavailable(reason: &str) -> ErrorKind {
@@ -94,12 +123,33 @@ pub(crate) fn is_refused(error: &postgres::Error) -> bool {
     }
 }
 
-/// Whether a table was changed since the statement was prepared, so that it must be prepared anew. Whatever else PostgreSQL does
-/// not support has the same code, but is not found out where prepared statements are looked at again.
-pub(crate) fn is_stale_plan(error: &postgres::Error) -> bool {
-    error.as_db_error().is_some_and(|database| {
-        *database.code() == SqlState::FEATURE_NOT_SUPPORTED && database.routine() == Some("RevalidateCachedQuery")
+/// Whether the statement must be prepared anew: a table was changed since, or somebody deallocated it, or took its name. Whatever else
+/// PostgreSQL does not support has the first one's code, but is not found out where prepared statements are looked at again.
+pub(crate) fn is_stale(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|database| match *database.code() {
+        SqlState::FEATURE_NOT_SUPPORTED => database.routine() == Some("RevalidateCachedQuery"),
+        _ => is_forgotten(error),
     })
+}
+
+/// Whether the prepared statement is not there any more, or another one has its name.
+pub(crate) fn is_forgotten(error: &postgres::Error) -> bool {
+    matches!(
+        error.code(),
+        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::DUPLICATE_PSTATEMENT)
+    )
+}
+
+/// Whether the search path led elsewhere, or nowhere, since a schema was renamed or dropped: a connection that is made anew finds the
+/// store, or finds out that it is gone.
+pub(crate) fn is_elsewhere(error: &postgres::Error) -> bool {
+    let code = error.code().map(SqlState::code);
+    matches!(code, Some("ZF001" | "42P01" | "42883" | "3F000"))
+}
+
+/// Whether a number is beyond its type.
+pub(crate) fn is_out_of_range(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE)
 }
 
 /// Whether the transaction was the victim of a deadlock, and may simply be repeated.
@@ -110,4 +160,96 @@ pub(crate) fn is_deadlock(error: &postgres::Error) -> bool {
 /// No pooled connection became free in time.
 pub(crate) fn pool(error: r2d2::Error) -> Error {
     Error::new(ErrorKind::PoolTimeout).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use super::*;
+
+    /// What the codes mean that a store may meet: how its errors are called, and whether the session is over with them.
+    const CODES: &[(&str, &str, bool)] = &[
+        ("08000", "unavailable", true),
+        ("08001", "unavailable", true),
+        ("08003", "unavailable", true),
+        ("08004", "unavailable", true),
+        ("08006", "unavailable", true),
+        ("08P01", "unavailable", true),
+        ("0A000", "backend", false),
+        ("21000", "backend", false),
+        ("22001", "invalid input", false),
+        ("22003", "invalid input", false),
+        ("22021", "invalid input", false),
+        ("22P02", "invalid input", false),
+        ("22P05", "invalid input", false),
+        ("23502", "backend", false),
+        ("23505", "backend", false),
+        ("23514", "backend", false),
+        ("25006", "read-only", false),
+        ("25P01", "backend", false),
+        ("25P02", "backend", false),
+        ("25P03", "unavailable", true),
+        ("25P04", "unavailable", true),
+        ("28000", "permission denied", false),
+        ("28P01", "permission denied", false),
+        ("3D000", "backend", false),
+        ("3F000", "altered", false),
+        ("40001", "unavailable", false),
+        ("40003", "unavailable", false),
+        ("40P01", "unavailable", false),
+        ("42501", "permission denied", false),
+        ("42601", "backend", false),
+        ("42703", "altered", false),
+        ("42704", "altered", false),
+        ("42883", "altered", false),
+        ("42P01", "altered", false),
+        ("53000", "unavailable", false),
+        ("53100", "storage full", false),
+        ("53200", "unavailable", false),
+        ("53300", "unavailable", false),
+        ("53400", "unavailable", false),
+        ("54000", "invalid input", false),
+        ("54001", "invalid input", false),
+        ("54023", "invalid input", false),
+        ("55006", "unavailable", false),
+        ("55P03", "unavailable", false),
+        ("57000", "unavailable", false),
+        ("57014", "unavailable", false),
+        ("57P01", "unavailable", true),
+        ("57P02", "unavailable", true),
+        ("57P03", "unavailable", true),
+        ("57P04", "backend", true),
+        ("57P05", "unavailable", true),
+        ("58000", "backend", false),
+        ("58030", "backend", false),
+        ("F0000", "backend", false),
+        ("XX000", "backend", false),
+        ("XX001", "integrity", false),
+        ("XX002", "integrity", false),
+        ("ZF001", "moved", false),
+    ];
+
+    #[test]
+    fn each_code_is_a_kind_of_error_and_tells_whether_the_session_is_over() {
+        for (code, expected, ends) in CODES {
+            let code = SqlState::from_code(code);
+            let kind = by_code(&code);
+            let name = match &kind {
+                ErrorKind::Unavailable { .. } => "unavailable",
+                ErrorKind::InvalidInput { .. } => "invalid input",
+                ErrorKind::ReadOnly => "read-only",
+                ErrorKind::PermissionDenied => "permission denied",
+                ErrorKind::StorageFull => "storage full",
+                ErrorKind::Schema(SchemaProblem::Altered { .. }) => "altered",
+                ErrorKind::Integrity { .. } => "integrity",
+                ErrorKind::Moved { .. } => "moved",
+                ErrorKind::Backend { .. } => "backend",
+                other => panic!("{code:?}: {other:?}"),
+            };
+            assert_eq!(name, *expected, "{code:?}");
+            assert_eq!(ends_the_session(&code), *ends, "{code:?}");
+            assert_eq!(Error::new(kind).is_retryable(), *expected == "unavailable", "{code:?}");
+        }
+    }
 }

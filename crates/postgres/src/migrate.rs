@@ -109,7 +109,62 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
                 .to_owned(),
         ));
     }
-    Ok(names)
+    match require_ahead(session) {
+        // Who may not look at the sequence gets neither marks nor appends from it.
+        Err(error) if *error.kind() != ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(names),
+    }
+}
+
+/// Refuses a sequence that is behind the log: after a `setval`, a restore of a part, or where another server's rows are replicated into
+/// the table.
+pub(crate) fn require_ahead(session: &mut Session<'_, Client>) -> Result<()> {
+    match behind(session)? {
+        None => Ok(()),
+        Some(sequences) => Err(altered(how_behind(sequences))),
+    }
+}
+
+/// What is wrong with a sequence that is behind the log, and what to do.
+pub(crate) fn how_behind((last, allocated): (i64, i64)) -> String {
+    format!(
+        "the sequence events_global_sequence_seq is at {allocated}, and the log goes on to {last}: appends are refused, and readers see \
+         nothing after {allocated}; run SELECT setval('events_global_sequence_seq', {last})"
+    )
+}
+
+/// The last sequence of the log, and the last that was given out, if what it gives out next is behind.
+pub(crate) fn behind(session: &mut Session<'_, Client>) -> Result<Option<(i64, i64)>> {
+    let Some(sequences @ (last, _)) = lagging(session)? else {
+        return Ok(None);
+    };
+    let rows = session.query(sql::NEXT_SEQUENCE, &[]).map_err(classify)?;
+    let next = decode(&rows, |row| get::<i64>(row, 0))?;
+    Ok(next.iter().any(|next| *next <= last).then_some(sequences))
+}
+
+/// The last sequence of the log, and the last that was given out, if that is less: 0 if the sequence was set, perhaps to a greater one,
+/// and has given out nothing since.
+fn lagging<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Option<(i64, i64)>> {
+    let rows = session.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
+    let sequences = decode(&rows, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
+    Ok(sequences.into_iter().find(|(last, allocated)| allocated < last))
+}
+
+/// Lets a sequence go on that was set, and has given out nothing since; refuses one that is behind the log.
+pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
+    let Some(sequences @ (last, allocated)) = lagging(session)? else {
+        return Ok(());
+    };
+    if allocated > 0 {
+        return Err(altered(how_behind(sequences)));
+    }
+    let rows = session.query(sql::SKIP_SEQUENCE, &[]).map_err(classify)?;
+    let skipped = decode(&rows, |row| get::<i64>(row, 0))?;
+    match skipped.iter().any(|skipped| *skipped <= last) {
+        true => Err(altered(how_behind(sequences))),
+        false => Ok(()),
+    }
 }
 
 /// Whether the sequence is such that readers skip nothing.

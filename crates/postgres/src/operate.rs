@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::append::{heads, locate};
 use crate::error::{classify, is_refused};
-use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES};
+use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES, behind, how_behind};
 use crate::pool::Session;
 use crate::row::{self, decode, get};
 use crate::sql;
@@ -352,19 +352,8 @@ fn is_own(index: &str) -> bool {
 }
 
 fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {
-    let rows = session.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
-    let sequences = decode(&rows, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
-    let behind = sequences.into_iter().filter(|(last, allocated)| allocated < last);
-    let finding = |(last, allocated)| {
-        Finding::of_store(
-            FindingKind::Sequence,
-            format!(
-                "the sequence events_global_sequence_seq is at {allocated}, and the log goes on to {last}: appends will fail, and \
-                 readers see nothing after {allocated}; run SELECT setval('events_global_sequence_seq', {last})"
-            ),
-        )
-    };
-    Ok(behind.map(finding).collect())
+    let finding = |sequences| Finding::of_store(FindingKind::Sequence, how_behind(sequences));
+    Ok(behind(session)?.map(finding).into_iter().collect())
 }
 
 /// What is wrong with the indexes: invalid ones, and keys that keep nothing unique.

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::types::ToSql;
-use postgres::{Client, Config, GenericClient, Row, Statement};
+use postgres::{Client, Config, GenericClient, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
 
 use crate::error::{classify, classify_connecting};
+use crate::row::{decode, get};
+use crate::sql;
 
 /// Makes a connection, with TLS or without.
 pub(crate) type Connect = dyn Fn(&Config) -> Result<Client, postgres::Error> + Send + Sync;
@@ -22,7 +24,81 @@ pub(crate) struct Location {
     pub(crate) connect: Arc<Connect>,
     /// The PostgreSQL schema, if not the one that the server chooses.
     pub(crate) schema: Option<String>,
+    /// What was found there when the store was opened; none before.
+    pub(crate) place: Option<Place>,
 }
+
+/// Where a store is, known by what no renaming changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The system identifier of the server's data.
+    server: i64,
+    database: u32,
+    schema: u32,
+    /// The oid of its table, by which its functions know it.
+    events: u32,
+    /// The search path that found it, for the names of others.
+    path: String,
+}
+
+impl Place {
+    /// The place that the connection's search path leads to.
+    pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
+        let rows = session.query(sql::PLACE, &[]).map_err(classify)?;
+        let places = decode(&rows, |row| {
+            Ok(Self {
+                server: get(row, 0)?,
+                database: get(row, 1)?,
+                schema: get(row, 2)?,
+                events: get(row, 3)?,
+                path: get(row, 4)?,
+            })
+        })?;
+        let moved = || Error::new(ErrorKind::Moved { reason: GONE.into() });
+        places.into_iter().next().ok_or_else(moved)
+    }
+
+    /// Whether a row of `place.sql` is of this place.
+    pub(crate) fn is_that_of(&self, row: &SimpleQueryRow) -> bool {
+        let found = ["server", "database", "schema", "events"].map(|column| row.get(column).map(str::to_owned));
+        let own = [
+            self.server.to_string(),
+            self.database.to_string(),
+            self.schema.to_string(),
+            self.events.to_string(),
+        ];
+        found == own.map(Some)
+    }
+
+    pub(crate) fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// `pin.sql` with its values, so that it needs no round trip of its own.
+    fn pin(&self) -> String {
+        let Self {
+            server,
+            database,
+            schema,
+            events,
+            path,
+        } = self;
+        let values = [
+            ("$1", format!("'{server}'")),
+            ("$2", format!("'{database}'")),
+            ("$3", format!("'{schema}'")),
+            ("$4", format!("'{events}'")),
+            ("$5", format!("$path${path}$path$")),
+        ];
+        let statement = sql::without_comments(sql::PIN);
+        values.iter().fold(statement, |statement, (parameter, value)| {
+            statement.replace(parameter, value)
+        })
+    }
+}
+
+const GONE: &str = "the schema that the store was opened in, or its table of events, is not there any more: it was dropped or replaced; \
+    nothing was written, open the store again where it is now";
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,18 +115,54 @@ impl Location {
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         let mut client = (self.connect)(&self.config).map_err(classify_connecting)?;
-        // The mark needs to see what was committed a moment ago, whatever the server's default.
-        let mut settings = String::from("SET default_transaction_isolation = 'read committed'");
-        if let Some(schema) = &self.schema {
-            settings += &format!("; SET search_path = {}", quoted(schema));
+        let settings = format!("{ENCODING}; {}", self.settings());
+        let answers = client.simple_query(&settings).map_err(classify)?;
+        let encoding = rows(&answers).find_map(|row| row.try_get("encoding").ok().flatten());
+        if let Some(encoding) = encoding.filter(|encoding| *encoding != "UTF8") {
+            return Err(Error::invalid(format!(
+                "the database has the encoding {encoding}, which cannot keep every text; create one with ENCODING 'UTF8' TEMPLATE \
+                 template0"
+            )));
         }
-        client.batch_execute(&settings).map_err(classify)?;
         Ok(Connection {
+            is_elsewhere: !self.is_pinned(&answers),
             client,
             statements: Statements::default(),
             generation: 0,
+            is_touched: false,
         })
     }
+
+    /// What every connection is set to, in statements of which one, where the store was opened, tells whether it is still there.
+    fn settings(&self) -> String {
+        // The mark needs to see what was committed a moment ago, whatever the server's default.
+        let isolation = "SET default_transaction_isolation = 'read committed'";
+        match (&self.place, &self.schema) {
+            (Some(place), _) => format!("{isolation}; {}", place.pin()),
+            (None, Some(schema)) => format!("{isolation}; SET search_path = {}", quoted(schema)),
+            (None, None) => isolation.to_owned(),
+        }
+    }
+
+    /// What makes a connection anew after somebody's work on it, in statements.
+    pub(crate) fn reset(&self) -> String {
+        format!("{}; {}", sql::without_comments(sql::FORGET), self.settings())
+    }
+
+    /// Whether the settings lead to the store.
+    pub(crate) fn is_pinned(&self, answers: &[SimpleQueryMessage]) -> bool {
+        self.place.is_none() || rows(answers).any(|row| row.try_get("pinned").is_ok())
+    }
+}
+
+const ENCODING: &str = "SELECT current_setting('server_encoding') AS encoding";
+
+/// The rows among the answers to several statements.
+pub(crate) fn rows(answers: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
+    answers.iter().filter_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
 }
 
 /// A name as SQL has it.
@@ -101,7 +213,7 @@ impl<C: GenericClient> Session<'_, C> {
     }
 
     fn forget_if_stale<T>(&mut self, result: &Result<T, postgres::Error>) {
-        if result.as_ref().is_err_and(crate::error::is_stale_plan) {
+        if result.as_ref().is_err_and(crate::error::is_stale) {
             self.statements.0.clear();
         }
     }
@@ -111,7 +223,11 @@ impl<C: GenericClient> Session<'_, C> {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) statements: Statements,
-    generation: u64,
+    pub(crate) generation: u64,
+    /// Whether somebody's work may have left something on it.
+    pub(crate) is_touched: bool,
+    /// Whether it did not find the store that was opened.
+    is_elsewhere: bool,
 }
 
 impl Connection {
@@ -121,6 +237,18 @@ impl Connection {
             client: &mut self.client,
             statements: &mut self.statements,
         }
+    }
+
+    /// Refuses one that did not find the store.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        match self.is_elsewhere {
+            true => Err(Error::new(ErrorKind::Moved { reason: GONE.into() })),
+            false => Ok(()),
+        }
+    }
+
+    fn is_lost(&self, generation: &AtomicU64) -> bool {
+        self.client.is_closed() || self.generation < generation.load(Ordering::Acquire)
     }
 
     /// Takes this connection, and all that are as old, for lost.
@@ -149,7 +277,7 @@ impl r2d2::ManageConnection for Manager {
 
     /// Asks nobody: a lost connection is found out by use.
     fn is_valid(&self, connection: &mut Connection) -> Result<()> {
-        if self.has_broken(connection) {
+        if connection.is_lost(&self.generation) {
             return Err(Error::new(ErrorKind::Unavailable {
                 reason: "the connection was lost".into(),
             }));
@@ -158,7 +286,8 @@ impl r2d2::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.client.is_closed() || connection.generation < self.generation.load(Ordering::Acquire)
+        // One that did not find the store is handed out once, so that its user is told at once.
+        connection.is_lost(&self.generation) || connection.is_touched || connection.is_elsewhere
     }
 }
 

@@ -166,7 +166,7 @@ impl LogStatement {
         let log = sql::LOG.trim_end();
         let one = |arm: &Arm| {
             format!(
-                "{log}\nWHERE {}{checked}\nORDER BY {}\nLIMIT $3",
+                "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $3",
                 arm.condition, arm.order
             )
         };
@@ -574,20 +574,35 @@ pub(crate) fn statistics<C: GenericClient>(
     })
 }
 
-/// The summaries of aggregates.
+/// The summaries of aggregates: as of now, or of the last refresh.
 pub(crate) fn summaries<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &SummaryQuery,
 ) -> Result<Vec<AggregateSummary>> {
-    let rows = session.query(
-        sql::AGGREGATE_SUMMARIES,
-        &[
-            &query.after,
-            &query.aggregate_type.as_ref().map(AggregateType::as_str),
-            &query.tenant.as_ref().map(TenantId::as_str),
-            &query.limit.map(i64::from),
-        ],
-    );
+    let aggregate_type = query.aggregate_type.as_ref().map(AggregateType::as_str);
+    let tenant = query.tenant.as_ref().map(TenantId::as_str);
+    let limit = query.limit.map(i64::from);
+    let rows = if query.as_of_last_refresh {
+        session.query(
+            sql::REFRESHED_SUMMARIES,
+            &[&query.after, &aggregate_type, &tenant, &limit],
+        )
+    } else {
+        // Only the filters that there are, so that each is found by an index also when planned for any values.
+        let mut condition = "WHERE firefly_here()".to_owned();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
+        let filters: [(&str, bool, &(dyn ToSql + Sync)); 3] = [
+            ("aggregate_id >", query.after.is_some(), &query.after),
+            ("aggregate_type =", aggregate_type.is_some(), &aggregate_type),
+            ("tenant_id =", tenant.is_some(), &tenant),
+        ];
+        for (filter, _, value) in filters.into_iter().filter(|(_, is_set, _)| *is_set) {
+            parameters.push(value);
+            condition += &format!("\n  AND {filter} ${}", parameters.len());
+        }
+        let statement = sql::AGGREGATE_SUMMARIES.replacen("WHERE firefly_here()", &condition, 1);
+        session.query(&statement, &parameters)
+    };
     decode(&rows.map_err(classify)?, |row| {
         Ok(AggregateSummary {
             aggregate_id: get(row, 0)?,

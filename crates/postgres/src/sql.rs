@@ -35,6 +35,7 @@ statements! {
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
     FIND_IN_SCHEMA = "find_in_schema.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
+    FORGET = "forget.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HISTORY = "history.sql";
@@ -49,15 +50,21 @@ statements! {
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    NEXT_SEQUENCE = "next_sequence.sql";
     NOTIFY = "notify.sql";
+    OBSTACLES = "obstacles.sql";
     OLDEST_WRITER = "oldest_writer.sql";
+    PIN = "pin.sql";
+    PLACE = "place.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
+    REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SEQUENCE = "sequence.sql";
     SERVER = "server.sql";
     SETTINGS = "settings.sql";
+    SKIP_SEQUENCE = "skip_sequence.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
@@ -69,6 +76,12 @@ statements! {
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";
     WITHOUT_CHECKSUM = "without_checksum.sql";
+}
+
+/// A statement without the comments before it, to be sent together with others.
+pub(crate) fn without_comments(sql: &str) -> String {
+    let lines: Vec<&str> = sql.lines().filter(|line| !line.starts_with("--")).collect();
+    lines.join("\n").trim_end().trim_end_matches(';').to_owned()
 }
 
 #[cfg(test)]
@@ -112,6 +125,6 @@ mod tests {
         }
     }
 
-    /// What changes the schema is run, in this order, and not prepared.
-    const SCRIPTS: &[&str] = &["create_restored.sql", "notify.sql", "do_not_notify.sql"];
+    /// What changes the schema, or has several statements, is run, in this order, and not prepared.
+    const SCRIPTS: &[&str] = &["create_restored.sql", "notify.sql", "do_not_notify.sql", "forget.sql"];
 }

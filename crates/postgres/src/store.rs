@@ -17,10 +17,10 @@ use firefly_eventstore_core::{
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
 
-use crate::error::{classify, is_lost, is_stale_plan, pool};
+use crate::error::{classify, is_elsewhere, is_lost, is_stale, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
-use crate::pool::{Connection, Location, Manager, Session, Statements};
+use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
 use crate::row::{decode, get};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -94,9 +94,10 @@ impl PostgresEventStore {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, or the
-    ///   limits allow U+0000, which PostgreSQL cannot keep;
-    /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`PostgresBuilder::migrate`]), newer or altered;
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, the database's encoding is not
+    ///   UTF8, or the limits allow U+0000, which PostgreSQL cannot keep;
+    /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`PostgresBuilder::migrate`]), newer or altered,
+    ///   or its sequence is behind the log;
     /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
     /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user;
     /// - [`Backend`](firefly_eventstore_core::ErrorKind::Backend) if it has no such database, or TLS fails.
@@ -126,7 +127,9 @@ impl PostgresEventStore {
     /// three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
     /// `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is lost while
     /// committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is. Within `work`, the
-    /// store itself, and its clones, are refused to this thread, which might wait for itself: use the transaction.
+    /// store itself, and its clones, are refused to this thread, which might wait for itself: use the transaction. Where `work` used the
+    /// transaction's connection, what it left there, such as settings, a role, locks or temporary tables, is forgotten in the same round
+    /// trip that ends it.
     ///
     /// # Errors
     ///
@@ -148,21 +151,26 @@ impl PostgresEventStore {
         self.begin(&mut *self.connection()?)?.run(work)
     }
 
-    /// Appends within a transaction of the caller's, on a connection of the caller's to the same schema.
+    /// Appends within a transaction of the caller's, on a connection of the caller's whose search path leads to the same schema.
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. Three
     /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
     ///
+    /// Prefer a `READ COMMITTED` transaction. One of another isolation level does not see what others append meanwhile; where that
+    /// stands in the way, the error is retryable, and says to begin the whole transaction anew.
+    ///
     /// # Errors
     ///
-    /// As [`EventStore::append_all`].
+    /// As [`EventStore::append_all`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), before anything is written, if the
+    /// connection leads to another server, database or schema than the store was opened in.
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         backend::check(appends, &self.0.options.limits)?;
         let mut session = Session {
             client: transaction,
             statements: &mut Statements::default(),
         };
-        append::within(&mut session, appends)
+        let place = self.0.location.place.as_ref();
+        append::within(&mut session, appends, place)
     }
 
     /// Waits for appends, so that a follower of the log need not poll: where appends
@@ -216,7 +224,7 @@ impl PostgresEventStore {
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let mut result = work(&mut connection.session());
-        if result.as_ref().err().and_then(driver_error).is_some_and(is_stale_plan) {
+        if result.as_ref().err().and_then(driver_error).is_some_and(is_stale) {
             // The statements were forgotten, and are prepared anew.
             result = work(&mut connection.session());
         }
@@ -254,6 +262,8 @@ impl PostgresEventStore {
         Ok(PostgresTransaction {
             transaction: transaction.map_err(|error| classify(error).during("begin"))?,
             statements: &mut connection.statements,
+            generation: connection.generation,
+            is_touched: &mut connection.is_touched,
             store: &self.0,
             doom: None,
         })
@@ -263,9 +273,11 @@ impl PostgresEventStore {
         result.as_ref().is_err_and(|error| self.is_lost(connection, error))
     }
 
-    /// Whether an error is that of a lost connection, which takes those that are as old with it.
+    /// Whether an error is that of a connection that is lost, or that leads elsewhere since schemas were renamed, which takes those
+    /// that are as old with it.
     fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
-        let lost = connection.client.is_closed() || driver_error(error).is_some_and(is_lost);
+        let lost = connection.client.is_closed()
+            || driver_error(error).is_some_and(|error| is_lost(error) || is_elsewhere(error));
         if lost {
             connection.retire(&self.0.generation);
         }
@@ -274,7 +286,13 @@ impl PostgresEventStore {
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
         self.0.within.check_outside()?;
-        self.0.connections.get().map_err(|error| self.without_connection(error))
+        let connection = self
+            .0
+            .connections
+            .get()
+            .map_err(|error| self.without_connection(error))?;
+        connection.check_place()?;
+        Ok(connection)
     }
 
     /// Why there is no connection: all are in use, or none can be made.
@@ -300,6 +318,7 @@ impl PostgresBuilder {
                     config,
                     connect: Arc::new(|config| config.connect(NoTls)),
                     schema: None,
+                    place: None,
                 })
             }),
             options: Options {
@@ -403,7 +422,7 @@ impl PostgresBuilder {
 
     fn try_open(self) -> Result<PostgresEventStore> {
         let Self { location, options } = self;
-        let location = *location?;
+        let mut location = *location?;
         if options.limits.allow_nul {
             return Err(Error::invalid("PostgreSQL cannot keep U+0000; do not lift that limit"));
         }
@@ -412,6 +431,7 @@ impl PostgresBuilder {
             migrate::migrate(&mut connection, location.schema.as_deref(), options.choices)?;
         }
         let indexes = migrate::require_current(&mut connection.session())?;
+        location.place = Some(Place::of(&mut connection.session())?);
         let generation = Arc::new(AtomicU64::new(0));
         Ok(PostgresEventStore(Arc::new(Shared {
             connections: crate::pool::connections(
@@ -549,6 +569,7 @@ impl EventStore for PostgresEventStore {
                     .next()
                     .expect("a query without a table returns one row"))
             })?;
+            self.with(migrate::require_ahead)?;
             let mark = self.mark()?;
             let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
             let schema = self.with(migrate::version)?;
@@ -614,6 +635,8 @@ impl SnapshotStore for PostgresEventStore {
 pub struct PostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
+    generation: u64,
+    is_touched: &'a mut bool,
     store: &'a Shared,
     doom: Option<Error>,
 }
@@ -622,22 +645,55 @@ impl<'a> PostgresTransaction<'a> {
     /// The transaction, for the caller's own tables. It commits when the store's work is done, not before.
     #[must_use]
     pub fn connection(&mut self) -> &mut Transaction<'a> {
+        *self.is_touched = true;
         &mut self.transaction
     }
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
         let entered = self.store.within.enter();
-        let result = work(&mut self)?;
+        let result = work(&mut self);
         drop(entered);
-        if let Some(doom) = self.doom {
-            return Err(doom.into());
+        let result = result.and_then(|result| match self.doom.take() {
+            Some(doom) => Err(doom.into()),
+            None => Ok(result),
+        });
+        match result {
+            Ok(result) => {
+                // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an
+                // error.
+                self.end("SAVEPOINT firefly_end; COMMIT")
+                    .map_err(|error| classify(error).during("commit"))?;
+                Ok(result)
+            }
+            Err(error) => {
+                // Where that fails, the connection is not used again, and the server rolls back.
+                let _ = self.end("ROLLBACK");
+                Err(error)
+            }
         }
-        // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an error.
-        let committed = self.transaction.batch_execute("SAVEPOINT firefly_end; COMMIT");
-        committed.map_err(|error| classify(error).during("commit"))?;
+    }
+
+    /// Ends the transaction. What `work` left on the connection is forgotten in the same round trip.
+    fn end(mut self, how: &str) -> Result<(), postgres::Error> {
+        let location = &self.store.location;
+        if *self.is_touched {
+            let answers = self.transaction.simple_query(&format!("{how}; {}", location.reset()))?;
+            *self.is_touched = !location.is_pinned(&answers);
+        } else {
+            self.transaction.batch_execute(how)?;
+        }
         mem::forget(self.transaction); // it would roll back what is over
-        Ok(result)
+        Ok(())
+    }
+
+    /// The result of a call. If the connection leads elsewhere since schemas were renamed, those that are as old do, too.
+    fn noted<R>(&self, result: Result<R>) -> Result<R> {
+        let elsewhere = result.as_ref().err().and_then(driver_error).is_some_and(is_elsewhere);
+        if elsewhere {
+            self.store.generation.fetch_max(self.generation + 1, Ordering::AcqRel);
+        }
+        result
     }
 
     pub(crate) fn session(&mut self) -> Session<'_, Transaction<'a>> {
@@ -662,13 +718,15 @@ impl EventTransaction for PostgresTransaction<'_> {
             return Err(doom.clone());
         }
         let result = backend::check(appends, &self.store.options.limits)
-            .and_then(|()| append::within(&mut self.session(), appends));
+            .and_then(|()| append::within(&mut self.session(), appends, None));
+        let result = self.noted(result);
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted)
+        let stream = backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted);
+        self.noted(stream)
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -380,12 +380,29 @@ fn append_on_a_small_file_system(directory: &Path) {
 }
 
 #[test]
-fn a_table_that_was_dropped_is_an_altered_schema() {
+fn a_table_that_was_dropped_is_an_altered_schema_or_a_store_that_is_gone() {
     let Some((database, store)) = fresh() else { return };
+    let known = account();
+    store.append(&known, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    client(&database)
+        .batch_execute("DROP TABLE snapshots; DROP FUNCTION firefly_high_water_mark")
+        .unwrap();
+    for error in [
+        store.latest_snapshot(&known).unwrap_err(),
+        store.high_water_mark().unwrap_err(),
+    ] {
+        assert!(
+            matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
+            "{error:?}"
+        );
+        assert!(!error.to_string().contains("migrate()"), "{error}");
+    }
     client(&database).batch_execute("DROP TABLE events CASCADE").unwrap();
     let error = store
         .append(&account(), ExpectedVersion::Any, &[deposited(1)])
         .unwrap_err();
+    assert!(error.is_moved(), "{error:?}");
+    let error = PostgresEventStore::open(database.url()).unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::Schema(SchemaProblem::Altered { .. })),
         "{error:?}"

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::SummaryQuery;
 use firefly_eventstore_core::operate::{
     Audit, Export, Finding, FindingKind, Import, LogDigest, Operations, RestorePoint, restore,
 };
@@ -849,4 +850,54 @@ fn snapshots_are_listed_page_by_page_whatever_their_tenant() {
         listed.extend(page.iter().map(|snapshot| (snapshot.aggregate.id(), snapshot.version)));
     }
     assert_eq!(listed, places);
+}
+
+#[test]
+fn summaries_are_of_now_unless_those_of_the_last_refresh_are_asked_for() {
+    let Some((_database, store)) = fresh() else { return };
+    let (known, other) = (account(), AggregateKey::new("Other", Uuid::now_v7()).unwrap());
+    let acme = TenantId::new("acme").unwrap();
+    store
+        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let owned = [deposited(1)];
+    store
+        .append_all(&[Append::new(&other, ExpectedVersion::NoStream, &owned).tenant(&acme)])
+        .unwrap();
+    let events = |query: SummaryQuery| -> Vec<(Uuid, u64)> {
+        let summaries = store.aggregate_summaries(&query).unwrap();
+        summaries
+            .iter()
+            .map(|summary| (summary.aggregate_id, summary.total_events))
+            .collect()
+    };
+    let refreshed = || SummaryQuery::new().as_of_last_refresh();
+    assert_eq!(events(SummaryQuery::new()), [(known.id(), 1), (other.id(), 1)]);
+    assert_eq!(events(refreshed()), []);
+    store.refresh_aggregate_summaries().unwrap();
+    store.append(&known, ExpectedVersion::Any, &[deposited(2)]).unwrap();
+    assert_eq!(events(SummaryQuery::new()), [(known.id(), 2), (other.id(), 1)]);
+    assert_eq!(events(refreshed()), [(known.id(), 1), (other.id(), 1)]);
+    // With any combination of filters.
+    for filters in 0..16 {
+        let mut query = SummaryQuery::new();
+        let mut expected = vec![(known.id(), 2), (other.id(), 1)];
+        if filters & 1 != 0 {
+            query = query.after(known.id());
+            expected.retain(|(id, _)| *id > known.id());
+        }
+        if filters & 2 != 0 {
+            query = query.aggregate_type(other.aggregate_type().clone());
+            expected.retain(|(id, _)| *id == other.id());
+        }
+        if filters & 4 != 0 {
+            query = query.tenant(acme.clone());
+            expected.retain(|(id, _)| *id == other.id());
+        }
+        if filters & 8 != 0 {
+            query = query.limit(1);
+            expected.truncate(1);
+        }
+        assert_eq!(events(query), expected, "{filters}");
+    }
 }

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS firefly_published_mark (
 -- Look, only where sequences are allocated: the last sequence allocated, then the locks, then the rows, in this order, each seeing
 -- what was committed by then: so only where the transaction is READ COMMITTED. A lock goes only after its transaction's rows are
 -- visible, so what is allocated and not announced is settled.
-CREATE OR REPLACE FUNCTION firefly_high_water_mark() RETURNS bigint LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION firefly_high_water_mark() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     allocated bigint;
     settled bigint;
@@ -68,5 +68,52 @@ BEGIN
             LIMIT 1
         ) AS following ON true
     ), 0);
+END;
+$$;
+
+-- A store is known by the oid of its table, which its connections keep in firefly.store; names can be given to others. Where the
+-- search path leads to another table by now, whoever asks must not be answered. No function names a schema: each works in any, under
+-- any name.
+CREATE OR REPLACE FUNCTION firefly_elsewhere() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RAISE EXCEPTION 'the search path leads to another store than the one that was opened' USING ERRCODE = 'ZF001';
+END;
+$$;
+
+-- A program without this library has no such setting, or, once it was set and forgotten, an empty one. Written so that it becomes a
+-- part of the statement that calls it.
+CREATE OR REPLACE FUNCTION firefly_here() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN COALESCE(current_setting('firefly.store', true), '') IN ('', 'events'::regclass::oid::text) THEN true
+        ELSE firefly_elsewhere()
+    END
+$$;
+
+-- As before, and a store's own append is refused in another store's table.
+CREATE OR REPLACE FUNCTION firefly_announce() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- Once per transaction, or thousands of appends in one would use up the lock table. Rolling back to a savepoint
+    -- forgets the setting and releases the lock alike.
+    announced CONSTANT text := 'firefly.announced_' || TG_RELID;
+    store CONSTANT text := current_setting('firefly.store', true);
+    allocator regclass;
+    allocated bigint;
+    -- Calls are assigned: PERFORM would run a query for each, which takes several times as long.
+    done text;
+BEGIN
+    IF store <> '' AND store <> TG_RELID::text THEN
+        RAISE EXCEPTION 'this is another store than the one that was opened' USING ERRCODE = 'ZF001';
+    END IF;
+    IF current_setting(announced, true) IS DISTINCT FROM 'yes' THEN
+        allocator := format('%I.events_global_sequence_seq', TG_TABLE_SCHEMA)::regclass;
+        allocated := pg_sequence_last_value(allocator);
+        IF allocated IS NULL THEN
+            -- The caller's search path need not lead to this schema.
+            EXECUTE format('SELECT %I.firefly_last_allocated($1)', TG_TABLE_SCHEMA) INTO allocated USING allocator;
+        END IF;
+        done := pg_advisory_xact_lock_shared((TG_RELID::bigint # 1718973036)::bit(32)::integer, allocated::bit(32)::integer);
+        done := set_config(announced, 'yes', true);
+    END IF;
+    RETURN NULL;
 END;
 $$;

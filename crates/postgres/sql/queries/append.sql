@@ -88,5 +88,8 @@ FROM unnest(
 )
 JOIN appends ON appends.ordinal = event.append
 WHERE (SELECT bool_and(admitted) FROM appends)
+  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+      <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
 ORDER BY event.ordinal
 RETURNING global_sequence, aggregate_version;

@@ -68,5 +68,8 @@ WHERE COALESCE(
     (SELECT is_own AND $4::bigint IN (-1, -2, aggregate_version) FROM head),
     $4::bigint IN (-1, 0)
 )
+  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+      <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
 ORDER BY event.ordinal
 RETURNING global_sequence, aggregate_version;

@@ -49,4 +49,7 @@ WHERE CASE
     WHEN head.aggregate_version IS NULL THEN NOT $5::boolean
     ELSE head.aggregate_type = $3::text AND head.tenant_id IS NOT DISTINCT FROM $4::text
 END
+  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+      <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
 RETURNING global_sequence, aggregate_version;

@@ -34,12 +34,17 @@ SELECT
     $11::text,
     $12::text,
     $13::text
-WHERE $5 = 0
-   -- Selected, not filtered by: planned when there were few rows, the index on aggregate types would serve as well.
-   OR (
-       SELECT aggregate_type = $3::text AND tenant_id IS NOT DISTINCT FROM $4::text
-       FROM events
-       WHERE aggregate_id = $2
-         AND aggregate_version = $5
-   )
+WHERE (
+    $5 = 0
+    -- Selected, not filtered by: planned when there were few rows, the index on aggregate types would serve as well.
+    OR (
+        SELECT aggregate_type = $3::text AND tenant_id IS NOT DISTINCT FROM $4::text
+        FROM events
+        WHERE aggregate_id = $2
+          AND aggregate_version = $5
+    )
+)
+  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+      <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
 RETURNING global_sequence, aggregate_version;

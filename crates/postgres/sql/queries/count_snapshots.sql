@@ -2,6 +2,7 @@
 -- $1 aggregate_id · $2 aggregate_type · $3 tenant_id or NULL
 SELECT COUNT(*)
 FROM snapshots
-WHERE aggregate_id = $1
+WHERE firefly_here()
+  AND aggregate_id = $1
   AND aggregate_type = $2
   AND ($3::text IS NULL OR tenant_id = $3);

@@ -45,6 +45,7 @@ LEFT JOIN (
       AND created_at > $2::timestamptz
     GROUP BY aggregate_id
 ) AS later ON later.aggregate_id = events.aggregate_id
-WHERE events.global_sequence <= $1
+WHERE firefly_here()
+  AND events.global_sequence <= $1
   AND (later.global_sequence IS NULL OR events.global_sequence < later.global_sequence)
 ORDER BY events.global_sequence;

@@ -11,7 +11,8 @@ SELECT
     tenant_id,
     checksum
 FROM snapshots
-WHERE aggregate_id = $1
+WHERE firefly_here()
+  AND aggregate_id = $1
   AND aggregate_type = $2
   AND ($3::text IS NULL OR tenant_id = $3)
   AND version BETWEEN $4 AND $5

@@ -16,4 +16,5 @@ CROSS JOIN LATERAL (
     WHERE events.aggregate_id = wanted.aggregate_id
     ORDER BY aggregate_version DESC
     LIMIT 1
-) AS head;
+) AS head
+WHERE firefly_here();

@@ -18,7 +18,8 @@ SELECT
     event_size_bytes,
     checksum
 FROM events
-WHERE aggregate_id = $1
+WHERE firefly_here()
+  AND aggregate_id = $1
   AND aggregate_version BETWEEN $2 AND $3
 ORDER BY aggregate_version DESC
 LIMIT $4;

@@ -34,4 +34,5 @@ CROSS JOIN LATERAL (
     FROM events
     WHERE events.event_id = wanted.event_id
     LIMIT 1
-) AS stored;
+) AS stored
+WHERE firefly_here();

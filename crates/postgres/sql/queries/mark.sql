@@ -2,4 +2,5 @@
 -- moment before. One round trip.
 SELECT
     firefly_high_water_mark(),
-    COALESCE((SELECT MAX(global_sequence) FROM events), 0);
+    COALESCE((SELECT MAX(global_sequence) FROM events), 0)
+WHERE firefly_here();

@@ -7,4 +7,5 @@ SELECT
     MIN(created_at) AS oldest,
     MAX(created_at) AS newest
 FROM snapshots
-WHERE $1::text IS NULL OR tenant_id = $1;
+WHERE firefly_here()
+  AND ($1::text IS NULL OR tenant_id = $1);

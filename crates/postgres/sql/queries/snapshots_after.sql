@@ -11,6 +11,7 @@ SELECT
     tenant_id,
     checksum
 FROM snapshots
-WHERE (aggregate_id, version) > ($1, $2)
+WHERE firefly_here()
+  AND (aggregate_id, version) > ($1, $2)
 ORDER BY aggregate_id, version
 LIMIT $3;

@@ -7,4 +7,5 @@ SELECT
     COUNT(DISTINCT event_type) AS unique_event_types,
     COUNT(DISTINCT aggregate_type) AS unique_aggregate_types
 FROM events
-WHERE $1::text IS NULL OR tenant_id = $1;
+WHERE firefly_here()
+  AND ($1::text IS NULL OR tenant_id = $1);

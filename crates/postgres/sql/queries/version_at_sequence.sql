@@ -2,5 +2,6 @@
 -- $1 aggregate_id · $2 global_sequence
 SELECT COALESCE(MAX(aggregate_version), 0)
 FROM events
-WHERE aggregate_id = $1
+WHERE firefly_here()
+  AND aggregate_id = $1
   AND global_sequence <= $2;

@@ -2,5 +2,6 @@
 -- $1 aggregate_id · $2 time
 SELECT MIN(aggregate_version) - 1
 FROM events
-WHERE aggregate_id = $1
+WHERE firefly_here()
+  AND aggregate_id = $1
   AND created_at > $2;

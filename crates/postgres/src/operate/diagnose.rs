@@ -276,6 +276,21 @@ fn strange_schema(error: &Error) -> Diagnosis {
 
 fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
     let subject = "events_global_sequence_seq";
+    let behind = match migrate::behind(session) {
+        // Whoever may not look at the sequence cannot be told.
+        Err(error) if *error.kind() == ErrorKind::PermissionDenied => None,
+        behind => behind?,
+    };
+    if let Some((last, allocated)) = behind {
+        return Ok(Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            format!("at {allocated}, and the log goes on to {last}"),
+            format!(
+                "appends are refused, and readers see nothing after {allocated}; run SELECT setval('{subject}', {last})"
+            ),
+        ));
+    }
     Ok(match migrate::counts_one_by_one(session)? {
         true => Diagnosis::good(subject, "counts one by one, for all connections alike"),
         false => Diagnosis::bad(

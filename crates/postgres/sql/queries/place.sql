@@ -1,0 +1,11 @@
+-- Where the store is that the search path leads to; no row means that there is none. And the store that the
+-- connection was opened for, if any.
+SELECT
+    (SELECT system_identifier FROM pg_control_system()) AS server,
+    (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
+    relnamespace AS schema,
+    oid AS events,
+    current_setting('search_path') AS path,
+    COALESCE(current_setting('firefly.store', true), '') AS store
+FROM pg_class
+WHERE oid = to_regclass('events');

@@ -1,0 +1,2 @@
+-- Leave the next sequence out.
+SELECT nextval('events_global_sequence_seq');
