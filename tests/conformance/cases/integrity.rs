@@ -15,7 +15,7 @@ pub(crate) fn verifies_an_intact_log_with_progress(env: &dyn Environment) {
     let found = verify(&*store, EventQuery::new(), |at| progress.push((at.checked, at.damaged))).unwrap();
     assert!(found.is_intact());
     assert_eq!(found.checked, 7);
-    assert_eq!(found.high_water_mark, store.high_water_mark().unwrap());
+    assert_eq!(found.checkpoint, store.high_water_mark().unwrap());
     assert_eq!(progress, (1..=7).map(|checked| (checked, 0)).collect::<Vec<_>>());
 }
 
