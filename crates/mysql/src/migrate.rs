@@ -230,10 +230,23 @@ impl Statement<'_> {
     }
 
     fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
-        let collation = session.server.flavour.collation();
-        run(session, &self.sql.replace("{collation}", collation))
+        let mut sql = self.sql.replace("{collation}", session.server.flavour.collation());
+        for (said, meant) in WHATEVER_THE_DEFAULTS {
+            sql = sql.replace(said, meant);
+        }
+        run(session, &sql)
     }
 }
+
+/// What the migrations leave to the server, which is as they mean it unless its settings say otherwise: `innodb_default_row_format`,
+/// by which long names have no index, and `sql_require_primary_key`.
+const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
+    ("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC"),
+    (
+        "UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
+        "PRIMARY KEY (aggregate_id), UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
+    ),
+];
 
 /// Makes the optional indexes that are chosen, and drops the others.
 fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()> {

@@ -299,7 +299,7 @@ const TABLES: &[(&str, &[&str])] = &[
         "snapshots",
         &["PRIMARY", "idx_snapshots_version", "idx_snapshots_created_at"],
     ),
-    ("mv_aggregate_summary", &["idx_mv_aggregate_summary_pk"]),
+    ("mv_aggregate_summary", &["PRIMARY", "idx_mv_aggregate_summary_pk"]),
     ("firefly_gate", &["PRIMARY"]),
     ("firefly_turn", &["PRIMARY"]),
     ("firefly_schema_history", &["PRIMARY", "version"]),

@@ -2,7 +2,7 @@
 -- no check. It gets its name once it is filled, because the server commits what is made until then, and a crash may follow.
 CREATE TABLE events_restored_unfinished (
     PRIMARY KEY (global_sequence)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4
 SELECT
     global_sequence,
     event_id,
