@@ -157,6 +157,47 @@ fn a_schema_that_is_gone_or_replaced_is_told_at_once() {
 }
 
 #[test]
+fn a_dump_that_is_restored_beside_its_store_is_another_one() {
+    let Some(database) = database() else { return };
+    let store = in_schema(&database, "one");
+    append(&store);
+    append(&store);
+    let server = firefly_eventstore_test_servers::postgres().unwrap();
+    let dump = server
+        .command("pg_dump")
+        .args(["--schema=one", "--inserts", database.url()])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    run(&database, "ALTER SCHEMA one RENAME TO kept");
+    // With an empty search path, as pg_dump sets it.
+    client(&database).batch_execute(&without_psql(&dump.stdout)).unwrap();
+    let insert =
+        "INSERT INTO one.events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+        VALUES (gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'money.deposited', '{}')";
+    run(&database, &format!("SET search_path = ''; {insert}"));
+
+    let restored = in_schema(&database, "one");
+    assert_eq!(restored.high_water_mark().unwrap(), 3);
+    assert_eq!(append(&restored), 4);
+    assert_eq!(store.high_water_mark().unwrap(), 2);
+    assert_eq!(append(&store), 3);
+    assert_eq!(["one", "kept"].map(|schema| count(&database, schema)), [4, 3]);
+    // Nothing of one needs the other.
+    run(&database, "DROP SCHEMA kept CASCADE");
+    assert_eq!(append(&restored), 5);
+    assert_eq!(restored.load(&account()).unwrap().version(), 0);
+    assert!(store.high_water_mark().unwrap_err().is_moved());
+}
+
+/// A dump without `psql`'s own commands.
+fn without_psql(dump: &[u8]) -> String {
+    let text = String::from_utf8_lossy(dump);
+    let lines = text.lines().filter(|line| !line.starts_with('\\'));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
 fn an_altered_search_path_leads_no_connection_elsewhere() {
     let Some((database, store)) = fresh() else { return };
     let elsewhere = in_schema(&database, "elsewhere");
