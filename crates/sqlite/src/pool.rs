@@ -320,9 +320,11 @@ pub(crate) fn set_up_writer(connection: &Connection, location: &Location, option
         return Ok(());
     }
     set_journal_mode(connection, options)?;
-    let synchronous = match options.synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
+    let synchronous = match (options.synchronous, options.journal_mode) {
+        // A journal whose removal is not synced may be there again after a power failure, and undo the commit.
+        (Synchronous::Full, JournalMode::Delete) => "EXTRA",
+        (Synchronous::Full, _) => "FULL",
+        (Synchronous::Normal, _) => "NORMAL",
     };
     connection
         .pragma_update(None, "synchronous", synchronous)

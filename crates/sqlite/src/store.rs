@@ -80,10 +80,16 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// It survives a power failure: an `fsync` for each commit, which all threads that append at once share.
+    /// It survives a power failure: an `fsync` for each commit, which all threads that append at once share. With
+    /// [`JournalMode::Delete`] the directory is synced too.
     #[default]
     Full,
     /// It survives a crash of the program; a power failure may undo the last commits, never damage the file.
+    ///
+    /// The sequences of what was undone go to the next events. So a follower may have read events that are gone, and its checkpoint
+    /// may be beyond the end of the log: its next read is then refused with [`BeyondEnd`](ErrorKind::BeyondEnd), unless new events
+    /// have come as far meanwhile. Let it keep the id of the last event beside the checkpoint, and compare it when it starts; if the
+    /// event at the checkpoint is another, rebuild what it made from an older checkpoint, or from the beginning.
     Normal,
 }
 
