@@ -49,9 +49,9 @@ pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => matches!(
             error.code,
-            // Shut down or killed; what the server says of a connection that it gives up, and of one that is another by now,
-            // without the statements that were prepared.
-            1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3169 | 4031
+            // Shut down, taken offline or killed; what the server says of a connection that it gives up, such as one that was idle,
+            // and of one that is another by now, without the statements that were prepared.
+            1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3032 | 3169 | 4031
         ),
         mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
         mysql::Error::DriverError(reason) => matches!(
@@ -82,35 +82,57 @@ fn io_error(error: &mysql::Error) -> Option<&io::Error> {
 
 fn by_code(code: u16) -> ErrorKind {
     match code {
-        // A read-only server, transaction or replica.
-        1290 | 1792 | 1836 | 3100 => ErrorKind::ReadOnly,
-        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1419 | 1698 | 3118 => ErrorKind::PermissionDenied,
+        // A read-only server, transaction, replica, table, database, or one that was recovered by force.
+        1036 | 1290 | 1792 | 1836 | 1874 | 1881 | 3989 => ErrorKind::ReadOnly,
+        // Also an account that is locked or whose password has expired.
+        1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1419 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => {
+            ErrorKind::PermissionDenied
+        }
         // A full disk, a full table, no room for temporary files.
-        3 | 28 | 1021 | 1041 | 1114 => ErrorKind::StorageFull,
+        3 | 28 | 1021 | 1114 | 1878 => ErrorKind::StorageFull,
+        1037 | 1038 | 1041 | 1135 => unavailable("the server is out of memory or threads"),
         1040 | 1203 | 1226 => unavailable("the server accepts no more connections"),
         1461 => unavailable(
             "the server keeps no more prepared statements: raise max_prepared_stmt_count, or lower stmt_cache_size in the URL",
         ),
-        1205 | 1213 | 1467 | 1614 | 3572 => unavailable("another transaction was in the way for too long"),
+        1205 | 1206 | 1213 | 1467 | 1613 | 1614 | 1637 | 1689 | 3058 | 3572 => {
+            unavailable("another transaction was in the way for too long")
+        }
         // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
         1020 => unavailable("another transaction changed what this one, with its older snapshot, has to lock"),
+        // Of Galera's node that is not in step with the cluster, and of a group that did not agree to a commit.
+        1047 => unavailable("this node of the cluster is not ready, or has lost the others"),
+        3100 | 3101 => {
+            unavailable("the group that the server replicates with refused the commit, which was rolled back")
+        }
+        3098 => backend(
+            "the group that the server replicates with takes only InnoDB tables with a primary key, as the migrations make them",
+        ),
         1412 | 1615 => unavailable("a table was changed in the meantime"),
         1317 | 1969 | 3024 => {
             unavailable("the server cancelled the statement, because of its time limit or on request")
         }
         1129 | 1130 => backend("the server refuses connections from this host"),
+        3159 => backend("the server wants TLS: add root_cert_path=FILE to the URL"),
         1049 => backend("the server has no such database; create it first"),
         1054 | 1146 | 1176 | 1305 | 1932 => ErrorKind::Schema(SchemaProblem::Altered {
-            reason: "a table, column or index is missing; call migrate(), or restore what was changed".into(),
+            reason: "a table, column or index is missing; make it again as the migrations do, or restore it".into(),
         }),
-        126 | 127 | 1034 | 1194 | 1712 => ErrorKind::Integrity {
+        126 | 127 | 1033 | 1034 | 1035 | 1194 | 1195 | 1712 | 1877 => ErrorKind::Integrity {
             event_id: None,
             global_sequence: None,
             reason: "the server reports that its data is damaged; restore it from a backup".into(),
         },
-        1301 => invalid("the server cannot make so large a value of it: max_allowed_packet"),
+        // By the size of a value, a row, a document or its keys, or by what a document is.
+        1118 | 1264 | 1265 | 1292 | 1366 | 1406 | 3019 | 3140 | 3141 | 3150 | 3151 | 3157 => invalid(
+            "the server cannot keep such a value: it is too large, nests too deeply, or is not what its column takes",
+        ),
+        1153 | 1301 => invalid("the server cannot make so large a value of it: max_allowed_packet"),
+        1197 | 1705 => invalid(
+            "the server's binary log takes no transaction of this size: max_binlog_cache_size; append less at once",
+        ),
         1390 => invalid("a statement takes 65,535 values; ask for fewer at once"),
-        1153 => backend("the statement does not fit into one packet: max_allowed_packet"),
+        1104 => backend("the connection bounds joins by max_join_size: SET sql_big_selects = 1"),
         1665 => backend("the server's binary log has statements; it must have rows: binlog_format"),
         1048 | 1062 | 3819 | 4025 => backend("a constraint of the schema was violated"),
         _ => backend("the server could not run the statement"),
@@ -148,9 +170,10 @@ pub(crate) fn is_refused(error: &mysql::Error) -> bool {
 }
 
 /// Whether the transaction was the victim of a deadlock and is rolled back as a whole, so that it may simply be repeated.
-/// MariaDB has another code for one that includes the lock on a table's sequences, as `innodb_autoinc_lock_mode = 0` takes it.
+/// MariaDB has another code for one that includes the lock on a table's sequences, as `innodb_autoinc_lock_mode = 0` takes it, MySQL
+/// for one that a replication group did not agree to because another member's was first.
 pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
-    matches!(code(error), Some(1213 | 1467))
+    matches!(code(error), Some(1213 | 1467 | 3101))
 }
 
 /// Whether a savepoint is gone, with the transaction that it belonged to.
@@ -171,4 +194,209 @@ pub(crate) fn is_missing_index(error: &mysql::Error) -> bool {
 /// No pooled connection became free in time.
 pub(crate) fn pool(error: r2d2::Error) -> Error {
     Error::new(ErrorKind::PoolTimeout).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use firefly_eventstore_core::ErrorKind;
+
+    use super::classify;
+
+    /// A word for each kind, and the codes that are of it, with the server's names for them.
+    const TABLE: &[(&str, &[(u16, &str)])] = &[
+        (
+            "lost",
+            &[
+                (1053, "SERVER_SHUTDOWN"),
+                (1077, "NORMAL_SHUTDOWN"),
+                (1079, "SHUTDOWN_COMPLETE"),
+                (1080, "FORCING_CLOSE"),
+                (1152, "ABORTING_CONNECTION"),
+                (1158, "NET_READ_ERROR"),
+                (1159, "NET_READ_INTERRUPTED"),
+                (1160, "NET_ERROR_ON_WRITE"),
+                (1161, "NET_WRITE_INTERRUPTED"),
+                (1184, "NEW_ABORTING_CONNECTION"),
+                (1243, "UNKNOWN_STMT_HANDLER"),
+                (1927, "CONNECTION_KILLED of MariaDB"),
+                (3032, "SERVER_OFFLINE_MODE of MySQL"),
+                (3169, "SESSION_WAS_KILLED of MySQL"),
+                (4031, "CLIENT_INTERACTION_TIMEOUT of MySQL: wait_timeout"),
+            ],
+        ),
+        (
+            "unavailable",
+            &[
+                (1020, "CHECKREAD: innodb_snapshot_isolation of MariaDB"),
+                (1037, "OUTOFMEMORY"),
+                (1038, "OUT_OF_SORTMEMORY"),
+                (1040, "CON_COUNT_ERROR"),
+                (1041, "OUT_OF_RESOURCES: memory"),
+                (1047, "UNKNOWN_COM_ERROR: WSREP has not yet prepared node"),
+                (1135, "CANT_CREATE_THREAD"),
+                (1203, "TOO_MANY_USER_CONNECTIONS"),
+                (1205, "LOCK_WAIT_TIMEOUT"),
+                (1206, "LOCK_TABLE_FULL"),
+                (1213, "LOCK_DEADLOCK, and a conflict in Galera's cluster"),
+                (1226, "USER_LIMIT_REACHED"),
+                (1317, "QUERY_INTERRUPTED"),
+                (1412, "TABLE_DEF_CHANGED"),
+                (1461, "MAX_PREPARED_STMT_COUNT_REACHED"),
+                (1467, "AUTOINC_READ_FAILED"),
+                (1613, "XA_RBTIMEOUT"),
+                (1614, "XA_RBDEADLOCK"),
+                (1615, "NEED_REPREPARE"),
+                (1637, "TOO_MANY_CONCURRENT_TRXS"),
+                (1689, "LOCK_ABORTED"),
+                (1969, "STATEMENT_TIMEOUT of MariaDB"),
+                (3024, "QUERY_TIMEOUT of MySQL"),
+                (3058, "USER_LOCK_DEADLOCK"),
+                (3100, "RUN_HOOK_ERROR of group replication"),
+                (3101, "TRANSACTION_ROLLBACK_DURING_COMMIT of group replication"),
+                (3572, "LOCK_NOWAIT"),
+            ],
+        ),
+        (
+            "read-only",
+            &[
+                (1036, "OPEN_AS_READONLY"),
+                (1290, "OPTION_PREVENTS_STATEMENT: read_only, super_read_only"),
+                (1792, "CANT_EXECUTE_IN_READ_ONLY_TRANSACTION"),
+                (1836, "READ_ONLY_MODE"),
+                (1874, "INNODB_READ_ONLY"),
+                (1881, "INNODB_FORCED_RECOVERY"),
+                (3989, "SCHEMA_READ_ONLY of MySQL"),
+            ],
+        ),
+        (
+            "permission",
+            &[
+                (1044, "DBACCESS_DENIED_ERROR"),
+                (1045, "ACCESS_DENIED_ERROR"),
+                (1142, "TABLEACCESS_DENIED_ERROR"),
+                (1143, "COLUMNACCESS_DENIED_ERROR"),
+                (1227, "SPECIFIC_ACCESS_DENIED_ERROR"),
+                (1370, "PROCACCESS_DENIED_ERROR"),
+                (1419, "BINLOG_CREATE_ROUTINE_NEED_SUPER"),
+                (1698, "ACCESS_DENIED_NO_PASSWORD_ERROR"),
+                (1820, "MUST_CHANGE_PASSWORD"),
+                (1862, "MUST_CHANGE_PASSWORD_LOGIN"),
+                (3118, "ACCOUNT_HAS_BEEN_LOCKED of MySQL"),
+                (
+                    3955,
+                    "USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK of MySQL",
+                ),
+                (4151, "ACCOUNT_HAS_BEEN_LOCKED of MariaDB"),
+            ],
+        ),
+        (
+            "full",
+            &[
+                (1021, "DISK_FULL"),
+                (1114, "RECORD_FILE_FULL"),
+                (1878, "TEMP_FILE_WRITE_FAILURE"),
+            ],
+        ),
+        (
+            "invalid",
+            &[
+                (1118, "TOO_BIG_ROWSIZE"),
+                (1153, "NET_PACKET_TOO_LARGE"),
+                (1197, "TRANS_CACHE_FULL"),
+                (1264, "WARN_DATA_OUT_OF_RANGE"),
+                (1265, "WARN_DATA_TRUNCATED"),
+                (1292, "TRUNCATED_WRONG_VALUE"),
+                (1301, "WARN_ALLOWED_PACKET_OVERFLOWED"),
+                (1366, "TRUNCATED_WRONG_VALUE_FOR_FIELD"),
+                (1390, "PS_MANY_PARAM"),
+                (1406, "DATA_TOO_LONG"),
+                (1705, "STMT_CACHE_FULL"),
+                (3019, "UNDO_RECORD_TOO_BIG"),
+                (3140, "INVALID_JSON_TEXT"),
+                (3141, "INVALID_JSON_TEXT_IN_PARAM"),
+                (3150, "JSON_VALUE_TOO_BIG"),
+                (3151, "JSON_KEY_TOO_BIG"),
+                (3157, "JSON_DOCUMENT_TOO_DEEP"),
+            ],
+        ),
+        (
+            "schema",
+            &[
+                (1054, "BAD_FIELD_ERROR"),
+                (1146, "NO_SUCH_TABLE"),
+                (1176, "KEY_DOES_NOT_EXIST"),
+                (1305, "SP_DOES_NOT_EXIST"),
+                (1932, "NO_SUCH_TABLE_IN_ENGINE of MariaDB"),
+            ],
+        ),
+        (
+            "damaged",
+            &[
+                (1033, "NOT_FORM_FILE"),
+                (1034, "NOT_KEYFILE"),
+                (1035, "OLD_KEYFILE"),
+                (1194, "CRASHED_ON_USAGE"),
+                (1195, "CRASHED_ON_REPAIR"),
+                (1712, "INDEX_CORRUPT"),
+                (1877, "TABLE_CORRUPT"),
+            ],
+        ),
+        (
+            "other",
+            &[
+                (1048, "BAD_NULL_ERROR"),
+                (1049, "BAD_DB_ERROR"),
+                (1062, "DUP_ENTRY"),
+                (1064, "PARSE_ERROR"),
+                (1104, "TOO_BIG_SELECT"),
+                (1105, "UNKNOWN_ERROR"),
+                (1129, "HOST_IS_BLOCKED"),
+                (1130, "HOST_NOT_PRIVILEGED"),
+                (1665, "BINLOG_STMT_MODE_AND_ROW_ENGINE"),
+                (3098, "BEFORE_DML_VALIDATION_ERROR of group replication"),
+                (3159, "SECURE_TRANSPORT_REQUIRED of MySQL"),
+                (3819, "CHECK_CONSTRAINT_VIOLATED of MySQL"),
+                (4025, "CONSTRAINT_FAILED of MariaDB"),
+            ],
+        ),
+    ];
+
+    fn told(code: u16) -> mysql::Error {
+        mysql::Error::MySqlError(mysql::MySqlError {
+            state: "HY000".to_owned(),
+            message: "the server's own words, which decide nothing".to_owned(),
+            code,
+        })
+    }
+
+    #[test]
+    fn each_number_of_the_servers_has_its_kind() {
+        for (word, codes) in TABLE {
+            for (code, name) in *codes {
+                let lost = super::is_lost(&told(*code));
+                let error = classify(told(*code));
+                let found = match error.kind() {
+                    ErrorKind::Unavailable { .. } if lost => "lost",
+                    ErrorKind::Unavailable { .. } => "unavailable",
+                    ErrorKind::ReadOnly => "read-only",
+                    ErrorKind::PermissionDenied => "permission",
+                    ErrorKind::StorageFull => "full",
+                    ErrorKind::InvalidInput { .. } => "invalid",
+                    ErrorKind::Schema(_) => "schema",
+                    ErrorKind::Integrity { .. } => "damaged",
+                    _ => "other",
+                };
+                assert_eq!(found, *word, "{code} {name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hint_to_migrate_is_given_only_where_that_helps() {
+        let codes = TABLE.iter().flat_map(|(_, codes)| *codes);
+        for (code, name) in codes {
+            let error = classify(told(*code));
+            assert!(!error.to_string().contains("migrate()"), "{code} {name}: {error}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::thread;
 use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
@@ -20,6 +21,7 @@ on_both!(
     an_append_after_work_that_used_another_database_is_refused,
     an_append_within_a_transaction_on_another_database_or_server_is_refused,
     a_database_that_was_made_anew_is_not_the_store_that_was_opened,
+    a_session_that_the_server_ends_is_retryable,
 );
 
 /// A store with one connection, so that each call uses what the one before left.
@@ -249,4 +251,26 @@ fn a_database_that_was_made_anew_is_not_the_store_that_was_opened(server: &Mysql
     assert!(error.is_moved() && !error.is_retryable(), "{error:?}");
     assert!(error.to_string().contains(database.name()), "{error}");
     assert_eq!(all_events(&builder(&database).open().unwrap()), []);
+}
+
+fn a_session_that_the_server_ends_is_retryable(server: &MysqlServer) {
+    let (database, _) = fresh(server);
+    let store = on_one_connection(&database);
+    let mut limits = vec!["wait_timeout"];
+    if server.flavour() == Flavour::Mariadb {
+        limits.push("idle_transaction_timeout");
+    }
+    for (done, limit) in limits.into_iter().enumerate() {
+        let error = store
+            .transaction(|tx| {
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+                tx.connection().query_drop(format!("SET SESSION {limit} = 1")).unwrap();
+                thread::sleep(Duration::from_millis(2_500));
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+            })
+            .unwrap_err();
+        assert!(error.is_retryable(), "{limit}: {error:?}");
+        assert_eq!(all_events(&store).len(), done, "nothing of it is kept");
+        append_one(&store);
+    }
 }
