@@ -30,7 +30,7 @@ pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -
 
 /// Appends within a transaction that goes on, whatever becomes of the append: a savepoint, the statement, and its release.
 ///
-/// On a connection that is not the store's, its place is looked up along with the savepoint.
+/// On a connection that is not the store's, or that somebody's work used, the place is looked up along with the savepoint.
 pub(crate) fn within(
     session: &mut Session<'_, Transaction<'_>>,
     appends: &[Append<'_>],
@@ -64,10 +64,17 @@ fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<St
     let answers = session.client.simple_query(&format!(
         "SAVEPOINT firefly_append; {look}; SET LOCAL firefly.store = '{store}'"
     ))?;
-    if let Some(row) = rows(&answers).find(|row| place.is_that_of(row)) {
+    let found = rows(&answers).find(|row| place.is_that_of(row));
+    if let Some(row) = found.filter(|row| row.get("encoding") == Some("UTF8")) {
         return Ok(row.get("store").unwrap_or_default().to_owned());
     }
+    let is_there = found.is_some();
     session.client.batch_execute(UNDO)?;
+    if is_there {
+        return Err(Failure::Refused(Error::invalid(
+            "the transaction's connection has another client_encoding than UTF8, so texts would be changed: leave that setting alone",
+        )));
+    }
     Err(Failure::Refused(Error::invalid(
         "the transaction's connection leads to another server, database or schema than the store was opened in: connect to that database, \
          and set the search_path",

@@ -52,6 +52,7 @@ impl Listener {
 
 fn listening(location: &Location) -> Result<Connection> {
     let mut connection = location.open()?;
+    connection.check_place()?;
     let rows = connection.session().query(sql::CHANNEL, &[]).map_err(classify)?;
     let channels: Vec<String> = decode(&rows, |row| get(row, 0))?;
     let Some(channel) = channels.first() else {

@@ -162,7 +162,7 @@ impl PostgresEventStore {
     /// # Errors
     ///
     /// As [`EventStore::append_all`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), before anything is written, if the
-    /// connection leads to another server, database or schema than the store was opened in.
+    /// connection leads to another server, database or schema than the store was opened in, or has another `client_encoding` than UTF8.
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         backend::check(appends, &self.0.options.limits)?;
         let mut session = Session {
@@ -717,8 +717,10 @@ impl EventTransaction for PostgresTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
+        // The work may have changed where its connection leads.
+        let place = self.store.location.place.as_ref().filter(|_| *self.is_touched);
         let result = backend::check(appends, &self.store.options.limits)
-            .and_then(|()| append::within(&mut self.session(), appends, None));
+            .and_then(|()| append::within(&mut self.session(), appends, place));
         let result = self.noted(result);
         self.doom = result.as_ref().err().cloned();
         result

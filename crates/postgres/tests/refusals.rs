@@ -11,7 +11,7 @@ use firefly_eventstore_core::SchemaProblem;
 use firefly_eventstore_core::operate::{FindingKind, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::postgres::{Client, Config, IsolationLevel, NoTls};
-use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
+use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
 use support::{account, all_events, client, database, deposited, fresh};
@@ -85,18 +85,27 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
         assert_eq!(store.load(&known).unwrap().version(), 1);
     }
     // Within a transaction of the store's own whose work set the search path.
-    for call in [false, true] {
-        let error = store
-            .transaction(|tx| {
-                tx.connection().batch_execute("SET search_path = elsewhere").unwrap();
-                match call {
-                    true => tx.append(&account(), ExpectedVersion::Any, &[deposited(2)]).map(drop),
-                    false => tx.load(&account()).map(drop),
-                }
-            })
-            .unwrap_err();
-        assert!(error.is_moved(), "{error:?}");
-    }
+    let after = |set: &str, work: &dyn Fn(&mut PostgresTransaction<'_>) -> Result<(), Error>| {
+        let set_and_work = |tx: &mut PostgresTransaction<'_>| {
+            tx.connection().batch_execute(set).unwrap();
+            work(tx)
+        };
+        store.transaction(set_and_work).unwrap_err()
+    };
+    let append =
+        |tx: &mut PostgresTransaction<'_>| tx.append(&account(), ExpectedVersion::Any, &[deposited(2)]).map(drop);
+    let error = after("SET search_path = elsewhere", &append);
+    assert!(
+        error.is_invalid_input() && error.to_string().contains("schema"),
+        "{error:?}"
+    );
+    let error = after("SET client_encoding = 'LATIN1'", &append);
+    assert!(
+        error.is_invalid_input() && error.to_string().contains("client_encoding"),
+        "{error:?}"
+    );
+    let error = after("SET search_path = elsewhere", &|tx| tx.load(&account()).map(drop));
+    assert!(error.is_moved(), "{error:?}");
     assert_eq!(elsewhere.high_water_mark().unwrap(), 1);
 }
 
