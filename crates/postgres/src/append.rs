@@ -12,7 +12,7 @@ use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_forgotten, is_out_of_range, is_refused};
+use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
 use crate::migrate::go_on;
 use crate::pool::{Place, Session, rows};
 use crate::row::{self, Json, decode, get};
@@ -61,34 +61,40 @@ const UNDO: &str = "ROLLBACK TO firefly_append; RELEASE firefly_append";
 fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<String, Failure> {
     let look = sql::without_comments(sql::PLACE);
     let store = place.events();
-    let answers = session.client.simple_query(&format!(
-        "SAVEPOINT firefly_append; {look}; SET LOCAL firefly.store = '{store}'"
-    ))?;
-    let found = rows(&answers).find(|row| place.is_that_of(row));
+    let enter = format!("SAVEPOINT firefly_append; {look}; SET LOCAL firefly.store = '{store}'");
+    let answers = session.client.simple_query(&enter);
+    let found = answers
+        .as_deref()
+        .ok()
+        .and_then(|answers| rows(answers).find(|row| place.is_that_of(row)));
     if let Some(row) = found.filter(|row| row.get("encoding") == Some("UTF8")) {
-        return Ok(row.get("store").unwrap_or_default().to_owned());
+        let is_oid = |store: &&str| store.bytes().all(|byte| byte.is_ascii_digit());
+        return Ok(row.get("store").filter(is_oid).unwrap_or_default().to_owned());
     }
     let is_there = found.is_some();
     session.client.batch_execute(UNDO)?;
-    if is_there {
-        return Err(Failure::Refused(Error::invalid(
-            "the transaction's connection has another client_encoding than UTF8, so texts would be changed: leave that setting alone",
-        )));
-    }
-    Err(Failure::Refused(Error::invalid(
-        "the transaction's connection leads to another server, database or schema than the store was opened in: connect to that database, \
-         and set the search_path",
-    )))
+    let refusal = match answers {
+        // Where there is no store, there is no table to look at.
+        Err(error) if !is_elsewhere(&error) => return Err(error.into()),
+        _ if is_there => {
+            "the transaction's connection has another client_encoding than UTF8, so texts would be changed: leave that setting alone"
+        }
+        _ => {
+            "the transaction's connection leads to another server, database or schema than the store was opened in: connect to that \
+             database, and set the search_path"
+        }
+    };
+    Err(Failure::Refused(Error::invalid(refusal)))
 }
 
-/// How much data one message to the server may have: it ends the connection at 1 GiB, of which other columns need some.
+/// How much one message to the server may have: it ends the connection at 1 GiB, of which other columns need some.
 const MOST_BYTES: usize = (1 << 30) - (1 << 26);
 
 /// Refuses what would end the connection, and be tried again in vain.
 fn check_bytes(bytes: usize) -> Result<()> {
     if bytes > MOST_BYTES {
         return Err(Error::invalid(format!(
-            "an append with {bytes} bytes of data is more than PostgreSQL takes in one message, about {MOST_BYTES}; divide it"
+            "an append with {bytes} bytes of data and metadata is more than PostgreSQL takes in one message, about {MOST_BYTES}; divide it"
         )));
     }
     Ok(())
@@ -114,8 +120,13 @@ fn repeated<C: GenericClient>(
     if appends.iter().all(|append| append.events.is_empty()) {
         return with_versions(session, appends, HashMap::new());
     }
+    let of_metadata = |event: &NewEvent| event.get_metadata().map_or(0, |metadata| metadata.as_str().len());
     let events = appends.iter().flat_map(|append| append.events);
-    check_bytes(events.map(|event| event.data().as_str().len()).sum())?;
+    check_bytes(
+        events
+            .map(|event| event.data().as_str().len() + of_metadata(event))
+            .sum(),
+    )?;
     for _ in 0..MOST_ATTEMPTS {
         let obstacle = match attempt(session) {
             Ok(Some(written)) => return results(session, appends, written),

@@ -10,7 +10,7 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
 
-use crate::error::{classify, classify_connecting};
+use crate::error::{classify, classify_connecting, is_elsewhere};
 use crate::row::{decode, get};
 use crate::sql;
 
@@ -31,12 +31,12 @@ pub(crate) struct Location {
 /// Where a store is, known by what no renaming changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The system identifier of the server's data.
-    server: i64,
     database: u32,
     schema: u32,
     /// The oid of its table, by which its functions know it.
     events: u32,
+    /// When its first migration ran.
+    founded: String,
     /// The search path that found it, for the names of others.
     path: String,
 }
@@ -47,10 +47,10 @@ impl Place {
         let rows = session.query(sql::PLACE, &[]).map_err(classify)?;
         let places = decode(&rows, |row| {
             Ok(Self {
-                server: get(row, 0)?,
-                database: get(row, 1)?,
-                schema: get(row, 2)?,
-                events: get(row, 3)?,
+                database: get(row, 0)?,
+                schema: get(row, 1)?,
+                events: get(row, 2)?,
+                founded: get(row, 3)?,
                 path: get(row, 4)?,
             })
         })?;
@@ -60,14 +60,14 @@ impl Place {
 
     /// Whether a row of `place.sql` is of this place.
     pub(crate) fn is_that_of(&self, row: &SimpleQueryRow) -> bool {
-        let found = ["server", "database", "schema", "events"].map(|column| row.get(column).map(str::to_owned));
         let own = [
-            self.server.to_string(),
-            self.database.to_string(),
-            self.schema.to_string(),
-            self.events.to_string(),
+            ("database", self.database.to_string()),
+            ("schema", self.schema.to_string()),
+            ("events", self.events.to_string()),
+            ("founded", self.founded.clone()),
         ];
-        found == own.map(Some)
+        own.iter()
+            .all(|(column, value)| row.try_get(*column).is_ok_and(|found| found == Some(value.as_str())))
     }
 
     pub(crate) fn events(&self) -> u32 {
@@ -76,19 +76,10 @@ impl Place {
 
     /// `pin.sql` with its values, so that it needs no round trip of its own.
     fn pin(&self) -> String {
-        let Self {
-            server,
-            database,
-            schema,
-            events,
-            path,
-        } = self;
         let values = [
-            ("$1", format!("'{server}'")),
-            ("$2", format!("'{database}'")),
-            ("$3", format!("'{schema}'")),
-            ("$4", format!("'{events}'")),
-            ("$5", format!("$path${path}$path$")),
+            ("$1", format!("'{}'", self.schema)),
+            ("$2", format!("'{}'", self.events)),
+            ("$3", format!("$path${}$path$", self.path)),
         ];
         let statement = sql::without_comments(sql::PIN);
         values.iter().fold(statement, |statement, (parameter, value)| {
@@ -115,8 +106,16 @@ impl Location {
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         let mut client = (self.connect)(&self.config).map_err(classify_connecting)?;
-        let settings = format!("{ENCODING}; {}", self.settings());
-        let answers = client.simple_query(&settings).map_err(classify)?;
+        let mut settings = format!("{ENCODING}; {}", self.settings());
+        if self.place.is_some() {
+            settings += &format!("; {}", sql::without_comments(sql::PLACE));
+        }
+        let answers = match client.simple_query(&settings) {
+            // What is asked for after the schema was not found is not found, either.
+            Err(error) if self.place.is_some() && is_elsewhere(&error) => Vec::new(),
+            answers => answers.map_err(classify)?,
+        };
+        let is_there = |place: &Place| rows(&answers).any(|row| place.is_that_of(row));
         let encoding = rows(&answers).find_map(|row| row.try_get("encoding").ok().flatten());
         if let Some(encoding) = encoding.filter(|encoding| *encoding != "UTF8") {
             return Err(Error::invalid(format!(
@@ -125,7 +124,7 @@ impl Location {
             )));
         }
         Ok(Connection {
-            is_elsewhere: !self.is_pinned(&answers),
+            is_elsewhere: !self.place.as_ref().is_none_or(is_there),
             client,
             statements: Statements::default(),
             generation: 0,

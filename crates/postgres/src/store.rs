@@ -151,7 +151,8 @@ impl PostgresEventStore {
         self.begin(&mut *self.connection()?)?.run(work)
     }
 
-    /// Appends within a transaction of the caller's, on a connection of the caller's whose search path leads to the same schema.
+    /// Appends within a transaction of the caller's, on a connection of the caller's whose search path leads to the same schema, and whose
+    /// role may also `SELECT` from its `firefly_schema_history`.
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. Three
     /// round trips for the append and its savepoint, and one more because the statement is prepared anew.

@@ -1,10 +1,11 @@
--- Where the store is that the search path leads to; no row means that there is none. And the store that the
--- connection was opened for, if any, and the encoding of what it sends.
+-- Which store the search path leads to; no row, or an error, means that there is none. When it was founded tells apart those of servers
+-- that were set up alike, whose oids are the same. And the store that the connection was opened for, if any, and the encoding of what it
+-- sends.
 SELECT
-    (SELECT system_identifier FROM pg_control_system()) AS server,
     (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
     relnamespace AS schema,
     oid AS events,
+    (SELECT MIN(installed_at) AT TIME ZONE 'UTC' FROM firefly_schema_history)::text AS founded,
     current_setting('search_path') AS path,
     COALESCE(current_setting('firefly.store', true), '') AS store,
     current_setting('client_encoding') AS encoding
