@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
+use std::time::Instant;
 
 use ::postgres::{Client, NoTls};
 
 use crate::database::with_database;
 use crate::required::unless_missing;
-use crate::service::{self, Service};
+use crate::service::{self, PATIENCE, POLL, Service};
 use crate::{Database, Disk};
 
 const KIND: service::Kind = service::Kind {
@@ -77,6 +79,56 @@ impl PostgresServer {
 
     fn start_as(options: &[(&str, &str)], service: Service) -> Result<Self, String> {
         Private::start(options, service).map(|server| Self(Kind::Private(Box::new(server))))
+    }
+
+    /// Starts a streaming standby of this server, with settings of its own; it may be behind until
+    /// [`has_caught_up`](Self::has_caught_up).
+    ///
+    /// # Errors
+    ///
+    /// It does not start; its log is in the error.
+    ///
+    /// # Panics
+    ///
+    /// This is not a server of the tests.
+    pub fn standby(&self, options: &[(&str, &str)]) -> Result<Self, String> {
+        let standby = Private::standby_of(self.private(), options)?;
+        Ok(Self(Kind::Private(Box::new(standby))))
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    ///
+    /// # Panics
+    ///
+    /// It is no standby, or does not become the primary.
+    pub fn promote(&self) {
+        let promoted = self.client().query_one("SELECT pg_promote()", &[]);
+        assert!(promoted.unwrap_or_else(|error| panic!("{error:?}")).get::<_, bool>(0));
+    }
+
+    /// Waits until a standby shows what was committed on its primary before this call.
+    ///
+    /// # Panics
+    ///
+    /// It does not within a minute.
+    pub fn has_caught_up(&self, primary: &Self) {
+        let written = primary.client().query_one("SELECT pg_current_wal_lsn()::text", &[]);
+        let written: String = written.unwrap_or_else(|error| panic!("{error:?}")).get(0);
+        let mut client = self.client();
+        let replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let replayed = client.query_one(replayed, &[&written]);
+            if replayed.unwrap_or_else(|error| panic!("{error:?}")).get(0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the standby is still behind {written}");
+            thread::sleep(POLL);
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.url("postgres"), NoTls).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     fn external(url: String) -> Result<Self, String> {
@@ -201,28 +253,54 @@ impl Private {
         Ok(server)
     }
 
+    /// A copy of what another server has, which then follows it.
+    fn standby_of(primary: &Self, options: &[(&str, &str)]) -> Result<Self, String> {
+        let options = options.iter().map(|(name, value)| format!("{name}={value}"));
+        let server = Self {
+            binaries: primary.binaries.clone(),
+            // A standby must allow as many connections as its primary.
+            options: primary.options.iter().cloned().chain(options).collect(),
+            service: Service::new(KIND)?,
+        };
+        server.make(
+            primary
+                .command("pg_basebackup")
+                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
+                .arg(server.service.directory().join("data")),
+        )?;
+        server.run(false)?;
+        Ok(server)
+    }
+
     fn initdb(&self) -> Result<(), String> {
-        let output = self
-            .command("initdb")
-            .args([
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(self.service.directory().join("data"))
+        self.make(
+            self.command("initdb")
+                .args([
+                    "-A",
+                    "trust",
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    "--locale=C.UTF-8",
+                    "--no-sync",
+                    "-D",
+                ])
+                .arg(self.service.directory().join("data")),
+        )
+    }
+
+    /// Runs the tool that makes the directory with the data.
+    fn make(&self, tool: &mut Command) -> Result<(), String> {
+        let name = tool.get_program().display().to_string();
+        let output = tool
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| format!("initdb cannot be started: {error}"))?;
+            .map_err(|error| format!("{name} cannot be started: {error}"))?;
         if output.status.success() {
             return Ok(());
         }
-        Err(format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr)))
+        Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// Starts it and waits until it answers. What is left of one that was killed may refuse another for a moment.
@@ -286,11 +364,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]
 
     use std::io::{BufRead, BufReader};
-    use std::thread;
-    use std::time::Instant;
 
     use super::*;
-    use crate::service::{PATIENCE, POLL};
 
     fn one(url: &str) -> Result<i32, ::postgres::Error> {
         Ok(Client::connect(url, NoTls)?.query_one("SELECT 1", &[])?.get(0))
