@@ -392,7 +392,6 @@ impl EventQuery {
         let usual = if is_whole_log { LOG_PAGE_SIZE } else { DEFAULT_PAGE_SIZE };
         let page_size = self.page_size.unwrap_or(usual).get();
         let remaining = cursor.map_or(self.limit, |cursor| cursor.remaining);
-        let position = cursor.map(|cursor| cursor.position);
         let mut window = Window {
             after: self.after,
             until: self.until.min(mark),
@@ -402,14 +401,8 @@ impl EventQuery {
             }),
             bytes: self.page_bytes.get(),
         };
-        match (position, self.order(), self.direction) {
-            (Some(at), Order::Sequence, Direction::Forwards) => window.after = at.global_sequence,
-            (Some(at), Order::Sequence, Direction::Backwards) => {
-                window.until = GlobalSequence::new(at.global_sequence.get().saturating_sub(1))
-                    .expect("a smaller sequence is a sequence");
-            }
-            (at, Order::Time, _) => window.beyond = at,
-            (None, Order::Sequence, _) => {}
+        if let Some(at) = cursor.map(|cursor| cursor.position) {
+            window.go_on_beyond(self, at);
         }
         window
     }
@@ -429,6 +422,20 @@ pub struct Window {
     pub rows: u32,
     /// How many bytes of data and metadata end the page: see [`PageEvents`].
     pub bytes: u64,
+}
+
+impl Window {
+    /// Goes on after the event at this position, for those who read a page by several statements; the number of rows stays.
+    pub fn go_on_beyond(&mut self, query: &EventQuery, at: Position) {
+        match (query.order(), query.direction) {
+            (Order::Sequence, Direction::Forwards) => self.after = at.global_sequence,
+            (Order::Sequence, Direction::Backwards) => {
+                self.until = GlobalSequence::new(at.global_sequence.get().saturating_sub(1))
+                    .expect("a smaller sequence is a sequence");
+            }
+            (Order::Time, _) => self.beyond = Some(at),
+        }
+    }
 }
 
 /// Where in the log, by either order, an event is.
@@ -542,6 +549,11 @@ impl PageEvents {
         }
     }
 
+    /// Makes room for so many events more.
+    pub fn reserve(&mut self, events: usize) {
+        self.events.reserve(events);
+    }
+
     /// Adds the next event.
     pub fn push(&mut self, event: EventEnvelope) {
         let bytes = event.data.as_str().len() + event.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len());
@@ -554,6 +566,12 @@ impl PageEvents {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.events.len() >= self.rows || self.bytes_left == 0
+    }
+
+    /// The event that was added last.
+    #[must_use]
+    pub fn last(&self) -> Option<&EventEnvelope> {
+        self.events.last()
     }
 
     /// How many events there are.

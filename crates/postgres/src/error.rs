@@ -31,11 +31,31 @@ pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
     // What is neither the server's word nor the network's; a TLS library has only this kind of I/O error for a bad certificate.
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     let is_refused_here = io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
+    // The driver's own word, not the system's.
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()) {
+        return Error::new(unavailable(
+            "no server that answered is the one to write to: it is a standby that is not promoted yet, or its role may only read \
+             (of several hosts, the one that accepts writes is taken, unless the store is opened with read_replica or the URL \
+             says target_session_attrs)",
+        ))
+        .with_source(error);
+    }
     if error.code().is_some() || (is_lost(&error) && !is_refused_here) {
         return classify(error);
     }
     let reason = "no connection could be made: TLS failed, or the server wants what the configuration does not have";
     Error::new(backend(reason)).with_source(error)
+}
+
+/// The error of a mark, which is refused in recovery.
+pub(crate) fn classify_mark(error: postgres::Error) -> Error {
+    if error.code() != Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) {
+        return classify(error);
+    }
+    let reason = "this PostgreSQL server is a standby, or recovers: it shows neither the sequence nor the locks of those who append, so it \
+                  cannot prove the high-water mark; read on the primary, or publish the mark there (publish_mark) and open this store \
+                  with read_replica";
+    Error::new(ErrorKind::Unprovable { reason: reason.into() }).with_source(error)
 }
 
 /// Whether the server ended the session with this: on somebody's request, to restart, or because it was idle for too long.
@@ -96,7 +116,7 @@ fn invalid(reason: &str) -> ErrorKind {
     ErrorKind::InvalidInput { reason: reason.into() }
 }
 
-fn unavailable(reason: &str) -> ErrorKind {
+pub(crate) fn unavailable(reason: &str) -> ErrorKind {
     ErrorKind::Unavailable { reason: reason.into() }
 }
 

@@ -22,6 +22,7 @@ use crate::append::{heads, locate};
 use crate::error::{classify, is_refused};
 use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES, behind, how_behind};
 use crate::pool::Session;
+use crate::read;
 use crate::row::{self, decode, get};
 use crate::sql;
 use crate::store::{Indexes, PostgresEventStore, driver_error};
@@ -80,6 +81,8 @@ impl Operations for PostgresEventStore {
     /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from
     /// PostgreSQL 17 on.
     fn update_statistics(&self) -> Result<String> {
+        self.require_writable()
+            .map_err(|error| error.during("update the statistics"))?;
         let update = |session: &mut Session<'_, Client>| {
             require_maintainable(&tables(session)?)?;
             session.execute(sql::ANALYZE, &[]).map_err(classify)?;
@@ -97,6 +100,7 @@ impl Operations for PostgresEventStore {
     /// `VACUUM (ANALYZE)` of the store's tables: their room is given to new rows, that at their end to the file system. Readers and
     /// appends go on; imports and migrations wait. Rights as for `update_statistics`.
     fn vacuum(&self) -> Result<String> {
+        self.require_writable().map_err(|error| error.during("vacuum"))?;
         let vacuum = |session: &mut Session<'_, Client>| {
             let before = tables(session)?;
             require_maintainable(&before)?;
@@ -139,6 +143,10 @@ impl Operations for PostgresEventStore {
         check().map_err(|error: Error| error.during("check the storage"))
     }
 
+    fn publish_mark(&self) -> Result<GlobalSequence> {
+        Self::publish_mark(self)
+    }
+
     /// Some ten round trips. What the role may not see, such as how long another's transaction is open, is left out.
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
         self.with(|session| diagnose::diagnose(session, self.options()))
@@ -169,9 +177,7 @@ fn import(
     given_away: GlobalSequence,
 ) -> Result<()> {
     session.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
-    let end = session.query(sql::END_OF_LOG, &[]).map_err(classify)?;
-    let end = decode(&end, |row| GlobalSequence::try_from(get::<i64>(row, 0)?))?;
-    let end = end.into_iter().fold(given_away, GlobalSequence::max);
+    let end = read::end_of_log(session)?.max(given_away);
     let ids: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
     backend::admit_import(events, end, &heads(session, &ids)?)?;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
+use postgres::config::TargetSessionAttrs;
 use postgres::types::ToSql;
 use postgres::{Client, Config, GenericClient, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
 
@@ -26,6 +27,8 @@ pub(crate) struct Location {
     pub(crate) schema: Option<String>,
     /// What was found there when the store was opened; none before.
     pub(crate) place: Option<Place>,
+    /// Whether a server that only reads will do.
+    pub(crate) read_replica: bool,
 }
 
 /// Where a store is, known by what no renaming changes.
@@ -105,8 +108,9 @@ impl fmt::Debug for Location {
 impl Location {
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
-        let mut client = (self.connect)(&self.config).map_err(classify_connecting)?;
-        let mut settings = format!("{ENCODING}; {}", self.settings());
+        let mut client = self.connected()?;
+        let in_recovery = sql::without_comments(sql::IN_RECOVERY);
+        let mut settings = format!("{ENCODING}; {in_recovery}; {}", self.settings());
         if self.place.is_some() {
             settings += &format!("; {}", sql::without_comments(sql::PLACE));
         }
@@ -124,12 +128,26 @@ impl Location {
             )));
         }
         Ok(Connection {
+            is_in_recovery: rows(&answers).any(|row| row.try_get("in_recovery").ok().flatten() == Some("t")),
             is_elsewhere: !self.place.as_ref().is_none_or(is_there),
             client,
             statements: Statements::default(),
             generation: 0,
             is_touched: false,
         })
+    }
+
+    /// Of several hosts, the one that accepts writes, unless a replica will do: the first that answers may be a standby, which shows
+    /// the log without its end, and would be kept after the primary is back.
+    fn connected(&self) -> Result<Client> {
+        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len());
+        let is_chosen = self.config.get_target_session_attrs() != TargetSessionAttrs::Any;
+        if self.read_replica || is_chosen || hosts < 2 {
+            return (self.connect)(&self.config).map_err(classify_connecting);
+        }
+        let mut config = self.config.clone();
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        (self.connect)(&config).map_err(classify_connecting)
     }
 
     /// What every connection is set to, in statements of which one, where the store was opened, tells whether it is still there.
@@ -222,6 +240,8 @@ impl<C: GenericClient> Session<'_, C> {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) statements: Statements,
+    /// Whether the server was a standby when the connection was made: it may be the primary by now, but none becomes a standby.
+    pub(crate) is_in_recovery: bool,
     pub(crate) generation: u64,
     /// Whether somebody's work may have left something on it.
     pub(crate) is_touched: bool,

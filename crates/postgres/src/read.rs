@@ -1,16 +1,19 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use firefly_eventstore_core::backend::{Head, StreamSource};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result,
-    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, Error, ErrorKind,
+    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
+    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
+use uuid::Uuid;
 
 use crate::append::head;
-use crate::error::classify;
+use crate::error::{classify, classify_mark, unavailable};
 use crate::pool::Session;
 use crate::row::{self, Decoder, decode, get};
 use crate::sql;
@@ -58,29 +61,209 @@ fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {
     rows.iter().map(|row| decoder.event(row)).collect()
 }
 
-/// The greatest committed sequence at or below which nothing can appear any more, as this moment proves it.
+/// The mark, as this moment proves it.
 pub(crate) fn mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
-    let rows = session.query(sql::MARK, &[]).map_err(classify)?;
+    let rows = session.query(sql::MARK, &[]).map_err(classify_mark)?;
     let marks = decode(&rows, |row| GlobalSequence::try_from(get::<i64>(row, 0)?))?;
     Ok(marks.into_iter().next().expect("a function returns one row"))
 }
 
+/// Proves the mark and publishes it, by one statement on one server: of two, one may be a standby that was promoted and has less.
+pub(crate) fn publish_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
+    let rows = session.query(sql::PUBLISH_MARK, &[]).map_err(classify_mark)?;
+    let published = decode(&rows, |row| {
+        let published = GlobalSequence::try_from(get::<i64>(row, 0)?)?;
+        let end = GlobalSequence::try_from(get::<i64>(row, 1)?)?;
+        Ok((published, end))
+    })?;
+    let (published, end) = published
+        .into_iter()
+        .next()
+        .expect("a row that is inserted or updated is returned");
+    // Others may have published meanwhile what this statement does not see.
+    backend::check_end(published, end, || end_of_log(session))?;
+    Ok(published)
+}
+
+/// The greatest committed sequence; 0 if there is no event.
+pub(crate) fn end_of_log<C: GenericClient>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
+    let ends = session.query(sql::END_OF_LOG, &[]).map_err(classify)?;
+    let ends = decode(&ends, |row| GlobalSequence::try_from(get::<i64>(row, 0)?))?;
+    Ok(ends.into_iter().next().expect("an aggregate query returns one row"))
+}
+
+/// The mark that was published, as this server shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    pub(crate) mark: GlobalSequence,
+    /// The greatest committed sequence at the same moment.
+    end: GlobalSequence,
+    /// Whether the server may have less than the one that writes.
+    may_be_behind: bool,
+    /// In seconds.
+    pub(crate) age: i64,
+}
+
+pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Published> {
+    let rows = session.query(sql::PUBLISHED_MARK, &[]).map_err(classify)?;
+    let published = decode(&rows, |row| {
+        Ok(Published {
+            mark: GlobalSequence::try_from(get::<i64>(row, 0)?)?,
+            end: GlobalSequence::try_from(get::<i64>(row, 1)?)?,
+            may_be_behind: get(row, 2)?,
+            age: get(row, 3)?,
+        })
+    })?;
+    let Some(published) = published.into_iter().next() else {
+        let reason = "no high-water mark was published, so this replica does not know how far the log is final; on the primary, open a \
+                      store with publish_mark, or run firefly-eventstore publish-mark";
+        return Err(Error::new(ErrorKind::Unprovable { reason: reason.into() }));
+    };
+    backend::check_end(published.mark, published.end, || Ok(published.end))?;
+    Ok(published)
+}
+
+/// A page of the log up to the mark that was published. It is looked at on the connection of the page, since another replica may
+/// have more, or less.
+pub(crate) fn published_page<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    indexes: &[String],
+    usual: &UsualSize,
+) -> Result<Page> {
+    let published = published_mark(session)?;
+    let mark = match cursor.map(Cursor::high_water_mark) {
+        Some(begun) if begun > published.mark => {
+            return Err(Error::new(unavailable(
+                "this replica is behind the one that the read began on",
+            )));
+        }
+        Some(begun) => begun,
+        None => {
+            // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
+            if !published.may_be_behind {
+                query.check_end(published.mark, || Ok(published.end))?;
+            }
+            published.mark
+        }
+    };
+    page(session, query, cursor, mark, indexes, usual)
+}
+
 /// A page of the log up to a mark, which was taken before.
+///
+/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
+/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
 pub(crate) fn page<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
     indexes: &[String],
+    usual: &UsualSize,
 ) -> Result<Page> {
-    let window = query.window(cursor, mark);
-    let events = if window.rows == 0 || window.after >= window.until {
-        Vec::new()
-    } else {
-        let statement = LogStatement::new(query, &window, indexes);
-        events(&statement.query(session).map_err(classify)?)?
-    };
-    Ok(Page::new(query, cursor, mark, events))
+    let mut window = query.window(cursor, mark);
+    let most = window.rows;
+    let mut page = PageEvents::new(&window);
+    let mut decoder = Decoder::default();
+    while !page.is_full() && window.after < window.until {
+        let left = u64::from(most) - page.len() as u64;
+        let (asked, largest) = usual.share(left, window.bytes);
+        window.rows = asked;
+        let statement = LogStatement::new(query, &window, largest, indexes);
+        let rows = statement.query(session).map_err(classify)?;
+        let is_last = rows.len() < asked as usize;
+        let mut seen = Seen::default();
+        page.reserve(rows.len());
+        for row in rows {
+            if page.is_full() {
+                break;
+            }
+            let before = page.bytes();
+            let is_withheld = row::is_null(&row, 6)?;
+            page.push(match is_withheld {
+                false => decoder.event(&row)?,
+                true => large_event(session, &row)?,
+            });
+            seen.add(page.bytes() - before, is_withheld);
+        }
+        usual.learn(&seen);
+        let Some(last) = page.last().filter(|_| !is_last) else {
+            break;
+        };
+        window.go_on_beyond(query, Position::of(last));
+    }
+    Ok(page.into_page(query, cursor, mark))
+}
+
+/// An event that was found, and is too large to be sent among others.
+fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> Result<EventEnvelope> {
+    let (aggregate, version): (Uuid, i64) = (get(found, 1)?, get(found, 3)?);
+    let rows = session.query(sql::LOAD, &[&aggregate, &version, &version, &Some(1_i64)]);
+    events(&rows.map_err(classify)?)?
+        .pop()
+        .ok_or_else(|| Error::new(unavailable("an event was deleted while it was read")))
+}
+
+/// How large, in bytes, the events of a log usually are: all but a few are no larger.
+#[derive(Debug)]
+pub(crate) struct UsualSize(AtomicU64);
+
+/// The events that came of a statement.
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    /// Of those that were sent at once, and of all.
+    largest_sent: u64,
+    largest: u64,
+    withheld: u64,
+}
+
+impl Seen {
+    fn add(&mut self, bytes: u64, is_withheld: bool) {
+        self.events += 1;
+        self.largest = self.largest.max(bytes);
+        if is_withheld {
+            self.withheld += 1;
+        } else {
+            self.largest_sent = self.largest_sent.max(bytes);
+        }
+    }
+}
+
+impl UsualSize {
+    /// How many rows to ask for, of those that are left, and the most bytes that one of them may have.
+    fn share(&self, left: u64, page_bytes: u64) -> (u32, i32) {
+        let bytes = page_bytes.saturating_add(page_bytes / 4);
+        let rows = (bytes / self.0.load(Ordering::Relaxed).max(1)).clamp(1, left);
+        // One row is sent however large it is, so that a page has one.
+        let largest = if rows == 1 { u64::MAX } else { bytes / rows };
+        (
+            u32::try_from(rows).unwrap_or(u32::MAX),
+            i32::try_from(largest).unwrap_or(i32::MAX),
+        )
+    }
+
+    fn learn(&self, seen: &Seen) {
+        if seen.events == 0 {
+            return;
+        }
+        let usual = self.0.load(Ordering::Relaxed);
+        let are_many = seen.withheld * 16 > seen.events;
+        let learnt = if are_many {
+            seen.largest
+        } else {
+            seen.largest_sent.max(usual / 2)
+        };
+        self.0.store(learnt, Ordering::Relaxed);
+    }
+}
+
+impl Default for UsualSize {
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
 }
 
 /// How PostgreSQL would find that page: with these values, and with any, unless it never plans it for any.
@@ -91,7 +274,7 @@ pub(crate) fn explain<C: GenericClient>(
     indexes: &[String],
 ) -> Result<Vec<Vec<String>>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), indexes);
+    let statement = LogStatement::new(query, &query.window(cursor, mark), i32::MAX, indexes);
     let mut plans = vec![statement.custom_plan(session).map_err(classify)?];
     if !statement.is_planned_anew() {
         plans.push(statement.generic_plan(session).map_err(classify)?);
@@ -106,9 +289,9 @@ pub(crate) fn explain<C: GenericClient>(
 /// times, on none of its values: it then takes a range of sequences for one row in 200, reads all of it for each page,
 /// and sorts. So the choice is made here, and written so that no other index serves:
 ///
-/// - `column = ANY(ARRAY[$4])` is not known to be one value, so the order is that of the column and the sequence
+/// - `column = ANY(ARRAY[$5])` is not known to be one value, so the order is that of the column and the sequence
 ///   together, which only the index on both has;
-/// - `(global_sequence, 0) <= ($2, 0)` ends the walk as `global_sequence <= $2` would, but PostgreSQL does not see a
+/// - `(global_sequence, 0) <= ($3, 0)` ends the walk as `global_sequence <= $3` would, but PostgreSQL does not see a
 ///   range, and expects more rows than a page takes;
 /// - what is only checked is made a number, which no index finds, and which seems to be true;
 /// - what is sorted, because it is little, is sorted by an expression.
@@ -146,12 +329,13 @@ struct Arm {
 }
 
 impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, indexes: &[String]) -> Self {
+    fn new(query: &EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
         let filter = query.filter();
         let mut statement = Self {
             driver: Driver::of(filter, query.order() == Order::Time, indexes),
             sql: String::new(),
             parameters: vec![
+                Box::new(largest),
                 Box::new(window.after.as_i64().saturating_add(1)),
                 Box::new(window.until.as_i64()),
                 Box::new(i64::from(window.rows)),
@@ -166,7 +350,7 @@ impl LogStatement {
         let log = sql::LOG.trim_end();
         let one = |arm: &Arm| {
             format!(
-                "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $3",
+                "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $4",
                 arm.condition, arm.order
             )
         };
@@ -184,7 +368,7 @@ impl LogStatement {
             [arm] => one(arm),
             arms => {
                 let arms: Vec<String> = arms.iter().map(merged).collect();
-                format!("{}\nORDER BY {order}\nLIMIT $3", arms.join("\nUNION ALL\n"))
+                format!("{}\nORDER BY {order}\nLIMIT $4", arms.join("\nUNION ALL\n"))
             }
         };
         statement
@@ -292,8 +476,8 @@ impl LogStatement {
                 // From here on, PostgreSQL chooses between the log and the index on metadata, by what it knows of the
                 // values.
                 let (from_here, until_there) = match query.direction() {
-                    Direction::Forwards => ("global_sequence >= $1", "global_sequence <= $2"),
-                    Direction::Backwards => ("global_sequence <= $2", "global_sequence >= $1"),
+                    Direction::Forwards => ("global_sequence >= $2", "global_sequence <= $3"),
+                    Direction::Backwards => ("global_sequence <= $3", "global_sequence >= $2"),
                 };
                 checks.push(until_there.to_owned());
                 checks.extend(time);
@@ -419,10 +603,10 @@ impl LogStatement {
 }
 
 /// The window of sequences, where it does not find the rows.
-const WITHIN: &str = "global_sequence BETWEEN $1 AND $2";
+const WITHIN: &str = "global_sequence BETWEEN $2 AND $3";
 
 /// The window of sequences, where it finds the rows.
-const ALONG_THE_LOG: &str = "global_sequence >= $1\n  AND (global_sequence, 0) <= ($2, 0)";
+const ALONG_THE_LOG: &str = "global_sequence >= $2\n  AND (global_sequence, 0) <= ($3, 0)";
 
 /// The window of sequences, where a column has one value, as an index on both has it.
 fn along(column: &str, value: &str) -> String {

@@ -113,6 +113,23 @@ pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
     })
 }
 
+/// Whether a column has no value.
+pub(crate) fn is_null(row: &Row, index: usize) -> Result<bool> {
+    struct Something;
+
+    impl FromSql<'_> for Something {
+        fn from_sql(_: &Type, _: &[u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+            Ok(Self)
+        }
+
+        fn accepts(_: &Type) -> bool {
+            true
+        }
+    }
+
+    Ok(get::<Option<Something>>(row, index)?.is_none())
+}
+
 /// A column with a count.
 pub(crate) fn count(row: &Row, index: usize) -> Result<u64> {
     u64::try_from(get::<i64>(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))

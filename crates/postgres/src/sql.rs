@@ -40,6 +40,7 @@ statements! {
     HEAD = "head.sql";
     HISTORY = "history.sql";
     IMPORT = "import.sql";
+    IN_RECOVERY = "in_recovery.sql";
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
     LAST_SEQUENCES = "last_sequences.sql";
@@ -56,6 +57,8 @@ statements! {
     OLDEST_WRITER = "oldest_writer.sql";
     PIN = "pin.sql";
     PLACE = "place.sql";
+    PUBLISH_MARK = "publish_mark.sql";
+    PUBLISHED_MARK = "published_mark.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
@@ -69,6 +72,7 @@ statements! {
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
     TABLES = "tables.sql";
+    TOPOLOGY = "topology.sql";
     TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNVALIDATED_CONSTRAINTS = "unvalidated_constraints.sql";

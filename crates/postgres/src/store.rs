@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Sees, Within};
+use firefly_eventstore_core::backend::{Publisher, Sees, Within};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
     SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
     backend,
@@ -21,6 +21,7 @@ use crate::error::{classify, is_elsewhere, is_lost, is_stale, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
+use crate::read::UsualSize;
 use crate::row::{decode, get};
 use crate::{append, migrate, read, snapshot, sql};
 
@@ -40,7 +41,11 @@ use crate::{append, migrate, read, snapshot, sql};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
-pub struct PostgresEventStore(Arc<Shared>);
+pub struct PostgresEventStore {
+    shared: Arc<Shared>,
+    /// Publishes the mark until the last clone is gone. It works with a store that has none.
+    _publisher: Option<Arc<Publisher>>,
+}
 
 struct Shared {
     location: Location,
@@ -52,6 +57,7 @@ struct Shared {
     indexes: Vec<String>,
     /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
     proved: AtomicI64,
+    usual_size: UsualSize,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) choices: Choices,
     verify_on_read: bool,
     pub(crate) limits: Limits,
+    pub(crate) read_replica: bool,
+    publish_mark: Option<Duration>,
 }
 
 /// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
@@ -138,7 +146,14 @@ impl PostgresEventStore {
         &self,
         work: impl FnOnce(&mut PostgresTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
+        self.require_writable()?;
         let mut connection = self.connection()?;
+        if connection.is_in_recovery {
+            // It may be the primary by now, or another server is.
+            connection.retire(&self.shared.generation);
+            drop(connection);
+            connection = self.connection()?;
+        }
         let error = match self.begin(&mut connection) {
             Ok(transaction) => return transaction.run(work),
             Err(error) => error,
@@ -165,12 +180,13 @@ impl PostgresEventStore {
     /// As [`EventStore::append_all`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), before anything is written, if the
     /// connection leads to another server, database or schema than the store was opened in, or has another `client_encoding` than UTF8.
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        backend::check(appends, &self.0.options.limits)?;
+        self.require_writable()?;
+        backend::check(appends, &self.shared.options.limits)?;
         let mut session = Session {
             client: transaction,
             statements: &mut Statements::default(),
         };
-        let place = self.0.location.place.as_ref();
+        let place = self.shared.location.place.as_ref();
         append::within(&mut session, appends, place)
     }
 
@@ -202,23 +218,50 @@ impl PostgresEventStore {
     /// [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if appends do not notify;
     /// [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub fn listen(&self) -> Result<Listener> {
-        Listener::new(self.0.location.clone()).map_err(|error| error.during("listen for appends"))
+        Listener::new(self.shared.location.clone()).map_err(|error| error.during("listen for appends"))
+    }
+
+    /// Proves the high-water mark and publishes it, for stores on standbys that are opened with
+    /// [`read_replica`](PostgresBuilder::read_replica). What was published never goes back. Returns what is published now.
+    ///
+    /// One round trip, one row written. A standby shows that row only after every event that it covers.
+    /// [`PostgresBuilder::publish_mark`] does it again and again.
+    ///
+    /// # Errors
+    ///
+    /// - [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) on a standby, and in a store that was opened with `read_replica`;
+    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before what was published: events that were there are
+    ///   gone, and readers of replicas are told the same. Once they are seen to, `DELETE FROM firefly_published_mark`, and publish again;
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) without the rights to `SELECT`, `INSERT` and `UPDATE` on
+    ///   the table `firefly_published_mark`.
+    pub fn publish_mark(&self) -> Result<GlobalSequence> {
+        self.require_writable()
+            .and_then(|()| self.with(read::publish_mark))
+            .map_err(|error| error.during("publish the high-water mark"))
     }
 
     /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes. Twice: planned with the
     /// query's values, and, unless it never is, planned for any.
     #[doc(hidden)]
     pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<Vec<String>>> {
-        self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
+        self.with(|session| read::explain(session, query, cursor, &self.shared.indexes))
     }
 
     pub(crate) fn options(&self) -> &Options {
-        &self.0.options
+        &self.shared.options
     }
 
     /// The greatest mark that this store has given out so far.
     pub(crate) fn proved(&self) -> Result<GlobalSequence> {
-        GlobalSequence::try_from(self.0.proved.load(Ordering::Acquire))
+        GlobalSequence::try_from(self.shared.proved.load(Ordering::Acquire))
+    }
+
+    /// Refuses to write in a store that is for reading from a replica, before anything is sent.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        match self.shared.options.read_replica {
+            true => Err(Error::new(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
     }
 
     /// Runs `work`, a second time on a fresh connection if the first was lost.
@@ -265,7 +308,7 @@ impl PostgresEventStore {
             statements: &mut connection.statements,
             generation: connection.generation,
             is_touched: &mut connection.is_touched,
-            store: &self.0,
+            store: &self.shared,
             doom: None,
         })
     }
@@ -274,21 +317,25 @@ impl PostgresEventStore {
         result.as_ref().is_err_and(|error| self.is_lost(connection, error))
     }
 
-    /// Whether an error is that of a connection that is lost, or that leads elsewhere since schemas were renamed, which takes those
-    /// that are as old with it.
+    /// Whether an error is that of a connection that is lost, that leads elsewhere since schemas were renamed, or that leads to a
+    /// standby since a failover, which takes those that are as old with it.
     fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
+        let is_on_a_standby = !self.shared.options.read_replica
+            && connection.is_in_recovery
+            && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Unprovable { .. });
         let lost = connection.client.is_closed()
+            || is_on_a_standby
             || driver_error(error).is_some_and(|error| is_lost(error) || is_elsewhere(error));
         if lost {
-            connection.retire(&self.0.generation);
+            connection.retire(&self.shared.generation);
         }
         lost
     }
 
     fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
-        self.0.within.check_outside()?;
+        self.shared.within.check_outside()?;
         let connection = self
-            .0
+            .shared
             .connections
             .get()
             .map_err(|error| self.without_connection(error))?;
@@ -298,16 +345,58 @@ impl PostgresEventStore {
 
     /// Why there is no connection: all are in use, or none can be made.
     fn without_connection(&self, error: r2d2::Error) -> Error {
-        match self.0.connections.state().connections {
-            0 => self.0.location.open().err().unwrap_or_else(|| pool(error)),
+        match self.shared.connections.state().connections {
+            0 => self.shared.location.open().err().unwrap_or_else(|| pool(error)),
             _ => pool(error),
         }
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
+        match self.shared.options.read_replica {
+            true => Ok(self.with(read::published_mark)?.mark),
+            false => self.prove(),
+        }
+    }
+
+    /// Proves the mark. Where the log does not go as far as what was proved before, that is void: it is told, and forgotten.
+    fn prove(&self) -> Result<GlobalSequence> {
+        // Before the server is asked: what others prove meanwhile may not have been there yet when it looked.
+        let before = self.proved()?;
         let mark = self.with(read::mark)?;
-        let before = self.0.proved.fetch_max(mark.as_i64(), Ordering::AcqRel);
+        if let Err(error) = backend::check_end(before, mark, || self.with(read::end_of_log)) {
+            if error.is_beyond_end() {
+                let proved = &self.shared.proved;
+                // If another was proved meanwhile, its turn comes.
+                let _ = proved.compare_exchange(before.as_i64(), 0, Ordering::AcqRel, Ordering::Acquire);
+            }
+            return Err(error);
+        }
+        let before = self.shared.proved.fetch_max(mark.as_i64(), Ordering::AcqRel);
         Ok(mark.max(GlobalSequence::try_from(before)?))
+    }
+
+    /// A page up to the mark that this moment proves, or a later one of a read. Its rows are read after the mark was taken, with a
+    /// snapshot of their own.
+    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let mark = match cursor {
+            Some(cursor) => cursor.high_water_mark(),
+            None => {
+                let mark = self.prove()?;
+                query.check_end(mark, || self.with(read::end_of_log))?;
+                mark
+            }
+        };
+        let Shared {
+            indexes, usual_size, ..
+        } = &*self.shared;
+        self.with(|session| read::page(session, query, cursor, mark, indexes, usual_size))
+    }
+
+    fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let Shared {
+            indexes, usual_size, ..
+        } = &*self.shared;
+        self.with(|session| read::published_page(session, query, cursor, indexes, usual_size))
     }
 }
 
@@ -320,6 +409,7 @@ impl PostgresBuilder {
                     connect: Arc::new(|config| config.connect(NoTls)),
                     schema: None,
                     place: None,
+                    read_replica: false,
                 })
             }),
             options: Options {
@@ -329,6 +419,8 @@ impl PostgresBuilder {
                 choices: Choices::default(),
                 verify_on_read: false,
                 limits: Limits::PORTABLE,
+                read_replica: false,
+                publish_mark: None,
             },
         }
     }
@@ -366,6 +458,34 @@ impl PostgresBuilder {
     /// How long to wait for a connection; 10 seconds unless set.
     pub fn pool_timeout(mut self, timeout: Duration) -> Self {
         self.options.pool_timeout = timeout;
+        self
+    }
+
+    /// Opens the store for reading where events are replicated to, such as a streaming standby; off unless set.
+    ///
+    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary, as far as this server shows it, so
+    /// they skip nothing; they are behind by the interval of publishing and what the replication takes. Each page takes a round trip
+    /// more, for the mark. Loads show what the replica has by then. Appends, transactions, saved snapshots and maintenance are refused
+    /// as [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
+    ///
+    /// Of several hosts in the URL the first that answers is taken, whatever it is; without this, the one that accepts writes.
+    ///
+    /// Where no mark was published, reads are [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). A replica that is behind
+    /// another one answers a page of a read that began there with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A
+    /// checkpoint beyond the end of a standby is taken for one that the standby does not have yet, and the page is empty: whether it is
+    /// beyond the end of the log, the primary tells.
+    pub fn read_replica(mut self, read: bool) -> Self {
+        self.options.read_replica = read;
+        self
+    }
+
+    /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
+    ///
+    /// A thread of the store does so, also while nobody reads, until the last clone of the store is dropped, which waits for a
+    /// publication that is under way. One that fails is tried again after the interval. One store of all is enough; several do no harm.
+    /// Each publication is one round trip on a connection of the pool, and writes one row.
+    pub fn publish_mark(mut self, interval: Duration) -> Self {
+        self.options.publish_mark = Some(interval);
         self
     }
 
@@ -422,10 +542,15 @@ impl PostgresBuilder {
     }
 
     fn try_open(self) -> Result<PostgresEventStore> {
-        let Self { location, options } = self;
-        let mut location = *location?;
+        let mut location = self.location()?;
+        let options = self.options;
         if options.limits.allow_nul {
             return Err(Error::invalid("PostgreSQL cannot keep U+0000; do not lift that limit"));
+        }
+        if options.read_replica && (options.migrate_on_open || options.publish_mark.is_some()) {
+            return Err(Error::invalid(
+                "a store for reading from a replica neither migrates nor publishes a mark: do both on the primary",
+            ));
         }
         let mut connection = location.open()?;
         if options.migrate_on_open {
@@ -434,7 +559,8 @@ impl PostgresBuilder {
         let indexes = migrate::require_current(&mut connection.session())?;
         location.place = Some(Place::of(&mut connection.session())?);
         let generation = Arc::new(AtomicU64::new(0));
-        Ok(PostgresEventStore(Arc::new(Shared {
+        let interval = options.publish_mark;
+        let shared = Arc::new(Shared {
             connections: crate::pool::connections(
                 location.clone(),
                 Arc::clone(&generation),
@@ -447,7 +573,28 @@ impl PostgresBuilder {
             within: Within::new(),
             indexes,
             proved: AtomicI64::new(0),
-        })))
+            usual_size: UsualSize::default(),
+        });
+        let store = PostgresEventStore {
+            shared,
+            _publisher: None,
+        };
+        let Some(interval) = interval else {
+            return Ok(store);
+        };
+        let published = store.clone();
+        let publisher = Publisher::start(interval, move || published.publish_mark())?;
+        Ok(PostgresEventStore {
+            _publisher: Some(Arc::new(publisher)),
+            ..store
+        })
+    }
+
+    /// Where the store is.
+    fn location(&self) -> Result<Location> {
+        let mut location = *self.location.clone()?;
+        location.read_replica = self.options.read_replica;
+        Ok(location)
     }
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
@@ -463,7 +610,10 @@ impl PostgresBuilder {
     /// has one that cannot be adopted.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
-            let location = self.location.clone()?;
+            if self.options.read_replica {
+                return Err(Error::new(ErrorKind::ReadOnly));
+            }
+            let location = self.location()?;
             migrate::migrate(&mut location.open()?, location.schema.as_deref(), self.options.choices)
         };
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
@@ -475,7 +625,7 @@ impl PostgresBuilder {
     ///
     /// As [`PostgresEventStore::open`].
     pub fn pending(&self) -> Result<Vec<Migration>> {
-        let pending = || migrate::pending(&mut self.location.clone()?.open()?.session());
+        let pending = || migrate::pending(&mut self.location()?.open()?.session());
         pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
     }
 
@@ -495,15 +645,17 @@ impl PostgresBuilder {
 impl fmt::Debug for PostgresEventStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresEventStore")
-            .field("location", &self.0.location)
-            .field("options", &self.0.options)
+            .field("location", &self.shared.location)
+            .field("options", &self.shared.options)
             .finish_non_exhaustive()
     }
 }
 
 impl EventStore for PostgresEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        backend::check(appends, &self.0.options.limits)?;
+        self.require_writable()
+            .map_err(|error| error.during(backend::describe(appends)))?;
+        backend::check(appends, &self.shared.options.limits)?;
         self.with(|session| append::alone(session, appends))
             .map_err(|error| error.during(backend::describe(appends)))
     }
@@ -519,19 +671,17 @@ impl EventStore for PostgresEventStore {
             self.with(|session| backend::load(session, aggregate, range, Sees::OneState))
         };
         stream
-            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.shared.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let read = || {
-            // Rows are read after the mark was taken, with a snapshot of their own.
-            let mark = match cursor {
-                Some(cursor) => cursor.high_water_mark(),
-                None => self.mark()?,
+            let page = match self.shared.options.read_replica {
+                true => self.published_page(query, cursor)?,
+                false => self.page(query, cursor)?,
             };
-            let page = self.with(|session| read::page(session, query, cursor, mark, &self.0.indexes))?;
-            if self.0.options.verify_on_read {
+            if self.shared.options.verify_on_read {
                 page.events.iter().try_for_each(EventEnvelope::verify)?;
             }
             Ok(page)
@@ -554,7 +704,8 @@ impl EventStore for PostgresEventStore {
     }
 
     fn refresh_aggregate_summaries(&self) -> Result<()> {
-        self.with(|session| session.execute(sql::REFRESH_SUMMARIES, &[]).map_err(classify))
+        self.require_writable()
+            .and_then(|()| self.with(|session| session.execute(sql::REFRESH_SUMMARIES, &[]).map_err(classify)))
             .map(drop)
             .map_err(|error| error.during("refresh the aggregate summaries"))
     }
@@ -574,6 +725,7 @@ impl EventStore for PostgresEventStore {
             let mark = self.mark()?;
             let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
             let schema = self.with(migrate::version)?;
+            let writable = writable && !self.shared.options.read_replica;
             Ok(Health::new("postgres", server, schema, writable, mark, latency))
         };
         check().map_err(|error: Error| error.during("check the health"))
@@ -587,7 +739,8 @@ pub(crate) fn driver_error(error: &Error) -> Option<&postgres::Error> {
 impl SnapshotStore for PostgresEventStore {
     fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
         let save = || {
-            snapshot.check(&self.0.options.limits)?;
+            self.require_writable()?;
+            snapshot.check(&self.shared.options.limits)?;
             self.with(|session| snapshot::save(session, tenant, snapshot))
         };
         save().map_err(|error: Error| {
@@ -606,13 +759,13 @@ impl SnapshotStore for PostgresEventStore {
         at: SnapshotAt,
     ) -> Result<Option<Snapshot>> {
         self.with(|session| snapshot::find(session, tenant, aggregate, at))
-            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.0.options.verify_on_read))
+            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.shared.options.verify_on_read))
             .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         self.with(|session| snapshot::list(session, tenant, aggregate))
-            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.0.options.verify_on_read))
+            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.shared.options.verify_on_read))
             .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
     }
 
@@ -622,7 +775,8 @@ impl SnapshotStore for PostgresEventStore {
     }
 
     fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        self.with(|session| snapshot::delete(session, tenant, selection))
+        self.require_writable()
+            .and_then(|()| self.with(|session| snapshot::delete(session, tenant, selection)))
             .map_err(|error| error.during("delete snapshots"))
     }
 

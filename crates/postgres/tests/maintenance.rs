@@ -278,6 +278,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
         "synchronous_commit",
         "clock",
         "replication",
+        "published mark",
         "default_transaction_read_only",
         "connections",
         "TLS",

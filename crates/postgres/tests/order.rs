@@ -7,19 +7,14 @@ mod support;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use firefly_eventstore_core::Statistics;
 use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{ErrorKind, Statistics};
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::postgres::Client;
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, all_events, client, deposited, fresh};
-
-const WRITERS: usize = 8;
-
-const TRANSACTIONS: usize = 150;
+use support::{account, all_events, client, deposited, fresh, stored_sequences, write_with_delays_and_rollbacks};
 
 /// What a reader saw of the hammer, in its order.
 struct Seen {
@@ -27,8 +22,7 @@ struct Seen {
     stored: HashSet<i64>,
 }
 
-/// Writers with transactions of one to three appends, random delays, rollbacks and savepoints, and a reader that follows the
-/// log by whatever it takes for its end.
+/// Writers whose transactions overlap, and a reader that follows the log by whatever it takes for its end.
 fn hammer(database: &Database, end_of_log: impl Fn(&mut Client) -> i64 + Sync) -> Seen {
     let store = PostgresEventStore::builder(database.url())
         .max_connections(16)
@@ -52,49 +46,13 @@ fn hammer(database: &Database, end_of_log: impl Fn(&mut Client) -> i64 + Sync) -
                 }
             }
         });
-        let mut writers = Vec::new();
-        for writer in 0..WRITERS {
-            let store = &store;
-            writers.push(scope.spawn(move || write(store, &mut fastrand::Rng::with_seed(writer as u64))));
-        }
-        for writer in writers {
-            writer.join().unwrap();
-        }
+        write_with_delays_and_rollbacks(&store);
         working.store(false, Ordering::SeqCst);
         sequences = reader.join().unwrap();
     });
-    let rows = client(database)
-        .query("SELECT global_sequence FROM events", &[])
-        .unwrap();
     Seen {
         sequences,
-        stored: rows.iter().map(|row| row.get(0)).collect(),
-    }
-}
-
-fn write(store: &PostgresEventStore, random: &mut fastrand::Rng) {
-    for _ in 0..TRANSACTIONS {
-        let gives_up = random.u8(..100) < 15;
-        let result = store.transaction(|tx| {
-            for _ in 0..random.u8(1..=3) {
-                if random.u8(..100) < 15 {
-                    let mut savepoint = tx.connection().savepoint("hammer").unwrap();
-                    store.append_within(
-                        &mut savepoint,
-                        &[Append::new(&account(), ExpectedVersion::Any, &[deposited(1)])],
-                    )?;
-                    savepoint.rollback().unwrap();
-                }
-                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1), deposited(2)])?;
-                thread::sleep(Duration::from_micros(random.u64(..2_000)));
-            }
-            if gives_up {
-                Err(Error::invalid("changed my mind"))
-            } else {
-                Ok(())
-            }
-        });
-        assert_eq!(result.is_err(), gives_up, "{result:?}");
+        stored: stored_sequences(database),
     }
 }
 
@@ -402,6 +360,58 @@ fn statistics_are_those_of_one_moment() {
         let statistics = statistics.unwrap();
         let details: u64 = statistics.details.iter().map(|details| details.event_count).sum();
         assert_eq!(details, statistics.total_events);
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_is_told_once_by_the_mark_and_to_every_read_that_begins_beyond() {
+    let Some((database, store)) = fresh() else { return };
+    for _ in 0..40 {
+        store
+            .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+    }
+    let checkpoint = store.high_water_mark().unwrap();
+    let calls: [&dyn Fn() -> Result<(), Error>; 3] = [
+        &|| store.high_water_mark().map(drop),
+        &|| store.read_page(&EventQuery::new(), None).map(drop),
+        &|| store.health().map(drop),
+    ];
+    for call in calls {
+        assert_eq!(store.high_water_mark().unwrap(), checkpoint);
+        for (cut, end) in [
+            ("DELETE FROM events WHERE global_sequence > 3", 3_u32),
+            ("TRUNCATE events", 0),
+        ] {
+            let mut other = client(&database);
+            let mut cutting = other.transaction().unwrap();
+            cutting.batch_execute("CREATE TABLE kept AS TABLE events").unwrap();
+            cutting.batch_execute(cut).unwrap();
+            cutting.commit().unwrap();
+            let error = call().unwrap_err();
+            let expected = ErrorKind::BeyondEnd {
+                position: checkpoint,
+                end: GlobalSequence::from(end),
+            };
+            assert_eq!(*error.kind(), expected, "{cut}");
+            assert_eq!(store.high_water_mark().unwrap(), u64::from(end), "the proof is dropped");
+            let error = store
+                .read(EventQuery::new().after(checkpoint))
+                .next()
+                .unwrap()
+                .unwrap_err();
+            assert_eq!(*error.kind(), expected, "{cut}");
+            let backwards = EventQuery::new().after(checkpoint).backwards();
+            assert!(store.read(backwards).next().unwrap().unwrap_err().is_beyond_end());
+            assert_eq!(all_events(&store).len(), end as usize);
+            let columns = "event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data, checksum";
+            other
+                .batch_execute(&format!(
+                    "TRUNCATE events; INSERT INTO events ({columns}) SELECT {columns} FROM kept; DROP TABLE kept"
+                ))
+                .unwrap();
+            assert_eq!(store.high_water_mark().unwrap(), checkpoint);
+        }
     }
 }
 

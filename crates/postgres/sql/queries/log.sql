@@ -1,5 +1,6 @@
 -- Read the log: what finds the rows, the filters, an order and a limit are added to this.
--- $1 the sequence to read from · $2 the sequence to read up to · $3 most rows
+-- $1 most bytes of data and metadata in a row · $2 the sequence to read from · $3 the sequence to read up to · $4 most rows. A larger row
+-- comes without them, so that what is sent has a bound. Metadata that is stored in 200 bytes is taken for nothing.
 SELECT
     event_id,
     aggregate_id,
@@ -7,8 +8,21 @@ SELECT
     aggregate_version,
     global_sequence,
     event_type,
-    event_data,
-    metadata,
+    CASE
+        WHEN event_size_bytes <= $1
+            AND (
+                metadata IS NULL
+                OR pg_column_size(metadata) <= 200
+                OR octet_length(metadata::text) <= $1 - event_size_bytes
+            )
+        THEN event_data
+    END AS event_data,
+    CASE
+        WHEN metadata IS NULL
+            OR pg_column_size(metadata) <= 200
+            OR octet_length(metadata::text) <= $1 - event_size_bytes
+        THEN metadata
+    END AS metadata,
     created_at,
     updated_at,
     created_by,

@@ -8,7 +8,6 @@ SELECT
     current_setting('synchronous_commit'),
     current_setting('data_checksums') = 'on',
     COALESCE(counted.checksum_failures, 0) AS checksum_failures,
-    pg_is_in_recovery(),
     current_setting('default_transaction_read_only') = 'on',
     -- A limit of -1 is none.
     LEAST(

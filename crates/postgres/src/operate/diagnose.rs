@@ -9,17 +9,20 @@ use super::{Table, indexes, tables, usage};
 use crate::error::classify;
 use crate::migrate;
 use crate::pool::Session;
+use crate::read;
 use crate::row::{decode, get};
 use crate::sql;
 use crate::store::Options;
 
 pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> Result<Vec<Diagnosis>> {
     let settings = Settings::of(session)?;
+    let topology = Topology::of(session)?;
     let mut diagnoses = vec![settings.server(), schema(session)?];
     diagnoses.extend(settings.durability());
     diagnoses.extend([
         settings.clock(),
-        settings.replica(),
+        topology.replication(options.read_replica),
+        published(session, &topology, options.read_replica)?,
         settings.read_only(),
         settings.connections(options.max_connections),
         settings.encryption(),
@@ -45,7 +48,6 @@ struct Settings {
     synchronous_commit: String,
     data_checksums: bool,
     checksum_failures: i64,
-    is_replica: bool,
     is_read_only: bool,
     /// How many this role may have.
     connections: i64,
@@ -69,6 +71,9 @@ const MANY_TRANSACTIONS: i64 = 1_000_000_000;
 /// For how long an index may be of no use before that is told.
 const LONG_UNUSED: Duration = Duration::days(7);
 
+/// How old, in seconds, a published mark may be.
+const LONG_UNPUBLISHED: i64 = 60;
+
 /// For how long a transaction may be open that appends.
 const LONG_OPEN: i64 = 60;
 
@@ -88,14 +93,13 @@ impl Settings {
                 synchronous_commit: get(row, 5)?,
                 data_checksums: get(row, 6)?,
                 checksum_failures: get(row, 7)?,
-                is_replica: get(row, 8)?,
-                is_read_only: get(row, 9)?,
-                connections: get(row, 10)?,
-                is_encrypted: get(row, 11)?,
-                is_local: get(row, 12)?,
-                vacuums_itself: get(row, 13)?,
-                oldest_transaction: get(row, 14)?,
-                counted_since: get(row, 15)?,
+                is_read_only: get(row, 8)?,
+                connections: get(row, 9)?,
+                is_encrypted: get(row, 10)?,
+                is_local: get(row, 11)?,
+                vacuums_itself: get(row, 12)?,
+                oldest_transaction: get(row, 13)?,
+                counted_since: get(row, 14)?,
             })
         })?;
         Ok(settings
@@ -179,19 +183,6 @@ impl Settings {
         )
     }
 
-    fn replica(&self) -> Diagnosis {
-        match self.is_replica {
-            false => Diagnosis::good("replication", "this is the primary"),
-            true => Diagnosis::bad(
-                Severity::Warning,
-                "replication",
-                "this server is a replica, or recovers",
-                "it shows neither the sequence nor the locks of writers, so it has no high-water mark: connect to the primary, with \
-                 target_session_attrs=read-write in the URL",
-            ),
-        }
-    }
-
     fn read_only(&self) -> Diagnosis {
         match self.is_read_only {
             false => Diagnosis::good("default_transaction_read_only", "off"),
@@ -244,6 +235,113 @@ impl Settings {
              run VACUUM in this database",
         )
     }
+}
+
+/// What `topology.sql` says.
+struct Topology {
+    is_standby: bool,
+    /// How many servers stream from this one.
+    replicas: i64,
+    /// How many of them each commit waits for, as far as this role may see that.
+    synchronous: i64,
+    /// Whether commits wait for any.
+    waits: bool,
+}
+
+impl Topology {
+    fn of(session: &mut Session<'_, Client>) -> Result<Self> {
+        let rows = session.query(sql::TOPOLOGY, &[]).map_err(classify)?;
+        let topology = decode(&rows, |row| {
+            Ok(Self {
+                is_standby: get(row, 0)?,
+                replicas: get(row, 1)?,
+                synchronous: get(row, 2)?,
+                waits: get(row, 3)?,
+            })
+        })?;
+        Ok(topology.into_iter().next().expect("an aggregate query returns one row"))
+    }
+
+    fn replication(&self, read_replica: bool) -> Diagnosis {
+        let subject = "replication";
+        let replicas = match self.replicas {
+            0 => "no server streams from it".to_owned(),
+            1 => format!("one server streams from it, {} synchronous", self.synchronous),
+            several => format!("{several} servers stream from it, {} synchronous", self.synchronous),
+        };
+        if self.is_standby {
+            let found = format!("this server is a standby, or recovers; {replicas}");
+            return match read_replica {
+                true => Diagnosis::good(subject, found),
+                false => Diagnosis::bad(
+                    Severity::Warning,
+                    subject,
+                    found,
+                    "it shows neither the sequence nor the locks of writers, so it has no high-water mark: connect to the primary (of \
+                     several hosts in a URL, the store takes the one that accepts writes), or open the store with read_replica",
+                ),
+            };
+        }
+        let found = format!("this is the primary; {replicas}");
+        match (self.replicas, self.synchronous, self.waits) {
+            (0, _, false) => Diagnosis::good(subject, found),
+            (_, 0, true) => Diagnosis::bad(
+                Severity::Warning,
+                subject,
+                found,
+                "synchronous_standby_names asks for one: appends wait until there is; start the standby, or change the setting and reload",
+            ),
+            (_, 0, false) => Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                found,
+                "a failover may lose the last appends although they were acknowledged; set synchronous_standby_names where they matter",
+            ),
+            _ => Diagnosis::good(subject, found),
+        }
+    }
+}
+
+/// The mark that was published for readers of replicas.
+fn published(session: &mut Session<'_, Client>, topology: &Topology, read_replica: bool) -> Result<Diagnosis> {
+    let subject = "published mark";
+    let error = match read::published_mark(session) {
+        Ok(published) => {
+            let found = format!("global sequence {}, published {} s ago", published.mark, published.age);
+            return Ok(match published.age > LONG_UNPUBLISHED {
+                false => Diagnosis::good(subject, found),
+                true => Diagnosis::bad(
+                    Severity::Notice,
+                    subject,
+                    found,
+                    "stores that read from replicas see nothing newer; on the primary, open a store with publish_mark, or run \
+                     firefly-eventstore publish-mark --every 1s",
+                ),
+            });
+        }
+        Err(error) => error,
+    };
+    Ok(match error.kind() {
+        ErrorKind::Unprovable { .. } if !read_replica && !topology.is_standby => {
+            Diagnosis::good(subject, "none: no store reads the log from a replica")
+        }
+        ErrorKind::Unprovable { .. } => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            "none",
+            "the log cannot be read from this replica; on the primary, open a store with publish_mark, or run firefly-eventstore \
+             publish-mark --every 1s",
+        ),
+        ErrorKind::BeyondEnd { position, end } => Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            format!("global sequence {position}, and the log ends at {end}"),
+            "events that were there are gone; rebuild what readers of replicas made of them, then run DELETE FROM \
+             firefly_published_mark, and publish again",
+        ),
+        ErrorKind::PermissionDenied => Diagnosis::good(subject, "this role may not see it"),
+        _ => return Err(error),
+    })
 }
 
 fn schema(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
@@ -445,7 +543,6 @@ mod tests {
             synchronous_commit: "on".to_owned(),
             data_checksums: true,
             checksum_failures: 0,
-            is_replica: false,
             is_read_only: false,
             connections: 97,
             is_encrypted: false,
@@ -514,6 +611,24 @@ mod tests {
         assert_eq!(tls(false, true), Severity::Good);
         assert_eq!(tls(true, false), Severity::Good);
         assert_eq!(tls(false, false), Severity::Notice);
+    }
+
+    #[test]
+    fn replicas_that_may_lose_appends_or_that_appends_wait_for_in_vain_are_told() {
+        let told = |is_standby, replicas, synchronous, waits| {
+            let topology = Topology {
+                is_standby,
+                replicas,
+                synchronous,
+                waits,
+            };
+            topology.replication(false).severity
+        };
+        assert_eq!(told(false, 0, 0, false), Severity::Good);
+        assert_eq!(told(false, 2, 1, true), Severity::Good);
+        assert_eq!(told(false, 2, 0, false), Severity::Notice);
+        assert_eq!(told(false, 0, 0, true), Severity::Warning);
+        assert_eq!(told(true, 0, 0, false), Severity::Warning);
     }
 
     #[test]

@@ -1,0 +1,9 @@
+-- The mark that was published, and the end of the log, both as of one moment; no row if none was published. And whether the
+-- server is a standby, which may be behind, and how many seconds ago the mark was published.
+SELECT
+    published.global_sequence,
+    COALESCE((SELECT MAX(events.global_sequence) FROM events), 0),
+    pg_is_in_recovery(),
+    EXTRACT(EPOCH FROM clock_timestamp() - published.published_at)::bigint
+FROM firefly_published_mark AS published
+WHERE firefly_here();
