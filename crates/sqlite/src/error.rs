@@ -8,7 +8,8 @@ pub(crate) fn classify(error: rusqlite::Error) -> Error {
     let kind = match &error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => damaged("a stored value has the wrong type"),
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => damaged("a stored value has the wrong type"),
         other => by_code(extended_code(other).unwrap_or(ffi::SQLITE_ERROR)),
     };
     Error::new(kind).with_source(error)
@@ -28,7 +29,8 @@ pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
 /// An error while the rows of a prepared query are read: such a query fails by itself only on a value that is not what it
 /// was, such as metadata that is no JSON any more.
 pub(crate) fn classify_reading(error: rusqlite::Error) -> Error {
-    if !is_logic_error(&error) {
+    let by_a_function = extended_code(&error) == Some(ffi::SQLITE_CONSTRAINT_FUNCTION);
+    if !is_logic_error(&error) && !by_a_function {
         return classify(error);
     }
     Error::new(damaged("a stored value is damaged")).with_source(error)

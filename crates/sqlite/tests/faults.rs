@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{SchemaProblem, StreamRange, SummaryQuery, verify};
+use firefly_eventstore_core::{AsOf, Order, SchemaProblem, StreamRange, SummaryQuery, time, verify};
 use firefly_eventstore_sqlite::rusqlite::{self, Connection};
 use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore, Synchronous};
 
 use support::{
     Peer, account, all_events, another, assert_intact, deposited, large, not_tried, role, succeed, tell, through,
-    together, wait_for_parent, while_protected,
+    together, wait_for_parent, while_protected, with_writer,
 };
 
 /// Long enough to be waited for, short enough to be waited out.
@@ -679,33 +679,131 @@ fn metadata_that_is_no_json_any_more_is_damage_and_never_skipped() {
     assert!(std::error::Error::source(&error).is_some());
 }
 
-/// Names are text too: statistics read them from the file.
+/// Whoever comes across it, and whatever for.
 #[test]
-fn a_name_that_is_no_text_any_more_is_damage_wherever_it_is_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("ledger.db");
-    let aggregate = account();
-    let store = SqliteEventStore::open(&path).unwrap();
-    store
-        .append(&aggregate, ExpectedVersion::NoStream, &[deposited(1)])
-        .unwrap();
-    drop(store);
-    let damage = "PRAGMA ignore_check_constraints = ON; UPDATE events SET aggregate_type = CAST(x'41ff42' AS TEXT)";
-    Connection::open(&path).unwrap().execute_batch(damage).unwrap();
-
-    let store = SqliteEventStore::open(&path).unwrap();
-    let errors = [
-        store.load(&aggregate).unwrap_err(),
-        store
-            .append(&aggregate, ExpectedVersion::Any, &[deposited(2)])
-            .unwrap_err(),
-        store.read_page(&EventQuery::new(), None).unwrap_err(),
-        store.statistics(None).unwrap_err(),
-        store.aggregate_summaries(&SummaryQuery::new()).unwrap_err(),
+fn text_that_is_damaged_is_damage_wherever_it_is_found() {
+    let damaged = ["CAST(x'41ff42' AS TEXT)", "'{'", "''", "'\u{1}'", "printf('%0300d', 1)"];
+    let of_events = [
+        "event_id",
+        "aggregate_id",
+        "aggregate_type",
+        "event_type",
+        "event_data",
+        "metadata",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "tenant_id",
+        "correlation_id",
+        "causation_id",
+        "checksum",
     ];
-    for error in errors {
-        assert!(error.is_integrity(), "{error:?}");
+    let of_snapshots = [
+        "snapshot_id",
+        "aggregate_id",
+        "aggregate_type",
+        "snapshot_type",
+        "snapshot_data",
+        "created_at",
+        "checksum",
+    ];
+    let columns = of_events.map(|column| ("events", column)).into_iter();
+    let mut found = BTreeSet::new();
+    for (table, column) in columns.chain(of_snapshots.map(|column| ("snapshots", column))) {
+        // Metadata that is no JSON cannot get into an index.
+        let store = SqliteEventStore::in_memory().unwrap();
+        let aggregate = account();
+        let event = deposited(1).metadata_json(r#"{"branch":"Oslo"}"#).unwrap();
+        let event = event
+            .created_by("ada")
+            .and_then(|event| event.correlation_id("c")?.causation_id("d"))
+            .unwrap();
+        store
+            .append(&aggregate, ExpectedVersion::NoStream, std::slice::from_ref(&event))
+            .unwrap();
+        let snapshot = NewSnapshot::new(&aggregate, Version::from(1), "balance", &1).unwrap();
+        store.save(&snapshot).unwrap();
+        for value in damaged {
+            let damage = format!("PRAGMA ignore_check_constraints = ON; UPDATE {table} SET {column} = {value}");
+            with_writer(&store, |connection| connection.execute_batch(&damage).unwrap());
+            for (call, result) in every_use(&store, &aggregate, &event) {
+                let Err(error) = result else { continue };
+                let expected = error.is_integrity()
+                    || error.is_duplicate() || error.is_conflict() // what is there is another event now
+                    || matches!(error.kind(), ErrorKind::TypeMismatch { .. } | ErrorKind::TenantMismatch { .. });
+                assert!(expected, "{table}.{column} = {value}: {call}: {error:?}");
+                if error.is_integrity() {
+                    found.insert((table, column));
+                }
+            }
+        }
     }
+    assert_eq!(found.len(), of_events.len() + of_snapshots.len(), "{found:?}");
+}
+
+fn every_use(
+    store: &SqliteEventStore,
+    aggregate: &AggregateKey,
+    event: &NewEvent,
+) -> Vec<(&'static str, Result<(), Error>)> {
+    let read = |query: EventQuery| {
+        store
+            .read(query)
+            .try_for_each(|event| event.and_then(|event| event.verify()))
+    };
+    let only = |json: &str| EventQuery::new().metadata(Metadata::from_json(json).unwrap());
+    let again = std::slice::from_ref(event);
+    let undone = |tx: Result<(), Error>| match tx {
+        Err(error) if error.to_string().contains("undone") => Ok(()),
+        other => other,
+    };
+    vec![
+        (
+            "load",
+            store
+                .load(aggregate)
+                .and_then(|stream| stream.events().iter().try_for_each(EventEnvelope::verify)),
+        ),
+        (
+            "load as of",
+            store
+                .load_as_of(aggregate, AsOf::Time(time::OffsetDateTime::now_utc()))
+                .map(drop),
+        ),
+        ("the log", read(EventQuery::new())),
+        ("backwards", read(EventQuery::new().backwards())),
+        ("by time", read(EventQuery::new().ordered_by(Order::Time))),
+        ("by metadata", read(only("{}"))),
+        ("by another metadata", read(only(r#"{"correlationId":"c"}"#))),
+        ("by a creator", read(EventQuery::new().created_by("ada").unwrap())),
+        ("statistics", EventStore::statistics(store, None).map(drop)),
+        ("summaries", store.aggregate_summaries(&SummaryQuery::new()).map(drop)),
+        ("health", store.health().map(drop)),
+        (
+            "find",
+            store
+                .latest_snapshot(aggregate)
+                .and_then(|found| found.map_or(Ok(()), |found| found.verify())),
+        ),
+        (
+            "snapshots",
+            store
+                .snapshots_after(None, 10)
+                .and_then(|found| found.iter().try_for_each(Snapshot::verify)),
+        ),
+        ("their statistics", store.snapshot_statistics(None).map(drop)),
+        (
+            "a repeated append",
+            store.append(aggregate, ExpectedVersion::NoStream, again).map(drop),
+        ),
+        (
+            "an append",
+            undone(store.transaction(|tx| {
+                tx.append(aggregate, ExpectedVersion::Any, &[deposited(2)])?;
+                Err(Error::invalid("undone"))
+            })),
+        ),
+    ]
 }
 
 #[test]
