@@ -181,6 +181,11 @@ pub(crate) fn is_missing_savepoint(error: &mysql::Error) -> bool {
     code(error) == Some(1305)
 }
 
+/// Whether the server does not tell this user which XA transactions are prepared: MySQL has a right for that.
+pub(crate) fn is_not_told(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1227 | 1401))
+}
+
 /// Whether a table was changed since the statement was prepared, so that it is to be run again.
 pub(crate) fn is_stale(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1412 | 1615))

@@ -7,6 +7,7 @@ mod mark;
 mod migrate;
 mod operate;
 mod pool;
+mod prepared;
 mod read;
 mod row;
 mod snapshot;

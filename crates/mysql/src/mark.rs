@@ -12,7 +12,7 @@ use mysql::prelude::Queryable;
 use crate::error::classify;
 use crate::pool::Session;
 use crate::row::{count, decode, integer, optional};
-use crate::sql;
+use crate::{prepared, sql};
 
 /// What a store has proved about its log.
 ///
@@ -158,8 +158,11 @@ impl Mark {
             }
         }
         if grace.seen_free == [true; GATES] {
-            self.settle(grace.noted);
-            return Ok(true);
+            let free = prepared::free_up_to(session, self.settled(), grace.noted)?;
+            self.settle(free);
+            if free >= grace.noted {
+                return Ok(true);
+            }
         }
         proof.grace = Some(grace);
         Ok(false)

@@ -53,6 +53,7 @@ statements! {
     MARK = "mark.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
+    PREPARED = "prepared.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REPLICA = "replica.sql";
@@ -77,6 +78,7 @@ statements! {
     VACUUM = "vacuum.sql";
     VERSION_AT_SEQUENCE = "version_at_sequence.sql";
     VERSION_AT_TIME = "version_at_time.sql";
+    XA_RECOVER = "xa_recover.sql";
 }
 
 /// As many placeholders as values, in a list; never fewer than one. Rounded up to a power of two, so that a connection has few
@@ -156,6 +158,10 @@ mod tests {
                     client.prep(format!("{sql} {row}")).map(drop)
                 }
                 "locate.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
+                "prepared.sql" => client
+                    .prep(sql.replace("{after}", "0").replace("{until}", "1"))
+                    .map(drop),
+                "xa_recover.sql" => client.query_drop(*sql),
                 // Not to be prepared on either server, and to be run in this order.
                 "cover_other_writers.sql" => client.query_drop(*sql),
                 "integrity_check.sql" => client.query_drop(*sql),

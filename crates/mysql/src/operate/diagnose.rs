@@ -12,6 +12,7 @@ use crate::error::classify;
 use crate::mark::GATES;
 use crate::migrate::{self, TRIGGER, has};
 use crate::pool::Session;
+use crate::prepared;
 use crate::row::{decode, integer, text, time};
 use crate::sql;
 use crate::store::Options;
@@ -33,6 +34,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(settings.writable());
     diagnoses.push(replica(session)?);
     diagnoses.push(open_transactions(session)?);
+    diagnoses.push(prepared(session)?);
     diagnoses.push(other_writers(session)?);
     diagnoses.extend(indexes(&index_usage(session, options.choices.indexes)?));
     diagnoses.push(settings.strictness());
@@ -372,6 +374,22 @@ fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             subject,
             format!("{held} gates are held now, and these have held locks for long: {open}"),
             "end transactions soon: what was appended after one that appends is read only when that ends",
+        ),
+    })
+}
+
+fn prepared(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+    let subject = "prepared XA transactions";
+    Ok(match prepared::told(session)? {
+        None => unknown(subject, "XA_RECOVER_ADMIN"),
+        Some(0) => Diagnosis::good(subject, "none"),
+        Some(count) => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!(
+                "{count}, of any database of the server: if one has appended, what comes after is read only when it ends"
+            ),
+            "XA RECOVER names them: have their coordinator end each, or XA COMMIT or XA ROLLBACK it",
         ),
     })
 }

@@ -1,0 +1,88 @@
+//! XA transactions that are prepared: their events are in the table, not yet committed, and their gates are free already.
+//!
+//! MariaDB lets go of a transaction's shared locks when it is prepared, MySQL when it is restarted then. What stays are the rows: a
+//! prepared transaction inserts no more, so once the gates were free, each of its events is there for whoever reads what is not
+//! committed.
+
+use firefly_eventstore_core::Result;
+use mysql::Row;
+use mysql::prelude::Queryable;
+
+use crate::error::{classify, is_not_told};
+use crate::pool::Session;
+use crate::row::text;
+use crate::sql;
+
+/// How many sequences are looked at in one statement, at each hole. Beyond that the server is asked first whether anything is
+/// prepared at all.
+const SEQUENCES_AT_ONCE: i64 = 10_000;
+
+/// How far beyond what is settled, up to what was noted, nothing is prepared: a committed event, or what is settled. To be asked once the
+/// gates were free.
+pub(crate) fn free_up_to<C: Queryable>(session: &mut Session<'_, C>, settled: i64, noted: i64) -> Result<i64> {
+    let mut begin = settled;
+    if noted - settled > SEQUENCES_AT_ONCE && is_none_told_of(session)? {
+        // One that is being prepared now is told of in a moment only: it is among the last that were inserted.
+        begin = noted - SEQUENCES_AT_ONCE;
+    }
+    let mut free = settled;
+    while begin < noted {
+        let end = noted.min(begin + SEQUENCES_AT_ONCE);
+        let [with_uncommitted, committed] = look(session, begin, end)?;
+        if with_uncommitted != committed {
+            return Ok(free);
+        }
+        free = free.max(committed.last);
+        begin = end;
+    }
+    Ok(noted)
+}
+
+/// Which events there are in a range: so many, with this sum of their sequences, and the last of them.
+#[derive(PartialEq, Eq)]
+struct Events {
+    count: String,
+    sum: String,
+    last: i64,
+}
+
+/// The events in a range, first with those that are not committed yet, then those that are by now. One round trip.
+///
+/// In this order: what is committed in between is in both. An event that is deleted in between is missed, and the next look decides.
+fn look<C: Queryable>(session: &mut Session<'_, C>, after: i64, until: i64) -> Result<[Events; 2]> {
+    let select = sql::PREPARED
+        .replace("{after}", &after.to_string())
+        .replace("{until}", &until.to_string());
+    let both = format!("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; {select}; {select}");
+    let mut answers = session.client.query_iter(both).map_err(classify)?;
+    let mut found = Vec::new();
+    while let Some(rows) = answers.iter() {
+        for row in rows {
+            found.push(events(&row.map_err(classify)?)?);
+        }
+    }
+    let found: Result<[Events; 2], _> = found.try_into();
+    Ok(found.unwrap_or_else(|_| panic!("each of the two queries returns one row")))
+}
+
+fn events(row: &Row) -> Result<Events> {
+    Ok(Events {
+        count: text(row, 0)?.to_owned(),
+        sum: text(row, 1)?.to_owned(),
+        last: text(row, 2)?.parse().expect("a sequence is a number"),
+    })
+}
+
+/// Whether the server tells of no XA transaction that is prepared, or does not tell this user.
+fn is_none_told_of<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
+    Ok(told(session)?.is_none_or(|prepared| prepared == 0))
+}
+
+/// How many XA transactions are prepared on the server, of any database; none if it does not tell this user.
+pub(crate) fn told<C: Queryable>(session: &mut Session<'_, C>) -> Result<Option<usize>> {
+    match session.client.query::<Row, _>(sql::XA_RECOVER) {
+        Ok(rows) => Ok(Some(rows.len())),
+        Err(error) if is_not_told(&error) => Ok(None),
+        Err(error) => Err(classify(error)),
+    }
+}
