@@ -247,6 +247,7 @@ macro_rules! with_cases {
                 sizes_are_counted_in_bytes,
                 the_summary_of_each_aggregate_by_id,
                 summaries_by_type_and_page,
+                summaries_are_as_of_now_unless_the_last_refresh_is_asked_for,
                 what_was_rolled_back_does_not_count;
             transactions: commits_everything_together,
                 an_error_rolls_everything_back,

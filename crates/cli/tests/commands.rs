@@ -351,7 +351,7 @@ fn stats_types_and_aggregates_count_what_there_is() {
         1
     );
 
-    let aggregates = store.succeeds(&["aggregates", "--refresh"]);
+    let aggregates = store.succeeds(&["aggregates"]);
     let row: Vec<_> = aggregates
         .line(&format!("Account  {}", id(2)))
         .split_whitespace()

@@ -129,7 +129,7 @@ fn every_command_works_and_shows_no_password() {
         assert_eq!((&stats["backend"], &stats["total_events"]), (&json!(name), &json!(6)));
         run(0, &["stats"]).line("6 events of 3 aggregates");
         assert_eq!(run(0, &["types", "--json"]).json_lines().len(), 4);
-        assert_eq!(run(0, &["aggregates", "--refresh", "--json"]).json_lines().len(), 3);
+        assert_eq!(run(0, &["aggregates", "--json"]).json_lines().len(), 3);
         let state = run(0, &["show", "Account", &one, "--state", "--json"]).json();
         assert_eq!(
             (&state["snapshot"]["version"], &state["events"][0]["aggregate_version"]),

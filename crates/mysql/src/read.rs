@@ -556,24 +556,42 @@ pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Opt
     })
 }
 
-/// The summaries of aggregates.
+/// The summaries of aggregates: as of now, or of the last refresh.
 pub(crate) fn summaries<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &SummaryQuery,
 ) -> Result<Vec<AggregateSummary>> {
-    let after = Value::from(query.after);
-    let aggregate_type = Value::from(query.aggregate_type.as_ref().map(AggregateType::as_str));
-    let tenant = Value::from(query.tenant.as_ref().map(TenantId::as_str));
-    let values = vec![
-        after.clone(),
-        after,
-        aggregate_type.clone(),
-        aggregate_type,
-        tenant.clone(),
-        tenant,
-        query.limit.map_or(i64::MAX, i64::from).into(),
+    let filters = [
+        ("aggregate_id > ?", Value::from(query.after)),
+        (
+            "aggregate_type = ?",
+            Value::from(query.aggregate_type.as_ref().map(AggregateType::as_str)),
+        ),
+        (
+            "tenant_id = ?",
+            Value::from(query.tenant.as_ref().map(TenantId::as_str)),
+        ),
     ];
-    let rows = session.query(sql::AGGREGATE_SUMMARIES, values);
+    let limit = Value::from(query.limit.map_or(i64::MAX, i64::from));
+    let rows = if query.as_of_last_refresh {
+        let mut values: Vec<Value> = filters
+            .into_iter()
+            .flat_map(|(_, value)| [value.clone(), value])
+            .collect();
+        values.push(limit);
+        session.query(sql::REFRESHED_SUMMARIES, values)
+    } else {
+        // Only the filters that there are, so that an index finds what they let pass.
+        let mut condition = "WHERE TRUE".to_owned();
+        let mut values = Vec::new();
+        for (filter, value) in filters.into_iter().filter(|(_, value)| *value != Value::NULL) {
+            condition += "\n  AND ";
+            condition += filter;
+            values.push(value);
+        }
+        values.push(limit);
+        session.query(&sql::AGGREGATE_SUMMARIES.replacen("WHERE TRUE", &condition, 1), values)
+    };
     decode(&rows.map_err(classify)?, |row| {
         Ok(AggregateSummary {
             aggregate_id: uuid(row, 0)?,

@@ -56,6 +56,7 @@ statements! {
     PREPARED = "prepared.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
+    REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     REPLICA = "replica.sql";
     RESTORE_FINISH = "restore_finish.sql";
     RESTORE_TABLE = "restore_table.sql";

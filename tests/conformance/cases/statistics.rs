@@ -156,7 +156,6 @@ pub(crate) fn sizes_are_counted_in_bytes(env: &dyn Environment) {
 pub(crate) fn the_summary_of_each_aggregate_by_id(env: &dyn Environment) {
     let store = env.store();
     let (ada, bob, order) = given_events(&store);
-    store.refresh_aggregate_summaries().unwrap();
     let summaries = store.aggregate_summaries(&SummaryQuery::new()).unwrap();
     let mut expected = [ada.id(), bob.id(), order.id()];
     expected.sort_unstable();
@@ -196,6 +195,8 @@ pub(crate) fn summaries_by_type_and_page(env: &dyn Environment) {
     let of_type = || SummaryQuery::new().aggregate_type("Account".try_into().unwrap());
     let found = |query: SummaryQuery| -> Vec<Uuid> {
         let summaries = store.aggregate_summaries(&query).unwrap();
+        let kept = store.aggregate_summaries(&query.as_of_last_refresh()).unwrap();
+        assert_eq!(kept, summaries);
         summaries.iter().map(|summary| summary.aggregate_id).collect()
     };
     assert_eq!(found(of_type()), accounts);
@@ -204,6 +205,51 @@ pub(crate) fn summaries_by_type_and_page(env: &dyn Environment) {
     assert!(found(of_type().after(accounts[4])).is_empty());
     assert!(found(of_type().limit(0)).is_empty());
     assert_eq!(found(SummaryQuery::new()).len(), 10);
+}
+
+pub(crate) fn summaries_are_as_of_now_unless_the_last_refresh_is_asked_for(env: &dyn Environment) {
+    let store = env.store();
+    let acme = scoped(&store, "acme");
+    let (old, new) = (account(), aggregate("Order"));
+    given(&acme, &old, 2);
+    assert_eq!(
+        store.aggregate_summaries(&SummaryQuery::new()).unwrap().len(),
+        1,
+        "never refreshed"
+    );
+    store.refresh_aggregate_summaries().unwrap();
+    let refreshed = store.aggregate_summaries(&SummaryQuery::new()).unwrap();
+
+    given(&acme, &old, 1);
+    given(&acme, &new, 4);
+    let of_old = SummaryQuery::new().aggregate_type("Account".try_into().unwrap());
+    let of_new = SummaryQuery::new().tenant(tenant("acme")).after(old.id());
+    let found = |query: &SummaryQuery| -> Vec<_> {
+        let summaries = store.aggregate_summaries(query).unwrap();
+        summaries
+            .iter()
+            .map(|summary| {
+                (
+                    summary.aggregate_id,
+                    summary.current_version.get(),
+                    summary.total_events,
+                )
+            })
+            .collect()
+    };
+    assert_eq!(found(&SummaryQuery::new()), [(old.id(), 3, 3), (new.id(), 4, 4)]);
+    assert_eq!(found(&of_old), [(old.id(), 3, 3)]);
+    assert_eq!(found(&of_new), [(new.id(), 4, 4)]);
+
+    let kept = store
+        .aggregate_summaries(&SummaryQuery::new().as_of_last_refresh())
+        .unwrap();
+    // A store that keeps no summaries computes them.
+    let expected = match store.health().unwrap().backend {
+        "memory" | "sqlite" => store.aggregate_summaries(&SummaryQuery::new()).unwrap(),
+        _ => refreshed,
+    };
+    assert_eq!(kept, expected);
 }
 
 pub(crate) fn what_was_rolled_back_does_not_count(env: &dyn Environment) {
@@ -216,7 +262,6 @@ pub(crate) fn what_was_rolled_back_does_not_count(env: &dyn Environment) {
     rolled_back.unwrap_err();
     store.append(&account, exact(1), &events(1)).unwrap_err();
     assert_eq!(store.statistics(None).unwrap().total_events, 2);
-    store.refresh_aggregate_summaries().unwrap();
     let summaries = store.aggregate_summaries(&SummaryQuery::new()).unwrap();
     assert_eq!((summaries.len(), summaries[0].total_events), (1, 2));
 }

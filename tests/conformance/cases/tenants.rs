@@ -211,7 +211,6 @@ pub(crate) fn summaries_show_only_the_tenants_own(env: &dyn Environment) {
     given(&acme, &account, 2);
     given(&scoped(&store, "globex"), &aggregate("Account"), 3);
     given(&*store, &aggregate("Account"), 4);
-    acme.refresh_aggregate_summaries().unwrap();
     let own = acme.aggregate_summaries(&SummaryQuery::new()).unwrap();
     assert_eq!(own.len(), 1);
     assert_eq!(own[0].aggregate_id, account.id());

@@ -415,7 +415,6 @@ impl Side {
     }
 
     fn summaries(&self, query: &SummaryQuery) -> Answer {
-        self.store.refresh_aggregate_summaries().map_err(kind)?;
         let summaries = self.store.aggregate_summaries(query).map_err(kind)?;
         let summary = |mut summary: firefly_eventstore_core::AggregateSummary| {
             // Each database has its own spelling of JSON.

@@ -58,6 +58,10 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         memory.aggregate_summaries(query)
     }
 
+    fn refresh_aggregate_summaries(&self, memory: &MemoryEventStore) -> Result<(), Error> {
+        memory.refresh_aggregate_summaries()
+    }
+
     fn save_snapshot(
         &self,
         memory: &MemoryEventStore,
@@ -156,7 +160,7 @@ impl<B: Bug> EventStore for Mutant<B> {
     }
 
     fn refresh_aggregate_summaries(&self) -> Result<(), Error> {
-        self.memory.refresh_aggregate_summaries()
+        self.bug.refresh_aggregate_summaries(&self.memory)
     }
 
     fn health(&self) -> Result<Health, Error> {

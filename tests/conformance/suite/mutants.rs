@@ -129,6 +129,7 @@ caught! {
     counts_shares_of_the_largest: CountsSharesOfTheLargest,
     averages_over_aggregates: AveragesOverAggregates,
     limits_summaries_before_filtering: LimitsSummariesBeforeFiltering,
+    summarises_as_of_the_last_refresh: SummarisesAsOfTheLastRefresh,
 }
 
 macro_rules! found_out {
@@ -1040,6 +1041,31 @@ mutant! { LimitsSummariesBeforeFiltering
         let mut summaries = memory.aggregate_summaries(&all)?;
         summaries.retain(|summary| query.aggregate_type.as_ref().is_none_or(|name| *name == summary.aggregate_type));
         Ok(summaries)
+    }
+}
+
+/// The mark of the last refresh.
+#[derive(Debug, Default)]
+struct SummarisesAsOfTheLastRefresh(AtomicU64);
+
+impl Bug for SummarisesAsOfTheLastRefresh {
+    fn refresh_aggregate_summaries(&self, memory: &MemoryEventStore) -> Result<(), Error> {
+        self.0.store(memory.high_water_mark()?.get(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn aggregate_summaries(
+        &self,
+        memory: &MemoryEventStore,
+        query: &SummaryQuery,
+    ) -> Result<Vec<AggregateSummary>, Error> {
+        let refreshed = GlobalSequence::new(self.0.load(Ordering::SeqCst))?;
+        let old: Vec<_> = memory
+            .read(EventQuery::new().until(refreshed))
+            .collect::<Result<_, _>>()?;
+        let kept = MemoryEventStore::new().with_limits(Limits::TEXT);
+        kept.import_events(&old)?;
+        kept.aggregate_summaries(query)
     }
 }
 

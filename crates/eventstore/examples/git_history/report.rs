@@ -49,7 +49,6 @@ pub(crate) fn overview(out: &mut impl Write, history: &impl EventStore) -> Resul
 }
 
 pub(crate) fn most_changed(out: &mut impl Write, history: &impl EventStore) -> Result<()> {
-    history.refresh_aggregate_summaries()?;
     let mut most = Vec::new();
     let mut pages = SummaryQuery::new().limit(1_000);
     loop {

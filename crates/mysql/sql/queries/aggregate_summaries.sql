@@ -1,17 +1,17 @@
--- The contents of mv_aggregate_summary, as of its last refresh, by aggregate id.
--- ? ? after this aggregate_id or NULL · ? ? aggregate_type or NULL · ? ? tenant_id or NULL · ? most rows
+-- The summaries of aggregates as of now, by aggregate id. Filters are added to the condition: with an index on what they filter by,
+-- they read what they find, and a page reads the events of its aggregates.
+-- ? most rows
 SELECT
     aggregate_id,
-    aggregate_type,
-    current_version,
-    total_events,
-    created_at,
-    last_modified_at,
-    total_size_bytes,
-    tenant_id
-FROM mv_aggregate_summary
-WHERE (? IS NULL OR aggregate_id > ?)
-  AND (? IS NULL OR aggregate_type = ?)
-  AND (? IS NULL OR tenant_id = ?)
+    MIN(aggregate_type) AS aggregate_type,
+    MAX(aggregate_version) AS current_version,
+    COUNT(*) AS total_events,
+    MIN(created_at) AS created_at,
+    MAX(created_at) AS last_modified_at,
+    CAST(SUM(event_size_bytes) AS SIGNED) AS total_size_bytes,
+    MIN(tenant_id) AS tenant_id
+FROM events
+WHERE TRUE
+GROUP BY aggregate_id
 ORDER BY aggregate_id
 LIMIT ?
