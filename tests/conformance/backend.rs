@@ -8,7 +8,8 @@ mod sqlite;
 use std::env;
 use std::fmt;
 
-use firefly_eventstore_core::{GlobalSequence, Limits, Result};
+use firefly_eventstore_core::operate::Seal;
+use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Limits, Result, Snapshot};
 use uuid::Uuid;
 
 use crate::support::Handle;
@@ -70,6 +71,41 @@ pub(crate) fn required() -> Vec<String> {
         .collect()
 }
 
+/// The columns of `events` that are written, in the order of an envelope's fields.
+const EVENT_COLUMNS: [&str; 15] = [
+    "event_id",
+    "aggregate_id",
+    "aggregate_type",
+    "aggregate_version",
+    "global_sequence",
+    "event_type",
+    "event_data",
+    "metadata",
+    "created_at",
+    "updated_at",
+    "created_by",
+    "tenant_id",
+    "correlation_id",
+    "causation_id",
+    "checksum",
+];
+
+/// Those of `snapshots`.
+const SNAPSHOT_COLUMNS: [&str; 9] = [
+    "snapshot_id",
+    "aggregate_id",
+    "aggregate_type",
+    "version",
+    "snapshot_type",
+    "snapshot_data",
+    "created_at",
+    "tenant_id",
+    "checksum",
+];
+
+/// Those of `firefly_seals`.
+const SEAL_COLUMNS: [&str; 4] = ["global_sequence", "events", "digest", "sealed_at"];
+
 /// One database, and what a case may do to it. Dropping it leaves nothing behind.
 pub(crate) trait Environment {
     /// The store, as it is by default.
@@ -87,8 +123,14 @@ pub(crate) trait Environment {
     /// Damages an event behind the store's back.
     fn damage(&self, event: Uuid, damage: &Damage<'_>);
 
-    /// Replaces the state of every snapshot behind the store's back; false where there is no way to.
-    fn damage_snapshots(&self, state: &str) -> bool;
+    /// Replaces the whole log behind the store's back, as whoever may write to the database can.
+    fn rewrite_log(&self, events: &[EventEnvelope]);
+
+    /// Replaces all snapshots behind the store's back.
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]);
+
+    /// Replaces all seals behind the store's back.
+    fn rewrite_seals(&self, seals: &[Seal]);
 
     /// From now on the database itself fails when an event of the type [`FAULTY`] is written, which every append of the
     /// case has at this position of its events, from 1.

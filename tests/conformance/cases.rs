@@ -16,6 +16,7 @@ pub(crate) mod mark;
 pub(crate) mod operate;
 pub(crate) mod ownership;
 pub(crate) mod schema;
+pub(crate) mod seals;
 pub(crate) mod snapshots;
 pub(crate) mod statistics;
 pub(crate) mod stream;

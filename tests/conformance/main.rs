@@ -299,6 +299,20 @@ macro_rules! with_cases {
                 an_audit_of_what_is_new_finds_what_is_new,
                 an_audit_finds_a_log_that_is_not_the_remembered_one,
                 maintenance_says_what_it_did_and_changes_nothing;
+            seals: a_seal_is_the_digest_of_an_export_up_to_it,
+                sealing_again_seals_only_what_is_new,
+                a_seal_that_there_is_stays,
+                threads_that_seal_at_once_agree,
+                an_audit_compares_the_log_with_its_seals,
+                an_audit_names_the_part_that_is_not_what_was_sealed,
+                nothing_is_sealed_on_top_of_what_is_not_as_sealed,
+                damaged_events_are_not_sealed,
+                a_diagnosis_tells_how_much_is_sealed,
+                each_kind_of_tampering_is_found_by_what_the_reference_says,
+                rewritten_seals_are_found_by_one_that_was_kept,
+                a_seal_that_was_changed_or_deleted_does_not_blame_the_rest,
+                a_snapshot_that_was_changed_or_moved_is_found_out,
+                a_snapshot_with_a_checksum_of_old_is_accepted_and_told;
             health: a_working_store_is_healthy,
                 a_store_with_a_schema_tells_its_version;
             schema: pending_shows_what_migrate_then_runs,

@@ -68,6 +68,7 @@ pub(crate) enum Command {
     Export(commands::export::Export),
     Import(commands::import::Import),
     Restore(commands::restore::Restore),
+    Seal(commands::seal::Seal),
     Verify(commands::verify::Verify),
     Maintain(commands::maintain::Maintain),
     Snapshots(commands::snapshots::Snapshots),

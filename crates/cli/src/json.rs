@@ -1,7 +1,7 @@
 //! What `--json` writes: the names are those of the columns, and what is NULL is null.
 
 use firefly_eventstore::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Severity,
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
 };
 use firefly_eventstore::{
     AggregateSummary, Error, EventEnvelope, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
@@ -212,6 +212,7 @@ pub(crate) fn kind_of(kind: FindingKind) -> &'static str {
         FindingKind::Sequence => "sequence",
         FindingKind::Storage => "storage",
         FindingKind::History => "history",
+        FindingKind::Seal => "seal",
         _ => "other",
     }
 }
@@ -244,6 +245,28 @@ impl TryFrom<RememberedRow> for Remembered {
             events: row.events,
             digest: row.digest.parse::<LogDigest>()?,
         })
+    }
+}
+
+/// A seal, with the line that is kept of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct SealRow {
+    global_sequence: GlobalSequence,
+    events: u64,
+    digest: String,
+    sealed_at: String,
+    line: String,
+}
+
+impl From<&Seal> for SealRow {
+    fn from(seal: &Seal) -> Self {
+        Self {
+            global_sequence: seal.global_sequence,
+            events: seal.events,
+            digest: seal.digest.to_string(),
+            sealed_at: time_text(seal.sealed_at),
+            line: seal.to_string(),
+        }
     }
 }
 

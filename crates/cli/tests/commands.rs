@@ -69,6 +69,7 @@ fn no_other_command_makes_a_file() {
         &["import", export.to_str().unwrap()],
         &["restore", "--table", "--until-sequence", "1"],
         &["verify"],
+        &["seal"],
         &["maintain"],
         &["snapshots"],
         &["report"],
@@ -311,7 +312,7 @@ fn append_refuses_with_a_code_for_each_reason() {
 fn stats_types_and_aggregates_count_what_there_is() {
     let store = Store::of_accounts();
     let stats = store.succeeds(&["stats"]);
-    assert!(stats.line("sqlite ").contains("schema 5.1.0"), "{stats:?}");
+    assert!(stats.line("sqlite ").contains("schema 5.2.0"), "{stats:?}");
     assert_eq!(
         stats.line("6 events"),
         "6 events of 3 aggregates; the log ends at global sequence 6"
@@ -879,6 +880,100 @@ fn a_tail_that_was_cut_off_is_found_against_what_was_remembered() {
         assert_eq!(found.code, 1, "{option}: {found:?}");
         found.line("history ");
     }
+}
+
+#[test]
+fn a_sealed_log_tells_who_changes_its_past() {
+    let store = Store::of_accounts();
+    let found = store.succeeds(&["doctor"]);
+    assert_eq!(
+        found.line("good    seals: "),
+        "good    seals: none; the log is not sealed"
+    );
+
+    let sealed = store.run(&["seal"]);
+    assert!(
+        sealed.err.contains("sealed: 6 events up to global sequence 6"),
+        "{sealed:?}"
+    );
+    let line = sealed.out.trim_end();
+    assert!(line.starts_with("firefly-seal/6/6/"), "{line}");
+    let again = store.succeeds(&["seal", "--quiet", "--json"]).json();
+    assert_eq!((&again["line"], &again["events"]), (&json!(line), &json!(6)));
+    let event = r#"{"event_type":"account.reopened","data":{}}"#;
+    store.append(&account(1), "any", &[], event);
+    let verified = store.succeeds(&["verify", "--seal", line]);
+    assert_eq!(
+        verified.line("1 seal "),
+        "1 seal compared, the newest up to global sequence 6; 1 event after it"
+    );
+    let found = store.succeeds(&["doctor"]);
+    assert!(
+        found.line("good    seals: ").ends_with("the log ends 1 after it"),
+        "{found:?}"
+    );
+    let maintained = store.succeeds(&["maintain", "--seal", "--json"]).json();
+    assert_eq!(
+        (&maintained["step"], &maintained["seal"]["events"]),
+        (&json!("seal"), &json!(7))
+    );
+    assert!(
+        store
+            .succeeds(&["maintain", "--seal"])
+            .line("seal: ")
+            .contains("firefly-seal/7/7/")
+    );
+
+    database(&store)
+        .execute_batch(
+            "DROP TRIGGER trigger_events_updated_at; UPDATE events SET created_by = 'eve' WHERE global_sequence = 3",
+        )
+        .unwrap();
+    let found = store.run(&["verify", "--json"]);
+    let rows = found.json_lines();
+    assert_eq!((found.code, rows.len()), (1, 2), "{found:?}");
+    assert_eq!(rows[0]["finding"], "seal");
+    assert_eq!(
+        (
+            &rows[1]["seals"],
+            &rows[1]["newest_seal"]["global_sequence"],
+            &rows[1]["unsealed"]
+        ),
+        (&json!(2), &json!(7), &json!(0))
+    );
+    let found = store.run(&["verify", "--seal", line]);
+    assert_eq!(found.code, 1, "{found:?}");
+    assert!(
+        found.line("seal ").contains("after global sequence 0, up to 6, "),
+        "{found:?}"
+    );
+    assert!(found.line("history ").contains("up to global sequence 6 "), "{found:?}");
+
+    // Who goes on nevertheless finds that out too, and so does whoever mistypes a seal.
+    store.append(&account(1), "any", &[], event);
+    database(&store)
+        .execute_batch("UPDATE events SET created_by = 'eve' WHERE global_sequence = 7")
+        .unwrap();
+    assert!(store.fails(6, &["seal"]).contains("the log is not what was sealed"));
+    let mistyped = store.run(&["verify", "--seal", "firefly-seal/6/6"]);
+    assert_eq!(mistyped.code, 2, "{mistyped:?}");
+    assert!(mistyped.err.contains("is not the line of a seal"), "{mistyped:?}");
+}
+
+#[test]
+fn verify_tells_of_snapshots_whose_checksum_is_of_old() {
+    let store = Store::of_accounts();
+    let snapshot = NewSnapshot::new(&account(1), Version::from(1), "AccountState.v1", &json!({})).unwrap();
+    store.open().save(&snapshot).unwrap();
+    assert_eq!(store.succeeds(&["verify", "--json"]).json()["old_snapshots"], 0);
+    let old = snapshot.state().checksum().unwrap();
+    database(&store)
+        .execute("UPDATE snapshots SET checksum = ?1", [old.to_string()])
+        .unwrap();
+    assert_eq!(store.succeeds(&["verify", "--json"]).json()["old_snapshots"], 1);
+    store
+        .succeeds(&["verify"])
+        .line("1 of them with a checksum of the state only");
 }
 
 #[test]

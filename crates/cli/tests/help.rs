@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "export",
     "import",
     "restore",
+    "seal",
     "verify",
     "maintain",
     "snapshots",

@@ -44,7 +44,9 @@ pub use query::{
     Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventFilter, EventQuery, LOG_PAGE_SIZE, Order, Page, Position,
     Window,
 };
-pub use snapshot::{NewSnapshot, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics};
+pub use snapshot::{
+    NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
+};
 pub use statistics::{
     AggregateActivity, AggregateSummary, EventStatistics, EventTypeShare, Health, Statistics, SummaryQuery,
 };

@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::backend::{self, Head, PageEvents, Writer};
-use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Severity};
+use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal, Severity};
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
     EventEnvelope, EventFilter, EventQuery, EventStatistics, EventStore, EventStream, EventTransaction, EventTypeShare,
@@ -49,6 +49,7 @@ struct Shared {
     writer: Writer<()>,
     log: RwLock<Log>,
     snapshots: Mutex<BTreeMap<(Uuid, Version), Snapshot>>,
+    seals: Mutex<BTreeMap<GlobalSequence, Seal>>,
     faults: Mutex<HashSet<FaultPoint>>,
 }
 
@@ -84,6 +85,7 @@ impl MemoryEventStore {
                 writer: Writer::new(()),
                 log: RwLock::default(),
                 snapshots: Mutex::default(),
+                seals: Mutex::default(),
                 faults: Mutex::default(),
             }),
             limits: Limits::PORTABLE,
@@ -121,6 +123,24 @@ impl MemoryEventStore {
         };
         damage(&mut log.events[index]);
         true
+    }
+
+    /// Replaces the whole log, behind the store's back: events may be changed, gone, moved, or others.
+    pub fn tamper_with_log(&self, events: Vec<EventEnvelope>) {
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        *log = Log::default();
+        events.into_iter().for_each(|event| log.push(event));
+    }
+
+    /// Replaces all snapshots, behind the store's back.
+    pub fn tamper_with_snapshots(&self, snapshots: Vec<Snapshot>) {
+        let keyed = |snapshot: Snapshot| ((snapshot.aggregate.id(), snapshot.version), snapshot);
+        *lock(&self.shared.snapshots) = snapshots.into_iter().map(keyed).collect();
+    }
+
+    /// Replaces all seals, behind the store's back.
+    pub fn tamper_with_seals(&self, seals: Vec<Seal>) {
+        *lock(&self.shared.seals) = seals.into_iter().map(|seal| (seal.global_sequence, seal)).collect();
     }
 
     fn pass(&self, point: FaultPoint) -> Result<()> {
@@ -281,6 +301,22 @@ impl Operations for MemoryEventStore {
             .take(limit as usize)
             .map(|(_, snapshot)| snapshot.clone())
             .collect())
+    }
+
+    fn insert_seal(&self, seal: &Seal) -> Result<()> {
+        lock(&self.shared.seals).entry(seal.global_sequence).or_insert(*seal);
+        Ok(())
+    }
+
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
+        let seals = lock(&self.shared.seals);
+        let after = seals.range((Bound::Excluded(sequence), Bound::Unbounded));
+        Ok(after.take(limit as usize).map(|(_, seal)| *seal).collect())
+    }
+
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
+        let seals = lock(&self.shared.seals);
+        Ok(seals.values().rev().take(limit as usize).copied().collect())
     }
 
     fn update_statistics(&self) -> Result<String> {
@@ -798,18 +834,7 @@ impl MemoryEventStore {
         let aggregate = snapshot.aggregate();
         let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)))?;
         backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
-        let now = OffsetDateTime::now_utc().truncate_to_microsecond();
-        let stored = Snapshot {
-            snapshot_id: snapshot.snapshot_id(),
-            aggregate: aggregate.clone(),
-            tenant: tenant.cloned(),
-            version: snapshot.version(),
-            snapshot_type: snapshot.snapshot_type().clone(),
-            state: snapshot.state().clone(),
-            created_at: snapshot.get_created_at().unwrap_or(now),
-            checksum: Some(snapshot.checksum()),
-        };
-        lock(&self.shared.snapshots).insert((aggregate.id(), snapshot.version()), stored);
+        lock(&self.shared.snapshots).insert((aggregate.id(), snapshot.version()), snapshot.stored(tenant));
         Ok(())
     }
 }

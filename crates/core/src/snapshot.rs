@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::canonical::Checksum;
 use crate::data::Checked;
+use crate::operate::Row;
 use crate::{AggregateKey, Error, ErrorKind, EventData, Limits, Result, SnapshotType, TenantId, Version};
 
 /// A snapshot that is not stored yet. Checked, and its checksum computed, when it is made.
@@ -133,16 +134,29 @@ impl NewSnapshot {
         &self.state.json
     }
 
-    /// The checksum of the state's canonical JSON.
-    #[must_use]
-    pub fn checksum(&self) -> Checksum {
-        self.state.findings.checksum
-    }
-
     /// The time that the caller set, in UTC.
     #[must_use]
     pub fn get_created_at(&self) -> Option<OffsetDateTime> {
         self.created_at
+    }
+
+    /// For those who write a backend: the row that saves it for a tenant, with its checksum; created now, by the clock of this
+    /// program, unless the caller set a time.
+    #[must_use]
+    pub fn stored(&self, tenant: Option<&TenantId>) -> Snapshot {
+        let now = || OffsetDateTime::now_utc().truncate_to_microsecond();
+        let mut snapshot = Snapshot {
+            snapshot_id: self.snapshot_id,
+            aggregate: self.aggregate.clone(),
+            tenant: tenant.cloned(),
+            version: self.version,
+            snapshot_type: self.snapshot_type.clone(),
+            state: self.state.json.clone(),
+            created_at: self.created_at.unwrap_or_else(now),
+            checksum: None,
+        };
+        snapshot.checksum = Some(snapshot.row_checksum(&self.state.findings.checksum));
+        snapshot
     }
 
     /// For those who write a backend: refuses what a store with these limits cannot keep exactly.
@@ -173,9 +187,23 @@ pub struct Snapshot {
     pub state: EventData,
     /// When it was stored, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,
-    /// SHA-256 of the state's canonical JSON; absent only in rows that something else than this library wrote.
+    /// SHA-256 of the row: of all its columns, with the state's canonical JSON. In rows that an earlier version of this library saved, and in those
+    /// that it took over from tables made by hand, of the state's canonical JSON alone. Absent only in rows that something else
+    /// wrote.
     pub checksum: Option<Checksum>,
 }
+
+/// What a snapshot's checksum vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotCover {
+    /// The whole row: nothing of it was changed, nor was it moved to another version, aggregate, type or tenant.
+    Row,
+    /// The state only, as checksums were made before.
+    State,
+}
+
+/// What the SHA-256 of a snapshot's row begins with, so that it is no other one.
+const ROW: &[u8] = b"firefly-eventstore snapshot\n";
 
 impl Snapshot {
     /// Parses the state into a type of the caller's.
@@ -187,22 +215,64 @@ impl Snapshot {
         self.state.parse().map_err(|error| error.during(self.name()))
     }
 
-    /// Recomputes the checksum of the state and compares it.
+    /// Recomputes the checksum and compares it.
+    ///
+    /// Whoever changes a snapshot and knows how to compute its checksum is not found out: only the events tell what the state
+    /// has to be.
     ///
     /// # Errors
     ///
-    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if the state is not what was saved, or the checksum is
-    /// absent.
+    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if it is not what was saved, or the checksum is absent.
     pub fn verify(&self) -> Result<()> {
-        if self.checksum.is_some() && self.state.checksum().ok() == self.checksum {
-            return Ok(());
+        match self.cover() {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Integrity {
+                event_id: None,
+                global_sequence: None,
+                reason: "its checksum does not match it; delete it, the events are the truth".into(),
+            })
+            .during(self.name())),
         }
-        Err(Error::new(ErrorKind::Integrity {
-            event_id: None,
-            global_sequence: None,
-            reason: "its checksum does not match its state; delete it, the events are the truth".into(),
-        })
-        .during(self.name()))
+    }
+
+    /// Recomputes the checksum, and tells what it vouches for; none if it does not match, or is absent.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{MemoryEventStore, SnapshotCover, prelude::*};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+    /// store.save(&NewSnapshot::new(&account, Version::from(1), "AccountState.v1", &serde_json::json!({ "balance": 0 }))?)?;
+    ///
+    /// let mut snapshot = store.latest_snapshot(&account)?.expect("it was saved");
+    /// assert_eq!(snapshot.cover(), Some(SnapshotCover::Row));
+    /// snapshot.version = Version::from(2);
+    /// assert_eq!(snapshot.cover(), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn cover(&self) -> Option<SnapshotCover> {
+        let stored = self.checksum?;
+        let state = self.state.checksum().ok()?;
+        if stored == self.row_checksum(&state) {
+            return Some(SnapshotCover::Row);
+        }
+        (stored == state).then_some(SnapshotCover::State)
+    }
+
+    /// The checksum of the row, whose state has this one.
+    fn row_checksum(&self, state: &Checksum) -> Checksum {
+        let mut row = Row::after(ROW);
+        row.id(self.snapshot_id);
+        row.id(self.aggregate.id());
+        row.text(Some(self.aggregate.aggregate_type().as_str()));
+        row.number(self.version.get());
+        row.text(Some(self.snapshot_type.as_str()));
+        row.hash(state);
+        row.time(Some(self.created_at));
+        row.text(self.tenant.as_ref().map(TenantId::as_str));
+        row.digest()
     }
 
     fn name(&self) -> String {

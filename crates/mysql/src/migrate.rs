@@ -22,7 +22,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 5] = [
+static MIGRATIONS: [Migration; 6] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -44,7 +44,11 @@ static MIGRATIONS: [Migration; 5] = [
         "integrity",
         include_str!("../sql/migrations/5.0.0_integrity.sql"),
     ),
+    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
 ];
+
+/// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
+const LAST_OF_TABLES: &str = "5.0.0";
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
 pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
@@ -65,6 +69,7 @@ pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
 const REQUIRED: &[&str] = &[
     "table events",
     "table snapshots",
+    "table firefly_seals",
     "table firefly_gate",
     "table firefly_turn",
     "index events.PRIMARY",
@@ -184,7 +189,7 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migrat
         for statement in statements(step.sql) {
             statement.run_if_needed(session)?;
         }
-        if *step == MIGRATIONS[MIGRATIONS.len() - 1] {
+        if step.version == LAST_OF_TABLES {
             // Before the step is recorded, so that it is done again after a crash.
             choose_indexes(session, choices.indexes.unwrap_or_default())?;
             adopt::take_in(session)?;

@@ -5,7 +5,7 @@ mod diagnose;
 use std::collections::HashMap;
 
 use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Metadata,
@@ -63,6 +63,37 @@ impl Operations for MysqlEventStore {
             decode(&rows.map_err(classify)?, row::snapshot)
         })
         .map_err(|error| error.during("list the snapshots"))
+    }
+
+    /// Needs `INSERT`, `UPDATE` and `SELECT` on `firefly_seals`. One round trip.
+    fn insert_seal(&self, seal: &Seal) -> Result<()> {
+        let values = [
+            seal.global_sequence.as_i64().into(),
+            seal.events.into(),
+            seal.digest.to_string().into(),
+            time_value(seal.sealed_at),
+        ];
+        self.with(|session| {
+            let inserted = session.execute(sql::INSERT_SEAL, values.to_vec());
+            inserted.map(drop).map_err(classify)
+        })
+        .map_err(|error| error.during("store a seal"))
+    }
+
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
+        self.with(|session| {
+            let rows = session.query(sql::SEALS_AFTER, vec![sequence.as_i64().into(), limit.into()]);
+            decode(&rows.map_err(classify)?, row::seal)
+        })
+        .map_err(|error| error.during("list the seals"))
+    }
+
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
+        self.with(|session| {
+            let rows = session.query(sql::NEWEST_SEALS, vec![limit.into()]);
+            decode(&rows.map_err(classify)?, row::seal)
+        })
+        .map_err(|error| error.during("list the newest seals"))
     }
 
     /// `ANALYZE TABLE` of the store's tables. Needs `SELECT` and `INSERT` on them.
@@ -302,6 +333,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("mv_aggregate_summary", &["PRIMARY", "idx_mv_aggregate_summary_pk"]),
     ("firefly_gate", &["PRIMARY"]),
     ("firefly_turn", &["PRIMARY"]),
+    ("firefly_seals", &["PRIMARY"]),
     ("firefly_schema_history", &["PRIMARY", "version"]),
 ];
 

@@ -1,5 +1,6 @@
 //! Rows: events and snapshots from the columns of a query, in the one order that every query has; and values for statements.
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::{
     AggregateKey, AggregateType, Checksum, Error, EventData, EventEnvelope, EventType, GlobalSequence, Metadata,
     Result, Snapshot, Version, backend,
@@ -84,6 +85,16 @@ pub(crate) fn snapshot(row: &Row) -> Result<Snapshot> {
         created_at: time(row, 6)?,
         tenant: name(row, 7)?,
         checksum: checksum(row, 8)?,
+    })
+}
+
+/// A seal from the columns of `seals_after.sql`.
+pub(crate) fn seal(row: &Row) -> Result<Seal> {
+    Ok(Seal {
+        global_sequence: GlobalSequence::try_from(integer(row, 0)?)?,
+        events: count(row, 1)?,
+        digest: text(row, 2)?.parse()?,
+        sealed_at: time(row, 3)?,
     })
 }
 

@@ -22,20 +22,20 @@ pub(crate) fn save<C: Queryable>(
 ) -> Result<()> {
     let aggregate = snapshot.aggregate();
     backend::check_snapshot(head(session, aggregate.id())?.as_ref(), tenant, snapshot)?;
-    let created_at = snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc);
+    let row = snapshot.stored(tenant);
     session
         .execute(
             sql::SAVE_SNAPSHOT,
             vec![
-                snapshot.snapshot_id().into(),
+                row.snapshot_id.into(),
                 aggregate.id().into(),
                 aggregate.aggregate_type().as_str().into(),
-                snapshot.version().as_i64().into(),
-                snapshot.snapshot_type().as_str().into(),
-                snapshot.state().as_str().into(),
-                time_value(created_at),
+                row.version.as_i64().into(),
+                row.snapshot_type.as_str().into(),
+                row.state.as_str().into(),
+                time_value(row.created_at),
                 tenant.map(TenantId::as_str).into(),
-                snapshot.checksum().to_string().into(),
+                row.checksum.map(|checksum| checksum.to_string()).into(),
             ],
         )
         .map_err(classify)?;

@@ -41,6 +41,7 @@ statements! {
     INDEX_BYTES = "index_bytes.sql";
     INDEX_SCANS = "index_scans.sql";
     INDEXES = "indexes.sql";
+    INSERT_SEAL = "insert_seal.sql";
     INTEGRITY_CHECK = "integrity_check.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
@@ -51,6 +52,7 @@ statements! {
     LOG_POSITIONS = "log_positions.sql";
     MADE_AT = "made_at.sql";
     MARK = "mark.sql";
+    NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
     PREPARED = "prepared.sql";
@@ -65,6 +67,7 @@ statements! {
     RESTORE_UNTIL_TIME = "restore_until_time.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SEALS_AFTER = "seals_after.sql";
     SERVER = "server.sql";
     SESSION = "session.sql";
     SESSION_STATE = "session_state.sql";

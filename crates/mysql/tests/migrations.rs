@@ -16,6 +16,7 @@ use support::{account, all_events, append_one, builder, client, deposited, fresh
 on_both!(
     a_migration_goes_on_after_a_crash_at_any_point,
     indexes_can_be_chosen_and_chosen_again,
+    an_older_store_keeps_the_indexes_that_were_chosen_for_it,
     a_gate_that_is_missing_is_found_out,
     the_source_documents_table_is_adopted,
     an_adoption_goes_on_after_a_crash,
@@ -138,6 +139,17 @@ fn indexes_can_be_chosen_and_chosen_again(server: &MysqlServer) {
     // What was chosen stays chosen.
     builder(&database).migrate().unwrap();
     assert_eq!(indexes_of(&database).len(), 3);
+}
+
+fn an_older_store_keeps_the_indexes_that_were_chosen_for_it(server: &MysqlServer) {
+    for (chosen, indexes) in [(Indexes::Lean, 3), (Indexes::Full, 14)] {
+        let database = server.new_database();
+        builder(&database).indexes(chosen).migrate().unwrap();
+        let mut other = client(&database);
+        run(&mut other, "DELETE FROM firefly_schema_history WHERE version > '5.0.0'");
+        builder(&database).migrate().unwrap();
+        assert_eq!(indexes_of(&database).len(), indexes, "{chosen:?}");
+    }
 }
 
 fn a_gate_that_is_missing_is_found_out(server: &MysqlServer) {
@@ -566,7 +578,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("created_at FROM events", 3),
         ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
         ("created_at FROM snapshots", 1),
-        ("installed_at FROM firefly_schema_history", 5),
+        ("installed_at FROM firefly_schema_history", 6),
     ] {
         let (column, from) = times.split_once(' ').unwrap();
         let ages: Vec<i64> = other

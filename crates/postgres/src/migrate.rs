@@ -19,7 +19,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 6] = [
+static MIGRATIONS: [Migration; 7] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -46,6 +46,7 @@ static MIGRATIONS: [Migration; 6] = [
         "hardening",
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
+    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
 ];
 
 /// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
@@ -74,6 +75,7 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
     ("events", "idx_events_global_sequence", true),
     ("firefly_schema_history", "firefly_schema_history_pkey", true),
     ("firefly_schema_history", "firefly_schema_history_version_key", true),
+    ("firefly_seals", "firefly_seals_pkey", true),
     ("mv_aggregate_summary", "idx_mv_aggregate_summary_pk", true),
     ("snapshots", "idx_snapshots_created_at", false),
     ("snapshots", "idx_snapshots_version", true),
@@ -85,6 +87,7 @@ const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
     "firefly_published_mark",
+    "firefly_seals",
     "events_pkey",
     "idx_events_aggregate_version",
     "idx_events_global_sequence",

@@ -5,7 +5,7 @@ mod diagnose;
 use std::collections::HashSet;
 
 use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{
     CausationId, Checksum, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, GlobalSequence, Metadata, Result,
@@ -13,7 +13,7 @@ use firefly_eventstore_core::{
 };
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
-use postgres::types::Type;
+use postgres::types::{ToSql, Type};
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -76,6 +76,33 @@ impl Operations for PostgresEventStore {
             decode(&rows.map_err(classify)?, row::snapshot)
         });
         snapshots.map_err(|error| error.during("list snapshots"))
+    }
+
+    /// Needs the right to `INSERT` and `SELECT` on the table `firefly_seals`. One round trip.
+    fn insert_seal(&self, seal: &Seal) -> Result<()> {
+        let events = i64::try_from(seal.events).unwrap_or(i64::MAX);
+        let (sequence, digest) = (seal.global_sequence.as_i64(), seal.digest.to_string());
+        self.with(|session| {
+            let values: [&(dyn ToSql + Sync); 4] = [&sequence, &events, &digest, &seal.sealed_at];
+            session.execute(sql::INSERT_SEAL, &values).map(drop).map_err(classify)
+        })
+        .map_err(|error| error.during("store a seal"))
+    }
+
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
+        let seals = self.with(|session| {
+            let rows = session.query(sql::SEALS_AFTER, &[&sequence.as_i64(), &i64::from(limit)]);
+            decode(&rows.map_err(classify)?, row::seal)
+        });
+        seals.map_err(|error| error.during("list the seals"))
+    }
+
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
+        let seals = self.with(|session| {
+            let rows = session.query(sql::NEWEST_SEALS, &[&i64::from(limit)]);
+            decode(&rows.map_err(classify)?, row::seal)
+        });
+        seals.map_err(|error| error.during("list the newest seals"))
     }
 
     /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from

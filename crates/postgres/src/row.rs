@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::{
     AggregateKey, AggregateType, Checksum, Error, EventData, EventEnvelope, EventType, GlobalSequence, Metadata,
     Result, Snapshot, Version, backend,
@@ -102,6 +103,16 @@ pub(crate) fn snapshot(row: &Row) -> Result<Snapshot> {
         created_at: get(row, 6)?,
         tenant: name(row, 7)?,
         checksum: checksum(row, 8)?,
+    })
+}
+
+/// A seal from the columns of `seals_after.sql`.
+pub(crate) fn seal(row: &Row) -> Result<Seal> {
+    Ok(Seal {
+        global_sequence: GlobalSequence::try_from(get::<i64>(row, 0)?)?,
+        events: count(row, 1)?,
+        digest: get::<&str>(row, 2)?.parse()?,
+        sealed_at: get(row, 3)?,
     })
 }
 

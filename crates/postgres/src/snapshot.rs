@@ -21,20 +21,20 @@ pub(crate) fn save<C: GenericClient>(
 ) -> Result<()> {
     let aggregate = snapshot.aggregate();
     backend::check_snapshot(head(session, aggregate.id())?.as_ref(), tenant, snapshot)?;
-    let created_at = snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc);
+    let row = snapshot.stored(tenant);
     session
         .execute(
             sql::SAVE_SNAPSHOT,
             &[
-                &snapshot.snapshot_id(),
+                &row.snapshot_id,
                 &aggregate.id(),
                 &aggregate.aggregate_type().as_str(),
-                &snapshot.version().as_i64(),
-                &snapshot.snapshot_type().as_str(),
-                &snapshot.state().as_str(),
-                &created_at.truncate_to_microsecond(),
+                &row.version.as_i64(),
+                &row.snapshot_type.as_str(),
+                &row.state.as_str(),
+                &row.created_at,
                 &tenant.map(TenantId::as_str),
-                &snapshot.checksum().to_string(),
+                &row.checksum.map(|checksum| checksum.to_string()),
             ],
         )
         .map_err(classify)?;

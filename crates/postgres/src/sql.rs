@@ -43,6 +43,7 @@ statements! {
     IN_RECOVERY = "in_recovery.sql";
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
+    INSERT_SEAL = "insert_seal.sql";
     LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
@@ -51,6 +52,7 @@ statements! {
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     NOTIFY = "notify.sql";
     OBSTACLES = "obstacles.sql";
@@ -64,6 +66,7 @@ statements! {
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SEALS_AFTER = "seals_after.sql";
     SEQUENCE = "sequence.sql";
     SERVER = "server.sql";
     SETTINGS = "settings.sql";

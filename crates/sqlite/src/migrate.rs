@@ -19,7 +19,7 @@ use crate::store::Indexes;
 use crate::writer::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 6] = [
+static MIGRATIONS: [Migration; 7] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -46,6 +46,7 @@ static MIGRATIONS: [Migration; 6] = [
         "hardening",
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
+    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
 ];
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
@@ -75,6 +76,7 @@ const LASTING_INDEXES: &[(&str, &str)] = &[
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
+    "firefly_seals",
     "idx_events_event_id",
     "idx_events_aggregate_version",
 ];

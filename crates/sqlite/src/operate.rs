@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
 use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint,
+    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, Version, backend};
 use rusqlite::types::ValueRef;
@@ -42,6 +42,32 @@ impl Operations for SqliteEventStore {
     fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
         self.read(|connection| snapshot::after(connection, place, limit))
             .map_err(|error| error.during("list snapshots"))
+    }
+
+    fn insert_seal(&self, seal: &Seal) -> Result<()> {
+        self.alone(|connection| {
+            prepared(connection, sql::INSERT_SEAL)?
+                .execute(params![
+                    seal.global_sequence.as_i64(),
+                    i64::try_from(seal.events).unwrap_or(i64::MAX),
+                    seal.digest.to_string(),
+                    time_text(seal.sealed_at).as_str(),
+                ])
+                .map_err(classify)?;
+            Ok(())
+        })
+        .map_err(|error| error.during("store a seal"))
+    }
+
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
+        let parameters = params![sequence.as_i64(), limit];
+        self.read(|connection| collect(connection, sql::SEALS_AFTER, parameters, row::seal))
+            .map_err(|error| error.during("list the seals"))
+    }
+
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
+        self.read(|connection| collect(connection, sql::NEWEST_SEALS, [limit], row::seal))
+            .map_err(|error| error.during("list the newest seals"))
     }
 
     /// `ANALYZE`, of 1,000 rows of each index: a transaction that takes milliseconds, however long the log is. Connections that

@@ -1,5 +1,6 @@
 //! Rows: events and snapshots from the columns of a query, in the one order that every query has.
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::{
     AggregateKey, AggregateType, Checksum, Error, EventData, EventEnvelope, EventType, GlobalSequence, Metadata,
     Result, Snapshot, Version, backend,
@@ -87,6 +88,19 @@ pub(crate) fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
             created_at: parse_time(text(row, 6)?)?,
             tenant: name(row, 7)?,
             checksum: optional(row, 8)?.map(parse_checksum).transpose()?,
+        })
+    };
+    read().map_err(|error| backend::damaged(&error, None))
+}
+
+/// A seal from the columns of `seals_after.sql`.
+pub(crate) fn seal(row: &Row<'_>) -> Result<Seal> {
+    let read = || -> Result<Seal> {
+        Ok(Seal {
+            global_sequence: GlobalSequence::try_from(integer(row, 0)?)?,
+            events: count(row, 1)?,
+            digest: text(row, 2)?.parse()?,
+            sealed_at: parse_time(text(row, 3)?)?,
         })
     };
     read().map_err(|error| backend::damaged(&error, None))

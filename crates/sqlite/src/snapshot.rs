@@ -18,18 +18,18 @@ use crate::sql;
 pub(crate) fn save(connection: &Connection, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
     let aggregate = snapshot.aggregate();
     backend::check_snapshot(head(connection, aggregate.id())?.as_ref(), tenant, snapshot)?;
-    let created_at = time_text(snapshot.get_created_at().unwrap_or_else(OffsetDateTime::now_utc));
+    let row = snapshot.stored(tenant);
     prepared(connection, sql::SAVE_SNAPSHOT)?
         .execute(params![
-            snapshot.snapshot_id().hyphenated().to_string(),
+            row.snapshot_id.hyphenated().to_string(),
             aggregate.id().hyphenated().to_string(),
             aggregate.aggregate_type().as_str(),
-            snapshot.version().as_i64(),
-            snapshot.snapshot_type().as_str(),
-            snapshot.state().as_str(),
-            created_at.as_str(),
+            row.version.as_i64(),
+            row.snapshot_type.as_str(),
+            row.state.as_str(),
+            time_text(row.created_at).as_str(),
             tenant.map(TenantId::as_str),
-            snapshot.checksum().to_string(),
+            row.checksum.map(|checksum| checksum.to_string()),
         ])
         .map_err(classify_writing)?;
     Ok(())

@@ -34,6 +34,7 @@ statements! {
     HISTORY = "history.sql";
     INDEXES = "indexes.sql";
     INDEX_BYTES = "index_bytes.sql";
+    INSERT_SEAL = "insert_seal.sql";
     INTEGRITY_CHECK = "integrity_check.sql";
     KEEP_SEQUENCE = "keep_sequence.sql";
     LAST_SEQUENCE = "last_sequence.sql";
@@ -42,6 +43,7 @@ statements! {
     LOCATE = "locate.sql";
     LOG = "log.sql";
     MARK = "mark.sql";
+    NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OBJECTS_ON_TABLES = "objects_on_tables.sql";
     OWN_DATABASE = "own_database.sql";
@@ -51,6 +53,7 @@ statements! {
     RESTORE_UNTIL_TIME = "restore_until_time.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SEALS_AFTER = "seals_after.sql";
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     TABLE_COLUMNS = "table_columns.sql";

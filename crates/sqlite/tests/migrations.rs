@@ -22,7 +22,7 @@ use support::{
     together, wait_for_parent,
 };
 
-const STEPS: [Migration; 6] = [
+const STEPS: [Migration; 7] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -49,6 +49,7 @@ const STEPS: [Migration; 6] = [
         "hardening",
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
+    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
 ];
 
 /// The version of a schema that is up to date.
@@ -1202,7 +1203,10 @@ fn the_names_of_the_source_document_are_there() {
         names
     };
 
-    assert_eq!(objects("table"), ["events", "firefly_schema_history", "snapshots"]);
+    assert_eq!(
+        objects("table"),
+        ["events", "firefly_schema_history", "firefly_seals", "snapshots"]
+    );
     assert_eq!(
         columns("events"),
         [

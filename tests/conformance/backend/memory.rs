@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Checksum, EventData, FaultPoint, Limits, MemoryEventStore};
 
@@ -58,8 +59,16 @@ impl Environment for MemoryEnvironment {
         });
     }
 
-    fn damage_snapshots(&self, _state: &str) -> bool {
-        false
+    fn rewrite_log(&self, events: &[EventEnvelope]) {
+        self.memory.tamper_with_log(events.to_vec());
+    }
+
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
+        self.memory.tamper_with_snapshots(snapshots.to_vec());
+    }
+
+    fn rewrite_seals(&self, seals: &[Seal]) {
+        self.memory.tamper_with_seals(seals.to_vec());
     }
 
     fn break_at(&self, position: u64) {

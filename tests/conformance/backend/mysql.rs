@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
@@ -11,7 +12,7 @@ use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, mariadb as mariadb_server, mysql as mysql_server,
 };
 
-use super::{Backend, Damage, Environment, FAULTY, Missing, Unmigrated};
+use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
 use crate::support::Handle;
 
 /// MySQL with every index, so that every way to find events is tried.
@@ -91,6 +92,24 @@ impl MysqlDatabase {
     fn run(&self, statement: &str) {
         self.client().query_drop(statement).unwrap();
     }
+
+    /// Replaces all rows of a table.
+    fn rewrite<T>(&self, table: &str, columns: &[&str], rows: &[T], values: impl Fn(&T) -> Vec<Value>) {
+        let marks = vec!["?"; columns.len()].join(", ");
+        let insert = format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
+        let mut client = self.client();
+        client.query_drop("START TRANSACTION").unwrap();
+        client.query_drop(format!("DELETE FROM {table}")).unwrap();
+        client.exec_batch(insert, rows.iter().map(values)).unwrap();
+        client.query_drop("COMMIT").unwrap();
+    }
+}
+
+fn time_value(time: OffsetDateTime) -> Value {
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, micro) = time.time().as_hms_micro();
+    let year = u16::try_from(year).unwrap();
+    Value::Date(year, month.into(), day, hour, minute, second, micro)
 }
 
 impl Environment for MysqlDatabase {
@@ -123,12 +142,53 @@ impl Environment for MysqlDatabase {
         assert_eq!(client.affected_rows(), 1);
     }
 
-    fn damage_snapshots(&self, state: &str) -> bool {
-        let mut client = self.client();
-        client
-            .exec_drop("UPDATE snapshots SET snapshot_data = ?", (state,))
-            .unwrap();
-        client.affected_rows() > 0
+    fn rewrite_log(&self, events: &[EventEnvelope]) {
+        self.rewrite("events", &EVENT_COLUMNS, events, |event| {
+            vec![
+                event.event_id.into(),
+                event.aggregate.id().into(),
+                event.aggregate.aggregate_type().as_str().into(),
+                event.version.as_i64().into(),
+                event.global_sequence.as_i64().into(),
+                event.event_type.as_str().into(),
+                event.data.as_str().into(),
+                event.metadata.as_ref().map(|json| json.as_str()).into(),
+                time_value(event.created_at),
+                event.updated_at.map_or(Value::NULL, time_value),
+                event.created_by.as_ref().map(|name| name.as_str()).into(),
+                event.tenant.as_ref().map(|name| name.as_str()).into(),
+                event.correlation_id.as_ref().map(|name| name.as_str()).into(),
+                event.causation_id.as_ref().map(|name| name.as_str()).into(),
+                event.checksum.map(|checksum| checksum.to_string()).into(),
+            ]
+        });
+    }
+
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
+        self.rewrite("snapshots", &SNAPSHOT_COLUMNS, snapshots, |snapshot| {
+            vec![
+                snapshot.snapshot_id.into(),
+                snapshot.aggregate.id().into(),
+                snapshot.aggregate.aggregate_type().as_str().into(),
+                snapshot.version.as_i64().into(),
+                snapshot.snapshot_type.as_str().into(),
+                snapshot.state.as_str().into(),
+                time_value(snapshot.created_at),
+                snapshot.tenant.as_ref().map(|name| name.as_str()).into(),
+                snapshot.checksum.map(|checksum| checksum.to_string()).into(),
+            ]
+        });
+    }
+
+    fn rewrite_seals(&self, seals: &[Seal]) {
+        self.rewrite("firefly_seals", &SEAL_COLUMNS, seals, |seal| {
+            vec![
+                seal.global_sequence.as_i64().into(),
+                seal.events.into(),
+                seal.digest.to_string().into(),
+                time_value(seal.sealed_at),
+            ]
+        });
     }
 
     fn break_at(&self, _position: u64) {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_postgres::postgres::types::ToSql;
@@ -9,7 +10,7 @@ use firefly_eventstore_postgres::postgres::{Client, NoTls};
 use firefly_eventstore_postgres::{Indexes, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 
-use super::{Backend, Damage, Environment, FAULTY, Missing, Unmigrated};
+use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
 use crate::support::Handle;
 
 /// PostgreSQL with every index, so that every way to find events is tried.
@@ -78,6 +79,35 @@ impl Schema {
     fn run(&self, statements: &str) {
         self.client().batch_execute(statements).unwrap();
     }
+
+    /// Replaces all rows of a table.
+    fn rewrite<T>(
+        &self,
+        table: &str,
+        columns: &[&str],
+        rows: &[T],
+        write: impl Fn(&T, &mut dyn FnMut(&[&(dyn ToSql + Sync)])),
+    ) {
+        let value = |(index, column): (usize, &&str)| match column.ends_with("data") {
+            true => format!("${}::text::jsonb", index + 1),
+            false => format!("${}", index + 1),
+        };
+        let values: Vec<String> = columns.iter().enumerate().map(value).collect();
+        let insert = format!(
+            "INSERT INTO {table} ({}) VALUES ({})",
+            columns.join(", "),
+            values.join(", ")
+        );
+        let mut client = self.client();
+        let mut transaction = client.transaction().unwrap();
+        transaction.execute(&format!("DELETE FROM {table}"), &[]).unwrap();
+        for row in rows {
+            write(row, &mut |values| {
+                transaction.execute(&insert, values).unwrap();
+            });
+        }
+        transaction.commit().unwrap();
+    }
 }
 
 impl Drop for Schema {
@@ -124,9 +154,55 @@ impl Environment for PostgresSchema {
         assert_eq!(client.execute(&update, &[value, &event]).unwrap(), 1);
     }
 
-    fn damage_snapshots(&self, state: &str) -> bool {
-        let update = "UPDATE snapshots SET snapshot_data = $1::text::jsonb";
-        self.schema.client().execute(update, &[&state]).unwrap() > 0
+    fn rewrite_log(&self, events: &[EventEnvelope]) {
+        self.schema.rewrite("events", &EVENT_COLUMNS, events, |event, insert| {
+            insert(&[
+                &event.event_id,
+                &event.aggregate.id(),
+                &event.aggregate.aggregate_type().as_str(),
+                &event.version.as_i64(),
+                &event.global_sequence.as_i64(),
+                &event.event_type.as_str(),
+                &event.data.as_str(),
+                &event.metadata.as_ref().map(|json| json.as_str()),
+                &event.created_at,
+                &event.updated_at,
+                &event.created_by.as_ref().map(|name| name.as_str()),
+                &event.tenant.as_ref().map(|name| name.as_str()),
+                &event.correlation_id.as_ref().map(|name| name.as_str()),
+                &event.causation_id.as_ref().map(|name| name.as_str()),
+                &event.checksum.map(|checksum| checksum.to_string()),
+            ]);
+        });
+    }
+
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
+        self.schema
+            .rewrite("snapshots", &SNAPSHOT_COLUMNS, snapshots, |snapshot, insert| {
+                insert(&[
+                    &snapshot.snapshot_id,
+                    &snapshot.aggregate.id(),
+                    &snapshot.aggregate.aggregate_type().as_str(),
+                    &snapshot.version.as_i64(),
+                    &snapshot.snapshot_type.as_str(),
+                    &snapshot.state.as_str(),
+                    &snapshot.created_at,
+                    &snapshot.tenant.as_ref().map(|name| name.as_str()),
+                    &snapshot.checksum.map(|checksum| checksum.to_string()),
+                ]);
+            });
+    }
+
+    fn rewrite_seals(&self, seals: &[Seal]) {
+        self.schema
+            .rewrite("firefly_seals", &SEAL_COLUMNS, seals, |seal, insert| {
+                insert(&[
+                    &seal.global_sequence.as_i64(),
+                    &seal.events.cast_signed(),
+                    &seal.digest.to_string(),
+                    &seal.sealed_at,
+                ]);
+            });
     }
 
     fn break_at(&self, _position: u64) {

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_sqlite::rusqlite::types::Value;
 use firefly_eventstore_sqlite::rusqlite::{Connection, params, params_from_iter};
 use firefly_eventstore_sqlite::{Indexes, SqliteBuilder, SqliteEventStore, Synchronous};
 use tempfile::TempDir;
+use time::macros::format_description;
 
-use super::{Backend, Damage, Environment, FAULTY, Unmigrated};
+use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
 use crate::support::Handle;
 
 /// SQLite in memory, with every index, so that every way to find events is tried.
@@ -63,7 +65,7 @@ impl SqliteMemory {
     /// Another database with the same rows, damaged ones included: one in memory is not opened twice.
     fn copy(&self, options: SqliteBuilder) -> Handle {
         let copy = options.open().unwrap();
-        for table in ["events", "snapshots"] {
+        for table in ["events", "snapshots", "firefly_seals"] {
             let (columns, rows) = write(&self.0, |connection| rows_of(connection, table));
             let marks = vec!["?"; columns.len()].join(", ");
             let insert = format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
@@ -116,8 +118,22 @@ impl Environment for SqliteMemory {
         damage_event(&self.0, event, damage);
     }
 
-    fn damage_snapshots(&self, state: &str) -> bool {
-        damage_snapshots(&self.0, state)
+    fn rewrite_log(&self, events: &[EventEnvelope]) {
+        rewrite(&self.0, "events", &EVENT_COLUMNS, events.iter().map(values_of_event));
+    }
+
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
+        let rows = snapshots.iter().map(values_of_snapshot);
+        rewrite(&self.0, "snapshots", &SNAPSHOT_COLUMNS, rows);
+    }
+
+    fn rewrite_seals(&self, seals: &[Seal]) {
+        rewrite(
+            &self.0,
+            "firefly_seals",
+            &SEAL_COLUMNS,
+            seals.iter().map(values_of_seal),
+        );
     }
 
     fn break_at(&self, _position: u64) {
@@ -173,8 +189,27 @@ impl Environment for SqliteFile {
         damage_event(&self.store, event, damage);
     }
 
-    fn damage_snapshots(&self, state: &str) -> bool {
-        damage_snapshots(&self.store, state)
+    fn rewrite_log(&self, events: &[EventEnvelope]) {
+        rewrite(
+            &self.store,
+            "events",
+            &EVENT_COLUMNS,
+            events.iter().map(values_of_event),
+        );
+    }
+
+    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
+        let rows = snapshots.iter().map(values_of_snapshot);
+        rewrite(&self.store, "snapshots", &SNAPSHOT_COLUMNS, rows);
+    }
+
+    fn rewrite_seals(&self, seals: &[Seal]) {
+        rewrite(
+            &self.store,
+            "firefly_seals",
+            &SEAL_COLUMNS,
+            seals.iter().map(values_of_seal),
+        );
     }
 
     fn break_at(&self, _position: u64) {
@@ -243,13 +278,65 @@ fn damage_event(store: &SqliteEventStore, event: Uuid, damage: &Damage<'_>) {
     assert_eq!(updated, 1);
 }
 
-fn damage_snapshots(store: &SqliteEventStore, state: &str) -> bool {
+/// Replaces all rows of a table.
+fn rewrite(store: &SqliteEventStore, table: &str, columns: &[&str], rows: impl Iterator<Item = Vec<Value>>) {
+    let marks = vec!["?"; columns.len()].join(", ");
+    let insert = format!("INSERT INTO {table} ({}) VALUES ({marks})", columns.join(", "));
     write(store, |connection| {
-        connection
-            .execute("UPDATE snapshots SET snapshot_data = ?1", [state])
-            .unwrap()
-            > 0
-    })
+        connection.execute(&format!("DELETE FROM {table}"), []).unwrap();
+        for row in rows {
+            connection.execute(&insert, params_from_iter(row)).unwrap();
+        }
+    });
+}
+
+fn values_of_event(event: &EventEnvelope) -> Vec<Value> {
+    let text = |text: Option<&str>| text.map(str::to_owned).into();
+    vec![
+        event.event_id.to_string().into(),
+        event.aggregate.id().to_string().into(),
+        event.aggregate.aggregate_type().to_string().into(),
+        event.version.as_i64().into(),
+        event.global_sequence.as_i64().into(),
+        event.event_type.to_string().into(),
+        event.data.as_str().to_owned().into(),
+        text(event.metadata.as_ref().map(|json| json.as_str())),
+        time_text(event.created_at).into(),
+        event.updated_at.map(time_text).into(),
+        text(event.created_by.as_ref().map(|name| name.as_str())),
+        text(event.tenant.as_ref().map(|name| name.as_str())),
+        text(event.correlation_id.as_ref().map(|name| name.as_str())),
+        text(event.causation_id.as_ref().map(|name| name.as_str())),
+        event.checksum.map(|checksum| checksum.to_string()).into(),
+    ]
+}
+
+fn values_of_snapshot(snapshot: &Snapshot) -> Vec<Value> {
+    vec![
+        snapshot.snapshot_id.to_string().into(),
+        snapshot.aggregate.id().to_string().into(),
+        snapshot.aggregate.aggregate_type().to_string().into(),
+        snapshot.version.as_i64().into(),
+        snapshot.snapshot_type.to_string().into(),
+        snapshot.state.as_str().to_owned().into(),
+        time_text(snapshot.created_at).into(),
+        snapshot.tenant.as_ref().map(|name| name.to_string()).into(),
+        snapshot.checksum.map(|checksum| checksum.to_string()).into(),
+    ]
+}
+
+fn values_of_seal(seal: &Seal) -> Vec<Value> {
+    vec![
+        seal.global_sequence.as_i64().into(),
+        seal.events.cast_signed().into(),
+        seal.digest.to_string().into(),
+        time_text(seal.sealed_at).into(),
+    ]
+}
+
+fn time_text(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    time.format(format).unwrap()
 }
 
 fn refuse_faulty(store: &SqliteEventStore) {

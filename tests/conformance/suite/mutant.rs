@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use firefly_eventstore_core::backend::PageEvents;
-use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint};
+use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
     AggregateSummary, Cursor, Direction, EventFilter, Health, MemoryEventStore, Order, Page, Position, SnapshotAt,
@@ -111,6 +111,18 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     ) -> Result<Vec<Snapshot>, Error> {
         memory.snapshots_after(place, limit)
     }
+
+    fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
+        memory.insert_seal(seal)
+    }
+
+    fn seals_after(&self, memory: &MemoryEventStore, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>, Error> {
+        memory.seals_after(sequence, limit)
+    }
+
+    fn newest_seals(&self, memory: &MemoryEventStore, limit: u32) -> Result<Vec<Seal>, Error> {
+        memory.newest_seals(limit)
+    }
 }
 
 /// A fresh environment whose stores all have the bug, and share what it remembers.
@@ -210,6 +222,18 @@ impl<B: Bug> Operations for Mutant<B> {
 
     fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>, Error> {
         self.bug.snapshots_after(&self.memory, place, limit)
+    }
+
+    fn insert_seal(&self, seal: &Seal) -> Result<(), Error> {
+        self.bug.insert_seal(&self.memory, seal)
+    }
+
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>, Error> {
+        self.bug.seals_after(&self.memory, sequence, limit)
+    }
+
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>, Error> {
+        self.bug.newest_seals(&self.memory, limit)
     }
 
     fn update_statistics(&self) -> Result<String, Error> {

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::operate::{Operations, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
@@ -86,6 +86,12 @@ caught! {
     sets_the_time_of_what_it_imports: SetsTheTimeOfImports,
     imports_damaged_data: ImportsDamagedData,
     lists_one_snapshot_too_few: ListsTooFewSnapshots,
+    covers_no_more_than_the_state_of_a_snapshot: CoversTheStateOnly,
+    replaces_a_seal: ReplacesASeal,
+    lists_only_the_newest_seal: ListsOnlyTheNewestSeal,
+    lists_the_oldest_seals_as_the_newest: ListsTheOldestSeals,
+    lists_the_seal_before_again: ListsTheSealBefore,
+    cuts_the_time_of_a_seal: CutsTheTimeOfSeals,
     is_off_by_one_at_a_version: IsOffByOneAtAVersion,
     is_off_by_one_at_a_time: IsOffByOneAtATime,
     is_off_by_one_at_a_sequence: IsOffByOneAtASequence,
@@ -1302,5 +1308,59 @@ impl Bug for ListsTooFewSnapshots {
             page.remove(0);
         }
         Ok(page)
+    }
+}
+
+mutant! { CoversTheStateOnly
+    fn save_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        snapshot: &NewSnapshot,
+    ) -> Result<(), Error> {
+        memory.save_snapshot(tenant, snapshot)?;
+        let mut snapshots = memory.snapshots_after(None, u32::MAX)?;
+        for snapshot in &mut snapshots {
+            snapshot.checksum = snapshot.state.checksum().ok();
+        }
+        memory.tamper_with_snapshots(snapshots);
+        Ok(())
+    }
+}
+
+mutant! { ReplacesASeal
+    fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
+        let mut seals = memory.seals_after(GlobalSequence::ZERO, u32::MAX)?;
+        seals.push(*seal);
+        memory.tamper_with_seals(seals);
+        Ok(())
+    }
+}
+
+mutant! { ListsOnlyTheNewestSeal
+    fn seals_after(&self, memory: &MemoryEventStore, _: GlobalSequence, _: u32) -> Result<Vec<Seal>, Error> {
+        memory.newest_seals(1)
+    }
+}
+
+mutant! { ListsTheOldestSeals
+    fn newest_seals(&self, memory: &MemoryEventStore, limit: u32) -> Result<Vec<Seal>, Error> {
+        memory.seals_after(GlobalSequence::ZERO, limit)
+    }
+}
+
+mutant! { ListsTheSealBefore
+    fn seals_after(&self, memory: &MemoryEventStore, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>, Error> {
+        let before = sequence.get().saturating_sub(1);
+        memory.seals_after(GlobalSequence::new(before)?, limit)
+    }
+}
+
+mutant! { CutsTheTimeOfSeals
+    fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
+        memory.insert_seal(&Seal {
+            sealed_at: seal.sealed_at.truncate_to_second(),
+            ..*seal
+        })
     }
 }

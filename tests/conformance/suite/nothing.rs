@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint};
+use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
@@ -116,6 +116,18 @@ impl Operations for Nothing {
     }
 
     fn snapshots_after(&self, _: Option<(Uuid, Version)>, _: u32) -> Result<Vec<Snapshot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn insert_seal(&self, _: &Seal) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn seals_after(&self, _: GlobalSequence, _: u32) -> Result<Vec<Seal>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn newest_seals(&self, _: u32) -> Result<Vec<Seal>, Error> {
         Ok(Vec::new())
     }
 

@@ -1,7 +1,7 @@
 //! `doctor`: whether everything is as it should be.
 
 use clap::Args;
-use firefly_eventstore::operate::{Diagnosis, Severity};
+use firefly_eventstore::operate::{Diagnosis, Severity, diagnose};
 use serde::Serialize;
 
 use super::Chosen;
@@ -30,7 +30,7 @@ struct Answer<'a> {
 impl Doctor {
     pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
         let url = store.url()?;
-        let found = url.open().and_then(|store| Ok(store.diagnose()?));
+        let found = url.open().and_then(|store| Ok(diagnose(&*store)?));
         let (mut diagnoses, exit) = match found {
             Ok(diagnoses) => {
                 let exit = exit_of(worst(&diagnoses));

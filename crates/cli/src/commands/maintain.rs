@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 use firefly_eventstore::EventStore as _;
-use firefly_eventstore::operate::{IndexUsage, Operations, prune_snapshots};
+use firefly_eventstore::operate::{IndexUsage, Operations, Seal, prune_snapshots};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Chosen;
+use super::seal::seal;
 use crate::console::{Console, DANGER, HEADING};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{FindingRow, IndexRow, kind_of, state_of};
+use crate::json::{FindingRow, IndexRow, SealRow, kind_of, state_of};
 use crate::parse;
 use crate::table::Table;
 use crate::text::counted;
@@ -25,6 +26,7 @@ use crate::text::counted;
 Examples:
   firefly-eventstore maintain
   firefly-eventstore maintain --prune-keep 3 --prune-older-than 90days
+  firefly-eventstore maintain --seal
   firefly-eventstore maintain --vacuum --check")]
 pub(crate) struct Maintain {
     /// Update what the planner knows of the tables
@@ -51,6 +53,10 @@ pub(crate) struct Maintain {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     prune_older_than: Option<Duration>,
 
+    /// Seal the log, and show the line to keep elsewhere
+    #[arg(long)]
+    seal: bool,
+
     /// Let the database check its structures; reads everything
     #[arg(long)]
     check: bool,
@@ -66,6 +72,12 @@ struct Step<'a> {
 struct IndexStep<'a> {
     step: &'static str,
     indexes: Vec<IndexRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct SealStep {
+    step: &'static str,
+    seal: SealRow,
 }
 
 #[derive(Serialize)]
@@ -94,6 +106,9 @@ impl Maintain {
         if self.indexes {
             tell_indexes(&store.index_usage()?, console)?;
         }
+        if self.seal {
+            tell_seal(&seal(&*store, console)?, console)?;
+        }
         match self.check {
             true => check(&*store, console),
             false => Ok(Exit::Fine),
@@ -107,6 +122,7 @@ impl Maintain {
             || self.indexes
             || self.prune_keep.is_some()
             || self.prune_older_than.is_some()
+            || self.seal
             || self.check;
         if !anything {
             (self.analyze, self.refresh, self.indexes) = (true, true, true);
@@ -160,6 +176,17 @@ fn tell_indexes(indexes: &[IndexUsage], console: &mut Console) -> Result<()> {
         ]);
     }
     console.table(table)
+}
+
+fn tell_seal(seal: &Seal, console: &mut Console) -> Result<()> {
+    if console.is_json() {
+        console.json(&SealStep {
+            step: "seal",
+            seal: seal.into(),
+        })?;
+        return console.flush();
+    }
+    did("seal", &seal.to_string(), console)
 }
 
 fn check(store: &dyn Operations, console: &mut Console) -> Result<Exit> {

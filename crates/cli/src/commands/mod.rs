@@ -11,6 +11,7 @@ pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod report;
 pub(crate) mod restore;
+pub(crate) mod seal;
 pub(crate) mod show;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
@@ -47,6 +48,7 @@ fn run_with(store: &Chosen, command: Command, console: &mut Console) -> Result<E
         Command::Export(command) => command.run(store, console),
         Command::Import(command) => command.run(store, console),
         Command::Restore(command) => command.run(store, console),
+        Command::Seal(command) => command.run(store, console),
         Command::Verify(command) => command.run(store, console),
         Command::Maintain(command) => command.run(store, console),
         Command::Snapshots(command) => command.run(store, console),

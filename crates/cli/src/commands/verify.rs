@@ -4,26 +4,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use firefly_eventstore::operate::{Audit, Audited, Remembered};
+use firefly_eventstore::operate::{Audit, Audited, Remembered, Seal};
 use serde::Serialize;
 
 use super::Chosen;
 use crate::console::{Console, DANGER, GOOD};
 use crate::exit::{Exit, Failure, Result};
 use crate::file;
-use crate::json::{FindingRow, RememberedRow, kind_of};
+use crate::json::{FindingRow, RememberedRow, SealRow, kind_of};
 use crate::text::counted;
 
 /// Check every event and snapshot, and the database itself
 ///
-/// Names everything that is wrong and goes on after it; the exit code is then 1. What --remember writes, kept outside of the
-/// database, makes the next verify quick (--since), and shows whether the past was changed (--against).
+/// Names everything that is wrong and goes on after it; the exit code is then 1. Compares the log with its seals. What --remember writes,
+/// kept outside of the database, makes the next verify quick (--since), and shows whether the past was changed (--against). So does a
+/// line that the seal command printed (--seal).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   firefly-eventstore verify --remember ledger.point
   firefly-eventstore verify --since ledger.point --remember ledger.point
-  firefly-eventstore verify --against ledger.point")]
+  firefly-eventstore verify --against ledger.point
+  firefly-eventstore verify --seal $(tail -n 1 /mnt/elsewhere/ledger.seals)")]
 pub(crate) struct Verify {
     /// Only the events after the point that is remembered in this file
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
@@ -32,6 +34,10 @@ pub(crate) struct Verify {
     /// Everything, and whether the log up to the remembered point is still the same
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+
+    /// Everything, and whether the log up to this seal is still the same
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["since", "against"])]
+    seal: Option<Seal>,
 
     /// Remember the end of the log in this file, if nothing is wrong with it
     #[arg(long, value_name = "FILE")]
@@ -42,6 +48,10 @@ pub(crate) struct Verify {
 struct Answer {
     events: u64,
     snapshots: u64,
+    old_snapshots: u64,
+    seals: u64,
+    newest_seal: Option<SealRow>,
+    unsealed: u64,
     findings: u64,
     remembered: Option<RememberedRow>,
 }
@@ -54,6 +64,9 @@ impl Verify {
         }
         if let Some(path) = &self.against {
             audit = audit.against(read_point(path)?);
+        }
+        if let Some(seal) = self.seal {
+            audit = audit.against(seal);
         }
         let store = store.open()?;
         let bar = console.bar("verifying");
@@ -90,6 +103,10 @@ impl Verify {
             return console.json(&Answer {
                 events: audited.events,
                 snapshots: audited.snapshots,
+                old_snapshots: audited.old_snapshots,
+                seals: audited.seals,
+                newest_seal: audited.newest_seal.as_ref().map(SealRow::from),
+                unsealed: audited.unsealed,
                 findings: audited.findings,
                 remembered: audited.remembered.as_ref().map(RememberedRow::from),
             });
@@ -106,6 +123,20 @@ impl Verify {
                 "damaged",
                 format_args!(":{looked}, {}", counted(findings, "finding")),
             )?,
+        }
+        if audited.old_snapshots > 0 {
+            console.line(format_args!(
+                "{} of them with a checksum of the state only, as an older version made it; save or delete them to have it cover all",
+                audited.old_snapshots
+            ))?;
+        }
+        if let Some(newest) = &audited.newest_seal {
+            console.line(format_args!(
+                "{} compared, the newest up to global sequence {}; {} after it",
+                counted(audited.seals, "seal"),
+                newest.global_sequence,
+                counted(audited.unsealed, "event")
+            ))?;
         }
         if let Some(remembered) = &audited.remembered {
             console.line(format_args!(

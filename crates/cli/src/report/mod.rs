@@ -9,7 +9,7 @@ mod survey;
 
 use std::io;
 
-use firefly_eventstore::operate::{Audited, Diagnosis, Finding, IndexUsage, Operations};
+use firefly_eventstore::operate::{Audited, Diagnosis, Finding, IndexUsage, Operations, diagnose};
 use firefly_eventstore::{Error, Health, Result, SnapshotStatistics, TenantId};
 use time::OffsetDateTime;
 
@@ -49,7 +49,7 @@ pub(crate) fn write(
         health: store.health()?,
         snapshots: store.snapshot_statistics(about.tenant.as_ref())?,
         indexes: store.index_usage(),
-        diagnoses: store.diagnose(),
+        diagnoses: diagnose(store),
     };
     let page = Page::of(about, &survey, &condition);
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());

@@ -169,7 +169,7 @@ impl Page {
                 page.paragraph(
                     "Whether what is stored is what was stored was not looked at for this report. \
                      <code>report --verify</code> does, as <code>verify</code> does by itself: at the checksum and the size of \
-                     every event, at the versions of every aggregate, at the snapshots, and at the database’s own structures.",
+                     every event, at the versions of every aggregate, at the seals, at the snapshots, and at the database’s own structures.",
                 );
                 return;
             };
@@ -184,6 +184,13 @@ impl Page {
             } else {
                 page.paragraph(&badge("danger", "✕", &count(audited.findings, "finding", "findings")));
                 page.paragraph(&format!("{looked}."));
+            }
+            if let Some(newest) = &audited.newest_seal {
+                page.note(&format!(
+                    "Sealed up to {}; {} after it.",
+                    number(newest.global_sequence.get()),
+                    count(audited.unsealed, "event", "events")
+                ));
             }
             if audited.events != survey.total.events {
                 page.note(&format!("This report is about {}.", count(survey.total.events, "event", "events")));
@@ -591,6 +598,7 @@ fn kind(kind: FindingKind) -> &'static str {
         FindingKind::Sequence => "Sequence",
         FindingKind::Storage => "Storage",
         FindingKind::History => "History",
+        FindingKind::Seal => "Seal",
         _ => "Other",
     }
 }

@@ -1,19 +1,24 @@
 //! Audit: whether what is stored is what was stored.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use uuid::Uuid;
 
 use super::import::Streams;
+use super::lines::time_text;
 use super::progress::{Progress, Telling};
+use super::seal::log_ends_before;
 use super::snapshots::PAGE;
-use super::{LogDigest, Operations};
+use super::{LogDigest, Operations, Seal};
 use crate::{
-    AggregateKey, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, StreamRange, Version,
+    AggregateKey, Checksum, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot,
+    SnapshotCover, StreamRange, Version,
 };
 
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
-/// one tenant, that snapshots belong to events, and what the database can check by itself.
+/// one tenant, that the log is what its [seals](super::seal()) say, that snapshots belong to events, and what the database can
+/// check by itself.
 ///
 /// Names everything that is wrong, and goes on after it, also where a row cannot be read. Reads page by page; keeps the version of
 /// each aggregate in memory, some 100 bytes.
@@ -53,6 +58,24 @@ pub struct Remembered {
     pub digest: LogDigest,
 }
 
+impl Remembered {
+    /// A log without events.
+    pub(super) const NOTHING: Self = Self {
+        global_sequence: GlobalSequence::ZERO,
+        events: 0,
+        digest: LogDigest::OF_NOTHING,
+    };
+
+    /// The log that goes on with this event; returns the checksum of the event's data. What cannot be read counts, too.
+    pub(super) fn add(&mut self, event: &EventEnvelope) -> Result<Checksum> {
+        self.events += 1;
+        self.global_sequence = event.global_sequence;
+        let (digest, data) = self.digest.with(event)?;
+        self.digest = digest;
+        Ok(data)
+    }
+}
+
 /// What an audit looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,6 +84,15 @@ pub struct Audited {
     pub events: u64,
     /// How many snapshots.
     pub snapshots: u64,
+    /// How many of them have a checksum of the old form, which [covers](SnapshotCover::State) the state only. To give them a new one,
+    /// save them again.
+    pub old_snapshots: u64,
+    /// How many seals the log was compared with.
+    pub seals: u64,
+    /// The last of them.
+    pub newest_seal: Option<Seal>,
+    /// How many events came after the last seal, or are all there are.
+    pub unsealed: u64,
     /// How many findings there were.
     pub findings: u64,
     /// The log as it was found; none if anything is wrong with it.
@@ -117,6 +149,8 @@ pub enum FindingKind {
     Storage,
     /// The log is not the one that was remembered.
     History,
+    /// A part of the log is not what was sealed, or a seal was changed.
+    Seal,
 }
 
 impl Finding {
@@ -182,10 +216,11 @@ impl Audit {
         Self::default()
     }
 
-    /// Compares the log with what was remembered of it, besides.
+    /// Compares the log with what was remembered of it, besides, or with a [`Seal`] that was kept elsewhere; also where the log was
+    /// imported into another database since.
     #[must_use]
-    pub fn against(mut self, remembered: Remembered) -> Self {
-        self.remembered = Some(remembered);
+    pub fn against(mut self, remembered: impl Into<Remembered>) -> Self {
+        self.remembered = Some(remembered.into());
         self.only_new = false;
         self
     }
@@ -210,44 +245,50 @@ impl Audit {
         mut found: impl FnMut(Finding),
     ) -> Result<Audited> {
         let mut telling = Telling::new(progress);
-        let mark = store.high_water_mark()?;
         let start = self.remembered.filter(|_| self.only_new);
+        let log = start.unwrap_or(Remembered::NOTHING);
         let mut walk = Walk {
             store,
             found: &mut found,
             findings: 0,
             streams: Streams::default(),
             begins_in_the_middle: start.is_some(),
-            log: start.unwrap_or(Remembered {
-                global_sequence: GlobalSequence::ZERO,
-                events: 0,
-                digest: LogDigest::OF_NOTHING,
-            }),
+            log,
             compared: self.remembered.filter(|_| !self.only_new),
+            seals: Seals::after(log),
+            old_snapshots: 0,
         };
-        telling.expect(Some(mark.get().saturating_sub(walk.log.global_sequence.get())));
-        if mark < walk.log.global_sequence {
+        let newest_seal = walk.list(|store| store.newest_seals(1))?.pop();
+        let mark = walk.mark()?;
+        telling.expect(Some(mark.get().saturating_sub(log.global_sequence.get())));
+        let reached = [self.remembered, newest_seal.map(Remembered::from)];
+        for reached in reached.into_iter().flatten() {
+            walk.require_reached(reached.global_sequence, mark)?;
+        }
+        if mark < log.global_sequence {
             walk.report(Finding::of_store(
                 FindingKind::History,
-                format!(
-                    "the log ends at {mark}, and went on to {} before",
-                    walk.log.global_sequence
-                ),
+                format!("the log ends at {mark}, and went on to {} before", log.global_sequence),
             ));
         }
-        let before = walk.log.events;
         walk.events(mark, &mut telling)?;
-        walk.compare_at_the_end();
+        walk.compare_at_the_end(mark, newest_seal)?;
         let damaged = walk.findings;
-        let events = walk.log.events - before;
         let snapshots = walk.snapshots()?;
         for finding in store.check_storage()? {
             walk.report(finding);
         }
         telling.finish();
         Ok(Audited {
-            events,
+            events: walk.log.events - log.events,
             snapshots,
+            old_snapshots: walk.old_snapshots,
+            seals: walk.seals.compared,
+            newest_seal,
+            unsealed: walk
+                .log
+                .events
+                .saturating_sub(newest_seal.map_or(0, |seal| seal.events)),
             findings: walk.findings,
             remembered: (damaged == 0).then_some(walk.log),
         })
@@ -264,12 +305,79 @@ struct Walk<'a> {
     log: Remembered,
     /// What the log is to be like when its end is reached.
     compared: Option<Remembered>,
+    seals: Seals,
+    old_snapshots: u64,
+}
+
+/// The seals of a log that is walked along.
+struct Seals {
+    /// The next of them, in their order.
+    pending: VecDeque<Seal>,
+    /// Whether there may be more after those.
+    is_more: bool,
+    /// What the last one said.
+    last: Remembered,
+    /// What the log had there.
+    events: u64,
+    /// The log as it goes on from what the last one said, where that is not what the log was.
+    diverged: Option<Remembered>,
+    compared: u64,
+}
+
+impl Seals {
+    /// Those after a beginning of the log that is taken for right.
+    fn after(log: Remembered) -> Self {
+        Self {
+            pending: VecDeque::new(),
+            is_more: true,
+            last: log,
+            events: log.events,
+            diverged: None,
+            compared: 0,
+        }
+    }
 }
 
 impl Walk<'_> {
     fn report(&mut self, finding: Finding) {
         self.findings += 1;
         (self.found)(finding);
+    }
+
+    fn mark(&mut self) -> Result<GlobalSequence> {
+        match self.store.high_water_mark() {
+            // The store itself knows of events that are gone, and tells it once.
+            Err(error) if error.is_beyond_end() => {
+                self.report(Finding::of_store(FindingKind::History, reason_of(&error)));
+                self.store.high_water_mark()
+            }
+            mark => mark,
+        }
+    }
+
+    /// Refuses to take a mark that an open transaction holds back for the end of the log.
+    fn require_reached(&self, sequence: GlobalSequence, mark: GlobalSequence) -> Result<()> {
+        if sequence <= mark || log_ends_before(self.store, sequence)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable {
+            reason: format!(
+                "the log can be verified up to global sequence {mark} only, and not yet up to {sequence}: a transaction is open"
+            )
+            .into(),
+        }))
+    }
+
+    /// Seals; none if those cannot be read.
+    fn list(&mut self, list: impl FnOnce(&dyn Operations) -> Result<Vec<Seal>>) -> Result<Vec<Seal>> {
+        match list(self.store) {
+            Ok(seals) => Ok(seals),
+            Err(error) => {
+                self.cut_off(error, "the seals".to_owned())?;
+                self.seals.is_more = false;
+                Ok(Vec::new())
+            }
+        }
     }
 
     fn events<F: FnMut(Progress)>(&mut self, mark: GlobalSequence, telling: &mut Telling<F>) -> Result<()> {
@@ -339,14 +447,17 @@ impl Walk<'_> {
     }
 
     fn event(&mut self, event: &EventEnvelope) -> Result<()> {
-        self.compare_before(event.global_sequence);
+        self.compare_remembered(event.global_sequence);
+        self.compare_seals(event.global_sequence)?;
         let mut computed = None;
-        match self.log.digest.with(event) {
-            Ok((digest, data)) => (self.log.digest, computed) = (digest, Some(data)),
+        match self.log.add(event) {
+            Ok(data) => computed = Some(data),
             Err(error) => self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string())),
         }
-        self.log.events += 1;
-        self.log.global_sequence = event.global_sequence;
+        if let Some(diverged) = &mut self.seals.diverged {
+            // What cannot be read was reported.
+            let _ = diverged.add(event);
+        }
         // The digest has computed it: only what differs is looked at again, for the words.
         if (computed.is_none() || computed != event.checksum)
             && let Err(error) = event.verify()
@@ -406,7 +517,7 @@ impl Walk<'_> {
     }
 
     /// Compares the log with what was remembered of it, once everything up to there was seen.
-    fn compare_before(&mut self, next: GlobalSequence) {
+    fn compare_remembered(&mut self, next: GlobalSequence) {
         if let Some(remembered) = self.compared.take_if(|remembered| next > remembered.global_sequence)
             && remembered.digest != self.log.digest
         {
@@ -424,8 +535,69 @@ impl Walk<'_> {
         }
     }
 
-    fn compare_at_the_end(&mut self) {
-        self.compare_before(GlobalSequence::MAX);
+    /// Compares the log with the seals before a sequence, once everything before it was seen.
+    fn compare_seals(&mut self, next: GlobalSequence) -> Result<()> {
+        while let Some(seal) = self.seal_before(next)? {
+            let sealed = Remembered::from(seal);
+            let is_sealed = |log: &Remembered| (log.events, log.digest) == (sealed.events, sealed.digest);
+            // The digest of the log itself vouches for all of it, whatever the seals before this one say.
+            let is_log = is_sealed(&self.log);
+            if !is_log && !self.seals.diverged.as_ref().is_some_and(is_sealed) {
+                self.report_seal(seal, "");
+            }
+            self.seals.diverged = (!is_log).then_some(sealed);
+            self.seals.last = sealed;
+            self.seals.events = self.log.events;
+            self.seals.compared += 1;
+        }
+        Ok(())
+    }
+
+    /// The next seal, if it is before a sequence.
+    fn seal_before(&mut self, next: GlobalSequence) -> Result<Option<Seal>> {
+        if self.seals.pending.is_empty() && self.seals.is_more {
+            let last = self.seals.last.global_sequence;
+            let listed = self.list(|store| store.seals_after(last, PAGE))?;
+            self.seals.is_more = listed.len() >= PAGE as usize;
+            self.seals.pending.extend(listed);
+        }
+        match self.seals.pending.front() {
+            Some(seal) if seal.global_sequence < next => Ok(self.seals.pending.pop_front()),
+            _ => Ok(None),
+        }
+    }
+
+    fn report_seal(&mut self, seal: Seal, besides: &str) {
+        let last = self.seals.last;
+        let (sealed, found) = (
+            seal.events.saturating_sub(last.events),
+            self.log.events - self.seals.events,
+        );
+        let reason = match sealed == found {
+            true => format!("its {found} events, or the seal itself, were changed"),
+            false => format!("{sealed} events were sealed there, and {found} are there"),
+        };
+        self.report(Finding::of_store(
+            FindingKind::Seal,
+            format!(
+                "after global sequence {}, up to {}, the log is not what was sealed at {}: {reason}{besides}",
+                last.global_sequence,
+                seal.global_sequence,
+                time_text(seal.sealed_at)
+            ),
+        ));
+    }
+
+    fn compare_at_the_end(&mut self, mark: GlobalSequence, newest: Option<Seal>) -> Result<()> {
+        self.compare_remembered(GlobalSequence::MAX);
+        self.compare_seals(mark.checked_add(1).unwrap_or(GlobalSequence::MAX))?;
+        // A seal that is newer than that was made meanwhile.
+        if newest.is_some_and(|newest| newest.global_sequence > mark)
+            && let Some(seal) = self.seal_before(GlobalSequence::MAX)?
+        {
+            self.report_seal(seal, &format!("; the log ends at {mark}"));
+        }
+        Ok(())
     }
 
     fn snapshots(&mut self) -> Result<u64> {
@@ -451,8 +623,13 @@ impl Walk<'_> {
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot) -> Result<()> {
-        if let Err(error) = snapshot.verify() {
-            self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason_of(&error)));
+        match snapshot.cover() {
+            Some(SnapshotCover::Row) => {}
+            Some(SnapshotCover::State) => self.old_snapshots += 1,
+            None => {
+                let reason = "its checksum does not match it; delete it, the events are the truth";
+                self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason));
+            }
         }
         let range = StreamRange::all()
             .from_version(snapshot.version)

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Result, TenantId};
 
@@ -32,51 +33,69 @@ impl LogDigest {
             None => None,
             Some(metadata) => Some(metadata.checksum().map_err(damaged)?),
         };
-        let mut link = Link(Sha256::new_with_prefix(self.0.as_bytes()));
-        link.0.update(event.global_sequence.get().to_be_bytes());
-        link.0.update(event.event_id);
-        link.0.update(event.aggregate.id());
-        link.0.update(event.version.get().to_be_bytes());
-        link.text(Some(event.aggregate.aggregate_type().as_str()));
-        link.text(Some(event.event_type.as_str()));
-        link.0.update(data.as_bytes());
-        link.checksum(metadata);
-        link.checksum(event.checksum);
-        link.time(Some(event.created_at));
-        link.time(event.updated_at);
-        link.text(event.created_by.as_ref().map(CreatedBy::as_str));
-        link.text(event.tenant.as_ref().map(TenantId::as_str));
-        link.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
-        link.text(event.causation_id.as_ref().map(CausationId::as_str));
-        Ok((Self(Checksum::from_bytes(link.0.finalize().into())), data))
+        let mut row = Row::after(self.0.as_bytes());
+        row.number(event.global_sequence.get());
+        row.id(event.event_id);
+        row.id(event.aggregate.id());
+        row.number(event.version.get());
+        row.text(Some(event.aggregate.aggregate_type().as_str()));
+        row.text(Some(event.event_type.as_str()));
+        row.hash(&data);
+        row.checksum(metadata);
+        row.checksum(event.checksum);
+        row.time(Some(event.created_at));
+        row.time(event.updated_at);
+        row.text(event.created_by.as_ref().map(CreatedBy::as_str));
+        row.text(event.tenant.as_ref().map(TenantId::as_str));
+        row.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
+        row.text(event.causation_id.as_ref().map(CausationId::as_str));
+        Ok((Self(row.digest()), data))
     }
 }
 
-struct Link(Sha256);
+/// The SHA-256 of a row, column by column, such that no two rows run together to the same bytes.
+pub(crate) struct Row(Sha256);
 
-impl Link {
-    /// With its length before it, so that no two rows of texts run together to the same bytes; absent is not empty.
-    fn text(&mut self, text: Option<&str>) {
+impl Row {
+    /// A row that goes on from other bytes.
+    pub(crate) fn after(bytes: &[u8]) -> Self {
+        Self(Sha256::new_with_prefix(bytes))
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
+        self.0.update(number.to_be_bytes());
+    }
+
+    pub(crate) fn id(&mut self, id: Uuid) {
+        self.0.update(id);
+    }
+
+    pub(crate) fn hash(&mut self, checksum: &Checksum) {
+        self.0.update(checksum.as_bytes());
+    }
+
+    /// With its length before it; absent is not empty.
+    pub(crate) fn text(&mut self, text: Option<&str>) {
         match text {
-            None => self.0.update(u64::MAX.to_be_bytes()),
+            None => self.number(u64::MAX),
             Some(text) => {
-                self.0.update((text.len() as u64).to_be_bytes());
+                self.number(text.len() as u64);
                 self.0.update(text);
             }
         }
     }
 
-    fn checksum(&mut self, checksum: Option<Checksum>) {
+    pub(crate) fn checksum(&mut self, checksum: Option<Checksum>) {
         match checksum {
             None => self.0.update([0]),
             Some(checksum) => {
                 self.0.update([1]);
-                self.0.update(checksum.as_bytes());
+                self.hash(&checksum);
             }
         }
     }
 
-    fn time(&mut self, time: Option<OffsetDateTime>) {
+    pub(crate) fn time(&mut self, time: Option<OffsetDateTime>) {
         match time {
             None => self.0.update([0]),
             Some(time) => {
@@ -84,6 +103,10 @@ impl Link {
                 self.0.update(time.unix_timestamp_nanos().to_be_bytes());
             }
         }
+    }
+
+    pub(crate) fn digest(self) -> Checksum {
+        Checksum::from_bytes(self.0.finalize().into())
     }
 }
 

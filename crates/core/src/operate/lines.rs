@@ -88,7 +88,8 @@ pub(super) fn time_text(time: OffsetDateTime) -> String {
     time.format(&TIME).expect("the format has only what every time has")
 }
 
-fn parse_time(text: &str) -> Result<OffsetDateTime> {
+/// The time that [`time_text`] wrote.
+pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
     let time = PrimitiveDateTime::parse(text, &TIME);
     let time = time.map_err(|error| Error::invalid(format!("{text:?} is not a time: {error}")))?;
     crate::event::check_time(time.assume_utc())

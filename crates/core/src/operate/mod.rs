@@ -9,6 +9,7 @@
 //! | bring such a file into a store, whatever database it came from | [`Import`] |
 //! | copy a store's past into another store | [`restore`] |
 //! | find out whether what is stored is what was stored | [`Audit`] |
+//! | make changes of the past, and missing events, be found out | [`seal`](seal()) |
 //! | forget old snapshots | [`prune_snapshots`] |
 //!
 //! ```
@@ -36,6 +37,7 @@ mod import;
 mod lines;
 mod progress;
 mod restore;
+mod seal;
 mod snapshots;
 
 use uuid::Uuid;
@@ -46,8 +48,10 @@ pub use export::{Export, Exported};
 pub use import::{CheckedExport, Import, Imported};
 pub use progress::Progress;
 pub use restore::{RestorePoint, restore};
+pub use seal::{Seal, diagnose, seal};
 pub use snapshots::prune_snapshots;
 
+pub(crate) use digest::Row;
 pub(crate) use import::Streams;
 
 use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore, Version};
@@ -87,6 +91,27 @@ pub trait Operations: EventStore + SnapshotStore {
     ///
     /// Those of the backend.
     fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>>;
+
+    /// Stores a seal, unless there is one at its sequence: that one stays. [`seal`](seal()) makes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn insert_seal(&self, seal: &Seal) -> Result<()>;
+
+    /// The seals after a sequence, in their order, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>>;
+
+    /// The last seals, the newest first, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>>;
 
     /// Brings what the planner knows of the tables up to date, and returns what was done. Locks nobody out.
     ///

@@ -5,6 +5,7 @@ SELECT DISTINCT
 FROM information_schema.statistics
 WHERE table_schema = DATABASE()
   AND table_name IN (
-      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_schema_history'
+      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_seals',
+      'firefly_schema_history'
   )
 ORDER BY table_name, index_name

@@ -1,2 +1,2 @@
 -- What the server finds wrong with the store's tables and indexes: rows that do not say that all is well. Reads everything.
-CHECK TABLE events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_schema_history
+CHECK TABLE events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_seals, firefly_schema_history

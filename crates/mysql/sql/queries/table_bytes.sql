@@ -3,5 +3,6 @@ SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED)
 FROM information_schema.tables
 WHERE table_schema = DATABASE()
   AND table_name IN (
-      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_schema_history'
+      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_seals',
+      'firefly_schema_history'
   )

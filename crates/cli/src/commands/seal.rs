@@ -1,0 +1,46 @@
+//! `seal`: what the log is, so that it is found out if it changes.
+
+use clap::Args;
+use firefly_eventstore::operate::{self, Operations};
+
+use super::Chosen;
+use crate::console::Console;
+use crate::exit::{Exit, Result};
+use crate::json::SealRow;
+use crate::text::counted;
+
+/// Seal the log, so that it is found out if its past changes
+///
+/// Stores the digest of the log, chained to the seal before. The verify command checks all seals. Whoever can write to the database can
+/// also rewrite its seals: so the answer is one line to keep elsewhere, for verify --seal. Reads what came since the last seal,
+/// and what that one sealed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  firefly-eventstore seal >> /mnt/elsewhere/ledger.seals
+  firefly-eventstore verify --seal $(tail -n 1 /mnt/elsewhere/ledger.seals)")]
+pub(crate) struct Seal {}
+
+impl Seal {
+    pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        let seal = seal(&*store.open()?, console)?;
+        match console.is_json() {
+            true => console.json(&SealRow::from(&seal))?,
+            false => {
+                console.line(seal)?;
+                console.remark(format_args!(
+                    "sealed: {} up to global sequence {}; keep the line elsewhere, for verify --seal",
+                    counted(seal.events, "event"),
+                    seal.global_sequence
+                ));
+            }
+        }
+        Ok(Exit::Fine)
+    }
+}
+
+/// Seals the log, and shows how far it is.
+pub(super) fn seal(store: &dyn Operations, console: &Console) -> Result<operate::Seal> {
+    let bar = console.bar("sealing");
+    Ok(operate::seal(store, |progress| bar.show(progress))?)
+}

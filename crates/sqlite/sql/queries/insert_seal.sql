@@ -1,0 +1,10 @@
+-- Store a seal; one at the same sequence stays as it is.
+-- ?1 global_sequence · ?2 events · ?3 digest · ?4 sealed_at
+INSERT INTO firefly_seals (
+    global_sequence,
+    events,
+    digest,
+    sealed_at
+)
+VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (global_sequence) DO NOTHING;

@@ -1,0 +1,11 @@
+-- The seals after a sequence, in their order.
+-- ?1 the sequence · ?2 at most so many
+SELECT
+    global_sequence,
+    events,
+    digest,
+    sealed_at
+FROM firefly_seals
+WHERE global_sequence > ?1
+ORDER BY global_sequence
+LIMIT ?2;
