@@ -204,7 +204,7 @@ fn heads_of_aggregates_are_found_by_their_ids() {
 }
 
 #[test]
-fn an_append_looks_for_the_version_it_expects_and_nothing_else() {
+fn an_append_looks_for_the_version_it_expects_and_the_end_of_the_log() {
     for (aggregates, events) in [(1, 1), (1, 1_000), (1_000, 1_000)] {
         let of_aggregates = [
             &format!("'{AN_AGGREGATE}'::uuid"),
@@ -232,11 +232,11 @@ fn an_append_looks_for_the_version_it_expects_and_nothing_else() {
             .collect();
         statement(include_str!("../sql/queries/append.sql"), &values.join(", "))
             .sorting_a_few()
-            .finds_by(&[AGGREGATE]);
+            .finds_by(&[AGGREGATE, LOG]);
         if aggregates == 1 {
             // Of one aggregate: which, and at what step, need not be told.
             let values = [of_aggregates.join(", "), values[6..].join(", ")].join(", ");
-            statement(include_str!("../sql/queries/append_batch.sql"), &values).finds_by(&[AGGREGATE]);
+            statement(include_str!("../sql/queries/append_batch.sql"), &values).finds_by(&[AGGREGATE, LOG]);
         }
     }
 }
@@ -246,16 +246,20 @@ fn filled_array(value: &str, length: usize) -> String {
 }
 
 #[test]
-fn an_append_of_one_event_looks_for_the_version_it_expects_and_nothing_else() {
-    for (file, expected) in [
-        (include_str!("../sql/queries/append_one.sql"), "true"),
-        (include_str!("../sql/queries/append_one_exactly.sql"), "20"),
+fn an_append_of_one_event_looks_for_the_version_it_expects_and_the_end_of_the_log() {
+    for (file, expected, by) in [
+        (include_str!("../sql/queries/append_one.sql"), "true", [LOG, AGGREGATE]),
+        (
+            include_str!("../sql/queries/append_one_exactly.sql"),
+            "20",
+            [AGGREGATE, LOG],
+        ),
     ] {
         let values = format!(
             "gen_random_uuid(), '{AN_AGGREGATE}', 'Aggregate1', 'tenant-1', {expected}, 'event.1', '{{}}', NULL, NULL, NULL,
             NULL, NULL, repeat('0', 64)"
         );
-        statement(file, &values).finds_by(&[AGGREGATE]);
+        statement(file, &values).finds_by(&by);
     }
 }
 
