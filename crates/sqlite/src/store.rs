@@ -136,7 +136,7 @@ impl SqliteEventStore {
     ///
     /// The store is that file, whatever becomes of the working directory and of links in the path. If the file, or its write-ahead
     /// log, is moved, replaced or removed while it is open, every later call is refused with [`Moved`](ErrorKind::Moved), on Unix:
-    /// what was appended would be found by nobody. That costs a call two or three look-ups of a file, some 2 µs.
+    /// what was appended would be found by nobody. That costs a call three look-ups of a file, about 1 µs.
     ///
     /// # Errors
     ///
