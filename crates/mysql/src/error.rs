@@ -99,7 +99,9 @@ fn by_code(code: u16) -> ErrorKind {
             unavailable("another transaction was in the way for too long")
         }
         // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
-        1020 => unavailable("another transaction changed what this one, with its older snapshot, has to lock"),
+        1020 => unavailable(
+            "another transaction changed what this one, with its older snapshot, has to lock: the server has rolled it back, begin it anew",
+        ),
         // Of Galera's node that is not in step with the cluster, and of a group that did not agree to a commit.
         1047 => unavailable("this node of the cluster is not ready, or has lost the others"),
         3100 | 3101 => {

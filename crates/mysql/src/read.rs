@@ -9,7 +9,7 @@ use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
-    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -122,7 +122,9 @@ pub(crate) fn page<C: Queryable>(
         let sent = read(session, query, &window, resumed, indexes, |event| {
             let matches = match (part, &event.metadata) {
                 (None, _) => true,
-                (Some(part), Some(metadata)) => metadata.contains(part)?,
+                (Some(part), Some(metadata)) => metadata
+                    .contains(part)
+                    .map_err(|error| backend::damaged(&error, Some(event.global_sequence)))?,
                 (Some(_), None) => false,
             };
             if matches {
