@@ -11,7 +11,8 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 use uuid::Uuid;
 
-use crate::error::{classify, is_lost, is_refused};
+use crate::error::{classify, driver_error, is_lost, is_refused};
+use crate::flush;
 use crate::pool::{Server, Session};
 use crate::row::{self, decode, integer, text, uuid};
 use crate::sql;
@@ -81,7 +82,7 @@ fn repeated<C: Queryable>(
                 Err(error) => return Err(classify(error)),
             }
         }
-        if let Some(results) = explain(session, appends)? {
+        if let Some(results) = explain(session, appends, goes_on)? {
             return Ok(results);
         }
         // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
@@ -404,8 +405,28 @@ fn with_versions<C: Queryable>(
     Ok(appends.iter().map(complete).collect())
 }
 
-/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more.
-fn explain<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
+/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more. What is told
+/// of stored events is on the disk.
+fn explain<C: Queryable>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+    goes_on: bool,
+) -> Result<Option<Vec<Appended>>> {
+    let explanation = look_for_obstacles(session, appends);
+    let tells_of_rows = match &explanation {
+        Ok(results) => results.is_some(),
+        Err(error) => driver_error(error).is_none(),
+    };
+    if tells_of_rows {
+        flush::until_flushed(session, goes_on)?;
+    }
+    explanation
+}
+
+fn look_for_obstacles<C: Queryable>(
+    session: &mut Session<'_, C>,
+    appends: &[Append<'_>],
+) -> Result<Option<Vec<Appended>>> {
     if let Some(results) = backend::resolve_repeated(appends, &locate(session, appends)?)? {
         let stored = appends
             .iter()

@@ -3,6 +3,7 @@
 mod adopt;
 mod append;
 mod error;
+mod flush;
 mod mark;
 mod migrate;
 mod operate;

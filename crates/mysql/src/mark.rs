@@ -5,14 +5,14 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::{GlobalSequence, Result};
+use firefly_eventstore_core::{GlobalSequence, Result, backend};
 use mysql::Value;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
 use crate::pool::Session;
 use crate::row::{count, decode, integer, optional};
-use crate::{prepared, sql};
+use crate::{flush, prepared, read, sql};
 
 /// What a store has proved about its log.
 ///
@@ -21,6 +21,9 @@ use crate::{prepared, sql};
 /// transaction ends. So, once each gate was free at some time after a sequence was seen, whoever allocated one up to that is
 /// done, and what is missing then will never come. Which gate an append takes is a matter of the moment, so that each is free again
 /// soon; nothing depends on clocks, and nobody waits.
+///
+/// What is kept here outlives a crash of the server, after which a sequence whose commit was not on the disk is given out again. So
+/// nothing is taken for seen that is not flushed.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     /// The greatest sequence that is known to be there with nothing missing before it.
@@ -61,14 +64,22 @@ const OFTEN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How the log is looked at.
+pub(crate) struct View<'a, 's, C> {
+    pub(crate) session: &'a mut Session<'s, C>,
+    /// Has the server flush its redo log soon, and does not wait for that.
+    pub(crate) flush_soon: &'a dyn Fn(),
+}
+
 impl Mark {
-    /// The greatest committed sequence at or below which nothing can appear any more, as far as this moment can prove it.
-    pub(crate) fn take<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<GlobalSequence> {
+    /// The greatest committed sequence at or below which nothing can appear any more, as far as this moment can prove it. An error,
+    /// and nothing is proved any more, if the log ends before what was proved.
+    pub(crate) fn take<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<GlobalSequence> {
         let mut proof = match self.proof.try_lock() {
             Ok(proof) => proof,
             Err(TryLockError::Poisoned(proof)) => proof.into_inner(), // a panic leaves what was proved
             Err(TryLockError::WouldBlock) => {
-                let look = Look::beyond(self.settled(), session)?;
+                let look = self.look(view)?;
                 if !look.is_cut && look.contiguous == look.greatest {
                     self.settle(look.contiguous); // never what a look that is cut off found: whoever proves would end there
                     return GlobalSequence::try_from(look.contiguous);
@@ -77,7 +88,7 @@ impl Mark {
                 self.proof.lock().unwrap_or_else(PoisonError::into_inner)
             }
         };
-        self.prove(&mut proof, session)?;
+        self.prove(&mut proof, view)?;
         GlobalSequence::try_from(self.settled())
     }
 
@@ -90,7 +101,7 @@ impl Mark {
     }
 
     /// Proves as much as can be proved now.
-    fn prove<C: Queryable>(&self, proof: &mut Proof, session: &mut Session<'_, C>) -> Result<()> {
+    fn prove<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>) -> Result<()> {
         let patience = match proof.looked {
             Some(looked) if looked.elapsed() < OFTEN => Duration::ZERO,
             _ => PATIENCE,
@@ -98,18 +109,18 @@ impl Mark {
         let until = Instant::now() + patience;
         if proof.looked.is_none() {
             // A log that was there before is passed by a grace or by going along it, whichever is done first.
-            let noted = greatest(session)?;
+            let noted = view.greatest()?;
             let mut goes_on = true;
-            while self.settled() < noted && !self.advance(proof, session, noted)? && (goes_on || has_paused(until)) {
-                goes_on = goes_on && self.look_on(session)?.goes_on();
+            while self.settled() < noted && !self.advance(proof, view, noted)? && (goes_on || has_paused(until)) {
+                goes_on = goes_on && self.look_on(view)?.goes_on();
             }
         }
         'graces: for _ in 0..MOST_GRACES {
-            let greatest = self.walk(session)?;
+            let greatest = self.walk(view)?;
             if greatest <= self.settled() {
                 break;
             }
-            while !self.advance(proof, session, greatest)? {
+            while !self.advance(proof, view, greatest)? {
                 if !has_paused(until) {
                     break 'graces;
                 }
@@ -122,33 +133,47 @@ impl Mark {
     /// Goes along the log to its end, or to a hole, and returns the greatest sequence that there is.
     ///
     /// A look that is cut off may end within an append, but not the walk: the rows of one are all visible or none.
-    fn walk<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<i64> {
+    fn walk<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<i64> {
         loop {
-            let look = self.look_on(session)?;
+            let look = self.look_on(view)?;
             match look.is_cut {
                 false => return Ok(look.greatest),
                 true if look.goes_on() => {}
-                true => return greatest(session),
+                true => return view.greatest(),
             }
         }
     }
 
     /// Goes a look further along the log.
-    fn look_on<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<Look> {
-        let look = Look::beyond(self.settled(), session)?;
+    fn look_on<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
+        let look = self.look(view)?;
         self.settle(look.contiguous);
         Ok(look)
     }
 
+    fn look<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
+        let settled = self.settled();
+        let look = view.beyond(settled)?;
+        // What was settled before the server looked was committed then.
+        let end = GlobalSequence::try_from(look.end)?;
+        backend::check_end(GlobalSequence::try_from(settled)?, end, || Ok(end)).inspect_err(|_| {
+            // This proof is void; if another was made meanwhile, its turn comes.
+            let _ = self
+                .settled
+                .compare_exchange(settled, 0, Ordering::AcqRel, Ordering::Acquire);
+        })?;
+        Ok(look)
+    }
+
     /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
-    fn advance<C: Queryable>(&self, proof: &mut Proof, session: &mut Session<'_, C>, greatest: i64) -> Result<bool> {
+    fn advance<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>, greatest: i64) -> Result<bool> {
         let unfinished = proof.grace.take().filter(|grace| grace.noted > self.settled());
         let mut grace = unfinished.unwrap_or(Grace {
             noted: greatest,
             seen_free: [false; GATES],
         });
         // After noting, never before: a writer may have come in between.
-        let free = session.query(sql::FREE_GATES, Vec::new()).map_err(classify)?;
+        let free = view.session.query(sql::FREE_GATES, Vec::new()).map_err(classify)?;
         for gate in decode(&free, |row| integer(row, 0))? {
             if let Some(seen) = usize::try_from(gate)
                 .ok()
@@ -177,6 +202,8 @@ struct Look {
     greatest: i64,
     /// Whether there may be more.
     is_cut: bool,
+    /// Where the log ends.
+    end: i64,
 }
 
 impl Look {
@@ -184,20 +211,43 @@ impl Look {
     fn goes_on(&self) -> bool {
         self.is_cut && self.contiguous == self.greatest
     }
+}
 
-    fn beyond<C: Queryable>(settled: i64, session: &mut Session<'_, C>) -> Result<Self> {
+impl<C: Queryable> View<'_, '_, C> {
+    /// Looks at the log beyond a sequence. If what was seen cannot be flushed for long, nothing was.
+    fn beyond(&mut self, settled: i64) -> Result<Look> {
         let values = [settled, settled, ROWS_AT_ONCE].map(Value::from);
-        let rows = session.query(sql::MARK, values.to_vec()).map_err(classify)?;
+        let rows = self.session.query(sql::MARK, values.to_vec()).map_err(classify)?;
         let looks = decode(&rows, |row| {
             let contiguous = optional(row, 0, integer)?.unwrap_or(settled);
             let greatest = optional(row, 1, integer)?.unwrap_or(settled);
-            Ok(Self {
+            Ok(Look {
                 contiguous,
                 greatest,
                 is_cut: count(row, 2)? == ROWS_AT_ONCE.cast_unsigned(),
+                end: integer(row, 3)?,
             })
         })?;
-        Ok(looks.into_iter().next().expect("an aggregate query returns one row"))
+        let look = looks.into_iter().next().expect("an aggregate query returns one row");
+        if look.greatest > settled && !self.is_flushed()? {
+            return Ok(Look {
+                contiguous: settled,
+                greatest: settled,
+                is_cut: false,
+                end: look.end,
+            });
+        }
+        Ok(look)
+    }
+
+    /// The greatest sequence of the log, as far as it is flushed.
+    fn greatest(&mut self) -> Result<i64> {
+        let greatest = read::end(self.session)?.as_i64();
+        Ok(if self.is_flushed()? { greatest } else { 0 })
+    }
+
+    fn is_flushed(&mut self) -> Result<bool> {
+        flush::is_flushed(self.session, self.flush_soon)
     }
 }
 
@@ -208,10 +258,4 @@ fn has_paused(until: Instant) -> bool {
         thread::sleep(PAUSE);
     }
     is_early
-}
-
-fn greatest<C: Queryable>(session: &mut Session<'_, C>) -> Result<i64> {
-    let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
-    let greatest = decode(&rows, |row| integer(row, 0))?;
-    Ok(greatest.into_iter().next().expect("an aggregate query returns one row"))
 }

@@ -22,7 +22,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 6] = [
+static MIGRATIONS: [Migration; 7] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -43,6 +43,11 @@ static MIGRATIONS: [Migration; 6] = [
         "5.0.0",
         "integrity",
         include_str!("../sql/migrations/5.0.0_integrity.sql"),
+    ),
+    Migration::new(
+        "5.1.0",
+        "hardening",
+        include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
     Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
 ];
@@ -72,6 +77,8 @@ const REQUIRED: &[&str] = &[
     "table firefly_seals",
     "table firefly_gate",
     "table firefly_turn",
+    "table firefly_flush",
+    "table firefly_published_mark",
     "index events.PRIMARY",
     "index events.idx_events_event_id",
     "index events.idx_events_aggregate_version",

@@ -35,7 +35,7 @@ const SETTINGS: &str = "SET NAMES utf8mb4; \
 /// Ends what work on a connection may have left that stops the clock, locks tables, or hides those of the store: none of it is part
 /// of a transaction.
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
-     events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_schema_history";
+     events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history";
 
 /// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
 /// server ends a transaction, is not kept. The savepoint is gone then, too.
@@ -227,6 +227,8 @@ pub(crate) struct Server {
     pub(crate) packet: usize,
     /// Whether the connection, as it was found, stores values as they are, or refuses them.
     pub(crate) is_strict: bool,
+    /// Whether others see commits that are not on the disk yet: see [`flush`](crate::flush).
+    pub(crate) shows_before_flush: bool,
 }
 
 /// Where a connection is: a server, and the database that its statements are about, if any.
@@ -257,26 +259,20 @@ impl Server {
                 server: text(row, 4)?.to_owned(),
                 database: optional(row, 5, text)?.map(str::to_owned),
             };
-            let strict = text(row, 3)? == "1";
-            Ok((
-                text(row, 0)?.to_owned(),
-                number(row, 1)?,
-                number(row, 2)?,
-                strict,
-                place,
-            ))
+            let [is_strict, shows_before_flush] = [text(row, 3)? == "1", text(row, 6)? == "1"];
+            let server = Self {
+                flavour: Flavour::of(text(row, 0)?)?,
+                increment: number(row, 1)?,
+                packet: usize::try_from(number(row, 2)?).unwrap_or(usize::MAX),
+                is_strict,
+                shows_before_flush,
+            };
+            Ok((server, place))
         })?;
-        let (version, increment, packet, is_strict, place) = found
+        Ok(found
             .into_iter()
             .next()
-            .expect("a query without a table returns one row");
-        let server = Self {
-            flavour: Flavour::of(&version)?,
-            increment,
-            packet: usize::try_from(packet).unwrap_or(usize::MAX),
-            is_strict,
-        };
-        Ok((server, place))
+            .expect("a query without a table returns one row"))
     }
 }
 

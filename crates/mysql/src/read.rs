@@ -507,6 +507,13 @@ fn metadata_correlation(filter: &EventFilter) -> Option<String> {
     (id.chars().count() <= INDEXED_CHARACTERS).then(|| id.to_owned())
 }
 
+/// The greatest sequence that is committed.
+pub(crate) fn end<C: Queryable>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
+    let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
+    let greatest = decode(&rows, |row| GlobalSequence::try_from(integer(row, 0)?))?;
+    Ok(greatest.into_iter().next().expect("an aggregate query returns one row"))
+}
+
 /// What there is in the log, or of one tenant.
 pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Option<&TenantId>) -> Result<Statistics> {
     let tenant = Value::from(tenant.map(TenantId::as_str));

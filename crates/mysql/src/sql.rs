@@ -31,6 +31,7 @@ statements! {
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
+    FLUSH = "flush.sql";
     FORGET_SUMMARIES = "forget_summaries.sql";
     FREE_GATES = "free_gates.sql";
     GATES = "gates.sql";
@@ -57,6 +58,7 @@ statements! {
     OPEN_TRANSACTIONS = "open_transactions.sql";
     PREPARED = "prepared.sql";
     RECORD_MIGRATION = "record_migration.sql";
+    REDO_LOG = "redo_log.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     REPLICA = "replica.sql";

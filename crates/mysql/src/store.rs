@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{Sees, Within};
@@ -16,12 +17,12 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
 
 use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, pool};
-use crate::mark::Mark;
+use crate::mark::{Mark, View};
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
 use crate::read::EventSize;
 use crate::row::{decode, integer, text};
-use crate::{append, migrate, read, snapshot, sql};
+use crate::{append, flush, migrate, read, snapshot, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     indexes: Vec<String>,
     mark: Mark,
     event_size: EventSize,
+    /// Whether a thread has the server flush its redo log.
+    is_flushing: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -275,7 +278,28 @@ impl MysqlEventStore {
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
-        self.with(|session| self.0.mark.take(session))
+        self.with(|session| {
+            self.0.mark.take(&mut View {
+                session,
+                flush_soon: &|| self.flush_soon(),
+            })
+        })
+    }
+
+    /// Has the server flush its redo log: in a thread of its own, because that takes as long as the disk does.
+    fn flush_soon(&self) {
+        if self.0.is_flushing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let store = self.clone();
+        let flush = move || {
+            // If that fails, the server flushes by itself a second later.
+            let _ = store.once(|session| flush::flush(session).map_err(classify));
+            store.0.is_flushing.store(false, Ordering::Release);
+        };
+        if thread::Builder::new().spawn(flush).is_err() {
+            self.0.is_flushing.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -427,6 +451,7 @@ impl MysqlBuilder {
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
             event_size: EventSize::default(),
+            is_flushing: AtomicBool::new(false),
         })))
     }
 
@@ -512,7 +537,11 @@ impl EventStore for MysqlEventStore {
             // Rows are read after the mark was taken, with a snapshot of their own.
             let mark = match cursor {
                 Some(cursor) => cursor.high_water_mark(),
-                None => self.mark()?,
+                None => {
+                    let mark = self.mark()?;
+                    query.check_end(mark, || self.with(read::end))?;
+                    mark
+                }
             };
             let page = |indexes: &[String]| {
                 self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.event_size))

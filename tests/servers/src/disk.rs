@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,14 +144,13 @@ fn find_files(directory: &Path, files: &mut HashMap<OsString, PathBuf>) {
 /// Puts back what writes have overwritten, the last one first.
 fn undo_writes(mut undo: &[u8], path: &Path) {
     let mut writes = Vec::new();
-    let mut number = [0; 8];
-    while undo.read_exact(&mut number).is_ok() {
-        let offset = u64::from_ne_bytes(number);
-        let [length, size] = [(); 2].map(|()| {
-            undo.read_exact(&mut number).unwrap();
-            u64::from_ne_bytes(number)
-        });
-        let (bytes, rest) = undo.split_at(usize::try_from(length).unwrap());
+    // Whoever was killed while it kept something has not written yet: the last record need not be whole.
+    while let Some((record, rest)) = undo.split_at_checked(24) {
+        let number = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
+        let [offset, length, size] = [0, 8, 16].map(number);
+        let Some((bytes, rest)) = rest.split_at_checked(usize::try_from(length).unwrap()) else {
+            break;
+        };
         writes.push((offset, bytes, size));
         undo = rest;
     }

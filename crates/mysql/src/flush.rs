@@ -1,0 +1,103 @@
+//! What a crash of the server cannot take back.
+//!
+//! Without a binary log, InnoDB shows a commit to others before its redo log is on the disk. What is told of such a commit, beside
+//! the answer to whoever made it, is to wait until the log is flushed as far as it went when the rows had been read. MariaDB tells
+//! how far that is. MySQL has such numbers too, but mostly tells those of a moment ago: there a commit of a row of ours, which is
+//! answered when all before it is flushed, has to tell.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::{Error, ErrorKind, Result};
+use mysql::prelude::Queryable;
+
+use crate::error::{classify, is_lost};
+use crate::pool::{Flavour, Session};
+use crate::row::{decode, text};
+use crate::sql;
+
+/// How long a mark waits for the disk. Then what it saw is left for the next one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A flush that is under way, or that of the next append, is on the disk within so many pauses. Where nobody appends, the server
+/// flushes what is left once a second.
+const PAUSES_BEFORE_ASKING: usize = 2;
+
+/// Whether the rows that the session has seen so far are on the disk. Waits for that: with MariaDB not for long, and one round trip
+/// if they are.
+pub(crate) fn is_flushed<C: Queryable>(session: &mut Session<'_, C>, flush_soon: &dyn Fn()) -> Result<bool> {
+    if !session.server.shows_before_flush {
+        return Ok(true);
+    }
+    if session.server.flavour == Flavour::Mysql {
+        return flush(session).map_err(classify).map(|()| true);
+    }
+    let RedoLog { current, mut flushed } = redo_log(session)?;
+    let until = Instant::now() + PATIENCE;
+    let mut pauses = 0;
+    while flushed < current {
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        if pauses == PAUSES_BEFORE_ASKING {
+            flush_soon();
+        }
+        pauses += 1;
+        thread::sleep(PAUSE);
+        flushed = redo_log(session)?.flushed;
+    }
+    Ok(true)
+}
+
+/// Waits until the rows that the session has seen so far are on the disk, however long that takes.
+///
+/// Within a transaction that goes on (`is_within`), MariaDB is not asked to flush, which it does once a second by itself. The commit of
+/// the transaction does what MySQL is asked for.
+pub(crate) fn until_flushed<C: Queryable>(session: &mut Session<'_, C>, is_within: bool) -> Result<()> {
+    if !session.server.shows_before_flush {
+        return Ok(());
+    }
+    if session.server.flavour == Flavour::Mysql {
+        return flush(session).map_err(classify);
+    }
+    let RedoLog { current, mut flushed } = redo_log(session)?;
+    if flushed < current && !is_within {
+        match flush(session) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_lost(&error) => return Err(classify(error)),
+            Err(_) => {} // the user may not, or the server takes no writes: it flushes by itself
+        }
+    }
+    while flushed < current {
+        thread::sleep(PAUSE);
+        flushed = redo_log(session)?.flushed;
+    }
+    Ok(())
+}
+
+/// Has the server flush its redo log, by a commit, and waits for that.
+pub(crate) fn flush<C: Queryable>(session: &mut Session<'_, C>) -> Result<(), mysql::Error> {
+    session.execute(sql::FLUSH, Vec::new()).map(drop)
+}
+
+/// How far MariaDB's redo log goes, in its own numbers.
+struct RedoLog {
+    current: u64,
+    flushed: u64,
+}
+
+fn redo_log<C: Queryable>(session: &mut Session<'_, C>) -> Result<RedoLog> {
+    let rows = session.query(sql::REDO_LOG, Vec::new()).map_err(classify)?;
+    let positions = decode(&rows, |row| {
+        Ok((text(row, 0)?.to_lowercase(), text(row, 1)?.parse().ok()))
+    })?;
+    let position = |name: &str| positions.iter().find(|(found, _)| found == name)?.1;
+    match (position("innodb_lsn_current"), position("innodb_lsn_flushed")) {
+        (Some(current), Some(flushed)) => Ok(RedoLog { current, flushed }),
+        _ => Err(Error::new(ErrorKind::Backend {
+            reason: "the server does not tell how far its redo log is flushed (Innodb_lsn_flushed)".into(),
+        })),
+    }
+}
