@@ -178,6 +178,20 @@ pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1213 | 1467 | 3101))
 }
 
+/// Whether the user may not ask for that.
+pub(crate) fn is_denied(error: &mysql::Error) -> bool {
+    code(error).is_some_and(|code| by_code(code) == ErrorKind::PermissionDenied)
+}
+
+/// Whether something is there already that a migration makes, or gone that it drops, or a statement was cut off by one of another
+/// node of a Galera cluster, which does not know of the lock of those who migrate.
+pub(crate) fn is_of_another_who_migrates(error: &mysql::Error) -> bool {
+    matches!(
+        code(error),
+        Some(1050 | 1060 | 1061 | 1062 | 1091 | 1205 | 1213 | 1317 | 1359 | 1826 | 3822)
+    )
+}
+
 /// Whether a savepoint is gone, with the transaction that it belonged to.
 pub(crate) fn is_missing_savepoint(error: &mysql::Error) -> bool {
     code(error) == Some(1305)

@@ -14,6 +14,7 @@ mod row;
 mod snapshot;
 mod sql;
 mod store;
+mod topology;
 
 pub use mysql;
 pub use store::{Indexes, MysqlBuilder, MysqlEventStore, MysqlTransaction};

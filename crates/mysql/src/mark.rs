@@ -92,6 +92,12 @@ impl Mark {
         GlobalSequence::try_from(self.settled())
     }
 
+    /// Takes nothing for proved any more.
+    pub(crate) fn forget(&self) {
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Proof::default();
+        self.settled.store(0, Ordering::Release);
+    }
+
     fn settled(&self) -> i64 {
         self.settled.load(Ordering::Acquire)
     }
@@ -167,7 +173,9 @@ impl Mark {
 
     /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
     fn advance<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>, greatest: i64) -> Result<bool> {
-        let unfinished = proof.grace.take().filter(|grace| grace.noted > self.settled());
+        // One that noted more than there is began before the log was cut off.
+        let open = self.settled() + 1..=greatest;
+        let unfinished = proof.grace.take().filter(|grace| open.contains(&grace.noted));
         let mut grace = unfinished.unwrap_or(Grace {
             noted: greatest,
             seen_free: [false; GATES],
@@ -183,7 +191,7 @@ impl Mark {
             }
         }
         if grace.seen_free == [true; GATES] {
-            let free = prepared::free_up_to(session, self.settled(), grace.noted)?;
+            let free = prepared::free_up_to(view.session, self.settled(), grace.noted)?;
             self.settle(free);
             if free >= grace.noted {
                 return Ok(true);

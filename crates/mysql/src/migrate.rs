@@ -1,5 +1,8 @@
 //! The schema: its migrations.
 
+use std::thread;
+use std::time::Duration;
+
 use firefly_eventstore_core::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, Migration, Result};
 use mysql::prelude::Queryable;
@@ -7,12 +10,13 @@ use mysql::{Conn, Value};
 
 use crate::adopt;
 use crate::append::TURNS;
-use crate::error::{altered, classify};
+use crate::error::{altered, classify, driver_error, is_of_another_who_migrates};
 use crate::mark::GATES;
 use crate::pool::{Connection, Session};
 use crate::row::{count, decode, integer, optional, text};
 use crate::sql;
 use crate::store::Indexes;
+use crate::topology::Standing;
 
 /// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
 #[derive(Clone, Copy, Debug, Default)]
@@ -175,14 +179,47 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
             reason: "another process has been migrating the database for too long".into(),
         }));
     }
-    let result = giving_way(session, |session| apply(session, choices));
+    let result = giving_way(session, |session| apply_beside_others(session, choices));
     let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
     let applied = result?;
     unlocked.map_err(classify)?;
     Ok(applied)
 }
 
-fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migration>> {
+/// How often the steps are gone through again, because other nodes of a Galera cluster migrate too, and how long each waits then: nodes
+/// do not know each other's lock of those who migrate.
+const MOST_ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migration>> {
+    let mut missing = None;
+    let mut attempts = 1;
+    loop {
+        let result = pending(session).and_then(|pending| {
+            // What is missing now is there in the end, by whatever node.
+            let missing = missing.get_or_insert(pending);
+            apply(session, choices).map(|()| missing.clone())
+        });
+        let error = result.as_ref().err().and_then(driver_error);
+        let is_raced = matches!(session.server.standing, Standing::Node { .. });
+        match error.filter(|error| is_raced && is_of_another_who_migrates(error)) {
+            None => return result,
+            Some(_) if attempts == MOST_ATTEMPTS => {
+                return result.map_err(|error| {
+                    Error::new(ErrorKind::Unavailable {
+                        reason: format!("other nodes of the cluster were always faster: {error}").into(),
+                    })
+                });
+            }
+            Some(_) => {
+                attempts += 1;
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     let there = names(session)?;
     let applied = applied(session, &there)?;
     let pending = migration::pending(&MIGRATIONS, &applied)?;
@@ -212,7 +249,7 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migrat
     if let Some(cover) = choices.cover_other_writers {
         choose_cover(session, cover)?;
     }
-    Ok(pending.to_vec())
+    Ok(())
 }
 
 /// A statement of a migration, and what is there once it has run.

@@ -28,6 +28,7 @@ impl Operations for MysqlEventStore {
     /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
     /// aggregates of the import wait for it, and it for them.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
+        self.require_writable()?;
         backend::check_import(events, &self.0.options.limits)?;
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return Ok(());
@@ -47,6 +48,7 @@ impl Operations for MysqlEventStore {
     /// Reads the log once, for a time twice, in one statement that locks nobody out.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         let restore = || {
+            self.require_writable()?;
             // The table is filled with a snapshot that is taken after the mark was.
             let mark = self.high_water_mark()?;
             self.with(refuse_restored)?;
@@ -98,14 +100,17 @@ impl Operations for MysqlEventStore {
 
     /// `ANALYZE TABLE` of the store's tables. Needs `SELECT` and `INSERT` on them.
     fn update_statistics(&self) -> Result<String> {
-        self.with(analyze)
+        self.require_writable()
+            .and_then(|()| self.with(analyze))
             .map_err(|error| error.during("update the statistics of the tables"))
     }
 
     /// `OPTIMIZE TABLE`: each table is written anew while others read and write, and takes the room of a copy. It gives up where a
     /// transaction that used the table stays open for five seconds. Needs `SELECT` and `INSERT` on the tables.
     fn vacuum(&self) -> Result<String> {
-        self.with(vacuum).map_err(|error| error.during("vacuum the tables"))
+        self.require_writable()
+            .and_then(|()| self.with(vacuum))
+            .map_err(|error| error.during("vacuum the tables"))
     }
 
     /// Three round trips. Sizes need `SELECT` on `mysql.innodb_index_stats`, counts on `performance_schema`.
@@ -118,6 +123,10 @@ impl Operations for MysqlEventStore {
     fn check_storage(&self) -> Result<Vec<Finding>> {
         self.with(check_storage)
             .map_err(|error| error.during("check the storage"))
+    }
+
+    fn publish_mark(&self) -> Result<GlobalSequence> {
+        Self::publish_mark(self)
     }
 
     /// Some twenty round trips; what the user may not know is a notice.

@@ -13,6 +13,7 @@ use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Param
 use crate::error::{altered, classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
 use crate::row::{decode, optional, text};
 use crate::sql;
+use crate::topology::Standing;
 
 /// Where a store is.
 #[derive(Clone)]
@@ -98,7 +99,7 @@ impl Location {
         }))
     }
 
-    /// Makes a connection. Two round trips more than the driver's own greeting: what the server is, and the settings.
+    /// Makes a connection. Four round trips more than the driver's own greeting: what the server is, also to others, and the settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
@@ -107,6 +108,11 @@ impl Location {
         if let Some(most) = self.0.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
+        server.standing = Standing::of(&mut Session {
+            client: &mut client,
+            server,
+            locks: false,
+        })?;
         let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
         Ok(Connection {
             id: client.connection_id(),
@@ -229,6 +235,8 @@ pub(crate) struct Server {
     pub(crate) is_strict: bool,
     /// Whether others see commits that are not on the disk yet: see [`flush`](crate::flush).
     pub(crate) shows_before_flush: bool,
+    /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
+    pub(crate) standing: Standing,
 }
 
 /// Where a connection is: a server, and the database that its statements are about, if any.
@@ -266,6 +274,7 @@ impl Server {
                 packet: usize::try_from(number(row, 2)?).unwrap_or(usize::MAX),
                 is_strict,
                 shows_before_flush,
+                standing: Standing::Alone,
             };
             Ok((server, place))
         })?;

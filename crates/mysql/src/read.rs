@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
-    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, Error, ErrorKind,
+    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
+    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -512,6 +512,71 @@ pub(crate) fn end<C: Queryable>(session: &mut Session<'_, C>) -> Result<GlobalSe
     let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
     let greatest = decode(&rows, |row| GlobalSequence::try_from(integer(row, 0)?))?;
     Ok(greatest.into_iter().next().expect("an aggregate query returns one row"))
+}
+
+/// The mark that was published, as this server shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    pub(crate) mark: GlobalSequence,
+    /// The greatest committed sequence at the same moment.
+    end: GlobalSequence,
+    /// In seconds.
+    pub(crate) age: i64,
+}
+
+pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Result<Published> {
+    session.server.standing.require_order()?;
+    let rows = session.query(sql::PUBLISHED_MARK, Vec::new()).map_err(classify)?;
+    let published = decode(&rows, |row| {
+        Ok(Published {
+            mark: GlobalSequence::try_from(integer(row, 0)?)?,
+            end: GlobalSequence::try_from(integer(row, 1)?)?,
+            age: integer(row, 2)?,
+        })
+    })?;
+    let Some(published) = published.into_iter().next() else {
+        let reason = "no high-water mark was published, so this replica does not know how far the log is final; on the primary, open a \
+                      store with publish_mark, or run firefly-eventstore publish-mark";
+        return Err(Error::new(ErrorKind::Unprovable { reason: reason.into() }));
+    };
+    backend::check_end(published.mark, published.end, || Ok(published.end))?;
+    Ok(published)
+}
+
+/// Publishes a mark that was proved, and returns what is published now. Two round trips.
+pub(crate) fn publish_mark<C: Queryable>(session: &mut Session<'_, C>, mark: GlobalSequence) -> Result<GlobalSequence> {
+    session
+        .execute(sql::PUBLISH_MARK, vec![mark.as_i64().into()])
+        .map_err(classify)?;
+    Ok(published_mark(session)?.mark)
+}
+
+/// A page of the log up to the mark that was published. It is looked at on the connection of the page, since another replica may
+/// have more, or less.
+pub(crate) fn published_page<C: Queryable>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    cursor: Option<&Cursor>,
+    indexes: &[String],
+    event_size: &EventSize,
+) -> Result<Page> {
+    let published = published_mark(session)?;
+    let mark = match cursor.map(Cursor::high_water_mark) {
+        Some(begun) if begun > published.mark => {
+            return Err(Error::new(ErrorKind::Unavailable {
+                reason: "this replica is behind the one that the read began on".into(),
+            }));
+        }
+        Some(begun) => begun,
+        None => {
+            // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
+            if !session.server.standing.may_be_behind() {
+                query.check_end(published.mark, || Ok(published.end))?;
+            }
+            published.mark
+        }
+    };
+    page(session, query, cursor, mark, indexes, event_size)
 }
 
 /// What there is in the log, or of one tenant.

@@ -22,6 +22,7 @@ statements! {
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
+    CLUSTER_SIZE = "cluster_size.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     COVER_OTHER_WRITERS = "cover_other_writers.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
@@ -57,6 +58,8 @@ statements! {
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
     PREPARED = "prepared.sql";
+    PUBLISH_MARK = "publish_mark.sql";
+    PUBLISHED_MARK = "published_mark.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REDO_LOG = "redo_log.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
@@ -78,6 +81,7 @@ statements! {
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SURROUNDINGS = "surroundings.sql";
     TABLE_BYTES = "table_bytes.sql";
+    TOPOLOGY = "topology.sql";
     TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNLOCK_RESTORE = "unlock_restore.sql";

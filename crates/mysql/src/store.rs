@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Sees, Within};
+use firefly_eventstore_core::backend::{Publisher, Sees, Within};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventEnvelope, EventQuery, EventStore,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
     SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
     backend,
@@ -22,6 +22,7 @@ use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
 use crate::read::EventSize;
 use crate::row::{decode, integer, text};
+use crate::topology::Watch;
 use crate::{append, flush, migrate, read, snapshot, sql};
 
 /// A store in a MySQL or MariaDB database.
@@ -41,7 +42,12 @@ use crate::{append, flush, migrate, read, snapshot, sql};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone)]
-pub struct MysqlEventStore(pub(crate) Arc<Shared>);
+pub struct MysqlEventStore(
+    pub(crate) Arc<Shared>,
+    /// Publishes the mark until the last clone is gone. It works with a store that has none.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Option<Arc<Publisher>>,
+);
 
 pub(crate) struct Shared {
     location: Location,
@@ -56,6 +62,7 @@ pub(crate) struct Shared {
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
     mark: Mark,
+    topology: Watch,
     event_size: EventSize,
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
@@ -69,6 +76,9 @@ pub(crate) struct Options {
     pub(crate) choices: Choices,
     verify_on_read: bool,
     pub(crate) limits: Limits,
+    pub(crate) read_replica: bool,
+    pub(crate) only_writer: bool,
+    publish_mark: Option<Duration>,
 }
 
 /// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
@@ -164,6 +174,7 @@ impl MysqlEventStore {
         &self,
         work: impl FnOnce(&mut MysqlTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
+        self.require_writable()?;
         let begun = |error| classify(error).during("begin");
         let mut connection = self.connection()?;
         match connection.begin() {
@@ -204,6 +215,7 @@ impl MysqlEventStore {
     ///
     /// As [`EventStore::append_all`].
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.require_writable()?;
         backend::check(appends, &self.0.options.limits)?;
         let server = self
             .0
@@ -215,6 +227,29 @@ impl MysqlEventStore {
             locks: true,
         };
         append::within(&mut session, appends)
+    }
+
+    /// Proves the high-water mark and publishes it, for stores on replicas that are opened with
+    /// [`read_replica`](MysqlBuilder::read_replica). What was published never goes back. Returns what is published now.
+    ///
+    /// Two round trips beside those of the mark, one row written. A replica that commits in the order of its source shows that row
+    /// only after every event that it covers. [`MysqlBuilder::publish_mark`] does it again and again.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable) on a replica, and where several servers write;
+    ///   [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) in a store that was opened with `read_replica`;
+    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before what was published: events that were there are
+    ///   gone, and readers of replicas are told the same. Once they are seen to, `DELETE FROM firefly_published_mark`, and publish again;
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) without the rights to `SELECT`, `INSERT` and `UPDATE` on
+    ///   the table `firefly_published_mark`.
+    pub fn publish_mark(&self) -> Result<GlobalSequence> {
+        let publish = || {
+            self.require_writable()?;
+            let mark = self.mark()?;
+            self.with(|session| read::publish_mark(session, mark))
+        };
+        publish().map_err(|error: Error| error.during("publish the high-water mark"))
     }
 
     /// How the server finds the page of a query: the tables, indexes and remarks of `EXPLAIN`, for tests of the indexes.
@@ -278,12 +313,37 @@ impl MysqlEventStore {
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
-        self.with(|session| {
-            self.0.mark.take(&mut View {
-                session,
-                flush_soon: &|| self.flush_soon(),
-            })
+        self.with(|session| match self.0.options.read_replica {
+            true => Ok(read::published_mark(session)?.mark),
+            false => self.prove(session),
         })
+    }
+
+    fn prove(&self, session: &mut Session<'_, Conn>) -> Result<GlobalSequence> {
+        let only_writer = self.0.options.only_writer;
+        session.server.standing.require_provable(only_writer)?;
+        let mark = self.0.mark.take(&mut View {
+            session,
+            flush_soon: &|| self.flush_soon(),
+        })?;
+        // After the rows: a server that joins later has written none of them.
+        let standing = self.0.topology.standing(session)?;
+        standing
+            .require_provable(only_writer)
+            .inspect_err(|_| self.0.mark.forget())?;
+        Ok(mark)
+    }
+
+    fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
+        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.event_size))
+    }
+
+    /// Refuses to write in a store that is for reading from a replica, before anything is sent.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        match self.0.options.read_replica {
+            true => Err(Error::new(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
     }
 
     /// Has the server flush its redo log: in a thread of its own, because that takes as long as the disk does.
@@ -291,7 +351,7 @@ impl MysqlEventStore {
         if self.0.is_flushing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let store = self.clone();
+        let store = Self(Arc::clone(&self.0), None);
         let flush = move || {
             // If that fails, the server flushes by itself a second later.
             let _ = store.once(|session| flush::flush(session).map_err(classify));
@@ -355,6 +415,9 @@ impl MysqlBuilder {
                 choices: Choices::default(),
                 verify_on_read: false,
                 limits: Limits::PORTABLE,
+                read_replica: false,
+                only_writer: false,
+                publish_mark: None,
             },
         }
     }
@@ -368,6 +431,41 @@ impl MysqlBuilder {
     /// How long to wait for a connection; 10 seconds unless set.
     pub fn pool_timeout(mut self, timeout: Duration) -> Self {
         self.options.pool_timeout = timeout;
+        self
+    }
+
+    /// Opens the store for reading where events are replicated to; off unless set.
+    ///
+    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary, as far as this server shows it, so
+    /// they skip nothing; they are behind by the interval of publishing and what the replication takes. Each page takes a round trip
+    /// more, for the mark. Loads show what the replica has by then. Appends, transactions, saved snapshots and maintenance are refused
+    /// as [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
+    ///
+    /// The server must commit in the order of its source, as MariaDB does within a GTID domain, MySQL with
+    /// `replica_preserve_commit_order`, and Galera always. Where it does not, or no mark was published, reads are
+    /// [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). A replica that is behind another one answers a page of a read that began
+    /// there with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A checkpoint beyond the end of a replica is taken for one that
+    /// the replica does not have yet, and the page is empty: whether it is beyond the end of the log, the primary tells.
+    pub fn read_replica(mut self, read: bool) -> Self {
+        self.options.read_replica = read;
+        self
+    }
+
+    /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
+    ///
+    /// A thread of the store does so, also while nobody reads, until the last clone of the store is dropped, which waits for a
+    /// publication that is under way. One that fails is tried again after the interval. One store of all is enough; several do no harm.
+    /// Each publication is two round trips beside those of the mark, on a connection of the pool, and writes one row.
+    pub fn publish_mark(mut self, interval: Duration) -> Self {
+        self.options.publish_mark = Some(interval);
+        self
+    }
+
+    /// Promises that, of the Galera cluster that the server belongs to, no other node is written to; off unless set, and then a node
+    /// beside others refuses the mark. Readers skip events where the promise is broken. On the other nodes, open the store with
+    /// [`read_replica`](Self::read_replica), and let this one [publish the mark](Self::publish_mark).
+    pub fn only_writer(mut self, only: bool) -> Self {
+        self.options.only_writer = only;
         self
     }
 
@@ -424,6 +522,11 @@ impl MysqlBuilder {
     fn try_open(self) -> Result<MysqlEventStore> {
         let Self { location, options } = self;
         let location = *location?;
+        if options.read_replica && (options.migrate_on_open || options.publish_mark.is_some()) {
+            return Err(Error::invalid(
+                "a store for reading from a replica neither migrates nor publishes a mark: do both on the primary",
+            ));
+        }
         let mut connection = location.open()?;
         let server = connection.server;
         server.flavour.check(&options.limits)?;
@@ -433,7 +536,8 @@ impl MysqlBuilder {
         let names = migrate::require_current(&mut connection.session())?;
         let made_at = made_at(&mut connection.client)?;
         let generation = Arc::new(AtomicU64::new(0));
-        Ok(MysqlEventStore(Arc::new(Shared {
+        let interval = options.publish_mark;
+        let shared = Arc::new(Shared {
             connections: crate::pool::connections(
                 location.clone(),
                 made_at.clone(),
@@ -450,9 +554,15 @@ impl MysqlBuilder {
             made_at,
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
+            topology: Watch::default(),
             event_size: EventSize::default(),
             is_flushing: AtomicBool::new(false),
-        })))
+        });
+        let publisher = interval.map(|interval| {
+            let publishing = MysqlEventStore(Arc::clone(&shared), None);
+            Publisher::start(interval, move || publishing.publish_mark())
+        });
+        Ok(MysqlEventStore(shared, publisher.transpose()?.map(Arc::new)))
     }
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
@@ -512,6 +622,7 @@ impl fmt::Debug for MysqlEventStore {
 
 impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.require_writable()?;
         backend::check(appends, &self.0.options.limits)?;
         self.with(|session| append::alone(session, appends))
             .map_err(|error| error.during(backend::describe(appends)))
@@ -534,16 +645,19 @@ impl EventStore for MysqlEventStore {
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let read = || {
-            // Rows are read after the mark was taken, with a snapshot of their own.
-            let mark = match cursor {
-                Some(cursor) => cursor.high_water_mark(),
-                None => {
-                    let mark = self.mark()?;
-                    query.check_end(mark, || self.with(read::end))?;
-                    mark
-                }
-            };
             let page = |indexes: &[String]| {
+                if self.0.options.read_replica {
+                    return self.published_page(query, cursor, indexes);
+                }
+                // Rows are read after the mark was taken, with a snapshot of their own.
+                let mark = match cursor {
+                    Some(cursor) => cursor.high_water_mark(),
+                    None => {
+                        let mark = self.mark()?;
+                        query.check_end(mark, || self.with(read::end))?;
+                        mark
+                    }
+                };
                 self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.event_size))
             };
             let page = match page(&self.0.indexes) {
@@ -574,7 +688,8 @@ impl EventStore for MysqlEventStore {
     }
 
     fn refresh_aggregate_summaries(&self) -> Result<()> {
-        self.with(read::refresh_summaries)
+        self.require_writable()
+            .and_then(|()| self.with(read::refresh_summaries))
             .map_err(|error| error.during("refresh the aggregate summaries"))
     }
 
@@ -602,6 +717,7 @@ impl EventStore for MysqlEventStore {
 impl SnapshotStore for MysqlEventStore {
     fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
         let save = || {
+            self.require_writable()?;
             snapshot.check(&self.0.options.limits)?;
             self.with(|session| snapshot::save(session, tenant, snapshot))
         };
@@ -637,7 +753,8 @@ impl SnapshotStore for MysqlEventStore {
     }
 
     fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        self.with(|session| snapshot::delete(session, tenant, selection))
+        self.require_writable()
+            .and_then(|()| self.with(|session| snapshot::delete(session, tenant, selection)))
             .map_err(|error| error.during("delete snapshots"))
     }
 

@@ -1485,7 +1485,8 @@ fn an_audit_names_everything_that_is_wrong(server: &MysqlServer) {
 
     let (database, store) = fresh(server);
     let (kept, damaged, orphan) = (account(), account(), account());
-    for aggregate in [&kept, &damaged, &orphan] {
+    // The last event stays: a log that ends earlier than before is not read on.
+    for aggregate in [&orphan, &kept, &damaged] {
         store
             .append(aggregate, ExpectedVersion::NoStream, &[deposited(1)])
             .unwrap();

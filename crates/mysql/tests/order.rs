@@ -18,7 +18,7 @@ use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
 use support::{
     account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run,
-    until_somebody_waits_for_a_table,
+    until_somebody_waits_for_a_table, write_with_delays_and_rollbacks,
 };
 
 on_both!(
@@ -90,7 +90,7 @@ fn hammer(
             writers.push(scope.spawn(move || {
                 let random = &mut fastrand::Rng::with_seed(writer as u64);
                 for _ in 0..transactions {
-                    write(store, database, random);
+                    write_with_delays_and_rollbacks(store, database.url(), random);
                 }
             }));
         }
@@ -105,44 +105,6 @@ fn hammer(
         sequences,
         stored: stored.into_iter().collect(),
     }
-}
-
-fn write(store: &MysqlEventStore, database: &Database, random: &mut fastrand::Rng) {
-    let gives_up = random.u8(..100) < 15;
-    let appends = random.u8(1..=3);
-    let pause = |random: &mut fastrand::Rng| thread::sleep(Duration::from_micros(random.u64(..3_000)));
-    if random.u8(..100) < 10 {
-        // Somebody's own transaction, which sees an old state.
-        let mut client = client(database);
-        let isolation = TxOpts::default()
-            .set_isolation_level(Some(IsolationLevel::RepeatableRead))
-            .set_with_consistent_snapshot(true);
-        let mut transaction = client.start_transaction(isolation).unwrap();
-        pause(random);
-        for _ in 0..appends {
-            let account = account();
-            let events = [deposited(1), deposited(2)];
-            let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
-            store.append_within(&mut transaction, &append).unwrap();
-            pause(random);
-        }
-        if !gives_up {
-            transaction.commit().unwrap();
-        }
-        return;
-    }
-    let result = store.transaction(|tx| {
-        for _ in 0..appends {
-            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1), deposited(2)])?;
-            pause(random);
-        }
-        if gives_up {
-            Err(Error::invalid("changed my mind"))
-        } else {
-            Ok(())
-        }
-    });
-    assert_eq!(result.is_err(), gives_up, "{result:?}");
 }
 
 fn assert_nothing_missed(seen: Seen) {

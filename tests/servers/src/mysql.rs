@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
@@ -18,6 +19,7 @@ use crate::service::Service;
 use crate::{Database, Disk};
 
 mod flavour;
+mod galera;
 mod installation;
 
 pub use self::flavour::Flavour;
@@ -119,6 +121,52 @@ impl MysqlServer {
             flavour,
             kind: Kind::Private(Box::new(server)),
         })
+    }
+
+    /// Starts a replica of this server, which must have been started with a binary log and a `server_id`, before anything was written to
+    /// it. It has another `server_id`, and the options.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    ///
+    /// It is not a server of the tests.
+    pub fn replica(&self, options: &[(&str, &str)]) -> Result<Self, String> {
+        let options = [&[("server_id", "2")], options].concat();
+        let replica = Self::start(self.flavour, &options)?;
+        let follow = || {
+            let mut primary = Conn::new(self.url("mysql").as_str())?;
+            let position: Option<::mysql::Row> = primary.query_first(self.flavour.log_position())?;
+            let (file, position) = position
+                .and_then(|row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?)))
+                .unwrap_or_default();
+            let follow = self.flavour.follow(self.address(), USER, &self.private().password);
+            let mut client = Conn::new(replica.url("mysql").as_str())?;
+            client.query_drop(
+                follow
+                    .replace("{file}", &file)
+                    .replace("{position}", &position.to_string()),
+            )?;
+            client.query_drop("START REPLICA")
+        };
+        follow().map_err(|error: ::mysql::Error| error.to_string())?;
+        Ok(replica)
+    }
+
+    /// Starts a Galera cluster of three MariaDB nodes, with options. None where it does not start or there is no Galera, which is
+    /// printed, and is a failure if `REQUIRE_BACKENDS` names `galera`.
+    ///
+    /// # Panics
+    ///
+    /// There is none, and one is required.
+    pub fn cluster_unless_missing(options: &[(&str, &str)]) -> Option<[Self; 3]> {
+        let nodes = unless_missing("galera", Private::cluster(options))?;
+        Some(nodes.map(|node| Self {
+            flavour: Flavour::Mariadb,
+            kind: Kind::Private(Box::new(node)),
+        }))
     }
 
     fn shared(flavour: Flavour) -> Result<Self, String> {
@@ -306,6 +354,37 @@ impl Private {
         self.service.run(false, || self.server(), answers)
     }
 
+    /// Three nodes of a Galera cluster.
+    fn cluster(options: &[(&str, &str)]) -> Result<[Self; 3], String> {
+        let flavour = Flavour::Mariadb;
+        let first = Self::start(flavour, options, Service::new(flavour.kind())?)?;
+        if !first.service.kill("TERM") {
+            return Err(format!("the first node does not end:\n{}", first.service.log()));
+        }
+        let another = || {
+            let service = Service::new(flavour.kind())?;
+            let node = Self {
+                installation: Installation::of(flavour)?,
+                options: first.options.clone(),
+                password: first.password.clone(),
+                service,
+            };
+            installation::copy(&node.service, &first.data(), &node.data()).map_err(|error| error.to_string())?;
+            Ok::<_, String>(node)
+        };
+        let [second, third] = [another()?, another()?];
+        let mut nodes = [first, second, third];
+        galera::join(&mut nodes)?;
+        // At the same time: each waits for the others.
+        thread::scope(|scope| {
+            let started = nodes.each_ref().map(|node| scope.spawn(|| node.run()));
+            started
+                .into_iter()
+                .try_for_each(|started| started.join().unwrap_or_else(|_| Err("a node panicked".to_owned())))
+        })?;
+        Ok(nodes)
+    }
+
     fn server(&self) -> Command {
         let directory = self.service.directory();
         let mut command = self.command(self.installation.flavour().server());
@@ -430,7 +509,6 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
-    use std::thread;
     use std::time::Instant;
 
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::Result;
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
+use firefly_eventstore_core::{ErrorKind, Result};
 use mysql::{Conn, Row};
 use time::{Duration, OffsetDateTime};
 
@@ -14,8 +14,9 @@ use crate::migrate::{self, TRIGGER, has};
 use crate::pool::Session;
 use crate::prepared;
 use crate::row::{decode, integer, text, time};
-use crate::sql;
 use crate::store::Options;
+use crate::topology::Standing;
+use crate::{read, sql};
 
 /// Looks at everything that matters to a store; waits for nobody.
 pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Result<Vec<Diagnosis>> {
@@ -32,7 +33,9 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.extend(settings.durability());
     diagnoses.extend(settings.binary_log());
     diagnoses.push(settings.writable());
+    diagnoses.push(topology(session, options)?);
     diagnoses.push(replica(session)?);
+    diagnoses.push(published(session, options)?);
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
     diagnoses.push(other_writers(session)?);
@@ -306,6 +309,70 @@ impl Settings {
             "time_zone",
             format!("the server's is {zone}; the store's times are UTC in any"),
         )
+    }
+}
+
+/// Whether the mark can be proved here, or what is done instead.
+fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
+    let subject = "topology";
+    let standing = Standing::of(session)?;
+    let found = standing.to_string();
+    let (refusal, advice) = match options.read_replica {
+        true => (
+            standing.require_order(),
+            "publish the mark on the primary, and read it here",
+        ),
+        false => (
+            standing.require_provable(options.only_writer),
+            "read where events are written, or open the store with read_replica where the mark is published",
+        ),
+    };
+    Ok(match refusal {
+        Ok(()) => Diagnosis::good(subject, found),
+        Err(error) => Diagnosis::bad(Severity::Danger, subject, format!("{found}: {error}"), advice),
+    })
+}
+
+/// How old, in seconds, a published mark may be.
+const LONG_UNPUBLISHED: i64 = 60;
+
+/// The mark that was published for readers of replicas.
+fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
+    let subject = "published mark";
+    let error = match read::published_mark(session) {
+        Ok(published) => {
+            let found = format!("global sequence {}, published {} s ago", published.mark, published.age);
+            return Ok(match published.age > LONG_UNPUBLISHED {
+                false => Diagnosis::good(subject, found),
+                true => Diagnosis::bad(
+                    Severity::Notice,
+                    subject,
+                    found,
+                    "stores that read from replicas see nothing newer; on the primary, open a store with publish_mark, or run \
+                     firefly-eventstore publish-mark",
+                ),
+            });
+        }
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::Unprovable { .. } if !options.read_replica => {
+            Ok(Diagnosis::good(subject, "none, as nobody reads from replicas"))
+        }
+        ErrorKind::Unprovable { .. } => Ok(Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            error.to_string(),
+            "the log cannot be read here until that is done",
+        )),
+        ErrorKind::BeyondEnd { .. } => Ok(Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            error.to_string(),
+            "once what was made of the lost events is seen to, DELETE FROM firefly_published_mark, and publish again",
+        )),
+        ErrorKind::PermissionDenied | ErrorKind::Schema(_) => Ok(unknown(subject, "SELECT on firefly_published_mark")),
+        _ => Err(error),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Row};
+use firefly_eventstore_mysql::mysql::{Conn, IsolationLevel, Row, TxOpts};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
@@ -108,4 +108,43 @@ pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
     until_some_connection(database, |row| {
         state(row).as_deref() == Some("Waiting for table metadata lock")
     });
+}
+
+/// A transaction of one to three appends, with pauses, some of which gives up at its end.
+pub(crate) fn write_with_delays_and_rollbacks(store: &MysqlEventStore, url: &str, random: &mut fastrand::Rng) {
+    let gives_up = random.u8(..100) < 15;
+    let appends = random.u8(1..=3);
+    let pause = |random: &mut fastrand::Rng| thread::sleep(Duration::from_micros(random.u64(..3_000)));
+    if random.u8(..100) < 10 {
+        // Somebody's own transaction, which sees an old state.
+        let mut client = Conn::new(url).unwrap();
+        let isolation = TxOpts::default()
+            .set_isolation_level(Some(IsolationLevel::RepeatableRead))
+            .set_with_consistent_snapshot(true);
+        let mut transaction = client.start_transaction(isolation).unwrap();
+        pause(random);
+        for _ in 0..appends {
+            let account = account();
+            let events = [deposited(1), deposited(2)];
+            let append = [Append::new(&account, ExpectedVersion::NoStream, &events)];
+            store.append_within(&mut transaction, &append).unwrap();
+            pause(random);
+        }
+        if !gives_up {
+            transaction.commit().unwrap();
+        }
+        return;
+    }
+    let result = store.transaction(|tx| {
+        for _ in 0..appends {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1), deposited(2)])?;
+            pause(random);
+        }
+        if gives_up {
+            Err(Error::invalid("changed my mind"))
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(result.is_err(), gives_up, "{result:?}");
 }

@@ -1,5 +1,7 @@
 //! What differs between MySQL and MariaDB.
 
+use std::net::SocketAddr;
+
 use crate::service;
 
 /// MySQL, or what has become of it.
@@ -34,6 +36,28 @@ impl Flavour {
             Self::Mysql => "mysql",
             Self::Mariadb => "mariadb",
         }
+    }
+
+    /// Asks where the binary log ends.
+    pub(crate) fn log_position(self) -> &'static str {
+        match self {
+            Self::Mysql => "SHOW BINARY LOG STATUS",
+            Self::Mariadb => "SHOW MASTER STATUS",
+        }
+    }
+
+    /// Makes a replica of the server at an address, from a position on.
+    pub(crate) fn follow(self, address: SocketAddr, user: &str, password: &str) -> String {
+        let (statement, name, key) = match self {
+            Self::Mysql => ("REPLICATION SOURCE", "SOURCE", ", GET_SOURCE_PUBLIC_KEY = 1"),
+            Self::Mariadb => ("MASTER", "MASTER", ""),
+        };
+        format!(
+            "CHANGE {statement} TO {name}_HOST = '{}', {name}_PORT = {}, {name}_USER = '{user}', {name}_PASSWORD = '{password}', \
+             {name}_LOG_FILE = '{{file}}', {name}_LOG_POS = {{position}}, {name}_CONNECT_RETRY = 1{key}",
+            address.ip(),
+            address.port(),
+        )
     }
 
     /// The server's program.
@@ -79,7 +103,7 @@ impl Flavour {
     }
 
     /// Options of a server that starts soon, needs little, and of which nothing is to survive a crash.
-    pub(crate) fn forgetful(self) -> &'static [(&'static str, &'static str)] {
+    pub fn forgetful(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Mysql => &[
                 ("innodb_flush_log_at_trx_commit", "0"),

@@ -122,7 +122,7 @@ fn is_there(flavour: Flavour, directory: &Path) -> bool {
 }
 
 /// Copies a directory, for the server's user and nobody else.
-fn copy(service: &Service, from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn copy(service: &Service, from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -1,0 +1,7 @@
+-- Publish a high-water mark that was proved; what was published never goes back.
+-- ? global_sequence
+INSERT INTO firefly_published_mark (id, global_sequence, published_at)
+VALUES (1, ?, UTC_TIMESTAMP(6))
+ON DUPLICATE KEY UPDATE
+    global_sequence = GREATEST(global_sequence, VALUES(global_sequence)),
+    published_at = GREATEST(published_at, VALUES(published_at))

@@ -1,0 +1,321 @@
+//! Replicas and clusters: what they prove, what they do not, and what is left when one takes over.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::ErrorKind;
+use firefly_eventstore_core::operate::{Operations, Severity};
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_mysql::mysql::Conn;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
+use firefly_eventstore_test_servers::{Flavour, MysqlServer};
+
+use support::{account, append_one, deposited, on_both, run, write_with_delays_and_rollbacks};
+
+on_both!(a_replica_reads_what_was_published_and_takes_over);
+
+/// Often enough to be in the middle of transactions.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long a test waits for what comes by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn a_replica_reads_what_was_published_and_takes_over(server: &MysqlServer) {
+    let flavour = server.flavour();
+    let primary = started(flavour, &[("log_bin", "binlog"), ("server_id", "1")]);
+    let parallel = match flavour {
+        Flavour::Mysql => &[
+            ("replica_parallel_workers", "4"),
+            ("replica_preserve_commit_order", "ON"),
+        ][..],
+        Flavour::Mariadb => &[("slave_parallel_threads", "4"), ("slave_parallel_mode", "optimistic")],
+    };
+    let replica = primary
+        .replica(&[flavour.forgetful(), parallel, &[("read_only", "ON")]].concat())
+        .unwrap();
+    let database = primary.new_database();
+    let store = MysqlEventStore::builder(database.url())
+        .max_connections(16)
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    let url = replica.url(database.name());
+    eventually("the schema is there", || MysqlEventStore::open(&url).is_ok());
+
+    a_replica_proves_no_mark_and_reads_none_before_one_is_published(&url, &store);
+    let followed = follow_under_load(&store, database.url(), &[&url, &url], &url);
+    assert!(followed.naive < followed.stored, "the hammer finds nothing");
+    a_replica_that_commits_in_another_order_is_refused(flavour, &url);
+    what_was_not_replicated_is_told_after_a_failover(&primary, &store, database.url(), &url);
+}
+
+fn started(flavour: Flavour, options: &[(&str, &str)]) -> MysqlServer {
+    let forgetful = flavour.forgetful().iter().filter(|(name, _)| *name != "skip_log_bin");
+    let options: Vec<_> = forgetful.chain(options).copied().collect();
+    MysqlServer::start(flavour, &options).unwrap()
+}
+
+fn on_a_replica(url: &str) -> MysqlBuilder {
+    MysqlEventStore::builder(url).read_replica(true)
+}
+
+fn a_replica_proves_no_mark_and_reads_none_before_one_is_published(url: &str, store: &MysqlEventStore) {
+    let plain = MysqlEventStore::open(url).unwrap();
+    let error = plain.high_water_mark().unwrap_err();
+    assert!(error.is_unprovable() && !error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains("read_replica"), "{error}");
+    plain.read(EventQuery::new()).next().unwrap().unwrap_err();
+    assert!(plain.publish_mark().unwrap_err().is_unprovable());
+    assert_eq!(diagnosed(&plain, "topology"), Severity::Danger);
+
+    let reader = on_a_replica(url).open().unwrap();
+    let error = reader.high_water_mark().unwrap_err();
+    assert!(
+        error.is_unprovable() && error.to_string().contains("publish-mark"),
+        "{error:?}"
+    );
+    assert_eq!(diagnosed(&reader, "published mark"), Severity::Danger);
+    let appended = append_one(store);
+    assert_eq!(store.publish_mark().unwrap().as_i64(), appended);
+    eventually("the mark is there", || reader.high_water_mark().is_ok());
+    assert_eq!(reader.read(EventQuery::new()).count(), 1);
+    for subject in ["topology", "published mark"] {
+        assert_eq!(diagnosed(&reader, subject), Severity::Good);
+    }
+
+    let refused = [
+        reader
+            .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+            .map(drop),
+        reader.transaction(|_| Ok(())),
+        reader.publish_mark().map(drop),
+        reader.update_statistics().map(drop),
+    ];
+    for refused in refused {
+        assert_eq!(*refused.unwrap_err().kind(), ErrorKind::ReadOnly);
+    }
+    let error = on_a_replica(url).publish_mark(INTERVAL).open().unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+}
+
+fn diagnosed(store: &MysqlEventStore, subject: &str) -> Severity {
+    let diagnoses = store.diagnose().unwrap();
+    let found = diagnoses.iter().find(|diagnosis| diagnosis.subject == subject);
+    found.unwrap_or_else(|| panic!("nothing of {subject}")).severity
+}
+
+/// How many events there are after the hammer, and how many a reader saw that takes the last row for the end.
+struct Followed {
+    stored: usize,
+    naive: usize,
+}
+
+/// Writers on one server, which publishes the mark, and readers of what it published elsewhere. None of them misses or repeats an
+/// event.
+fn follow_under_load(store: &MysqlEventStore, url: &str, readers: &[&str], naive: &str) -> Followed {
+    let publisher = store.clone();
+    let goal = OnceLock::new();
+    let stored_on = |url: &str, condition: &str| -> Vec<i64> {
+        let select = format!("SELECT global_sequence FROM events WHERE {condition} ORDER BY global_sequence");
+        Conn::new(url).unwrap().query(select).unwrap()
+    };
+    thread::scope(|scope| {
+        let follow = |url: &str| {
+            let reader = on_a_replica(url).open().unwrap();
+            let (mut checkpoint, mut seen) = (GlobalSequence::ZERO, Vec::new());
+            while goal.get().is_none_or(|goal| *goal > checkpoint.as_i64()) {
+                let mut events = reader.read(EventQuery::new().after(checkpoint));
+                seen.extend(events.by_ref().map(|event| event.unwrap().global_sequence.as_i64()));
+                checkpoint = events.checkpoint();
+            }
+            seen
+        };
+        let following: Vec<_> = readers.iter().map(|url| scope.spawn(move || follow(url))).collect();
+        let naive = scope.spawn(|| {
+            let mut client = Conn::new(naive).unwrap();
+            let (mut position, mut seen) = (0, 0);
+            while goal.get().is_none_or(|goal| *goal > position) {
+                let select = "SELECT global_sequence FROM events WHERE global_sequence > ? ORDER BY 1";
+                let found: Vec<i64> = client.exec(select, (position,)).unwrap();
+                position = found.last().copied().unwrap_or(position);
+                seen += found.len();
+            }
+            seen
+        });
+        let publishing = scope.spawn(|| {
+            while goal.get().is_none() {
+                publisher.publish_mark().unwrap();
+                thread::sleep(INTERVAL);
+            }
+            publisher.publish_mark().unwrap()
+        });
+        thread::scope(|writing| {
+            for writer in 0..8 {
+                writing.spawn(move || {
+                    let random = &mut fastrand::Rng::with_seed(writer);
+                    for _ in 0..40 {
+                        write_with_delays_and_rollbacks(store, url, random);
+                    }
+                });
+            }
+        });
+        let stored = stored_on(url, "TRUE");
+        goal.set(*stored.last().unwrap()).unwrap();
+        assert_eq!(publishing.join().unwrap().as_i64(), *goal.get().unwrap());
+        for seen in following {
+            assert_eq!(seen.join().unwrap(), stored);
+        }
+        Followed {
+            stored: stored.len(),
+            naive: naive.join().unwrap(),
+        }
+    })
+}
+
+fn a_replica_that_commits_in_another_order_is_refused(flavour: Flavour, url: &str) {
+    let (unsafe_order, safe) = match flavour {
+        Flavour::Mysql => (
+            "STOP REPLICA SQL_THREAD; SET GLOBAL replica_preserve_commit_order = OFF; START REPLICA",
+            "STOP REPLICA SQL_THREAD; SET GLOBAL replica_preserve_commit_order = ON; START REPLICA",
+        ),
+        Flavour::Mariadb => (
+            "STOP REPLICA; SET GLOBAL gtid_slave_pos = '0-1-1,7-1-1'; START REPLICA",
+            "STOP REPLICA; SET GLOBAL gtid_slave_pos = ''; START REPLICA",
+        ),
+    };
+    let set = |statements: &str| {
+        let mut client = Conn::new(url).unwrap();
+        statements.split("; ").for_each(|statement| run(&mut client, statement));
+    };
+    set(unsafe_order);
+    let reader = on_a_replica(url).open().unwrap();
+    let error = reader.high_water_mark().unwrap_err();
+    assert!(
+        error.is_unprovable() && error.to_string().contains("order"),
+        "{error:?}"
+    );
+    assert_eq!(diagnosed(&reader, "topology"), Severity::Danger);
+    set(safe);
+    on_a_replica(url).open().unwrap().high_water_mark().unwrap();
+}
+
+fn what_was_not_replicated_is_told_after_a_failover(
+    primary: &MysqlServer,
+    store: &MysqlEventStore,
+    primary_url: &str,
+    url: &str,
+) {
+    let mut replica = Conn::new(url).unwrap();
+    let caught_up = |replica: &mut Conn| {
+        let count = "SELECT COUNT(*) FROM events";
+        let there: Option<u64> = replica.query_first(count).unwrap();
+        there == Conn::new(primary_url).unwrap().query_first(count).unwrap()
+    };
+    eventually("the replica has caught up", || caught_up(&mut replica));
+    let kept = store.high_water_mark().unwrap();
+    run(&mut replica, "STOP REPLICA");
+    let lost = GlobalSequence::try_from(append_one(store)).unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), lost);
+    primary.kill("KILL");
+    let promoted = MysqlEventStore::open(url).unwrap();
+    let error = promoted.high_water_mark().unwrap_err();
+    assert!(error.to_string().contains("RESET REPLICA ALL"), "{error}");
+    run(&mut replica, "RESET REPLICA ALL");
+    run(&mut replica, "SET GLOBAL read_only = OFF");
+
+    let promoted = MysqlEventStore::open(url).unwrap();
+    assert_eq!(promoted.high_water_mark().unwrap(), kept);
+    let error = promoted
+        .read(EventQuery::new().after(lost))
+        .next()
+        .unwrap()
+        .unwrap_err();
+    assert!(error.is_beyond_end(), "{error:?}");
+    append_one(&promoted);
+    assert_eq!(promoted.read(EventQuery::new().after(kept)).count(), 1);
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn of_a_cluster_one_node_writes_and_the_others_read_and_take_over() {
+    let Some(nodes) = MysqlServer::cluster_unless_missing(Flavour::Mariadb.forgetful()) else {
+        return;
+    };
+    let database = nodes[0].new_database();
+    let urls = nodes.each_ref().map(|node| node.url(database.name()));
+
+    for url in &urls {
+        eventually("the database is there", || Conn::new(url.as_str()).is_ok());
+    }
+    // Nodes do not know each other's locks.
+    thread::scope(|scope| {
+        for url in urls.iter().cycle().take(9) {
+            scope.spawn(|| MysqlEventStore::builder(url).migrate().unwrap());
+        }
+    });
+
+    for url in &urls {
+        let store = MysqlEventStore::open(url).unwrap();
+        let error = store.high_water_mark().unwrap_err();
+        assert!(
+            error.is_unprovable() && error.to_string().contains("only_writer"),
+            "{error:?}"
+        );
+        assert_eq!(diagnosed(&store, "topology"), Severity::Danger);
+    }
+
+    let store = |url: &str| {
+        MysqlEventStore::builder(url)
+            .max_connections(16)
+            .only_writer(true)
+            .open()
+            .unwrap()
+    };
+    let writes = store(&urls[0]);
+    assert_eq!(diagnosed(&writes, "topology"), Severity::Good);
+    let followed = follow_under_load(&writes, &urls[0], &[&urls[1], &urls[2]], &urls[1]);
+    assert!(followed.naive < followed.stored, "the hammer finds nothing");
+
+    // What was acknowledged is on all nodes.
+    let acknowledged: HashSet<i64> = thread::scope(|scope| {
+        let append = || {
+            let mut acknowledged = Vec::new();
+            while let Ok(appended) = writes.append(&account(), ExpectedVersion::NoStream, &[deposited(1)]) {
+                acknowledged.push(appended.last_sequence().unwrap().as_i64());
+            }
+            acknowledged
+        };
+        let appending = [(); 4].map(|()| scope.spawn(append));
+        thread::sleep(Duration::from_millis(300));
+        nodes[0].kill("KILL");
+        appending.into_iter().flat_map(|each| each.join().unwrap()).collect()
+    });
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    let mut survivor = None;
+    eventually("the others go on", || {
+        survivor = MysqlEventStore::builder(&urls[1]).only_writer(true).open().ok();
+        survivor.is_some()
+    });
+    let survivor = survivor.unwrap();
+    let last = append_one(&survivor);
+    assert_eq!(survivor.high_water_mark().unwrap().as_i64(), last);
+    let there: HashSet<i64> = survivor
+        .read(EventQuery::new())
+        .map(|event| event.unwrap().global_sequence.as_i64())
+        .collect();
+    assert!(acknowledged.is_subset(&there));
+}
