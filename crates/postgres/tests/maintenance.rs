@@ -136,7 +136,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
 
     let diagnoses = store.diagnose().unwrap();
     for (name, advice) in [
-        ("idx_events_type", "run migrate"),
+        ("idx_events_type", "let a program migrate with the indexes"),
         (
             "idx_events_tenant_id",
             "REINDEX INDEX CONCURRENTLY idx_events_tenant_id",

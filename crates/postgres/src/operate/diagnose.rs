@@ -489,7 +489,7 @@ fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
             (IndexState::Missing, None, _) if is_optional(&index.name) => Some(notice(
                 index,
                 format!("on {}, missing", index.table),
-                "reads that it is for walk the log; run migrate with the choice of indexes that has it".to_owned(),
+                "reads that it is for walk the log; let a program migrate with the indexes(…) that have it".to_owned(),
             )),
             (IndexState::Missing, None, _) => Some(notice(
                 index,
@@ -511,7 +511,7 @@ fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
                     index.table,
                     counted.whole_days()
                 ),
-                "each append pays for it; if that stays so, run migrate with a choice of indexes that does not have it"
+                "each append pays for it; if that stays so, let a program migrate with indexes(…) that do not have it"
                     .to_owned(),
             )),
             (IndexState::Present, _, _) => None,

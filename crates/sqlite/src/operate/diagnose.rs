@@ -250,7 +250,7 @@ fn index(index: &IndexUsage) -> Option<Diagnosis> {
             Severity::Notice,
             name,
             "missing: reads that it would serve walk the log",
-            "run migrate with the indexes that the store is to have",
+            "let a program migrate with the indexes(…) that the store is to have",
         )),
         IndexState::Missing => Some(Diagnosis::bad(
             Severity::Warning,
