@@ -5,8 +5,8 @@
 use std::io::Cursor;
 
 use firefly_eventstore_core::operate::{
-    Audit, Audited, Export, Exported, Finding, FindingKind, Import, LogDigest, Progress, RestorePoint, prune_snapshots,
-    restore,
+    Audit, Audited, Export, Exported, Finding, FindingKind, Import, LogDigest, Operations as _, Progress, RestorePoint,
+    prune_snapshots, restore,
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, MemoryEventStore, verify};
@@ -172,6 +172,25 @@ fn an_incremental_export_goes_on_after_the_one_before() {
     let imported = import(&target, &second).unwrap();
     assert_eq!((imported.events, imported.already_stored), (1, 0));
     assert_eq!(log(&target), log(&store));
+}
+
+#[test]
+fn an_incremental_export_that_begins_after_a_hole_is_imported() {
+    let (source, _) = given();
+    let (file, _) = exported(&source, &Export::new());
+    let holed = MemoryEventStore::new();
+    import(&holed, &file).unwrap();
+    let mut after_a_hole = log(&source).remove(0);
+    after_a_hole.event_id = Uuid::now_v7();
+    after_a_hole.aggregate = account();
+    after_a_hole.global_sequence = 9.into();
+    holed.import_events(&[after_a_hole]).unwrap();
+    let target = MemoryEventStore::new();
+    import(&target, &file).unwrap();
+    let (later, _) = exported(&holed, &Export::new().after(4.into()));
+    assert_eq!(import(&target, &later).unwrap().events, 1);
+    assert_eq!(log(&target), log(&holed));
+    assert_eq!(import(&target, &later).unwrap().already_stored, 1);
 }
 
 #[test]
