@@ -6,5 +6,6 @@ INSERT INTO firefly_seals (
     digest,
     sealed_at
 )
-VALUES ($1, $2, $3, $4)
+SELECT $1::bigint, $2::bigint, $3::text, $4::timestamptz
+WHERE firefly_here()
 ON CONFLICT (global_sequence) DO NOTHING;

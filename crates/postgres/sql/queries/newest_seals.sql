@@ -6,5 +6,6 @@ SELECT
     digest,
     sealed_at
 FROM firefly_seals
+WHERE firefly_here()
 ORDER BY global_sequence DESC
 LIMIT $1;

@@ -6,6 +6,7 @@ SELECT
     digest,
     sealed_at
 FROM firefly_seals
-WHERE global_sequence > $1
+WHERE firefly_here()
+  AND global_sequence > $1
 ORDER BY global_sequence
 LIMIT $2;
