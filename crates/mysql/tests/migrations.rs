@@ -68,7 +68,9 @@ fn a_migration_goes_on_after_a_crash_at_any_point(server: &MysqlServer) {
         .unwrap();
     let steps = builder(&server.new_database()).pending().unwrap();
     let statements = |sql: &str| -> Vec<String> {
-        let sql = sql.replace("{collation}", collation);
+        let sql = sql
+            .replace("{collation}", collation)
+            .replace("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC");
         let parts = sql.split(";\n").filter(|part| !part.trim().is_empty());
         parts.map(str::to_owned).collect()
     };
