@@ -71,6 +71,7 @@ pub(crate) enum Command {
     Seal(commands::seal::Seal),
     Verify(commands::verify::Verify),
     Maintain(commands::maintain::Maintain),
+    PublishMark(commands::publish_mark::PublishMark),
     Snapshots(commands::snapshots::Snapshots),
     Report(commands::report::Report),
     Completions(commands::completions::Completions),

@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "seal",
     "verify",
     "maintain",
+    "publish-mark",
     "snapshots",
     "report",
     "completions",
@@ -86,6 +87,7 @@ fn the_manual_has_every_command() {
     assert!(manual.starts_with(".ie"), "{manual}");
     assert!(manual.contains("Exit codes"), "{manual}");
     for command in COMMANDS {
+        let command = command.replace('-', "\\-");
         assert!(
             manual.contains(&format!("\n.SH NAME\nfirefly\\-eventstore\\-{command} \\-")),
             "{command}: {manual}"

@@ -237,3 +237,33 @@ fn following_goes_on_after_the_server_was_restarted() {
     running.signal("INT");
     assert_eq!(running.wait().0, Some(0));
 }
+
+#[test]
+fn a_mark_is_published_once_or_until_ctrl_c_and_read_up_to() {
+    let Some(server) = postgres_unless_missing() else {
+        return;
+    };
+    let database = server.new_database();
+    let store = Store::at(database.url());
+    append_many(&*store.open(), 3);
+    let replica = format!("{}?read_replica=true", database.url());
+    assert!(store.run(&["tail", "--store", &replica]).err.contains("publish-mark"));
+    assert_eq!(store.succeeds(&["publish-mark"]).out, "published global sequence 3\n");
+    append_many(&*store.open(), 1);
+    let read = || store.succeeds(&["tail", "--store", &replica]).out.lines().count();
+    assert_eq!(read(), 3);
+    assert_eq!(
+        store.run(&["publish-mark", "--store", &replica]).code,
+        7,
+        "a replica publishes nothing"
+    );
+    assert_eq!(store.run(&["publish-mark", "--every", "0s"]).code, 2);
+
+    let mut publishing = Running::start(&mut store.command(&["publish-mark", "--every", "1ms", "--json"]));
+    assert_eq!(publishing.line().as_deref(), Some(r#"{"high_water_mark":4}"#));
+    append_many(&*store.open(), 1);
+    assert_eq!(publishing.line().as_deref(), Some(r#"{"high_water_mark":5}"#));
+    assert_eq!(read(), 5);
+    publishing.signal("INT");
+    assert_eq!(publishing.wait(), (Some(0), String::new()));
+}

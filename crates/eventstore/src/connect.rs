@@ -12,6 +12,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite:ledger.db?read_only=true` | SQLite, in a file that is only read |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
+/// | `postgres://user@host1,host2/database?read_replica=true` | PostgreSQL, [for reading](https://docs.rs/firefly-eventstore-postgres/latest/firefly_eventstore_postgres/struct.PostgresBuilder.html#method.read_replica) from a standby; the same for `mysql://` |
 /// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql`; by TLS with the feature `rustls` and `?root_cert_path=/path/ca.pem` |
 ///
 /// On PostgreSQL, MySQL and MariaDB call [`migrate`] first; `connect` never migrates them. A new SQLite file is set up when
@@ -138,11 +139,17 @@ impl Target {
         }
         match scheme {
             #[cfg(feature = "mysql")]
-            "mysql" => Ok(Self::Mysql(firefly_eventstore_mysql::MysqlEventStore::builder(url))),
+            "mysql" => {
+                let (url, read_replica) = take_read_replica(url)?;
+                let builder = firefly_eventstore_mysql::MysqlEventStore::builder(&url);
+                Ok(Self::Mysql(builder.read_replica(read_replica)))
+            }
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(Self::Postgres(
-                firefly_eventstore_postgres::PostgresEventStore::builder(url),
-            )),
+            "postgres" | "postgresql" => {
+                let (url, read_replica) = take_read_replica(url)?;
+                let builder = firefly_eventstore_postgres::PostgresEventStore::builder(&url);
+                Ok(Self::Postgres(builder.read_replica(read_replica)))
+            }
             #[cfg(feature = "sqlite")]
             "sqlite" => sqlite(&url["sqlite:".len()..]),
             _ => Err(Error::invalid(format!(
@@ -161,6 +168,26 @@ const SCHEMES: &[&str] = &[
     #[cfg(feature = "sqlite")]
     "sqlite",
 ];
+
+/// A server's URL without the option that its driver does not know, and that option.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn take_read_replica(url: &str) -> Result<(String, bool)> {
+    let Some((address, options)) = url.split_once('?') else {
+        return Ok((url.to_owned(), false));
+    };
+    let mut read_replica = false;
+    let mut others = Vec::new();
+    for option in options.split('&') {
+        match option.strip_prefix("read_replica=") {
+            Some("true") => read_replica = true,
+            Some("false") => read_replica = false,
+            Some(_) => return Err(Error::invalid("the option read_replica of the URL is true or false")),
+            None => others.push(option),
+        }
+    }
+    let mark = if others.is_empty() { "" } else { "?" };
+    Ok((format!("{address}{mark}{}", others.join("&")), read_replica))
+}
 
 #[cfg(feature = "sqlite")]
 fn sqlite(rest: &str) -> Result<Target> {
@@ -319,6 +346,45 @@ mod tests {
         let error = connect("mysql://clerk:tiger@host:port/ledger?no=such").unwrap_err();
         assert!(error.is_invalid_input(), "{error}");
         assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_url_says_whether_to_read_from_a_replica_beside_the_options_of_the_driver() {
+        for (url, other, read_replica) in [
+            ("postgres://db/ledger", "postgres://db/ledger", false),
+            ("postgres://db/ledger?read_replica=true", "postgres://db/ledger", true),
+            ("postgres://db/ledger?read_replica=false", "postgres://db/ledger", false),
+            (
+                "postgres://db/ledger?sslmode=disable&read_replica=true&connect_timeout=2",
+                "postgres://db/ledger?sslmode=disable&connect_timeout=2",
+                true,
+            ),
+        ] {
+            assert_eq!(take_read_replica(url).unwrap(), (other.to_owned(), read_replica));
+        }
+        let error = connect("postgres://clerk:tiger@db/ledger?read_replica=yes").unwrap_err();
+        assert!(
+            error.is_invalid_input() && error.to_string().contains("read_replica"),
+            "{error}"
+        );
+        let Some(server) = firefly_eventstore_test_servers::postgres_unless_missing() else {
+            return;
+        };
+        let database = server.new_database();
+        migrate(database.url()).unwrap();
+        let replica = format!("{}?read_replica=true", database.url());
+        let store = connect_operator(&replica).unwrap();
+        assert!(
+            store.high_water_mark().unwrap_err().is_unprovable(),
+            "nothing is published yet"
+        );
+        connect_operator(database.url()).unwrap().publish_mark().unwrap();
+        assert_eq!(store.high_water_mark().unwrap(), 0);
+        assert_eq!(
+            *migrate(&replica).unwrap_err().kind(),
+            firefly_eventstore_core::ErrorKind::ReadOnly
+        );
     }
 
     #[cfg(feature = "postgres")]

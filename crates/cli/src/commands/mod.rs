@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod maintain;
 pub(crate) mod man;
 pub(crate) mod migrate;
+pub(crate) mod publish_mark;
 pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod seal;
@@ -51,6 +52,7 @@ fn run_with(store: &Chosen, command: Command, console: &mut Console) -> Result<E
         Command::Seal(command) => command.run(store, console),
         Command::Verify(command) => command.run(store, console),
         Command::Maintain(command) => command.run(store, console),
+        Command::PublishMark(command) => command.run(&store, console),
         Command::Snapshots(command) => command.run(store, console),
         Command::Report(command) => command.run(store, console),
         Command::Completions(command) => command.run(console),
