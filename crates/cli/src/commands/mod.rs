@@ -52,7 +52,7 @@ fn run_with(store: &Chosen, command: Command, console: &mut Console) -> Result<E
         Command::Seal(command) => command.run(store, console),
         Command::Verify(command) => command.run(store, console),
         Command::Maintain(command) => command.run(store, console),
-        Command::PublishMark(command) => command.run(&store, console),
+        Command::PublishMark(command) => command.run(store, console),
         Command::Snapshots(command) => command.run(store, console),
         Command::Report(command) => command.run(store, console),
         Command::Completions(command) => command.run(console),
