@@ -85,7 +85,7 @@ fn repeated<C: Queryable>(
         if let Some(results) = explain(session, appends, goes_on)? {
             return Ok(results);
         }
-        // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
+        // The conflicting append was rolled back, or this attempt takes it into account. Try again.
         if let Some((error, bases)) = refusal
             && unexplained.is_too_often(bases)
         {

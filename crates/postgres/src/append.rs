@@ -148,7 +148,7 @@ fn repeated<C: GenericClient>(
             // The statement writes nothing, either, where the sequence is behind the log.
             None => go_on(session)?,
         }
-        // Whoever was in the way is gone, or was taken in by now: nothing forbids this append any more.
+        // The conflicting append was rolled back, or this attempt takes it into account. Try again.
     }
     Err(Error::new(ErrorKind::Unavailable {
         reason: "other appends to the aggregate, or to the event ids, were always faster".into(),

@@ -16,3 +16,7 @@ CREATE TABLE firefly_published_mark (
     global_sequence BIGINT NOT NULL,
     published_at    DATETIME(6) NOT NULL
 ) ENGINE = InnoDB;
+
+-- The key of a table that was made before without one, which some servers want of every table that is written anew.
+-- unless index mv_aggregate_summary.PRIMARY
+ALTER TABLE mv_aggregate_summary ADD PRIMARY KEY (aggregate_id);

@@ -6,7 +6,3 @@ CREATE TABLE firefly_seals (
     digest          VARCHAR(64) NOT NULL,
     sealed_at       DATETIME(6) NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {collation};
-
--- The key of a table that was made before without one, which some servers want of every table that is written anew.
--- unless index mv_aggregate_summary.PRIMARY
-ALTER TABLE mv_aggregate_summary ADD PRIMARY KEY (aggregate_id);

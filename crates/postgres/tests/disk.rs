@@ -1,0 +1,30 @@
+//! PostgreSQL shows a commit only after it is on the disk: nothing is told that a power cut could make untrue.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use firefly_eventstore_postgres::PostgresEventStore;
+use firefly_eventstore_test_servers::{Disk, PostgresServer, Power, postgres_unless_missing};
+
+#[test]
+fn what_is_told_survives_a_power_cut() {
+    if postgres_unless_missing().is_none() {
+        return;
+    }
+    let disk = Disk::new();
+    let server = PostgresServer::start_on(&disk, &[("fsync", "on")]).unwrap();
+    let database = server.new_database();
+    let open = || PostgresEventStore::builder(database.url()).pool_timeout(Duration::from_secs(1));
+    open().migrate().unwrap();
+    let [writer, follower] = [(); 2].map(|()| open().open().unwrap());
+    let power = Power {
+        disk: &disk,
+        cut: &|| server.cut_power(&disk),
+        restart: &|| server.restart(),
+        marks_at_once: true,
+    };
+    power.takes_nothing_back(&writer, &follower);
+}
