@@ -13,6 +13,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
 /// | `postgres://user@host1,host2/database?read_replica=true` | PostgreSQL, [for reading](https://docs.rs/firefly-eventstore-postgres/latest/firefly_eventstore_postgres/struct.PostgresBuilder.html#method.read_replica) from a standby; the same for `mysql://` |
+/// | `mysql://user@host/database?only_writer=true` | MariaDB, on the [only node of a Galera cluster](https://docs.rs/firefly-eventstore-mysql/latest/firefly_eventstore_mysql/struct.MysqlBuilder.html#method.only_writer) that programs write to |
 /// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql`; by TLS with the feature `rustls` and `?root_cert_path=/path/ca.pem` |
 ///
 /// On PostgreSQL, MySQL and MariaDB call [`migrate`] first; `connect` never migrates them. A new SQLite file is set up when
@@ -140,13 +141,14 @@ impl Target {
         match scheme {
             #[cfg(feature = "mysql")]
             "mysql" => {
-                let (url, read_replica) = take_read_replica(url)?;
+                let (url, read_replica) = take_option(url, READ_REPLICA)?;
+                let (url, only_writer) = take_option(&url, "only_writer")?;
                 let builder = firefly_eventstore_mysql::MysqlEventStore::builder(&url);
-                Ok(Self::Mysql(builder.read_replica(read_replica)))
+                Ok(Self::Mysql(builder.read_replica(read_replica).only_writer(only_writer)))
             }
             #[cfg(feature = "postgres")]
             "postgres" | "postgresql" => {
-                let (url, read_replica) = take_read_replica(url)?;
+                let (url, read_replica) = take_option(url, READ_REPLICA)?;
                 let builder = firefly_eventstore_postgres::PostgresEventStore::builder(&url);
                 Ok(Self::Postgres(builder.read_replica(read_replica)))
             }
@@ -169,24 +171,28 @@ const SCHEMES: &[&str] = &[
     "sqlite",
 ];
 
-/// A server's URL without the option that its driver does not know, and that option.
+/// Opens a store for reading where events are replicated to.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-fn take_read_replica(url: &str) -> Result<(String, bool)> {
+const READ_REPLICA: &str = "read_replica";
+
+/// A server's URL without an option of ours, which its driver does not know, and that option.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+fn take_option(url: &str, name: &str) -> Result<(String, bool)> {
     let Some((address, options)) = url.split_once('?') else {
         return Ok((url.to_owned(), false));
     };
-    let mut read_replica = false;
+    let mut is_set = false;
     let mut others = Vec::new();
     for option in options.split('&') {
-        match option.strip_prefix("read_replica=") {
-            Some("true") => read_replica = true,
-            Some("false") => read_replica = false,
-            Some(_) => return Err(Error::invalid("the option read_replica of the URL is true or false")),
+        match option.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            Some("true") => is_set = true,
+            Some("false") => is_set = false,
+            Some(_) => return Err(Error::invalid(format!("the option {name} of the URL is true or false"))),
             None => others.push(option),
         }
     }
     let mark = if others.is_empty() { "" } else { "?" };
-    Ok((format!("{address}{mark}{}", others.join("&")), read_replica))
+    Ok((format!("{address}{mark}{}", others.join("&")), is_set))
 }
 
 #[cfg(feature = "sqlite")]
@@ -361,7 +367,10 @@ mod tests {
                 true,
             ),
         ] {
-            assert_eq!(take_read_replica(url).unwrap(), (other.to_owned(), read_replica));
+            assert_eq!(
+                take_option(url, READ_REPLICA).unwrap(),
+                (other.to_owned(), read_replica)
+            );
         }
         let error = connect("postgres://clerk:tiger@db/ledger?read_replica=yes").unwrap_err();
         assert!(

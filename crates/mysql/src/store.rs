@@ -581,6 +581,9 @@ impl MysqlBuilder {
     /// has one that cannot be adopted.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
+            if self.options.read_replica {
+                return Err(Error::new(ErrorKind::ReadOnly));
+            }
             let location = self.location.clone()?;
             migrate::migrate(&mut location.open()?, self.options.choices)
         };

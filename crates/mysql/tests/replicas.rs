@@ -101,6 +101,7 @@ fn a_replica_proves_no_mark_and_reads_none_before_one_is_published(url: &str, st
     for refused in refused {
         assert_eq!(*refused.unwrap_err().kind(), ErrorKind::ReadOnly);
     }
+    assert_eq!(*on_a_replica(url).migrate().unwrap_err().kind(), ErrorKind::ReadOnly);
     let error = on_a_replica(url).publish_mark(INTERVAL).open().unwrap_err();
     assert!(error.is_invalid_input(), "{error}");
 }
