@@ -136,6 +136,9 @@ impl Failure {
     pub(crate) fn advice(&self) -> Option<String> {
         Some(match (self.advice.as_ref()?, &self.store) {
             (Advice::Say(advice), _) => advice.clone(),
+            (Advice::Run(command), Some(store)) if store.is_for_reading() && *command == ["migrate"] => {
+                "migrate it with a URL that may write, without read_only or read_replica".to_owned()
+            }
             (Advice::Run(command), Some(store)) => format!("run: {}", store.command(command)),
             (Advice::Run(command), None) => format!("run: firefly-eventstore {}", command.join(" ")),
         })

@@ -80,6 +80,13 @@ impl StoreUrl {
         }
     }
 
+    /// Whether its options say that nothing is written through it.
+    pub(crate) fn is_for_reading(&self) -> bool {
+        let options = self.0.split_once('?').map_or("", |(_, options)| options);
+        let mut options = options.split('&');
+        options.any(|option| matches!(option, "read_only=true" | "read_replica=true"))
+    }
+
     /// Whether it is a SQLite file that is not there, which the driver would make.
     pub(crate) fn is_missing_file(&self) -> bool {
         self.file().is_some_and(|(path, _)| !path.exists())

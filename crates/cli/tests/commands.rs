@@ -79,6 +79,13 @@ fn no_other_command_makes_a_file() {
         let hint = format!("run: firefly-eventstore --store {} migrate\n", store.url);
         assert!(error.ends_with(&hint), "{error}");
     }
+    // What cannot be written through cannot be migrated through.
+    let url = format!("{}?read_only=true", store.url);
+    let answer = run_with(tool().args(["--store", &url, "stats"]), b"");
+    assert!(
+        answer.err.contains("migrate it with a URL that may write"),
+        "{answer:?}"
+    );
     let restored = format!("sqlite:{}", store.file("ledger.db").display());
     let error = other.fails(5, &["restore", "--to", &restored, "--until-sequence", "1"]);
     assert!(error.contains(&format!("the target {restored}: ")), "{error}");

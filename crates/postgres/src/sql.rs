@@ -38,6 +38,7 @@ statements! {
     FORGET = "forget.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
+    HERE = "here.sql";
     HISTORY = "history.sql";
     IMPORT = "import.sql";
     IN_RECOVERY = "in_recovery.sql";

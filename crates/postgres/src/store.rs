@@ -704,8 +704,12 @@ impl EventStore for PostgresEventStore {
     }
 
     fn refresh_aggregate_summaries(&self) -> Result<()> {
+        let refresh = |session: &mut Session<'_, Client>| {
+            session.execute(sql::HERE, &[]).map_err(classify)?;
+            session.execute(sql::REFRESH_SUMMARIES, &[]).map_err(classify)
+        };
         self.require_writable()
-            .and_then(|()| self.with(|session| session.execute(sql::REFRESH_SUMMARIES, &[]).map_err(classify)))
+            .and_then(|()| self.with(refresh))
             .map(drop)
             .map_err(|error| error.during("refresh the aggregate summaries"))
     }

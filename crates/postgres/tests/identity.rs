@@ -6,6 +6,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::SummaryQuery;
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::Database;
@@ -67,7 +69,12 @@ fn schemas_that_swap_their_names_stay_the_stores_that_were_opened() {
         result.unwrap_err().is_conflict()
     };
     type Check<'a> = &'a dyn Fn(&PostgresEventStore);
-    let first: [Check<'_>; 8] = [
+    let kept = |store: &PostgresEventStore| {
+        store.refresh_aggregate_summaries().unwrap();
+        let query = SummaryQuery::new().as_of_last_refresh();
+        store.aggregate_summaries(&query).unwrap().len()
+    };
+    let first: [Check<'_>; 10] = [
         &|store| assert_eq!(store.high_water_mark().unwrap(), 3),
         &|store| assert_eq!(store.load(&known).unwrap().version(), 3),
         &|store| assert_eq!(last(store), 3),
@@ -76,6 +83,8 @@ fn schemas_that_swap_their_names_stay_the_stores_that_were_opened() {
         &|store| assert!(store.latest_snapshot(&known).unwrap().is_some()),
         &|store| assert!(is_refused(store)),
         &|store| assert_eq!(store.load(&account()).unwrap().version(), 0),
+        &|store| assert_eq!(kept(store), 1),
+        &|store| assert!(store.update_statistics().unwrap().contains("events (about 3 rows)")),
     ];
     for check in first {
         run(&database, SWAP);

@@ -14,6 +14,7 @@ JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
 JOIN pg_class AS tables ON tables.oid = pg_index.indrelid
 JOIN pg_am ON pg_am.oid = indexes.relam
 LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = indexes.oid
-WHERE tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+WHERE firefly_here()
+  AND tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
   AND tables.relname IN ('events', 'snapshots', 'mv_aggregate_summary', 'firefly_seals', 'firefly_schema_history')
 ORDER BY tables.relname, indexes.relname;

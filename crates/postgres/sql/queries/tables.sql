@@ -16,6 +16,7 @@ SELECT
 FROM pg_class AS tables
 JOIN pg_database AS databases ON databases.datname = current_database()
 LEFT JOIN pg_stat_user_tables AS counted ON counted.relid = tables.oid
-WHERE tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+WHERE firefly_here()
+  AND tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
   AND tables.relname IN ('events', 'snapshots', 'mv_aggregate_summary')
 ORDER BY tables.relname;
