@@ -108,12 +108,13 @@ impl Location {
         if let Some(most) = self.0.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
+        // First: a server may bound what the next statement reads.
+        let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
         server.standing = Standing::of(&mut Session {
             client: &mut client,
             server,
             locks: false,
         })?;
-        let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
         Ok(Connection {
             id: client.connection_id(),
             client,

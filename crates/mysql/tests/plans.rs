@@ -559,6 +559,9 @@ fn an_index_that_is_dropped_meanwhile_is_not_missed(server: &MysqlServer) {
 /// How many events a page has here.
 const PAGE: u32 = 2;
 
+/// At most so many rows are read for a look at what the server is to others, which comes with a mark once a second.
+const ROWS_OF_TOPOLOGY: u64 = 24;
+
 /// What is true of a query: forwards and backwards, its first page and the next, small pages and usual ones.
 struct QueryPlans {
     query: EventQuery,
@@ -619,7 +622,7 @@ impl QueryPlans {
         in_each_state(server, |log, state| {
             let walking = self.walking_until_analyzed && state == State::NeverAnalyzed;
             let walked = if walking { EVENTS * self.arms as u64 } else { 0 };
-            let most = few + walked + self.reading.unwrap_or(0);
+            let most = few + walked + self.reading.unwrap_or(0) + ROWS_OF_TOPOLOGY;
             for query in [self.query.clone(), self.query.clone().backwards()] {
                 let small = query.clone().page_size(NonZeroU32::new(PAGE).unwrap());
                 let mut cursors = vec![None];
