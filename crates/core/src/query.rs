@@ -533,7 +533,6 @@ pub struct PageEvents {
     rows: usize,
     bytes: u64,
     bytes_left: u64,
-    is_cut: bool,
 }
 
 impl PageEvents {
@@ -545,7 +544,6 @@ impl PageEvents {
             rows: window.rows as usize,
             bytes: 0,
             bytes_left: window.bytes,
-            is_cut: false,
         }
     }
 
@@ -592,22 +590,16 @@ impl PageEvents {
         self.bytes
     }
 
-    /// Says that more events may follow, although the page is not full: the statement was cut off.
-    pub fn cut(&mut self) {
-        self.is_cut = true;
-    }
-
     /// The page.
     #[must_use]
     pub fn into_page(self, query: &EventQuery, cursor: Option<&Cursor>, high_water_mark: GlobalSequence) -> Page {
         let remaining = cursor
             .map_or(query.limit, |cursor| cursor.remaining)
             .map(|left| left.saturating_sub(self.events.len() as u64));
-        let may_go_on = self.is_full() || self.is_cut;
         let next = self
             .events
             .last()
-            .filter(|_| may_go_on && remaining != Some(0))
+            .filter(|_| self.is_full() && remaining != Some(0))
             .map(|last| Cursor {
                 mark: high_water_mark,
                 position: Position::of(last),

@@ -136,13 +136,7 @@ pub(crate) fn page<C: Queryable>(
         let Some(end) = sent.end.filter(|_| sent.rows == window.rows && !found.is_full()) else {
             break;
         };
-        match (query.order(), query.direction()) {
-            (Order::Time, _) => window.beyond = Some(end),
-            (Order::Sequence, Direction::Forwards) => window.after = end.global_sequence,
-            (Order::Sequence, Direction::Backwards) => {
-                window.until = GlobalSequence::new(end.global_sequence.get().saturating_sub(1))?;
-            }
-        }
+        window.go_on_beyond(query, end);
         resumed = true;
     }
     Ok(found.into_page(query, cursor, mark))
