@@ -19,6 +19,7 @@ use crate::{
 pub use crate::event::to_utc;
 use crate::operate::Streams;
 pub use crate::publisher::Publisher;
+pub use crate::tenant::Scope;
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 

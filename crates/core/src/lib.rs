@@ -5,6 +5,7 @@ mod append;
 pub mod backend;
 mod backoff;
 pub mod canonical;
+pub mod consumer;
 mod data;
 mod error;
 mod event;
@@ -35,7 +36,7 @@ pub use data::{EventData, Metadata};
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use event::{EventEnvelope, NewEvent};
 pub use limits::Limits;
-pub use memory::{FaultPoint, MemoryEventStore};
+pub use memory::{FaultPoint, MemoryEventStore, MemoryTransaction};
 pub use migration::Migration;
 pub use name::{
     AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,

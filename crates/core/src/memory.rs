@@ -8,7 +8,11 @@ use std::time::Instant;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::backend::{self, Head, PageEvents, Writer};
+use crate::backend::{self, Head, PageEvents, Scope, Writer};
+use crate::consumer::{
+    self, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, MemoryConsumers,
+    ParkedEvent, ParkedQuery, SlotsQuery, Transactional, Wake,
+};
 use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal, Severity};
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
@@ -50,6 +54,8 @@ struct Shared {
     log: RwLock<Log>,
     snapshots: Mutex<BTreeMap<(Uuid, Version), Snapshot>>,
     seals: Mutex<BTreeMap<GlobalSequence, Seal>>,
+    consumers: Mutex<MemoryConsumers>,
+    wake: Wake,
     faults: Mutex<HashSet<FaultPoint>>,
 }
 
@@ -86,6 +92,8 @@ impl MemoryEventStore {
                 log: RwLock::default(),
                 snapshots: Mutex::default(),
                 seals: Mutex::default(),
+                consumers: Mutex::default(),
+                wake: Wake::default(),
                 faults: Mutex::default(),
             }),
             limits: Limits::PORTABLE,
@@ -187,7 +195,7 @@ impl EventStore for MemoryEventStore {
         backend::check(appends, &self.limits)?;
         self.pass(FaultPoint::BeforeAppend).map_err(name)?;
         let _writing = self.shared.writer.lock().map_err(name)?;
-        let mut staged = Staged::of(self);
+        let mut staged = MemoryTransaction::of(self);
         let results = staged.append_all(appends)?;
         staged.commit();
         self.pass(FaultPoint::AfterCommit).map_err(name)?;
@@ -195,14 +203,7 @@ impl EventStore for MemoryEventStore {
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
-        let _writing = self.shared.writer.lock()?;
-        let mut staged = Staged::of(self);
-        work(&mut staged)?;
-        if let Some(doom) = staged.doom {
-            return Err(doom);
-        }
-        staged.commit();
-        Ok(())
+        self.commit_together(|transaction| work(transaction))
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
@@ -283,6 +284,8 @@ impl Operations for MemoryEventStore {
                 ..event.clone()
             });
         }
+        drop(log);
+        self.shared.wake.tell();
         Ok(())
     }
 
@@ -345,22 +348,78 @@ impl Operations for MemoryEventStore {
     }
 }
 
-/// A transaction: events that only it sees, on top of the log that nobody else may write meanwhile.
-struct Staged<'a> {
+impl ConsumerStore for MemoryEventStore {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+        self.commit_together(|transaction| work(transaction))
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+        self.shared.writer.check_not_held()?;
+        let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
+        Ok(lock(&self.shared.consumers).slots(which))
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.shared.writer.check_not_held()?;
+        Ok(lock(&self.shared.consumers).parked(which))
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.shared.wake
+    }
+}
+
+impl Transactional for MemoryEventStore {
+    type Transaction<'t> = MemoryTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let _writing = self.shared.writer.lock()?;
+        let mut transaction = MemoryTransaction::of(self);
+        let result = work(&mut transaction)?;
+        if let Some(doom) = transaction.doom {
+            return Err(doom.into());
+        }
+        transaction.commit();
+        Ok(result)
+    }
+
+    fn is_transient(error: &(dyn std::error::Error + 'static)) -> bool {
+        consumer::any_transient(error, |_| false)
+    }
+}
+
+/// A transaction of a store in memory: what only it sees, on top of what nobody else may write meanwhile.
+#[derive(Debug)]
+pub struct MemoryTransaction<'a> {
     store: &'a MemoryEventStore,
     /// The last sequence that is committed.
     committed: u64,
     events: Vec<EventEnvelope>,
+    /// The tables of consumers, once this transaction has written to them.
+    consumers: Option<MemoryConsumers>,
+    scope: Scope,
     doom: Option<Error>,
 }
 
-impl<'a> Staged<'a> {
+impl<'a> MemoryTransaction<'a> {
     fn of(store: &'a MemoryEventStore) -> Self {
         Self {
             store,
             committed: store.look(|log| log.mark().get()),
             events: Vec::new(),
+            consumers: None,
+            scope: Scope::default(),
             doom: None,
+        }
+    }
+
+    fn read_consumers<R>(&self, read: impl FnOnce(&MemoryConsumers) -> R) -> R {
+        match &self.consumers {
+            Some(consumers) => read(consumers),
+            None => read(&lock(&self.store.shared.consumers)),
         }
     }
 
@@ -432,20 +491,61 @@ impl<'a> Staged<'a> {
     }
 
     fn commit(self) {
-        let mut log = self.store.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        let shared = &self.store.shared;
+        if let Some(consumers) = self.consumers {
+            *lock(&shared.consumers) = consumers;
+        }
+        if self.events.is_empty() {
+            return;
+        }
+        let mut log = shared.log.write().unwrap_or_else(PoisonError::into_inner);
         for event in self.events {
             log.push(event);
         }
+        drop(log);
+        shared.wake.tell();
     }
 }
 
-impl EventTransaction for Staged<'_> {
+impl ConsumerTables for MemoryTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        let shared = &self.store.shared;
+        let consumers = self.consumers.get_or_insert_with(|| lock(&shared.consumers).clone());
+        consumers.change(change);
+        Ok(())
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        Ok(self.read_consumers(|consumers| consumers.slots(which)))
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        Ok(self.read_consumers(|consumers| consumers.parked(which)))
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: std::time::Duration) -> Result<u64> {
+        Ok(self.read_consumers(|consumers| consumers.members(consumer, seen_within)))
+    }
+}
+
+impl ConsumerTransaction for MemoryTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.scope.narrow(tenant)
+    }
+}
+
+impl EventTransaction for MemoryTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        backend::check(appends, &self.store.limits)
-            .and_then(|()| self.try_append(appends))
+        let scope = self.scope.clone();
+        scope
+            .appends(appends)
+            .and_then(|appends| {
+                backend::check(&appends, &self.store.limits)?;
+                self.try_append(&appends)
+            })
             .map_err(|error| {
                 let error = error.during(backend::describe(appends));
                 self.doom = Some(error.clone());
@@ -454,6 +554,7 @@ impl EventTransaction for Staged<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        let range = &*self.scope.range(range)?;
         let stream = self.store.look(|log| {
             let staged = self
                 .events

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// The most characters (Unicode scalar values) a name may have: the width of the columns that keep it.
 pub const MAX_NAME_CHARS: usize = 255;
 
-fn check(what: &str, text: &str) -> Result<()> {
+pub(crate) fn check(what: &str, text: &str) -> Result<()> {
     if text.is_empty() {
         return Err(Error::invalid(format!("{what} is empty")));
     }

@@ -351,6 +351,11 @@ impl EventQuery {
         self.order() == Order::Sequence && self.direction == Direction::Forwards
     }
 
+    /// Whether the number of events is limited.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// The sequences between which the events are: after the first, up to the second.
     pub(crate) fn bounds(&self) -> (GlobalSequence, GlobalSequence) {
         (self.after, self.until)

@@ -1,5 +1,11 @@
 //! A store as one tenant sees it.
 
+use std::borrow::Cow;
+use std::error::Error as StdError;
+
+use crate::consumer::{
+    ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
+};
 use crate::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, NewSnapshot, Page, Result, Snapshot, SnapshotAt, SnapshotSelection,
@@ -68,6 +74,49 @@ fn scope_appends<'a>(tenant: &'a TenantId, appends: &[Append<'a>]) -> Result<Vec
 fn scope_range(tenant: &TenantId, range: &StreamRange) -> Result<StreamRange> {
     own(tenant, range.tenant.as_ref())?;
     Ok(range.clone().tenant(tenant.clone()))
+}
+
+/// The tenant that a transaction is scoped to, if it is: see [`ConsumerTransaction::scope`]. For those who write a backend.
+#[derive(Clone, Debug, Default)]
+pub struct Scope(Option<TenantId>);
+
+impl Scope {
+    /// Narrows the transaction to a tenant.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is another's already.
+    pub fn narrow(&mut self, tenant: &TenantId) -> Result<()> {
+        if let Some(own_tenant) = &self.0 {
+            own(own_tenant, Some(tenant))?;
+        }
+        self.0 = Some(tenant.clone());
+        Ok(())
+    }
+
+    /// Appends as the scope has them.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for those of another tenant.
+    pub fn appends<'a>(&'a self, appends: &'a [Append<'a>]) -> Result<Cow<'a, [Append<'a>]>> {
+        match &self.0 {
+            Some(tenant) => Ok(Cow::Owned(scope_appends(tenant, appends)?)),
+            None => Ok(Cow::Borrowed(appends)),
+        }
+    }
+
+    /// A part of a stream as the scope has it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for one of another tenant.
+    pub fn range<'a>(&self, range: &'a StreamRange) -> Result<Cow<'a, StreamRange>> {
+        match &self.0 {
+            Some(tenant) => Ok(Cow::Owned(scope_range(tenant, range)?)),
+            None => Ok(Cow::Borrowed(range)),
+        }
+    }
 }
 
 struct TenantTransaction<'a> {
@@ -175,5 +224,49 @@ impl<S: SnapshotStore> SnapshotStore for TenantStore<S> {
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
         own(&self.tenant, tenant)?;
         self.store.snapshot_statistics(Some(&self.tenant))
+    }
+}
+
+/// Consumers are those of the whole store: their names are one tenant's by what the program calls them.
+impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+        self.store.consume(&mut |transaction| {
+            transaction.scope(&self.tenant)?;
+            work(transaction)
+        })
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+        self.store.consumers(name)
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.store.parked_events(which)
+    }
+
+    fn wake(&self) -> &Wake {
+        self.store.wake()
+    }
+
+    fn max_connections(&self) -> Option<u32> {
+        self.store.max_connections()
+    }
+}
+
+impl<S: Transactional> Transactional for TenantStore<S> {
+    type Transaction<'t> = S::Transaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.store.commit_together(|transaction| {
+            transaction.scope(&self.tenant)?;
+            work(transaction)
+        })
+    }
+
+    fn is_transient(error: &(dyn StdError + 'static)) -> bool {
+        S::is_transient(error)
     }
 }

@@ -1,0 +1,211 @@
+//! What is stored of a consumer: its slots, and the events that it parked.
+
+use std::fmt;
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{Error, GlobalSequence, Result};
+
+/// A slot of a consumer: a checkpoint, who holds it, and how it fares. A consumer without a group has slot 0 alone.
+///
+/// The rows stay for good, so that no token is ever given out twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerSlot {
+    /// The consumer's name.
+    pub consumer: String,
+    /// The number of the slot, from 0.
+    pub slot: u16,
+    /// The checkpoint: everything up to here is handled.
+    pub position: GlobalSequence,
+    /// It grows with every change of hands and every reset. Whoever writes a checkpoint with an older token is refused.
+    pub token: i64,
+    /// The process that holds the slot; none outside of a group, or if nobody does.
+    pub holder: Option<Uuid>,
+    /// How long the holder's lease still is, by the database's clock; negative if it ran out.
+    pub lease_left: Option<Duration>,
+    /// What the consumer is to do.
+    pub state: ConsumerState,
+    /// The event that failed last, if nothing was handled since.
+    pub failing: Option<Failing>,
+    /// A hash of the events that the consumer asked for, and of its number of slots.
+    pub definition: Option<String>,
+    /// When the row was last written, by the database's clock.
+    pub updated_at: OffsetDateTime,
+}
+
+impl ConsumerSlot {
+    /// For those who write a backend: a row of `firefly_consumers`.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
+    pub fn new(
+        consumer: String,
+        slot: u16,
+        position: GlobalSequence,
+        token: i64,
+        holder: Option<Uuid>,
+        lease_left: Option<Duration>,
+        state: ConsumerState,
+        failing: Option<Failing>,
+        definition: Option<String>,
+        updated_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            consumer,
+            slot,
+            position,
+            token,
+            holder,
+            lease_left,
+            state,
+            failing,
+            definition,
+            updated_at,
+        }
+    }
+}
+
+/// What a consumer is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConsumerState {
+    /// It handles events.
+    Running,
+    /// Its operator paused it: it keeps its checkpoint and handles nothing.
+    Paused,
+    /// An event failed for good: it handles nothing until its operator resumes it.
+    Failed,
+    /// Its read model is changed in the commit of each append, by the appending program. Nobody follows the log for it.
+    Inline,
+}
+
+impl ConsumerState {
+    /// The name that is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Failed => "failed",
+            Self::Inline => "inline",
+        }
+    }
+}
+
+impl fmt::Display for ConsumerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for ConsumerState {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        [Self::Running, Self::Paused, Self::Failed, Self::Inline]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| Error::invalid(format!("{name:?} is no state of a consumer")))
+    }
+}
+
+/// An event that a consumer cannot handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Where it is in the log.
+    pub sequence: GlobalSequence,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The last error.
+    pub error: String,
+}
+
+/// An event that a consumer put aside, so that it could go on with other aggregates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParkedEvent {
+    /// The consumer's name.
+    pub consumer: String,
+    /// Where the event is in the log.
+    pub global_sequence: GlobalSequence,
+    /// Its aggregate, all of whose later events are parked too.
+    pub aggregate_id: Uuid,
+    /// How often it was tried; 0 if an earlier event of its aggregate was parked.
+    pub attempts: u32,
+    /// Why it was parked.
+    pub reason: String,
+    /// When it was parked, by the database's clock.
+    pub parked_at: OffsetDateTime,
+    /// Whether its operator asked the consumer to handle it again.
+    pub replay: bool,
+}
+
+impl ParkedEvent {
+    /// For those who write a backend: a row of `firefly_parked_events`.
+    #[must_use]
+    pub fn new(
+        consumer: String,
+        global_sequence: GlobalSequence,
+        aggregate_id: Uuid,
+        attempts: u32,
+        reason: String,
+        parked_at: OffsetDateTime,
+        replay: bool,
+    ) -> Self {
+        Self {
+            consumer,
+            global_sequence,
+            aggregate_id,
+            attempts,
+            reason,
+            parked_at,
+            replay,
+        }
+    }
+}
+
+/// The slot, of so many, that an aggregate's events belong to.
+///
+/// FNV-1a, of 64 bits, over the 16 bytes of the id, modulo the number of slots. This never changes: the checkpoints of all groups
+/// are made by it.
+///
+/// # Panics
+///
+/// If there are no slots.
+#[must_use]
+pub fn slot_of(aggregate_id: Uuid, slots: u16) -> u16 {
+    let hash = aggregate_id
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    u16::try_from(hash % u64::from(slots)).expect("a rest is smaller than what was divided by")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_of_aggregates_are_what_they_always_were() {
+        let slots = |id: &str| [1, 7, 12, 1_000].map(|slots| slot_of(id.parse().unwrap(), slots));
+        assert_eq!(slots("00000000-0000-0000-0000-000000000000"), [0, 0, 9, 221]);
+        assert_eq!(slots("0192f0c1-6d3e-7b4a-8c5d-112233445566"), [0, 6, 3, 471]);
+        assert_eq!(slots("ffffffff-ffff-ffff-ffff-ffffffffffff"), [0, 5, 9, 133]);
+    }
+
+    #[test]
+    fn every_state_is_read_as_it_was_written() {
+        for state in [
+            ConsumerState::Running,
+            ConsumerState::Paused,
+            ConsumerState::Failed,
+            ConsumerState::Inline,
+        ] {
+            assert_eq!(state.as_str().parse::<ConsumerState>().unwrap(), state);
+        }
+        assert!("asleep".parse::<ConsumerState>().is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! What a backend does with the tables of consumers: few small statements, the same on every database.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::slot::{ConsumerSlot, ConsumerState, ParkedEvent};
+use crate::{GlobalSequence, Result};
+
+/// The tables `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, within a transaction.
+///
+/// For those who write a backend: each method is one statement. All that is decided is decided in
+/// [`ConsumerTransaction`](super::ConsumerTransaction), so it is the same on every database.
+pub trait ConsumerTables {
+    /// Writes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()>;
+
+    /// Slots of consumers, ordered by name and number.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](crate::ErrorKind::Integrity) if a row cannot be read; those of the backend.
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>>;
+
+    /// Parked events, ordered by the consumer's name and the sequence.
+    ///
+    /// # Errors
+    ///
+    /// As [`slots`](Self::slots).
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>>;
+
+    /// How many members of a group wrote within this time that they live, by the database's clock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64>;
+}
+
+/// A statement that writes.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum ConsumerChange<'a> {
+    /// Inserts a slot that nobody holds, with token 0, unless it is there.
+    Register {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The number of the slot.
+        slot: u16,
+        /// Its checkpoint.
+        position: GlobalSequence,
+        /// What it is to do.
+        state: ConsumerState,
+        /// The hash of its definition.
+        definition: &'a str,
+    },
+    /// Writes the position, the token, the state and the failure of a slot, not who holds it.
+    Save(&'a ConsumerSlot),
+    /// Gives a slot to a process for a time that begins now, by the database's clock; or to nobody.
+    Hand {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The number of the slot.
+        slot: u16,
+        /// The new token.
+        token: i64,
+        /// The process, and how long.
+        holder: Option<(Uuid, Duration)>,
+    },
+    /// Lets all leases of a process begin anew, now.
+    Renew {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The process.
+        holder: Uuid,
+        /// How long.
+        lease: Duration,
+    },
+    /// Writes that a process lives: inserts its row, or moves its time to now.
+    SeeMember {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The process.
+        holder: Uuid,
+    },
+    /// Deletes the row of a process.
+    ForgetMember {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The process.
+        holder: Uuid,
+    },
+    /// Deletes the rows of the processes that were not seen for a time.
+    ForgetMembers {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// For how long.
+        unseen_for: Duration,
+    },
+    /// Inserts a parked event, at the time that it is now by the database's clock; if it is there, writes its attempts and its reason,
+    /// and that it is not to be replayed.
+    Park {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// Where the event is in the log.
+        global_sequence: GlobalSequence,
+        /// Its aggregate.
+        aggregate_id: Uuid,
+        /// How often it was tried.
+        attempts: u32,
+        /// Why it is parked.
+        reason: &'a str,
+    },
+    /// Asks for all parked events of an aggregate to be handled again.
+    Replay {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The aggregate.
+        aggregate_id: Uuid,
+    },
+    /// Deletes a parked event.
+    Unpark {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// Where the event is in the log.
+        global_sequence: GlobalSequence,
+    },
+}
+
+/// Which slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlotsQuery<'a> {
+    /// Those of every consumer.
+    All,
+    /// Those of one consumer.
+    Of(&'a str),
+    /// One slot, locked until the transaction ends (`FOR UPDATE`).
+    Lock(&'a str, u16),
+    /// Those of a consumer that nobody holds, or whose lease ran out by the database's clock; locked, without waiting for those that
+    /// others have locked (`FOR UPDATE SKIP LOCKED`).
+    LockFree(&'a str),
+}
+
+/// Which parked events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParkedQuery<'a> {
+    /// Those of every consumer that come after a place, at most so many.
+    All {
+        /// The name and the sequence of the one before; an empty name from the start.
+        after: (&'a str, GlobalSequence),
+        /// How many at most.
+        limit: u32,
+    },
+    /// Those of a consumer after a sequence, at most so many.
+    Of {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The sequence of the one before.
+        after: GlobalSequence,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Those of an aggregate of a consumer after a sequence, at most so many.
+    OfAggregate {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// The aggregate.
+        aggregate_id: Uuid,
+        /// The sequence of the one before.
+        after: GlobalSequence,
+        /// How many at most.
+        limit: u32,
+    },
+}

@@ -1,0 +1,96 @@
+//! Waking those that wait for events.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where appends tell those in the same process that wait for events. For those who write a backend: a store and its clones share
+/// one, and [tell](Self::tell) after every commit of an append.
+///
+/// Telling costs one atomic read while nobody waits.
+#[derive(Debug, Default)]
+pub struct Wake {
+    waiting: AtomicU64,
+    told: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Wake {
+    /// Wakes whoever waits: there is something new.
+    pub fn tell(&self) {
+        // Whoever begins to wait after this look saw the commit when it looked for events, or does so before it waits.
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Begins to listen: what is told from now on ends a [wait](Listening::wait).
+    pub fn listen(&self) -> Listening<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let seen = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        Listening { wake: self, seen }
+    }
+}
+
+/// Somebody who waits for events: see [`Wake::listen`]. Listen, then look for events, then wait: so none is missed.
+#[derive(Debug)]
+pub struct Listening<'a> {
+    wake: &'a Wake,
+    seen: u64,
+}
+
+impl Listening<'_> {
+    /// Waits until something was told since the last wait, but not longer than a time. Returns whether it was.
+    pub fn wait(&mut self, longest: Duration) -> bool {
+        let deadline = Instant::now().checked_add(longest);
+        let mut told = self.wake.told.lock().unwrap_or_else(PoisonError::into_inner);
+        while *told == self.seen {
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return false;
+            }
+            let (guard, _) = self
+                .wake
+                .changed
+                .wait_timeout(told, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            told = guard;
+        }
+        self.seen = *told;
+        true
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.wake.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_is_told_while_one_listens_ends_the_next_wait() {
+        let wake = Wake::default();
+        let mut listening = wake.listen();
+        wake.tell();
+        assert!(listening.wait(LONG));
+        assert!(!listening.wait(Duration::ZERO), "it was told once");
+        thread::scope(|scope| {
+            let woken = scope.spawn(move || listening.wait(LONG));
+            wake.tell();
+            assert!(woken.join().unwrap());
+        });
+        assert_eq!(wake.waiting.load(Ordering::SeqCst), 0);
+    }
+}
