@@ -18,8 +18,8 @@ use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
     EventEnvelope, EventFilter, EventQuery, EventStatistics, EventStore, EventStream, EventTransaction, EventTypeShare,
     GlobalSequence, Health, Limits, Located, NewEvent, NewSnapshot, Order, Page, Position, Result, Snapshot,
-    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    Version,
+    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, SnapshotType, Statistics, StreamRange,
+    SummaryQuery, TenantId, Version,
 };
 
 /// A store in memory, with exactly the behaviour of the stores on a database.
@@ -850,9 +850,9 @@ impl SnapshotStore for MemoryEventStore {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
-        let (from, to) = at.versions();
+        let (from, to, form) = at.bounds();
         let snapshots = self.snapshots()?;
         let found = snapshots
             .range((
@@ -860,7 +860,7 @@ impl SnapshotStore for MemoryEventStore {
                 Bound::Included((aggregate.id(), to)),
             ))
             .map(|(_, snapshot)| snapshot)
-            .rfind(|snapshot| owned(snapshot, tenant, Some(aggregate)));
+            .rfind(|snapshot| owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, form));
         backend::verified_snapshots(found.cloned(), self.verify_on_read)
     }
 
@@ -900,6 +900,11 @@ impl SnapshotStore for MemoryEventStore {
                     let of_aggregate = owned(snapshot, tenant, Some(aggregate));
                     newer += u64::from(of_aggregate);
                     of_aggregate && newer > count
+                }
+                SnapshotSelection::AllButLatestOf(aggregate, form, count) => {
+                    let of_form = owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, Some(form));
+                    newer += u64::from(of_form);
+                    of_form && newer > count
                 }
                 SnapshotSelection::Aggregate(aggregate) => owned(snapshot, tenant, Some(aggregate)),
                 SnapshotSelection::OlderThan(time) => owned(snapshot, tenant, None) && snapshot.created_at < time,
@@ -943,6 +948,10 @@ impl MemoryEventStore {
 fn owned(snapshot: &Snapshot, tenant: Option<&TenantId>, aggregate: Option<&AggregateKey>) -> bool {
     (tenant.is_none() || snapshot.tenant.as_ref() == tenant)
         && aggregate.is_none_or(|aggregate| snapshot.aggregate == *aggregate)
+}
+
+fn is_of(snapshot: &Snapshot, form: Option<&SnapshotType>) -> bool {
+    form.is_none_or(|form| snapshot.snapshot_type == *form)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -284,24 +284,55 @@ impl Snapshot {
 }
 
 /// Which snapshot of an aggregate to find.
+///
+/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf).
+///
+/// ```
+/// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotSelection, SnapshotType, prelude::*};
+///
+/// let store = MemoryEventStore::new();
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let deposits = (0..9).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>, Error>>()?;
+/// store.append(&account, ExpectedVersion::NoStream, &deposits)?;
+/// for (version, form) in [(3, "AccountState.v1"), (6, "AccountState.v1"), (9, "AccountState.v2")] {
+///     store.save(&NewSnapshot::new(&account, Version::from(version), form, &serde_json::json!({}))?)?;
+/// }
+///
+/// let old = SnapshotType::new("AccountState.v1")?;
+/// let found = store.find_snapshot(None, &account, SnapshotAt::LatestOf(&old))?;
+/// assert_eq!(found.expect("two were saved").version, 6);
+///
+/// // One per form is kept.
+/// store.delete_snapshots(None, SnapshotSelection::AllButLatestOf(&account, &old, 1))?;
+/// let versions: Vec<_> = store.list_snapshots(None, &account)?.iter().map(|snapshot| snapshot.version.get()).collect();
+/// assert_eq!(versions, [9, 6]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SnapshotAt {
+pub enum SnapshotAt<'a> {
     /// The one at the greatest version.
     Latest,
     /// The one at the greatest version up to this.
     LatestUpTo(Version),
     /// The one at this version.
     Exactly(Version),
+    /// Of those of this form, the one at the greatest version.
+    LatestOf(&'a SnapshotType),
+    /// Of those of this form, the one at the greatest version up to this.
+    LatestOfUpTo(&'a SnapshotType, Version),
 }
 
-impl SnapshotAt {
-    /// For those who write a backend: the first and the last version in which to look for the greatest.
+impl<'a> SnapshotAt<'a> {
+    /// For those who write a backend: the first and the last version in which to look for the greatest, and the form to look
+    /// for; any if there is none.
     #[must_use]
-    pub fn versions(self) -> (Version, Version) {
+    pub fn bounds(self) -> (Version, Version, Option<&'a SnapshotType>) {
         match self {
-            Self::Latest => (Version::ZERO, Version::MAX),
-            Self::LatestUpTo(version) => (Version::ZERO, version),
-            Self::Exactly(version) => (version, version),
+            Self::Latest => (Version::ZERO, Version::MAX, None),
+            Self::LatestUpTo(version) => (Version::ZERO, version, None),
+            Self::Exactly(version) => (version, version, None),
+            Self::LatestOf(form) => (Version::ZERO, Version::MAX, Some(form)),
+            Self::LatestOfUpTo(form, version) => (Version::ZERO, version, Some(form)),
         }
     }
 }
@@ -315,6 +346,8 @@ pub enum SnapshotSelection<'a> {
     Before(&'a AggregateKey, Version),
     /// All of an aggregate but the newest so many.
     AllButLatest(&'a AggregateKey, u64),
+    /// All of an aggregate that are of this form but the newest so many; those of other forms stay.
+    AllButLatestOf(&'a AggregateKey, &'a SnapshotType, u64),
     /// All of an aggregate.
     Aggregate(&'a AggregateKey),
     /// All of every aggregate that were created before a time.
@@ -327,27 +360,31 @@ impl<'a> SnapshotSelection<'a> {
     /// For those who write a backend: the same as what one of two statements deletes; none where nothing is selected.
     #[must_use]
     pub fn deletion(self) -> Option<SnapshotDeletion<'a>> {
-        let of_all_versions = |aggregate, keep| SnapshotDeletion::Versions {
+        let of_all_versions = |aggregate, snapshot_type, keep| SnapshotDeletion::Versions {
             aggregate,
             from: Version::ZERO,
             to: Version::MAX,
-            keep,
+            snapshot_type,
+            keep: i64::try_from(keep).unwrap_or(i64::MAX),
         };
         Some(match self {
             Self::Exactly(aggregate, version) => SnapshotDeletion::Versions {
                 aggregate,
                 from: version,
                 to: version,
+                snapshot_type: None,
                 keep: 0,
             },
             Self::Before(aggregate, version) => SnapshotDeletion::Versions {
                 aggregate,
                 from: Version::ZERO,
                 to: Version::new(version.get().checked_sub(1)?).expect("a smaller version is a version"),
+                snapshot_type: None,
                 keep: 0,
             },
-            Self::AllButLatest(aggregate, keep) => of_all_versions(aggregate, i64::try_from(keep).unwrap_or(i64::MAX)),
-            Self::Aggregate(aggregate) => of_all_versions(aggregate, 0),
+            Self::AllButLatest(aggregate, keep) => of_all_versions(aggregate, None, keep),
+            Self::AllButLatestOf(aggregate, form, keep) => of_all_versions(aggregate, Some(form), keep),
+            Self::Aggregate(aggregate) => of_all_versions(aggregate, None, 0),
             Self::OlderThan(time) => SnapshotDeletion::Older(Some(time)),
             Self::All => SnapshotDeletion::Older(None),
         })
@@ -365,6 +402,8 @@ pub enum SnapshotDeletion<'a> {
         from: Version,
         /// The last version.
         to: Version,
+        /// Only those of this form.
+        snapshot_type: Option<&'a SnapshotType>,
         /// How many of the newest stay.
         keep: i64,
     },

@@ -7,9 +7,10 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, EventEnvelope, EventQuery, EventStream,
+    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Error, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
-    SnapshotSelection, SnapshotStatistics, Statistics, StreamRange, SummaryQuery, TenantId, TenantStore, Version,
+    SnapshotSelection, SnapshotStatistics, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, TenantStore,
+    Version,
 };
 
 /// A store of events. Everything takes `&self`; share it between threads by reference, by clone or in an `Arc`.
@@ -142,7 +143,9 @@ pub trait EventTransaction {
 
 /// A store of snapshots. Snapshots are a cache: losing one costs time, nothing else.
 pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
-    /// Saves a snapshot; one of the same aggregate at the same version is replaced.
+    /// Saves a snapshot; one of the same aggregate at the same version is replaced, also one of another form.
+    ///
+    /// On a server, two round trips.
     ///
     /// # Errors
     ///
@@ -155,6 +158,9 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
 
     /// Finds one snapshot of an aggregate. With a tenant, only if it owns the aggregate.
     ///
+    /// On a server, one round trip. A search by form reads the newer snapshots of the aggregate that are of other forms, without
+    /// their states.
+    ///
     /// # Errors
     ///
     /// [`Integrity`](crate::ErrorKind::Integrity) if its row is damaged, or does not match its checksum in a store that
@@ -163,7 +169,7 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>>;
 
     /// All snapshots of an aggregate, the newest version first. With a tenant, only if it owns the aggregate.
@@ -406,6 +412,20 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.find_snapshot(None, aggregate, SnapshotAt::Latest)
     }
 
+    /// The newest snapshot of an aggregate of those whose state is of this form: see [`SnapshotAt::LatestOf`].
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the form is not a valid name, and as [`SnapshotStore::find_snapshot`].
+    fn latest_snapshot_of(
+        &self,
+        aggregate: &AggregateKey,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+    ) -> Result<Option<Snapshot>> {
+        let form = snapshot_type.try_into().map_err(Into::into)?;
+        self.find_snapshot(None, aggregate, SnapshotAt::LatestOf(&form))
+    }
+
     /// The newest snapshot of an aggregate at or before a version.
     ///
     /// # Errors
@@ -424,7 +444,23 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.find_snapshot(None, aggregate, SnapshotAt::Exactly(version))
     }
 
-    /// Deletes all snapshots of an aggregate but the newest `count`.
+    /// Deletes all snapshots of an aggregate whose state is of this form but the newest `count`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the form is not a valid name, and as
+    /// [`SnapshotStore::delete_snapshots`].
+    fn keep_latest_snapshots_of(
+        &self,
+        aggregate: &AggregateKey,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+        count: u64,
+    ) -> Result<u64> {
+        let form = snapshot_type.try_into().map_err(Into::into)?;
+        self.delete_snapshots(None, SnapshotSelection::AllButLatestOf(aggregate, &form, count))
+    }
+
+    /// Deletes all snapshots of an aggregate but the newest `count`, whatever their forms.
     ///
     /// # Errors
     ///
@@ -580,7 +616,7 @@ macro_rules! forward_through_pointers {
                 &self,
                 tenant: Option<&TenantId>,
                 aggregate: &AggregateKey,
-                at: SnapshotAt,
+                at: SnapshotAt<'_>,
             ) -> Result<Option<Snapshot>> {
                 (**self).find_snapshot(tenant, aggregate, at)
             }

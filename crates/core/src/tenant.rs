@@ -200,7 +200,7 @@ impl<S: SnapshotStore> SnapshotStore for TenantStore<S> {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
         own(&self.tenant, tenant)?;
         self.store.find_snapshot(Some(&self.tenant), aggregate, at)

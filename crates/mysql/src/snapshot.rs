@@ -2,7 +2,7 @@
 
 use firefly_eventstore_core::{
     AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
-    TenantId, Version, backend,
+    SnapshotType, TenantId, Version, backend,
 };
 use mysql::Value;
 use mysql::prelude::Queryable;
@@ -47,10 +47,10 @@ pub(crate) fn find<C: Queryable>(
     session: &mut Session<'_, C>,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
-    at: SnapshotAt,
+    at: SnapshotAt<'_>,
 ) -> Result<Option<Snapshot>> {
-    let (from, to) = at.versions();
-    Ok(select(session, tenant, aggregate, from, to, 1)?.pop())
+    let (from, to, form) = at.bounds();
+    Ok(select(session, tenant, aggregate, from, to, form, 1)?.pop())
 }
 
 /// All snapshots of an aggregate, the newest version first.
@@ -59,7 +59,7 @@ pub(crate) fn list<C: Queryable>(
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
 ) -> Result<Vec<Snapshot>> {
-    select(session, tenant, aggregate, Version::ZERO, Version::MAX, i64::MAX)
+    select(session, tenant, aggregate, Version::ZERO, Version::MAX, None, i64::MAX)
 }
 
 fn select<C: Queryable>(
@@ -68,6 +68,7 @@ fn select<C: Queryable>(
     aggregate: &AggregateKey,
     from: Version,
     to: Version,
+    form: Option<&SnapshotType>,
     limit: i64,
 ) -> Result<Vec<Snapshot>> {
     let rows = session.query(
@@ -79,6 +80,8 @@ fn select<C: Queryable>(
             tenant.map(TenantId::as_str).into(),
             from.as_i64().into(),
             to.as_i64().into(),
+            form.map(SnapshotType::as_str).into(),
+            form.map(SnapshotType::as_str).into(),
             limit.into(),
         ],
     );
@@ -110,15 +113,16 @@ pub(crate) fn delete<C: Queryable>(
     tenant: Option<&TenantId>,
     selection: SnapshotSelection<'_>,
 ) -> Result<u64> {
-    let (aggregate, from, to, keep) = match selection.deletion() {
+    let (aggregate, from, to, form, keep) = match selection.deletion() {
         None => return Ok(0),
         Some(SnapshotDeletion::Older(time)) => return delete_older(session, tenant, time),
         Some(SnapshotDeletion::Versions {
             aggregate,
             from,
             to,
+            snapshot_type,
             keep,
-        }) => (aggregate, from, to, keep),
+        }) => (aggregate, from, to, snapshot_type, keep),
     };
     session
         .execute(
@@ -130,6 +134,8 @@ pub(crate) fn delete<C: Queryable>(
                 tenant.map(TenantId::as_str).into(),
                 from.as_i64().into(),
                 to.as_i64().into(),
+                form.map(SnapshotType::as_str).into(),
+                form.map(SnapshotType::as_str).into(),
                 keep.into(),
             ],
         )

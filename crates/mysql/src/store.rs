@@ -737,7 +737,7 @@ impl SnapshotStore for MysqlEventStore {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
         self.with(|session| snapshot::find(session, tenant, aggregate, at))
             .and_then(|snapshot| backend::verified_snapshots(snapshot, self.0.options.verify_on_read))

@@ -316,6 +316,8 @@ fn snapshots_are_found_by_aggregate_and_version(server: &MysqlServer) {
             tenant,
             1.into(),
             9.into(),
+            "State.v1".into(),
+            "State.v1".into(),
             1.into(),
         ];
         let plan = explain(

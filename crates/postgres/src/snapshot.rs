@@ -2,7 +2,7 @@
 
 use firefly_eventstore_core::{
     AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
-    TenantId, Version, backend,
+    SnapshotType, TenantId, Version, backend,
 };
 use postgres::GenericClient;
 use time::OffsetDateTime;
@@ -46,10 +46,10 @@ pub(crate) fn find<C: GenericClient>(
     session: &mut Session<'_, C>,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
-    at: SnapshotAt,
+    at: SnapshotAt<'_>,
 ) -> Result<Option<Snapshot>> {
-    let (from, to) = at.versions();
-    Ok(select(session, tenant, aggregate, from, to, Some(1))?.pop())
+    let (from, to, form) = at.bounds();
+    Ok(select(session, tenant, aggregate, from, to, form, Some(1))?.pop())
 }
 
 /// All snapshots of an aggregate, the newest version first.
@@ -58,7 +58,7 @@ pub(crate) fn list<C: GenericClient>(
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
 ) -> Result<Vec<Snapshot>> {
-    select(session, tenant, aggregate, Version::ZERO, Version::MAX, None)
+    select(session, tenant, aggregate, Version::ZERO, Version::MAX, None, None)
 }
 
 fn select<C: GenericClient>(
@@ -67,6 +67,7 @@ fn select<C: GenericClient>(
     aggregate: &AggregateKey,
     from: Version,
     to: Version,
+    form: Option<&SnapshotType>,
     limit: Option<i64>,
 ) -> Result<Vec<Snapshot>> {
     let rows = session.query(
@@ -77,6 +78,7 @@ fn select<C: GenericClient>(
             &tenant.map(TenantId::as_str),
             &from.as_i64(),
             &to.as_i64(),
+            &form.map(SnapshotType::as_str),
             &limit,
         ],
     );
@@ -107,15 +109,16 @@ pub(crate) fn delete<C: GenericClient>(
     tenant: Option<&TenantId>,
     selection: SnapshotSelection<'_>,
 ) -> Result<u64> {
-    let (aggregate, from, to, keep) = match selection.deletion() {
+    let (aggregate, from, to, form, keep) = match selection.deletion() {
         None => return Ok(0),
         Some(SnapshotDeletion::Older(time)) => return delete_older(session, tenant, time),
         Some(SnapshotDeletion::Versions {
             aggregate,
             from,
             to,
+            snapshot_type,
             keep,
-        }) => (aggregate, from, to, keep),
+        }) => (aggregate, from, to, snapshot_type, keep),
     };
     session
         .execute(
@@ -126,6 +129,7 @@ pub(crate) fn delete<C: GenericClient>(
                 &tenant.map(TenantId::as_str),
                 &from.as_i64(),
                 &to.as_i64(),
+                &form.map(SnapshotType::as_str),
                 &keep,
             ],
         )

@@ -760,7 +760,7 @@ impl SnapshotStore for PostgresEventStore {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
         self.with(|session| snapshot::find(session, tenant, aggregate, at))
             .and_then(|snapshot| backend::verified_snapshots(snapshot, self.shared.options.verify_on_read))

@@ -282,9 +282,11 @@ fn events_are_located_by_their_ids() {
 
 #[test]
 fn snapshots_are_found_by_aggregate_and_version() {
-    let values = format!("'{AN_AGGREGATE}', 'Aggregate1', NULL, 1, 9, 1");
-    statement(include_str!("../sql/queries/find_snapshots.sql"), &values)
-        .finds_by(&["idx_snapshots_version (aggregate_id, version)"]);
+    for form in ["NULL", "'State.v1'"] {
+        let values = format!("'{AN_AGGREGATE}', 'Aggregate1', NULL, 1, 9, {form}, 1");
+        statement(include_str!("../sql/queries/find_snapshots.sql"), &values)
+            .finds_by(&["idx_snapshots_version (aggregate_id, version)"]);
+    }
 }
 
 #[test]

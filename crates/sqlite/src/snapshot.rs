@@ -2,7 +2,7 @@
 
 use firefly_eventstore_core::{
     AggregateKey, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
-    TenantId, Version, backend,
+    SnapshotType, TenantId, Version, backend,
 };
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
@@ -40,10 +40,10 @@ pub(crate) fn find(
     connection: &Connection,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
-    at: SnapshotAt,
+    at: SnapshotAt<'_>,
 ) -> Result<Option<Snapshot>> {
-    let (from, to) = at.versions();
-    Ok(select(connection, tenant, aggregate, from, to, 1)?.pop())
+    let (from, to, form) = at.bounds();
+    Ok(select(connection, tenant, aggregate, from, to, form, 1)?.pop())
 }
 
 /// All snapshots of an aggregate, the newest version first.
@@ -52,7 +52,7 @@ pub(crate) fn list(
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
 ) -> Result<Vec<Snapshot>> {
-    select(connection, tenant, aggregate, Version::ZERO, Version::MAX, -1)
+    select(connection, tenant, aggregate, Version::ZERO, Version::MAX, None, -1)
 }
 
 fn select(
@@ -61,6 +61,7 @@ fn select(
     aggregate: &AggregateKey,
     from: Version,
     to: Version,
+    form: Option<&SnapshotType>,
     limit: i64,
 ) -> Result<Vec<Snapshot>> {
     let parameters = params![
@@ -69,6 +70,7 @@ fn select(
         tenant.map(TenantId::as_str),
         from.as_i64(),
         to.as_i64(),
+        form.map(SnapshotType::as_str),
         limit,
     ];
     collect(connection, sql::FIND_SNAPSHOTS, parameters, row::snapshot)
@@ -98,15 +100,16 @@ pub(crate) fn delete(
     tenant: Option<&TenantId>,
     selection: SnapshotSelection<'_>,
 ) -> Result<u64> {
-    let (aggregate, from, to, keep) = match selection.deletion() {
+    let (aggregate, from, to, form, keep) = match selection.deletion() {
         None => return Ok(0),
         Some(SnapshotDeletion::Older(time)) => return delete_older(connection, tenant, time),
         Some(SnapshotDeletion::Versions {
             aggregate,
             from,
             to,
+            snapshot_type,
             keep,
-        }) => (aggregate, from, to, keep),
+        }) => (aggregate, from, to, snapshot_type, keep),
     };
     let deleted = prepared(connection, sql::DELETE_SNAPSHOTS)?
         .execute(params![
@@ -115,6 +118,7 @@ pub(crate) fn delete(
             tenant.map(TenantId::as_str),
             from.as_i64(),
             to.as_i64(),
+            form.map(SnapshotType::as_str),
             keep,
         ])
         .map_err(classify)?;

@@ -633,7 +633,7 @@ impl SnapshotStore for SqliteEventStore {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
         self.read(|connection| snapshot::find(connection, tenant, aggregate, at))
             .and_then(|snapshot| backend::verified_snapshots(snapshot, self.options().verify_on_read))

@@ -144,7 +144,7 @@ fn events_are_located_by_their_ids() {
 #[test]
 fn snapshots_are_found_by_aggregate_and_version() {
     let by = "SEARCH snapshots USING INDEX idx_snapshots_version (aggregate_id=? AND version>? AND version<?)";
-    let parameters = params![AN_AGGREGATE, "Aggregate1", None::<String>, 1, 9, 1];
+    let parameters = params![AN_AGGREGATE, "Aggregate1", None::<String>, 1, 9, "State.v1", 1];
     assert_statement(include_str!("../sql/queries/find_snapshots.sql"), parameters, &[by]);
 }
 

@@ -1,7 +1,7 @@
 //! Snapshots: which is found, which is replaced, which is deleted.
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{SnapshotCover, SnapshotSelection, time};
+use firefly_eventstore_core::{SnapshotAt, SnapshotCover, SnapshotSelection, SnapshotType, time};
 use time::Duration;
 
 use crate::backend::Environment;
@@ -15,6 +15,19 @@ fn given_snapshots(env: &dyn Environment, at: &[u32]) -> (Handle, AggregateKey) 
     given(&*store, &account, 20);
     for &version in at {
         store.save(&snapshot(&account, version)).unwrap();
+    }
+    (store, account)
+}
+
+/// An aggregate with twenty events, and snapshots saved at these versions, of these forms, in this order.
+fn given_forms(env: &dyn Environment, at: &[(u64, &str)]) -> (Handle, AggregateKey) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 20);
+    for &(at, form) in at {
+        let state = serde_json::json!({ "balance": at });
+        store
+            .save(&NewSnapshot::new(&account, Version::new(at).unwrap(), form, &state).unwrap())
+            .unwrap();
     }
     (store, account)
 }
@@ -122,6 +135,51 @@ pub(crate) fn finds_the_one_at_a_version(env: &dyn Environment) {
     assert_eq!([4, 5, 6, 9, 10].map(exactly), [None, Some(5), None, Some(9), None]);
 }
 
+pub(crate) fn finds_the_latest_of_a_form(env: &dyn Environment) {
+    let (store, account) = given_forms(
+        env,
+        &[(4, "State.v1"), (9, "State.v1"), (10, "State.v2"), (11, "State.v3")],
+    );
+    let latest = |form| version_of(store.latest_snapshot_of(&account, form));
+    assert_eq!(
+        ["State.v1", "State.v2", "State.v3"].map(latest),
+        [Some(9), Some(10), Some(11)]
+    );
+    assert_eq!(["State", "state.v1", "State.v1 ", "State.v10"].map(latest), [None; 4]);
+    assert_eq!(version_of(store.latest_snapshot(&account)), Some(11));
+    let found = store.latest_snapshot_of(&account, "State.v1").unwrap().unwrap();
+    assert_eq!(found.snapshot_type, "State.v1");
+    assert_eq!(found.cover(), Some(SnapshotCover::Row));
+    assert_eq!(
+        version_of(store.latest_snapshot_of(&aggregate("Account"), "State.v1")),
+        None
+    );
+    let order = AggregateKey::new("Order", account.id()).unwrap();
+    assert_eq!(version_of(store.latest_snapshot_of(&order, "State.v1")), None);
+    assert_invalid(&store.latest_snapshot_of(&account, "").unwrap_err(), "empty");
+}
+
+pub(crate) fn finds_the_latest_of_a_form_up_to_a_version_inclusive(env: &dyn Environment) {
+    let (store, account) = given_forms(
+        env,
+        &[(3, "State.v1"), (5, "State.v2"), (8, "State.v1"), (10, "State.v2")],
+    );
+    let form = SnapshotType::new("State.v1").unwrap();
+    let up_to = |at| version_of(store.find_snapshot(None, &account, SnapshotAt::LatestOfUpTo(&form, version(at))));
+    assert_eq!(
+        [2, 3, 7, 8, 10, 20].map(up_to),
+        [None, Some(3), Some(3), Some(8), Some(8), Some(8)]
+    );
+}
+
+/// There is one snapshot of a version. Whose form is gone looks further back, and is right again with the events after it.
+pub(crate) fn another_form_at_the_same_version_takes_its_place(env: &dyn Environment) {
+    let (store, account) = given_forms(env, &[(5, "State.v1"), (9, "State.v1"), (9, "State.v2")]);
+    let latest = |form| version_of(store.latest_snapshot_of(&account, form));
+    assert_eq!(["State.v1", "State.v2"].map(latest), [Some(5), Some(9)]);
+    assert_eq!(listed(&store, &account), [9, 5]);
+}
+
 pub(crate) fn lists_the_newest_version_first(env: &dyn Environment) {
     let (store, account) = given_snapshots(env, &[9, 1, 11, 2, 10]);
     assert_eq!(listed(&store, &account), [11, 10, 9, 2, 1]);
@@ -210,6 +268,27 @@ pub(crate) fn keeps_the_latest_n(env: &dyn Environment) {
     assert_eq!(listed(&store, &account), NOTHING);
     assert_eq!(listed(&store, &other), [1]);
     assert_eq!(store.keep_latest_snapshots(&other, u64::MAX).unwrap(), 0);
+}
+
+pub(crate) fn keeps_the_latest_n_of_a_form(env: &dyn Environment) {
+    let forms = [
+        (1, "State.v1"),
+        (3, "State.v2"),
+        (9, "State.v1"),
+        (10, "State.v2"),
+        (11, "State.v1"),
+    ];
+    let (store, account) = given_forms(env, &forms);
+    let keep = |form, count| store.keep_latest_snapshots_of(&account, form, count).unwrap();
+    assert_eq!([keep("State.v1", 9), keep("State.v3", 0), keep("State.v1 ", 0)], [0; 3]);
+    assert_eq!(keep("State.v1", 1), 2);
+    assert_eq!(listed(&store, &account), [11, 10, 3]);
+    assert_eq!(keep("State.v2", 1), 1);
+    assert_eq!(listed(&store, &account), [11, 10]);
+    assert_eq!(keep("State.v1", 0), 1);
+    assert_eq!(listed(&store, &account), [10]);
+    assert_eq!(keep("State.v2", u64::MAX), 0);
+    assert_invalid(&store.keep_latest_snapshots_of(&account, "", 0).unwrap_err(), "empty");
 }
 
 pub(crate) fn deletes_those_older_than_a_time(env: &dyn Environment) {

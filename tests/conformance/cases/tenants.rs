@@ -232,6 +232,9 @@ pub(crate) fn snapshots_belong_to_the_tenant(env: &dyn Environment) {
     assert_eq!(acme.snapshot_statistics(None).unwrap().snapshots, 3);
 
     assert_eq!(globex.latest_snapshot(&account).unwrap(), None);
+    let form = &own.snapshot_type;
+    let of_form = |store: &dyn SnapshotStore| store.find_snapshot(None, &account, SnapshotAt::LatestOf(form)).unwrap();
+    assert_eq!((of_form(&globex), of_form(&acme)), (None, Some(own.clone())));
     assert_eq!(globex.snapshot_at(&account, version(2)).unwrap(), None);
     assert_eq!(globex.list_snapshots(None, &account).unwrap(), []);
     assert_eq!(globex.count_snapshots(None, &account).unwrap(), 0);
@@ -244,10 +247,12 @@ pub(crate) fn deleting_snapshots_spares_those_of_others(env: &dyn Environment) {
     given(&acme, &account, 2);
     acme.save(&snapshot(&account, 1)).unwrap();
     acme.save(&snapshot(&account, 2)).unwrap();
+    let form = snapshot(&account, 2).snapshot_type().clone();
     for selection in [
         SnapshotSelection::All,
         SnapshotSelection::Aggregate(&account),
         SnapshotSelection::AllButLatest(&account, 0),
+        SnapshotSelection::AllButLatestOf(&account, &form, 0),
         SnapshotSelection::Before(&account, Version::MAX),
         SnapshotSelection::Exactly(&account, version(1)),
         SnapshotSelection::OlderThan(OffsetDateTime::now_utc() + firefly_eventstore_core::time::Duration::DAY),

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 /// How many aggregates there are; the owner and the type of each follow from its number.
 pub(super) const AGGREGATES: u8 = 4;
 
+/// How many forms of snapshots there are.
+const FORMS: u8 = 2;
+
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Append(Vec<Member>),
@@ -32,12 +35,14 @@ pub(super) enum Operation {
     FindEvent(u8),
     SaveSnapshot {
         target: Target,
+        form: u8,
         /// So far behind the version the aggregate is at.
         behind: i64,
         seconds: i64,
     },
     FindSnapshot {
         target: Target,
+        form: Option<u8>,
         at: Option<(u32, bool)>,
     },
     ListSnapshots(Target),
@@ -122,6 +127,7 @@ pub(super) enum Which {
     Exactly(u32),
     Before(u32),
     AllButLatest(u64),
+    AllButLatestOf(u8, u64),
     Aggregate,
     OlderThan(i64),
     All,
@@ -157,10 +163,10 @@ pub(super) fn any() -> impl Strategy<Value = Operation> {
         5 => load(),
         10 => query().prop_map(|query| Operation::Read(Box::new(query))),
         1 => (0..40_u8).prop_map(Operation::FindEvent),
-        6 => (target(), -1..4_i64, 0..6_i64)
-            .prop_map(|(target, behind, seconds)| Operation::SaveSnapshot { target, behind, seconds }),
-        5 => (target(), option::of((0..6_u32, prop::bool::ANY)))
-            .prop_map(|(target, at)| Operation::FindSnapshot { target, at }),
+        6 => (target(), 0..FORMS, -1..4_i64, 0..6_i64)
+            .prop_map(|(target, form, behind, seconds)| Operation::SaveSnapshot { target, form, behind, seconds }),
+        5 => (target(), option::of(0..FORMS), option::of((0..6_u32, prop::bool::ANY)))
+            .prop_map(|(target, form, at)| Operation::FindSnapshot { target, form, at }),
         1 => target().prop_map(Operation::ListSnapshots),
         3 => (target(), which()).prop_map(|(target, which)| Operation::DeleteSnapshots { target, which }),
         1 => option::of(0..3_u8).prop_map(Operation::Statistics),
@@ -240,6 +246,7 @@ fn which() -> impl Strategy<Value = Which> {
         (0..6_u32).prop_map(Which::Exactly),
         (0..6_u32).prop_map(Which::Before),
         (0..3_u64).prop_map(Which::AllButLatest),
+        (0..FORMS, 0..3_u64).prop_map(|(form, count)| Which::AllButLatestOf(form, count)),
         Just(Which::Aggregate),
         (0..6_i64).prop_map(Which::OlderThan),
         Just(Which::All),

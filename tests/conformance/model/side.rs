@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{Order, SnapshotAt, SnapshotSelection, SummaryQuery};
+use firefly_eventstore_core::{Order, SnapshotAt, SnapshotSelection, SnapshotType, SummaryQuery};
 
 use super::operation::{AGGREGATES, Change, Ending, Event, Expected, Member, Operation, Point, Query, Target, Which};
 use crate::support::{Handle, at, exact, read, version};
@@ -109,6 +109,7 @@ impl Side {
             }
             Operation::SaveSnapshot {
                 target,
+                form,
                 behind,
                 seconds,
             } => {
@@ -116,17 +117,20 @@ impl Side {
                 let actual = self.store.version(&aggregate).unwrap_or_default().get();
                 let version = Version::new(actual.saturating_add_signed(-behind).max(1)).unwrap();
                 let data = DATA[usize::try_from(*seconds).expect("not negative")];
-                let snapshot = NewSnapshot::from_json(&aggregate, version, "State", data).unwrap();
+                let snapshot = NewSnapshot::from_json(&aggregate, version, snapshot_form(*form), data).unwrap();
                 let snapshot = snapshot.created_at(at(*seconds)).unwrap();
                 let saved = self.store.save_snapshot(tenant.as_ref(), &snapshot);
                 saved.map(|()| Vec::new()).map_err(kind)
             }
-            Operation::FindSnapshot { target, at } => {
+            Operation::FindSnapshot { target, form, at } => {
                 let (aggregate, tenant) = names(target);
-                let at = match *at {
-                    None => SnapshotAt::Latest,
-                    Some((number, true)) => SnapshotAt::Exactly(version(number)),
-                    Some((number, false)) => SnapshotAt::LatestUpTo(version(number)),
+                let form = form.map(snapshot_form);
+                let at = match (*at, &form) {
+                    (None, None) => SnapshotAt::Latest,
+                    (None, Some(form)) => SnapshotAt::LatestOf(form),
+                    (Some((number, true)), _) => SnapshotAt::Exactly(version(number)),
+                    (Some((number, false)), None) => SnapshotAt::LatestUpTo(version(number)),
+                    (Some((number, false)), Some(form)) => SnapshotAt::LatestOfUpTo(form, version(number)),
                 };
                 let found = self.store.find_snapshot(tenant.as_ref(), &aggregate, at);
                 found.map(|found| found.iter().map(snapshot).collect()).map_err(kind)
@@ -139,9 +143,10 @@ impl Side {
             }
             Operation::DeleteSnapshots { target, which } => {
                 let (aggregate, tenant) = names(target);
+                let forms = [0, 1].map(snapshot_form);
                 let deleted = self
                     .store
-                    .delete_snapshots(tenant.as_ref(), selection(&aggregate, *which));
+                    .delete_snapshots(tenant.as_ref(), selection(&aggregate, &forms, *which));
                 let statistics = self.store.snapshot_statistics(None).map_err(kind)?;
                 let left = (
                     statistics.snapshots,
@@ -496,15 +501,22 @@ fn snapshot(snapshot: &Snapshot) -> String {
     )
 }
 
-fn selection(aggregate: &AggregateKey, which: Which) -> SnapshotSelection<'_> {
+fn selection<'a>(aggregate: &'a AggregateKey, forms: &'a [SnapshotType], which: Which) -> SnapshotSelection<'a> {
     match which {
         Which::Exactly(number) => SnapshotSelection::Exactly(aggregate, version(number)),
         Which::Before(number) => SnapshotSelection::Before(aggregate, version(number)),
         Which::AllButLatest(count) => SnapshotSelection::AllButLatest(aggregate, count),
+        Which::AllButLatestOf(form, count) => {
+            SnapshotSelection::AllButLatestOf(aggregate, &forms[usize::from(form)], count)
+        }
         Which::Aggregate => SnapshotSelection::Aggregate(aggregate),
         Which::OlderThan(seconds) => SnapshotSelection::OlderThan(at(seconds)),
         Which::All => SnapshotSelection::All,
     }
+}
+
+fn snapshot_form(number: u8) -> SnapshotType {
+    SnapshotType::new(format!("State.v{number}")).unwrap()
 }
 
 fn aggregate_id(number: u8) -> Uuid {

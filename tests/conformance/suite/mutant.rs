@@ -76,7 +76,7 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         memory: &MemoryEventStore,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         memory.find_snapshot(tenant, aggregate, at)
     }
@@ -189,7 +189,7 @@ impl<B: Bug> SnapshotStore for Mutant<B> {
         &self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         self.bug.find_snapshot(&self.memory, tenant, aggregate, at)
     }

@@ -130,6 +130,9 @@ caught! {
     keeps_the_oldest_snapshots: KeepsTheOldest,
     finds_snapshots_before_a_version_only: FindsBeforeOnly,
     lists_the_oldest_snapshot_first: ListsTheOldestFirst,
+    finds_snapshots_of_any_form: FindsAnyForm,
+    looks_for_a_form_in_the_newest_snapshot_only: LooksAtTheNewestOnly,
+    deletes_snapshots_of_any_form: DeletesAnyForm,
     deletes_older_snapshots_of_the_moment_too: DeletesOfTheMomentToo,
     accepts_snapshots_of_the_future: AcceptsSnapshotsOfTheFuture,
     counts_shares_of_the_largest: CountsSharesOfTheLargest,
@@ -1081,7 +1084,7 @@ mutant! { ForgetsTheTenantOfSnapshots
         memory: &MemoryEventStore,
         _: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         memory.find_snapshot(None, aggregate, at)
     }
@@ -1119,7 +1122,7 @@ impl Bug for HidesANewerSnapshot {
         memory: &MemoryEventStore,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         let last = self.0.lock().unwrap().get(aggregate).copied();
         match (at, last) {
@@ -1164,13 +1167,63 @@ mutant! { FindsBeforeOnly
         memory: &MemoryEventStore,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
-        at: SnapshotAt,
+        at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         let at = match at {
             SnapshotAt::LatestUpTo(version) => SnapshotAt::LatestUpTo(Version::new(before(version.get()))?),
             at => at,
         };
         memory.find_snapshot(tenant, aggregate, at)
+    }
+}
+
+mutant! { FindsAnyForm
+    fn find_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<Option<Snapshot>, Error> {
+        let at = match at {
+            SnapshotAt::LatestOf(_) => SnapshotAt::Latest,
+            SnapshotAt::LatestOfUpTo(_, version) => SnapshotAt::LatestUpTo(version),
+            at => at,
+        };
+        memory.find_snapshot(tenant, aggregate, at)
+    }
+}
+
+mutant! { LooksAtTheNewestOnly
+    fn find_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<Option<Snapshot>, Error> {
+        let (any, form) = match at {
+            SnapshotAt::LatestOf(form) => (SnapshotAt::Latest, form),
+            SnapshotAt::LatestOfUpTo(form, version) => (SnapshotAt::LatestUpTo(version), form),
+            at => return memory.find_snapshot(tenant, aggregate, at),
+        };
+        let newest = memory.find_snapshot(tenant, aggregate, any)?;
+        Ok(newest.filter(|snapshot| snapshot.snapshot_type == *form))
+    }
+}
+
+mutant! { DeletesAnyForm
+    fn delete_snapshots(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        selection: SnapshotSelection<'_>,
+    ) -> Result<u64, Error> {
+        let selection = match selection {
+            SnapshotSelection::AllButLatestOf(aggregate, _, count) => SnapshotSelection::AllButLatest(aggregate, count),
+            selection => selection,
+        };
+        memory.delete_snapshots(tenant, selection)
     }
 }
 

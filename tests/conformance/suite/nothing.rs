@@ -85,7 +85,12 @@ impl SnapshotStore for Nothing {
         Ok(())
     }
 
-    fn find_snapshot(&self, _: Option<&TenantId>, _: &AggregateKey, _: SnapshotAt) -> Result<Option<Snapshot>, Error> {
+    fn find_snapshot(
+        &self,
+        _: Option<&TenantId>,
+        _: &AggregateKey,
+        _: SnapshotAt<'_>,
+    ) -> Result<Option<Snapshot>, Error> {
         Ok(None)
     }
 

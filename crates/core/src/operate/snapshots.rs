@@ -12,7 +12,8 @@ pub(super) const PAGE: u32 = 500;
 
 /// Deletes snapshots of every aggregate: all but the newest `keep` of each, and those created before a time; returns how many.
 ///
-/// A snapshot is a cache: an aggregate whose snapshots are gone is loaded from its events.
+/// A snapshot is a cache: an aggregate whose snapshots are gone is loaded from its events. Snapshots of every form count: while two
+/// versions of a program run, whose states have two forms, keep two.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
 -- Delete snapshots of one aggregate in a range of versions, but for the newest so many.
--- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version · ? how many to keep
+-- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version
+-- ? ? snapshot_type or NULL · ? how many to keep
 DELETE snapshots
 FROM snapshots
 JOIN (
@@ -9,6 +10,7 @@ JOIN (
       AND aggregate_type = ?
       AND (? IS NULL OR tenant_id = ?)
       AND version BETWEEN ? AND ?
+      AND (? IS NULL OR snapshot_type = ?)
     ORDER BY version DESC
     LIMIT 9223372036854775807 OFFSET ?
 ) AS deleted ON deleted.snapshot_id = snapshots.snapshot_id

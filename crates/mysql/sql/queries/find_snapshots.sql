@@ -1,5 +1,6 @@
 -- The snapshots of an aggregate in a range of versions, the newest version first.
--- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version · ? most rows
+-- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version
+-- ? ? snapshot_type or NULL · ? most rows
 SELECT
     snapshot_id,
     aggregate_id,
@@ -15,5 +16,6 @@ WHERE aggregate_id = ?
   AND aggregate_type = ?
   AND (? IS NULL OR tenant_id = ?)
   AND version BETWEEN ? AND ?
+  AND (? IS NULL OR snapshot_type = ?)
 ORDER BY version DESC
 LIMIT ?

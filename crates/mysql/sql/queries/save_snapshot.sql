@@ -1,5 +1,5 @@
--- Save a snapshot; one of the same aggregate at the same version is replaced. Where the id is that of another one, this one
--- would get none, which is refused.
+-- Save a snapshot; one of the same aggregate at the same version is replaced, also one of another form. Where the id is that of
+-- another one, this one would get none, which is refused.
 -- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
 -- ? tenant_id · ? checksum
 INSERT INTO snapshots (

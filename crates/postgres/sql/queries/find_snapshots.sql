@@ -1,5 +1,6 @@
 -- The snapshots of an aggregate in a range of versions, the newest version first.
--- $1 aggregate_id · $2 aggregate_type · $3 tenant_id or NULL · $4 first version · $5 last version · $6 most rows
+-- $1 aggregate_id · $2 aggregate_type · $3 tenant_id or NULL · $4 first version · $5 last version
+-- $6 snapshot_type or NULL · $7 most rows
 SELECT
     snapshot_id,
     aggregate_id,
@@ -16,5 +17,6 @@ WHERE firefly_here()
   AND aggregate_type = $2
   AND ($3::text IS NULL OR tenant_id = $3)
   AND version BETWEEN $4 AND $5
+  AND ($6::text IS NULL OR snapshot_type = $6)
 ORDER BY version DESC
-LIMIT $6;
+LIMIT $7;

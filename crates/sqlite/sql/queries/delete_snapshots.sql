@@ -1,5 +1,6 @@
 -- Delete snapshots of one aggregate in a range of versions, but for the newest so many.
--- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version · ?6 how many to keep
+-- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version
+-- ?6 snapshot_type or NULL · ?7 how many to keep
 DELETE FROM snapshots
 WHERE snapshot_id IN (
     SELECT snapshot_id
@@ -8,6 +9,7 @@ WHERE snapshot_id IN (
       AND aggregate_type = ?2
       AND (?3 IS NULL OR tenant_id = ?3)
       AND version BETWEEN ?4 AND ?5
+      AND (?6 IS NULL OR snapshot_type = ?6)
     ORDER BY version DESC
-    LIMIT -1 OFFSET ?6
+    LIMIT -1 OFFSET ?7
 );
