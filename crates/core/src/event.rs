@@ -58,7 +58,7 @@ impl NewEvent {
         event_type: impl TryInto<EventType, Error: Into<Error>>,
         data: &(impl Serialize + ?Sized),
     ) -> Result<Self> {
-        Ok(Self::of(
+        Ok(Self::made(
             event_type.try_into().map_err(Into::into)?,
             Checked::<EventData>::new(data)?,
         ))
@@ -73,13 +73,13 @@ impl NewEvent {
         event_type: impl TryInto<EventType, Error: Into<Error>>,
         data: impl Into<Arc<str>>,
     ) -> Result<Self> {
-        Ok(Self::of(
+        Ok(Self::made(
             event_type.try_into().map_err(Into::into)?,
             Checked::<EventData>::from_json(data)?,
         ))
     }
 
-    fn of(event_type: EventType, data: Checked<EventData>) -> Self {
+    fn made(event_type: EventType, data: Checked<EventData>) -> Self {
         Self {
             event_id: Uuid::now_v7(),
             event_type,

@@ -7,6 +7,7 @@ mod backoff;
 pub mod canonical;
 pub mod consumer;
 mod data;
+mod domain;
 mod error;
 mod event;
 mod finite;
@@ -33,6 +34,7 @@ pub use append::{Append, Appended, Located};
 pub use backoff::Backoff;
 pub use canonical::Checksum;
 pub use data::{EventData, Metadata};
+pub use domain::{DomainEvent, Upcasts};
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use event::{EventEnvelope, NewEvent};
 pub use limits::Limits;
@@ -68,8 +70,9 @@ pub mod prelude {
     pub use uuid::Uuid;
 
     pub use crate::{
-        AggregateKey, Append, Appended, Error, ErrorKind, EventEnvelope, EventQuery, EventStore, EventStoreExt,
-        EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion, GlobalSequence, Metadata,
-        NewEvent, NewSnapshot, Snapshot, SnapshotStore, SnapshotStoreExt, Store, StreamRange, TenantId, Version,
+        AggregateKey, Append, Appended, DomainEvent, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
+        EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion, GlobalSequence,
+        Metadata, NewEvent, NewSnapshot, Snapshot, SnapshotStore, SnapshotStoreExt, Store, StreamRange, TenantId,
+        Version,
     };
 }
