@@ -48,6 +48,9 @@ pub struct MemoryEventStore {
     verify_on_read: bool,
 }
 
+/// How long a consumer's transaction keeps other writers waiting, about.
+const LONGEST_TRANSACTION: std::time::Duration = std::time::Duration::from_millis(20);
+
 #[derive(Debug)]
 struct Shared {
     writer: Writer<()>,
@@ -367,6 +370,14 @@ impl ConsumerStore for MemoryEventStore {
     fn wake(&self) -> &Wake {
         &self.shared.wake
     }
+
+    fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        consumer::any_transient(error, |_| false)
+    }
+
+    fn longest_transaction(&self) -> Option<std::time::Duration> {
+        Some(LONGEST_TRANSACTION)
+    }
 }
 
 impl Transactional for MemoryEventStore {
@@ -384,10 +395,6 @@ impl Transactional for MemoryEventStore {
         }
         transaction.commit();
         Ok(result)
-    }
-
-    fn is_transient(error: &(dyn std::error::Error + 'static)) -> bool {
-        consumer::any_transient(error, |_| false)
     }
 }
 

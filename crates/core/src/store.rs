@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::consumer::{ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use crate::{
     AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Error, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
@@ -635,6 +636,36 @@ macro_rules! forward_through_pointers {
 
             fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
                 (**self).snapshot_statistics(tenant)
+            }
+        }
+
+        impl<S: ConsumerStore + ?Sized> ConsumerStore for $Pointer<S> {
+            fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+                (**self).consume(work)
+            }
+
+            fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+                (**self).consumers(name)
+            }
+
+            fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+                (**self).parked_events(which)
+            }
+
+            fn wake(&self) -> &Wake {
+                (**self).wake()
+            }
+
+            fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+                (**self).is_transient(error)
+            }
+
+            fn longest_transaction(&self) -> Option<std::time::Duration> {
+                (**self).longest_transaction()
+            }
+
+            fn max_connections(&self) -> Option<u32> {
+                (**self).max_connections()
             }
         }
     )*};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use crate::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -248,6 +249,14 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
         self.store.wake()
     }
 
+    fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool {
+        self.store.is_transient(error)
+    }
+
+    fn longest_transaction(&self) -> Option<Duration> {
+        self.store.longest_transaction()
+    }
+
     fn max_connections(&self) -> Option<u32> {
         self.store.max_connections()
     }
@@ -264,9 +273,5 @@ impl<S: Transactional> Transactional for TenantStore<S> {
             transaction.scope(&self.tenant)?;
             work(transaction)
         })
-    }
-
-    fn is_transient(error: &(dyn StdError + 'static)) -> bool {
-        S::is_transient(error)
     }
 }

@@ -1,15 +1,26 @@
 //! Consumers: what follows the log, and keeps in the store how far it came.
 
 mod definition;
+mod failure;
+mod follower;
 mod memory;
+mod observer;
+mod progress;
+mod projection;
+mod runner;
+mod signals;
 mod slot;
 mod store;
 mod tables;
 mod transaction;
 mod wake;
 
+pub use failure::{BoxError, ConsumerError, OnFailure};
+pub use observer::{ConsumerEvent, Observer};
+pub use projection::{DEFAULT_BATCH, Inline, Projection, project, reset};
+pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
-pub use store::{ConsumerStore, Transactional, any_transient};
+pub use store::{ConsumerStore, DynTransaction, Transactional, any_transient};
 pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
 pub use wake::{Listening, Wake};

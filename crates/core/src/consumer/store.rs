@@ -1,12 +1,17 @@
 //! Stores whose consumers keep their checkpoints in them.
 
 use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::slot::{ConsumerSlot, ParkedEvent};
-use super::tables::ParkedQuery;
+use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 use super::transaction::ConsumerTransaction;
 use super::wake::Wake;
-use crate::{Error, EventStore, Result};
+use crate::{
+    AggregateKey, Append, Appended, Error, EventStore, EventStream, EventTransaction, Result, StreamRange, TenantId,
+};
 
 /// A store that keeps the checkpoints of consumers. Object-safe: what [subscriptions](super::Subscription) and operators need.
 pub trait ConsumerStore: EventStore {
@@ -34,6 +39,16 @@ pub trait ConsumerStore: EventStore {
     /// Where appends of this process tell those that wait for events.
     fn wake(&self) -> &Wake;
 
+    /// Whether an error of the caller's own statements, or one that was caused by one, is the server's fault and not the event's: a
+    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down or writes nothing for now.
+    /// Repeating the transaction may help.
+    fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
+
+    /// How long a consumer's transaction should take at most, where other writers wait for it meanwhile; none where they do not.
+    fn longest_transaction(&self) -> Option<Duration> {
+        None
+    }
+
     /// How many connections the store may use at once; none if it does not count them.
     fn max_connections(&self) -> Option<u32> {
         None
@@ -58,11 +73,78 @@ pub trait Transactional: ConsumerStore + Clone {
         &self,
         work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
     ) -> Result<R, E>;
+}
 
-    /// Whether an error of the caller's own statements, or one that was caused by one, is the server's fault and not the event's: a
-    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down or writes nothing for now.
-    /// Repeating the transaction may help.
-    fn is_transient(error: &(dyn StdError + 'static)) -> bool;
+/// A store behind a pointer has transactions of whatever kind there is: for projections that append, and have no tables of their own.
+impl<S: ConsumerStore + ?Sized> Transactional for Arc<S> {
+    type Transaction<'t> = DynTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut work = Some(work);
+        let mut result = None;
+        let committed = self.consume(&mut |transaction| {
+            let work = work.take().expect("a transaction runs its work once");
+            let done = work(&mut DynTransaction(transaction));
+            let is_done = done.is_ok();
+            result = Some(done);
+            match is_done {
+                true => Ok(()),
+                false => Err(Error::invalid("the work of this transaction failed")),
+            }
+        });
+        match (result, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(result)), Ok(())) => Ok(result),
+            (_, Err(error)) => Err(error.into()),
+            (None, Ok(())) => unreachable!("a transaction that succeeds ran its work"),
+        }
+    }
+}
+
+/// A transaction of a store behind a pointer.
+pub struct DynTransaction<'t>(&'t mut (dyn ConsumerTransaction + 't));
+
+impl fmt::Debug for DynTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynTransaction").finish_non_exhaustive()
+    }
+}
+
+impl EventTransaction for DynTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.0.append_all(appends)
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.0.load_range(aggregate, range)
+    }
+}
+
+impl ConsumerTables for DynTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        self.0.change(change)
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.0.slots(which)
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.0.parked(which)
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.0.members(consumer, seen_within)
+    }
+}
+
+impl ConsumerTransaction for DynTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.0.scope(tenant)
+    }
 }
 
 /// Whether any error in a chain of causes is transient, by the driver's own classification of one.
@@ -75,8 +157,9 @@ pub fn any_transient(
 ) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        let is_retryable = error.downcast_ref::<Error>().is_some_and(|error| error.is_retryable());
-        if is_retryable || is_transient(error) {
+        // After a conflict the event is handled anew, which loads and decides anew.
+        let is_passing = |error: &Error| error.is_retryable() || error.is_conflict();
+        if error.downcast_ref().is_some_and(is_passing) || is_transient(error) {
             return true;
         }
         next = error.source();

@@ -1,0 +1,211 @@
+//! What goes wrong in a consumer, and what is to be done about it.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Error, GlobalSequence};
+
+/// Any error of a caller's own.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a consumer stopped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// The store refuses to go on: its schema is missing, its log was cut, its file moved.
+    Store {
+        /// The consumer's name.
+        consumer: String,
+        /// The store's error.
+        error: Error,
+    },
+    /// An event could not be handled, as often as it was tried.
+    Event {
+        /// The consumer's name.
+        consumer: String,
+        /// Where the event is in the log.
+        sequence: GlobalSequence,
+        /// The last error.
+        error: BoxError,
+    },
+    /// Its operator paused it, or it failed before: see [`ConsumerState`](super::ConsumerState).
+    Halted {
+        /// The consumer's name.
+        consumer: String,
+        /// Its state.
+        state: super::ConsumerState,
+    },
+    /// It has not come as far as was waited for.
+    Behind {
+        /// The consumer's name.
+        consumer: String,
+        /// How far it has come.
+        position: GlobalSequence,
+        /// What was waited for.
+        wanted: GlobalSequence,
+    },
+}
+
+impl ConsumerError {
+    /// The consumer's name.
+    #[must_use]
+    pub fn consumer(&self) -> &str {
+        match self {
+            Self::Store { consumer, .. }
+            | Self::Event { consumer, .. }
+            | Self::Halted { consumer, .. }
+            | Self::Behind { consumer, .. } => consumer,
+        }
+    }
+}
+
+impl fmt::Display for ConsumerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store { consumer, error } => write!(f, "consumer {consumer}: {error}"),
+            Self::Event {
+                consumer,
+                sequence,
+                error,
+            } => write!(
+                f,
+                "consumer {consumer} cannot handle the event with global sequence {sequence}: {error}; it stays before this event: \
+                 mend the cause and resume it"
+            ),
+            Self::Halted { consumer, state } => {
+                write!(
+                    f,
+                    "consumer {consumer} is {state} and handles nothing until it is resumed"
+                )
+            }
+            Self::Behind {
+                consumer,
+                position,
+                wanted,
+            } => write!(
+                f,
+                "consumer {consumer} has handled the log up to {position}, not yet up to {wanted}; wait again, or read what is there"
+            ),
+        }
+    }
+}
+
+impl StdError for ConsumerError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Store { error, .. } => error.source(),
+            Self::Event { error, .. } => Some(&**error),
+            Self::Halted { .. } | Self::Behind { .. } => None,
+        }
+    }
+}
+
+/// What is done about an event that cannot be handled: it is tried again for a while, then the consumer stops before it, or puts it
+/// aside with all later events of its aggregate.
+///
+/// An outage is no failure of an event: where the store or its server cannot be reached, nothing is counted and nothing is parked.
+///
+/// ```
+/// use firefly_eventstore_core::consumer::OnFailure;
+///
+/// let on_failure = OnFailure::retry(5).then_park();
+/// assert_eq!(on_failure, OnFailure::retry(5).then_park());
+/// assert_ne!(on_failure, OnFailure::default()); // retry(5).then_stop()
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnFailure {
+    attempts: u32,
+    parks: bool,
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+impl OnFailure {
+    /// Tries an event so many times, at least once. The first pause is 100 milliseconds; each later one is twice as long as the one
+    /// before, up to 10 seconds.
+    #[must_use]
+    pub fn retry(attempts: u32) -> Self {
+        Self {
+            attempts: attempts.max(1),
+            parks: false,
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(10),
+        }
+    }
+
+    /// Then the consumer stops, with its checkpoint before the event, and its state is [`Failed`](super::ConsumerState::Failed).
+    #[must_use]
+    pub fn then_stop(mut self) -> Self {
+        self.parks = false;
+        self
+    }
+
+    /// Then the event is parked, with all later events of its aggregate, and the consumer goes on with other aggregates.
+    #[must_use]
+    pub fn then_park(mut self) -> Self {
+        self.parks = true;
+        self
+    }
+
+    /// How long to wait after the first attempt, and at most.
+    #[must_use]
+    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first;
+        self.longest_pause = longest;
+        self
+    }
+
+    pub(crate) fn after(&self, attempts: u32) -> Next {
+        match (attempts < self.attempts, self.parks) {
+            (true, _) => Next::Retry(self.pause(attempts)),
+            (false, true) => Next::Park,
+            (false, false) => Next::Stop,
+        }
+    }
+
+    pub(crate) fn pause(&self, attempts: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
+        self.first_pause.saturating_mul(doubled).min(self.longest_pause)
+    }
+}
+
+impl Default for OnFailure {
+    /// Five attempts, then the consumer stops.
+    fn default() -> Self {
+        Self::retry(5)
+    }
+}
+
+/// What is done about an event after an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Retry(Duration),
+    Park,
+    Stop,
+}
+
+/// A panic of the caller's code, as an error.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> BoxError {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", text.unwrap_or("without a message")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tries_so_often_and_waits_ever_longer() {
+        let on_failure = OnFailure::retry(3).pauses(Duration::from_secs(1), Duration::from_secs(3));
+        assert_eq!(on_failure.after(1), Next::Retry(Duration::from_secs(1)));
+        assert_eq!(on_failure.after(2), Next::Retry(Duration::from_secs(2)));
+        assert_eq!(on_failure.after(3), Next::Stop);
+        assert_eq!(on_failure.then_park().after(3), Next::Park);
+        assert_eq!(on_failure.pause(40), Duration::from_secs(3));
+    }
+}

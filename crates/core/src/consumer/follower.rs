@@ -1,0 +1,499 @@
+//! One projection on its way through the log: read a page, apply it and move the checkpoint in one commit, go on.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::failure::{BoxError, ConsumerError, Next, panicked};
+use super::projection::{Projection, registration};
+use super::slot::{ConsumerSlot, ConsumerState, ParkedEvent};
+use super::store::Transactional;
+use super::tables::{ConsumerChange, ConsumerTables as _, ParkedQuery};
+use super::transaction::ConsumerTransaction as _;
+use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
+
+/// After how many sequences without an event of its own a consumer's checkpoint moves.
+pub(crate) const IDLE_SEQUENCES: u64 = 1_000;
+
+/// After how long without an event of its own a consumer's checkpoint moves.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// How often a consumer with parked events looks whether some are to be handled again.
+const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) struct Follower<'a, S, P: ?Sized> {
+    store: &'a S,
+    projection: &'a P,
+    query: EventQuery,
+    /// The checkpoint as it is stored, and its token: whoever finds others was overtaken.
+    position: GlobalSequence,
+    token: i64,
+    /// How far the log was looked through: no event of this projection is between the checkpoint and here.
+    looked: GlobalSequence,
+    /// Events that are read, but not applied, and how far the log was looked through to find them.
+    page: VecDeque<EventEnvelope>,
+    page_end: GlobalSequence,
+    /// How many events a commit takes, if it may not take long.
+    batch: usize,
+    /// How many of the next events are applied one by one, because they failed together.
+    one_by_one: usize,
+    parked: HashSet<Uuid>,
+    committed: Instant,
+    replays_due: Instant,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Handled { events: usize, elapsed: Duration },
+    Idle,
+}
+
+/// Why a step came to nothing.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Store(Error),
+    /// The next event of the page could not be applied.
+    Event(BoxError),
+    /// Several events could not be applied together.
+    Batch,
+    Overtaken(Box<ConsumerSlot>),
+    Halted(ConsumerState),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
+    /// Registers the projection, and begins at its checkpoint.
+    pub(crate) fn begin(store: &'a S, projection: &'a P) -> Result<Self> {
+        let query = projection.query()?;
+        let name = projection.name();
+        let slots = store.commit_together(|tx| tx.register(&registration(name, &query, ConsumerState::Running)))?;
+        let now = Instant::now();
+        let mut follower = Self {
+            store,
+            projection,
+            query,
+            position: GlobalSequence::ZERO,
+            token: 0,
+            looked: GlobalSequence::ZERO,
+            page: VecDeque::new(),
+            page_end: GlobalSequence::ZERO,
+            batch: projection.batch().get() as usize,
+            one_by_one: 0,
+            parked: HashSet::new(),
+            committed: now,
+            replays_due: now,
+        };
+        follower.go_on_at(&slots[0])?;
+        Ok(follower)
+    }
+
+    /// Forgets what was read, and goes on where the checkpoint is.
+    pub(crate) fn go_on_at(&mut self, slot: &ConsumerSlot) -> Result<()> {
+        self.position = slot.position;
+        self.token = slot.token;
+        self.looked = slot.position;
+        self.page.clear();
+        self.one_by_one = usize::from(slot.failing.is_some());
+        self.parked = self.all_parked()?;
+        Ok(())
+    }
+
+    /// Whether an error is the server's fault, not the event's.
+    pub(crate) fn is_transient(&self, error: &BoxError) -> bool {
+        self.store.is_transient(&**error)
+    }
+
+    /// Everything up to here is handled.
+    pub(crate) fn handled(&self) -> GlobalSequence {
+        self.looked
+    }
+
+    /// Goes on by one commit at most.
+    pub(crate) fn step(&mut self) -> Result<Step, Trouble> {
+        if self.page.is_empty() {
+            if let Some(replayed) = self.replay()? {
+                return Ok(replayed);
+            }
+            let query = self.query.clone().after(self.looked).page_size(self.projection.batch());
+            let page = self.store.read_page(&query, None)?;
+            self.page_end = page.checkpoint;
+            self.page = page.events.into();
+        }
+        if self.page.is_empty() {
+            self.looked = self.looked.max(self.page_end);
+            return match self.is_late() {
+                true => self.apply(0),
+                false => Ok(Step::Idle),
+            };
+        }
+        let is_parked = |event: &EventEnvelope| self.parked.contains(&event.aggregate.id());
+        match self.page.iter().position(is_parked) {
+            Some(0) => self.park_next("an earlier event of its aggregate is parked"),
+            free => {
+                let free = free.unwrap_or(self.page.len());
+                let most = if self.one_by_one > 0 { 1 } else { self.batch };
+                self.apply(free.min(most))
+            }
+        }
+    }
+
+    /// Stores how far the log was looked through, if the checkpoint is behind.
+    pub(crate) fn keep_position(&mut self) -> Result<()> {
+        if self.page.is_empty() && self.looked > self.position {
+            match self.apply(0) {
+                // Whoever overtook this one, or halted it, has stored what there is to store.
+                Ok(_) | Err(Trouble::Overtaken(_) | Trouble::Halted(_) | Trouble::Event(_) | Trouble::Batch) => {}
+                Err(Trouble::Store(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the checkpoint is to move although there was no event of its own.
+    fn is_late(&self) -> bool {
+        let passed = self.looked.get() - self.position.get();
+        passed >= IDLE_SEQUENCES || (passed > 0 && self.committed.elapsed() >= IDLE_TIME)
+    }
+
+    /// Applies the first events of the page and moves the checkpoint behind them, in one commit.
+    fn apply(&mut self, count: usize) -> Result<Step, Trouble> {
+        let began = Instant::now();
+        let to = self.after(count);
+        let (projection, name) = (self.projection, self.projection.name());
+        let events = &self.page.make_contiguous()[..count];
+        self.store.commit_together(|tx| {
+            let mut slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            let apply = || match events {
+                [] => Ok(()),
+                [event] if self.one_by_one > 0 => projection.apply(tx, event),
+                events => projection.apply_all(tx, events),
+            };
+            catch_unwind(AssertUnwindSafe(apply))
+                .unwrap_or_else(|payload| Err(panicked(&*payload)))
+                .map_err(|error| match count {
+                    0 | 1 => Trouble::Event(error),
+                    _ if self.store.is_transient(&*error) => Trouble::Event(error),
+                    _ => Trouble::Batch,
+                })?;
+            tx.advance(&mut slot, to)?;
+            Ok::<(), Trouble>(())
+        })?;
+        self.passed(count, to);
+        let elapsed = began.elapsed();
+        self.adapt(count, elapsed);
+        Ok(Step::Handled { events: count, elapsed })
+    }
+
+    /// How far the log is handled once so many events of the page are.
+    fn after(&self, count: usize) -> GlobalSequence {
+        match count {
+            0 => self.looked,
+            _ if count == self.page.len() => self.page_end,
+            _ => self.page[count - 1].global_sequence,
+        }
+    }
+
+    fn passed(&mut self, count: usize, to: GlobalSequence) {
+        self.page.drain(..count);
+        self.one_by_one = self.one_by_one.saturating_sub(count);
+        self.position = to;
+        self.looked = to;
+        self.committed = Instant::now();
+    }
+
+    /// Lets the next commit take about as long as one may where other writers wait for it.
+    fn adapt(&mut self, count: usize, elapsed: Duration) {
+        let Some(longest) = self.store.longest_transaction() else {
+            return;
+        };
+        if count == 0 || self.one_by_one > 0 {
+            return;
+        }
+        let fitting = count as f64 * longest.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
+        // At most twice as many as were just seen to fit.
+        self.batch = (fitting as usize)
+            .clamp(1, 2 * count.max(self.batch / 2))
+            .min(self.projection.batch().get() as usize);
+    }
+
+    /// Puts the next event aside and passes it, because its aggregate is parked; unless it no longer is.
+    fn park_next(&mut self, reason: &str) -> Result<Step, Trouble> {
+        let began = Instant::now();
+        let name = self.projection.name();
+        let event = &self.page[0];
+        let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
+        let to = self.after(1);
+        let is_parked = self.store.commit_together(|tx| {
+            let mut slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            if !tx.is_parked(name, aggregate_id)? {
+                return Ok::<bool, Trouble>(false);
+            }
+            tx.park(name, sequence, aggregate_id, 0, reason)?;
+            tx.advance(&mut slot, to)?;
+            Ok(true)
+        })?;
+        if !is_parked {
+            self.parked.remove(&aggregate_id);
+            return Ok(Step::Handled {
+                events: 0,
+                elapsed: began.elapsed(),
+            });
+        }
+        self.passed(1, to);
+        Ok(Step::Handled {
+            events: 1,
+            elapsed: began.elapsed(),
+        })
+    }
+
+    /// Handles one parked event that its operator wants to be handled again.
+    fn replay(&mut self) -> Result<Option<Step>, Trouble> {
+        if self.parked.is_empty() || Instant::now() < self.replays_due {
+            return Ok(None);
+        }
+        self.replays_due = Instant::now() + REPLAY_INTERVAL;
+        match self.first_to_replay()? {
+            Some((aggregate_id, sequence)) => {
+                self.replays_due = Instant::now();
+                self.replay_one(aggregate_id, sequence).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The first parked event that is the first of its aggregate, and is to be handled again. Notes which aggregates are still parked.
+    fn first_to_replay(&mut self) -> Result<Option<(Uuid, GlobalSequence)>> {
+        let mut parked = HashSet::new();
+        let mut after = GlobalSequence::ZERO;
+        loop {
+            let page = self.parked_after(after)?;
+            let Some(last) = page.last() else {
+                self.parked = parked;
+                return Ok(None);
+            };
+            after = last.global_sequence;
+            for event in page {
+                if parked.insert(event.aggregate_id) && event.replay {
+                    return Ok(Some((event.aggregate_id, event.global_sequence)));
+                }
+            }
+        }
+    }
+
+    fn replay_one(&mut self, aggregate_id: Uuid, sequence: GlobalSequence) -> Result<Step, Trouble> {
+        let began = Instant::now();
+        let name = self.projection.name();
+        let event = event_at(self.store, sequence)?;
+        let (store, projection) = (self.store, self.projection);
+        let replayed = store.commit_together(|tx| {
+            let slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            let parked = tx.parked(first_parked(aggregate_id, name))?;
+            if !parked
+                .first()
+                .is_some_and(|parked| parked.replay && parked.global_sequence == sequence)
+            {
+                return Ok(());
+            }
+            catch_unwind(AssertUnwindSafe(|| projection.apply(tx, &event)))
+                .unwrap_or_else(|payload| Err(panicked(&*payload)))
+                .map_err(Trouble::Event)?;
+            tx.change(ConsumerChange::Unpark {
+                consumer: name,
+                global_sequence: sequence,
+            })?;
+            Ok(())
+        });
+        match replayed {
+            Ok(()) => {}
+            Err(Trouble::Event(error)) if !self.is_transient(&error) => {
+                self.park_again(aggregate_id, sequence, &*error)?;
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        Ok(Step::Handled {
+            events: 1,
+            elapsed: began.elapsed(),
+        })
+    }
+
+    fn park_again(
+        &self,
+        aggregate_id: Uuid,
+        sequence: GlobalSequence,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Result<(), Trouble> {
+        let name = self.projection.name();
+        self.store.commit_together(|tx| {
+            let slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            let parked = tx.parked(first_parked(aggregate_id, name))?;
+            let Some(parked) = parked.first().filter(|parked| parked.global_sequence == sequence) else {
+                return Ok(());
+            };
+            tx.park(name, sequence, aggregate_id, parked.attempts + 1, &error.to_string())?;
+            Ok::<(), Trouble>(())
+        })
+    }
+
+    /// Lets the events that failed together be applied one by one, or returns what is wrong with the next one.
+    pub(crate) fn bear(&mut self, trouble: Trouble) -> Result<(), ConsumerError> {
+        let consumer = self.projection.name().to_owned();
+        match trouble {
+            Trouble::Batch => {
+                self.apply_one_by_one();
+                Ok(())
+            }
+            Trouble::Store(error) => Err(ConsumerError::Store { consumer, error }),
+            Trouble::Event(error) => Err(ConsumerError::Event {
+                consumer,
+                sequence: self.failing(),
+                error,
+            }),
+            Trouble::Halted(state) => Err(ConsumerError::Halted { consumer, state }),
+            Trouble::Overtaken(slot) => self
+                .go_on_at(&slot)
+                .map_err(|error| ConsumerError::Store { consumer, error }),
+        }
+    }
+
+    /// The events of the page are to be applied one by one, each in a commit of its own.
+    pub(crate) fn apply_one_by_one(&mut self) {
+        self.one_by_one = self.page.len();
+    }
+
+    /// How long to wait at most before the next step although nothing new was appended.
+    pub(crate) fn longest_idle(&self) -> Duration {
+        match self.parked.is_empty() {
+            true => IDLE_TIME,
+            false => REPLAY_INTERVAL,
+        }
+    }
+
+    /// The next event.
+    fn failing(&self) -> GlobalSequence {
+        self.page.front().map_or(self.looked, |event| event.global_sequence)
+    }
+
+    /// Writes that the next event failed, and decides what becomes of it.
+    pub(crate) fn fail(&mut self, error: &BoxError) -> Result<Failed, Trouble> {
+        let name = self.projection.name();
+        let Some(event) = self.page.front() else {
+            return Err(Trouble::Store(Error::invalid(format!(
+                "a statement of {name} failed without an event: {error}"
+            ))));
+        };
+        let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
+        let (to, reason, on_failure) = (self.after(1), error.to_string(), self.projection.on_failure());
+        // An outage looks like a failure to code that does not hand the driver's error on.
+        self.store.high_water_mark()?;
+        let (attempts, next) = self.store.commit_together(|tx| {
+            let mut slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            let attempts = tx.fail(&mut slot, sequence, &reason)?;
+            let next = on_failure.after(attempts);
+            match next {
+                Next::Retry(_) => {}
+                Next::Park => {
+                    tx.park(name, sequence, aggregate_id, attempts, &reason)?;
+                    tx.advance(&mut slot, to)?;
+                }
+                Next::Stop => {
+                    slot.state = ConsumerState::Failed;
+                    tx.change(ConsumerChange::Save(&slot))?;
+                }
+            }
+            Ok::<_, Trouble>((attempts, next))
+        })?;
+        if next == Next::Park {
+            self.parked.insert(aggregate_id);
+            self.passed(1, to);
+        }
+        Ok(Failed {
+            sequence,
+            aggregate_id,
+            attempts,
+            next,
+        })
+    }
+
+    /// Looks at the stored state again, and goes on if the projection is to run.
+    pub(crate) fn wake_up(&mut self) -> Result<(), Trouble> {
+        let slots = self.store.consumers(Some(self.projection.name()))?;
+        let slot = slots
+            .first()
+            .ok_or_else(|| Error::invalid("the consumer is gone from the store"))?;
+        match slot.state {
+            ConsumerState::Running => Ok(self.go_on_at(slot)?),
+            state => Err(Trouble::Halted(state)),
+        }
+    }
+
+    fn all_parked(&self) -> Result<HashSet<Uuid>> {
+        let mut aggregates = HashSet::new();
+        let mut after = GlobalSequence::ZERO;
+        loop {
+            let page = self.parked_after(after)?;
+            let Some(last) = page.last() else {
+                return Ok(aggregates);
+            };
+            after = last.global_sequence;
+            aggregates.extend(page.iter().map(|event| event.aggregate_id));
+        }
+    }
+
+    fn parked_after(&self, after: GlobalSequence) -> Result<Vec<ParkedEvent>> {
+        self.store.parked_events(ParkedQuery::Of {
+            consumer: self.projection.name(),
+            after,
+            limit: 1_000,
+        })
+    }
+}
+
+/// What became of an event that failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub(crate) sequence: GlobalSequence,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) attempts: u32,
+    pub(crate) next: Next,
+}
+
+/// Refuses to go on where somebody else moved the checkpoint, or the consumer is not to run.
+fn compare(slot: &ConsumerSlot, position: GlobalSequence, token: i64) -> Result<(), Trouble> {
+    match slot.state {
+        ConsumerState::Running if slot.position == position && slot.token == token => Ok(()),
+        ConsumerState::Running => Err(Trouble::Overtaken(Box::new(slot.clone()))),
+        state => Err(Trouble::Halted(state)),
+    }
+}
+
+fn first_parked(aggregate_id: Uuid, consumer: &str) -> ParkedQuery<'_> {
+    ParkedQuery::OfAggregate {
+        consumer,
+        aggregate_id,
+        after: GlobalSequence::ZERO,
+        limit: 1,
+    }
+}
+
+/// The event at a sequence.
+pub(crate) fn event_at(store: &impl crate::EventStore, sequence: GlobalSequence) -> Result<EventEnvelope> {
+    let before = GlobalSequence::new(sequence.get() - 1)?;
+    let page = store.read_page(&EventQuery::new().after(before).until(sequence), None)?;
+    page.events
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::invalid(format!("there is no event at global sequence {sequence} any more")))
+}

@@ -1,0 +1,69 @@
+//! How far a consumer of this process has come, for those that wait for it.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::failure::ConsumerError;
+use crate::GlobalSequence;
+
+/// How far a consumer has come, and whether it goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    handled: GlobalSequence,
+    /// Why it handles nothing now.
+    halted: Option<ConsumerError>,
+}
+
+impl Progress {
+    /// Everything up to a position is handled, and the consumer goes on.
+    pub(crate) fn handled(&self, position: GlobalSequence) {
+        let mut state = self.lock();
+        state.handled = position;
+        state.halted = None;
+        self.changed.notify_all();
+    }
+
+    /// It handles nothing for now; `tell` is called if that is news.
+    pub(crate) fn halted(&self, error: ConsumerError, tell: impl FnOnce(&ConsumerError)) {
+        let before = self.lock().halted.as_ref().map(ToString::to_string);
+        if before != Some(error.to_string()) {
+            tell(&error);
+        }
+        self.lock().halted = Some(error);
+    }
+
+    /// Takes the reason for which it handles nothing now.
+    pub(crate) fn take_halted(&self) -> Option<ConsumerError> {
+        self.lock().halted.take()
+    }
+
+    /// Waits until everything up to a position is handled; tells how far it came if that is not so in time.
+    pub(crate) fn wait_for(&self, wanted: GlobalSequence, timeout: Duration) -> Result<(), GlobalSequence> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.lock();
+        while state.handled < wanted {
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return Err(state.handled);
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,233 @@
+//! Projections: read models that change in one commit with their checkpoint.
+
+use std::num::NonZeroU32;
+
+use super::failure::{BoxError, ConsumerError, OnFailure};
+use super::follower::{Follower, Step, Trouble};
+use super::slot::ConsumerState;
+use super::store::Transactional;
+use super::tables::{ConsumerChange, ConsumerTables as _, ParkedQuery};
+use super::transaction::{ConsumerTransaction as _, Registration, StartAt};
+use crate::{EventEnvelope, EventQuery, GlobalSequence, Result};
+
+/// How many events one commit takes unless a projection says otherwise.
+pub const DEFAULT_BATCH: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
+
+/// A read model, made of events: tables of the program's own, in the store's database.
+///
+/// What [`apply`](Self::apply) writes and the checkpoint are committed together. So no event is applied twice or left out, whenever
+/// the process dies, and however many processes run the same projection. Do nothing in it but use the transaction: what else it does,
+/// such as sending mail, is done again when the transaction is repeated. For that there are [subscriptions](super::Subscription).
+///
+/// ```
+/// use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional, project};
+/// use firefly_eventstore_core::{MemoryEventStore, prelude::*};
+///
+/// /// Opens a welcome letter for every account: a projection that appends is a process manager.
+/// struct Welcome;
+///
+/// impl<S: Transactional> Projection<S> for Welcome {
+///     fn name(&self) -> &str {
+///         "welcome.v1"
+///     }
+///
+///     fn query(&self) -> Result<EventQuery, Error> {
+///         EventQuery::new().event_types(["account.opened"])
+///     }
+///
+///     fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+///         let letter = AggregateKey::new("Letter", event.event_id)?; // one letter for each such event
+///         tx.append(&letter, ExpectedVersion::NoStream, &[NewEvent::new("letter.written", &serde_json::json!({}))?])?;
+///         Ok(())
+///     }
+/// }
+/// # let store = MemoryEventStore::new();
+/// # let (account, other) = (AggregateKey::new("Account", Uuid::now_v7())?, AggregateKey::new("Account", Uuid::now_v7())?);
+/// # store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+/// # store.append(&other, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+///
+/// project(&store, &Welcome)?;
+/// project(&store, &Welcome)?; // goes on where it was: there is nothing new
+/// assert_eq!(store.read(EventQuery::new().event_types(["letter.written"])?).count(), 2);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub trait Projection<S: Transactional>: Send + Sync + 'static {
+    /// The name that its checkpoint is kept under, such as `balances.v1`. Another version has another name, and other tables.
+    fn name(&self) -> &str;
+
+    /// The events that it is made of: filters of the whole log. They cannot change under a name: a checkpoint says nothing about
+    /// events that were not asked for.
+    ///
+    /// # Errors
+    ///
+    /// Those of making the query.
+    fn query(&self) -> Result<EventQuery>;
+
+    /// Changes the read model by an event.
+    ///
+    /// # Errors
+    ///
+    /// Whatever goes wrong. Everything of the transaction is rolled back. An error that is the server's fault is tried again for as
+    /// long as it lasts; any other [counts](Self::on_failure) as a failure of the event.
+    fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError>;
+
+    /// Changes the read model by several events, which may take one statement for all of them; one by one unless implemented.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply). The events are applied again one by one then, each in a commit of its own, so that those before
+    /// the one that fails are applied.
+    fn apply_all(&self, tx: &mut S::Transaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
+        events.iter().try_for_each(|event| self.apply(tx, event))
+    }
+
+    /// Empties the read model, for [`reset`]. On MySQL and MariaDB use `DELETE`: a `TRUNCATE` commits by itself.
+    ///
+    /// # Errors
+    ///
+    /// Whatever goes wrong; unless implemented, that it is not.
+    fn reset(&self, _tx: &mut S::Transaction<'_>) -> Result<(), BoxError> {
+        Err(format!("projection {} does not say how its read model is emptied", self.name()).into())
+    }
+
+    /// How many events one commit takes at most: [`DEFAULT_BATCH`], where other writers wait for it fewer. A process manager takes 1,
+    /// because readers of the log do not pass a transaction that has appended.
+    fn batch(&self) -> NonZeroU32 {
+        DEFAULT_BATCH
+    }
+
+    /// What is done about an event that cannot be applied: after five attempts the projection stops, unless it says otherwise.
+    fn on_failure(&self) -> OnFailure {
+        OnFailure::default()
+    }
+}
+
+/// Applies everything up to the high-water mark, in this thread, and returns how many events that were.
+///
+/// For tests, and for programs without a [`Runner`](super::Runner). Begins the projection if it has not begun. It may run beside
+/// others of the same projection: each event is applied once.
+///
+/// # Errors
+///
+/// [`ConsumerError::Event`] for the first event that cannot be applied; nothing is written about it, and everything before it is
+/// applied. [`ConsumerError::Store`], of which those that [are retryable](crate::Error::is_retryable) may be overcome by calling again;
+/// [`ConsumerError::Halted`] if the projection is paused or failed.
+pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection: &P) -> Result<u64, ConsumerError> {
+    let named = |error| ConsumerError::Store {
+        consumer: projection.name().to_owned(),
+        error,
+    };
+    let mut follower = Follower::begin(store, projection).map_err(named)?;
+    let mark = store.high_water_mark().map_err(named)?;
+    let mut applied = 0;
+    while follower.handled() < mark {
+        match follower.step() {
+            Ok(Step::Handled { events, .. }) => applied += events as u64,
+            Ok(Step::Idle) => {}
+            Err(Trouble::Overtaken(slot)) => follower.go_on_at(&slot).map_err(named)?,
+            Err(trouble) => follower.bear(trouble)?,
+        }
+    }
+    follower.keep_position().map_err(named)?;
+    Ok(applied)
+}
+
+/// Empties a read model and lets its projection begin again at the start of the log, in one transaction. Whoever runs it begins
+/// anew: what they were about to commit is dropped. Parked events are forgotten.
+///
+/// While it catches up, the read model is incomplete. To go without that, give the new version another name and other tables, follow
+/// with both, and change over when the new one has handled the mark.
+///
+/// # Errors
+///
+/// Those of [`Projection::reset`] and of the store.
+pub fn reset<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection: &P) -> Result<(), BoxError> {
+    let name = projection.name();
+    let query = projection.query()?;
+    store.commit_together(|tx| {
+        tx.register(&registration(name, &query, ConsumerState::Running))?;
+        let mut slot = tx.lock_slot(name, 0)?;
+        projection.reset(tx)?;
+        slot.token += 1;
+        slot.state = ConsumerState::Running;
+        tx.advance(&mut slot, GlobalSequence::ZERO)?;
+        loop {
+            let parked = tx.parked(ParkedQuery::Of {
+                consumer: name,
+                after: GlobalSequence::ZERO,
+                limit: 1_000,
+            })?;
+            if parked.is_empty() {
+                return Ok(());
+            }
+            for event in parked {
+                tx.change(ConsumerChange::Unpark {
+                    consumer: name,
+                    global_sequence: event.global_sequence,
+                })?;
+            }
+        }
+    })
+}
+
+pub(crate) fn registration<'a>(name: &'a str, query: &'a EventQuery, state: ConsumerState) -> Registration<'a> {
+    Registration {
+        name,
+        slots: 1,
+        start: StartAt::Position(GlobalSequence::ZERO),
+        state,
+        query,
+    }
+}
+
+/// A projection that is applied in the commit of each append, so that its read model is never behind: see
+/// `Repository::execute_with`.
+///
+/// It takes in what is appended through it, from then on: every program that appends such events has to do so through it. Nobody can
+/// [follow](super::Runner) the log for the same projection, which would apply each event twice.
+#[derive(Debug)]
+pub struct Inline<P> {
+    projection: P,
+}
+
+impl<P> Inline<P> {
+    /// Registers the projection as one that is applied within appends.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if its read model follows the log already; those of the store.
+    pub fn new<S: Transactional>(store: &S, projection: P) -> Result<Self>
+    where
+        P: Projection<S>,
+    {
+        let query = projection.query()?;
+        store.commit_together(|tx| tx.register(&registration(projection.name(), &query, ConsumerState::Inline)))?;
+        Ok(Self { projection })
+    }
+
+    /// Applies those of the events that the projection asks for, within the transaction that appended them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the projection.
+    pub fn apply<S: Transactional>(
+        &self,
+        tx: &mut S::Transaction<'_>,
+        events: Vec<EventEnvelope>,
+    ) -> Result<(), BoxError>
+    where
+        P: Projection<S>,
+    {
+        let query = self.projection.query()?;
+        let mut wanted = Vec::with_capacity(events.len());
+        for event in events {
+            if query.filter().matches(&event)? {
+                wanted.push(event);
+            }
+        }
+        match wanted.is_empty() {
+            true => Ok(()),
+            false => self.projection.apply_all(tx, &wanted),
+        }
+    }
+}

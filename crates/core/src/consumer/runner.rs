@@ -1,0 +1,487 @@
+//! The threads that run consumers.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::failure::{BoxError, ConsumerError, Next, panicked};
+use super::follower::{Follower, Step, Trouble};
+use super::observer::{ConsumerEvent, LogStops, Observer};
+use super::progress::Progress;
+use super::projection::Projection;
+use super::signals::{Signals, Waited};
+use super::store::{ConsumerStore, Transactional};
+use crate::{Backoff, Error, GlobalSequence, Result};
+
+/// The watcher looks at the log again after this time, and after ever longer ones while nothing comes.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// The longest time after which the watcher looks at the log again.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// How often a consumer that is paused, or has failed, looks whether it was resumed.
+const HALTED_LOOK: Duration = Duration::from_secs(1);
+
+/// What runs on a thread of a runner until it is time to stop.
+pub(crate) trait Worker: Send {
+    fn run(&mut self, context: &Context);
+}
+
+/// What the workers of a runner share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// A consumer that is ready to be run: it is registered when the runner starts.
+struct Consumer {
+    name: String,
+    connections: u32,
+    begin: Box<dyn FnOnce() -> Result<Box<dyn Worker>>>,
+}
+
+/// Runs projections and subscriptions on threads of its own.
+///
+/// Each projection has a thread. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
+/// event, and ever less often, down to once a second; appends of this process through the same store wake it at once. So an idle
+/// process costs one statement per second, however many consumers it has.
+///
+/// A projection takes two connections at a time: one reads, one is in the transaction.
+///
+/// ```
+/// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
+/// use std::time::Duration;
+/// use firefly_eventstore_core::consumer::Runner;
+/// use firefly_eventstore_core::{MemoryEventStore, prelude::*};
+/// # struct Welcome;
+/// # impl<S: Transactional> Projection<S> for Welcome {
+/// #     fn name(&self) -> &str { "welcome.v1" }
+/// #     fn query(&self) -> Result<EventQuery, Error> { EventQuery::new().event_types(["account.opened"]) }
+/// #     fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+/// #         let letter = AggregateKey::new("Letter", event.event_id)?;
+/// #         tx.append(&letter, ExpectedVersion::NoStream, &[NewEvent::new("letter.written", &serde_json::json!({}))?])?;
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// let store = MemoryEventStore::new();
+/// let running = Runner::new(store.clone()).project(Welcome).start()?;
+///
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let opened = NewEvent::new("account.opened", &serde_json::json!({}))?;
+/// let appended = store.append(&account, ExpectedVersion::NoStream, &[opened])?;
+///
+/// running.wait_for("welcome.v1", appended.last_sequence().expect("one event"), Duration::from_secs(10))?;
+/// assert_eq!(store.read(EventQuery::new()).count(), 2);
+/// assert!(running.stop().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+#[must_use = "it runs nothing until it is started"]
+pub struct Runner<S> {
+    store: S,
+    observer: Arc<dyn Observer>,
+    consumers: Vec<Consumer>,
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for Runner<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.consumers.iter().map(|consumer| &consumer.name).collect();
+        f.debug_struct("Runner")
+            .field("store", &self.store)
+            .field("consumers", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: ConsumerStore + Clone> Runner<S> {
+    /// A runner of consumers of a store.
+    pub fn new(store: S) -> Self {
+        Self {
+            store,
+            observer: Arc::new(LogStops),
+            consumers: Vec::new(),
+        }
+    }
+
+    /// Tells what the consumers do. Without an observer, a consumer that stops by itself writes one line to the `log` crate.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    /// Runs a projection.
+    pub fn project<P: Projection<S>>(mut self, projection: P) -> Self
+    where
+        S: Transactional,
+    {
+        let store = self.store.clone();
+        self.consumers.push(Consumer {
+            name: projection.name().to_owned(),
+            connections: 2,
+            begin: Box::new(move || {
+                Follower::begin(&store, &projection)?;
+                Ok(Box::new(Projecting { store, projection }))
+            }),
+        });
+        self
+    }
+
+    /// Registers the consumers, and starts their threads.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if two consumers have one name, one was begun with another query, or the
+    /// store's pool has too few connections; [`Io`](crate::ErrorKind::Io) if there can be no more threads; those of the store.
+    pub fn start(self) -> Result<Running> {
+        let needed = 1 + self.consumers.iter().map(|consumer| consumer.connections).sum::<u32>();
+        if let Some(most) = self.store.max_connections().filter(|most| *most < needed) {
+            return Err(Error::invalid(format!(
+                "these consumers use up to {needed} connections at once, and the store has {most}: give it more, by max_connections, \
+                 and some for the rest of the program"
+            )));
+        }
+        let signals = Arc::new(Signals::default());
+        let mut running = Running {
+            signals: Arc::clone(&signals),
+            tell: {
+                let store = self.store.clone();
+                Box::new(move || store.wake().tell())
+            },
+            consumers: HashMap::new(),
+            threads: Vec::new(),
+        };
+        let mut workers = Vec::new();
+        for consumer in self.consumers {
+            let progress = Arc::new(Progress::default());
+            if running
+                .consumers
+                .insert(consumer.name.clone(), Arc::clone(&progress))
+                .is_some()
+            {
+                return Err(Error::invalid(format!(
+                    "there are two consumers with the name {}",
+                    consumer.name
+                )));
+            }
+            let worker =
+                (consumer.begin)().map_err(|error| error.during(format_args!("begin consumer {}", consumer.name)))?;
+            let context = Context {
+                signals: Arc::clone(&signals),
+                observer: Arc::clone(&self.observer),
+                progress,
+            };
+            workers.push((consumer.name, worker, context));
+        }
+        for (name, mut worker, context) in workers {
+            let run = move || {
+                let run = catch_unwind(AssertUnwindSafe(|| worker.run(&context)));
+                if let Err(payload) = run {
+                    let error = ConsumerError::Event {
+                        consumer: name.clone(),
+                        sequence: GlobalSequence::ZERO,
+                        error: panicked(&*payload),
+                    };
+                    context.halt(&name, error);
+                }
+            };
+            running.spawn("firefly-consumer", run)?;
+        }
+        let (store, observer) = (self.store, self.observer);
+        running.spawn("firefly-watcher", move || watch(&store, &signals, &*observer))?;
+        Ok(running)
+    }
+}
+
+/// Consumers that run. Dropping it stops them, as [`stop`](Self::stop).
+#[must_use = "the consumers stop when it is dropped"]
+pub struct Running {
+    signals: Arc<Signals>,
+    /// Wakes the watcher.
+    tell: Box<dyn Fn() + Send + Sync>,
+    consumers: HashMap<String, Arc<Progress>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("consumers", &self.consumers.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append: what was appended there,
+    /// and everything before it, is in its read model then.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumerError::Behind`] if that is not so in time. [`InvalidInput`](crate::ErrorKind::InvalidInput), as
+    /// [`ConsumerError::Store`], if this runner has no such consumer.
+    pub fn wait_for(&self, consumer: &str, sequence: GlobalSequence, timeout: Duration) -> Result<(), ConsumerError> {
+        let Some(progress) = self.consumers.get(consumer) else {
+            return Err(ConsumerError::Store {
+                consumer: consumer.to_owned(),
+                error: Error::invalid("this runner has no such consumer"),
+            });
+        };
+        progress
+            .wait_for(sequence, timeout)
+            .map_err(|position| ConsumerError::Behind {
+                consumer: consumer.to_owned(),
+                position,
+                wanted: sequence,
+            })
+    }
+
+    /// Lets every consumer finish the batch or the event in hand, waits for the threads, and returns the errors of the consumers that
+    /// had stopped by themselves.
+    pub fn stop(mut self) -> Vec<ConsumerError> {
+        self.end();
+        self.consumers
+            .values()
+            .filter_map(|progress| progress.take_halted())
+            .collect()
+    }
+
+    fn end(&mut self) {
+        self.signals.stop();
+        (self.tell)();
+        for thread in self.threads.drain(..) {
+            // A panic was told by the thread itself.
+            let _ = thread.join();
+        }
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+        self.threads
+            .push(thread.map_err(|error| Error::io("start a thread of a consumer", error))?);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Looks at the high-water mark for all consumers of a runner.
+fn watch(store: &impl ConsumerStore, signals: &Signals, observer: &dyn Observer) {
+    let mut listening = store.wake().listen();
+    let mut interval = FIRST_LOOK;
+    let mut mark = GlobalSequence::ZERO;
+    while !signals.is_stopping() {
+        match store.high_water_mark() {
+            Ok(found) if found == mark => interval = (interval * 2).min(LONGEST_LOOK),
+            Ok(found) => {
+                mark = found;
+                interval = FIRST_LOOK;
+                signals.set_mark(mark);
+            }
+            Err(error) => {
+                interval = LONGEST_LOOK;
+                observer.observe(&ConsumerEvent::Outage {
+                    consumer: None,
+                    error: &error,
+                    pause: interval,
+                });
+            }
+        }
+        if listening.wait(interval) {
+            interval = FIRST_LOOK;
+        }
+    }
+}
+
+impl Context {
+    /// Tells that a consumer handles nothing until something is done.
+    pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
+        self.progress.halted(error, |error| {
+            self.observer.observe(&ConsumerEvent::Stopped {
+                consumer,
+                error: Some(error),
+            });
+        });
+    }
+
+    /// Tells that the store cannot be reached, and waits.
+    pub(crate) fn outage(
+        &self,
+        consumer: &str,
+        error: &(dyn std::error::Error + 'static),
+        pauses: &mut Backoff,
+    ) -> Waited {
+        let pause = pauses.next().unwrap_or(LONGEST_LOOK);
+        self.observer.observe(&ConsumerEvent::Outage {
+            consumer: Some(consumer),
+            error,
+            pause,
+        });
+        self.signals.pause(pause)
+    }
+}
+
+/// A projection on its thread.
+struct Projecting<S, P> {
+    store: S,
+    projection: P,
+}
+
+impl<S: Transactional, P: Projection<S>> Worker for Projecting<S, P> {
+    fn run(&mut self, context: &Context) {
+        let name = self.projection.name();
+        let mut pauses = Backoff::new();
+        while !context.signals.is_stopping() {
+            match Follower::begin(&self.store, &self.projection) {
+                Ok(follower) => {
+                    follow::<S, P>(name, follower, context);
+                    break;
+                }
+                Err(error) => {
+                    context.outage(name, &error, &mut pauses);
+                }
+            }
+        }
+        context.observer.observe(&ConsumerEvent::Stopped {
+            consumer: name,
+            error: None,
+        });
+    }
+}
+
+fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower<'_, S, P>, context: &Context) {
+    let Context {
+        signals,
+        observer,
+        progress,
+    } = context;
+    observer.observe(&ConsumerEvent::Started {
+        consumer: name,
+        position: follower.handled(),
+    });
+    let mut pauses = Backoff::new();
+    while !signals.is_stopping() {
+        match follower.step() {
+            Ok(Step::Handled { events, elapsed }) => {
+                pauses = Backoff::new();
+                observer.observe(&ConsumerEvent::Handled {
+                    consumer: name,
+                    events,
+                    position: follower.handled(),
+                    elapsed,
+                });
+                progress.handled(follower.handled());
+            }
+            Ok(Step::Idle) => {
+                pauses = Backoff::new();
+                progress.handled(follower.handled());
+                signals.wait_beyond(follower.handled(), follower.longest_idle());
+            }
+            Err(trouble) => {
+                if let Err(trouble) = overcome(&mut follower, trouble, name, context) {
+                    endure(&mut follower, trouble, name, context, &mut pauses);
+                }
+            }
+        }
+    }
+    // What was looked through counts although nothing was applied; if it cannot be stored now, it is looked through again.
+    let _ = follower.keep_position();
+}
+
+/// What can be done about a trouble at once.
+fn overcome<S: Transactional, P: Projection<S>>(
+    follower: &mut Follower<'_, S, P>,
+    trouble: Trouble,
+    name: &str,
+    context: &Context,
+) -> Result<(), Trouble> {
+    match trouble {
+        Trouble::Batch => follower.apply_one_by_one(),
+        Trouble::Overtaken(slot) => {
+            follower.go_on_at(&slot)?;
+            context.observer.observe(&ConsumerEvent::Overtaken {
+                consumer: name,
+                position: slot.position,
+            });
+        }
+        Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
+        trouble => return Err(trouble),
+    }
+    Ok(())
+}
+
+/// An event could not be applied.
+fn failed<S: Transactional, P: Projection<S>>(
+    follower: &mut Follower<'_, S, P>,
+    error: BoxError,
+    name: &str,
+    context: &Context,
+) -> Result<(), Trouble> {
+    let failed = follower.fail(&error)?;
+    context.observer.observe(&ConsumerEvent::Failing {
+        consumer: name,
+        sequence: failed.sequence,
+        attempts: failed.attempts,
+        error: &*error,
+    });
+    match failed.next {
+        Next::Retry(pause) => {
+            context.signals.pause(pause);
+        }
+        Next::Park => context.observer.observe(&ConsumerEvent::Parked {
+            consumer: name,
+            sequence: failed.sequence,
+            aggregate_id: failed.aggregate_id,
+            reason: &error.to_string(),
+        }),
+        Next::Stop => {
+            context.halt(
+                name,
+                ConsumerError::Event {
+                    consumer: name.to_owned(),
+                    sequence: failed.sequence,
+                    error,
+                },
+            );
+            stand_still(follower, context);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for what passes by itself, or for what somebody else has to do.
+fn endure<S: Transactional, P: Projection<S>>(
+    follower: &mut Follower<'_, S, P>,
+    trouble: Trouble,
+    name: &str,
+    context: &Context,
+    pauses: &mut Backoff,
+) {
+    match trouble {
+        Trouble::Store(error) if error.is_retryable() || error.is_conflict() => {
+            context.outage(name, &error, pauses);
+        }
+        Trouble::Event(error) => {
+            context.outage(name, &*error, pauses);
+        }
+        trouble => {
+            if let Err(error) = follower.bear(trouble) {
+                context.halt(name, error);
+            }
+            stand_still(follower, context);
+        }
+    }
+}
+
+/// Waits until the projection is to run again, by what is stored of it.
+fn stand_still<S: Transactional, P: Projection<S>>(follower: &mut Follower<'_, S, P>, context: &Context) {
+    while context.signals.pause(HALTED_LOOK) != Waited::Stopping {
+        if follower.wake_up().is_ok() {
+            return;
+        }
+    }
+}
