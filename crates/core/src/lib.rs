@@ -69,6 +69,7 @@ pub mod prelude {
     pub use time::OffsetDateTime;
     pub use uuid::Uuid;
 
+    pub use crate::consumer::{ConsumerStore, Transactional};
     pub use crate::{
         AggregateKey, Append, Appended, DomainEvent, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
         EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion, GlobalSequence,

@@ -372,7 +372,7 @@ impl ConsumerStore for MemoryEventStore {
     }
 
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
-        consumer::any_transient(error, |_| false)
+        consumer::any_transient(error, |_| None)
     }
 
     fn longest_transaction(&self) -> Option<std::time::Duration> {

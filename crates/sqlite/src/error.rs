@@ -5,14 +5,18 @@ use rusqlite::ffi;
 
 /// The error of every store that an error of SQLite's is. By code, never by text.
 pub(crate) fn classify(error: rusqlite::Error) -> Error {
-    let kind = match &error {
+    Error::new(kind_of(&error)).with_source(error)
+}
+
+/// What an error of SQLite's is to every store.
+pub(crate) fn kind_of(error: &rusqlite::Error) -> ErrorKind {
+    match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::Utf8Error(..) => damaged("a stored value has the wrong type"),
         other => by_code(extended_code(other).unwrap_or(ffi::SQLITE_ERROR)),
-    };
-    Error::new(kind).with_source(error)
+    }
 }
 
 /// An error when one of this crate's statements is prepared: they are fixed, so the tables are not ours any more.
@@ -149,7 +153,7 @@ pub(crate) fn pool(error: r2d2::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn kind_of(code: i32) -> Error {
+    fn of_code(code: i32) -> Error {
         classify(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
     }
 
@@ -264,7 +268,7 @@ mod tests {
         ];
         for (means, codes) in table {
             for code in *codes {
-                let error = kind_of(*code);
+                let error = of_code(*code);
                 assert!(means(&error), "{code}: {error:?}");
                 assert!(std::error::Error::source(&error).is_some(), "{code}");
             }

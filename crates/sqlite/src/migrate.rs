@@ -19,7 +19,7 @@ use crate::store::Indexes;
 use crate::writer::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 7] = [
+static MIGRATIONS: [Migration; 8] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -47,6 +47,11 @@ static MIGRATIONS: [Migration; 7] = [
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
     Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
+    Migration::new(
+        "6.0.0",
+        "consumers",
+        include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
 ];
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
@@ -70,6 +75,7 @@ const LASTING_INDEXES: &[(&str, &str)] = &[
     ("events", "idx_events_event_id"),
     ("snapshots", "idx_snapshots_created_at"),
     ("snapshots", "idx_snapshots_version"),
+    ("firefly_parked_events", "idx_parked_events_aggregate"),
 ];
 
 /// What no store is without.
@@ -77,6 +83,9 @@ const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
     "firefly_seals",
+    "firefly_consumers",
+    "firefly_consumer_members",
+    "firefly_parked_events",
     "idx_events_event_id",
     "idx_events_aggregate_version",
 ];

@@ -5,6 +5,7 @@ mod diagnose;
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
+use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
@@ -26,6 +27,7 @@ impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         backend::check_import(events, &self.options().limits)
             .and_then(|()| self.alone(|connection| import(connection, self.database(), events)))
+            .map(|()| self.wake().tell())
             .map_err(|error| error.during("import events"))
     }
 

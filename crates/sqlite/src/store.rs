@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::Sees;
+use firefly_eventstore_core::backend::{Scope, Sees};
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
+    SlotsQuery, Transactional, Wake, any_transient,
+};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -16,11 +20,11 @@ use firefly_eventstore_core::{
 };
 use rusqlite::Connection;
 
-use crate::error::{classify, pool};
+use crate::error::{classify, kind_of, pool};
 use crate::lent::WritingConnection;
 use crate::pool::{Database, Location, Readers};
 use crate::writer::{self, WriteLine};
-use crate::{append, migrate, read, snapshot};
+use crate::{append, consumer, migrate, read, snapshot};
 
 /// A store in an SQLite database.
 ///
@@ -43,6 +47,9 @@ use crate::{append, migrate, read, snapshot};
 #[derive(Clone)]
 pub struct SqliteEventStore(Arc<Shared>);
 
+/// How long a consumer's transaction keeps other writers waiting, about.
+const LONGEST_TRANSACTION: Duration = Duration::from_millis(20);
+
 struct Shared {
     database: Arc<Database>,
     writer: Writing,
@@ -53,6 +60,7 @@ struct Shared {
     given_out: AtomicU64,
     /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
     gate: RwLock<()>,
+    wake: Wake,
 }
 
 enum Writing {
@@ -208,22 +216,30 @@ impl SqliteEventStore {
                     had_connection,
                     limits: &self.options().limits,
                     verify_on_read: self.options().verify_on_read,
+                    scope: Scope::default(),
+                    has_appended: false,
                     doom: None,
                 };
                 let result = work(&mut transaction)?;
                 match transaction.doom {
                     Some(doom) => Err(doom.into()),
-                    None => Ok(result),
+                    None => Ok((result, transaction.has_appended)),
                 }
             })
         };
-        self.take_turn(|connection| connection.lend(work))??
+        let committed: Result<(R, bool), E> = self.take_turn(|connection| connection.lend(work))??;
+        let (result, has_appended) = committed?;
+        if has_appended {
+            self.0.wake.tell();
+        }
+        Ok(result)
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same file.
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction. Begin it with `BEGIN
-    /// IMMEDIATE`: a transaction that read first may find that it cannot write any more.
+    /// IMMEDIATE`: a transaction that read first may find that it cannot write any more. The store does not learn of the commit, so it
+    /// does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
     ///
     /// # Errors
     ///
@@ -477,6 +493,7 @@ impl SqliteBuilder {
             indexes: RwLock::new(indexes.into()),
             given_out: AtomicU64::new(0),
             gate: RwLock::new(()),
+            wake: Wake::default(),
         })))
     }
 
@@ -528,8 +545,12 @@ impl EventStore for SqliteEventStore {
         let name = |error: Error| error.during(backend::describe(appends));
         let writer = self.writer().map_err(name)?;
         writer.check_not_held().map_err(name)?;
-        let _gate = self.close_gate();
-        writer.append(appends)
+        let results = {
+            let _gate = self.close_gate();
+            writer.append(appends)?
+        };
+        self.0.wake.tell();
+        Ok(results)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -662,6 +683,51 @@ impl SnapshotStore for SqliteEventStore {
     }
 }
 
+impl ConsumerStore for SqliteEventStore {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+        let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
+        self.read(|connection| consumer::slots(connection, which))
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.read(|connection| consumer::parked(connection, which))
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.0.wake
+    }
+
+    /// By SQLite's result code: a file that is locked, that cannot be read, written or enlarged, or that is not where it was.
+    fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    /// Appends of other threads and processes wait as long.
+    fn longest_transaction(&self) -> Option<Duration> {
+        Some(LONGEST_TRANSACTION)
+    }
+
+    /// As many as [read](SqliteBuilder::readers), and the one that writes.
+    fn max_connections(&self) -> Option<u32> {
+        Some(self.0.readers.max_size().saturating_add(1))
+    }
+}
+
+impl Transactional for SqliteEventStore {
+    type Transaction<'t> = SqliteTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.transaction(work)
+    }
+}
+
 /// A transaction of an SQLite store: see [`SqliteEventStore::transaction`].
 #[derive(Debug)]
 pub struct SqliteTransaction<'a> {
@@ -669,6 +735,8 @@ pub struct SqliteTransaction<'a> {
     had_connection: &'a Cell<bool>,
     limits: &'a Limits,
     verify_on_read: bool,
+    scope: Scope,
+    has_appended: bool,
     doom: Option<Error>,
 }
 
@@ -685,19 +753,68 @@ impl SqliteTransaction<'_> {
     }
 }
 
+impl SqliteTransaction<'_> {
+    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    fn on_consumers<R>(&mut self, run: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        // A statement of the caller's that failed may have ended the transaction, as one that finds the disk full does. A checkpoint
+        // that was written now would stay without what it stands for.
+        let result = match self.connection.is_autocommit() {
+            true => Err(writer::ended()),
+            false => run(self.connection),
+        };
+        self.doom = result.as_ref().err().cloned();
+        result
+    }
+}
+
 impl EventTransaction for SqliteTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
-        let result = backend::check(appends, self.limits).and_then(|()| append::within(self.connection, appends));
+        let append = || {
+            let appends = self.scope.appends(appends)?;
+            backend::check(&appends, self.limits)?;
+            append::within(self.connection, &appends)
+        };
+        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
+        self.has_appended |= result.is_ok();
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        backend::load(&mut read::Source(self.connection), aggregate, range, Sees::OneState)
+        self.scope
+            .range(range)
+            .and_then(|range| backend::load(&mut read::Source(self.connection), aggregate, &range, Sees::OneState))
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+impl ConsumerTables for SqliteTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        self.on_consumers(|connection| consumer::change(connection, change))
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.on_consumers(|connection| consumer::slots(connection, which))
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.on_consumers(|connection| consumer::parked(connection, which))
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.on_consumers(|connection| consumer::members(connection, consumer, seen_within))
+    }
+}
+
+impl ConsumerTransaction for SqliteTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.scope.narrow(tenant)
     }
 }

@@ -289,11 +289,15 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
     let _rollback = append::RollbackOnDrop(connection);
     let result = work(connection)?;
     if connection.is_autocommit() {
-        return Err(Error::new(ErrorKind::Backend {
-            reason: "the transaction ended before its work did; nothing is known to be stored".into(),
-        })
-        .into());
+        return Err(ended().into());
     }
     append::commit(connection, database)?;
     Ok(result)
+}
+
+/// A transaction is over that was to go on.
+pub(crate) fn ended() -> Error {
+    Error::new(ErrorKind::Backend {
+        reason: "the transaction ended before its work did; nothing is known to be stored".into(),
+    })
 }

@@ -22,7 +22,7 @@ use support::{
     together, wait_for_parent,
 };
 
-const STEPS: [Migration; 7] = [
+const STEPS: [Migration; 8] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -50,6 +50,11 @@ const STEPS: [Migration; 7] = [
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
     Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
+    Migration::new(
+        "6.0.0",
+        "consumers",
+        include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
 ];
 
 /// The version of a schema that is up to date.
@@ -1205,7 +1210,15 @@ fn the_names_of_the_source_document_are_there() {
 
     assert_eq!(
         objects("table"),
-        ["events", "firefly_schema_history", "firefly_seals", "snapshots"]
+        [
+            "events",
+            "firefly_consumer_members",
+            "firefly_consumers",
+            "firefly_parked_events",
+            "firefly_schema_history",
+            "firefly_seals",
+            "snapshots"
+        ]
     );
     assert_eq!(
         columns("events"),

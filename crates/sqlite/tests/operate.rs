@@ -699,7 +699,7 @@ fn indexes_are_there_missing_or_somebody_elses_by_the_choice_that_was_made() {
     let events: Vec<_> = (0..200).map(deposited).collect();
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 11, "{usage:#?}");
+    assert_eq!(usage.len(), 12, "{usage:#?}");
     for index in &usage {
         assert_eq!(index.state, IndexState::Present, "{index:?}");
         assert!(index.bytes.is_some_and(|bytes| bytes >= 4096), "{index:?}");
@@ -1142,7 +1142,7 @@ fn a_store_as_it_is_opened_by_default_is_as_it_should_be() {
     assert_eq!(found("journal_mode"), "wal");
     assert_eq!(found("synchronous"), "FULL");
     assert_eq!(found("busy_timeout"), "5000 ms");
-    assert!(found("schema").contains("5.2.0"));
+    assert!(found("schema").contains("6.0.0"));
 
     let memory = SqliteEventStore::in_memory().unwrap().diagnose().unwrap();
     let bad: Vec<_> = memory.iter().filter(|diagnosis| !is_good(diagnosis)).collect();
@@ -1186,7 +1186,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
     let store = open("schema.db");
     with_writer(&store, |connection| {
         connection
-            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '5.2.0'")
+            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '6.0.0'")
             .unwrap();
     });
     let advice = assert_bad(&store, "schema", Severity::Warning).advice;
@@ -1195,7 +1195,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
         connection
             .execute_batch(
                 "INSERT INTO firefly_schema_history (version, description, checksum)
-                 VALUES ('5.2.0', 'seals', 'other'), ('9.0.0', 'newer', '')",
+                 VALUES ('6.0.0', 'consumers', 'other'), ('9.0.0', 'newer', '')",
             )
             .unwrap();
     });

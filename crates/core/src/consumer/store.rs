@@ -10,7 +10,8 @@ use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 use super::transaction::ConsumerTransaction;
 use super::wake::Wake;
 use crate::{
-    AggregateKey, Append, Appended, Error, EventStore, EventStream, EventTransaction, Result, StreamRange, TenantId,
+    AggregateKey, Append, Appended, Error, ErrorKind, EventStore, EventStream, EventTransaction, Result, StreamRange,
+    TenantId,
 };
 
 /// A store that keeps the checkpoints of consumers. Object-safe: what [subscriptions](super::Subscription) and operators need.
@@ -39,9 +40,9 @@ pub trait ConsumerStore: EventStore {
     /// Where appends of this process tell those that wait for events.
     fn wake(&self) -> &Wake;
 
-    /// Whether an error of the caller's own statements, or one that was caused by one, is the server's fault and not the event's: a
-    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down or writes nothing for now.
-    /// Repeating the transaction may help.
+    /// Whether an error, of the store or of the caller's own statements, or what caused it, is the server's fault and not the event's: a
+    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down, writes nothing for now or has no
+    /// room. Repeating the transaction later may help, and no other event would fare better.
     fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
 
     /// How long a consumer's transaction should take at most, where other writers wait for it meanwhile; none where they do not.
@@ -147,22 +148,38 @@ impl ConsumerTransaction for DynTransaction<'_> {
     }
 }
 
-/// Whether any error in a chain of causes is transient, by the driver's own classification of one.
+/// Whether any error in a chain of causes is transient, by what one error of the driver's is to a store.
 ///
-/// For those who write a backend. The store's own errors know it themselves.
+/// For those who write a backend. `kind` is the driver's own classification; none of an error that is not the driver's.
 #[must_use]
 pub fn any_transient(
     error: &(dyn StdError + 'static),
-    is_transient: impl Fn(&(dyn StdError + 'static)) -> bool,
+    kind: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
 ) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        // After a conflict the event is handled anew, which loads and decides anew.
-        let is_passing = |error: &Error| error.is_retryable() || error.is_conflict();
-        if error.downcast_ref().is_some_and(is_passing) || is_transient(error) {
+        let is_passing = match error.downcast_ref::<Error>() {
+            // After a conflict the event is handled anew, which loads and decides anew.
+            Some(error) => error.is_conflict() || is_the_servers(error.kind()),
+            None => kind(error).is_some_and(|kind| is_the_servers(&kind)),
+        };
+        if is_passing {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+/// Whether an error says more of the server than of what it was asked for.
+fn is_the_servers(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable { .. }
+            | ErrorKind::PoolTimeout
+            | ErrorKind::ReadOnly
+            | ErrorKind::StorageFull
+            | ErrorKind::Io { .. }
+            | ErrorKind::Moved { .. }
+    )
 }

@@ -1,5 +1,6 @@
 //! What a backend does with the tables of consumers: few small statements, the same on every database.
 
+use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,7 +11,11 @@ use crate::{GlobalSequence, Result};
 /// The tables `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, within a transaction.
 ///
 /// For those who write a backend: each method is one statement. All that is decided is decided in
-/// [`ConsumerTransaction`](super::ConsumerTransaction), so it is the same on every database.
+/// [`ConsumerTransaction`](super::ConsumerTransaction), so it is the same on every database. A statement that fails fails the
+/// transaction, whatever its work makes of the error: a checkpoint must not stay without what it stands for.
+///
+/// Each takes one round trip. Where the work used the transaction's `connection()` since the last one, PostgreSQL, MySQL and MariaDB
+/// take one more, to find out whether that still leads to the store. SQLite runs in the process.
 pub trait ConsumerTables {
     /// Writes.
     ///
@@ -41,9 +46,8 @@ pub trait ConsumerTables {
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64>;
 }
 
-/// A statement that writes.
+/// A statement that writes. A backend has to do each, so that a new one is found by the compiler.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub enum ConsumerChange<'a> {
     /// Inserts a slot that nobody holds, with token 0, unless it is there.
     Register {
@@ -131,9 +135,46 @@ pub enum ConsumerChange<'a> {
     },
 }
 
+/// What is done, for errors.
+impl fmt::Display for ConsumerChange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Register { consumer, .. } => write!(f, "begin consumer {consumer}"),
+            Self::Save(slot) => write!(f, "save slot {} of consumer {}", slot.slot, slot.consumer),
+            Self::Hand { consumer, slot, .. } => write!(f, "hand over slot {slot} of consumer {consumer}"),
+            Self::Renew { consumer, .. } => write!(f, "renew the leases of consumer {consumer}"),
+            Self::SeeMember { consumer, .. }
+            | Self::ForgetMember { consumer, .. }
+            | Self::ForgetMembers { consumer, .. } => {
+                write!(f, "keep the members of consumer {consumer}")
+            }
+            Self::Park {
+                consumer,
+                global_sequence,
+                ..
+            } => write!(
+                f,
+                "park the event with global sequence {global_sequence} for consumer {consumer}"
+            ),
+            Self::Replay { consumer, aggregate_id } => {
+                write!(
+                    f,
+                    "ask consumer {consumer} to handle the parked events of aggregate {aggregate_id} again"
+                )
+            }
+            Self::Unpark {
+                consumer,
+                global_sequence,
+            } => write!(
+                f,
+                "delete the parked event with global sequence {global_sequence} of consumer {consumer}"
+            ),
+        }
+    }
+}
+
 /// Which slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum SlotsQuery<'a> {
     /// Those of every consumer.
     All,
@@ -146,9 +187,19 @@ pub enum SlotsQuery<'a> {
     LockFree(&'a str),
 }
 
+/// What is done, for errors.
+impl fmt::Display for SlotsQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("list the consumers"),
+            Self::Of(consumer) | Self::LockFree(consumer) => write!(f, "look at the slots of consumer {consumer}"),
+            Self::Lock(consumer, slot) => write!(f, "lock slot {slot} of consumer {consumer}"),
+        }
+    }
+}
+
 /// Which parked events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ParkedQuery<'a> {
     /// Those of every consumer that come after a place, at most so many.
     All {
@@ -177,4 +228,16 @@ pub enum ParkedQuery<'a> {
         /// How many at most.
         limit: u32,
     },
+}
+
+/// What is done, for errors.
+impl fmt::Display for ParkedQuery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All { .. } => f.write_str("list the parked events"),
+            Self::Of { consumer, .. } | Self::OfAggregate { consumer, .. } => {
+                write!(f, "list the parked events of consumer {consumer}")
+            }
+        }
+    }
 }

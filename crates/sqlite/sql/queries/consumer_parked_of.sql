@@ -1,0 +1,15 @@
+-- Parked events of a consumer after a sequence, in their order.
+-- ?1 name · ?2 the sequence · ?3 at most so many
+SELECT
+    name,
+    global_sequence,
+    aggregate_id,
+    attempts,
+    reason,
+    parked_at,
+    replay
+FROM main.firefly_parked_events
+WHERE name = ?1
+  AND global_sequence > ?2
+ORDER BY global_sequence
+LIMIT ?3;
