@@ -1,5 +1,6 @@
 //! What every store must do, one file per topic.
 
+pub(crate) mod aggregates;
 pub(crate) mod append;
 pub(crate) mod as_of;
 pub(crate) mod checkpoint;

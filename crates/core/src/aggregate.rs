@@ -40,6 +40,10 @@ impl AggregateKey {
         })
     }
 
+    pub(crate) fn of(aggregate_type: AggregateType, id: Uuid) -> Self {
+        Self { aggregate_type, id }
+    }
+
     /// The type of the aggregate.
     #[must_use]
     pub fn aggregate_type(&self) -> &AggregateType {

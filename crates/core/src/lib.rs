@@ -34,7 +34,9 @@ pub use append::{Append, Appended, Located};
 pub use backoff::Backoff;
 pub use canonical::Checksum;
 pub use data::{EventData, Metadata};
-pub use domain::{DomainEvent, Upcasts};
+pub use domain::{
+    Aggregate, Context, DomainEvent, ExecuteError, Executed, Repository, Root, SnapshotPolicy, Snapshotted, Upcasts,
+};
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use event::{EventEnvelope, NewEvent};
 pub use limits::Limits;
@@ -71,9 +73,9 @@ pub mod prelude {
 
     pub use crate::consumer::{ConsumerStore, Transactional};
     pub use crate::{
-        AggregateKey, Append, Appended, DomainEvent, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-        EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion, GlobalSequence,
-        Metadata, NewEvent, NewSnapshot, Snapshot, SnapshotStore, SnapshotStoreExt, Store, StreamRange, TenantId,
-        Version,
+        Aggregate, AggregateKey, Append, Appended, Context, DomainEvent, Error, ErrorKind, EventEnvelope, EventQuery,
+        EventStore, EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion,
+        GlobalSequence, Metadata, NewEvent, NewSnapshot, Repository, Snapshot, SnapshotPolicy, SnapshotStore,
+        SnapshotStoreExt, Snapshotted, Store, StreamRange, TenantId, Version,
     };
 }

@@ -275,7 +275,7 @@ impl Snapshot {
         row.digest()
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!(
             "snapshot {} of {} at version {}",
             self.snapshot_id, self.aggregate, self.version

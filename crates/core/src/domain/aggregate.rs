@@ -1,0 +1,162 @@
+//! What is decided about: an aggregate, and one of them as it is now.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::vocabulary::DomainEvent;
+use crate::{AggregateKey, Error, Version};
+
+/// The state that decisions look at, made of nothing but the events of one aggregate.
+///
+/// Give it what decisions need, no more. Write commands as methods that look at the state and return events, or a refusal of a type of
+/// your own. They change nothing:
+///
+/// ```
+/// use firefly_eventstore_core::{Aggregate, DomainEvent};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent {
+///     #[serde(rename = "money.deposited")]
+///     Deposited { cents: i64 },
+///     #[serde(rename = "money.withdrawn")]
+///     Withdrawn { cents: i64 },
+/// }
+///
+/// impl DomainEvent for AccountEvent {}
+///
+/// #[derive(Default)]
+/// struct Account { cents: i64 }
+///
+/// impl Aggregate for Account {
+///     const TYPE: &'static str = "Account";
+///     type Event = AccountEvent;
+///
+///     fn evolve(&mut self, event: AccountEvent) {
+///         match event {
+///             AccountEvent::Deposited { cents } => self.cents += cents,
+///             AccountEvent::Withdrawn { cents } => self.cents -= cents,
+///         }
+///     }
+/// }
+///
+/// impl Account {
+///     fn withdraw(&self, cents: i64) -> Result<Vec<AccountEvent>, Overdrawn> {
+///         if cents > self.cents {
+///             return Err(Overdrawn { by: cents - self.cents });
+///         }
+///         Ok(vec![AccountEvent::Withdrawn { cents }])
+///     }
+/// }
+///
+/// #[derive(Debug, PartialEq)]
+/// struct Overdrawn { by: i64 }
+/// ```
+pub trait Aggregate: Default + Send + Sync + 'static {
+    /// The aggregate type that the events are stored under. It stays when the Rust type is renamed.
+    const TYPE: &'static str;
+
+    /// What happens to it.
+    type Event: DomainEvent;
+
+    /// Takes in an event that happened. It cannot be refused, and nothing but the state may change: an event is taken in each time that
+    /// the aggregate is loaded.
+    fn evolve(&mut self, event: Self::Event);
+}
+
+/// An aggregate whose state can be kept as a snapshot, so that loading need not begin at its first event.
+pub trait Snapshotted: Aggregate + Serialize + DeserializeOwned {
+    /// The form of the state, such as `Account.v1`.
+    ///
+    /// Give it another one whenever older snapshots could not be read, **or would have another state than the events now make**: when a
+    /// field is added, or [`evolve`](Aggregate::evolve) counts otherwise. Snapshots of other forms are passed over, and stay, so that two
+    /// versions of a program run side by side. [`Repository::verify_snapshots`](crate::Repository::verify_snapshots) finds out whether one
+    /// was forgotten.
+    const FORM: &'static str;
+}
+
+/// An aggregate as it is at a version.
+pub struct Root<A> {
+    key: AggregateKey,
+    version: Version,
+    state: A,
+    snapshot_error: Option<Error>,
+}
+
+impl<A: Aggregate> Root<A> {
+    pub(super) fn new(key: AggregateKey, version: Version, state: A) -> Self {
+        Self {
+            key,
+            version,
+            state,
+            snapshot_error: None,
+        }
+    }
+
+    /// Takes in an event that was stored.
+    pub(super) fn evolve(&mut self, event: A::Event) {
+        self.state.evolve(event);
+    }
+
+    /// Moves on to the version of the last event that was taken in.
+    pub(super) fn move_to(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Remembers what was wrong with a snapshot; the first is kept.
+    pub(super) fn with_snapshot_error(mut self, error: Option<Error>) -> Self {
+        self.snapshot_error = self.snapshot_error.or(error);
+        self
+    }
+
+    /// The aggregate.
+    #[must_use]
+    pub fn key(&self) -> &AggregateKey {
+        &self.key
+    }
+
+    /// Its version; 0 if there are no events.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether it has any event.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.version > Version::ZERO
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn state(&self) -> &A {
+        &self.state
+    }
+
+    /// Its state, owned.
+    #[must_use]
+    pub fn into_state(self) -> A {
+        self.state
+    }
+
+    /// Why a snapshot could not be used, or not be saved. It made loading slower, and changed nothing about the state.
+    ///
+    /// That there is no snapshot, or one of another form only, is no error.
+    #[must_use]
+    pub fn snapshot_error(&self) -> Option<&Error> {
+        self.snapshot_error.as_ref()
+    }
+}
+
+impl<A: fmt::Debug> fmt::Debug for Root<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root")
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .field("state", &self.state)
+            .field("snapshot_error", &self.snapshot_error)
+            .finish()
+    }
+}

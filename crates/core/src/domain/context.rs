@@ -1,0 +1,157 @@
+//! Who commands, why, and by which command.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, NewEvent, Result};
+
+/// What all events of a command have in common: who made them, in which conversation, by which command.
+///
+/// ```
+/// use firefly_eventstore_core::{Context, prelude::*};
+///
+/// let context = Context::new()
+///     .command_id(Uuid::now_v7()) // sent by the client, the same each time that it repeats the request
+///     .created_by("clerk-7")?
+///     .correlation_id("transfer-19")?
+///     .metadata(&serde_json::json!({ "branch": "Oslo" }))?;
+/// assert!(context.event_id(0).is_some());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    command_id: Option<Uuid>,
+    created_by: Option<CreatedBy>,
+    correlation_id: Option<CorrelationId>,
+    causation_id: Option<CausationId>,
+    metadata: Option<Metadata>,
+}
+
+impl Context {
+    /// Nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the command an id, so that it acts once, however often it is executed: see
+    /// [`Repository::execute_as`](crate::Repository::execute_as).
+    ///
+    /// Whoever repeats the command has to give it the same id: the client that sends it, the queue that delivers it. A command is for one
+    /// aggregate; what acts on several has an id for each, such as `Uuid::new_v5(&transfer, b"deposit")`.
+    #[must_use]
+    pub fn command_id(mut self, command_id: Uuid) -> Self {
+        self.command_id = Some(command_id);
+        self
+    }
+
+    /// The context of a command that follows from an event: the event is its cause, and the conversation goes on.
+    ///
+    /// The command has an id that is made of the event's and the name of the step, so that a handler that is called again with the same
+    /// event acts once. Take another name for each command that the handler executes.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{Context, MemoryEventStore, prelude::*};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let order = AggregateKey::new("Order", Uuid::now_v7())?;
+    /// store.append(&order, ExpectedVersion::NoStream, &[NewEvent::new("order.paid", &serde_json::json!({}))?])?;
+    ///
+    /// let paid = &store.load(&order)?.into_events()[0];
+    /// assert_eq!(Context::caused_by(paid, "ship"), Context::caused_by(paid, "ship"));
+    /// assert_ne!(Context::caused_by(paid, "ship"), Context::caused_by(paid, "thank"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn caused_by(event: &EventEnvelope, step: &str) -> Self {
+        const VALID: &str = "the text of a UUID is a valid name";
+        let id = event.event_id.to_string();
+        let begun = || CorrelationId::new(id.as_str()).expect(VALID);
+        Self {
+            command_id: Some(Uuid::new_v5(&event.event_id, step.as_bytes())),
+            created_by: None,
+            correlation_id: Some(event.correlation_id.clone().unwrap_or_else(begun)),
+            causation_id: Some(CausationId::new(id.as_str()).expect(VALID)),
+            metadata: None,
+        }
+    }
+
+    /// Names the user or service that commands.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn created_by(mut self, created_by: impl TryInto<CreatedBy, Error: Into<Error>>) -> Result<Self> {
+        self.created_by = Some(created_by.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Names the trace or conversation.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn correlation_id(mut self, correlation_id: impl TryInto<CorrelationId, Error: Into<Error>>) -> Result<Self> {
+        self.correlation_id = Some(correlation_id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Names what caused the command.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a valid name.
+    pub fn causation_id(mut self, causation_id: impl TryInto<CausationId, Error: Into<Error>>) -> Result<Self> {
+        self.causation_id = Some(causation_id.try_into().map_err(Into::into)?);
+        Ok(self)
+    }
+
+    /// Adds metadata, from a value that is written as a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metadata::new`].
+    pub fn metadata(mut self, metadata: &(impl Serialize + ?Sized)) -> Result<Self> {
+        self.metadata = Some(Metadata::new(metadata)?);
+        Ok(self)
+    }
+
+    /// The id of the command, if it has one.
+    #[must_use]
+    pub fn get_command_id(&self) -> Option<Uuid> {
+        self.command_id
+    }
+
+    /// The id that the command's event has at a place, from 0; none without a command id.
+    ///
+    /// It is UUID version 5 of the place, in decimal digits, in the namespace that is the command's id. So every language, and
+    /// PostgreSQL's `uuid_generate_v5(command, '0')`, tells whether a command was executed.
+    #[must_use]
+    pub fn event_id(&self, place: usize) -> Option<Uuid> {
+        self.command_id.map(|command| event_id(command, place))
+    }
+
+    /// The event of a command, at a place.
+    pub(super) fn apply(&self, place: usize, mut event: NewEvent) -> Result<NewEvent> {
+        if let Some(id) = self.event_id(place) {
+            event = event.with_id(id);
+        }
+        if let Some(created_by) = &self.created_by {
+            event = event.created_by(created_by)?;
+        }
+        if let Some(correlation_id) = &self.correlation_id {
+            event = event.correlation_id(correlation_id)?;
+        }
+        if let Some(causation_id) = &self.causation_id {
+            event = event.causation_id(causation_id)?;
+        }
+        if let Some(metadata) = &self.metadata {
+            event = event.metadata_json(metadata.as_str())?;
+        }
+        Ok(event)
+    }
+}
+
+pub(super) fn event_id(command: Uuid, place: usize) -> Uuid {
+    Uuid::new_v5(&command, place.to_string().as_bytes())
+}

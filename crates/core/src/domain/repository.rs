@@ -1,0 +1,514 @@
+//! Loading aggregates, and executing commands on them.
+
+use std::fmt;
+use std::thread;
+
+use uuid::Uuid;
+
+use super::aggregate::{Aggregate, Root, Snapshotted};
+use super::context::{Context, event_id};
+use super::executed::{ExecuteError, Executed};
+use super::snapshots::{self, SnapshotPolicy, Snapshots};
+use super::vocabulary::Vocabulary;
+use crate::{
+    AggregateKey, AggregateType, Appended, Backoff, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
+    EventStoreExt, EventStream, NewEvent, Result, SnapshotStore, StreamRange, Version,
+};
+
+/// The aggregates of one type in a store: loads them, and executes commands on them.
+///
+/// It works over every store: a driver's own, `Arc<dyn Store>`, `Box<dyn Store>`, a [`TenantStore`](crate::TenantStore). It holds nothing
+/// of any aggregate. Make one per type and share it between threads.
+///
+/// ```
+/// use firefly_eventstore_core::{Aggregate, DomainEvent, MemoryEventStore, Repository, prelude::*};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent {
+///     #[serde(rename = "account.opened")]
+///     Opened { owner: String },
+///     #[serde(rename = "money.deposited")]
+///     Deposited { cents: i64 },
+///     #[serde(rename = "money.withdrawn")]
+///     Withdrawn { cents: i64 },
+/// }
+///
+/// impl DomainEvent for AccountEvent {}
+///
+/// #[derive(Default, Debug)]
+/// struct Account { is_open: bool, cents: i64 }
+///
+/// impl Aggregate for Account {
+///     const TYPE: &'static str = "Account";
+///     type Event = AccountEvent;
+///
+///     fn evolve(&mut self, event: AccountEvent) {
+///         match event {
+///             AccountEvent::Opened { .. } => self.is_open = true,
+///             AccountEvent::Deposited { cents } => self.cents += cents,
+///             AccountEvent::Withdrawn { cents } => self.cents -= cents,
+///         }
+///     }
+/// }
+///
+/// impl Account {
+///     fn open(&self, owner: &str) -> Result<Vec<AccountEvent>, String> {
+///         if self.is_open {
+///             return Ok(vec![]); // nothing to do, nothing is appended
+///         }
+///         Ok(vec![AccountEvent::Opened { owner: owner.into() }, AccountEvent::Deposited { cents: 100 }])
+///     }
+///
+///     fn withdraw(&self, cents: i64) -> Result<Vec<AccountEvent>, String> {
+///         if cents > self.cents {
+///             return Err(format!("there are only {} cents", self.cents));
+///         }
+///         Ok(vec![AccountEvent::Withdrawn { cents }])
+///     }
+/// }
+///
+/// let accounts = Repository::<_, Account>::new(MemoryEventStore::new())?;
+/// let id = Uuid::now_v7();
+///
+/// accounts.execute(id, |account| account.open("Ada"))?;
+/// let executed = accounts.execute(id, |account| account.withdraw(70))?;
+/// assert_eq!((executed.version().get(), executed.state().cents), (3, 30));
+///
+/// let error = accounts.execute(id, |account| account.withdraw(70)).unwrap_err();
+/// assert_eq!(error.refusal().unwrap(), "there are only 30 cents");
+/// assert_eq!(accounts.load(id)?.version(), 3);
+/// # Ok::<(), firefly_eventstore_core::ExecuteError<String>>(())
+/// ```
+pub struct Repository<S, A> {
+    store: S,
+    aggregate_type: AggregateType,
+    vocabulary: &'static Vocabulary,
+    snapshots: Option<Snapshots<S, A>>,
+    attempts: u32,
+}
+
+impl<S: EventStore, A: Aggregate> Repository<S, A> {
+    /// The aggregates of a type in a store, without snapshots.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the aggregate type is not a valid name, or the enum
+    /// [cannot be one of events](crate::DomainEvent).
+    pub fn new(store: S) -> Result<Self> {
+        Ok(Self {
+            store,
+            aggregate_type: AggregateType::new(A::TYPE)?,
+            vocabulary: Vocabulary::of::<A::Event>()?,
+            snapshots: None,
+            attempts: 10,
+        })
+    }
+
+    /// Keeps snapshots, so that loading need not begin at the first event.
+    ///
+    /// With a snapshot, loading is two round trips instead of one, and reads the events after it only: it pays for aggregates of more
+    /// than some tens of events. Saving one is three round trips, after the commit. The last of each [form](Snapshotted::FORM) is kept.
+    ///
+    /// A snapshot is a cache. One that is missing, unreadable, damaged, or beyond the end of the events is passed over; one that cannot
+    /// be saved is not there. The result is the same, and [`Root::snapshot_error`] tells why.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the number of events is 0, or the form is not a valid name.
+    pub fn with_snapshots(mut self, policy: SnapshotPolicy) -> Result<Self>
+    where
+        S: SnapshotStore,
+        A: Snapshotted,
+    {
+        self.snapshots = Some(Snapshots::new(policy)?);
+        Ok(self)
+    }
+
+    /// Decides at most so often when others append to the same aggregate meanwhile; ten times by default.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The key of an aggregate.
+    #[must_use]
+    pub fn key(&self, id: Uuid) -> AggregateKey {
+        AggregateKey::of(self.aggregate_type.clone(), id)
+    }
+
+    /// Loads an aggregate; one without events has its default state, at version 0. Repeated for some seconds while the store
+    /// [cannot answer](Error::is_retryable).
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::load_range`], and [`Decode`](ErrorKind::Decode), naming the event, if the enum does not know its type or the data
+    /// does not fit.
+    pub fn load(&self, id: Uuid) -> Result<Root<A>> {
+        let loaded = self.load_for(&self.key(id), None, Trust::Snapshots)?;
+        Ok(self.with_snapshot(loaded.root.version(), loaded.taken_in, loaded.root))
+    }
+
+    /// Executes a command without an id or context: see [`execute_as`](Self::execute_as).
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_as`](Self::execute_as).
+    pub fn execute<E>(
+        &self,
+        id: Uuid,
+        decide: impl Fn(&A) -> Result<Vec<A::Event>, E>,
+    ) -> Result<Executed<A>, ExecuteError<E>> {
+        self.execute_as(&Context::new(), id, decide)
+    }
+
+    /// Executes a command: loads the aggregate, decides, and appends what was decided, if nobody else appended meanwhile.
+    ///
+    /// If somebody did, it pauses, loads and decides again, [ten times](Self::attempts) at most. If the store
+    /// [cannot answer](Error::is_retryable), the same call is repeated for some seconds, an append with the same events, never with
+    /// another decision. So `decide` may run several times: let it look at the state, and do nothing.
+    ///
+    /// No events are a success that appends nothing. What could not be read again is not appended.
+    ///
+    /// # A command with an id acts once
+    ///
+    /// The ids of its events are [made of](Context::event_id) the command's. Before it decides, the aggregate is asked for them. If they
+    /// are there, the command was executed before: by this process or another, today or last year. Then nothing is decided, and the
+    /// result is that of the first time, [marked](Executed::was_executed_before), with the aggregate as it is by now. Two processes that
+    /// execute it at once make one of them find the other's.
+    ///
+    /// - A refusal, and a decision for nothing, leave no trace. If such a command is repeated, it is decided anew, and may act then, once.
+    /// - An id is for one aggregate. Executed on another, the command is refused by the store, as
+    ///   [`Duplicate`](ErrorKind::Duplicate).
+    /// - Where a snapshot hides older events, the log is asked: two more round trips on a server.
+    ///
+    /// ```
+    /// # use firefly_eventstore_core::{Aggregate, Context, DomainEvent, MemoryEventStore, Repository, prelude::*};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum Counted { Up {} }
+    /// # impl DomainEvent for Counted {}
+    /// # #[derive(Default)]
+    /// # struct Counter(u64);
+    /// # impl Aggregate for Counter {
+    /// #     const TYPE: &'static str = "Counter";
+    /// #     type Event = Counted;
+    /// #     fn evolve(&mut self, _: Counted) { self.0 += 1; }
+    /// # }
+    /// let counters = Repository::<_, Counter>::new(MemoryEventStore::new())?;
+    /// let id = Uuid::now_v7();
+    /// let up = |_: &Counter| Ok::<_, String>(vec![Counted::Up {}]);
+    ///
+    /// let request = Context::new().command_id(Uuid::now_v7()).created_by("clerk-7")?;
+    /// counters.execute_as(&request, id, up)?;
+    /// let again = counters.execute_as(&request, id, up)?; // the client did not hear the answer
+    /// assert!(again.was_executed_before());
+    /// assert_eq!(again.state().0, 1);
+    /// # Ok::<(), firefly_eventstore_core::ExecuteError<String>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Refused`](ExecuteError::Refused), with the error of `decide`;
+    /// - [`Store`](ExecuteError::Store), with an error as of [`load`](Self::load) or [`EventStore::append_all`]. If it is retryable, the
+    ///   events may be stored or not.
+    pub fn execute_as<E>(
+        &self,
+        context: &Context,
+        id: Uuid,
+        decide: impl Fn(&A) -> Result<Vec<A::Event>, E>,
+    ) -> Result<Executed<A>, ExecuteError<E>> {
+        self.run(context, id, decide, |key, version, events| {
+            self.store.append(key, version, events)
+        })
+    }
+
+    /// The loop of every command; `commit` appends, with whatever else belongs into the same commit.
+    pub(crate) fn run<E>(
+        &self,
+        context: &Context,
+        id: Uuid,
+        decide: impl Fn(&A) -> Result<Vec<A::Event>, E>,
+        commit: impl Fn(&AggregateKey, Version, &[NewEvent]) -> Result<Appended>,
+    ) -> Result<Executed<A>, ExecuteError<E>> {
+        let key = self.key(id);
+        let command = context.get_command_id();
+        let mut pauses = Backoff::attempts(self.attempts);
+        let mut trust = Trust::Snapshots;
+        let mut refused = None;
+        loop {
+            let Loaded {
+                mut root,
+                taken_in,
+                executed_at,
+            } = self.load_for(&key, command, trust)?;
+            if let (Some(command), Some(first)) = (command, executed_at) {
+                let appended = Backoff::new().repeat(|| self.appended_by(&key, command, first))?;
+                return Ok(Executed::new(root, Some(appended)));
+            }
+            if let Some(error) = refused {
+                return Err(ExecuteError::Store(error));
+            }
+            let before = root.version();
+            let decided = decide(root.state()).map_err(ExecuteError::Refused)?;
+            if decided.is_empty() {
+                return Ok(Executed::new(self.with_snapshot(before, taken_in, root), None));
+            }
+            let (events, read_again) = self
+                .encode(context, &decided)
+                .map_err(|error| error.during(format_args!("append to {key}")))?;
+            match Backoff::new().repeat(|| commit(&key, before, &events)) {
+                // By an attempt before this one, perhaps of another process, and on another state than this.
+                Ok(appended) if appended.is_already_stored() => {
+                    return Ok(Executed::new(self.load(id)?, Some(appended)));
+                }
+                Ok(appended) => {
+                    let taken_in = taken_in + read_again.len() as u64;
+                    read_again.into_iter().for_each(|event| root.evolve(event));
+                    root.move_to(appended.version());
+                    return Ok(Executed::new(
+                        self.with_snapshot(before, taken_in, root),
+                        Some(appended),
+                    ));
+                }
+                Err(error) if error.is_conflict() => match pauses.next() {
+                    Some(pause) => thread::sleep(pause),
+                    None => return Err(ExecuteError::Store(error)),
+                },
+                // The same command, executed meanwhile on another state; or on another aggregate, which is an error.
+                Err(error) if error.is_duplicate() && command.is_some() => {
+                    trust = Trust::Events;
+                    refused = Some(error);
+                }
+                Err(error) => return Err(ExecuteError::Store(error)),
+            }
+        }
+    }
+
+    /// The events as they are stored, and as they will be read again.
+    fn encode(&self, context: &Context, decided: &[A::Event]) -> Result<(Vec<NewEvent>, Vec<A::Event>)> {
+        let mut events = Vec::with_capacity(decided.len());
+        let mut read_again = Vec::with_capacity(decided.len());
+        for (place, event) in decided.iter().enumerate() {
+            let event = context.apply(place, self.vocabulary.encode(event)?)?;
+            self.vocabulary
+                .read(event.event_type().as_str(), event.data().as_str(), &mut |event| {
+                    read_again.push(event);
+                })?;
+            events.push(event);
+        }
+        Ok((events, read_again))
+    }
+
+    fn load_for(&self, key: &AggregateKey, command: Option<Uuid>, trust: Trust) -> Result<Loaded<A>> {
+        Backoff::new().repeat(|| {
+            let mut wrong = None;
+            if let Some(snapshots) = self.snapshots.as_ref().filter(|_| trust == Trust::Snapshots) {
+                match snapshots.find(&self.store, key) {
+                    Ok(None) => {}
+                    Ok(Some((version, state))) => match self.load_after(key, version, state, command)? {
+                        After::Loaded(loaded) => return Ok(loaded),
+                        After::Unknown => {}
+                        After::BeyondEnd(error) => wrong = Some(error),
+                    },
+                    Err(error) => wrong = Some(error),
+                }
+            }
+            let stream = self.store.load(key)?;
+            let root = Root::new(key.clone(), Version::ZERO, A::default()).with_snapshot_error(wrong);
+            self.take_in(root, stream, command)
+        })
+    }
+
+    /// Loads the events after a snapshot, and finds out whether a command was executed before it.
+    fn load_after(&self, key: &AggregateKey, at: Version, state: A, command: Option<Uuid>) -> Result<After<A>> {
+        // With the snapshot's own event, whose sequence tells how far the log has to be known.
+        let from = match command {
+            Some(_) => at,
+            None => at.checked_add(1).unwrap_or(at),
+        };
+        let stream = self.store.load_range(key, &StreamRange::all().from_version(from))?;
+        if stream.version() < at {
+            return Ok(After::BeyondEnd(beyond_end(key, at, stream.version())));
+        }
+        let last_hidden = stream.events().first().filter(|event| event.version == at);
+        let last_hidden = last_hidden.map(|event| event.global_sequence);
+        let root = Root::new(key.clone(), at, state);
+        let mut loaded = self.take_in(root, stream, command)?;
+        if let (Some(command), None) = (command, loaded.executed_at) {
+            let first = EventQuery::new().event_ids([event_id(command, 0)]);
+            // The log is known up to the high-water mark only. Where that is behind the snapshot, or cannot be proved, the aggregate's own
+            // events tell, all of them.
+            let Ok(page) = self.store.read_page(&first, None) else {
+                return Ok(After::Unknown);
+            };
+            loaded.executed_at = page
+                .events
+                .iter()
+                .find(|event| event.aggregate == *key)
+                .map(|event| event.version);
+            if loaded.executed_at.is_none() && last_hidden.is_none_or(|sequence| page.high_water_mark < sequence) {
+                return Ok(After::Unknown);
+            }
+        }
+        Ok(After::Loaded(loaded))
+    }
+
+    /// Takes in the events that are not taken in yet, and finds the first of a command's.
+    fn take_in(&self, mut root: Root<A>, stream: EventStream, command: Option<Uuid>) -> Result<Loaded<A>> {
+        let first = command.map(|command| event_id(command, 0));
+        let (mut taken_in, mut executed_at, start) = (0, None, root.version());
+        let version = stream.version();
+        for event in stream.events() {
+            if Some(event.event_id) == first {
+                executed_at = Some(event.version);
+            }
+            if event.version > start {
+                self.vocabulary.decode(event, |event| root.evolve(event))?;
+                taken_in += 1;
+            }
+        }
+        root.move_to(version);
+        Ok(Loaded {
+            root,
+            taken_in,
+            executed_at,
+        })
+    }
+
+    /// The versions and sequences of a command's events, which begin at a version.
+    fn appended_by(&self, key: &AggregateKey, command: Uuid, first: Version) -> Result<Appended> {
+        const PAGE: u64 = 100;
+        let mut sequences = Vec::new();
+        let mut next = first;
+        loop {
+            let range = StreamRange::all().from_version(next).limit(PAGE);
+            let page = self.store.load_range(key, &range)?;
+            let before = sequences.len();
+            let is_of_command = |(place, event): &(usize, &EventEnvelope)| event.event_id == event_id(command, *place);
+            let of_command = (before..).zip(page.events()).take_while(is_of_command);
+            sequences.extend(of_command.map(|(_, event)| event.global_sequence));
+            let found = (sequences.len() - before) as u64;
+            next = next.checked_add(found).expect("these versions are stored");
+            if found < PAGE {
+                let last = Version::new(next.get() - 1)?;
+                return Ok(Appended::new(key.clone(), last, sequences).already_stored());
+            }
+        }
+    }
+
+    /// Keeps a snapshot of what came from a version to another, if it is due.
+    fn with_snapshot(&self, before: Version, taken_in: u64, root: Root<A>) -> Root<A> {
+        let Some(snapshots) = &self.snapshots else { return root };
+        let versions = (before, root.version());
+        let saved = snapshots.save_if_due(&self.store, root.key(), versions, taken_in, root.state());
+        root.with_snapshot_error(saved.err())
+    }
+}
+
+impl<S: EventStore + SnapshotStore, A: Snapshotted> Repository<S, A> {
+    /// Replays an aggregate, and compares each of its snapshots of this [form](Snapshotted::FORM) with the state that the events make.
+    ///
+    /// Returns what is wrong, snapshot by snapshot: one that was changed or moved, one that is beyond the end of the events, and one that
+    /// the program would make otherwise by now. The last is a change of [`evolve`](Aggregate::evolve) without another form, or a state
+    /// that is not written alike each time, such as a `HashSet`'s.
+    ///
+    /// ```no_run
+    /// # use firefly_eventstore_core::{EventStore, Repository, SnapshotStore, Snapshotted, prelude::*};
+    /// # fn check<A: Snapshotted>(accounts: &Repository<impl EventStore + SnapshotStore, A>, id: Uuid) -> Result<(), Error> {
+    /// for wrong in accounts.verify_snapshots(id)? {
+    ///     eprintln!("{wrong}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and as [`SnapshotStore::list_snapshots`].
+    pub fn verify_snapshots(&self, id: Uuid) -> Result<Vec<Error>> {
+        let key = self.key(id);
+        let mut snapshots = self.store.list_snapshots(None, &key)?;
+        snapshots.retain(|snapshot| snapshot.snapshot_type == A::FORM);
+        let stream = self.store.load(&key)?;
+        let (mut state, mut wrong) = (A::default(), Vec::new());
+        let mut events = stream.events().iter().peekable();
+        // The newest comes first.
+        for snapshot in snapshots.iter().rev() {
+            if snapshot.version > stream.version() {
+                wrong.push(beyond_end(&key, snapshot.version, stream.version()));
+                continue;
+            }
+            while let Some(event) = events.next_if(|event| event.version <= snapshot.version) {
+                self.vocabulary.decode(event, |event| state.evolve(event))?;
+            }
+            wrong.extend(snapshots::compare(snapshot, &state).err());
+        }
+        Ok(wrong)
+    }
+}
+
+impl<S: Clone, A> Clone for Repository<S, A> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            aggregate_type: self.aggregate_type.clone(),
+            vocabulary: self.vocabulary,
+            snapshots: self.snapshots.clone(),
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl<S: fmt::Debug, A> fmt::Debug for Repository<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository")
+            .field("store", &self.store)
+            .field("aggregate_type", &self.aggregate_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a load goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Snapshots, if there are any, and the events after them.
+    Snapshots,
+    /// Events only.
+    Events,
+}
+
+/// An aggregate that was loaded.
+struct Loaded<A> {
+    root: Root<A>,
+    /// How many events were taken in for it.
+    taken_in: u64,
+    /// Where the events of the command begin, if it was executed before.
+    executed_at: Option<Version>,
+}
+
+/// What came of loading the events after a snapshot.
+enum After<A> {
+    Loaded(Loaded<A>),
+    /// Whether the command was executed is not known.
+    Unknown,
+    /// The snapshot is beyond the end of the events.
+    BeyondEnd(Error),
+}
+
+fn beyond_end(key: &AggregateKey, snapshot: Version, end: Version) -> Error {
+    Error::new(ErrorKind::Integrity {
+        event_id: None,
+        global_sequence: None,
+        reason: format!("it is beyond the last event, version {end}: events that were there are gone; delete it")
+            .into(),
+    })
+    .during(format_args!("snapshot of {key} at version {snapshot}"))
+}
