@@ -4,6 +4,8 @@
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 
+mod load;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,8 +14,8 @@ use uuid::Uuid;
 
 pub use crate::query::PageEvents;
 use crate::{
-    AggregateKey, AggregateType, Append, Appended, AsOf, Direction, Error, ErrorKind, EventEnvelope, EventStream,
-    GlobalSequence, Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, StreamRange, TenantId, Version,
+    AggregateKey, AggregateType, Append, Appended, Error, ErrorKind, EventEnvelope, EventStream, GlobalSequence,
+    Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, TenantId, Version,
 };
 
 pub use crate::event::to_utc;
@@ -22,6 +24,7 @@ pub use crate::publisher::Publisher;
 pub use crate::tenant::Scope;
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
+pub use load::{StreamSource, load};
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,131 +101,6 @@ pub fn check_type(aggregate: &AggregateKey, actual: &AggregateType) -> Result<()
         aggregate: aggregate.clone(),
         actual: actual.clone(),
     }))
-}
-
-/// Whether [`load`] may take more than one statement for this part of a stream.
-#[must_use]
-pub fn needs_one_state(range: &StreamRange) -> bool {
-    range.as_of.is_some() || range.to.is_some() || range.limit.is_some() || range.from > Version::from(1)
-}
-
-/// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement.
-pub trait StreamSource {
-    /// The last version at a point in the past; none if the aggregate is still at it, or no point is asked for.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>>;
-
-    /// The events of a part of the stream, up to the version `to`, which takes the range's own end and point in the past into account.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn events_up_to(
-        &mut self,
-        aggregate: &AggregateKey,
-        range: &StreamRange,
-        to: Option<Version>,
-    ) -> Result<Vec<EventEnvelope>>;
-
-    /// Who the aggregate belongs to, and the version it is at; none if it has no event.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
-}
-
-/// What the statements of a [`load`] see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sees {
-    /// One state of the database.
-    OneState,
-    /// What is committed when each begins.
-    WhatIsCommitted,
-}
-
-/// Loads a part of an aggregate's stream, and the version it is at. Where several statements are needed ([`needs_one_state`]) and
-/// each sees a state of its own, the version is looked up first, and what is later is left out.
-///
-/// # Errors
-///
-/// [`TypeMismatch`](ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
-pub fn load(
-    source: &mut impl StreamSource,
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    sees: Sees,
-) -> Result<EventStream> {
-    let head = match sees {
-        Sees::WhatIsCommitted if needs_one_state(range) => {
-            if is_told_by_the_newest(range) {
-                let stream = load(source, aggregate, range, Sees::OneState)?;
-                if !stream.events().is_empty() {
-                    return Ok(stream);
-                }
-            }
-            Some(source.head(aggregate)?)
-        }
-        _ => None,
-    };
-    let now = head
-        .as_ref()
-        .map(|head| head.as_ref().map_or(Version::ZERO, |head| head.version));
-    let past = source.version_as_of(aggregate, range.as_of)?;
-    let to = [now, past, range.to].into_iter().flatten().min();
-    let events = source.events_up_to(aggregate, range, to)?;
-    to_stream(aggregate, range, past, to, events, || match head {
-        Some(head) => Ok(head),
-        None => source.head(aggregate),
-    })
-}
-
-/// Whether the newest event of this part of a stream tells the version, so that one statement finds out all, unless it finds
-/// no event.
-fn is_told_by_the_newest(range: &StreamRange) -> bool {
-    let reaches_the_newest = range.limit.is_none() || range.direction == Direction::Backwards;
-    range.as_of.is_none() && range.to.is_none() && reaches_the_newest
-}
-
-/// Makes a stream of the events that were found for a part of it.
-///
-/// `past` is the version at the point in the past that was asked for, `to` the last version that was looked for; `head` looks
-/// the aggregate's head up, which is done only if the events do not tell the version.
-fn to_stream(
-    aggregate: &AggregateKey,
-    range: &StreamRange,
-    past: Option<Version>,
-    to: Option<Version>,
-    events: Vec<EventEnvelope>,
-    head: impl FnOnce() -> Result<Option<Head>>,
-) -> Result<EventStream> {
-    let is_other_tenant = |tenant: &Option<TenantId>| range.tenant.is_some() && *tenant != range.tenant;
-    let version = match (range.direction, events.first(), events.last()) {
-        // Without a bound above, the newest event that there is was loaded.
-        (Direction::Backwards, Some(newest), _) if to.is_none() => newest.version,
-        (Direction::Forwards, _, Some(newest)) if to.is_none() && range.limit.is_none() => newest.version,
-        // The whole stream was asked for, and there is none.
-        (_, None, _) if !needs_one_state(range) => Version::ZERO,
-        _ => match head()? {
-            None => Version::ZERO,
-            Some(head) if is_other_tenant(&head.tenant) => Version::ZERO,
-            Some(head) => {
-                check_type(aggregate, &head.aggregate_type)?;
-                past.map_or(head.version, |past| past.min(head.version))
-            }
-        },
-    };
-    let Some(event) = events.first() else {
-        return Ok(EventStream::new(aggregate.clone(), version, events));
-    };
-    if is_other_tenant(&event.tenant) {
-        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
-    }
-    check_type(aggregate, event.aggregate.aggregate_type())?;
-    Ok(EventStream::new(aggregate.clone(), version, events))
 }
 
 /// Refuses a read that begins beyond the end of the log, where events are gone that were there when its checkpoint was kept.

@@ -48,8 +48,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Loads a part of one aggregate's stream, and the version it is at.
     ///
-    /// On a server, one round trip for the whole stream. A partial load needs a transaction, of three to five round trips: it may
-    /// have to query the current version separately.
+    /// Events and version are of one moment, also beside busy writers.
+    ///
+    /// On a server, one round trip for the whole stream, and for any part of it whose events tell the version: where the newest event is
+    /// among them, as with [`last`](StreamRange::last), or with [`from_version`](StreamRange::from_version) where an event follows. Two
+    /// where the version is looked up: no event was found, or a limit or the range's last version ended the part; three where somebody
+    /// appended between these two. As of a time or a global sequence, one more; as of a version, none.
     ///
     /// # Errors
     ///
@@ -291,8 +295,7 @@ pub trait EventStoreExt: EventStore {
         self.load_range(aggregate, &StreamRange::all().as_of(point))
     }
 
-    /// The version an aggregate is at; 0 if it has no events. Loads one event: on a server, three round trips, or four
-    /// if there is none.
+    /// The version an aggregate is at; 0 if it has no events. Loads one event: on a server, one round trip.
     ///
     /// # Errors
     ///

@@ -7,35 +7,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, Error, ErrorKind,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, ErrorKind,
     EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
     Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
+use time::OffsetDateTime;
 
 use crate::append::head;
 use crate::error::classify;
 use crate::pool::{Flavour, Session};
-use crate::row::{self, Decoder, decode, double, integer, optional, text, time, time_value, uuid};
+use crate::row::{self, Decoder, decode, double, integer, text, time, time_value, uuid};
 use crate::sql;
 use containment::Condition;
 
 impl<C: Queryable> StreamSource for Session<'_, C> {
-    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
+    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
         let id = Value::from(aggregate.id());
-        let rows = match as_of {
-            Some(AsOf::Version(version)) => return Ok(Some(version)),
-            // What is stored has microseconds: what is later than the time is later than its microsecond.
-            Some(AsOf::Time(time)) => self.query(sql::VERSION_AT_TIME, vec![id, time_value(time)]),
-            Some(AsOf::Sequence(sequence)) => self.query(sql::VERSION_AT_SEQUENCE, vec![id, sequence.as_i64().into()]),
-            _ => return Ok(None),
-        }
-        .map_err(classify)?;
-        let versions = decode(&rows, |row| {
-            optional(row, 0, integer)?.map(Version::try_from).transpose()
-        })?;
-        Ok(versions.into_iter().next().flatten())
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        let values = vec![id.clone(), time_value(time), id];
+        version(&self.query(sql::VERSION_AT_TIME, values).map_err(classify)?)
+    }
+
+    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
+        let values = vec![aggregate.id().into(), sequence.as_i64().into()];
+        version(&self.query(sql::VERSION_AT_SEQUENCE, values).map_err(classify)?)
     }
 
     fn events_up_to(
@@ -63,6 +60,11 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
     }
+}
+
+fn version(rows: &[Row]) -> Result<Version> {
+    let versions = decode(rows, |row| Version::try_from(integer(row, 0)?))?;
+    Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
 fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Value>) -> Result<Vec<EventEnvelope>> {

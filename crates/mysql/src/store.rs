@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Sees, Within};
+use firefly_eventstore_core::backend::{Publisher, Within};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -636,12 +636,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| backend::load(session, aggregate, range, Sees::OneState))
-        } else {
-            self.with(|session| backend::load(session, aggregate, range, Sees::OneState))
-        };
-        stream
+        self.with(|session| backend::load(session, aggregate, range))
             .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
@@ -845,7 +840,7 @@ impl EventTransaction for MysqlTransaction<'_> {
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         self.checked()
-            .and_then(|mut session| backend::load(&mut session, aggregate, range, Sees::WhatIsCommitted))
+            .and_then(|mut session| backend::load(&mut session, aggregate, range))
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -265,7 +265,7 @@ fn one_aggregate_is_found_by_its_id_and_version(server: &MysqlServer) {
     .reads_by(server, &[VERSIONS]);
     statement(
         include_str!("../sql/queries/version_at_time.sql"),
-        vec![id(), "2025-01-01 02:00:00".into()],
+        vec![id(), "2025-01-01 02:00:00".into(), id()],
     )
     .reading(1_000)
     .finding(1)

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, Error, ErrorKind,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, ErrorKind,
     EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
     Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append::head;
@@ -19,20 +20,18 @@ use crate::row::{self, Decoder, decode, get};
 use crate::sql;
 
 impl<C: GenericClient> StreamSource for Session<'_, C> {
-    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
-        let id = aggregate.id();
-        let rows = match as_of {
-            Some(AsOf::Version(version)) => return Ok(Some(version)),
-            // What is stored has microseconds: what is later than the time is later than its microsecond.
-            Some(AsOf::Time(time)) => self.query(sql::VERSION_AT_TIME, &[&id, &row::floor(time)]),
-            Some(AsOf::Sequence(sequence)) => self.query(sql::VERSION_AT_SEQUENCE, &[&id, &sequence.as_i64()]),
-            _ => return Ok(None),
-        }
-        .map_err(classify)?;
-        let versions = decode(&rows, |row| {
-            get::<Option<i64>>(row, 0)?.map(Version::try_from).transpose()
-        })?;
-        Ok(versions.into_iter().next().flatten())
+    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        version(
+            &self
+                .query(sql::VERSION_AT_TIME, &[&aggregate.id(), &row::floor(time)])
+                .map_err(classify)?,
+        )
+    }
+
+    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
+        let values: [&(dyn ToSql + Sync); 2] = [&aggregate.id(), &sequence.as_i64()];
+        version(&self.query(sql::VERSION_AT_SEQUENCE, &values).map_err(classify)?)
     }
 
     fn events_up_to(
@@ -54,6 +53,11 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
     }
+}
+
+fn version(rows: &[Row]) -> Result<Version> {
+    let versions = decode(rows, |row| Version::try_from(get::<i64>(row, 0)?))?;
+    Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
 fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Sees, Within};
+use firefly_eventstore_core::backend::{Publisher, Within};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -665,12 +665,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = if backend::needs_one_state(range) {
-            self.with_one_state(|session| backend::load(session, aggregate, range, Sees::OneState))
-        } else {
-            self.with(|session| backend::load(session, aggregate, range, Sees::OneState))
-        };
-        stream
+        self.with(|session| backend::load(session, aggregate, range))
             .and_then(|stream| backend::verified(stream, self.shared.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
@@ -886,7 +881,7 @@ impl EventTransaction for PostgresTransaction<'_> {
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = backend::load(&mut self.session(), aggregate, range, Sees::WhatIsCommitted);
+        let stream = backend::load(&mut self.session(), aggregate, range);
         self.noted(stream)
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))

@@ -83,16 +83,39 @@ fn an_append_takes_one_round_trip() {
 }
 
 #[test]
-fn a_load_and_a_mark_take_one_round_trip_each_and_a_page_two() {
+fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
     };
     let known = account();
     store
-        .append(&known, ExpectedVersion::NoStream, &[deposited(1)])
+        .append(&known, ExpectedVersion::NoStream, &[1, 2, 3, 4].map(deposited))
         .unwrap();
-    let reads: [(&str, usize, &dyn Fn()); 3] = [
+    let state = serde_json::json!({ "balance": 3 });
+    store
+        .save(&NewSnapshot::new(&known, 2.into(), "State.v1", &state).unwrap())
+        .unwrap();
+    let load = |range: StreamRange| drop(store.load_range(&known, &range).unwrap());
+    let (all, at) = (StreamRange::all, |version: u32| Version::from(version));
+    let times = [OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc()];
+    let reads: [(&str, usize, &dyn Fn()); 15] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),
+        ("nothing", 1, &|| drop(store.load(&account()).unwrap())),
+        ("version", 1, &|| drop(store.version(&known).unwrap().get().to_string())),
+        ("version of nothing", 1, &|| {
+            drop(store.version(&account()).unwrap().get().to_string());
+        }),
+        ("from a version", 1, &|| load(all().from_version(at(3)))),
+        ("from beyond the end", 2, &|| load(all().from_version(at(5)))),
+        ("to a version", 2, &|| load(all().to_version(at(2)))),
+        ("to beyond the end", 1, &|| load(all().to_version(at(9)))),
+        ("limit", 2, &|| load(all().limit(2))),
+        ("as of a version", 1, &|| load(all().as_of(at(2)))),
+        ("as of a time", 2, &|| load(all().as_of(times[1]))),
+        ("as of a time before", 2, &|| load(all().as_of(times[0]))),
+        ("snapshot of a form", 1, &|| {
+            drop(store.latest_snapshot_of(&known, "State.v1").unwrap().unwrap());
+        }),
         ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
         ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),
     ];

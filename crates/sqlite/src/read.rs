@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, AsOf, Cursor, Direction, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result,
-    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter,
+    EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result, Statistics,
+    StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append::{head, prepared};
@@ -21,22 +22,16 @@ use crate::sql;
 pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 
 impl StreamSource for Source<'_> {
-    fn version_as_of(&mut self, aggregate: &AggregateKey, as_of: Option<AsOf>) -> Result<Option<Version>> {
-        let id = aggregate.id().hyphenated().to_string();
-        let version: Option<i64> = match as_of {
-            Some(AsOf::Version(version)) => return Ok(Some(version)),
-            Some(AsOf::Time(time)) => {
-                // What is stored has microseconds: what is later than the time is later than its microsecond.
-                let time = time_text(time);
-                prepared(self.0, sql::VERSION_AT_TIME)?.query_row(params![id, time.as_str()], |row| row.get(0))
-            }
-            Some(AsOf::Sequence(sequence)) => prepared(self.0, sql::VERSION_AT_SEQUENCE)?
-                .query_row(params![id, sequence.as_i64()], |row| row.get(0))
-                .map(Some),
-            _ => return Ok(None),
-        }
-        .map_err(classify)?;
-        version.map(Version::try_from).transpose()
+    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        let time = time_text(time);
+        let parameters = params![aggregate.id().hyphenated().to_string(), time.as_str()];
+        version(self.0, sql::VERSION_AT_TIME, parameters)
+    }
+
+    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
+        let parameters = params![aggregate.id().hyphenated().to_string(), sequence.as_i64()];
+        version(self.0, sql::VERSION_AT_SEQUENCE, parameters)
     }
 
     fn events_up_to(
@@ -63,6 +58,13 @@ impl StreamSource for Source<'_> {
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self.0, aggregate.id())
     }
+}
+
+fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Version> {
+    let version: i64 = prepared(connection, sql)?
+        .query_row(parameters, |row| row.get(0))
+        .map_err(classify)?;
+    Version::try_from(version)
 }
 
 fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {

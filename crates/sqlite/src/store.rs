@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Scope, Sees};
+use firefly_eventstore_core::backend::Scope;
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_transient,
@@ -558,14 +558,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = if backend::needs_one_state(range) {
-            self.read_one_state(|connection| {
-                backend::load(&mut read::Source(connection), aggregate, range, Sees::OneState)
-            })
-        } else {
-            self.read(|connection| backend::load(&mut read::Source(connection), aggregate, range, Sees::OneState))
-        };
-        stream
+        self.read(|connection| backend::load(&mut read::Source(connection), aggregate, range))
             .and_then(|stream| backend::verified(stream, self.options().verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
@@ -789,7 +782,7 @@ impl EventTransaction for SqliteTransaction<'_> {
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         self.scope
             .range(range)
-            .and_then(|range| backend::load(&mut read::Source(self.connection), aggregate, &range, Sees::OneState))
+            .and_then(|range| backend::load(&mut read::Source(self.connection), aggregate, &range))
             .and_then(|stream| backend::verified(stream, self.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }

@@ -122,7 +122,17 @@ fn one_aggregate_is_found_by_its_id_and_version() {
     let covered = "SEARCH main.events USING COVERING INDEX idx_events_aggregate_version (aggregate_id=?)";
     assert_statement(include_str!("../sql/queries/version_at_sequence.sql"), past, &[covered]);
     let past = params![AN_AGGREGATE, "2025-01-01T02:00:00.000000Z"];
-    assert_statement(include_str!("../sql/queries/version_at_time.sql"), past, &[aggregate]);
+    assert_statement(
+        include_str!("../sql/queries/version_at_time.sql"),
+        past,
+        &[
+            "SCAN CONSTANT ROW",
+            "SCALAR SUBQUERY 1",
+            aggregate,
+            "SCALAR SUBQUERY 2",
+            covered,
+        ],
+    );
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use firefly_eventstore_core::SummaryQuery;
 use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Direction, SummaryQuery};
 use time::OffsetDateTime;
 
 use crate::backend::{Environment, FAULTY};
@@ -334,31 +334,58 @@ pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environmen
     let (store, account) = (env.store(), account());
     given(&*store, &account, 1);
     let finished = AtomicUsize::new(0);
-    let load = |tx: &mut dyn EventTransaction, range: StreamRange| tx.load_range(&account, &range);
+    let look = |load: &mut dyn FnMut(StreamRange) -> Result<EventStream, Error>| {
+        let mut load = |range: StreamRange| {
+            let stream = load(range.clone())?;
+            assert_of_one_state(&range, &stream);
+            Ok::<_, Error>(stream)
+        };
+        let now = OffsetDateTime::now_utc();
+        let past = load(StreamRange::all().as_of(now))?;
+        assert!(past.events().iter().all(|event| event.created_at <= now));
+        let last = load(StreamRange::all().last(1))?.version();
+        // Nothing may follow yet, and then something does.
+        for ahead in 1..4 {
+            let from = last.checked_add(ahead).unwrap();
+            load(StreamRange::all().from_version(from))?;
+            load(StreamRange::all().from_version(from).backwards().limit(2))?;
+            load(StreamRange::all().from_version(from).to_version(from))?;
+            load(StreamRange::all().from_version(from).as_of(from))?;
+        }
+        load(StreamRange::all().limit(10_000))?;
+        load(StreamRange::all().limit(2))?;
+        load(StreamRange::all().to_version(last))?;
+        Ok::<_, Error>(())
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut appends = 0..1_000;
+            let mut appends = 0..5_000;
             while appends.next().is_some() && finished.load(Ordering::SeqCst) == 0 {
                 store.append(&account, ExpectedVersion::Any, &events(1)).unwrap();
             }
         });
         let _done = Done(&finished);
-        let loaded = store.in_transaction(|tx| {
-            for _ in 0..100 {
-                let now = OffsetDateTime::now_utc();
-                let past = load(tx, StreamRange::all().as_of(now))?;
-                assert!(past.events().iter().all(|event| event.created_at <= now));
-                let last = load(tx, StreamRange::all().last(1))?;
-                assert_eq!(versions(&last), [last.version().get()]);
-                let from = last.version().checked_add(1).unwrap();
-                let following = load(tx, StreamRange::all().from_version(from))?;
-                let newest = following.events().last().map_or(last.version(), |event| event.version);
-                assert_eq!(following.version(), newest);
-                let first = load(tx, StreamRange::all().limit(10_000))?;
-                assert_eq!(first.version().get(), first.len() as u64);
+        for _ in 0..50 {
+            look(&mut |range| store.load_range(&account, &range)).unwrap();
+        }
+        let looked = store.in_transaction(|tx| {
+            for _ in 0..50 {
+                look(&mut |range| tx.load_range(&account, &range))?;
             }
             Ok(())
         });
-        loaded.unwrap();
+        looked.unwrap();
     });
+}
+
+/// The events must be those that the range has in a stream of this version.
+fn assert_of_one_state(range: &StreamRange, stream: &EventStream) {
+    let to = range.to.unwrap_or(Version::MAX).min(stream.version()).get();
+    let most = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let expected = range.from.get().max(1)..=to;
+    let expected: Vec<u64> = match range.direction {
+        Direction::Forwards => expected.take(most).collect(),
+        Direction::Backwards => expected.rev().take(most).collect(),
+    };
+    assert_eq!(versions(stream), expected, "{range:?} at version {}", stream.version());
 }

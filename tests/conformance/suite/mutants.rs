@@ -130,6 +130,7 @@ caught! {
     keeps_the_oldest_snapshots: KeepsTheOldest,
     finds_snapshots_before_a_version_only: FindsBeforeOnly,
     lists_the_oldest_snapshot_first: ListsTheOldestFirst,
+    looks_a_version_up_after_the_events: LooksTheVersionUpAfterwards,
     finds_snapshots_of_any_form: FindsAnyForm,
     looks_for_a_form_in_the_newest_snapshot_only: LooksAtTheNewestOnly,
     deletes_snapshots_of_any_form: DeletesAnyForm,
@@ -1174,6 +1175,30 @@ mutant! { FindsBeforeOnly
             at => at,
         };
         memory.find_snapshot(tenant, aggregate, at)
+    }
+}
+
+/// Its events are of one moment, and its version of a later one.
+#[derive(Debug, Default)]
+struct LooksTheVersionUpAfterwards;
+
+impl Bug for LooksTheVersionUpAfterwards {
+    fn load_range(
+        &self,
+        memory: &MemoryEventStore,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+    ) -> Result<EventStream, Error> {
+        let found = memory.load_range(aggregate, range)?;
+        if !found.is_empty() || range.as_of.is_some() {
+            return Ok(found);
+        }
+        // As long as a second statement takes to get there.
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let mut head = StreamRange::all().last(1);
+        head.tenant.clone_from(&range.tenant);
+        let version = memory.load_range(aggregate, &head)?.version();
+        Ok(EventStream::new(aggregate.clone(), version, Vec::new()))
     }
 }
 

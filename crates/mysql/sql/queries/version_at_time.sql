@@ -1,6 +1,8 @@
--- The version before the first event of an aggregate that was created after a time; none if there is no such event.
--- ? aggregate_id · ? time
-SELECT MIN(aggregate_version) - 1
-FROM events FORCE INDEX (idx_events_aggregate_version)
-WHERE aggregate_id = ?
-  AND created_at > ?
+-- The version that an aggregate was at, at a time: the one before its first event that was created later, else its last one; 0 if it
+-- has no events.
+-- ? aggregate_id · ? time · ? aggregate_id
+SELECT COALESCE(
+    (SELECT MIN(aggregate_version) - 1 FROM events FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ? AND created_at > ?),
+    (SELECT MAX(aggregate_version) FROM events FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ?),
+    0
+)

@@ -1,0 +1,377 @@
+//! Loading a part of an aggregate's stream, by as few statements as tell one state of it.
+
+use time::OffsetDateTime;
+
+use super::{Head, check_type};
+use crate::{
+    AggregateKey, AsOf, Direction, EventEnvelope, EventStream, GlobalSequence, Result, StreamRange, TenantId, Version,
+};
+
+/// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of
+/// the database. A later statement may see a later state.
+pub trait StreamSource {
+    /// The version that the aggregate was at, at a time: the one before its first event that was created later, else its last one;
+    /// 0 if it has no event.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version>;
+
+    /// The version that the aggregate was at when the log was at a global sequence; 0 if it had no event.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version>;
+
+    /// The events of a part of the stream, up to the version `to`, which takes the range's own end and point in the past into account.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<Vec<EventEnvelope>>;
+
+    /// Who the aggregate belongs to, and the version it is at; none if it has no event.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
+}
+
+/// Loads a part of an aggregate's stream, and the version it is at: both are of one state of the database, without a transaction.
+///
+/// One statement, where the events tell the version: the newest was among them. Otherwise a second one looks the version up. Others
+/// may have appended in between; since a stream only grows at its end, what was found is still right, unless nothing was: then
+/// the events are looked for again, up to that version. A time or a global sequence in the past takes one statement more, first.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
+pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+    let past = match range.as_of {
+        None => None,
+        Some(AsOf::Version(version)) => Some(Past::Named(version)),
+        Some(AsOf::Time(time)) => Some(Past::Reached(source.version_at_time(aggregate, time)?)),
+        Some(AsOf::Sequence(sequence)) => Some(Past::Reached(source.version_at_sequence(aggregate, sequence)?)),
+    };
+    let to = [past.map(Past::version), range.to].into_iter().flatten().min();
+    let mut events = match is_empty(range, to) {
+        true => Vec::new(),
+        false => source.events_up_to(aggregate, range, to)?,
+    };
+    let is_other_tenant = |tenant: &Option<TenantId>| range.tenant.is_some() && *tenant != range.tenant;
+    let version = match told_version(range, past, to, &events) {
+        Some(version) => version,
+        None => match source.head(aggregate)? {
+            None => Version::ZERO,
+            Some(head) if is_other_tenant(&head.tenant) => Version::ZERO,
+            Some(head) => {
+                check_type(aggregate, &head.aggregate_type)?;
+                let by_now = to.map_or(head.version, |to| to.min(head.version));
+                if events.is_empty() && !is_empty(range, Some(by_now)) {
+                    events = source.events_up_to(aggregate, range, Some(by_now))?;
+                }
+                past.map_or(head.version, |past| past.version().min(head.version))
+            }
+        },
+    };
+    let Some(event) = events.first() else {
+        return Ok(EventStream::new(aggregate.clone(), version, events));
+    };
+    if is_other_tenant(&event.tenant) {
+        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+    }
+    check_type(aggregate, event.aggregate.aggregate_type())?;
+    Ok(EventStream::new(aggregate.clone(), version, events))
+}
+
+/// The version at a point in the past.
+#[derive(Clone, Copy, Debug)]
+enum Past {
+    /// As the caller named it: the aggregate may not be there yet.
+    Named(Version),
+    /// As it was looked up: the aggregate is there.
+    Reached(Version),
+}
+
+impl Past {
+    fn version(self) -> Version {
+        match self {
+            Self::Named(version) | Self::Reached(version) => version,
+        }
+    }
+}
+
+/// Whether the range has no event, whatever the aggregate has up to the version `to`.
+fn is_empty(range: &StreamRange, to: Option<Version>) -> bool {
+    range.limit == Some(0) || to.is_some_and(|to| to < range.from.max(Version::from(1)))
+}
+
+/// The version that is the stream's, if the events that were found up to `to` tell it.
+fn told_version(
+    range: &StreamRange,
+    past: Option<Past>,
+    to: Option<Version>,
+    events: &[EventEnvelope],
+) -> Option<Version> {
+    let newest = match range.direction {
+        Direction::Forwards => events.last(),
+        Direction::Backwards => events.first(),
+    };
+    match (newest.map(|event| event.version), past) {
+        // Any event would have been found.
+        (None, _) => {
+            let is_any = range.from <= Version::from(1) && to.is_none() && range.limit != Some(0);
+            is_any.then_some(Version::ZERO)
+        }
+        (Some(_), Some(Past::Reached(version))) => Some(version),
+        (Some(newest), Some(Past::Named(version))) if newest == version => Some(version),
+        // One that follows it would have been found.
+        (Some(newest), _) => {
+            let is_cut =
+                range.direction == Direction::Forwards && range.limit.is_some_and(|limit| events.len() as u64 >= limit);
+            let is_last = to.is_some_and(|to| newest >= to);
+            (!is_cut && !is_last).then_some(newest)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, ErrorKind, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent};
+    use time::Duration;
+    use uuid::Uuid;
+
+    /// How many events a stream has at most.
+    const MOST: usize = 6;
+
+    /// A stream that others append to, so many events before each statement.
+    struct Growing<'a> {
+        aggregate: &'a AggregateKey,
+        all: &'a [EventEnvelope],
+        there: usize,
+        growth: [usize; 4],
+        statements: usize,
+    }
+
+    impl Growing<'_> {
+        fn look(&mut self) -> &[EventEnvelope] {
+            self.there = (self.there + self.growth[self.statements]).min(self.all.len());
+            self.statements += 1;
+            &self.all[..self.there]
+        }
+    }
+
+    impl StreamSource for Growing<'_> {
+        fn version_at_time(&mut self, _: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
+            let events = self.look();
+            let before = events.iter().take_while(|event| event.created_at <= time).count();
+            Version::new(before as u64)
+        }
+
+        fn version_at_sequence(&mut self, _: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
+            let events = self.look();
+            let last = events.iter().rfind(|event| event.global_sequence <= sequence);
+            Ok(last.map_or(Version::ZERO, |event| event.version))
+        }
+
+        fn events_up_to(
+            &mut self,
+            _: &AggregateKey,
+            range: &StreamRange,
+            to: Option<Version>,
+        ) -> Result<Vec<EventEnvelope>> {
+            let most = range.limit.unwrap_or(u64::MAX) as usize;
+            let events = self.look().iter();
+            let events = events.filter(|event| event.version >= range.from && to.is_none_or(|to| event.version <= to));
+            Ok(match range.direction {
+                Direction::Forwards => events.take(most).cloned().collect(),
+                Direction::Backwards => events.rev().take(most).cloned().collect(),
+            })
+        }
+
+        fn head(&mut self, _: &AggregateKey) -> Result<Option<Head>> {
+            let aggregate_type = self.aggregate.aggregate_type().clone();
+            Ok(self.look().last().map(|event| Head {
+                aggregate_type,
+                tenant: event.tenant.clone(),
+                version: event.version,
+            }))
+        }
+    }
+
+    /// A stream of events that were not created in the order of their times.
+    fn stream() -> (AggregateKey, Vec<EventEnvelope>) {
+        let (store, account) = (
+            MemoryEventStore::new(),
+            AggregateKey::new("Account", Uuid::now_v7()).unwrap(),
+        );
+        for second in [10, 30, 20, 40, 50, 35] {
+            let event = NewEvent::new("money.deposited", &second)
+                .unwrap()
+                .created_at(at(second))
+                .unwrap();
+            store.append(&account, ExpectedVersion::Any, &[event]).unwrap();
+        }
+        let events = store.load(&account).unwrap().into_events();
+        assert_eq!(events.len(), MOST);
+        (account, events)
+    }
+
+    fn at(second: i64) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::seconds(second)
+    }
+
+    fn ranges() -> Vec<StreamRange> {
+        let bounds = || std::iter::once(None).chain((0..=MOST as u64 + 1).map(Some));
+        let points = [15, 30, 45].map(|second| AsOf::Time(at(second))).into_iter();
+        let points = points.chain([0, 2, 5, 9].map(|sequence| AsOf::Sequence(GlobalSequence::new(sequence).unwrap())));
+        let points = points.chain([0, 1, 3, 9].map(|version| AsOf::Version(Version::new(version).unwrap())));
+        let points: Vec<_> = points.map(Some).chain([None]).collect();
+        let mut ranges = Vec::new();
+        for from in [0, 1, 2, 4, 6, 7] {
+            for to in bounds() {
+                for limit in [None, Some(0), Some(1), Some(3), Some(9)] {
+                    for direction in [Direction::Forwards, Direction::Backwards] {
+                        for &as_of in &points {
+                            ranges.push(StreamRange {
+                                from: Version::new(from).unwrap(),
+                                to: to.map(|to| Version::new(to).unwrap()),
+                                direction,
+                                limit,
+                                as_of,
+                                tenant: None,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        ranges
+    }
+
+    /// Each with so many events before each statement: none, one, or all that are to come.
+    fn growths() -> impl Iterator<Item = [usize; 4]> {
+        (0..81).map(|number: usize| [1, 3, 9, 27].map(|place| [0, 1, MOST][number / place % 3]))
+    }
+
+    #[test]
+    fn what_is_loaded_is_of_one_state_whoever_appends_between_its_statements() {
+        let (aggregate, all) = stream();
+        for range in ranges() {
+            // What the stream is in each state, seen by itself.
+            let states: Vec<_> = (0..=MOST)
+                .map(|there| {
+                    let mut still = Growing {
+                        aggregate: &aggregate,
+                        all: &all[..there],
+                        there,
+                        growth: [0; 4],
+                        statements: 0,
+                    };
+                    let point = match range.as_of {
+                        Some(AsOf::Time(time)) => still.version_at_time(&aggregate, time).unwrap(),
+                        Some(AsOf::Sequence(sequence)) => still.version_at_sequence(&aggregate, sequence).unwrap(),
+                        Some(AsOf::Version(version)) => version.min(Version::new(there as u64).unwrap()),
+                        None => Version::new(there as u64).unwrap(),
+                    };
+                    let to = range.to.map_or(point, |to| to.min(point));
+                    let events = still.events_up_to(&aggregate, &range, Some(to)).unwrap();
+                    EventStream::new(aggregate.clone(), point, events)
+                })
+                .collect();
+            for growth in growths() {
+                for first in 0..=MOST {
+                    let mut source = Growing {
+                        aggregate: &aggregate,
+                        all: &all,
+                        there: first,
+                        growth,
+                        statements: 0,
+                    };
+                    let loaded = load(&mut source, &aggregate, &range).unwrap();
+                    assert!(
+                        states[first..=source.there].contains(&loaded),
+                        "{range:?}, {first} events and then {growth:?}: {:?} of {}",
+                        loaded.events().iter().map(|event| event.version).collect::<Vec<_>>(),
+                        loaded.version(),
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_statement_is_enough_where_the_newest_event_is_found() {
+        let (aggregate, all) = stream();
+        let statements = |there, range: &StreamRange| {
+            let mut source = Growing {
+                aggregate: &aggregate,
+                all: &all[..there],
+                there,
+                growth: [0; 4],
+                statements: 0,
+            };
+            load(&mut source, &aggregate, range).unwrap();
+            source.statements
+        };
+        let version = |number| Version::new(number).unwrap();
+        let all = StreamRange::all;
+        for (range, expected) in [
+            (all(), 1),
+            (all().last(1), 1),
+            (all().from_version(version(5)), 1),
+            (all().from_version(version(7)), 2),
+            (all().from_version(version(2)).limit(9), 1),
+            (all().from_version(version(2)).limit(2), 2),
+            (all().to_version(version(9)), 1),
+            (all().to_version(version(4)), 2),
+            (all().limit(0), 1),
+            (all().as_of(version(3)), 1),
+            (all().as_of(version(9)), 1),
+            (all().as_of(at(15)), 2),
+            (all().as_of(at(15)).last(1), 2),
+            (all().as_of(at(45)).limit(1), 2),
+            (all().as_of(at(5)), 2),
+            (all().as_of(GlobalSequence::new(4).unwrap()), 2),
+        ] {
+            assert_eq!(statements(MOST, &range), expected, "{range:?}");
+        }
+        for range in [all(), all().last(1), all().backwards(), all().limit(3)] {
+            assert_eq!(statements(0, &range), 1, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn another_type_is_refused_whether_an_event_is_found_or_not() {
+        let (aggregate, all) = stream();
+        let order = AggregateKey::new("Order", aggregate.id()).unwrap();
+        for range in [
+            StreamRange::all(),
+            StreamRange::all().from_version(Version::from(9)),
+            StreamRange::all().limit(0),
+            StreamRange::all().as_of(at(5)),
+        ] {
+            let mut source = Growing {
+                aggregate: &aggregate,
+                all: &all,
+                there: MOST,
+                growth: [0; 4],
+                statements: 0,
+            };
+            let refused: Error = load(&mut source, &order, &range).unwrap_err();
+            assert!(
+                matches!(refused.kind(), ErrorKind::TypeMismatch { .. }),
+                "{range:?}: {refused}"
+            );
+        }
+    }
+}
