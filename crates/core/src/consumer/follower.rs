@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::failure::{BoxError, ConsumerError, Next, panicked};
+use super::parking::{event_at, first_parked, first_to_replay, parked_aggregates};
 use super::projection::{Projection, registration};
-use super::slot::{ConsumerSlot, ConsumerState, ParkedEvent};
+use super::slot::{ConsumerSlot, ConsumerState};
 use super::store::Transactional;
-use super::tables::{ConsumerChange, ConsumerTables as _, ParkedQuery};
+use super::tables::{ConsumerChange, ConsumerTables as _};
 use super::transaction::ConsumerTransaction as _;
 use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 
@@ -102,7 +103,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.looked = slot.position;
         self.page.clear();
         self.one_by_one = usize::from(slot.failing.is_some());
-        self.parked = self.all_parked()?;
+        self.parked = parked_aggregates(self.store, self.projection.name())?;
         Ok(())
     }
 
@@ -262,30 +263,15 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             return Ok(None);
         }
         self.replays_due = Instant::now() + REPLAY_INTERVAL;
-        match self.first_to_replay()? {
-            Some((aggregate_id, sequence)) => {
+        let name = self.projection.name();
+        match first_to_replay(self.store, name, |_| true)? {
+            Some(parked) => {
                 self.replays_due = Instant::now();
-                self.replay_one(aggregate_id, sequence).map(Some)
+                self.replay_one(parked.aggregate_id, parked.global_sequence).map(Some)
             }
-            None => Ok(None),
-        }
-    }
-
-    /// The first parked event that is the first of its aggregate, and is to be handled again. Notes which aggregates are still parked.
-    fn first_to_replay(&mut self) -> Result<Option<(Uuid, GlobalSequence)>> {
-        let mut parked = HashSet::new();
-        let mut after = GlobalSequence::ZERO;
-        loop {
-            let page = self.parked_after(after)?;
-            let Some(last) = page.last() else {
-                self.parked = parked;
-                return Ok(None);
-            };
-            after = last.global_sequence;
-            for event in page {
-                if parked.insert(event.aggregate_id) && event.replay {
-                    return Ok(Some((event.aggregate_id, event.global_sequence)));
-                }
+            None => {
+                self.parked = parked_aggregates(self.store, name)?;
+                Ok(None)
             }
         }
     }
@@ -298,7 +284,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         let replayed = store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            let parked = tx.parked(first_parked(aggregate_id, name))?;
+            let parked = tx.parked(first_parked(name, aggregate_id))?;
             if !parked
                 .first()
                 .is_some_and(|parked| parked.replay && parked.global_sequence == sequence)
@@ -337,7 +323,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            let parked = tx.parked(first_parked(aggregate_id, name))?;
+            let parked = tx.parked(first_parked(name, aggregate_id))?;
             let Some(parked) = parked.first().filter(|parked| parked.global_sequence == sequence) else {
                 return Ok(());
             };
@@ -438,27 +424,6 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             state => Err(Trouble::Halted(state)),
         }
     }
-
-    fn all_parked(&self) -> Result<HashSet<Uuid>> {
-        let mut aggregates = HashSet::new();
-        let mut after = GlobalSequence::ZERO;
-        loop {
-            let page = self.parked_after(after)?;
-            let Some(last) = page.last() else {
-                return Ok(aggregates);
-            };
-            after = last.global_sequence;
-            aggregates.extend(page.iter().map(|event| event.aggregate_id));
-        }
-    }
-
-    fn parked_after(&self, after: GlobalSequence) -> Result<Vec<ParkedEvent>> {
-        self.store.parked_events(ParkedQuery::Of {
-            consumer: self.projection.name(),
-            after,
-            limit: 1_000,
-        })
-    }
 }
 
 /// What became of an event that failed.
@@ -477,23 +442,4 @@ fn compare(slot: &ConsumerSlot, position: GlobalSequence, token: i64) -> Result<
         ConsumerState::Running => Err(Trouble::Overtaken(Box::new(slot.clone()))),
         state => Err(Trouble::Halted(state)),
     }
-}
-
-fn first_parked(aggregate_id: Uuid, consumer: &str) -> ParkedQuery<'_> {
-    ParkedQuery::OfAggregate {
-        consumer,
-        aggregate_id,
-        after: GlobalSequence::ZERO,
-        limit: 1,
-    }
-}
-
-/// The event at a sequence.
-pub(crate) fn event_at(store: &impl crate::EventStore, sequence: GlobalSequence) -> Result<EventEnvelope> {
-    let before = GlobalSequence::new(sequence.get() - 1)?;
-    let page = store.read_page(&EventQuery::new().after(before).until(sequence), None)?;
-    page.events
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::invalid(format!("there is no event at global sequence {sequence} any more")))
 }

@@ -3,16 +3,20 @@
 mod definition;
 mod failure;
 mod follower;
+mod member;
 mod memory;
 mod observer;
+mod parking;
 mod progress;
 mod projection;
 mod runner;
 mod signals;
 mod slot;
 mod store;
+mod subscription;
 mod tables;
 mod transaction;
+mod wait;
 mod wake;
 
 pub use failure::{BoxError, ConsumerError, OnFailure};
@@ -21,8 +25,10 @@ pub use projection::{DEFAULT_BATCH, Inline, Projection, project, reset};
 pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
 pub use store::{ConsumerStore, DynTransaction, Transactional, any_transient};
+pub use subscription::{Delivery, Failure, Publish, Start, Subscription};
 pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
+pub use wait::wait_for;
 pub use wake::{Listening, Wake};
 
 pub(crate) use memory::MemoryConsumers;

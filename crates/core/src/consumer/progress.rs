@@ -16,6 +16,8 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     handled: GlobalSequence,
+    /// What somebody waits for to be stored.
+    wanted: GlobalSequence,
     /// Why it handles nothing now.
     halted: Option<ConsumerError>,
 }
@@ -41,6 +43,17 @@ impl Progress {
     /// Takes the reason for which it handles nothing now.
     pub(crate) fn take_halted(&self) -> Option<ConsumerError> {
         self.lock().halted.take()
+    }
+
+    /// Somebody waits until it is stored that everything up to a position is handled.
+    pub(crate) fn want(&self, position: GlobalSequence) {
+        let mut state = self.lock();
+        state.wanted = state.wanted.max(position);
+    }
+
+    /// The greatest position that somebody waits for.
+    pub(crate) fn wanted(&self) -> GlobalSequence {
+        self.lock().wanted
     }
 
     /// Waits until everything up to a position is handled; tells how far it came if that is not so in time.

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use super::failure::{BoxError, ConsumerError, Next, panicked};
 use super::follower::{Follower, Step, Trouble};
+use super::member::Member;
 use super::observer::{ConsumerEvent, LogStops, Observer};
 use super::progress::Progress;
 use super::projection::Projection;
 use super::signals::{Signals, Waited};
 use super::store::{ConsumerStore, Transactional};
+use super::subscription::Subscription;
+use super::wait::wait_for;
 use crate::{Backoff, Error, GlobalSequence, Result};
 
 /// The watcher looks at the log again after this time, and after ever longer ones while nothing comes.
@@ -38,17 +41,33 @@ pub(crate) struct Context {
 /// A consumer that is ready to be run: it is registered when the runner starts.
 struct Consumer {
     name: String,
-    connections: u32,
+    kind: Kind,
     begin: Box<dyn FnOnce() -> Result<Box<dyn Worker>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Projection,
+    Subscription,
+}
+
+impl Kind {
+    /// How many connections it uses at once.
+    fn connections(self) -> u32 {
+        match self {
+            Self::Projection => 1,
+            Self::Subscription => 2,
+        }
+    }
 }
 
 /// Runs projections and subscriptions on threads of its own.
 ///
-/// Each projection has a thread. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
+/// Each projection has a thread, each subscription has two, one of which keeps its leases. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
 /// event, and ever less often, down to once a second; appends of this process through the same store wake it at once. So an idle
 /// process costs one statement per second, however many consumers it has.
 ///
-/// A projection takes two connections at a time: one reads, one is in the transaction.
+/// A projection takes one connection at a time, a subscription two, and the watcher one.
 ///
 /// ```
 /// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
@@ -119,10 +138,24 @@ impl<S: ConsumerStore + Clone> Runner<S> {
         let store = self.store.clone();
         self.consumers.push(Consumer {
             name: projection.name().to_owned(),
-            connections: 2,
+            kind: Kind::Projection,
             begin: Box::new(move || {
                 Follower::begin(&store, &projection)?;
                 Ok(Box::new(Projecting { store, projection }))
+            }),
+        });
+        self
+    }
+
+    /// Takes part in a subscription.
+    pub fn subscribe(mut self, subscription: Subscription) -> Self {
+        let store = self.store.clone();
+        self.consumers.push(Consumer {
+            name: subscription.name.clone(),
+            kind: Kind::Subscription,
+            begin: Box::new(move || {
+                subscription.register(&store)?;
+                Ok(Box::new(Member::new(store, subscription)))
             }),
         });
         self
@@ -135,7 +168,11 @@ impl<S: ConsumerStore + Clone> Runner<S> {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if two consumers have one name, one was begun with another query, or the
     /// store's pool has too few connections; [`Io`](crate::ErrorKind::Io) if there can be no more threads; those of the store.
     pub fn start(self) -> Result<Running> {
-        let needed = 1 + self.consumers.iter().map(|consumer| consumer.connections).sum::<u32>();
+        let needed = 1 + self
+            .consumers
+            .iter()
+            .map(|consumer| consumer.kind.connections())
+            .sum::<u32>();
         if let Some(most) = self.store.max_connections().filter(|most| *most < needed) {
             return Err(Error::invalid(format!(
                 "these consumers use up to {needed} connections at once, and the store has {most}: give it more, by max_connections, \
@@ -145,10 +182,7 @@ impl<S: ConsumerStore + Clone> Runner<S> {
         let signals = Arc::new(Signals::default());
         let mut running = Running {
             signals: Arc::clone(&signals),
-            tell: {
-                let store = self.store.clone();
-                Box::new(move || store.wake().tell())
-            },
+            store: Box::new(self.store.clone()),
             consumers: HashMap::new(),
             threads: Vec::new(),
         };
@@ -157,7 +191,7 @@ impl<S: ConsumerStore + Clone> Runner<S> {
             let progress = Arc::new(Progress::default());
             if running
                 .consumers
-                .insert(consumer.name.clone(), Arc::clone(&progress))
+                .insert(consumer.name.clone(), (consumer.kind, Arc::clone(&progress)))
                 .is_some()
             {
                 return Err(Error::invalid(format!(
@@ -198,9 +232,8 @@ impl<S: ConsumerStore + Clone> Runner<S> {
 #[must_use = "the consumers stop when it is dropped"]
 pub struct Running {
     signals: Arc<Signals>,
-    /// Wakes the watcher.
-    tell: Box<dyn Fn() + Send + Sync>,
-    consumers: HashMap<String, Arc<Progress>>,
+    store: Box<dyn ConsumerStore>,
+    consumers: HashMap<String, (Kind, Arc<Progress>)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -216,17 +249,25 @@ impl Running {
     /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append: what was appended there,
     /// and everything before it, is in its read model then.
     ///
+    /// A projection wakes whoever waits. Of a subscription the stored checkpoints of all slots count, also those that other processes
+    /// hold: as [`wait_for`](super::wait_for()).
+    ///
     /// # Errors
     ///
     /// [`ConsumerError::Behind`] if that is not so in time. [`InvalidInput`](crate::ErrorKind::InvalidInput), as
     /// [`ConsumerError::Store`], if this runner has no such consumer.
     pub fn wait_for(&self, consumer: &str, sequence: GlobalSequence, timeout: Duration) -> Result<(), ConsumerError> {
-        let Some(progress) = self.consumers.get(consumer) else {
+        let Some((kind, progress)) = self.consumers.get(consumer) else {
             return Err(ConsumerError::Store {
                 consumer: consumer.to_owned(),
                 error: Error::invalid("this runner has no such consumer"),
             });
         };
+        if *kind == Kind::Subscription {
+            progress.want(sequence);
+            self.signals.nudge();
+            return wait_for(&*self.store, consumer, sequence, timeout);
+        }
         progress
             .wait_for(sequence, timeout)
             .map_err(|position| ConsumerError::Behind {
@@ -242,13 +283,13 @@ impl Running {
         self.end();
         self.consumers
             .values()
-            .filter_map(|progress| progress.take_halted())
+            .filter_map(|(_, progress)| progress.take_halted())
             .collect()
     }
 
     fn end(&mut self) {
         self.signals.stop();
-        (self.tell)();
+        self.store.wake().tell();
         for thread in self.threads.drain(..) {
             // A panic was told by the thread itself.
             let _ = thread.join();
@@ -407,6 +448,7 @@ fn overcome<S: Transactional, P: Projection<S>>(
                 consumer: name,
                 position: slot.position,
             });
+            context.progress.handled(slot.position);
         }
         Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
         trouble => return Err(trouble),

@@ -16,6 +16,8 @@ pub(crate) struct Signals {
 struct State {
     is_stopping: bool,
     mark: GlobalSequence,
+    /// How often something changed that workers may wait for.
+    nudges: u64,
 }
 
 /// Why a wait ended.
@@ -43,6 +45,22 @@ impl Signals {
             state.mark = mark;
             self.changed.notify_all();
         }
+    }
+
+    /// Wakes those that wait for a change.
+    pub(crate) fn nudge(&self) {
+        self.lock().nudges += 1;
+        self.changed.notify_all();
+    }
+
+    /// How often there was a change.
+    pub(crate) fn nudges(&self) -> u64 {
+        self.lock().nudges
+    }
+
+    /// Waits until the log goes beyond a position, or there was a change since so many.
+    pub(crate) fn wait_for_change(&self, position: GlobalSequence, nudges: u64, longest: Duration) -> Waited {
+        self.wait(longest, |state| state.mark > position || state.nudges != nudges)
     }
 
     /// Waits until the log goes beyond a position.

@@ -135,11 +135,18 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         let is_mine = |slot: &ConsumerSlot| slot.holder == Some(holder);
         let mine = slots.iter().filter(|slot| is_mine(slot)).count();
         if mine >= share {
-            let slots = slots.into_iter().filter(is_mine).collect();
-            return Ok(Claimed { slots, share });
+            return Ok(Claimed {
+                slots: slots.into_iter().filter(is_mine).collect(),
+                share,
+                taken_over: Vec::new(),
+            });
         }
         let free = self.slots(SlotsQuery::LockFree(consumer))?;
+        let mut taken_over = Vec::new();
         for slot in free.iter().filter(|slot| !is_mine(slot)).take(share - mine) {
+            if slot.holder.is_some() {
+                taken_over.push(slot.slot);
+            }
             self.change(ConsumerChange::Hand {
                 consumer,
                 slot: slot.slot,
@@ -151,6 +158,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         Ok(Claimed {
             slots: slots.into_iter().filter(is_mine).collect(),
             share,
+            taken_over,
         })
     }
 
@@ -285,6 +293,8 @@ pub struct Claimed {
     pub slots: Vec<ConsumerSlot>,
     /// How many it should hold.
     pub share: usize,
+    /// Those that were another process's, whose lease ran out: it may have died of the event that comes next.
+    pub taken_over: Vec<u16>,
 }
 
 /// How many characters of an error are kept.

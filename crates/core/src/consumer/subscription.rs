@@ -1,0 +1,322 @@
+//! Subscriptions: handlers with effects outside of the database, each event at least once.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::failure::{BoxError, OnFailure};
+use super::slot::ConsumerState;
+use super::store::ConsumerStore;
+use super::transaction::{Registration, StartAt};
+use crate::domain::DomainEvent;
+use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
+
+/// A handler that is given every event of a kind at least once, in the order of each aggregate: to send mail, to call a service, to
+/// publish.
+///
+/// Its checkpoint moves after each event that was handled. A process that dies between the two is given that event again when it, or
+/// another one, goes on: **at least once** means that an effect outside of the database can happen twice. Hand
+/// [`Delivery::key`] to whatever you call, which is the same each time, and let that leave out what it did already.
+///
+/// Any number of processes may run the same subscription. [`group`](Self::group) divides the aggregates into slots; each slot is held
+/// by one process, by a lease that it renews. Without a group there is one slot, so one process works and the others are in reserve.
+/// A process that lost its slot, because it was suspended or could not reach the database, cannot move the checkpoint any more.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+/// use firefly_eventstore_core::consumer::{OnFailure, Runner, Subscription};
+/// use firefly_eventstore_core::{DomainEvent, MemoryEventStore, prelude::*};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent {
+///     #[serde(rename = "account.opened")]
+///     Opened { mail: String },
+/// }
+///
+/// impl DomainEvent for AccountEvent {}
+///
+/// let (sent, mails) = mpsc::channel();
+/// let welcome = Subscription::to::<AccountEvent>("welcome-mail.v1", move |delivery| {
+///     let AccountEvent::Opened { mail } = &delivery.event;
+///     sent.send(mail.clone())?; // an error is tried again
+///     Ok(())
+/// })
+/// .group(12)
+/// .on_failure(OnFailure::retry(5).then_park());
+///
+/// let store = MemoryEventStore::new();
+/// let running = Runner::new(store.clone()).subscribe(welcome).start()?;
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let opened = NewEvent::of(&AccountEvent::Opened { mail: "ada@example.org".to_owned() })?;
+/// store.append(&account, ExpectedVersion::NoStream, &[opened])?;
+/// assert_eq!(mails.recv_timeout(Duration::from_secs(10))?, "ada@example.org");
+/// running.stop();
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub struct Subscription {
+    pub(crate) name: String,
+    query: Result<EventQuery>,
+    pub(crate) handler: Handler,
+    slots: u16,
+    pub(crate) lease: Duration,
+    pub(crate) deadline: Duration,
+    start: Start,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) batch: u32,
+}
+
+/// What handles events: those of one slot, in the order of the log, and how often the first of them was tried before.
+type Handler = Box<dyn Fn(&[EventEnvelope], u32) -> Result<(), Failure> + Send + Sync>;
+
+impl Subscription {
+    /// A subscription to the events of an enum.
+    ///
+    /// An event that is stored in an older form, and [becomes several](crate::Upcasts), is given as several; a failure of one of them
+    /// repeats all.
+    #[must_use]
+    pub fn to<E: DomainEvent>(
+        name: impl Into<String>,
+        handle: impl Fn(Delivery<'_, E>) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(name.into(), EventQuery::of::<E>(), move |events, attempts| {
+            for envelope in events {
+                for (place, event) in (0_u32..).zip(envelope.decode::<E>()?) {
+                    handle(Delivery {
+                        event,
+                        envelope,
+                        place,
+                        attempts,
+                    })?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// A subscription to the events that a query asks for, as they are stored.
+    #[must_use]
+    pub fn of(
+        name: impl Into<String>,
+        query: EventQuery,
+        handle: impl Fn(Delivery<'_, &EventEnvelope>) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(name.into(), Ok(query), move |events, attempts| {
+            events.iter().try_for_each(|envelope| {
+                handle(Delivery {
+                    event: envelope,
+                    envelope,
+                    place: 0,
+                    attempts,
+                })
+            })
+        })
+    }
+
+    /// A subscription that hands events on to a broker, several at a time. The log is the outbox: the checkpoint moves after the broker
+    /// confirmed.
+    #[must_use]
+    pub fn publishing(name: impl Into<String>, query: EventQuery, publisher: impl Publish) -> Self {
+        let mut subscription = Self::with(name.into(), Ok(query), move |events, _| publisher.publish(events));
+        subscription.batch = 100;
+        subscription
+    }
+
+    fn with(
+        name: String,
+        query: Result<EventQuery>,
+        handle: impl Fn(&[EventEnvelope], u32) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            query,
+            handler: Box::new(handle),
+            slots: 1,
+            lease: Duration::from_secs(30),
+            deadline: Duration::from_secs(300),
+            start: Start::Beginning,
+            on_failure: OnFailure::default(),
+            batch: 1,
+        }
+    }
+
+    /// Divides the aggregates into so many slots, which the processes that run this subscription share; at least 1, which it is unless
+    /// set. Choose some more than there will ever be processes: the number stays for good.
+    #[must_use]
+    pub fn group(mut self, slots: u16) -> Self {
+        self.slots = slots.max(1);
+        self
+    }
+
+    /// How long a slot stays with a process that does not renew its lease, by the database's clock; 30 seconds unless set. It is renewed
+    /// after a third of that. So long the events of a process that died wait.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long the handler may take for an event, 5 minutes unless set. A handler that takes longer is taken for hung: its process no
+    /// longer renews its leases, and another one handles the event.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Where the subscription starts when it is run for the first time; at the beginning unless set.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// What is done about an event that the handler cannot handle: it is tried five times, then the slot stops, unless set.
+    #[must_use]
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// How many events are handled between two writes of the checkpoint: 1, or 100 for a [publisher](Self::publishing), unless set. A
+    /// process that dies has so many handled again.
+    #[must_use]
+    pub fn checkpoint_every(mut self, events: NonZeroU16) -> Self {
+        self.batch = u32::from(events.get());
+        self
+    }
+
+    pub(crate) fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    pub(crate) fn query(&self) -> Result<EventQuery> {
+        self.query.clone()
+    }
+
+    /// Makes the subscription's rows, unless they are there.
+    pub(crate) fn register(&self, store: &(impl ConsumerStore + ?Sized)) -> Result<()> {
+        if self.lease < SHORTEST_LEASE {
+            return Err(Error::invalid(format!(
+                "a lease of {:?} is too short to be renewed in time; take {SHORTEST_LEASE:?} at least",
+                self.lease
+            )));
+        }
+        let query = self.query()?;
+        let start = match &self.start {
+            Start::Beginning => StartAt::Position(GlobalSequence::ZERO),
+            Start::At(sequence) => StartAt::Position(*sequence),
+            Start::Now => StartAt::Position(store.high_water_mark()?),
+            Start::After(other) => StartAt::After(other),
+        };
+        store.consume(&mut |transaction| {
+            let registration = Registration {
+                name: &self.name,
+                slots: self.slots,
+                start,
+                state: ConsumerState::Running,
+                query: &query,
+            };
+            transaction.register(&registration).map(drop)
+        })
+    }
+}
+
+/// The shortest lease that is accepted.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("name", &self.name)
+            .field("query", &self.query)
+            .field("slots", &self.slots)
+            .field("lease", &self.lease)
+            .field("on_failure", &self.on_failure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a subscription starts when it is run for the first time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// With the first event of the log.
+    #[default]
+    Beginning,
+    /// With what is appended from now on.
+    Now,
+    /// After this sequence.
+    At(GlobalSequence),
+    /// Where another consumer of this store is: a new version of a subscription goes on after the old one, so that no mail is sent
+    /// twice. Stop the old one first.
+    After(String),
+}
+
+/// An event that is given to a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery<'a, E> {
+    /// The event.
+    pub event: E,
+    /// The event as it is stored, with its aggregate, its time and its context.
+    pub envelope: &'a EventEnvelope,
+    /// Which of the events it is that the stored event became, from 0.
+    pub place: u32,
+    /// How often the stored event was tried before, as far as is known.
+    pub attempts: u32,
+}
+
+impl<E> Delivery<'_, E> {
+    /// What is the same for this event whenever it is given to the handler, and for no other one: the event's id; for an event that
+    /// became several, the UUID of version 8 of its id and the place for all but the first.
+    #[must_use]
+    pub fn key(&self) -> Uuid {
+        match self.place {
+            0 => self.envelope.event_id,
+            place => {
+                let mut bytes = *self.envelope.event_id.as_bytes();
+                for (byte, place) in bytes[12..].iter_mut().zip(place.to_be_bytes()) {
+                    *byte ^= place;
+                }
+                uuid::Builder::from_custom_bytes(bytes).into_uuid()
+            }
+        }
+    }
+}
+
+/// Why a handler did not handle an event, and what is to be done. The `?` operator makes [`Retry`](Self::Retry) of any error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Try again, as often as [`OnFailure`] says.
+    Retry(BoxError),
+    /// Try again later, for as long as it takes: what the handler needs is not there, which is not this event's fault.
+    Later(BoxError),
+    /// Park the event at once.
+    Park(BoxError),
+    /// Stop before this event at once.
+    Stop(BoxError),
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+/// Hands events on to a broker.
+pub trait Publish: Send + Sync + 'static {
+    /// Publishes events of one slot in their order, and returns when the broker has confirmed all of them.
+    ///
+    /// Take the event's id for the message's id and the aggregate's for its key: a batch that failed, or was not confirmed, is
+    /// published again.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Later`] if the broker cannot be reached.
+    fn publish(&self, events: &[EventEnvelope]) -> Result<(), Failure>;
+}
