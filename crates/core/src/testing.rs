@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use crate::domain::{Decided, EventCheck, Given, check_events};
+
 use crate::{
     AggregateKey, AggregateType, Error, EventEnvelope, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent,
     Version,

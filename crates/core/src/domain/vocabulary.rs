@@ -179,6 +179,16 @@ impl Vocabulary {
         &self.event_types
     }
 
+    /// The names of its variants, aliases too.
+    pub(super) fn variants(&self) -> &[EventType] {
+        &self.variants
+    }
+
+    /// Whether stored events of a type are made into others.
+    pub(super) fn has_upcast(&self, event_type: &EventType) -> bool {
+        self.upcasts.sources().any(|source| source == event_type.as_str())
+    }
+
     pub(crate) fn encode<E: DomainEvent>(&self, event: &E) -> Result<NewEvent> {
         let refused = |reason: String| Error::invalid(format!("an event of {} cannot be written: {reason}", self.name));
         // serde_json writes NaN and infinities as null, which would be a silent change.
