@@ -117,7 +117,7 @@ fn a_difference_is_shown_event_by_event_and_member_by_member() {
     let text = says(|| {
         _ = Given::nothing()
             .when(decide)
-            .then([CartEvent::Emptied, added(2, vec![1, 5, 6])])
+            .then([CartEvent::Emptied, added(2, vec![1, 5, 6])]);
     });
     let expected = r#"other events were decided (+) than expected (-):
     cart.emptied {}

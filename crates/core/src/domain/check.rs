@@ -215,7 +215,7 @@ impl<E: DomainEvent> EventCheck<E> {
         let mut events = Vec::new();
         self.vocabulary
             .read::<E>(stored.event_type.as_str(), &stored.data, &mut |event| {
-                events.push(event)
+                events.push(event);
             })
             .map_err(|error| with_source(&error))?;
         let written = events.iter().map(|event| self.vocabulary.encode(event));
