@@ -59,9 +59,30 @@ const UNDO: &str = "ROLLBACK TO firefly_append; RELEASE firefly_append";
 /// Sets the savepoint if the connection leads to the place, and lets the schema's functions know the store. Returns the store that they
 /// knew before.
 fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<String, Failure> {
+    let found = look(session, place, "SAVEPOINT firefly_append");
+    if found.is_err() {
+        session.client.batch_execute(UNDO)?;
+    }
+    found
+}
+
+/// Refuses a connection that leads elsewhere, or whose transaction is over or failed, and lets the schema's functions know the store until
+/// the transaction ends. One round trip.
+pub(crate) fn check_place(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<()> {
+    // Outside of a transaction, where a statement would be kept at once, there is no savepoint.
+    match look(session, place, "SAVEPOINT firefly_consumer; RELEASE firefly_consumer") {
+        Ok(_) => Ok(()),
+        Err(Failure::Driver(error)) => Err(classify(error)),
+        Err(Failure::Refused(error)) => Err(error),
+    }
+}
+
+/// Does the first, looks whether the connection leads to the place, and lets the schema's functions know the store until the transaction
+/// ends. Returns the store that they knew before. One round trip.
+fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) -> Result<String, Failure> {
     let look = sql::without_comments(sql::PLACE);
     let store = place.events();
-    let enter = format!("SAVEPOINT firefly_append; {look}; SET LOCAL firefly.store = '{store}'");
+    let enter = format!("{first}; {look}; SET LOCAL firefly.store = '{store}'");
     let answers = session.client.simple_query(&enter);
     let found = answers
         .as_deref()
@@ -72,7 +93,6 @@ fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<St
         return Ok(row.get("store").filter(is_oid).unwrap_or_default().to_owned());
     }
     let is_there = found.is_some();
-    session.client.batch_execute(UNDO)?;
     let refusal = match answers {
         // Where there is no store, there is no table to look at.
         Err(error) if !is_elsewhere(&error) => return Err(error.into()),

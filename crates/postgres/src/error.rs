@@ -8,15 +8,19 @@ use postgres::error::SqlState;
 
 /// The error of every store that an error of PostgreSQL's is. By code, never by text.
 pub(crate) fn classify(error: postgres::Error) -> Error {
-    let kind = match error.code() {
-        Some(_) if is_stale(&error) => {
+    Error::new(kind_of(&error)).with_source(error)
+}
+
+/// What an error of PostgreSQL's is to every store.
+pub(crate) fn kind_of(error: &postgres::Error) -> ErrorKind {
+    match error.code() {
+        Some(_) if is_stale(error) => {
             unavailable("a table was changed since the statement was prepared, or the statement is not there any more")
         }
         Some(code) => by_code(code),
-        None if is_lost(&error) => unavailable("the connection to the server was lost, or could not be made"),
+        None if is_lost(error) => unavailable("the connection to the server was lost, or could not be made"),
         None => backend("the driver could not run the statement"),
-    };
-    Error::new(kind).with_source(error)
+    }
 }
 
 /// Whether the connection is gone, so that nobody knows what became of the statement.

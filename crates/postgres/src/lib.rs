@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod append;
+mod consumer;
 mod error;
 mod listen;
 mod migrate;

@@ -19,7 +19,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 7] = [
+static MIGRATIONS: [Migration; 8] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -47,6 +47,11 @@ static MIGRATIONS: [Migration; 7] = [
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
     Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
+    Migration::new(
+        "6.0.0",
+        "consumers",
+        include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
 ];
 
 /// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
@@ -73,6 +78,10 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
     ("events", "events_pkey", true),
     ("events", "idx_events_aggregate_version", true),
     ("events", "idx_events_global_sequence", true),
+    ("firefly_consumer_members", "firefly_consumer_members_pkey", true),
+    ("firefly_consumers", "firefly_consumers_pkey", true),
+    ("firefly_parked_events", "firefly_parked_events_pkey", true),
+    ("firefly_parked_events", "idx_parked_events_aggregate", false),
     ("firefly_schema_history", "firefly_schema_history_pkey", true),
     ("firefly_schema_history", "firefly_schema_history_version_key", true),
     ("firefly_seals", "firefly_seals_pkey", true),
@@ -86,6 +95,9 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
+    "firefly_consumer_members",
+    "firefly_consumers",
+    "firefly_parked_events",
     "firefly_published_mark",
     "firefly_seals",
     "events_pkey",

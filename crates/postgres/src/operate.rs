@@ -4,6 +4,7 @@ mod diagnose;
 
 use std::collections::HashSet;
 
+use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
@@ -51,7 +52,9 @@ impl Operations for PostgresEventStore {
             }
             imported => imported,
         };
-        imported.map_err(|error| error.during(format_args!("import {} events", events.len())))
+        imported.map_err(|error| error.during(format_args!("import {} events", events.len())))?;
+        self.wake().tell();
+        Ok(())
     }
 
     /// In one transaction, which reads the log up to the high-water mark once, for a time twice. Needs the right to `CREATE` in

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Within};
+use firefly_eventstore_core::backend::{Publisher, Scope, Within};
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
+    SlotsQuery, Transactional, Wake, any_transient,
+};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -17,13 +21,13 @@ use firefly_eventstore_core::{
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
 
-use crate::error::{classify, is_elsewhere, is_lost, is_stale, pool};
+use crate::error::{classify, is_elsewhere, is_lost, is_stale, kind_of, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
 use crate::read::UsualSize;
 use crate::row::{decode, get};
-use crate::{append, migrate, read, snapshot, sql};
+use crate::{append, consumer, migrate, read, snapshot, sql};
 
 /// A store in a PostgreSQL database.
 ///
@@ -58,6 +62,7 @@ struct Shared {
     /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
     proved: AtomicI64,
     usual_size: UsualSize,
+    wake: Wake,
 }
 
 #[derive(Clone, Debug)]
@@ -173,7 +178,8 @@ impl PostgresEventStore {
     /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
     ///
     /// Prefer a `READ COMMITTED` transaction. One of another isolation level does not see what others append meanwhile; where that
-    /// stands in the way, the error is retryable, and says to begin the whole transaction anew.
+    /// stands in the way, the error is retryable, and says to begin the whole transaction anew. The store does not learn of the commit, so
+    /// it does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
     ///
     /// # Errors
     ///
@@ -308,7 +314,10 @@ impl PostgresEventStore {
             statements: &mut connection.statements,
             generation: connection.generation,
             is_touched: &mut connection.is_touched,
+            is_unchecked: false,
             store: &self.shared,
+            scope: Scope::default(),
+            has_appended: false,
             doom: None,
         })
     }
@@ -574,6 +583,7 @@ impl PostgresBuilder {
             indexes,
             proved: AtomicI64::new(0),
             usual_size: UsualSize::default(),
+            wake: Wake::default(),
         });
         let store = PostgresEventStore {
             shared,
@@ -656,8 +666,11 @@ impl EventStore for PostgresEventStore {
         self.require_writable()
             .map_err(|error| error.during(backend::describe(appends)))?;
         backend::check(appends, &self.shared.options.limits)?;
-        self.with(|session| append::alone(session, appends))
-            .map_err(|error| error.during(backend::describe(appends)))
+        let results = self
+            .with(|session| append::alone(session, appends))
+            .map_err(|error| error.during(backend::describe(appends)))?;
+        self.shared.wake.tell();
+        Ok(results)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -785,13 +798,57 @@ impl SnapshotStore for PostgresEventStore {
     }
 }
 
+impl ConsumerStore for PostgresEventStore {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+        let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
+        self.with(|session| consumer::slots(session, which))
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.with(|session| consumer::parked(session, which))
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.shared.wake
+    }
+
+    /// By SQLSTATE: a deadlock, a serialization failure, a lock or a statement that took too long, a connection that is lost, a server that
+    /// shuts down, only reads, or is short of connections, memory or room.
+    fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    fn max_connections(&self) -> Option<u32> {
+        Some(self.shared.options.max_connections)
+    }
+}
+
+impl Transactional for PostgresEventStore {
+    type Transaction<'t> = PostgresTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.transaction(work)
+    }
+}
+
 /// A transaction of a PostgreSQL store: see [`PostgresEventStore::transaction`].
 pub struct PostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
     generation: u64,
     is_touched: &'a mut bool,
+    /// Whether the caller has had the connection since a statement on the tables of consumers looked where it leads.
+    is_unchecked: bool,
     store: &'a Shared,
+    scope: Scope,
+    has_appended: bool,
     doom: Option<Error>,
 }
 
@@ -800,6 +857,7 @@ impl<'a> PostgresTransaction<'a> {
     #[must_use]
     pub fn connection(&mut self) -> &mut Transaction<'a> {
         *self.is_touched = true;
+        self.is_unchecked = true;
         &mut self.transaction
     }
 
@@ -816,8 +874,12 @@ impl<'a> PostgresTransaction<'a> {
             Ok(result) => {
                 // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an
                 // error.
+                let (store, has_appended) = (self.store, self.has_appended);
                 self.end("SAVEPOINT firefly_end; COMMIT")
                     .map_err(|error| classify(error).during("commit"))?;
+                if has_appended {
+                    store.wake.tell();
+                }
                 Ok(result)
             }
             Err(error) => {
@@ -856,6 +918,20 @@ impl<'a> PostgresTransaction<'a> {
             statements: self.statements,
         }
     }
+
+    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Transaction<'a>>) -> Result<R>) -> Result<R> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let place = self.store.location.place.as_ref().filter(|_| self.is_unchecked);
+        let checked = place.map_or(Ok(()), |place| append::check_place(&mut self.session(), place));
+        let result = checked.and_then(|()| run(&mut self.session()));
+        self.is_unchecked = false;
+        let result = self.noted(result);
+        self.doom = result.as_ref().err().cloned();
+        result
+    }
 }
 
 impl fmt::Debug for PostgresTransaction<'_> {
@@ -873,17 +949,48 @@ impl EventTransaction for PostgresTransaction<'_> {
         }
         // The work may have changed where its connection leads.
         let place = self.store.location.place.as_ref().filter(|_| *self.is_touched);
-        let result = backend::check(appends, &self.store.options.limits)
-            .and_then(|()| append::within(&mut self.session(), appends, place));
+        let scope = self.scope.clone();
+        let mut append = || {
+            let appends = scope.appends(appends)?;
+            backend::check(&appends, &self.store.options.limits)?;
+            append::within(&mut self.session(), &appends, place)
+        };
+        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
         let result = self.noted(result);
+        self.has_appended |= result.is_ok();
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let stream = backend::load(&mut self.session(), aggregate, range);
+        let range = self.scope.range(range);
+        let stream = range.and_then(|range| backend::load(&mut self.session(), aggregate, &range));
         self.noted(stream)
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+impl ConsumerTables for PostgresTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        self.on_consumers(|session| consumer::change(session, change))
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.on_consumers(|session| consumer::slots(session, which))
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.on_consumers(|session| consumer::parked(session, which))
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.on_consumers(|session| consumer::members(session, consumer, seen_within))
+    }
+}
+
+impl ConsumerTransaction for PostgresTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.scope.narrow(tenant)
     }
 }

@@ -92,7 +92,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
     let Some((database, store)) = fresh() else { return };
     append(&store, 10);
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 16, "{usage:?}");
+    assert_eq!(usage.len(), 20, "{usage:?}");
     assert!(
         usage
             .iter()
@@ -326,7 +326,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
 fn a_schema_that_was_changed_behind_an_open_store_is_diagnosed() {
     let changes = [
         (
-            "DELETE FROM firefly_schema_history WHERE version = '5.2.0'",
+            "DELETE FROM firefly_schema_history WHERE version = '6.0.0'",
             "schema",
             Severity::Warning,
             "run migrate",

@@ -198,7 +198,7 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
 }
 
 /// The versions of the schema.
-const VERSIONS: [&str; 7] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0"];
+const VERSIONS: [&str; 8] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0"];
 
 #[test]
 fn twenty_processes_that_migrate_at_once_run_each_step_once() {
@@ -390,7 +390,8 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
             ('4.0.0', 'events', 'checksum'),
             ('5.0.0', 'snapshots', 'checksum'),
             ('5.1.0', 'firefly_published_mark', 'global_sequence'),
-            ('5.2.0', 'firefly_seals', 'digest')
+            ('5.2.0', 'firefly_seals', 'digest'),
+            ('6.0.0', 'firefly_parked_events', 'replay')
         ) AS made (version, relation, attribute)
         JOIN firefly_schema_history AS history ON history.version = made.version
         JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute

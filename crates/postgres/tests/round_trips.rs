@@ -4,6 +4,7 @@
 
 mod support;
 
+use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::{Database, Proxy, postgres};
@@ -143,6 +144,42 @@ fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_eac
             })
             .unwrap();
         assert_eq!(proxy.turns() - before, 2 + 3 * appends, "{appends} appends");
+    }
+}
+
+#[test]
+fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used() {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    let name = "balances.v1";
+    let query = EventQuery::new();
+    let registration = Registration {
+        name,
+        slots: 1,
+        start: StartAt::Position(GlobalSequence::ZERO),
+        state: ConsumerState::Running,
+        query: &query,
+    };
+    store.transaction(|tx| tx.register(&registration)).unwrap();
+    let project = |has_tables: bool| {
+        let project = store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut slot = tx.lock_slot(name, 0)?;
+            if has_tables {
+                tx.connection().batch_execute("SET LOCAL work_mem = '1MB'")?;
+            }
+            let to = slot.position;
+            tx.advance(&mut slot, to)?;
+            tx.fail(&mut slot, to.checked_add(1).unwrap(), "refused")?;
+            Ok(())
+        });
+        project.unwrap();
+    };
+    project(false); // which prepares the statements
+    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1 + 1)] {
+        let before = proxy.turns();
+        project(has_tables);
+        assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");
     }
 }
 

@@ -26,7 +26,7 @@ pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
 pub use store::{ConsumerStore, DynTransaction, Transactional, any_transient};
 pub use subscription::{Delivery, Failure, Publish, Start, Subscription};
-pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
+pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
 pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
 pub use wait::wait_for;
 pub use wake::{Listening, Wake};

@@ -46,6 +46,15 @@ pub trait ConsumerTables {
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64>;
 }
 
+/// How long, in the microseconds that databases compute with: 100 years at most, which none of their times goes beyond.
+///
+/// For those who write a backend.
+#[must_use]
+pub fn microseconds(duration: Duration) -> i64 {
+    const LONGEST: i64 = 100 * 366 * 24 * 60 * 60 * 1_000_000;
+    i64::try_from(duration.as_micros()).map_or(LONGEST, |microseconds| microseconds.min(LONGEST))
+}
+
 /// A statement that writes. A backend has to do each, so that a new one is found by the compiler.
 #[derive(Clone, Copy, Debug)]
 pub enum ConsumerChange<'a> {

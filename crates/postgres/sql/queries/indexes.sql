@@ -16,5 +16,14 @@ JOIN pg_am ON pg_am.oid = indexes.relam
 LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = indexes.oid
 WHERE firefly_here()
   AND tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
-  AND tables.relname IN ('events', 'snapshots', 'mv_aggregate_summary', 'firefly_seals', 'firefly_schema_history')
+  AND tables.relname IN (
+    'events',
+    'snapshots',
+    'mv_aggregate_summary',
+    'firefly_consumer_members',
+    'firefly_consumers',
+    'firefly_parked_events',
+    'firefly_schema_history',
+    'firefly_seals'
+  )
 ORDER BY tables.relname, indexes.relname;

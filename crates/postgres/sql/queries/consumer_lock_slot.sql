@@ -1,0 +1,24 @@
+-- One slot, locked until the transaction ends. What is left of the lease is computed after the lock was waited for.
+-- $1 name · $2 slot
+WITH locked AS MATERIALIZED (
+    SELECT *
+    FROM firefly_consumers
+    WHERE firefly_here()
+      AND name = $1::text
+      AND slot = $2
+    FOR UPDATE
+)
+SELECT
+    name,
+    slot,
+    position,
+    token,
+    holder,
+    (EXTRACT(EPOCH FROM lease_until - clock_timestamp()) * 1000000)::bigint AS lease_left,
+    state,
+    failing_sequence,
+    attempts,
+    last_error,
+    definition,
+    updated_at
+FROM locked;

@@ -1,0 +1,17 @@
+-- Parked events of an aggregate of a consumer after a sequence, in their order.
+-- $1 name · $2 aggregate_id · $3 the sequence · $4 at most so many bigint
+SELECT
+    name,
+    global_sequence,
+    aggregate_id,
+    attempts,
+    reason,
+    parked_at,
+    replay
+FROM firefly_parked_events
+WHERE firefly_here()
+  AND name = $1::text
+  AND aggregate_id = $2
+  AND global_sequence > $3
+ORDER BY global_sequence
+LIMIT $4;

@@ -1,0 +1,208 @@
+//! The tables of consumers. Times are the server's.
+
+use std::time::Duration;
+
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, Failing, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
+};
+use firefly_eventstore_core::{Error, GlobalSequence, Result};
+use postgres::types::ToSql;
+use postgres::{GenericClient, Row};
+
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{self, decode, get};
+use crate::sql;
+
+/// Writes. One round trip.
+pub(crate) fn change<C: GenericClient>(session: &mut Session<'_, C>, change: ConsumerChange<'_>) -> Result<()> {
+    let mut run = |sql: &str, parameters: &[&(dyn ToSql + Sync)]| session.execute(sql, parameters).map_err(classify);
+    match change {
+        ConsumerChange::Register {
+            consumer,
+            slot,
+            position,
+            state,
+            definition,
+        } => run(
+            sql::CONSUMER_REGISTER,
+            &[
+                &consumer,
+                &i32::from(slot),
+                &position.as_i64(),
+                &state.as_str(),
+                &definition,
+            ],
+        ),
+        ConsumerChange::Save(slot) => {
+            let failing = slot.failing.as_ref();
+            run(
+                sql::CONSUMER_SAVE,
+                &[
+                    &slot.consumer,
+                    &i32::from(slot.slot),
+                    &slot.position.as_i64(),
+                    &slot.token,
+                    &slot.state.as_str(),
+                    &failing.map(|failing| failing.sequence.as_i64()),
+                    &failing.map_or(0, |failing| i64::from(failing.attempts)),
+                    &failing.map(|failing| &failing.error),
+                ],
+            )
+        }
+        ConsumerChange::Hand {
+            consumer,
+            slot,
+            token,
+            holder,
+        } => run(
+            sql::CONSUMER_HAND,
+            &[
+                &consumer,
+                &i32::from(slot),
+                &token,
+                &holder.map(|(holder, _)| holder),
+                &holder.map(|(_, lease)| microseconds(lease)),
+            ],
+        ),
+        ConsumerChange::Renew {
+            consumer,
+            holder,
+            lease,
+        } => run(sql::CONSUMER_RENEW, &[&consumer, &holder, &microseconds(lease)]),
+        ConsumerChange::SeeMember { consumer, holder } => run(sql::CONSUMER_SEE_MEMBER, &[&consumer, &holder]),
+        ConsumerChange::ForgetMember { consumer, holder } => run(sql::CONSUMER_FORGET_MEMBER, &[&consumer, &holder]),
+        ConsumerChange::ForgetMembers { consumer, unseen_for } => {
+            run(sql::CONSUMER_FORGET_MEMBERS, &[&consumer, &microseconds(unseen_for)])
+        }
+        ConsumerChange::Park {
+            consumer,
+            global_sequence,
+            aggregate_id,
+            attempts,
+            reason,
+        } => run(
+            sql::CONSUMER_PARK,
+            &[
+                &consumer,
+                &global_sequence.as_i64(),
+                &aggregate_id,
+                &i64::from(attempts),
+                &reason,
+            ],
+        ),
+        ConsumerChange::Replay { consumer, aggregate_id } => run(sql::CONSUMER_REPLAY, &[&consumer, &aggregate_id]),
+        ConsumerChange::Unpark {
+            consumer,
+            global_sequence,
+        } => run(sql::CONSUMER_UNPARK, &[&consumer, &global_sequence.as_i64()]),
+    }
+    .map(drop)
+    .map_err(|error| error.during(change))
+}
+
+/// Slots of consumers. One round trip.
+pub(crate) fn slots<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    which: SlotsQuery<'_>,
+) -> Result<Vec<ConsumerSlot>> {
+    let rows = match which {
+        SlotsQuery::All => session.query(sql::CONSUMER_SLOTS, &[]),
+        SlotsQuery::Of(consumer) => session.query(sql::CONSUMER_SLOTS_OF, &[&consumer]),
+        SlotsQuery::Lock(consumer, slot) => session.query(sql::CONSUMER_LOCK_SLOT, &[&consumer, &i32::from(slot)]),
+        SlotsQuery::LockFree(consumer) => session.query(sql::CONSUMER_FREE_SLOTS, &[&consumer]),
+    };
+    rows.map_err(classify)
+        .and_then(|rows| decode(&rows, slot))
+        .map_err(|error| error.during(which))
+}
+
+/// A slot from the columns of `consumer_slots.sql`.
+fn slot(row: &Row) -> Result<ConsumerSlot> {
+    let failing = match get::<Option<i64>>(row, 7)? {
+        None => None,
+        Some(sequence) => Some(Failing {
+            sequence: GlobalSequence::try_from(sequence)?,
+            attempts: small(row, 8)?,
+            error: get::<Option<String>>(row, 9)?.unwrap_or_default(),
+        }),
+    };
+    let number: i32 = get(row, 1)?;
+    Ok(ConsumerSlot::new(
+        get(row, 0)?,
+        u16::try_from(number).map_err(|_| Error::invalid(format!("column 1 is {number}")))?,
+        GlobalSequence::try_from(get::<i64>(row, 2)?)?,
+        get(row, 3)?,
+        get(row, 4)?,
+        get::<Option<i64>>(row, 5)?.map(time::Duration::microseconds),
+        get::<&str>(row, 6)?.parse()?,
+        failing,
+        get(row, 10)?,
+        get(row, 11)?,
+    ))
+}
+
+/// Parked events. One round trip.
+pub(crate) fn parked<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    which: ParkedQuery<'_>,
+) -> Result<Vec<ParkedEvent>> {
+    let rows = match which {
+        ParkedQuery::All {
+            after: (consumer, sequence),
+            limit,
+        } => session.query(
+            sql::CONSUMER_PARKED,
+            &[&consumer, &sequence.as_i64(), &i64::from(limit)],
+        ),
+        ParkedQuery::Of { consumer, after, limit } => session.query(
+            sql::CONSUMER_PARKED_OF,
+            &[&consumer, &after.as_i64(), &i64::from(limit)],
+        ),
+        ParkedQuery::OfAggregate {
+            consumer,
+            aggregate_id,
+            after,
+            limit,
+        } => session.query(
+            sql::CONSUMER_PARKED_OF_AGGREGATE,
+            &[&consumer, &aggregate_id, &after.as_i64(), &i64::from(limit)],
+        ),
+    };
+    rows.map_err(classify)
+        .and_then(|rows| decode(&rows, parked_event))
+        .map_err(|error| error.during(which))
+}
+
+/// A parked event from the columns of `consumer_parked.sql`.
+fn parked_event(row: &Row) -> Result<ParkedEvent> {
+    Ok(ParkedEvent::new(
+        get(row, 0)?,
+        GlobalSequence::try_from(get::<i64>(row, 1)?)?,
+        get(row, 2)?,
+        small(row, 3)?,
+        get(row, 4)?,
+        get(row, 5)?,
+        get(row, 6)?,
+    ))
+}
+
+/// How many members of a group were seen within a time. One round trip.
+pub(crate) fn members<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    consumer: &str,
+    seen_within: Duration,
+) -> Result<u64> {
+    session
+        .query(sql::CONSUMER_MEMBERS, &[&consumer, &microseconds(seen_within)])
+        .map_err(classify)
+        .and_then(|rows| decode(&rows, |row| row::count(row, 0)))
+        .map(|counts| counts.into_iter().sum())
+        .map_err(|error| error.during(format_args!("count the members of consumer {consumer}")))
+}
+
+/// A count that has fewer bits than the column.
+fn small(row: &Row, index: usize) -> Result<u32> {
+    let number: i64 = get(row, index)?;
+    u32::try_from(number).map_err(|_| Error::invalid(format!("column {index} is {number}")))
+}
