@@ -1,5 +1,6 @@
 //! Consumers: what follows the log, and keeps in the store how far it came.
 
+mod control;
 mod definition;
 mod failure;
 mod follower;
@@ -19,6 +20,7 @@ mod transaction;
 mod wait;
 mod wake;
 
+pub use control::{ConsumerStatus, discard, pause, replay, reposition, resume, status};
 pub use failure::{BoxError, ConsumerError, OnFailure};
 pub use observer::{ConsumerEvent, Observer};
 pub use projection::{DEFAULT_BATCH, Inline, Projection, project, reset};

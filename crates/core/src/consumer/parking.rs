@@ -22,6 +22,16 @@ pub(crate) fn parked_aggregates(store: &(impl ConsumerStore + ?Sized), consumer:
     Ok(aggregates)
 }
 
+/// How many events a consumer has parked.
+pub(crate) fn count_parked(store: &(impl ConsumerStore + ?Sized), consumer: &str) -> Result<u64> {
+    let mut count = 0;
+    each_parked(store, consumer, |_| {
+        count += 1;
+        false
+    })?;
+    Ok(count)
+}
+
 /// The first parked event that is the first of its aggregate, and is to be handled again.
 pub(crate) fn first_to_replay(
     store: &(impl ConsumerStore + ?Sized),

@@ -1,0 +1,240 @@
+//! What the operator of consumers does: look, pause, resume, move, have parked events handled again or discard them.
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::parking::count_parked;
+use super::slot::{ConsumerSlot, ConsumerState, Failing};
+use super::store::ConsumerStore;
+use super::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
+use crate::{Error, EventQuery, GlobalSequence, Result};
+
+/// How a consumer fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its slots.
+    pub slots: Vec<ConsumerSlot>,
+    /// Everything up to here is handled: the smallest position of its slots.
+    pub position: GlobalSequence,
+    /// How many sequences are between that and the high-water mark.
+    pub behind: u64,
+    /// How long ago the oldest event behind that position was created, by the clocks of this program and of the one that appended it;
+    /// none if there is no such event. An event that the consumer does not ask for counts until its checkpoint passes it, which it
+    /// does after 10 seconds at most while it runs.
+    pub age: Option<Duration>,
+    /// How many events it has parked.
+    pub parked: u64,
+}
+
+impl ConsumerStatus {
+    /// Its state; of several slots', the one that somebody has to do something about.
+    #[must_use]
+    pub fn state(&self) -> ConsumerState {
+        let has = |state| self.slots.iter().any(|slot| slot.state == state);
+        [ConsumerState::Failed, ConsumerState::Paused, ConsumerState::Inline]
+            .into_iter()
+            .find(|state| has(*state))
+            .unwrap_or(ConsumerState::Running)
+    }
+
+    /// The event that fails, if one does, of the slot that is furthest behind.
+    #[must_use]
+    pub fn failing(&self) -> Option<&Failing> {
+        let failing = self.slots.iter().filter_map(|slot| slot.failing.as_ref());
+        failing.min_by_key(|failing| failing.sequence)
+    }
+
+    /// The processes that hold slots by leases that have not run out.
+    #[must_use]
+    pub fn holders(&self) -> Vec<Uuid> {
+        let is_live = |slot: &&ConsumerSlot| slot.lease_left.is_some_and(Duration::is_positive);
+        let mut holders: Vec<Uuid> = self
+            .slots
+            .iter()
+            .filter(is_live)
+            .filter_map(|slot| slot.holder)
+            .collect();
+        holders.sort_unstable();
+        holders.dedup();
+        holders
+    }
+}
+
+/// How one consumer fares, or all, ordered by name. A consumer that has not begun is not among them.
+///
+/// Reads their rows, the high-water mark, and for each consumer what is parked and one event.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn status(store: &(impl ConsumerStore + ?Sized), name: Option<&str>) -> Result<Vec<ConsumerStatus>> {
+    let mut slots = store.consumers(name)?.into_iter().peekable();
+    let mark = store.high_water_mark()?;
+    let mut found = Vec::new();
+    while let Some(first) = slots.next() {
+        let name = first.consumer.clone();
+        let mut own = vec![first];
+        while let Some(slot) = slots.next_if(|slot| slot.consumer == name) {
+            own.push(slot);
+        }
+        let position = own.iter().map(|slot| slot.position).min().unwrap_or_default();
+        let is_inline = own.iter().all(|slot| slot.state == ConsumerState::Inline);
+        let position = if is_inline { mark } else { position };
+        found.push(ConsumerStatus {
+            parked: count_parked(store, &name)?,
+            name,
+            slots: own,
+            position,
+            behind: mark.get().saturating_sub(position.get()),
+            age: oldest_after(store, position, mark)?,
+        });
+    }
+    Ok(found)
+}
+
+fn oldest_after(
+    store: &(impl ConsumerStore + ?Sized),
+    position: GlobalSequence,
+    mark: GlobalSequence,
+) -> Result<Option<Duration>> {
+    if position >= mark {
+        return Ok(None);
+    }
+    let page = store.read_page(&EventQuery::new().after(position).limit(1), None)?;
+    Ok(page
+        .events
+        .first()
+        .map(|event| OffsetDateTime::now_utc() - event.created_at))
+}
+
+/// Pauses a consumer, with all of its slots: it keeps its checkpoint and handles nothing, in whatever process it runs. What it has in
+/// hand when it is paused is not counted as handled.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it has not begun, or is applied within appends; those of the store.
+pub fn pause(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
+    change(store, name, |slot| slot.state = ConsumerState::Paused)
+}
+
+/// Lets a consumer go on that was paused or has failed; the event that failed is tried anew. Its processes notice within a third of
+/// their lease, a projection within a second.
+///
+/// # Errors
+///
+/// As [`pause`].
+pub fn resume(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
+    change(store, name, |slot| {
+        slot.state = ConsumerState::Running;
+        slot.failing = None;
+    })
+}
+
+/// Moves the checkpoint of a consumer, with all of its slots, and raises its token: what its processes have in hand is not counted.
+///
+/// Forwards, events are left out; backwards, they are handled again. The read model of a projection knows nothing of that: to build
+/// it anew use [`reset`](super::reset), which empties it in the same transaction.
+///
+/// # Errors
+///
+/// As [`pause`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) beyond the high-water mark.
+pub fn reposition(store: &(impl ConsumerStore + ?Sized), name: &str, position: GlobalSequence) -> Result<()> {
+    let mark = store.high_water_mark()?;
+    if position > mark {
+        return Err(Error::invalid(format!(
+            "consumer {name} cannot be moved to {position}: the log goes to {mark}, and what comes next would be left out"
+        )));
+    }
+    change(store, name, |slot| {
+        slot.position = position;
+        slot.token += 1;
+        slot.failing = None;
+    })
+}
+
+/// Has the parked events of an aggregate handled again, in their order, by whoever runs the consumer. What fails again stays parked, and
+/// all that is behind it. Returns how many are parked.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if nothing of it is parked; those of the store.
+pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
+    let mut parked = 0;
+    store.consume(&mut |transaction| {
+        if !transaction.is_parked(name, aggregate_id)? {
+            return Err(Error::invalid(format!(
+                "consumer {name} has parked no event of aggregate {aggregate_id}"
+            )));
+        }
+        transaction.change(ConsumerChange::Replay {
+            consumer: name,
+            aggregate_id,
+        })
+    })?;
+    let mut after = GlobalSequence::ZERO;
+    loop {
+        let page = store.parked_events(ParkedQuery::OfAggregate {
+            consumer: name,
+            aggregate_id,
+            after,
+            limit: 1_000,
+        })?;
+        let Some(last) = page.last() else {
+            return Ok(parked);
+        };
+        after = last.global_sequence;
+        parked += page.len() as u64;
+    }
+}
+
+/// Forgets a parked event: it is never handled. Once nothing of its aggregate is parked, the aggregate's next events are handled as usual.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not parked; those of the store.
+pub fn discard(store: &(impl ConsumerStore + ?Sized), name: &str, global_sequence: GlobalSequence) -> Result<()> {
+    store.consume(&mut |transaction| {
+        let before = GlobalSequence::new(global_sequence.get().saturating_sub(1))?;
+        let parked = transaction.parked(ParkedQuery::Of {
+            consumer: name,
+            after: before,
+            limit: 1,
+        })?;
+        if parked
+            .first()
+            .is_none_or(|event| event.global_sequence != global_sequence)
+        {
+            return Err(Error::invalid(format!(
+                "consumer {name} has not parked the event with global sequence {global_sequence}"
+            )));
+        }
+        transaction.change(ConsumerChange::Unpark {
+            consumer: name,
+            global_sequence,
+        })
+    })
+}
+
+/// Changes every slot of a consumer, in one transaction.
+fn change(store: &(impl ConsumerStore + ?Sized), name: &str, change: impl Fn(&mut ConsumerSlot)) -> Result<()> {
+    store.consume(&mut |transaction| {
+        let slots = transaction.slots(SlotsQuery::Of(name))?;
+        if slots.is_empty() {
+            return Err(Error::invalid(format!("there is no consumer {name}: no program has run it yet")));
+        }
+        for slot in slots {
+            let mut slot = transaction.lock_slot(name, slot.slot)?;
+            if slot.state == ConsumerState::Inline {
+                return Err(Error::invalid(format!(
+                    "consumer {name} is applied within appends: it has no checkpoint, and stops with the programs that append"
+                )));
+            }
+            change(&mut slot);
+            transaction.change(ConsumerChange::Save(&slot))?;
+        }
+        Ok(())
+    })
+}
