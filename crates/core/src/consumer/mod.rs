@@ -4,6 +4,7 @@ mod control;
 mod definition;
 mod failure;
 mod follower;
+mod inline;
 mod member;
 mod memory;
 mod observer;
@@ -22,8 +23,9 @@ mod wake;
 
 pub use control::{ConsumerStatus, discard, pause, replay, reposition, resume, status};
 pub use failure::{BoxError, ConsumerError, OnFailure};
+pub use inline::Inline;
 pub use observer::{ConsumerEvent, Observer};
-pub use projection::{DEFAULT_BATCH, Inline, Projection, project, reset};
+pub use projection::{DEFAULT_BATCH, Projection, project, reset};
 pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
 pub use store::{ConsumerStore, DynTransaction, Transactional, any_transient};

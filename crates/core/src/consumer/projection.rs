@@ -1,7 +1,5 @@
 //! Projections: read models that change in one commit with their checkpoint.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
 use super::failure::{BoxError, ConsumerError, OnFailure};
@@ -179,59 +177,5 @@ pub(crate) fn registration<'a>(name: &'a str, query: &'a EventQuery, state: Cons
         start: StartAt::Position(GlobalSequence::ZERO),
         state,
         query,
-    }
-}
-
-/// A projection that is applied in the commit of each append, so that its read model is never behind: see
-/// `Repository::execute_with`.
-///
-/// It takes in what is appended through it, from then on: every program that appends such events has to do so through it. Nobody can
-/// [follow](super::Runner) the log for the same projection, which would apply each event twice.
-pub struct Inline<S, P> {
-    projection: P,
-    query: EventQuery,
-    store: PhantomData<fn() -> S>,
-}
-
-impl<S: Transactional, P: Projection<S>> Inline<S, P> {
-    /// Registers the projection as one that is applied within appends.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if its read model follows the log already; those of the store.
-    pub fn new(store: &S, projection: P) -> Result<Self> {
-        let query = projection.query()?;
-        store.commit_together(|tx| tx.register(&registration(projection.name(), &query, ConsumerState::Inline)))?;
-        Ok(Self {
-            projection,
-            query,
-            store: PhantomData,
-        })
-    }
-
-    /// Applies those of the events that the projection asks for, within the transaction that appended them.
-    ///
-    /// # Errors
-    ///
-    /// Those of the projection.
-    pub fn apply(&self, tx: &mut S::Transaction<'_>, events: Vec<EventEnvelope>) -> Result<(), BoxError> {
-        let mut wanted = Vec::with_capacity(events.len());
-        for event in events {
-            if self.query.filter().matches(&event)? {
-                wanted.push(event);
-            }
-        }
-        match wanted.is_empty() {
-            true => Ok(()),
-            false => self.projection.apply_all(tx, &wanted),
-        }
-    }
-}
-
-impl<S: Transactional, P: Projection<S>> fmt::Debug for Inline<S, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inline")
-            .field("name", &self.projection.name())
-            .finish_non_exhaustive()
     }
 }

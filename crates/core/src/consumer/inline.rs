@@ -1,0 +1,135 @@
+//! Projections within appends: read models that are never behind.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::marker::PhantomData;
+
+use uuid::Uuid;
+
+use super::failure::BoxError;
+use super::projection::{Projection, registration};
+use super::slot::ConsumerState;
+use super::store::Transactional;
+use super::transaction::ConsumerTransaction as _;
+use crate::domain::{Aggregate, Context, ExecuteError, Executed, Repository};
+use crate::{
+    Error, ErrorKind, EventEnvelope, EventQuery, EventTransaction as _, EventTransactionExt as _, Result, StreamRange,
+};
+
+/// A projection that is applied in the commit of each append, so that its read model is never behind: see
+/// [`Repository::execute_with`].
+///
+/// It takes in what is appended through it, from then on: every program that appends such events has to do so through it. Nobody can
+/// [follow](super::Runner) the log for the same projection, which would apply each event twice.
+pub struct Inline<S, P> {
+    projection: P,
+    query: EventQuery,
+    store: PhantomData<fn() -> S>,
+}
+
+impl<S: Transactional, P: Projection<S>> Inline<S, P> {
+    /// Registers the projection as one that is applied within appends.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if its read model follows the log already; those of the store.
+    pub fn new(store: &S, projection: P) -> Result<Self> {
+        let query = projection.query()?;
+        store.commit_together(|tx| tx.register(&registration(projection.name(), &query, ConsumerState::Inline)))?;
+        Ok(Self {
+            projection,
+            query,
+            store: PhantomData,
+        })
+    }
+
+    /// Applies those of the events that the projection asks for, within the transaction that appended them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the projection.
+    pub fn apply(&self, tx: &mut S::Transaction<'_>, events: Vec<EventEnvelope>) -> Result<(), BoxError> {
+        let mut wanted = Vec::with_capacity(events.len());
+        for event in events {
+            if self.query.filter().matches(&event)? {
+                wanted.push(event);
+            }
+        }
+        match wanted.is_empty() {
+            true => Ok(()),
+            false => self.projection.apply_all(tx, &wanted),
+        }
+    }
+
+    /// The store's own errors stay what they are, so that a conflict is decided again.
+    fn refused(&self, store: &S, error: BoxError) -> Error {
+        let error = match error.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(error) => error,
+        };
+        let reason = format!("projection {} failed: {error}", self.projection.name()).into();
+        let kind = match store.is_transient(&*error) {
+            true => ErrorKind::Unavailable { reason },
+            false => ErrorKind::Backend { reason },
+        };
+        Error::new(kind).with_source(Cause(error))
+    }
+}
+
+/// An error of the caller's own, as the source of the store's.
+#[derive(Debug)]
+struct Cause(BoxError);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl<S: Transactional, P: Projection<S>> fmt::Debug for Inline<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inline")
+            .field("name", &self.projection.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Transactional, A: Aggregate> Repository<S, A> {
+    /// Executes a command as [`execute_as`](Self::execute_as), and changes a read model in the commit of the append.
+    ///
+    /// A query right after it sees what was appended. The transaction takes three round trips more than an append: to begin, to read the
+    /// appended events as they are stored, and to commit; and those of the projection. Until the commit, readers of the log do not pass
+    /// it: keep the projection short.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_as`](Self::execute_as); an error of the projection is [`Store`](ExecuteError::Store), with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) where it is the server's fault, after some attempts, else with
+    /// [`Backend`](crate::ErrorKind::Backend). Nothing is appended then.
+    pub fn execute_with<P: Projection<S>, E>(
+        &self,
+        inline: &Inline<S, P>,
+        context: &Context,
+        id: Uuid,
+        decide: impl Fn(&A) -> Result<Vec<A::Event>, E>,
+    ) -> Result<Executed<A>, ExecuteError<E>> {
+        let store = self.store();
+        self.run(context, id, decide, |key, version, events| {
+            store.commit_together(|tx| {
+                let appended = tx.append(key, version, events)?;
+                if !appended.is_already_stored() {
+                    let range = StreamRange::all().from_version(version.checked_add(1).unwrap_or(version));
+                    let stored = tx.load_range(key, &range)?.into_events();
+                    inline.apply(tx, stored).map_err(|error| inline.refused(store, error))?;
+                }
+                Ok(appended)
+            })
+        })
+    }
+}
