@@ -16,7 +16,7 @@ use super::runner::{Context, Worker};
 use super::signals::Waited;
 use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
 use super::store::ConsumerStore;
-use super::subscription::{Failure, Subscription};
+use super::subscription::{Batch, Failure, Subscription};
 use super::tables::ConsumerChange;
 use super::transaction::{Claimed, ConsumerTransaction};
 use crate::{Backoff, Error, EventEnvelope, GlobalSequence, Result};
@@ -506,7 +506,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         };
         let began = Instant::now();
         let attempts = slot.attempts_of(events[0].global_sequence);
-        let handled = self.call(events, attempts);
+        let handled = self.call(&self.batch(number, events), attempts);
         let goes_on = match handled {
             Ok(()) => self.pass(number, &slot, events, began),
             Err(_) if events.len() > 1 => {
@@ -523,11 +523,16 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         goes_on
     }
 
-    fn call(&self, events: &[EventEnvelope], attempts: u32) -> Result<(), Failure> {
-        catch_unwind(AssertUnwindSafe(|| {
-            (self.member.subscription.handler)(events, attempts)
-        }))
-        .unwrap_or_else(|payload| Err(Failure::Retry(panicked(&*payload))))
+    fn batch<'e>(&self, number: u16, events: &'e [EventEnvelope]) -> Batch<'e>
+    where
+        'a: 'e,
+    {
+        Batch::new(self.member.name(), number, self.member.subscription.slots(), events)
+    }
+
+    fn call(&self, batch: &Batch<'_>, attempts: u32) -> Result<(), Failure> {
+        catch_unwind(AssertUnwindSafe(|| (self.member.subscription.handler)(batch, attempts)))
+            .unwrap_or_else(|payload| Err(Failure::Retry(panicked(&*payload))))
     }
 
     /// Takes events of a slot in hand, unless this process no longer holds it for sure.
@@ -820,7 +825,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         let Some(slot) = self.take_in_hand(number, &event)? else {
             return Ok(());
         };
-        let handled = self.call(std::slice::from_ref(&event), parked.attempts);
+        let batch = self.batch(number, std::slice::from_ref(&event)).replayed();
+        let handled = self.call(&batch, parked.attempts);
         self.member.held().in_hand = None;
         let failed = match handled {
             Ok(()) => None,

@@ -69,8 +69,8 @@ pub struct Subscription {
     pub(crate) batch: u32,
 }
 
-/// What handles events: those of one slot, in the order of the log, and how often the first of them was tried before.
-type Handler = Box<dyn Fn(&[EventEnvelope], u32) -> Result<(), Failure> + Send + Sync>;
+/// What handles events, and is told how often the first of them was tried before.
+type Handler = Box<dyn Fn(&Batch<'_>, u32) -> Result<(), Failure> + Send + Sync>;
 
 impl Subscription {
     /// A subscription to the events of an enum.
@@ -82,8 +82,8 @@ impl Subscription {
         name: impl Into<String>,
         handle: impl Fn(Delivery<'_, E>) -> Result<(), Failure> + Send + Sync + 'static,
     ) -> Self {
-        Self::with(name.into(), EventQuery::of::<E>(), move |events, attempts| {
-            for envelope in events {
+        Self::with(name.into(), EventQuery::of::<E>(), move |batch, attempts| {
+            for envelope in batch.events {
                 for (place, event) in (0_u32..).zip(envelope.decode::<E>()?) {
                     handle(Delivery {
                         event,
@@ -104,8 +104,8 @@ impl Subscription {
         query: EventQuery,
         handle: impl Fn(Delivery<'_, &EventEnvelope>) -> Result<(), Failure> + Send + Sync + 'static,
     ) -> Self {
-        Self::with(name.into(), Ok(query), move |events, attempts| {
-            events.iter().try_for_each(|envelope| {
+        Self::with(name.into(), Ok(query), move |batch, attempts| {
+            batch.events.iter().try_for_each(|envelope| {
                 handle(Delivery {
                     event: envelope,
                     envelope,
@@ -120,7 +120,7 @@ impl Subscription {
     /// confirmed.
     #[must_use]
     pub fn publishing(name: impl Into<String>, query: EventQuery, publisher: impl Publish) -> Self {
-        let mut subscription = Self::with(name.into(), Ok(query), move |events, _| publisher.publish(events));
+        let mut subscription = Self::with(name.into(), Ok(query), move |batch, _| publisher.publish(batch));
         subscription.batch = 100;
         subscription
     }
@@ -128,7 +128,7 @@ impl Subscription {
     fn with(
         name: String,
         query: Result<EventQuery>,
-        handle: impl Fn(&[EventEnvelope], u32) -> Result<(), Failure> + Send + Sync + 'static,
+        handle: impl Fn(&Batch<'_>, u32) -> Result<(), Failure> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name,
@@ -309,14 +309,71 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
 }
 
 /// Hands events on to a broker.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use firefly_eventstore_core::consumer::{Batch, Failure, Publish};
+///
+/// /// A broker that is in this process.
+/// struct Channel(mpsc::Sender<(uuid::Uuid, String)>);
+///
+/// impl Publish for Channel {
+///     fn publish(&self, batch: &Batch<'_>) -> Result<(), Failure> {
+///         for event in batch.events {
+///             let message = (event.event_id, event.data.as_str().to_owned());
+///             self.0.send(message).map_err(|error| Failure::Later(error.into()))?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Publish: Send + Sync + 'static {
-    /// Publishes events of one slot in their order, and returns when the broker has confirmed all of them.
+    /// Publishes events in their order, and returns when the broker has confirmed all of them.
     ///
     /// Take the event's id for the message's id and the aggregate's for its key: a batch that failed, or was not confirmed, is
-    /// published again.
+    /// published again, though not always in batches of the same size.
     ///
     /// # Errors
     ///
     /// [`Failure::Later`] if the broker cannot be reached.
-    fn publish(&self, events: &[EventEnvelope]) -> Result<(), Failure>;
+    fn publish(&self, batch: &Batch<'_>) -> Result<(), Failure>;
+}
+
+/// Events of one slot of a subscription, in the order of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch<'a> {
+    /// The subscription's name.
+    pub consumer: &'a str,
+    /// The [slot](super::slot_of) that the events belong to, from 0.
+    pub slot: u16,
+    /// How many slots the subscription has.
+    pub slots: u16,
+    /// The events. Between two of them, the slot has no other one that the subscription asks for.
+    pub events: &'a [EventEnvelope],
+    /// Whether this is an event that was parked, so that later ones of its slot came before it.
+    pub is_replay: bool,
+}
+
+impl<'a> Batch<'a> {
+    /// For tests of a publisher: events of one of so many slots.
+    #[must_use]
+    pub fn new(consumer: &'a str, slot: u16, slots: u16, events: &'a [EventEnvelope]) -> Self {
+        Self {
+            consumer,
+            slot,
+            slots,
+            events,
+            is_replay: false,
+        }
+    }
+
+    /// For tests of a publisher: the same, as what was parked before.
+    #[must_use]
+    pub fn replayed(self) -> Self {
+        Self {
+            is_replay: true,
+            ..self
+        }
+    }
 }
