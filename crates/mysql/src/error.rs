@@ -7,16 +7,20 @@ use mysql::DriverError;
 
 /// The error of every store that an error of the driver is. By code, never by text.
 pub(crate) fn classify(error: mysql::Error) -> Error {
-    let kind = match code(&error) {
-        Some(_) if is_lost(&error) => unavailable("the server ended the connection; it restarts, or somebody ended it"),
+    Error::new(kind_of(&error)).with_source(error)
+}
+
+/// What an error of the driver is to every store.
+pub(crate) fn kind_of(error: &mysql::Error) -> ErrorKind {
+    match code(error) {
+        Some(_) if is_lost(error) => unavailable("the server ended the connection; it restarts, or somebody ended it"),
         Some(code) => by_code(code),
-        None if is_misunderstood(&error) => {
+        None if is_misunderstood(error) => {
             backend("a packet is larger than the max_allowed_packet of the URL, or not one of the server's protocol")
         }
-        None if is_lost(&error) => unavailable("the connection to the server was lost, or could not be made"),
+        None if is_lost(error) => unavailable("the connection to the server was lost, or could not be made"),
         None => backend("the driver could not run the statement"),
-    };
-    Error::new(kind).with_source(error)
+    }
 }
 
 /// The error of a connection that could not be made.

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod append;
+mod consumer;
 mod error;
 mod flush;
 mod mark;

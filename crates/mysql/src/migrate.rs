@@ -26,7 +26,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 7] = [
+static MIGRATIONS: [Migration; 8] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -54,6 +54,11 @@ static MIGRATIONS: [Migration; 7] = [
         include_str!("../sql/migrations/5.1.0_hardening.sql"),
     ),
     Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
+    Migration::new(
+        "6.0.0",
+        "consumers",
+        include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
 ];
 
 /// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
@@ -79,6 +84,9 @@ const REQUIRED: &[&str] = &[
     "table events",
     "table snapshots",
     "table firefly_seals",
+    "table firefly_consumers",
+    "table firefly_consumer_members",
+    "table firefly_parked_events",
     "table firefly_gate",
     "table firefly_turn",
     "table firefly_flush",

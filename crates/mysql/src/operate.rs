@@ -4,6 +4,7 @@ mod diagnose;
 
 use std::collections::HashMap;
 
+use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
@@ -42,7 +43,9 @@ impl Operations for MysqlEventStore {
                 "import the events with global sequences {} to {}",
                 first.global_sequence, last.global_sequence
             ))
-        })
+        })?;
+        self.wake().tell();
+        Ok(())
     }
 
     /// Reads the log once, for a time twice, in one statement that locks nobody out.
@@ -343,6 +346,9 @@ const TABLES: &[(&str, &[&str])] = &[
     ("firefly_gate", &["PRIMARY"]),
     ("firefly_turn", &["PRIMARY"]),
     ("firefly_seals", &["PRIMARY"]),
+    ("firefly_consumers", &["PRIMARY"]),
+    ("firefly_consumer_members", &["PRIMARY"]),
+    ("firefly_parked_events", &["PRIMARY", "idx_parked_events_aggregate"]),
     ("firefly_schema_history", &["PRIMARY", "version"]),
 ];
 

@@ -36,7 +36,8 @@ const SETTINGS: &str = "SET NAMES utf8mb4; \
 /// Ends what work on a connection may have left that stops the clock, locks tables, or hides those of the store: none of it is part
 /// of a transaction.
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
-     events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history";
+     events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history, \
+     firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events";
 
 /// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
 /// server ends a transaction, is not kept. The savepoint is gone then, too.
@@ -236,6 +237,8 @@ pub(crate) struct Server {
     pub(crate) is_strict: bool,
     /// Whether others see commits that are not on the disk yet: see [`flush`](crate::flush).
     pub(crate) shows_before_flush: bool,
+    /// Whether each statement of the connection commits by itself, unless a transaction was begun.
+    pub(crate) commits_by_itself: bool,
     /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
     pub(crate) standing: Standing,
 }
@@ -268,13 +271,14 @@ impl Server {
                 server: text(row, 4)?.to_owned(),
                 database: optional(row, 5, text)?.map(str::to_owned),
             };
-            let [is_strict, shows_before_flush] = [text(row, 3)? == "1", text(row, 6)? == "1"];
+            let is_on = |index| Ok::<_, Error>(text(row, index)? == "1");
             let server = Self {
                 flavour: Flavour::of(text(row, 0)?)?,
                 increment: number(row, 1)?,
                 packet: usize::try_from(number(row, 2)?).unwrap_or(usize::MAX),
-                is_strict,
-                shows_before_flush,
+                is_strict: is_on(3)?,
+                shows_before_flush: is_on(6)?,
+                commits_by_itself: is_on(7)?,
                 standing: Standing::Alone,
             };
             Ok((server, place))

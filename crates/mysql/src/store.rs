@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Within};
+use firefly_eventstore_core::backend::{Publisher, Scope, Within};
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
+    SlotsQuery, Transactional, Wake, any_transient,
+};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
@@ -16,14 +20,14 @@ use firefly_eventstore_core::{
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
 
-use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, pool};
+use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, kind_of, pool};
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
 use crate::read::EventSize;
 use crate::row::{decode, integer, text};
 use crate::topology::Watch;
-use crate::{append, flush, migrate, read, snapshot, sql};
+use crate::{append, consumer, flush, migrate, read, snapshot, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -66,6 +70,7 @@ pub(crate) struct Shared {
     event_size: EventSize,
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
+    wake: Wake,
 }
 
 #[derive(Clone, Debug)]
@@ -191,6 +196,8 @@ impl MysqlEventStore {
             connection: &mut connection,
             store: &self.0,
             is_unchecked: false,
+            scope: Scope::default(),
+            has_appended: false,
             doom: None,
         }
         .run(work)
@@ -203,7 +210,8 @@ impl MysqlEventStore {
     ///
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of
     /// a deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip
-    /// more than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet.
+    /// more than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet. The store does
+    /// not learn of the commit, so it does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
     ///
     /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
     /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap after the aggregate
@@ -557,6 +565,7 @@ impl MysqlBuilder {
             topology: Watch::default(),
             event_size: EventSize::default(),
             is_flushing: AtomicBool::new(false),
+            wake: Wake::default(),
         });
         let publisher = interval.map(|interval| {
             let publishing = MysqlEventStore(Arc::clone(&shared), None);
@@ -627,8 +636,11 @@ impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
         backend::check(appends, &self.0.options.limits)?;
-        self.with(|session| append::alone(session, appends))
-            .map_err(|error| error.during(backend::describe(appends)))
+        let results = self
+            .with(|session| append::alone(session, appends))
+            .map_err(|error| error.during(backend::describe(appends)))?;
+        self.0.wake.tell();
+        Ok(results)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -762,12 +774,54 @@ impl SnapshotStore for MysqlEventStore {
     }
 }
 
+impl ConsumerStore for MysqlEventStore {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
+        self.transaction(|transaction| work(transaction))
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
+        let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
+        self.with(|session| consumer::slots(session, which))
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.with(|session| consumer::parked(session, which))
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.0.wake
+    }
+
+    /// By the server's code: a deadlock, a lock or a statement that took too long, a connection that is lost, a server that shuts down,
+    /// only reads, or is short of connections, memory or room.
+    fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    fn max_connections(&self) -> Option<u32> {
+        Some(self.0.options.max_connections)
+    }
+}
+
+impl Transactional for MysqlEventStore {
+    type Transaction<'t> = MysqlTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.transaction(work)
+    }
+}
+
 /// A transaction of a MySQL store: see [`MysqlEventStore::transaction`].
 pub struct MysqlTransaction<'a> {
     connection: &'a mut Connection,
     store: &'a Shared,
     /// Whether the caller has had the connection since it was last looked at.
     is_unchecked: bool,
+    scope: Scope,
+    has_appended: bool,
     doom: Option<Error>,
 }
 
@@ -791,6 +845,9 @@ impl MysqlTransaction<'_> {
         match result {
             Ok(result) => {
                 self.connection.commit().map_err(|error| error.during("commit"))?;
+                if self.has_appended {
+                    self.store.wake.tell();
+                }
                 Ok(result)
             }
             Err(error) => {
@@ -809,10 +866,26 @@ impl MysqlTransaction<'_> {
     fn checked(&mut self) -> Result<Session<'_, Conn>> {
         if self.is_unchecked {
             let server = self.store.admit(&mut self.connection.client)?;
+            if server.commits_by_itself {
+                return Err(Error::invalid(
+                    "the transaction's connection commits each statement by itself, so what follows could not be taken back: leave \
+                     autocommit alone",
+                ));
+            }
             self.connection.server.increment = server.increment;
             self.is_unchecked = false;
         }
         Ok(self.connection.session())
+    }
+
+    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+        if let Some(doom) = &self.doom {
+            return Err(doom.clone());
+        }
+        let result = self.checked().and_then(|mut session| run(&mut session));
+        self.doom = result.as_ref().err().cloned();
+        result
     }
 }
 
@@ -829,19 +902,47 @@ impl EventTransaction for MysqlTransaction<'_> {
         if let Some(doom) = &self.doom {
             return Err(doom.clone());
         }
+        let scope = self.scope.clone();
         let mut append = || {
-            backend::check(appends, &self.store.options.limits)?;
-            append::within(&mut self.checked()?, appends)
+            let appends = scope.appends(appends)?;
+            backend::check(&appends, &self.store.options.limits)?;
+            append::within(&mut self.checked()?, &appends)
         };
         let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
+        self.has_appended |= result.is_ok();
         self.doom = result.as_ref().err().cloned();
         result
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.checked()
-            .and_then(|mut session| backend::load(&mut session, aggregate, range))
+        let scope = self.scope.clone();
+        let mut load = || backend::load(&mut self.checked()?, aggregate, &*scope.range(range)?);
+        load()
             .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+impl ConsumerTables for MysqlTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        self.on_consumers(|session| consumer::change(session, change))
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.on_consumers(|session| consumer::slots(session, which))
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.on_consumers(|session| consumer::parked(session, which))
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.on_consumers(|session| consumer::members(session, consumer, seen_within))
+    }
+}
+
+impl ConsumerTransaction for MysqlTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.scope.narrow(tenant)
     }
 }

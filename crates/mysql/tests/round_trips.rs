@@ -6,8 +6,10 @@ mod support;
 
 use std::path::Path;
 
+use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
+use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
 
@@ -17,6 +19,7 @@ on_both!(
     an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,
     a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two,
     a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_append,
+    each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used,
     an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged,
 );
 
@@ -143,6 +146,39 @@ fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_
         let before = proxy.turns();
         transaction(appends);
         assert_eq!(proxy.turns() - before, 2 + appends, "{appends} appends");
+    }
+}
+
+fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server);
+    let name = "balances.v1";
+    let query = EventQuery::new();
+    let registration = Registration {
+        name,
+        slots: 1,
+        start: StartAt::Position(GlobalSequence::ZERO),
+        state: ConsumerState::Running,
+        query: &query,
+    };
+    store.transaction(|tx| tx.register(&registration)).unwrap();
+    let project = |has_tables: bool| {
+        let project = store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut slot = tx.lock_slot(name, 0)?;
+            if has_tables {
+                tx.connection().query_drop("SET @balance = 1")?;
+            }
+            let to = slot.position;
+            tx.advance(&mut slot, to)?;
+            tx.fail(&mut slot, to.checked_add(1).unwrap(), "refused")?;
+            Ok(())
+        });
+        project.unwrap();
+    };
+    project(false); // which prepares the statements
+    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1 + 1)] {
+        let before = proxy.turns();
+        project(has_tables);
+        assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");
     }
 }
 

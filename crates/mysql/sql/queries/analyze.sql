@@ -1,2 +1,3 @@
 -- Estimate anew what the planner knows of the store's tables: what went wrong is in the rows, not an error.
-ANALYZE TABLE events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_seals, firefly_schema_history
+ANALYZE TABLE events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_seals, firefly_consumers,
+    firefly_consumer_members, firefly_parked_events, firefly_schema_history

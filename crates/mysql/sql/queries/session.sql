@@ -1,6 +1,6 @@
 -- What the server is, and what this connection can count on: that no value is changed silently and every key is checked; where
--- it is, which no failover and no copy of the data changes silently; and whether the server shows commits to others that are not
--- yet on its disk, although it is to flush each.
+-- it is, which no failover and no copy of the data changes silently; whether the server shows commits to others that are not yet on its
+-- disk, although it is to flush each; and whether each statement commits by itself.
 SELECT
     VERSION(),
     @@auto_increment_increment,
@@ -11,4 +11,5 @@ SELECT
         AND @@unique_checks,
     CONCAT_WS(':', @@hostname, @@port, @@server_id, @@datadir),
     DATABASE(),
-    @@global.log_bin = 0 AND @@global.innodb_flush_log_at_trx_commit IN (1, 3)
+    @@global.log_bin = 0 AND @@global.innodb_flush_log_at_trx_commit IN (1, 3),
+    @@autocommit

@@ -1,0 +1,15 @@
+-- Parked events of a consumer after a sequence, in their order.
+-- ? name · ? the sequence · ? at most so many
+SELECT
+    name,
+    global_sequence,
+    aggregate_id,
+    attempts,
+    reason,
+    parked_at,
+    replay
+FROM firefly_parked_events
+WHERE name = ?
+  AND global_sequence > ?
+ORDER BY global_sequence
+LIMIT ?

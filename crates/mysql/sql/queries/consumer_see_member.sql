@@ -1,0 +1,9 @@
+-- Write that a process of a group lives.
+-- ? name · ? holder
+INSERT INTO firefly_consumer_members (
+    name,
+    holder,
+    seen_at
+)
+VALUES (?, ?, UTC_TIMESTAMP(6))
+ON DUPLICATE KEY UPDATE seen_at = VALUES(seen_at)

@@ -1,0 +1,232 @@
+//! The tables of consumers. Times are the server's.
+
+use std::time::Duration;
+
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, Failing, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
+};
+use firefly_eventstore_core::{Error, GlobalSequence, Result};
+use mysql::prelude::Queryable;
+use mysql::{Row, Value};
+
+use crate::error::classify;
+use crate::pool::Session;
+use crate::row::{count, decode, integer, optional, text, time, uuid};
+use crate::sql;
+
+/// Writes. One round trip, and one more for each member that is forgotten because it was not seen.
+pub(crate) fn change<C: Queryable>(session: &mut Session<'_, C>, change: ConsumerChange<'_>) -> Result<()> {
+    try_change(session, change).map_err(|error| error.during(change))
+}
+
+fn try_change<C: Queryable>(session: &mut Session<'_, C>, change: ConsumerChange<'_>) -> Result<()> {
+    let (statement, values): (_, Vec<Value>) = match change {
+        ConsumerChange::Register {
+            consumer,
+            slot,
+            position,
+            state,
+            definition,
+        } => (
+            sql::CONSUMER_REGISTER,
+            vec![
+                consumer.into(),
+                slot.into(),
+                position.as_i64().into(),
+                state.as_str().into(),
+                definition.into(),
+            ],
+        ),
+        ConsumerChange::Save(slot) => {
+            let failing = slot.failing.as_ref();
+            (
+                sql::CONSUMER_SAVE,
+                vec![
+                    slot.position.as_i64().into(),
+                    slot.token.into(),
+                    slot.state.as_str().into(),
+                    failing.map(|failing| failing.sequence.as_i64()).into(),
+                    failing.map_or(0, |failing| failing.attempts).into(),
+                    failing.map(|failing| failing.error.as_str()).into(),
+                    slot.consumer.as_str().into(),
+                    slot.slot.into(),
+                ],
+            )
+        }
+        ConsumerChange::Hand {
+            consumer,
+            slot,
+            token,
+            holder,
+        } => (
+            sql::CONSUMER_HAND,
+            vec![
+                token.into(),
+                holder.map(|(holder, _)| holder).into(),
+                holder.map(|(_, lease)| microseconds(lease)).into(),
+                consumer.into(),
+                slot.into(),
+            ],
+        ),
+        ConsumerChange::Renew {
+            consumer,
+            holder,
+            lease,
+        } => (
+            sql::CONSUMER_RENEW,
+            vec![microseconds(lease).into(), consumer.into(), holder.into()],
+        ),
+        ConsumerChange::SeeMember { consumer, holder } => {
+            (sql::CONSUMER_SEE_MEMBER, vec![consumer.into(), holder.into()])
+        }
+        ConsumerChange::ForgetMember { consumer, holder } => {
+            (sql::CONSUMER_FORGET_MEMBER, vec![consumer.into(), holder.into()])
+        }
+        ConsumerChange::ForgetMembers { consumer, unseen_for } => {
+            return forget_members(session, consumer, unseen_for);
+        }
+        ConsumerChange::Park {
+            consumer,
+            global_sequence,
+            aggregate_id,
+            attempts,
+            reason,
+        } => (
+            sql::CONSUMER_PARK,
+            vec![
+                consumer.into(),
+                global_sequence.as_i64().into(),
+                aggregate_id.into(),
+                attempts.into(),
+                reason.into(),
+            ],
+        ),
+        ConsumerChange::Replay { consumer, aggregate_id } => {
+            (sql::CONSUMER_REPLAY, vec![consumer.into(), aggregate_id.into()])
+        }
+        ConsumerChange::Unpark {
+            consumer,
+            global_sequence,
+        } => (
+            sql::CONSUMER_UNPARK,
+            vec![consumer.into(), global_sequence.as_i64().into()],
+        ),
+    };
+    session.execute(statement, values).map(drop).map_err(classify)
+}
+
+/// Deletes the members that nobody has seen. A `DELETE` by the time would lock whatever it looks at, and so wait for members that write
+/// that they live, and these for it.
+fn forget_members<C: Queryable>(session: &mut Session<'_, C>, consumer: &str, unseen_for: Duration) -> Result<()> {
+    let values = vec![consumer.into(), microseconds(unseen_for).into()];
+    let rows = session.query(sql::CONSUMER_UNSEEN_MEMBERS, values).map_err(classify)?;
+    for holder in decode(&rows, |row| uuid(row, 0))? {
+        session
+            .execute(sql::CONSUMER_FORGET_MEMBER, vec![consumer.into(), holder.into()])
+            .map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// Slots of consumers. One round trip.
+pub(crate) fn slots<C: Queryable>(session: &mut Session<'_, C>, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+    let (statement, values) = match which {
+        SlotsQuery::All => (sql::CONSUMER_SLOTS, Vec::new()),
+        SlotsQuery::Of(consumer) => (sql::CONSUMER_SLOTS_OF, vec![consumer.into()]),
+        SlotsQuery::Lock(consumer, slot) => (sql::CONSUMER_LOCK_SLOT, vec![consumer.into(), slot.into()]),
+        SlotsQuery::LockFree(consumer) => (sql::CONSUMER_FREE_SLOTS, vec![consumer.into()]),
+    };
+    let rows = session.query(statement, values).map_err(classify);
+    rows.and_then(|rows| decode(&rows, slot))
+        .map_err(|error| error.during(which))
+}
+
+/// A slot from the columns of `consumer_slots.sql`.
+fn slot(row: &Row) -> Result<ConsumerSlot> {
+    let failing = match optional(row, 7, integer)? {
+        None => None,
+        Some(sequence) => Some(Failing {
+            sequence: GlobalSequence::try_from(sequence)?,
+            attempts: small(row, 8)?,
+            error: optional(row, 9, text)?.unwrap_or_default().to_owned(),
+        }),
+    };
+    Ok(ConsumerSlot::new(
+        text(row, 0)?.to_owned(),
+        small(row, 1)?,
+        GlobalSequence::try_from(integer(row, 2)?)?,
+        integer(row, 3)?,
+        optional(row, 4, uuid)?,
+        optional(row, 5, integer)?.map(::time::Duration::microseconds),
+        text(row, 6)?.parse()?,
+        failing,
+        optional(row, 10, text)?.map(str::to_owned),
+        time(row, 11)?,
+    ))
+}
+
+/// Parked events. One round trip.
+pub(crate) fn parked<C: Queryable>(session: &mut Session<'_, C>, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+    let (statement, values): (_, Vec<Value>) = match which {
+        ParkedQuery::All {
+            after: (consumer, sequence),
+            limit,
+        } => (
+            sql::CONSUMER_PARKED,
+            vec![consumer.into(), consumer.into(), sequence.as_i64().into(), limit.into()],
+        ),
+        ParkedQuery::Of { consumer, after, limit } => (
+            sql::CONSUMER_PARKED_OF,
+            vec![consumer.into(), after.as_i64().into(), limit.into()],
+        ),
+        ParkedQuery::OfAggregate {
+            consumer,
+            aggregate_id,
+            after,
+            limit,
+        } => (
+            sql::CONSUMER_PARKED_OF_AGGREGATE,
+            vec![
+                consumer.into(),
+                aggregate_id.into(),
+                after.as_i64().into(),
+                limit.into(),
+            ],
+        ),
+    };
+    let rows = session.query(statement, values).map_err(classify);
+    rows.and_then(|rows| decode(&rows, parked_event))
+        .map_err(|error| error.during(which))
+}
+
+/// A parked event from the columns of `consumer_parked.sql`.
+fn parked_event(row: &Row) -> Result<ParkedEvent> {
+    Ok(ParkedEvent::new(
+        text(row, 0)?.to_owned(),
+        GlobalSequence::try_from(integer(row, 1)?)?,
+        uuid(row, 2)?,
+        small(row, 3)?,
+        text(row, 4)?.to_owned(),
+        time(row, 5)?,
+        integer(row, 6)? != 0,
+    ))
+}
+
+/// How many members of a group were seen within a time. One round trip.
+pub(crate) fn members<C: Queryable>(
+    session: &mut Session<'_, C>,
+    consumer: &str,
+    seen_within: Duration,
+) -> Result<u64> {
+    let values = vec![consumer.into(), microseconds(seen_within).into()];
+    let rows = session.query(sql::CONSUMER_MEMBERS, values).map_err(classify);
+    rows.and_then(|rows| decode(&rows, |row| count(row, 0)))
+        .map(|counts| counts.into_iter().sum())
+        .map_err(|error| error.during(format_args!("count the members of consumer {consumer}")))
+}
+
+/// A number that has fewer bits than the column.
+fn small<T: TryFrom<i64>>(row: &Row, index: usize) -> Result<T> {
+    let number = integer(row, index)?;
+    T::try_from(number).map_err(|_| Error::invalid(format!("column {index} is {number}")))
+}
