@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod connect;
+#[cfg(feature = "sqlite")]
+pub mod guide;
 
 pub use connect::{connect, connect_operator, migrate, pending};
 pub use firefly_eventstore_core::*;
