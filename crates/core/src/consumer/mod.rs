@@ -1,25 +1,58 @@
 //! Consumers: what follows the log, and keeps in the store how far it came.
+//!
+//! | to | use |
+//! |---|---|
+//! | keep a read model in the store's database, exactly once | a [`Projection`] |
+//! | change it in the commit of each append, so that it is never behind | [`Inline`] |
+//! | send, call, publish: at least once, by several processes | a [`Subscription`] |
+//! | run them on threads, and wait for them | a [`Runner`] |
+//! | run a projection in the own thread, as tests do | [`project`] |
+//! | build a read model anew | [`reset`] |
+//! | look at them and see to what fails | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
+//! | be told what they do | an [`Observer`] |
+//!
+//! # What they promise
+//!
+//! - **A read model and its checkpoint change in one commit.** Killed anywhere, run twice, reset while it runs: no event is applied twice or
+//!   left out.
+//! - **A subscription handles every event at least once, in the order of its aggregate**, by one process or by several that share slots.
+//!   Whoever lost a slot cannot move its checkpoint.
+//! - **A checkpoint never passes the high-water mark.** So "up to here" is about everything before it, and [`wait_for`] is sound.
+//! - **An event that cannot be handled stops its consumer, or is parked** with all later events of its aggregate. It is never passed
+//!   without a row. An outage parks nothing.
+//! - **Threads end.** Stopping finishes what is in hand, gives leases back and joins. A panic is a failure of its event.
+//!
+//! Everything is kept in three tables of the store, `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, by the
+//! database's clock. There is no background service.
+//!
+//! For those who write a backend: [`ConsumerTables`] are the statements, [`ConsumerTransaction`] what is made of them,
+//! [`ConsumerStore`] and [`Transactional`] what a store offers.
 
 mod control;
 mod definition;
 mod failure;
 mod follower;
+mod handling;
 mod inline;
+mod keeper;
 mod member;
 mod memory;
 mod observer;
 mod parking;
 mod progress;
+mod projecting;
 mod projection;
 mod runner;
 mod signals;
 mod slot;
 mod store;
+mod subscribing;
 mod subscription;
 mod tables;
 mod transaction;
 mod wait;
 mod wake;
+mod worker;
 
 pub use control::{ConsumerStatus, discard, pause, replay, reposition, resume, status};
 pub use failure::{BoxError, ConsumerError, OnFailure};

@@ -6,38 +6,25 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::failure::{BoxError, ConsumerError, Next, panicked};
-use super::follower::{Follower, Step, Trouble};
+use super::failure::{ConsumerError, panicked};
+use super::follower::Follower;
 use super::member::Member;
 use super::observer::{ConsumerEvent, LogStops, Observer};
 use super::progress::Progress;
+use super::projecting::Projecting;
 use super::projection::Projection;
-use super::signals::{Signals, Waited};
+use super::signals::Signals;
 use super::store::{ConsumerStore, Transactional};
+use super::subscribing::Subscribing;
 use super::subscription::Subscription;
 use super::wait::wait_for;
-use crate::{Backoff, Error, GlobalSequence, Result};
+use super::worker::{Context, Worker};
+use crate::{Error, GlobalSequence, Result};
 
 /// The watcher looks at the log again after this time, and after ever longer ones while nothing comes.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// The longest time after which the watcher looks at the log again.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// How often a consumer that is paused, or has failed, looks whether it was resumed.
-const HALTED_LOOK: Duration = Duration::from_secs(1);
-
-/// What runs on a thread of a runner until it is time to stop.
-pub(crate) trait Worker: Send {
-    fn run(&mut self, context: &Context);
-}
-
-/// What the workers of a runner share.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) signals: Arc<Signals>,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) progress: Arc<Progress>,
-}
-
 /// A consumer that is ready to be run: it is registered when the runner starts.
 struct Consumer {
     name: String,
@@ -155,7 +142,7 @@ impl<S: ConsumerStore + Clone> Runner<S> {
             kind: Kind::Subscription,
             begin: Box::new(move || {
                 subscription.register(&store)?;
-                Ok(Box::new(Member::new(store, subscription)))
+                Ok(Box::new(Subscribing(Member::new(store, subscription))))
             }),
         });
         self
@@ -334,196 +321,6 @@ fn watch(store: &impl ConsumerStore, signals: &Signals, observer: &dyn Observer)
         }
         if listening.wait(interval) {
             interval = FIRST_LOOK;
-        }
-    }
-}
-
-impl Context {
-    /// Tells that a consumer handles nothing until something is done.
-    pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
-        self.progress.halted(error, |error| {
-            self.observer.observe(&ConsumerEvent::Stopped {
-                consumer,
-                error: Some(error),
-            });
-        });
-    }
-
-    /// Tells that the store cannot be reached, and waits.
-    pub(crate) fn outage(
-        &self,
-        consumer: &str,
-        error: &(dyn std::error::Error + 'static),
-        pauses: &mut Backoff,
-    ) -> Waited {
-        let pause = pauses.next().unwrap_or(LONGEST_LOOK);
-        self.observer.observe(&ConsumerEvent::Outage {
-            consumer: Some(consumer),
-            error,
-            pause,
-        });
-        self.signals.pause(pause)
-    }
-}
-
-/// A projection on its thread.
-struct Projecting<S, P> {
-    store: S,
-    projection: P,
-}
-
-impl<S: Transactional, P: Projection<S>> Worker for Projecting<S, P> {
-    fn run(&mut self, context: &Context) {
-        let name = self.projection.name();
-        let mut pauses = Backoff::new();
-        while !context.signals.is_stopping() {
-            match Follower::begin(&self.store, &self.projection) {
-                Ok(follower) => {
-                    follow::<S, P>(name, follower, context);
-                    break;
-                }
-                Err(error) => {
-                    context.outage(name, &error, &mut pauses);
-                }
-            }
-        }
-        context.observer.observe(&ConsumerEvent::Stopped {
-            consumer: name,
-            error: None,
-        });
-    }
-}
-
-fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower<'_, S, P>, context: &Context) {
-    let Context {
-        signals,
-        observer,
-        progress,
-    } = context;
-    observer.observe(&ConsumerEvent::Started {
-        consumer: name,
-        position: follower.handled(),
-    });
-    let mut pauses = Backoff::new();
-    while !signals.is_stopping() {
-        match follower.step() {
-            Ok(Step::Handled { events, elapsed }) => {
-                pauses = Backoff::new();
-                observer.observe(&ConsumerEvent::Handled {
-                    consumer: name,
-                    events,
-                    position: follower.handled(),
-                    elapsed,
-                });
-                progress.handled(follower.handled());
-            }
-            Ok(Step::Idle) => {
-                pauses = Backoff::new();
-                progress.handled(follower.handled());
-                signals.wait_beyond(follower.handled(), follower.longest_idle());
-            }
-            Err(trouble) => {
-                if let Err(trouble) = overcome(&mut follower, trouble, name, context) {
-                    endure(&mut follower, trouble, name, context, &mut pauses);
-                }
-            }
-        }
-    }
-    // What was looked through counts although nothing was applied; if it cannot be stored now, it is looked through again.
-    let _ = follower.keep_position();
-}
-
-/// What can be done about a trouble at once.
-fn overcome<S: Transactional, P: Projection<S>>(
-    follower: &mut Follower<'_, S, P>,
-    trouble: Trouble,
-    name: &str,
-    context: &Context,
-) -> Result<(), Trouble> {
-    match trouble {
-        Trouble::Batch => follower.apply_one_by_one(),
-        Trouble::Overtaken(slot) => {
-            follower.go_on_at(&slot)?;
-            context.observer.observe(&ConsumerEvent::Overtaken {
-                consumer: name,
-                position: slot.position,
-            });
-            context.progress.handled(slot.position);
-        }
-        Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
-        trouble => return Err(trouble),
-    }
-    Ok(())
-}
-
-/// An event could not be applied.
-fn failed<S: Transactional, P: Projection<S>>(
-    follower: &mut Follower<'_, S, P>,
-    error: BoxError,
-    name: &str,
-    context: &Context,
-) -> Result<(), Trouble> {
-    let failed = follower.fail(&error)?;
-    context.observer.observe(&ConsumerEvent::Failing {
-        consumer: name,
-        sequence: failed.sequence,
-        attempts: failed.attempts,
-        error: &*error,
-    });
-    match failed.next {
-        Next::Retry(pause) => {
-            context.signals.pause(pause);
-        }
-        Next::Park => context.observer.observe(&ConsumerEvent::Parked {
-            consumer: name,
-            sequence: failed.sequence,
-            aggregate_id: failed.aggregate_id,
-            reason: &error.to_string(),
-        }),
-        Next::Stop => {
-            context.halt(
-                name,
-                ConsumerError::Event {
-                    consumer: name.to_owned(),
-                    sequence: failed.sequence,
-                    error,
-                },
-            );
-            stand_still(follower, context);
-        }
-    }
-    Ok(())
-}
-
-/// Waits for what passes by itself, or for what somebody else has to do.
-fn endure<S: Transactional, P: Projection<S>>(
-    follower: &mut Follower<'_, S, P>,
-    trouble: Trouble,
-    name: &str,
-    context: &Context,
-    pauses: &mut Backoff,
-) {
-    match trouble {
-        Trouble::Store(error) if error.is_retryable() || error.is_conflict() => {
-            context.outage(name, &error, pauses);
-        }
-        Trouble::Event(error) => {
-            context.outage(name, &*error, pauses);
-        }
-        trouble => {
-            if let Err(error) = follower.bear(trouble) {
-                context.halt(name, error);
-            }
-            stand_still(follower, context);
-        }
-    }
-}
-
-/// Waits until the projection is to run again, by what is stored of it.
-fn stand_still<S: Transactional, P: Projection<S>>(follower: &mut Follower<'_, S, P>, context: &Context) {
-    while context.signals.pause(HALTED_LOOK) != Waited::Stopping {
-        if follower.wake_up().is_ok() {
-            return;
         }
     }
 }

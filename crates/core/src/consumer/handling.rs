@@ -1,0 +1,615 @@
+//! Handling the events of a member's slots.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::failure::{BoxError, ConsumerError, Next, panicked};
+use super::follower::{IDLE_SEQUENCES, IDLE_TIME};
+use super::member::{Member, Slot, Trouble};
+use super::observer::ConsumerEvent;
+use super::parking::{event_at, first_parked, first_to_replay, parked_aggregates};
+use super::signals::Waited;
+use super::slot::{ConsumerState, Failing, ParkedEvent, slot_of};
+use super::store::ConsumerStore;
+use super::subscription::{Batch, Failure};
+use super::tables::ConsumerChange;
+use super::worker::Context;
+use crate::{Backoff, EventEnvelope, GlobalSequence, Result};
+
+/// How many events are read at once.
+const PAGE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
+/// How often a member with parked events looks whether some are to be handled again.
+const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a member waits before it tries again what the store refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The thread that handles events.
+pub(crate) struct Handling<'a, S> {
+    member: &'a Member<S>,
+    context: &'a Context,
+    parked: HashSet<Uuid>,
+    /// The slots for which `parked` was read.
+    known: Vec<(u16, i64)>,
+    replays_due: Instant,
+}
+
+/// Slots that have handled the log up to the same position, so that one page serves all of them.
+struct Cohort {
+    slots: Vec<u16>,
+    position: GlobalSequence,
+    /// Where the next slots are, with which these go on together.
+    until: GlobalSequence,
+}
+
+impl<'a, S: ConsumerStore> Handling<'a, S> {
+    pub(crate) fn new(member: &'a Member<S>, context: &'a Context) -> Self {
+        Self {
+            member,
+            context,
+            parked: HashSet::new(),
+            known: Vec::new(),
+            replays_due: Instant::now(),
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        let signals = &self.context.signals;
+        let mut pauses = Backoff::new();
+        let mut is_begun = false;
+        while !signals.is_stopping() {
+            let nudges = signals.nudges();
+            match self.go_on(&mut is_begun) {
+                Ok(Some(wait)) => {
+                    pauses = Backoff::new();
+                    signals.wait_for_change(wait.beyond, nudges, wait.longest);
+                }
+                Ok(None) => pauses = Backoff::new(),
+                Err(error) if error.is_retryable() => {
+                    self.context.outage(self.member.name(), &error, &mut pauses);
+                }
+                Err(error) => {
+                    let consumer = self.member.name().to_owned();
+                    self.context
+                        .halt(self.member.name(), ConsumerError::Store { consumer, error });
+                    signals.pause(REFUSED_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Handles a page for the slots that are furthest behind. Returns what to wait for if there is nothing to do.
+    fn go_on(&mut self, is_begun: &mut bool) -> Result<Option<Wait>> {
+        self.learn_parked()?;
+        if let Some(parked) = self.next_replay()? {
+            self.replay(&parked)?;
+            return Ok(None);
+        }
+        let Some(cohort) = self.cohort() else {
+            return Ok(Some(self.wait(GlobalSequence::MAX)));
+        };
+        if !*is_begun {
+            *is_begun = true;
+            self.context.observer.observe(&ConsumerEvent::Started {
+                consumer: self.member.name(),
+                position: cohort.position,
+            });
+        }
+        let query = self.member.subscription.query()?;
+        let query = query.after(cohort.position).until(cohort.until).page_size(PAGE);
+        let page = self.member.store.read_page(&query, None)?;
+        let is_at_end = page.next.is_none() && cohort.until == GlobalSequence::MAX;
+        let had_events = !page.events.is_empty();
+        self.handle_page(&cohort, &page.events, page.checkpoint)?;
+        self.keep_late_positions()?;
+        self.tell_progress();
+        match is_at_end && !had_events {
+            true => Ok(Some(self.wait(page.checkpoint))),
+            false => Ok(None),
+        }
+    }
+
+    /// The slots that can go on, and are furthest behind.
+    fn cohort(&self) -> Option<Cohort> {
+        let now = Instant::now();
+        let held = self.member.held();
+        let ready = |slot: &Slot| {
+            slot.state == ConsumerState::Running && slot.until > now && slot.not_before.is_none_or(|time| time <= now)
+        };
+        let ready: Vec<(u16, GlobalSequence)> = held
+            .slots
+            .iter()
+            .filter(|(_, slot)| ready(slot))
+            .map(|(number, slot)| (*number, slot.looked))
+            .collect();
+        let position = ready.iter().map(|(_, looked)| *looked).min()?;
+        let beyond = ready
+            .iter()
+            .map(|(_, looked)| *looked)
+            .filter(|looked| *looked > position);
+        Some(Cohort {
+            slots: ready
+                .iter()
+                .filter(|(_, looked)| *looked == position)
+                .map(|(number, _)| *number)
+                .collect(),
+            position,
+            until: beyond.min().unwrap_or(GlobalSequence::MAX),
+        })
+    }
+
+    /// What to wait for once the log is handled up to a position.
+    fn wait(&self, beyond: GlobalSequence) -> Wait {
+        let now = Instant::now();
+        let held = self.member.held();
+        let pauses = held.slots.values().filter_map(|slot| slot.not_before);
+        let next = pauses.map(|time| time.saturating_duration_since(now)).min();
+        let idle = if self.parked.is_empty() {
+            IDLE_TIME
+        } else {
+            REPLAY_INTERVAL
+        };
+        Wait {
+            beyond,
+            longest: next.unwrap_or(idle).min(idle),
+        }
+    }
+
+    fn handle_page(&mut self, cohort: &Cohort, events: &[EventEnvelope], checkpoint: GlobalSequence) -> Result<()> {
+        let slots = self.member.subscription.slots();
+        let most = self.member.subscription.batch as usize;
+        let mut going: Vec<u16> = cohort.slots.clone();
+        if most == 1 {
+            for event in events {
+                if self.context.signals.is_stopping() {
+                    return Ok(());
+                }
+                let number = slot_of(event.aggregate.id(), slots);
+                if going.contains(&number) && !self.handle(number, std::slice::from_ref(event))? {
+                    going.retain(|going| *going != number);
+                }
+            }
+        } else {
+            for &number in &cohort.slots {
+                let own: Vec<EventEnvelope> = events
+                    .iter()
+                    .filter(|event| slot_of(event.aggregate.id(), slots) == number)
+                    .cloned()
+                    .collect();
+                for batch in own.chunks(most) {
+                    if self.context.signals.is_stopping() {
+                        return Ok(());
+                    }
+                    if !self.handle(number, batch)? {
+                        going.retain(|going| *going != number);
+                        break;
+                    }
+                }
+            }
+        }
+        let mut held = self.member.held();
+        for number in going {
+            if let Some(slot) = held.slots.get_mut(&number) {
+                slot.looked = slot.looked.max(checkpoint);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles events of one slot and moves its checkpoint; returns whether the slot goes on.
+    fn handle(&mut self, number: u16, events: &[EventEnvelope]) -> Result<bool> {
+        if let Some(place) = events
+            .iter()
+            .position(|event| self.parked.contains(&event.aggregate.id()))
+        {
+            let (before, rest) = events.split_at(place);
+            let (parked, after) = rest.split_at(1);
+            return Ok((before.is_empty() || self.handle(number, before)?)
+                && self.park_late(number, &parked[0])?
+                && (after.is_empty() || self.handle(number, after)?));
+        }
+        let Some(slot) = self.take_in_hand(number, &events[0])? else {
+            return Ok(false);
+        };
+        let began = Instant::now();
+        let attempts = slot.attempts_of(events[0].global_sequence);
+        let handled = self.call(&self.batch(number, events), attempts);
+        let goes_on = match handled {
+            Ok(()) => self.pass(number, &slot, events, began),
+            Err(_) if events.len() > 1 => {
+                // Which of them fails is found out one by one.
+                self.member.held().in_hand = None;
+                return events.iter().try_fold(true, |goes_on, event| match goes_on {
+                    true => self.handle(number, std::slice::from_ref(event)),
+                    false => Ok(false),
+                });
+            }
+            Err(failure) => self.fail(number, &slot, &events[0], failure),
+        };
+        self.member.held().in_hand = None;
+        goes_on
+    }
+
+    fn batch<'e>(&self, number: u16, events: &'e [EventEnvelope]) -> Batch<'e>
+    where
+        'a: 'e,
+    {
+        Batch::new(self.member.name(), number, self.member.subscription.slots(), events)
+    }
+
+    fn call(&self, batch: &Batch<'_>, attempts: u32) -> Result<(), Failure> {
+        catch_unwind(AssertUnwindSafe(|| (self.member.subscription.handler)(batch, attempts)))
+            .unwrap_or_else(|payload| Err(Failure::Retry(panicked(&*payload))))
+    }
+
+    /// Takes events of a slot in hand, unless this process no longer holds it for sure.
+    fn take_in_hand(&mut self, number: u16, event: &EventEnvelope) -> Result<Option<Slot>> {
+        let slot = {
+            let mut held = self.member.held();
+            let now = Instant::now();
+            let Some(slot) = held.slots.get(&number).filter(|slot| slot.until > now).cloned() else {
+                return Ok(None);
+            };
+            held.in_hand = Some((number, now));
+            slot
+        };
+        if !slot.is_inherited {
+            return Ok(Some(slot));
+        }
+        // Whoever dies of an event leaves no other trace: so this attempt is counted before it is made.
+        let taken = self.count_attempt(number, &slot, event);
+        if !matches!(taken, Ok(Some(_))) {
+            self.member.held().in_hand = None;
+        }
+        taken
+    }
+
+    fn count_attempt(&mut self, number: u16, slot: &Slot, event: &EventEnvelope) -> Result<Option<Slot>> {
+        let died: BoxError = "the process that had it in hand did not go on".into();
+        let attempts = slot.attempts_of(event.global_sequence);
+        if attempts > 0 && !matches!(self.member.subscription.on_failure.after(attempts), Next::Retry(_)) {
+            self.fail(number, slot, event, Failure::Retry(died))?;
+            return Ok(None);
+        }
+        let counted = self.member.with_slot(number, slot.token, |transaction, found| {
+            transaction.fail(found, event.global_sequence, &died.to_string())
+        });
+        let Some(attempts) = self.settle(number, counted)? else {
+            return Ok(None);
+        };
+        let mut held = self.member.held();
+        Ok(held.slots.get_mut(&number).map(|slot| {
+            slot.is_inherited = false;
+            slot.failing = Some((event.global_sequence, attempts));
+            // How often it was tried before this time.
+            Slot {
+                failing: Some((event.global_sequence, attempts - 1)),
+                is_counted: true,
+                ..slot.clone()
+            }
+        }))
+    }
+
+    /// Moves the checkpoint behind events that were handled. They are handled, whatever happens: an outage is waited for.
+    fn pass(&mut self, number: u16, slot: &Slot, events: &[EventEnvelope], began: Instant) -> Result<bool> {
+        let to = events[events.len() - 1].global_sequence;
+        let mut pauses = Backoff::new();
+        let advanced = loop {
+            let advanced = self
+                .member
+                .with_slot(number, slot.token, |transaction, found| transaction.advance(found, to));
+            match advanced {
+                Err(Trouble::Store(error)) if error.is_retryable() => {
+                    if self.context.outage(self.member.name(), &error, &mut pauses) == Waited::Stopping {
+                        return Ok(false);
+                    }
+                }
+                advanced => break advanced,
+            }
+        };
+        // A slot that was halted meanwhile has its events handled again, once it goes on.
+        if self.settle(number, advanced)?.is_none() {
+            return Ok(false);
+        }
+        self.moved(number, to);
+        self.context.observer.observe(&ConsumerEvent::Handled {
+            consumer: self.member.name(),
+            events: events.len(),
+            position: to,
+            elapsed: began.elapsed(),
+        });
+        Ok(true)
+    }
+
+    fn moved(&self, number: u16, to: GlobalSequence) {
+        if let Some(slot) = self.member.held().slots.get_mut(&number) {
+            slot.position = to;
+            slot.looked = slot.looked.max(to);
+            slot.committed = Instant::now();
+            slot.not_before = None;
+            slot.outages = 0;
+            slot.failing = None;
+            slot.is_inherited = false;
+        }
+    }
+
+    /// What was done with a slot, unless it does not go on.
+    fn settle<R>(&self, number: u16, done: Result<R, Trouble>) -> Result<Option<R>> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(Trouble::Store(error)) => Err(error),
+            Err(Trouble::Lost) => {
+                self.member.held().slots.remove(&number);
+                self.context.observer.observe(&ConsumerEvent::SlotLost {
+                    consumer: self.member.name(),
+                    slot: number,
+                });
+                Ok(None)
+            }
+            Err(Trouble::Halted(state)) => {
+                if let Some(slot) = self.member.held().slots.get_mut(&number) {
+                    slot.state = state;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// An event could not be handled: it is tried again after a pause, parked, or the slot stops before it.
+    fn fail(&mut self, number: u16, slot: &Slot, event: &EventEnvelope, failure: Failure) -> Result<bool> {
+        let (error, decided) = match failure {
+            Failure::Retry(error) if self.member.store.is_transient(&*error) => {
+                return self.postpone(number, slot, &*error);
+            }
+            Failure::Later(error) => return self.postpone(number, slot, &*error),
+            Failure::Retry(error) => (error, None),
+            Failure::Park(error) => (error, Some(Next::Park)),
+            Failure::Stop(error) => (error, Some(Next::Stop)),
+        };
+        // An outage looks like a failure to code that does not hand its error on.
+        self.member.store.high_water_mark()?;
+        let (sequence, aggregate_id, reason) = (event.global_sequence, event.aggregate.id(), error.to_string());
+        let failed = self.member.with_slot(number, slot.token, |transaction, found| {
+            let attempts = transaction.fail(found, sequence, &reason)?;
+            let next = decided.unwrap_or_else(|| self.member.subscription.on_failure.after(attempts));
+            match next {
+                Next::Retry(_) => {}
+                Next::Park => {
+                    transaction.park(self.member.name(), sequence, aggregate_id, attempts, &reason)?;
+                    transaction.advance(found, sequence)?;
+                }
+                Next::Stop => {
+                    found.state = ConsumerState::Failed;
+                    transaction.change(ConsumerChange::Save(found))?;
+                }
+            }
+            Ok((attempts, next))
+        });
+        let Some((attempts, next)) = self.settle(number, failed)? else {
+            return Ok(false);
+        };
+        self.context.observer.observe(&ConsumerEvent::Failing {
+            consumer: self.member.name(),
+            sequence,
+            attempts,
+            error: &*error,
+        });
+        match next {
+            Next::Retry(pause) => {
+                if let Some(slot) = self.member.held().slots.get_mut(&number) {
+                    slot.not_before = Some(Instant::now() + pause);
+                    slot.failing = Some((sequence, attempts));
+                    slot.is_inherited = false;
+                }
+                Ok(false)
+            }
+            Next::Park => {
+                self.parked.insert(aggregate_id);
+                self.moved(number, sequence);
+                self.context.observer.observe(&ConsumerEvent::Parked {
+                    consumer: self.member.name(),
+                    sequence,
+                    aggregate_id,
+                    reason: &reason,
+                });
+                Ok(true)
+            }
+            Next::Stop => {
+                if let Some(slot) = self.member.held().slots.get_mut(&number) {
+                    slot.state = ConsumerState::Failed;
+                    slot.failing = Some((sequence, attempts));
+                }
+                let consumer = self.member.name().to_owned();
+                self.context.halt(
+                    self.member.name(),
+                    ConsumerError::Event {
+                        consumer,
+                        sequence,
+                        error,
+                    },
+                );
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits for what the handler needs: nothing is counted.
+    fn postpone(&self, number: u16, slot: &Slot, error: &(dyn std::error::Error + 'static)) -> Result<bool> {
+        let mut pause = Duration::ZERO;
+        if let Some(held) = self.member.held().slots.get_mut(&number) {
+            held.outages = held.outages.saturating_add(1);
+            pause = self.member.subscription.on_failure.pause(held.outages);
+            held.not_before = Some(Instant::now() + pause);
+            held.failing = slot.failing;
+        }
+        self.context.observer.observe(&ConsumerEvent::Outage {
+            consumer: Some(self.member.name()),
+            error,
+            pause,
+        });
+        if slot.is_counted {
+            let uncounted = self.member.with_slot(number, slot.token, |transaction, found| {
+                found.failing = found
+                    .failing
+                    .take()
+                    .filter(|failing| failing.attempts > 1)
+                    .map(|failing| Failing {
+                        attempts: failing.attempts - 1,
+                        ..failing
+                    });
+                transaction.change(ConsumerChange::Save(found))
+            });
+            self.settle(number, uncounted)?;
+        }
+        Ok(false)
+    }
+
+    /// Parks an event because its aggregate is parked, unless it no longer is; returns whether the slot goes on.
+    fn park_late(&mut self, number: u16, event: &EventEnvelope) -> Result<bool> {
+        let Some(token) = self.member.held().slots.get(&number).map(|slot| slot.token) else {
+            return Ok(false);
+        };
+        let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
+        let reason = "an earlier event of its aggregate is parked";
+        let parked = self.member.with_slot(number, token, |transaction, found| {
+            if !transaction.is_parked(self.member.name(), aggregate_id)? {
+                return Ok(false);
+            }
+            transaction.park(self.member.name(), sequence, aggregate_id, 0, reason)?;
+            transaction.advance(found, sequence)?;
+            Ok(true)
+        });
+        match self.settle(number, parked)? {
+            None => Ok(false),
+            Some(true) => {
+                self.moved(number, sequence);
+                Ok(true)
+            }
+            Some(false) => {
+                self.parked.remove(&aggregate_id);
+                self.handle(number, std::slice::from_ref(event))
+            }
+        }
+    }
+
+    /// Reads what is parked when this process has got other slots, whose former holders may have parked events.
+    fn learn_parked(&mut self) -> Result<()> {
+        let held: Vec<(u16, i64)> = {
+            let held = self.member.held();
+            held.slots.iter().map(|(number, slot)| (*number, slot.token)).collect()
+        };
+        if held != self.known {
+            self.parked = parked_aggregates(&self.member.store, self.member.name())?;
+            self.known = held;
+        }
+        Ok(())
+    }
+
+    /// The next parked event of a slot of this process that its operator wants to be handled again.
+    fn next_replay(&mut self) -> Result<Option<ParkedEvent>> {
+        if self.parked.is_empty() || Instant::now() < self.replays_due {
+            return Ok(None);
+        }
+        let slots = self.member.subscription.slots();
+        let is_mine = |aggregate| {
+            self.known
+                .iter()
+                .any(|(number, _)| *number == slot_of(aggregate, slots))
+        };
+        let found = first_to_replay(&self.member.store, self.member.name(), is_mine)?;
+        self.replays_due = Instant::now();
+        if found.is_none() {
+            self.parked = parked_aggregates(&self.member.store, self.member.name())?;
+            self.replays_due += REPLAY_INTERVAL;
+        }
+        Ok(found)
+    }
+
+    fn replay(&mut self, parked: &ParkedEvent) -> Result<()> {
+        let (sequence, aggregate_id) = (parked.global_sequence, parked.aggregate_id);
+        let number = slot_of(aggregate_id, self.member.subscription.slots());
+        let event = event_at(&self.member.store, sequence)?;
+        let Some(slot) = self.take_in_hand(number, &event)? else {
+            return Ok(());
+        };
+        let batch = self.batch(number, std::slice::from_ref(&event)).replayed();
+        let handled = self.call(&batch, parked.attempts);
+        self.member.held().in_hand = None;
+        let failed = match handled {
+            Ok(()) => None,
+            Err(Failure::Later(error)) => {
+                self.replays_due += REPLAY_INTERVAL;
+                return self.postpone(number, &slot, &*error).map(drop);
+            }
+            Err(Failure::Retry(error) | Failure::Park(error) | Failure::Stop(error)) => {
+                self.member.store.high_water_mark()?;
+                Some(error)
+            }
+        };
+        let settled = self.member.with_slot(number, slot.token, |transaction, _| {
+            let first = transaction.parked(first_parked(self.member.name(), aggregate_id))?;
+            if first.first().is_none_or(|first| first.global_sequence != sequence) {
+                return Ok(());
+            }
+            match &failed {
+                None => transaction.change(ConsumerChange::Unpark {
+                    consumer: self.member.name(),
+                    global_sequence: sequence,
+                }),
+                Some(error) => {
+                    let attempts = parked.attempts.saturating_add(1);
+                    transaction.park(self.member.name(), sequence, aggregate_id, attempts, &error.to_string())
+                }
+            }
+        });
+        self.settle(number, settled).map(drop)
+    }
+
+    /// Stores the positions of slots that had no event of their own for long.
+    fn keep_late_positions(&self) -> Result<()> {
+        let late: Vec<(u16, Slot)> = {
+            let held = self.member.held();
+            let wanted = self.context.progress.wanted();
+            let is_late = |slot: &Slot| {
+                let passed = slot.looked.get() - slot.position.get();
+                let is_waited_for = slot.position < wanted && wanted <= slot.looked;
+                passed >= IDLE_SEQUENCES || (passed > 0 && (is_waited_for || slot.committed.elapsed() >= IDLE_TIME))
+            };
+            let late = held.slots.iter().filter(|(_, slot)| is_late(slot));
+            late.map(|(number, slot)| (*number, slot.clone())).collect()
+        };
+        for (number, slot) in late {
+            let advanced = self.member.with_slot(number, slot.token, |transaction, found| {
+                found.position = slot.looked;
+                transaction.change(ConsumerChange::Save(found))
+            });
+            if self.settle(number, advanced)?.is_some()
+                && let Some(held) = self.member.held().slots.get_mut(&number)
+            {
+                held.position = slot.looked;
+                held.committed = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how far this process's slots have come.
+    fn tell_progress(&self) {
+        let held = self.member.held();
+        let is_running = held.slots.values().all(|slot| slot.state == ConsumerState::Running);
+        if let Some(looked) = held.slots.values().map(|slot| slot.looked).min().filter(|_| is_running) {
+            self.context.progress.handled(looked);
+        }
+    }
+}
+
+/// What to wait for.
+struct Wait {
+    /// That the log goes beyond this.
+    beyond: GlobalSequence,
+    /// Or so long.
+    longest: Duration,
+}

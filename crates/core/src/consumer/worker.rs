@@ -1,0 +1,54 @@
+//! What runs a consumer on a thread, and what it shares with the runner.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::failure::ConsumerError;
+use super::observer::{ConsumerEvent, Observer};
+use super::progress::Progress;
+use super::signals::{Signals, Waited};
+use crate::Backoff;
+
+/// The longest wait before a store that could not be reached is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What runs on a thread of a runner until it is time to stop.
+pub(crate) trait Worker: Send {
+    fn run(&mut self, context: &Context);
+}
+
+/// What the workers of a runner share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Context {
+    /// Tells that a consumer handles nothing until something is done.
+    pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
+        self.progress.halted(error, |error| {
+            self.observer.observe(&ConsumerEvent::Stopped {
+                consumer,
+                error: Some(error),
+            });
+        });
+    }
+
+    /// Tells that the store cannot be reached, and waits.
+    pub(crate) fn outage(
+        &self,
+        consumer: &str,
+        error: &(dyn std::error::Error + 'static),
+        pauses: &mut Backoff,
+    ) -> Waited {
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        self.observer.observe(&ConsumerEvent::Outage {
+            consumer: Some(consumer),
+            error,
+            pause,
+        });
+        self.signals.pause(pause)
+    }
+}
