@@ -5,6 +5,7 @@
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 
 mod load;
+mod usual;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -20,11 +21,12 @@ use crate::{
 
 pub use crate::event::to_utc;
 use crate::operate::Streams;
-pub use crate::publisher::Publisher;
+pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
 pub use crate::tenant::Scope;
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 pub use load::{StreamSource, load};
+pub use usual::UsualSize;
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::{Error, GlobalSequence, Result};
+use crate::operate::{Diagnosis, Severity};
+use crate::{Error, ErrorKind, GlobalSequence, Result};
 
 /// A thread that publishes the high-water mark, at once and then at an interval, until this is dropped. For those who write a
 /// backend.
@@ -64,6 +65,72 @@ impl Drop for Publisher {
     }
 }
 
+/// What makes the mark known to readers of replicas.
+const PUBLISH: &str =
+    "on the primary, open a store with publish_mark, or run firefly-eventstore publish-mark --every 1s";
+
+/// How old, in seconds, a published mark may be.
+const LONG_UNPUBLISHED: i64 = 60;
+
+/// For those who write a backend: the error of a store that reads from a replica, where no mark was published.
+#[must_use]
+pub fn never_published() -> Error {
+    let reason =
+        format!("no high-water mark was published, so this replica does not know how far the log is final; {PUBLISH}");
+    Error::new(ErrorKind::Unprovable { reason: reason.into() })
+}
+
+/// For those who write a backend: what there is to say of the published mark, given it and its age in seconds, or why it cannot be
+/// read. That [none was published](never_published) is bad only where `needed` says so.
+///
+/// # Errors
+///
+/// What has nothing to do with the mark, such as a connection that was lost.
+pub fn diagnose_published_mark(
+    published: Result<(GlobalSequence, i64)>,
+    needed: Option<Severity>,
+) -> Result<Diagnosis> {
+    let subject = "published mark";
+    let bad = |severity, found: String, advice: String| Diagnosis::bad(severity, subject, found, advice);
+    let error = match published {
+        Ok((mark, age)) => {
+            let found = format!("global sequence {mark}, published {age} s ago");
+            return Ok(match age > LONG_UNPUBLISHED {
+                false => Diagnosis::good(subject, found),
+                true => {
+                    let advice = format!("stores that read from replicas see nothing newer; {PUBLISH}");
+                    bad(Severity::Notice, found, advice)
+                }
+            });
+        }
+        Err(error) => error,
+    };
+    Ok(match (error.kind(), needed) {
+        (ErrorKind::Unprovable { .. }, None) => Diagnosis::good(subject, "none: no store reads the log from a replica"),
+        (ErrorKind::Unprovable { .. }, Some(severity)) => {
+            let advice = "the log cannot be read here until that is done";
+            bad(severity, error.to_string(), advice.to_owned())
+        }
+        (ErrorKind::BeyondEnd { position, end }, _) => bad(
+            Severity::Danger,
+            format!("global sequence {position}, and the log ends at {end}"),
+            "events that were there are gone; rebuild what readers of replicas made of them, then run DELETE FROM \
+             firefly_published_mark, and publish again"
+                .to_owned(),
+        ),
+        (ErrorKind::PermissionDenied, _) => bad(
+            Severity::Notice,
+            "the server does not tell this user".to_owned(),
+            "give it SELECT on firefly_published_mark, or ask as an administrator".to_owned(),
+        ),
+        (ErrorKind::Schema(_), _) => {
+            let advice = "see what is said of the schema";
+            bad(Severity::Warning, error.to_string(), advice.to_owned())
+        }
+        _ => return Err(error),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -89,6 +156,42 @@ mod tests {
         let last = published.load(Ordering::SeqCst);
         assert!(count.into_iter().all(|told| told <= last), "the thread is gone");
         assert_eq!(Arc::strong_count(&published), 1);
+    }
+
+    #[test]
+    fn a_published_mark_is_diagnosed() {
+        let mark = GlobalSequence::from(7);
+        let beyond = || {
+            Error::new(ErrorKind::BeyondEnd {
+                position: mark,
+                end: GlobalSequence::ZERO,
+            })
+        };
+        for (published, needed, severity, advice) in [
+            (Ok((mark, 60)), None, Severity::Good, None),
+            (Ok((mark, 61)), None, Severity::Notice, Some("--every 1s")),
+            (Err(never_published()), None, Severity::Good, None),
+            (
+                Err(never_published()),
+                Some(Severity::Danger),
+                Severity::Danger,
+                Some("cannot be read"),
+            ),
+            (Err(beyond()), None, Severity::Danger, Some("firefly_published_mark")),
+            (
+                Err(Error::new(ErrorKind::PermissionDenied)),
+                None,
+                Severity::Notice,
+                Some("SELECT on"),
+            ),
+        ] {
+            let diagnosis = diagnose_published_mark(published, needed).unwrap();
+            assert_eq!(diagnosis.severity, severity, "{diagnosis:?}");
+            let contains = |part| diagnosis.advice.as_ref().is_some_and(|text| text.contains(part));
+            assert!(advice.map_or(diagnosis.advice.is_none(), contains), "{diagnosis:?}");
+        }
+        assert!(never_published().to_string().contains("--every 1s"));
+        diagnose_published_mark(Err(Error::new(ErrorKind::ReadOnly)), None).unwrap_err();
     }
 
     #[test]

@@ -3,13 +3,12 @@
 mod containment;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
+use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, ErrorKind,
-    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
-    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error,
+    ErrorKind, EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence,
+    Order, Page, Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -73,32 +72,8 @@ fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Val
     events.map_err(classify)?.into_iter().collect()
 }
 
-/// How many bytes of data and metadata an event has, about, as the statements of a store find out.
-///
-/// What a server has begun to send, it sends to its end, whether somebody wants the rest or not. So a statement asks for no more
-/// events than are likely to fit into the page.
-#[derive(Debug, Default)]
-pub(crate) struct EventSize(AtomicU64);
-
-/// How many events the first statement asks for, while nobody knows how large they are.
-const FIRST_ROWS: u32 = 128;
-
-impl EventSize {
-    /// How many events to ask for, of so many at most, where there is room for so many bytes.
-    fn rows(&self, most: u32, bytes: u64) -> u32 {
-        match self.0.load(Ordering::Relaxed) {
-            0 => most.min(FIRST_ROWS),
-            size => u32::try_from(bytes / size + 1).map_or(most, |rows| rows.min(most)),
-        }
-    }
-
-    fn learn(&self, sent: &Sent) {
-        if sent.rows > 0 {
-            self.0
-                .store((sent.bytes / u64::from(sent.rows)).max(1), Ordering::Relaxed);
-        }
-    }
-}
+/// What a store takes for the size of an event, until a statement told it: some hundred to a page.
+pub(crate) const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
 
 /// A page of the log up to a mark, which was taken before. It takes a statement, and more where the events are smaller than those
 /// that were read before, or where the server sends events whose metadata does not match: what contains what is decided here.
@@ -108,7 +83,7 @@ pub(crate) fn page<C: Queryable>(
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
     indexes: &[String],
-    size: &EventSize,
+    usual: &UsualSize,
 ) -> Result<Page> {
     let mut window = query.window(cursor, mark);
     let mut found = PageEvents::new(&window);
@@ -120,7 +95,7 @@ pub(crate) fn page<C: Queryable>(
             None => wanted - u32::try_from(found.len()).unwrap_or(wanted),
             Some(_) => wanted,
         };
-        window.rows = size.rows(missing, room.saturating_sub(found.bytes()));
+        window.rows = usual.events(missing, room.saturating_sub(found.bytes()));
         let sent = read(session, query, &window, resumed, indexes, |event| {
             let matches = match (part, &event.metadata) {
                 (None, _) => true,
@@ -134,7 +109,9 @@ pub(crate) fn page<C: Queryable>(
             }
             Ok(found.is_full())
         })?;
-        size.learn(&sent);
+        if sent.rows > 0 {
+            usual.learn(sent.bytes / u64::from(sent.rows));
+        }
         let Some(end) = sent.end.filter(|_| sent.rows == window.rows && !found.is_full()) else {
             break;
         };
@@ -531,9 +508,7 @@ pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Resu
         })
     })?;
     let Some(published) = published.into_iter().next() else {
-        let reason = "no high-water mark was published, so this replica does not know how far the log is final; on the primary, open a \
-                      store with publish_mark, or run firefly-eventstore publish-mark";
-        return Err(Error::new(ErrorKind::Unprovable { reason: reason.into() }));
+        return Err(backend::never_published());
     };
     backend::check_end(published.mark, published.end, || Ok(published.end))?;
     Ok(published)
@@ -554,7 +529,7 @@ pub(crate) fn published_page<C: Queryable>(
     query: &EventQuery,
     cursor: Option<&Cursor>,
     indexes: &[String],
-    event_size: &EventSize,
+    usual: &UsualSize,
 ) -> Result<Page> {
     let published = published_mark(session)?;
     let mark = match cursor.map(Cursor::high_water_mark) {
@@ -572,7 +547,7 @@ pub(crate) fn published_page<C: Queryable>(
             published.mark
         }
     };
-    page(session, query, cursor, mark, indexes, event_size)
+    page(session, query, cursor, mark, indexes, usual)
 }
 
 /// What there is in the log, or of one tenant.

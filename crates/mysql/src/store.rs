@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Scope, Within};
+use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_transient,
@@ -24,7 +24,6 @@ use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_inde
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
-use crate::read::EventSize;
 use crate::row::{decode, integer, text};
 use crate::topology::Watch;
 use crate::{append, consumer, flush, migrate, read, snapshot, sql};
@@ -67,7 +66,7 @@ pub(crate) struct Shared {
     indexes: Vec<String>,
     mark: Mark,
     topology: Watch,
-    event_size: EventSize,
+    usual_size: UsualSize,
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
     wake: Wake,
@@ -343,7 +342,7 @@ impl MysqlEventStore {
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
-        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.event_size))
+        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.usual_size))
     }
 
     /// Refuses to write in a store that is for reading from a replica, before anything is sent.
@@ -563,7 +562,7 @@ impl MysqlBuilder {
             indexes: migrate::indexes(&names),
             mark: Mark::default(),
             topology: Watch::default(),
-            event_size: EventSize::default(),
+            usual_size: UsualSize::guessed(read::FIRST_GUESS),
             is_flushing: AtomicBool::new(false),
             wake: Wake::default(),
         });
@@ -668,7 +667,7 @@ impl EventStore for MysqlEventStore {
                         mark
                     }
                 };
-                self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.event_size))
+                self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.usual_size))
             };
             let page = match page(&self.0.indexes) {
                 // Somebody dropped it since the store was opened: the log can be walked.

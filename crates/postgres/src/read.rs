@@ -1,12 +1,10 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
+use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, ErrorKind,
-    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page,
-    Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope,
+    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
+    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -119,9 +117,7 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
         })
     })?;
     let Some(published) = published.into_iter().next() else {
-        let reason = "no high-water mark was published, so this replica does not know how far the log is final; on the primary, open a \
-                      store with publish_mark, or run firefly-eventstore publish-mark";
-        return Err(Error::new(ErrorKind::Unprovable { reason: reason.into() }));
+        return Err(backend::never_published());
     };
     backend::check_end(published.mark, published.end, || Ok(published.end))?;
     Ok(published)
@@ -172,8 +168,8 @@ pub(crate) fn page<C: GenericClient>(
     let mut page = PageEvents::new(&window);
     let mut decoder = Decoder::default();
     while !page.is_full() && window.after < window.until {
-        let left = u64::from(most) - page.len() as u64;
-        let (asked, largest) = usual.share(left, window.bytes);
+        let left = most.saturating_sub(u32::try_from(page.len()).unwrap_or(most));
+        let (asked, largest) = share(usual, left, window.bytes);
         window.rows = asked;
         let statement = LogStatement::new(query, &window, largest, indexes);
         let rows = statement.query(session).map_err(classify)?;
@@ -192,7 +188,7 @@ pub(crate) fn page<C: GenericClient>(
             });
             seen.add(page.bytes() - before, is_withheld);
         }
-        usual.learn(&seen);
+        learn(usual, &seen);
         let Some(last) = page.last().filter(|_| !is_last) else {
             break;
         };
@@ -209,10 +205,6 @@ fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> R
         .pop()
         .ok_or_else(|| Error::new(unavailable("an event was deleted while it was read")))
 }
-
-/// How large, in bytes, the events of a log usually are: all but a few are no larger.
-#[derive(Debug)]
-pub(crate) struct UsualSize(AtomicU64);
 
 /// The events that came of a statement.
 #[derive(Default)]
@@ -236,38 +228,26 @@ impl Seen {
     }
 }
 
-impl UsualSize {
-    /// How many rows to ask for, of those that are left, and the most bytes that one of them may have.
-    fn share(&self, left: u64, page_bytes: u64) -> (u32, i32) {
-        let bytes = page_bytes.saturating_add(page_bytes / 4);
-        let rows = (bytes / self.0.load(Ordering::Relaxed).max(1)).clamp(1, left);
-        // One row is sent however large it is, so that a page has one.
-        let largest = if rows == 1 { u64::MAX } else { bytes / rows };
-        (
-            u32::try_from(rows).unwrap_or(u32::MAX),
-            i32::try_from(largest).unwrap_or(i32::MAX),
-        )
-    }
-
-    fn learn(&self, seen: &Seen) {
-        if seen.events == 0 {
-            return;
-        }
-        let usual = self.0.load(Ordering::Relaxed);
-        let are_many = seen.withheld * 16 > seen.events;
-        let learnt = if are_many {
-            seen.largest
-        } else {
-            seen.largest_sent.max(usual / 2)
-        };
-        self.0.store(learnt, Ordering::Relaxed);
-    }
+/// How many rows to ask for, of those that are left, and the most bytes that one of them may have.
+fn share(usual: &UsualSize, left: u32, page_bytes: u64) -> (u32, i32) {
+    let bytes = page_bytes.saturating_add(page_bytes / 4);
+    let rows = usual.events(left, bytes);
+    // One row is sent however large it is, so that a page has one.
+    let largest = if rows == 1 { u64::MAX } else { bytes / u64::from(rows) };
+    (rows, i32::try_from(largest).unwrap_or(i32::MAX))
 }
 
-impl Default for UsualSize {
-    fn default() -> Self {
-        Self(AtomicU64::new(1))
+/// How large all but a few events are, as a statement found out that sent at once none that were larger than it allowed.
+fn learn(usual: &UsualSize, seen: &Seen) {
+    if seen.events == 0 {
+        return;
     }
+    let are_many = seen.withheld * 16 > seen.events;
+    usual.learn(if are_many {
+        seen.largest
+    } else {
+        seen.largest_sent.max(usual.bytes() / 2)
+    });
 }
 
 /// How PostgreSQL would find that page: with these values, and with any, unless it never plans it for any.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Scope, Within};
+use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_transient,
@@ -25,7 +25,6 @@ use crate::error::{classify, is_elsewhere, is_lost, is_stale, kind_of, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
-use crate::read::UsualSize;
 use crate::row::{decode, get};
 use crate::{append, consumer, migrate, read, snapshot, sql};
 
@@ -582,7 +581,8 @@ impl PostgresBuilder {
             within: Within::new(),
             indexes,
             proved: AtomicI64::new(0),
-            usual_size: UsualSize::default(),
+            // As many as a page takes are asked for at first: what is large then is not sent at once.
+            usual_size: UsualSize::guessed(1),
             wake: Wake::default(),
         });
         let store = PostgresEventStore {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
-use firefly_eventstore_core::{ErrorKind, Result};
+use firefly_eventstore_core::{Result, backend};
 use mysql::{Conn, Row};
 use time::{Duration, OffsetDateTime};
 
@@ -333,47 +333,10 @@ fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagno
     })
 }
 
-/// How old, in seconds, a published mark may be.
-const LONG_UNPUBLISHED: i64 = 60;
-
 /// The mark that was published for readers of replicas.
 fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
-    let subject = "published mark";
-    let error = match read::published_mark(session) {
-        Ok(published) => {
-            let found = format!("global sequence {}, published {} s ago", published.mark, published.age);
-            return Ok(match published.age > LONG_UNPUBLISHED {
-                false => Diagnosis::good(subject, found),
-                true => Diagnosis::bad(
-                    Severity::Notice,
-                    subject,
-                    found,
-                    "stores that read from replicas see nothing newer; on the primary, open a store with publish_mark, or run \
-                     firefly-eventstore publish-mark",
-                ),
-            });
-        }
-        Err(error) => error,
-    };
-    match error.kind() {
-        ErrorKind::Unprovable { .. } if !options.read_replica => {
-            Ok(Diagnosis::good(subject, "none, as nobody reads from replicas"))
-        }
-        ErrorKind::Unprovable { .. } => Ok(Diagnosis::bad(
-            Severity::Danger,
-            subject,
-            error.to_string(),
-            "the log cannot be read here until that is done",
-        )),
-        ErrorKind::BeyondEnd { .. } => Ok(Diagnosis::bad(
-            Severity::Danger,
-            subject,
-            error.to_string(),
-            "once what was made of the lost events is seen to, DELETE FROM firefly_published_mark, and publish again",
-        )),
-        ErrorKind::PermissionDenied | ErrorKind::Schema(_) => Ok(unknown(subject, "SELECT on firefly_published_mark")),
-        _ => Err(error),
-    }
+    let published = read::published_mark(session).map(|published| (published.mark, published.age));
+    backend::diagnose_published_mark(published, options.read_replica.then_some(Severity::Danger))
 }
 
 /// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet.

@@ -1,7 +1,7 @@
 //! What the server, the schema and the settings are like, and what to do about it.
 
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
-use firefly_eventstore_core::{Error, ErrorKind, Result};
+use firefly_eventstore_core::{Error, ErrorKind, Result, backend};
 use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
@@ -70,9 +70,6 @@ const MANY_TRANSACTIONS: i64 = 1_000_000_000;
 
 /// For how long an index may be of no use before that is told.
 const LONG_UNUSED: Duration = Duration::days(7);
-
-/// How old, in seconds, a published mark may be.
-const LONG_UNPUBLISHED: i64 = 60;
 
 /// For how long a transaction may be open that appends.
 const LONG_OPEN: i64 = 60;
@@ -304,44 +301,13 @@ impl Topology {
 
 /// The mark that was published for readers of replicas.
 fn published(session: &mut Session<'_, Client>, topology: &Topology, read_replica: bool) -> Result<Diagnosis> {
-    let subject = "published mark";
-    let error = match read::published_mark(session) {
-        Ok(published) => {
-            let found = format!("global sequence {}, published {} s ago", published.mark, published.age);
-            return Ok(match published.age > LONG_UNPUBLISHED {
-                false => Diagnosis::good(subject, found),
-                true => Diagnosis::bad(
-                    Severity::Notice,
-                    subject,
-                    found,
-                    "stores that read from replicas see nothing newer; on the primary, open a store with publish_mark, or run \
-                     firefly-eventstore publish-mark --every 1s",
-                ),
-            });
-        }
-        Err(error) => error,
+    let needed = match (read_replica, topology.is_standby) {
+        (true, _) => Some(Severity::Danger),
+        (false, true) => Some(Severity::Warning),
+        (false, false) => None,
     };
-    Ok(match error.kind() {
-        ErrorKind::Unprovable { .. } if !read_replica && !topology.is_standby => {
-            Diagnosis::good(subject, "none: no store reads the log from a replica")
-        }
-        ErrorKind::Unprovable { .. } => Diagnosis::bad(
-            Severity::Warning,
-            subject,
-            "none",
-            "the log cannot be read from this replica; on the primary, open a store with publish_mark, or run firefly-eventstore \
-             publish-mark --every 1s",
-        ),
-        ErrorKind::BeyondEnd { position, end } => Diagnosis::bad(
-            Severity::Danger,
-            subject,
-            format!("global sequence {position}, and the log ends at {end}"),
-            "events that were there are gone; rebuild what readers of replicas made of them, then run DELETE FROM \
-             firefly_published_mark, and publish again",
-        ),
-        ErrorKind::PermissionDenied => Diagnosis::good(subject, "this role may not see it"),
-        _ => return Err(error),
-    })
+    let published = read::published_mark(session).map(|published| (published.mark, published.age));
+    backend::diagnose_published_mark(published, needed)
 }
 
 fn schema(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
