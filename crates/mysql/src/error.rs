@@ -182,6 +182,11 @@ pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1213 | 1467 | 3101))
 }
 
+/// Whether the server takes no writes, such as one that was the primary before a failover.
+pub(crate) fn is_read_only_server(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1290 | 1836))
+}
+
 /// Whether the user may not ask for that.
 pub(crate) fn is_denied(error: &mysql::Error) -> bool {
     code(error).is_some_and(|code| by_code(code) == ErrorKind::PermissionDenied)

@@ -40,8 +40,9 @@ const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE
      firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events";
 
 /// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
-/// server ends a transaction, is not kept. The savepoint is gone then, too.
-const BEGIN: &str = "SET autocommit = 0; START TRANSACTION; SAVEPOINT firefly_transaction";
+/// server ends a transaction, is not kept. The savepoint is gone then, too. Tells whether the server takes no writes.
+const BEGIN: &str = "SET autocommit = 0; START TRANSACTION; SAVEPOINT firefly_transaction; \
+     SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF')";
 const COMMIT: &str = "RELEASE SAVEPOINT firefly_transaction; COMMIT";
 
 impl fmt::Debug for Location {
@@ -239,6 +240,8 @@ pub(crate) struct Server {
     pub(crate) shows_before_flush: bool,
     /// Whether each statement of the connection commits by itself, unless a transaction was begun.
     pub(crate) commits_by_itself: bool,
+    /// Whether it took no writes when the connection was made.
+    pub(crate) is_read_only: bool,
     /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
     pub(crate) standing: Standing,
 }
@@ -279,6 +282,7 @@ impl Server {
                 is_strict: is_on(3)?,
                 shows_before_flush: is_on(6)?,
                 commits_by_itself: is_on(7)?,
+                is_read_only: is_on(8)?,
                 standing: Standing::Alone,
             };
             Ok((server, place))
@@ -420,11 +424,14 @@ impl Connection {
         &mut self.client
     }
 
-    /// Begins a transaction: the connection is in doubt until that was ended. One round trip.
-    pub(crate) fn begin(&mut self) -> Result<(), mysql::Error> {
+    /// Begins a transaction: the connection is in doubt until that was ended. One round trip. Returns whether the server has become
+    /// read-only since the connection was made.
+    pub(crate) fn begin(&mut self) -> Result<bool, mysql::Error> {
         self.in_doubt = true;
         self.is_lent = false;
-        run_all(&mut self.client, BEGIN).map(drop)
+        let rows = run_all(&mut self.client, BEGIN)?;
+        let is_read_only = rows.first().and_then(|row| row.get(0)) == Some(true);
+        Ok(is_read_only && !self.server.is_read_only)
     }
 
     /// Commits the transaction; an error if it had ended before. One round trip.
@@ -471,6 +478,12 @@ impl Connection {
     /// Whether it was lost, or nobody knows what its next answer is.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
+    }
+
+    /// Gives this connection up, and all that are as old: they lead to a server that is not the one to use any more.
+    pub(crate) fn give_up(&mut self, generation: &AtomicU64) {
+        self.in_doubt = true;
+        self.retire(generation);
     }
 
     /// Takes this connection, and all that are as old, for lost.

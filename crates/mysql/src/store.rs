@@ -20,7 +20,9 @@ use firefly_eventstore_core::{
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
 
-use crate::error::{classify, driver_error, is_deadlock, is_lost, is_missing_index, is_stale, kind_of, pool};
+use crate::error::{
+    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_read_only_server, is_stale, kind_of, pool,
+};
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
@@ -31,8 +33,8 @@ use crate::{append, consumer, flush, migrate, read, snapshot, sql};
 /// A store in a MySQL or MariaDB database.
 ///
 /// Clones share a pool of connections. An append that names its version is one round trip in autocommit, with `Any` and
-/// `Exists` two; a lost connection is found out by use, and the call is repeated once on a fresh one, which is safe because
-/// appends are.
+/// `Exists` two; a lost connection is found out by use, and so is one that leads to a server which takes no writes any more. The
+/// call is repeated once on a fresh one, which is safe because appends are.
 ///
 /// ```no_run
 /// use firefly_eventstore_core::prelude::*;
@@ -181,15 +183,18 @@ impl MysqlEventStore {
         self.require_writable()?;
         let begun = |error| classify(error).during("begin");
         let mut connection = self.connection()?;
-        match connection.begin() {
-            Err(error) if is_lost(&error) => {
-                // None of the work ran yet: it may as well run on another connection.
-                connection.retire(&self.0.generation);
-                drop(connection);
-                connection = self.connection()?;
-                connection.begin().map_err(begun)?;
-            }
-            result => result.map_err(begun)?,
+        let begun_there = connection.begin();
+        if begun_there
+            .as_ref()
+            .map_or_else(is_lost, |has_become_read_only| *has_become_read_only)
+        {
+            // None of the work ran yet: it may as well run on another connection.
+            connection.give_up(&self.0.generation);
+            drop(connection);
+            connection = self.connection()?;
+            connection.begin().map_err(begun)?;
+        } else {
+            begun_there.map_err(begun)?;
         }
         MysqlTransaction {
             connection: &mut connection,
@@ -266,7 +271,7 @@ impl MysqlEventStore {
     }
 
     /// Runs `work`, whose statements stand for themselves: again if one was the victim of a deadlock, and a second time on a
-    /// fresh connection if the first was lost.
+    /// fresh connection if the first was lost, or led to a server that others have taken over from.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let mut connection = self.connection()?;
         let mut result = connection.run(&self.0.generation, &mut work);
@@ -277,11 +282,29 @@ impl MysqlEventStore {
             }
             result = connection.run(&self.0.generation, &mut work);
         }
+        if result
+            .as_ref()
+            .is_err_and(|error| self.is_overtaken(&connection, error))
+        {
+            connection.give_up(&self.0.generation);
+            self.0.topology.forget();
+        }
         if !connection.is_in_doubt() {
             return result;
         }
         drop(connection);
         self.once(work)
+    }
+
+    /// Whether an error is that of a server that takes no writes, or none any more, where a fresh connection may lead to the one that
+    /// does: the old primary, after a failover.
+    fn is_overtaken(&self, connection: &Connection, error: &Error) -> bool {
+        !self.0.options.read_replica
+            && match error.kind() {
+                ErrorKind::ReadOnly => driver_error(error).is_some_and(is_read_only_server),
+                ErrorKind::Unprovable { .. } => !connection.server.standing.is_one_of_equals(),
+                _ => false,
+            }
     }
 
     /// Runs `work`, which is not to be repeated: nobody knows how far it came on a connection that was lost.
@@ -837,6 +860,11 @@ impl MysqlTransaction<'_> {
         let entered = self.store.within.enter();
         let result = work(&mut self);
         drop(entered);
+        let is_overtaken = self
+            .doom
+            .as_ref()
+            .and_then(driver_error)
+            .is_some_and(is_read_only_server);
         let result = result.and_then(|result| match self.doom.take() {
             Some(doom) => Err(doom.into()),
             None => Ok(result),
@@ -852,6 +880,9 @@ impl MysqlTransaction<'_> {
             Err(error) => {
                 // Where that fails, the connection is not used again, and the server rolls back.
                 let _ = self.connection.roll_back();
+                if is_overtaken {
+                    self.connection.give_up(&self.store.generation);
+                }
                 Err(error)
             }
         }

@@ -112,6 +112,11 @@ impl Standing {
         }
     }
 
+    /// Whether it is one of several servers that could take writes, as they were set up: none of the others would do better.
+    pub(crate) fn is_one_of_equals(self) -> bool {
+        matches!(self, Self::Node { .. } | Self::OneOfSeveralPrimaries)
+    }
+
     /// Whether there may be events that this server does not have yet.
     pub(crate) fn may_be_behind(self) -> bool {
         !matches!(self, Self::Alone | Self::Node { others: false })
@@ -177,6 +182,11 @@ pub(crate) struct Watch(Mutex<Option<(Instant, Standing)>>);
 const OFTEN: Duration = Duration::from_secs(1);
 
 impl Watch {
+    /// Another server may be asked next.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// What the server of a session is: as of now if it is a node of a cluster, which another node can join at any time, else as of
     /// not long ago.
     pub(crate) fn standing<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<Standing> {

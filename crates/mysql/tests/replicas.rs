@@ -5,6 +5,9 @@
 mod support;
 
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +15,8 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::ErrorKind;
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::Conn;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Flavour, MysqlServer};
 
@@ -54,6 +57,8 @@ fn a_replica_reads_what_was_published_and_takes_over(server: &MysqlServer) {
     assert!(followed.naive < followed.stored, "the hammer finds nothing");
     a_replica_that_commits_in_another_order_is_refused(flavour, &url);
     what_was_not_replicated_is_told_after_a_failover(&primary, &store, database.url(), &url);
+    primary.restart();
+    calls_go_where_writes_are_taken_after_a_switchover(&primary, &replica, database.name());
 }
 
 fn started(flavour: Flavour, options: &[(&str, &str)]) -> MysqlServer {
@@ -241,6 +246,102 @@ fn what_was_not_replicated_is_told_after_a_failover(
     assert!(error.is_beyond_end(), "{error:?}");
     append_one(&promoted);
     assert_eq!(promoted.read(EventQuery::new().after(kept)).count(), 1);
+}
+
+/// An address that leads to one server, and then to another.
+struct MovingAddress(tempfile::TempDir);
+
+impl MovingAddress {
+    fn of(server: &MysqlServer) -> Self {
+        let address = Self(tempfile::tempdir_in("/tmp").unwrap());
+        address.move_to(server);
+        address
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.path().join("socket")
+    }
+
+    fn move_to(&self, server: &MysqlServer) {
+        let opts = Opts::from_url(&server.url("mysql")).unwrap();
+        let new = self.0.path().join("new");
+        symlink(opts.get_socket().expect("the server has a socket"), &new).unwrap();
+        fs::rename(new, self.socket()).unwrap();
+    }
+}
+
+type Call<'a> = &'a dyn Fn(&MysqlEventStore) -> Result<(), Error>;
+
+/// Both were the primary at some time, so both have the store.
+fn calls_go_where_writes_are_taken_after_a_switchover(old: &MysqlServer, new: &MysqlServer, name: &str) {
+    // One whom a read-only server refuses.
+    for server in [old, new] {
+        let mut admin = Conn::new(Opts::from_url(&server.url(name)).unwrap()).unwrap();
+        run(&mut admin, "CREATE USER clerk@'%' IDENTIFIED BY 'secret'");
+        run(&mut admin, &format!("GRANT ALL ON {name}.* TO clerk@'%'"));
+        let watch = match server.flavour() {
+            Flavour::Mysql => "REPLICATION CLIENT",
+            Flavour::Mariadb => "REPLICA MONITOR",
+        };
+        run(&mut admin, &format!("GRANT {watch} ON *.* TO clerk@'%'"));
+    }
+    let mut admin = Conn::new(Opts::from_url(&old.url(name)).unwrap()).unwrap();
+    let known = account();
+    let calls: [Call<'_>; 5] = [
+        &|store| {
+            store
+                .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+                .map(drop)
+        },
+        &|store| store.append(&known, ExpectedVersion::Any, &[deposited(1)]).map(drop),
+        &|store| store.high_water_mark().map(drop),
+        &|store| store.publish_mark().map(drop),
+        &|store| {
+            store.transaction(|tx| {
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
+                    .map(drop)
+            })
+        },
+    ];
+    let change_source = match old.flavour() {
+        Flavour::Mysql => "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1",
+        Flavour::Mariadb => "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = 1",
+    };
+    for (number, call) in calls.into_iter().enumerate() {
+        run(&mut admin, "SET GLOBAL read_only = OFF");
+        run(&mut admin, "RESET REPLICA ALL");
+        let address = MovingAddress::of(old);
+        let open = || {
+            let opts = OptsBuilder::from_opts(Opts::from_url(&old.url(name)).unwrap());
+            let opts = opts
+                .socket(address.socket().to_str())
+                .user(Some("clerk"))
+                .pass(Some("secret"));
+            MysqlEventStore::configure(opts).max_connections(1).open().unwrap()
+        };
+        let store = open();
+        // The next one is proved without a lock.
+        store.high_water_mark().unwrap();
+        run(&mut admin, "SET GLOBAL read_only = ON");
+        run(&mut admin, change_source);
+        address.move_to(new);
+        call(&store).unwrap_or_else(|error| panic!("{number}: {error:?}"));
+        // What a server is to others is looked at once a second.
+        let there = MysqlEventStore::open(&new.url(name))
+            .unwrap()
+            .high_water_mark()
+            .unwrap();
+        eventually("the mark is that of the new server", || {
+            store.high_water_mark().unwrap() == there
+        });
+        // One that was made while the address still led to the old server.
+        address.move_to(old);
+        let store = open();
+        call(&store).unwrap_err();
+        address.move_to(new);
+        call(&store).unwrap_or_else(|error| panic!("{number}, made too early: {error:?}"));
+    }
+    run(&mut admin, "RESET REPLICA ALL");
 }
 
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
