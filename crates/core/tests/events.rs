@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{DomainEvent, Limits, MemoryEventStore, Upcasts};
+use firefly_eventstore_core::{DomainEvent, EventData, Limits, MemoryEventStore, Upcasts};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -209,6 +209,15 @@ fn an_unknown_type_is_an_error_that_names_it_and_the_enum() {
 }
 
 #[test]
+fn data_that_was_damaged_is_an_error() {
+    let mut envelope = stored("shipped", "{}");
+    for damaged in ["", "{", "{} {}", "{}x", "nul"] {
+        envelope.data = EventData::from_stored(damaged);
+        assert!(envelope.decode::<ShopEvent>().is_err(), "{damaged}");
+    }
+}
+
+#[test]
 fn other_takes_whatever_is_unknown_and_is_never_written() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Some {
@@ -228,7 +237,7 @@ fn other_takes_whatever_is_unknown_and_is_never_written() {
     assert!(unread::<Some>("Shipped", "[]").contains("Shipped"));
     let error = NewEvent::of(&Some::Whatever).unwrap_err();
     assert!(
-        error.is_invalid_input() && error.to_string().contains("Whatever"),
+        error.is_invalid_input() && error.to_string().contains("Whatever stands for types"),
         "{error}"
     );
     let query = EventQuery::of::<Some>().unwrap();

@@ -506,7 +506,8 @@ pub(crate) fn a_snapshot_saves_reading_the_events_before_it(env: &dyn Environmen
         (root.version().get(), root.state().events, root.state().cents),
         (5, 5, 5)
     );
-    assert_eq!(accounts.store().count_events(), 1);
+    // The snapshot's own, and the one after it.
+    assert_eq!(accounts.store().count_events(), 2);
 }
 
 pub(crate) fn an_aggregate_that_is_only_read_gets_a_snapshot(env: &dyn Environment) {
@@ -548,18 +549,27 @@ pub(crate) fn a_snapshot_that_cannot_be_used_changes_nothing(env: &dyn Environme
     let good = store.list_snapshots(None, &accounts.key(id)).unwrap().remove(0);
     let with_state = |state: &str| {
         let new = NewSnapshot::from_json(&good.aggregate, good.version, Account::FORM, state).unwrap();
-        new.stored(None)
+        new.with_id(good.snapshot_id).stored(None)
     };
     let mut moved = good.clone();
     moved.version = version(5);
     let mut forged = good.clone();
     forged.state = EventData::from_stored(r#"{"owner":"","cents":1000000,"events":4,"is_closed":false}"#);
+    // With a checksum that is right, but up to an event of another aggregate, or of a log that was cut and went on otherwise.
+    let other = NewSnapshot::new(
+        &good.aggregate,
+        good.version,
+        Account::FORM,
+        &good.state::<Account>().unwrap(),
+    );
+    let other = other.unwrap().stored(None);
     let mut bare = good.clone();
     bare.checksum = None;
     for snapshot in [
         moved,
         forged,
         bare,
+        other,
         with_state(r#"{"cents":"many"}"#),
         with_state("null"),
     ] {
@@ -651,18 +661,33 @@ pub(crate) fn replaying_finds_snapshots_that_the_events_do_not_make(env: &dyn En
         deposit(&accounts, id, 1);
     }
     assert_eq!(accounts.verify_snapshots(id).unwrap().len(), 0);
-    // With a checksum that is right, as whoever forges one, or an older program, saves it.
+    // With a checksum and an id that are right, as whoever forges one, or an older program, saves it.
+    let (_, events) = replayed(&store, id);
     let stale = |at: u32, cents: u64| {
         let state = json!({ "owner": "", "cents": cents, "events": at, "is_closed": false });
-        NewSnapshot::new(&accounts.key(id), version(at), Account::FORM, &state).unwrap()
+        let new = NewSnapshot::new(&accounts.key(id), version(at), Account::FORM, &state).unwrap();
+        new.with_id(Uuid::new_v5(
+            &events[at as usize - 1].event_id,
+            Account::FORM.as_bytes(),
+        ))
     };
-    for snapshot in [stale(1, 1), stale(2, 2_000), stale(4, 4)] {
+    for snapshot in [
+        stale(1, 1),
+        stale(2, 2_000),
+        stale(4, 4),
+        stale(5, 5).with_id(Uuid::now_v7()),
+    ] {
         store.save(&snapshot).unwrap();
     }
     let wrong = accounts.verify_snapshots(id).unwrap();
-    assert_eq!(wrong.len(), 1, "{wrong:?}");
-    assert!(wrong[0].is_integrity());
-    assert!(wrong[0].to_string().contains("at version 2"), "{}", wrong[0]);
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    for (error, says) in wrong.iter().zip([
+        "at version 2: it is not the state",
+        "at version 5: it goes up to another event",
+    ]) {
+        assert!(error.is_integrity());
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }
 
 // Stores of any kind.

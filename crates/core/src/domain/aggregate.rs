@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::vocabulary::DomainEvent;
 use crate::{AggregateKey, Error, Version};
@@ -81,6 +82,8 @@ pub trait Snapshotted: Aggregate + Serialize + DeserializeOwned {
 pub struct Root<A> {
     key: AggregateKey,
     version: Version,
+    /// The id of the event at that version.
+    last_event: Option<Uuid>,
     state: A,
     snapshot_error: Option<Error>,
 }
@@ -90,6 +93,7 @@ impl<A: Aggregate> Root<A> {
         Self {
             key,
             version,
+            last_event: None,
             state,
             snapshot_error: None,
         }
@@ -100,9 +104,15 @@ impl<A: Aggregate> Root<A> {
         self.state.evolve(event);
     }
 
-    /// Moves on to the version of the last event that was taken in.
-    pub(super) fn move_to(&mut self, version: Version) {
+    /// Moves on to the version of the last event that was taken in, which has this id.
+    pub(super) fn move_to(&mut self, version: Version, event_id: Uuid) {
         self.version = version;
+        self.last_event = Some(event_id);
+    }
+
+    /// The id of the event at its version, if that was seen.
+    pub(super) fn last_event(&self) -> Option<Uuid> {
+        self.last_event
     }
 
     /// Remembers what was wrong with a snapshot; the first is kept.

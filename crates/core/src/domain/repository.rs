@@ -8,17 +8,25 @@ use uuid::Uuid;
 use super::aggregate::{Aggregate, Root, Snapshotted};
 use super::context::{Context, event_id};
 use super::executed::{ExecuteError, Executed};
-use super::snapshots::{self, SnapshotPolicy, Snapshots};
+use super::snapshots::{self, Found, SnapshotPolicy, Snapshots};
 use super::vocabulary::Vocabulary;
 use crate::{
-    AggregateKey, AggregateType, Appended, Backoff, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStoreExt, EventStream, NewEvent, Result, SnapshotStore, StreamRange, Version,
+    AggregateKey, AggregateType, Appended, Backoff, Error, EventEnvelope, EventQuery, EventStore, EventStoreExt,
+    EventStream, NewEvent, Result, SnapshotStore, StreamRange, Version,
 };
 
 /// The aggregates of one type in a store: loads them, and executes commands on them.
 ///
 /// It works over every store: a driver's own, `Arc<dyn Store>`, `Box<dyn Store>`, a [`TenantStore`](crate::TenantStore). It holds nothing
 /// of any aggregate. Make one per type and share it between threads.
+///
+/// What it promises, on every store, and the suite of all backends tests:
+///
+/// - A command is decided on everything that is stored when its events are. Others who append meanwhile make it decide again.
+/// - What a decision is refused for, or does not decide, leaves nothing behind.
+/// - A command [with an id](Context::command_id) acts once, whoever executes it, how often, and from how many processes at once.
+/// - An answer that is lost is learnt by repeating the same append. No outage makes two of one decision.
+/// - A [snapshot](Self::with_snapshots) makes loading cheaper and changes no result, whatever becomes of it.
 ///
 /// ```
 /// use firefly_eventstore_core::{Aggregate, DomainEvent, MemoryEventStore, Repository, prelude::*};
@@ -93,7 +101,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the aggregate type is not a valid name, or the enum
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the aggregate type is not a valid name, or the enum
     /// [cannot be one of events](crate::DomainEvent).
     pub fn new(store: S) -> Result<Self> {
         Ok(Self {
@@ -110,12 +118,12 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// With a snapshot, loading is two round trips instead of one, and reads the events after it only: it pays for aggregates of more
     /// than some tens of events. Saving one is three round trips, after the commit. The last of each [form](Snapshotted::FORM) is kept.
     ///
-    /// A snapshot is a cache. One that is missing, unreadable, damaged, or beyond the end of the events is passed over; one that cannot
-    /// be saved is not there. The result is the same, and [`Root::snapshot_error`] tells why.
+    /// A snapshot is a cache. One that is missing, unreadable, damaged, or made of other events than there are now is passed over; one that
+    /// cannot be saved is not there. The result is the same, and [`Root::snapshot_error`] tells why.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the number of events is 0, or the form is not a valid name.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the number of events is 0, or the form is not a valid name.
     pub fn with_snapshots(mut self, policy: SnapshotPolicy) -> Result<Self>
     where
         S: SnapshotStore,
@@ -149,7 +157,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     ///
     /// # Errors
     ///
-    /// As [`EventStore::load_range`], and [`Decode`](ErrorKind::Decode), naming the event, if the enum does not know its type or the data
+    /// As [`EventStore::load_range`], and [`Decode`](crate::ErrorKind::Decode), naming the event, if the enum does not know its type or the data
     /// does not fit.
     pub fn load(&self, id: Uuid) -> Result<Root<A>> {
         let loaded = self.load_for(&self.key(id), None, Trust::Snapshots)?;
@@ -186,7 +194,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     ///
     /// - A refusal, and a decision for nothing, leave no trace. If such a command is repeated, it is decided anew, and may act then, once.
     /// - An id is for one aggregate. Executed on another, the command is refused by the store, as
-    ///   [`Duplicate`](ErrorKind::Duplicate).
+    ///   [`Duplicate`](crate::ErrorKind::Duplicate).
     /// - Where a snapshot hides older events, the log is asked: two more round trips on a server.
     ///
     /// ```
@@ -272,7 +280,8 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
                 Ok(appended) => {
                     let taken_in = taken_in + read_again.len() as u64;
                     read_again.into_iter().for_each(|event| root.evolve(event));
-                    root.move_to(appended.version());
+                    let last = events.last().expect("something was decided");
+                    root.move_to(appended.version(), last.event_id());
                     return Ok(Executed::new(
                         self.with_snapshot(before, taken_in, root),
                         Some(appended),
@@ -313,10 +322,10 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
             if let Some(snapshots) = self.snapshots.as_ref().filter(|_| trust == Trust::Snapshots) {
                 match snapshots.find(&self.store, key) {
                     Ok(None) => {}
-                    Ok(Some((version, state))) => match self.load_after(key, version, state, command)? {
+                    Ok(Some(found)) => match self.load_after(snapshots, found, key, command)? {
                         After::Loaded(loaded) => return Ok(loaded),
                         After::Unknown => {}
-                        After::BeyondEnd(error) => wrong = Some(error),
+                        After::Wrong(error) => wrong = Some(error),
                     },
                     Err(error) => wrong = Some(error),
                 }
@@ -328,19 +337,22 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     }
 
     /// Loads the events after a snapshot, and finds out whether a command was executed before it.
-    fn load_after(&self, key: &AggregateKey, at: Version, state: A, command: Option<Uuid>) -> Result<After<A>> {
-        // With the snapshot's own event, whose sequence tells how far the log has to be known.
-        let from = match command {
-            Some(_) => at,
-            None => at.checked_add(1).unwrap_or(at),
-        };
-        let stream = self.store.load_range(key, &StreamRange::all().from_version(from))?;
-        if stream.version() < at {
-            return Ok(After::BeyondEnd(beyond_end(key, at, stream.version())));
+    fn load_after(
+        &self,
+        snapshots: &Snapshots<S, A>,
+        found: Found<A>,
+        key: &AggregateKey,
+        command: Option<Uuid>,
+    ) -> Result<After<A>> {
+        // With the event that the snapshot goes up to: it tells whether they belong together, and a part that has an event tells the
+        // version without another query.
+        let range = StreamRange::all().from_version(found.version);
+        let stream = self.store.load_range(key, &range)?;
+        if let Err(error) = snapshots.check(&found, &stream) {
+            return Ok(After::Wrong(error));
         }
-        let last_hidden = stream.events().first().filter(|event| event.version == at);
-        let last_hidden = last_hidden.map(|event| event.global_sequence);
-        let root = Root::new(key.clone(), at, state);
+        let hidden = stream.events()[0].global_sequence;
+        let root = Root::new(key.clone(), found.version, found.state);
         let mut loaded = self.take_in(root, stream, command)?;
         if let (Some(command), None) = (command, loaded.executed_at) {
             let first = EventQuery::new().event_ids([event_id(command, 0)]);
@@ -349,12 +361,9 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
             let Ok(page) = self.store.read_page(&first, None) else {
                 return Ok(After::Unknown);
             };
-            loaded.executed_at = page
-                .events
-                .iter()
-                .find(|event| event.aggregate == *key)
-                .map(|event| event.version);
-            if loaded.executed_at.is_none() && last_hidden.is_none_or(|sequence| page.high_water_mark < sequence) {
+            let of_key = page.events.iter().find(|event| event.aggregate == *key);
+            loaded.executed_at = of_key.map(|event| event.version);
+            if loaded.executed_at.is_none() && page.high_water_mark < hidden {
                 return Ok(After::Unknown);
             }
         }
@@ -365,7 +374,6 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     fn take_in(&self, mut root: Root<A>, stream: EventStream, command: Option<Uuid>) -> Result<Loaded<A>> {
         let first = command.map(|command| event_id(command, 0));
         let (mut taken_in, mut executed_at, start) = (0, None, root.version());
-        let version = stream.version();
         for event in stream.events() {
             if Some(event.event_id) == first {
                 executed_at = Some(event.version);
@@ -374,8 +382,8 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
                 self.vocabulary.decode(event, |event| root.evolve(event))?;
                 taken_in += 1;
             }
+            root.move_to(event.version, event.event_id);
         }
-        root.move_to(version);
         Ok(Loaded {
             root,
             taken_in,
@@ -407,8 +415,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// Keeps a snapshot of what came from a version to another, if it is due.
     fn with_snapshot(&self, before: Version, taken_in: u64, root: Root<A>) -> Root<A> {
         let Some(snapshots) = &self.snapshots else { return root };
-        let versions = (before, root.version());
-        let saved = snapshots.save_if_due(&self.store, root.key(), versions, taken_in, root.state());
+        let saved = snapshots.save_if_due(&self.store, before, taken_in, &root);
         root.with_snapshot_error(saved.err())
     }
 }
@@ -416,8 +423,8 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
 impl<S: EventStore + SnapshotStore, A: Snapshotted> Repository<S, A> {
     /// Replays an aggregate, and compares each of its snapshots of this [form](Snapshotted::FORM) with the state that the events make.
     ///
-    /// Returns what is wrong, snapshot by snapshot: one that was changed or moved, one that is beyond the end of the events, and one that
-    /// the program would make otherwise by now. The last is a change of [`evolve`](Aggregate::evolve) without another form, or a state
+    /// Returns what is wrong, snapshot by snapshot: one that was changed or moved, one that was made of other events than there are now,
+    /// and one that the program would make otherwise by now. The last is a change of [`evolve`](Aggregate::evolve) without another form, or a state
     /// that is not written alike each time, such as a `HashSet`'s.
     ///
     /// ```no_run
@@ -438,18 +445,19 @@ impl<S: EventStore + SnapshotStore, A: Snapshotted> Repository<S, A> {
         let mut snapshots = self.store.list_snapshots(None, &key)?;
         snapshots.retain(|snapshot| snapshot.snapshot_type == A::FORM);
         let stream = self.store.load(&key)?;
-        let (mut state, mut wrong) = (A::default(), Vec::new());
+        let (mut state, mut last_event, mut wrong) = (A::default(), Uuid::nil(), Vec::new());
         let mut events = stream.events().iter().peekable();
         // The newest comes first.
         for snapshot in snapshots.iter().rev() {
             if snapshot.version > stream.version() {
-                wrong.push(beyond_end(&key, snapshot.version, stream.version()));
+                wrong.push(snapshots::beyond_end(&key, snapshot.version, stream.version()));
                 continue;
             }
             while let Some(event) = events.next_if(|event| event.version <= snapshot.version) {
                 self.vocabulary.decode(event, |event| state.evolve(event))?;
+                last_event = event.event_id;
             }
-            wrong.extend(snapshots::compare(snapshot, &state).err());
+            wrong.extend(snapshots::compare(snapshot, last_event, &state).err());
         }
         Ok(wrong)
     }
@@ -499,16 +507,6 @@ enum After<A> {
     Loaded(Loaded<A>),
     /// Whether the command was executed is not known.
     Unknown,
-    /// The snapshot is beyond the end of the events.
-    BeyondEnd(Error),
-}
-
-fn beyond_end(key: &AggregateKey, snapshot: Version, end: Version) -> Error {
-    Error::new(ErrorKind::Integrity {
-        event_id: None,
-        global_sequence: None,
-        reason: format!("it is beyond the last event, version {end}: events that were there are gone; delete it")
-            .into(),
-    })
-    .during(format_args!("snapshot of {key} at version {snapshot}"))
+    /// The snapshot does not belong to them.
+    Wrong(Error),
 }

@@ -1,9 +1,11 @@
 //! When to keep a snapshot of an aggregate, and how.
 
-use super::aggregate::Snapshotted;
+use uuid::Uuid;
+
+use super::aggregate::{Aggregate, Root, Snapshotted};
 use crate::{
-    AggregateKey, Error, ErrorKind, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStore,
-    SnapshotType, Version,
+    AggregateKey, Error, ErrorKind, EventStream, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection,
+    SnapshotStore, SnapshotType, Version,
 };
 
 /// When a repository keeps a snapshot of an aggregate.
@@ -27,16 +29,22 @@ impl SnapshotPolicy {
     }
 }
 
-/// The version and the state of a snapshot, if there is one.
-type Found<A> = Option<(Version, A)>;
-
 /// How snapshots of one aggregate type are kept. Functions instead of a trait's methods, so that a repository without snapshots asks
 /// neither the aggregate nor the store for any.
 pub(super) struct Snapshots<S, A> {
     form: SnapshotType,
     policy: SnapshotPolicy,
-    find: fn(&S, &AggregateKey, &SnapshotType) -> Result<Found<A>>,
-    save: fn(&S, &AggregateKey, &SnapshotType, Version, &A) -> Result<()>,
+    find: Find<S, A>,
+    save: fn(&S, &Root<A>, &SnapshotType, Uuid) -> Result<()>,
+}
+
+type Find<S, A> = fn(&S, &AggregateKey, &SnapshotType) -> Result<Option<Found<A>>>;
+
+/// A snapshot that was found.
+pub(super) struct Found<A> {
+    pub(super) version: Version,
+    pub(super) state: A,
+    id: Uuid,
 }
 
 impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
@@ -56,24 +64,30 @@ impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
     }
 }
 
-impl<S, A> Snapshots<S, A> {
-    /// The newest state of this form.
-    pub(super) fn find(&self, store: &S, key: &AggregateKey) -> Result<Found<A>> {
+impl<S, A: Aggregate> Snapshots<S, A> {
+    /// The newest of this form.
+    pub(super) fn find(&self, store: &S, key: &AggregateKey) -> Result<Option<Found<A>>> {
         (self.find)(store, key, &self.form)
     }
 
-    /// Keeps the state, if it is due, in place of older ones.
-    pub(super) fn save_if_due(
-        &self,
-        store: &S,
-        key: &AggregateKey,
-        (before, after): (Version, Version),
-        taken_in: u64,
-        state: &A,
-    ) -> Result<()> {
-        match self.policy.is_due(before, after, taken_in) {
-            true => (self.save)(store, key, &self.form, after, state),
-            false => Ok(()),
+    /// Refuses a snapshot that was made of other events than those that there are now.
+    pub(super) fn check(&self, found: &Found<A>, events: &EventStream) -> Result<()> {
+        let (key, at) = (events.aggregate(), found.version);
+        let last = events.events().first().filter(|event| event.version == at);
+        let last = last.ok_or_else(|| beyond_end(key, at, events.version()))?;
+        match found.id == snapshot_id(last.event_id, &self.form) {
+            true => Ok(()),
+            false => Err(of_other_events(key, at)),
+        }
+    }
+
+    /// Keeps the state of an aggregate that was at a version before, if it is due, in place of older ones.
+    pub(super) fn save_if_due(&self, store: &S, before: Version, taken_in: u64, root: &Root<A>) -> Result<()> {
+        match root.last_event() {
+            Some(last) if self.policy.is_due(before, root.version(), taken_in) => {
+                (self.save)(store, root, &self.form, snapshot_id(last, &self.form))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -87,46 +101,68 @@ impl<S, A> Clone for Snapshots<S, A> {
     }
 }
 
-fn find<S: SnapshotStore, A: Snapshotted>(store: &S, key: &AggregateKey, form: &SnapshotType) -> Result<Found<A>> {
+/// The id of a snapshot tells which event it goes up to. A log that was cut, and went on otherwise, has another event at that version.
+fn snapshot_id(last_event: Uuid, form: &SnapshotType) -> Uuid {
+    Uuid::new_v5(&last_event, form.as_str().as_bytes())
+}
+
+fn find<S: SnapshotStore, A: Snapshotted>(
+    store: &S,
+    key: &AggregateKey,
+    form: &SnapshotType,
+) -> Result<Option<Found<A>>> {
     let Some(snapshot) = store.find_snapshot(None, key, SnapshotAt::LatestOf(form))? else {
         return Ok(None);
     };
     // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
     snapshot.verify()?;
-    Ok(Some((snapshot.version, snapshot.state()?)))
+    Ok(Some(Found {
+        version: snapshot.version,
+        state: snapshot.state()?,
+        id: snapshot.snapshot_id,
+    }))
 }
 
-fn save<S: SnapshotStore, A: Snapshotted>(
-    store: &S,
-    key: &AggregateKey,
-    form: &SnapshotType,
-    version: Version,
-    state: &A,
-) -> Result<()> {
-    store.save_snapshot(None, &NewSnapshot::new(key, version, form, state)?)?;
-    store.delete_snapshots(None, SnapshotSelection::AllButLatestOf(key, form, 1))?;
+fn save<S: SnapshotStore, A: Snapshotted>(store: &S, root: &Root<A>, form: &SnapshotType, id: Uuid) -> Result<()> {
+    let snapshot = NewSnapshot::new(root.key(), root.version(), form, root.state())?;
+    store.save_snapshot(None, &snapshot.with_id(id))?;
+    store.delete_snapshots(None, SnapshotSelection::AllButLatestOf(root.key(), form, 1))?;
     Ok(())
 }
 
-/// Compares a snapshot with the state that the events make.
-pub(super) fn compare<A: Snapshotted>(snapshot: &Snapshot, replayed: &A) -> Result<()> {
+/// Compares a snapshot with the event that it goes up to, and the state that the events make.
+pub(super) fn compare<A: Snapshotted>(snapshot: &Snapshot, last_event: Uuid, replayed: &A) -> Result<()> {
     snapshot.verify()?;
-    let replayed = NewSnapshot::new(&snapshot.aggregate, snapshot.version, &snapshot.snapshot_type, replayed)?;
-    if replayed.state().canonical()? == snapshot.state.canonical()? {
-        return Ok(());
+    if snapshot.snapshot_id != snapshot_id(last_event, &snapshot.snapshot_type) {
+        return Err(of_other_events(&snapshot.aggregate, snapshot.version));
     }
-    Err(wrong(
-        snapshot,
-        "it is not the state that the events make; delete it, or give the state another form",
-    ))
+    let replayed = NewSnapshot::new(&snapshot.aggregate, snapshot.version, &snapshot.snapshot_type, replayed)?;
+    match replayed.state().canonical()? == snapshot.state.canonical()? {
+        true => Ok(()),
+        false => Err(wrong(
+            &snapshot.aggregate,
+            snapshot.version,
+            "it is not the state that the events make; delete it, or give the state another form".to_owned(),
+        )),
+    }
 }
 
-/// A snapshot that contradicts the events.
-pub(super) fn wrong(snapshot: &Snapshot, reason: &str) -> Error {
+/// A snapshot that goes up to an event that is not there.
+pub(super) fn beyond_end(key: &AggregateKey, at: Version, end: Version) -> Error {
+    let reason = format!("it is beyond the last event, version {end}: events that were there are gone; delete it");
+    wrong(key, at, reason)
+}
+
+fn of_other_events(key: &AggregateKey, at: Version) -> Error {
+    let reason = "it goes up to another event than the one that is stored at this version; delete it".to_owned();
+    wrong(key, at, reason)
+}
+
+fn wrong(key: &AggregateKey, at: Version, reason: String) -> Error {
     Error::new(ErrorKind::Integrity {
         event_id: None,
         global_sequence: None,
         reason: reason.into(),
     })
-    .during(snapshot.name())
+    .during(format_args!("snapshot of {key} at version {at}"))
 }

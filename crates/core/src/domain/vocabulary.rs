@@ -64,7 +64,7 @@ use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Re
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How stored events of types that have no variant any more are read. None by default.
     ///
-    /// Called once in the life of a process.
+    /// Called when the enum is first used. What it returns is kept as long as the process lives.
     fn upcasts() -> Upcasts {
         Upcasts::new()
     }
