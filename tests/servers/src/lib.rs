@@ -5,9 +5,11 @@ mod database;
 mod disk;
 mod load;
 mod mysql;
+mod password;
 mod postgres;
 mod power;
 mod proxy;
+mod redis;
 mod required;
 mod service;
 mod small;
@@ -20,4 +22,5 @@ pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mys
 pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};
 pub use self::power::Power;
 pub use self::proxy::Proxy;
+pub use self::redis::RedisServer;
 pub use self::small::on_a_small_file_system;

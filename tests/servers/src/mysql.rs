@@ -1,8 +1,7 @@
 //! MySQL and MariaDB: one kind of server in two flavours.
 
 use std::env;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +13,7 @@ use ::mysql::prelude::Queryable;
 
 use self::installation::Installation;
 use crate::database::with_database;
+use crate::password::password;
 use crate::required::unless_missing;
 use crate::service::Service;
 use crate::{Database, Disk};
@@ -492,14 +492,6 @@ fn option((name, value): &(&str, &str)) -> String {
     } else {
         format!("--{name}={value}")
     }
-}
-
-fn password() -> Result<String, String> {
-    let mut random = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut random))
-        .map_err(|error| format!("/dev/urandom: {error}"))?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! Why events were not published, and what is to be done.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use firefly_eventstore_core::consumer::Failure;
+use redis::{ErrorKind, RedisError};
+
+/// Why events were not published.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The server, or the connection to it, failed.
+    Redis(RedisError),
+    /// Fewer replicas than wanted have confirmed in time.
+    Replicas { wanted: u32, confirmed: u32 },
+    /// The stream's last entry is of another subscription, or of somebody else.
+    Another { last: String },
+    /// Events that were confirmed are not there any more.
+    Lost { last: String, known: String },
+    /// An event that was parked came too late.
+    Replayed,
+    /// The script answered something unknown.
+    Answer(String),
+}
+
+impl Error {
+    /// Whether the connection is not to be used again: it may be broken, have an answer to come, or lead to the wrong server.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// Whether it passes without anybody doing something about the stream or the events.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Replicas { .. } => true,
+            Self::Redis(error) => match error.code() {
+                Some(code) => PASSING.contains(&code),
+                None => matches!(
+                    error.kind(),
+                    ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed
+                ),
+            },
+            _ => false,
+        }
+    }
+
+    /// What the consumer is to do, and is told about it.
+    pub(crate) fn failure(self, stream: &str) -> Failure {
+        let passes = self.passes();
+        let error = Box::new(PublishError {
+            stream: stream.to_owned(),
+            error: self,
+        });
+        match passes {
+            true => Failure::Later(error),
+            false => Failure::Stop(error),
+        }
+    }
+}
+
+/// The codes of errors that say something of the server and not of what was asked.
+const PASSING: [&str; 15] = [
+    "BUSY",        // another script runs
+    "CLUSTERDOWN", //
+    "LOADING",     // it reads its data after a start
+    "MASTERDOWN",  // a replica without its primary
+    "MISCONF",     // it cannot write to its disk
+    "NOAUTH",      // without a password, which it may get
+    "NOGOODSLAVE", // a failover
+    "NOPERM",      // a right that it may be given
+    "NOREPLICAS",  // fewer replicas than min-replicas-to-write
+    "OOM",         // its memory is full
+    "READONLY",    // a replica, or a primary no more
+    "TRYAGAIN",    //
+    "UNBLOCKED",   // it became a replica
+    "UNKILLABLE",  // another script runs
+    "WRONGPASS",   // a password that it may get
+];
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+/// Says which stream it is about.
+#[derive(Debug)]
+struct PublishError {
+    stream: String,
+    error: Error,
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stream = &self.stream;
+        write!(f, "publish to Redis stream {stream}: ")?;
+        match &self.error {
+            Error::Redis(error) => write!(f, "{error}"),
+            Error::Replicas { wanted, confirmed } => {
+                write!(f, "{confirmed} of {wanted} replicas have confirmed in time")
+            }
+            Error::Another { last } => write!(
+                f,
+                "its last entry, {last}, is of somebody else; nobody else may write to it: delete it, or publish to another stream"
+            ),
+            Error::Lost { last, known } => write!(
+                f,
+                "events up to global sequence {known} were confirmed, and its last entry is {last}: the server has lost what is between; \
+                 reposition the consumer to {}, and resume it",
+                last.split_once('-').map_or("0", |(sequence, _)| sequence)
+            ),
+            Error::Replayed => write!(
+                f,
+                "the event was parked, and later ones are there already; publish it by other means, and discard it"
+            ),
+            Error::Answer(answer) => write!(f, "the script's answer is {answer:?}, which is unknown"),
+        }
+    }
+}
+
+impl StdError for PublishError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.error {
+            Error::Redis(error) => Some(error),
+            _ => None,
+        }
+    }
+}
