@@ -5,6 +5,7 @@ pub(crate) mod append;
 pub(crate) mod as_of;
 pub(crate) mod checkpoint;
 pub(crate) mod concurrency;
+pub(crate) mod consumers;
 pub(crate) mod errors;
 pub(crate) mod filters;
 pub(crate) mod health;

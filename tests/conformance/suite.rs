@@ -1,6 +1,7 @@
 //! The suite is tested too: case by case it must fail against a store that does nothing, and each promise has a mutant, a
 //! store with that one bug, which some case must catch.
 
+mod consuming;
 mod mutant;
 mod mutants;
 mod nothing;

@@ -206,10 +206,10 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
 }
 
-/// Events and snapshots in one: what `connect(url)` returns behind a `Box`.
-pub trait Store: EventStore + SnapshotStore {}
+/// Events, snapshots and consumers in one: what `connect(url)` returns behind a `Box`.
+pub trait Store: EventStore + SnapshotStore + ConsumerStore {}
 
-impl<S: EventStore + SnapshotStore + ?Sized> Store for S {}
+impl<S: EventStore + SnapshotStore + ConsumerStore + ?Sized> Store for S {}
 
 /// What a program does with an event store.
 pub trait EventStoreExt: EventStore {

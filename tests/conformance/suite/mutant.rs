@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use firefly_eventstore_core::backend::PageEvents;
+use firefly_eventstore_core::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
@@ -14,6 +15,8 @@ use firefly_eventstore_core::{
 use crate::backend::MemoryEnvironment;
 
 pub(super) type Work<'a> = &'a mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>;
+
+pub(super) type Consuming<'a> = &'a mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<(), Error>;
 
 /// One bug. What is not overridden works.
 pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
@@ -123,6 +126,22 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     fn newest_seals(&self, memory: &MemoryEventStore, limit: u32) -> Result<Vec<Seal>, Error> {
         memory.newest_seals(limit)
     }
+
+    fn consume(&self, memory: &MemoryEventStore, work: Consuming<'_>) -> Result<(), Error> {
+        memory.consume(work)
+    }
+
+    fn consumers(&self, memory: &MemoryEventStore, name: Option<&str>) -> Result<Vec<ConsumerSlot>, Error> {
+        memory.consumers(name)
+    }
+
+    fn parked_events(&self, memory: &MemoryEventStore, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>, Error> {
+        memory.parked_events(which)
+    }
+
+    fn wake<'a>(&'a self, memory: &'a MemoryEventStore) -> &'a Wake {
+        memory.wake()
+    }
 }
 
 /// A fresh environment whose stores all have the bug, and share what it remembers.
@@ -208,6 +227,28 @@ impl<B: Bug> SnapshotStore for Mutant<B> {
 
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
         self.memory.snapshot_statistics(tenant)
+    }
+}
+
+impl<B: Bug> ConsumerStore for Mutant<B> {
+    fn consume(&self, work: Consuming<'_>) -> Result<(), Error> {
+        self.bug.consume(&self.memory, work)
+    }
+
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>, Error> {
+        self.bug.consumers(&self.memory, name)
+    }
+
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>, Error> {
+        self.bug.parked_events(&self.memory, which)
+    }
+
+    fn wake(&self) -> &Wake {
+        self.bug.wake(&self.memory)
+    }
+
+    fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        self.memory.is_transient(error)
     }
 }
 

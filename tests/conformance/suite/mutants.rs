@@ -13,6 +13,7 @@ use firefly_eventstore_core::{
     Page, SnapshotAt, SnapshotSelection, Statistics, SummaryQuery,
 };
 
+use super::consuming::*;
 use super::mutant::{Bug, Reading, Work, environment};
 use crate::support::in_another_thread;
 use crate::{model, quiet};
@@ -140,6 +141,20 @@ caught! {
     averages_over_aggregates: AveragesOverAggregates,
     limits_summaries_before_filtering: LimitsSummariesBeforeFiltering,
     summarises_as_of_the_last_refresh: SummarisesAsOfTheLastRefresh,
+    claims_without_looking_at_the_lease: ClaimsWithoutLookingAtTheLease,
+    does_not_raise_the_token: DoesNotRaiseTheToken,
+    takes_over_no_lease: TakesOverNoLease,
+    begins_a_consumer_anew: BeginsAConsumerAnew,
+    keeps_a_failure_that_is_over: KeepsAFailureThatIsOver,
+    counts_members_that_are_gone: CountsMembersThatAreGone,
+    renews_the_leases_of_all: RenewsTheLeasesOfAll,
+    keeps_one_parked_event_of_an_aggregate: KeepsOneParkedEventOfAnAggregate,
+    forgets_the_tenant_of_a_consumer: ForgetsTheTenantOfAConsumer,
+    reads_a_slot_before_it_is_locked: ReadsASlotBeforeItIsLocked,
+    keeps_checkpoints_despite_an_error: KeepsCheckpointsDespiteAnError,
+    finds_consumers_in_any_case: FindsConsumersInAnyCase,
+    lists_parked_events_from_the_first: ListsParkedEventsFromTheFirst,
+    wakes_nobody: WakesNobody,
 }
 
 macro_rules! found_out {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use firefly_eventstore_core::consumer::{
+    ConsumerChange, ConsumerSlot, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery, SlotsQuery, Wake,
+};
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
@@ -13,11 +16,13 @@ use crate::backend::MemoryEnvironment;
 
 /// Stores that do nothing.
 pub(super) fn environment() -> MemoryEnvironment {
-    MemoryEnvironment::new(|_| Arc::new(Nothing))
+    MemoryEnvironment::new(|_| Arc::new(Nothing::default()))
 }
 
-#[derive(Debug)]
-struct Nothing;
+#[derive(Debug, Default)]
+struct Nothing {
+    wake: Wake,
+}
 
 fn nothing(appends: &[Append<'_>]) -> Vec<Appended> {
     let appended = |append: &Append<'_>| Appended::new(append.aggregate.clone(), Version::ZERO, Vec::new());
@@ -31,7 +36,7 @@ impl EventStore for Nothing {
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>) -> Result<(), Error> {
         // It is the work that makes a result of the type the caller wants.
-        work(&mut Self)
+        work(&mut Self::default())
     }
 
     fn load_range(&self, aggregate: &AggregateKey, _: &StreamRange) -> Result<EventStream, Error> {
@@ -108,6 +113,52 @@ impl SnapshotStore for Nothing {
 
     fn snapshot_statistics(&self, _: Option<&TenantId>) -> Result<SnapshotStatistics, Error> {
         Ok(SnapshotStatistics::new(0, 0, 0, None, None))
+    }
+}
+
+impl ConsumerStore for Nothing {
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<(), Error>) -> Result<(), Error> {
+        work(&mut Self::default())
+    }
+
+    fn consumers(&self, _: Option<&str>) -> Result<Vec<ConsumerSlot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn parked_events(&self, _: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    fn is_transient(&self, _: &(dyn std::error::Error + 'static)) -> bool {
+        false
+    }
+}
+
+impl ConsumerTables for Nothing {
+    fn change(&mut self, _: ConsumerChange<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn slots(&mut self, _: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn parked(&mut self, _: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn members(&mut self, _: &str, _: std::time::Duration) -> Result<u64, Error> {
+        Ok(0)
+    }
+}
+
+impl ConsumerTransaction for Nothing {
+    fn scope(&mut self, _: &TenantId) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -54,12 +54,13 @@ pub use snapshots::prune_snapshots;
 pub(crate) use digest::Row;
 pub(crate) use import::Streams;
 
+use crate::consumer::ConsumerStore;
 use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore, Version};
 
 /// What a backend does for its operator. Needs more rights than a program does: to change tables, to see statistics.
 ///
 /// Implement it to make a backend's log movable and its state visible; the functions of [this module](self) need no more.
-pub trait Operations: EventStore + SnapshotStore {
+pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Stores events exactly as they are, with the sequences, versions, times and checksums that they have, in one
     /// transaction: all of them, or none. Other writers wait, or are refused and may repeat.
     ///
