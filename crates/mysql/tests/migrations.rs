@@ -580,7 +580,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("created_at FROM events", 3),
         ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
         ("created_at FROM snapshots", 1),
-        ("installed_at FROM firefly_schema_history", 7),
+        ("installed_at FROM firefly_schema_history", 8),
     ] {
         let (column, from) = times.split_once(' ').unwrap();
         let ages: Vec<i64> = other
