@@ -55,6 +55,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// where the version is looked up: no event was found, or a limit or the range's last version ended the part; three where somebody
     /// appended between these two. As of a time or a global sequence, one more; as of a version, none.
     ///
+    /// Memory: all events of the part, with their data and metadata as text, and some hundred bytes for each besides; while it loads on
+    /// PostgreSQL, up to three times that. No other bound is kept, since half of a stream is no state. Where streams are large, load
+    /// from a snapshot, or see [`load`](EventStoreExt::load) for how to go through one page by page.
+    ///
     /// # Errors
     ///
     /// - [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type;
@@ -278,6 +282,25 @@ pub trait EventStoreExt: EventStore {
     }
 
     /// Loads the whole stream of an aggregate; an aggregate without events has an empty stream at version 0.
+    ///
+    /// All events are in memory at once: see [`EventStore::load_range`] for the cost. A stream that is too large for that is read from the
+    /// log, up to the high-water mark, with the memory of a [page](EventQuery::page_bytes):
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposits = (0..25).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>, Error>>()?;
+    /// store.append(&account, ExpectedVersion::NoStream, &deposits)?;
+    ///
+    /// let mut balance = 0;
+    /// for event in store.read(EventQuery::new().aggregate_id(account.id())) {
+    ///     balance += event?.data::<u32>()?;
+    /// }
+    /// assert_eq!(balance, 300);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
