@@ -598,10 +598,14 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
 
     /// Tells how far this process's slots have come.
     fn tell_progress(&self) {
-        let held = self.member.held();
-        let is_running = held.slots.values().all(|slot| slot.state == ConsumerState::Running);
-        if let Some(looked) = held.slots.values().map(|slot| slot.looked).min().filter(|_| is_running) {
-            self.context.progress.handled(looked);
+        let looked = {
+            let held = self.member.held();
+            let is_running = held.slots.values().all(|slot| slot.state == ConsumerState::Running);
+            let looked = held.slots.values().map(|slot| slot.looked).min();
+            looked.filter(|_| is_running)
+        };
+        if let Some(looked) = looked {
+            self.context.handled(self.member.name(), looked);
         }
     }
 }

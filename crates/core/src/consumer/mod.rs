@@ -9,7 +9,7 @@
 //! | run a projection in the own thread, as tests do | [`project`] |
 //! | build a read model anew | [`reset`] |
 //! | look at them and see to what fails | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
-//! | be told what they do | an [`Observer`] |
+//! | be told what they do | an [`Observer`]; those for `tracing` and `metrics` are features |
 //!
 //! # What they promise
 //!
@@ -57,6 +57,10 @@ mod worker;
 pub use control::{ConsumerStatus, discard, pause, replay, reposition, resume, status};
 pub use failure::{BoxError, ConsumerError, OnFailure};
 pub use inline::Inline;
+#[cfg(feature = "metrics")]
+pub use observer::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use observer::TracingObserver;
 pub use observer::{ConsumerEvent, Observer};
 pub use projection::{DEFAULT_BATCH, Projection, project, reset};
 pub use runner::{Runner, Running};

@@ -1,6 +1,12 @@
 //! Telling what consumers do.
 
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "tracing")]
+mod tracing;
+
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -8,9 +14,37 @@ use uuid::Uuid;
 use super::failure::ConsumerError;
 use crate::GlobalSequence;
 
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use self::tracing::TracingObserver;
+
 /// Who is told what consumers do: for logs and for metrics. It is called on the consumers' threads, so it should be quick.
 ///
-/// A function of a [`ConsumerEvent`] is one. The idea is diesel's `Instrumentation`: one trait with one enum, which may grow.
+/// A function of a [`ConsumerEvent`] is one. The idea is diesel's `Instrumentation`: one trait with one enum, which may grow. A pair of
+/// observers is one, and so is a `Vec` of them: each is told, in their order.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use firefly_eventstore_core::MemoryEventStore;
+/// use firefly_eventstore_core::consumer::{ConsumerEvent, Runner};
+///
+/// let handled = Arc::new(AtomicU64::new(0));
+/// let count = {
+///     let handled = Arc::clone(&handled);
+///     move |event: &ConsumerEvent<'_>| {
+///         if let ConsumerEvent::Handled { events, .. } = event {
+///             handled.fetch_add(*events as u64, Ordering::Relaxed);
+///         }
+///     }
+/// };
+/// let print = |event: &ConsumerEvent<'_>| println!("{event:?}");
+/// let running = Runner::new(MemoryEventStore::new()).observer((count, print)).start()?;
+/// # running.stop();
+/// # assert_eq!(handled.load(Ordering::Relaxed), 0);
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn observe(&self, event: &ConsumerEvent<'_>);
@@ -19,6 +53,27 @@ pub trait Observer: Send + Sync + 'static {
 impl<F: Fn(&ConsumerEvent<'_>) + Send + Sync + 'static> Observer for F {
     fn observe(&self, event: &ConsumerEvent<'_>) {
         self(event);
+    }
+}
+
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn observe(&self, event: &ConsumerEvent<'_>) {
+        self.0.observe(event);
+        self.1.observe(event);
+    }
+}
+
+impl<O: Observer> Observer for Vec<O> {
+    fn observe(&self, event: &ConsumerEvent<'_>) {
+        for observer in self {
+            observer.observe(event);
+        }
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, event: &ConsumerEvent<'_>) {
+        (**self).observe(event);
     }
 }
 
@@ -43,6 +98,18 @@ pub enum ConsumerEvent<'a> {
         position: GlobalSequence,
         /// How long it took, with the commit.
         elapsed: Duration,
+    },
+    /// It has come further: everything up to a position is handled, or not for it; of a group, in all slots that this process holds.
+    Progress {
+        /// The consumer's name.
+        consumer: &'a str,
+        /// Up to where.
+        position: GlobalSequence,
+    },
+    /// The log goes further, for all consumers of the runner.
+    Grown {
+        /// The high-water mark.
+        mark: GlobalSequence,
     },
     /// Somebody else moved its checkpoint, so that what it was about to do was dropped.
     Overtaken {

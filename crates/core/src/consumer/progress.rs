@@ -16,6 +16,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     handled: GlobalSequence,
+    is_told: bool,
     /// What somebody waits for to be stored.
     wanted: GlobalSequence,
     /// Why it handles nothing now.
@@ -23,12 +24,15 @@ struct State {
 }
 
 impl Progress {
-    /// Everything up to a position is handled, and the consumer goes on.
-    pub(crate) fn handled(&self, position: GlobalSequence) {
+    /// Everything up to a position is handled, and the consumer goes on. Returns whether that is another position than before.
+    pub(crate) fn handled(&self, position: GlobalSequence) -> bool {
         let mut state = self.lock();
+        let is_news = state.handled != position || !state.is_told;
+        state.is_told = true;
         state.handled = position;
         state.halted = None;
         self.changed.notify_all();
+        is_news
     }
 
     /// It handles nothing for now; `tell` is called if that is news.

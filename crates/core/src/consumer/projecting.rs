@@ -43,11 +43,7 @@ impl<S: Transactional, P: Projection<S>> Worker for Projecting<S, P> {
 }
 
 fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower<'_, S, P>, context: &Context) {
-    let Context {
-        signals,
-        observer,
-        progress,
-    } = context;
+    let Context { signals, observer, .. } = context;
     observer.observe(&ConsumerEvent::Started {
         consumer: name,
         position: follower.handled(),
@@ -63,11 +59,11 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
                     position: follower.handled(),
                     elapsed,
                 });
-                progress.handled(follower.handled());
+                context.handled(name, follower.handled());
             }
             Ok(Step::Idle) => {
                 pauses = Backoff::new();
-                progress.handled(follower.handled());
+                context.handled(name, follower.handled());
                 signals.wait_beyond(follower.handled(), follower.longest_idle());
             }
             Err(trouble) => {
@@ -96,7 +92,7 @@ fn overcome<S: Transactional, P: Projection<S>>(
                 consumer: name,
                 position: slot.position,
             });
-            context.progress.handled(slot.position);
+            context.handled(name, slot.position);
         }
         Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
         trouble => return Err(trouble),

@@ -309,6 +309,7 @@ fn watch(store: &impl ConsumerStore, signals: &Signals, observer: &dyn Observer)
                 mark = found;
                 interval = FIRST_LOOK;
                 signals.set_mark(mark);
+                observer.observe(&ConsumerEvent::Grown { mark });
             }
             Err(error) => {
                 interval = LONGEST_LOOK;

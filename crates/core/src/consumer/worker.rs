@@ -7,7 +7,7 @@ use super::failure::ConsumerError;
 use super::observer::{ConsumerEvent, Observer};
 use super::progress::Progress;
 use super::signals::{Signals, Waited};
-use crate::Backoff;
+use crate::{Backoff, GlobalSequence};
 
 /// The longest wait before a store that could not be reached is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -26,6 +26,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Tells that everything up to a position is handled, and the consumer goes on.
+    pub(crate) fn handled(&self, consumer: &str, position: GlobalSequence) {
+        if self.progress.handled(position) {
+            self.observer.observe(&ConsumerEvent::Progress { consumer, position });
+        }
+    }
+
     /// Tells that a consumer handles nothing until something is done.
     pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
         self.progress.halted(error, |error| {

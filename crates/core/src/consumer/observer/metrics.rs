@@ -1,0 +1,92 @@
+//! What consumers do, as metrics.
+
+use ::metrics::{Label, counter, gauge, histogram};
+
+use super::{ConsumerEvent, Observer};
+
+/// Counts what consumers do, by the program's recorder of the [`metrics`] crate, such as that of `metrics-exporter-prometheus`.
+///
+/// All but the first have the label `consumer`, its name.
+///
+/// | metric | kind | |
+/// |---|---|---|
+/// | `firefly_log_position` | gauge | the high-water mark: the log's last final position |
+/// | `firefly_consumer_position` | gauge | up to where everything is handled; of a group, in all slots of this process |
+/// | `firefly_consumer_events_total` | counter | events that were handled |
+/// | `firefly_consumer_handling_seconds` | histogram | how long a batch took, with its commit |
+/// | `firefly_consumer_failures_total` | counter | attempts at an event that failed |
+/// | `firefly_consumer_parked_total` | counter | events that were parked, without those behind them |
+/// | `firefly_consumer_outages_total` | counter | pauses because the store, or what a handler needs, was out of reach |
+/// | `firefly_consumer_overtaken_total` | counter | batches that were dropped, because somebody else moved the checkpoint |
+/// | `firefly_consumer_slots` | gauge | slots of a group that this process holds |
+/// | `firefly_consumer_running` | gauge | 1, and 0 once it is stopped |
+///
+/// The lag of a consumer, in sequences, is the difference of the first two, also while it stands still. In PromQL:
+/// `scalar(max(firefly_log_position)) - min by (consumer) (firefly_consumer_position)`.
+///
+/// ```
+/// use firefly_eventstore_core::MemoryEventStore;
+/// use firefly_eventstore_core::consumer::{MetricsObserver, Runner};
+///
+/// let running = Runner::new(MemoryEventStore::new()).observer(MetricsObserver).start()?;
+/// # running.stop();
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MetricsObserver;
+
+impl Observer for MetricsObserver {
+    // A gauge of 64-bit floating-point numbers is exact up to 2^53, which no log reaches.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
+    fn observe(&self, event: &ConsumerEvent<'_>) {
+        match *event {
+            ConsumerEvent::Grown { mark } => gauge!("firefly_log_position").set(mark.get() as f64),
+            ConsumerEvent::Progress { consumer, position } => {
+                gauge!("firefly_consumer_position", of(consumer)).set(position.get() as f64);
+            }
+            ConsumerEvent::Started { consumer, .. } => {
+                gauge!("firefly_consumer_running", of(consumer)).set(1);
+            }
+            ConsumerEvent::Handled {
+                consumer,
+                events,
+                elapsed,
+                ..
+            } => {
+                counter!("firefly_consumer_events_total", of(consumer)).increment(events as u64);
+                histogram!("firefly_consumer_handling_seconds", of(consumer)).record(elapsed);
+                gauge!("firefly_consumer_running", of(consumer)).set(1);
+            }
+            ConsumerEvent::Overtaken { consumer, .. } => {
+                counter!("firefly_consumer_overtaken_total", of(consumer)).increment(1);
+            }
+            ConsumerEvent::Outage { consumer, .. } => {
+                let consumer = consumer.unwrap_or("the watcher of the log");
+                counter!("firefly_consumer_outages_total", of(consumer)).increment(1);
+            }
+            ConsumerEvent::Failing { consumer, .. } => {
+                counter!("firefly_consumer_failures_total", of(consumer)).increment(1);
+            }
+            ConsumerEvent::Parked { consumer, .. } => {
+                counter!("firefly_consumer_parked_total", of(consumer)).increment(1);
+            }
+            ConsumerEvent::SlotTaken { consumer, .. } => {
+                gauge!("firefly_consumer_slots", of(consumer)).increment(1);
+            }
+            ConsumerEvent::SlotLost { consumer, .. } => {
+                gauge!("firefly_consumer_slots", of(consumer)).decrement(1);
+            }
+            ConsumerEvent::Stopped { consumer, error } => {
+                gauge!("firefly_consumer_running", of(consumer)).set(0);
+                if error.is_none() {
+                    // It has given up all of them.
+                    gauge!("firefly_consumer_slots", of(consumer)).set(0);
+                }
+            }
+        }
+    }
+}
+
+fn of(consumer: &str) -> Vec<Label> {
+    vec![Label::new("consumer", consumer.to_owned())]
+}
