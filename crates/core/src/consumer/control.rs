@@ -1,13 +1,19 @@
 //! What the operator of consumers does: look, pause, resume, move, have parked events handled again or discard them.
 
+use std::collections::HashSet;
+
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::parking::count_parked;
-use super::slot::{ConsumerSlot, ConsumerState, Failing};
+use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
 use super::store::ConsumerStore;
 use super::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
+use super::transaction::ConsumerTransaction;
 use crate::{Error, EventQuery, GlobalSequence, Result};
+
+/// How many parked events are looked at in one round trip.
+const PAGE: u32 = 1_000;
 
 /// How a consumer fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,11 +170,7 @@ pub fn reposition(store: &(impl ConsumerStore + ?Sized), name: &str, position: G
 pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
     let mut parked = 0;
     store.consume(&mut |transaction| {
-        if !transaction.is_parked(name, aggregate_id)? {
-            return Err(Error::invalid(format!(
-                "consumer {name} has parked no event of aggregate {aggregate_id}"
-            )));
-        }
+        check_parked(transaction, name, aggregate_id)?;
         transaction.change(ConsumerChange::Replay {
             consumer: name,
             aggregate_id,
@@ -180,7 +182,7 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
             consumer: name,
             aggregate_id,
             after,
-            limit: 1_000,
+            limit: PAGE,
         })?;
         let Some(last) = page.last() else {
             return Ok(parked);
@@ -190,6 +192,59 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
     }
 }
 
+/// Has everything that a consumer has parked handled again, as [`replay`] does for an aggregate. Returns how many events are parked.
+///
+/// A transaction for every 1,000 events; repeating it after an error is safe.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn replay_all(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<u64> {
+    let mut asked = HashSet::new();
+    let mut parked = 0;
+    let mut after = GlobalSequence::ZERO;
+    loop {
+        let page = store.parked_events(ParkedQuery::Of {
+            consumer: name,
+            after,
+            limit: PAGE,
+        })?;
+        let Some(last) = page.last() else {
+            return Ok(parked);
+        };
+        after = last.global_sequence;
+        parked += page.len() as u64;
+        let aggregates: Vec<Uuid> = page
+            .iter()
+            .map(|event| event.aggregate_id)
+            .filter(|id| asked.insert(*id))
+            .collect();
+        store.consume(&mut |transaction| {
+            aggregates.iter().try_for_each(|aggregate_id| {
+                transaction.change(ConsumerChange::Replay {
+                    consumer: name,
+                    aggregate_id: *aggregate_id,
+                })
+            })
+        })?;
+    }
+}
+
+/// A parked event of a consumer; none if it is not parked.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn find_parked(
+    store: &(impl ConsumerStore + ?Sized),
+    name: &str,
+    global_sequence: GlobalSequence,
+) -> Result<Option<ParkedEvent>> {
+    let mut found = store.parked_events(just(name, global_sequence)?)?;
+    found.retain(|event| event.global_sequence == global_sequence);
+    Ok(found.pop())
+}
+
 /// Forgets a parked event: it is never handled. Once nothing of its aggregate is parked, the aggregate's next events are handled as usual.
 ///
 /// # Errors
@@ -197,12 +252,7 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not parked; those of the store.
 pub fn discard(store: &(impl ConsumerStore + ?Sized), name: &str, global_sequence: GlobalSequence) -> Result<()> {
     store.consume(&mut |transaction| {
-        let before = GlobalSequence::new(global_sequence.get().saturating_sub(1))?;
-        let parked = transaction.parked(ParkedQuery::Of {
-            consumer: name,
-            after: before,
-            limit: 1,
-        })?;
+        let parked = transaction.parked(just(name, global_sequence)?)?;
         if parked
             .first()
             .is_none_or(|event| event.global_sequence != global_sequence)
@@ -215,6 +265,57 @@ pub fn discard(store: &(impl ConsumerStore + ?Sized), name: &str, global_sequenc
             consumer: name,
             global_sequence,
         })
+    })
+}
+
+/// Forgets all parked events of an aggregate, in one transaction, and returns how many there were: they are never handled. Its next
+/// events are handled as usual.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if nothing of it is parked; those of the store.
+pub fn discard_aggregate(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
+    let mut discarded = 0;
+    store.consume(&mut |transaction| {
+        check_parked(transaction, name, aggregate_id)?;
+        discarded = 0;
+        loop {
+            let page = transaction.parked(ParkedQuery::OfAggregate {
+                consumer: name,
+                aggregate_id,
+                after: GlobalSequence::ZERO,
+                limit: PAGE,
+            })?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for event in &page {
+                transaction.change(ConsumerChange::Unpark {
+                    consumer: name,
+                    global_sequence: event.global_sequence,
+                })?;
+            }
+            discarded += page.len() as u64;
+        }
+    })?;
+    Ok(discarded)
+}
+
+fn check_parked(transaction: &mut (impl ConsumerTransaction + ?Sized), name: &str, aggregate_id: Uuid) -> Result<()> {
+    match transaction.is_parked(name, aggregate_id)? {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "consumer {name} has parked no event of aggregate {aggregate_id}"
+        ))),
+    }
+}
+
+/// The first parked event from a sequence on.
+fn just(consumer: &str, global_sequence: GlobalSequence) -> Result<ParkedQuery<'_>> {
+    Ok(ParkedQuery::Of {
+        consumer,
+        after: GlobalSequence::new(global_sequence.get().saturating_sub(1))?,
+        limit: 1,
     })
 }
 

@@ -54,7 +54,9 @@ mod wait;
 mod wake;
 mod worker;
 
-pub use control::{ConsumerStatus, discard, pause, replay, reposition, resume, status};
+pub use control::{
+    ConsumerStatus, discard, discard_aggregate, find_parked, pause, replay, replay_all, reposition, resume, status,
+};
 pub use failure::{BoxError, ConsumerError, OnFailure};
 pub use inline::Inline;
 #[cfg(feature = "metrics")]
