@@ -31,6 +31,8 @@
 //! ```
 
 mod audit;
+mod consumers;
+mod diagnose;
 mod digest;
 mod export;
 mod import;
@@ -43,12 +45,14 @@ mod snapshots;
 use uuid::Uuid;
 
 pub use audit::{Audit, Audited, Finding, FindingKind, Remembered};
+pub use consumers::CONSUMERS;
+pub use diagnose::diagnose;
 pub use digest::LogDigest;
 pub use export::{Export, Exported};
 pub use import::{CheckedExport, Import, Imported};
 pub use progress::Progress;
 pub use restore::{RestorePoint, restore};
-pub use seal::{Seal, diagnose, seal};
+pub use seal::{Seal, seal};
 pub use snapshots::prune_snapshots;
 
 pub(crate) use digest::Row;

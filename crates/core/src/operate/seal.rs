@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::lines::{parse_time, time_text};
 use super::progress::{Progress, Telling};
 use super::{Diagnosis, LogDigest, Operations, Remembered, Severity};
-use crate::{Error, ErrorKind, EventQuery, EventStoreExt, GlobalSequence, Result};
+use crate::{Error, ErrorKind, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
 
 /// What the log was, up to a sequence: a row of the table `firefly_seals`.
 ///
@@ -190,22 +190,14 @@ fn not_as_sealed(reason: String) -> Error {
 }
 
 /// Whether the log ends before a sequence that it had. A mark that is before it does not tell: another store may have proved more.
-pub(super) fn log_ends_before(store: &dyn Operations, sequence: GlobalSequence) -> Result<bool> {
+pub(super) fn log_ends_before(store: &(impl EventStore + ?Sized), sequence: GlobalSequence) -> Result<bool> {
     Ok(store.statistics(None)?.current_global_sequence < sequence)
 }
 
-/// What [`Operations::diagnose`] finds, and how much of the log is sealed, with the subject `seals`.
+/// How much of the log is sealed, and whether what was sealed is still there.
 ///
-/// # Errors
-///
-/// Those of the store.
-pub fn diagnose(store: &dyn Operations) -> Result<Vec<Diagnosis>> {
-    let mut diagnoses = store.diagnose()?;
-    diagnoses.push(diagnose_seals(store).map_err(|error| error.during("look at the seals"))?);
-    Ok(diagnoses)
-}
-
-fn diagnose_seals(store: &dyn Operations) -> Result<Diagnosis> {
+/// `mark` is the high-water mark, if it is known here.
+pub(super) fn diagnose_seals(store: &dyn Operations, mark: Option<GlobalSequence>) -> Result<Diagnosis> {
     const SUBJECT: &str = "seals";
     let Some(seal) = store.newest_seals(1)?.pop() else {
         return Ok(Diagnosis::good(SUBJECT, "none; the log is not sealed"));
@@ -215,16 +207,11 @@ fn diagnose_seals(store: &dyn Operations) -> Result<Diagnosis> {
         time_text(seal.sealed_at),
         seal.global_sequence
     );
-    let mark = match store.high_water_mark() {
-        Err(error) if error.is_unprovable() => {
-            return Ok(Diagnosis::good(
-                SUBJECT,
-                format!("{sealed}; what came since is not known here"),
-            ));
-        }
-        // The store knows of events that are gone, and tells it once.
-        Err(error) if error.is_beyond_end() => store.high_water_mark()?,
-        mark => mark?,
+    let Some(mark) = mark else {
+        return Ok(Diagnosis::good(
+            SUBJECT,
+            format!("{sealed}; what came since is not known here"),
+        ));
     };
     if mark < seal.global_sequence && log_ends_before(store, seal.global_sequence)? {
         return Ok(Diagnosis::bad(

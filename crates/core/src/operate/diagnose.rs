@@ -1,0 +1,30 @@
+//! What a backend finds about itself, and what is found in what it stores.
+
+use super::consumers::diagnose_consumers;
+use super::seal::diagnose_seals;
+use super::{Diagnosis, Operations};
+use crate::{EventStore, GlobalSequence, Result};
+
+/// What [`Operations::diagnose`] finds; how much of the log is sealed, with the subject `seals`; and which consumers stand still, with
+/// the subject `consumers`.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn diagnose(store: &dyn Operations) -> Result<Vec<Diagnosis>> {
+    let mut diagnoses = store.diagnose()?;
+    let mark = known_mark(store)?;
+    diagnoses.push(diagnose_seals(store, mark).map_err(|error| error.during("look at the seals"))?);
+    diagnoses.extend(diagnose_consumers(store, mark).map_err(|error| error.during("look at the consumers"))?);
+    Ok(diagnoses)
+}
+
+/// The high-water mark; none where it cannot be proved.
+fn known_mark(store: &(impl EventStore + ?Sized)) -> Result<Option<GlobalSequence>> {
+    match store.high_water_mark() {
+        Err(error) if error.is_unprovable() => Ok(None),
+        // The store knows of events that are gone, and tells it once.
+        Err(error) if error.is_beyond_end() => store.high_water_mark().map(Some),
+        mark => mark.map(Some),
+    }
+}
