@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Maintain(commands::maintain::Maintain),
     PublishMark(commands::publish_mark::PublishMark),
     Snapshots(commands::snapshots::Snapshots),
+    Consumers(commands::consumers::Consumers),
+    Parked(commands::parked::Parked),
     Report(commands::report::Report),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),

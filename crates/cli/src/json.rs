@@ -1,5 +1,6 @@
 //! What `--json` writes: the names are those of the columns, and what is NULL is null.
 
+use firefly_eventstore::consumer::{ConsumerSlot, ConsumerStatus, ParkedEvent};
 use firefly_eventstore::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
 };
@@ -326,5 +327,100 @@ pub(crate) fn severity_of(severity: Severity) -> &'static str {
         Severity::Notice => "notice",
         Severity::Warning => "warning",
         Severity::Danger => "danger",
+    }
+}
+
+/// A consumer, with its rows of `firefly_consumers`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConsumerRow<'a> {
+    name: &'a str,
+    state: &'static str,
+    position: GlobalSequence,
+    behind: u64,
+    behind_seconds: Option<f64>,
+    parked: u64,
+    holders: Vec<Uuid>,
+    failing_sequence: Option<GlobalSequence>,
+    attempts: u32,
+    last_error: Option<&'a str>,
+    slots: Vec<SlotRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SlotRow<'a> {
+    slot: u16,
+    state: &'static str,
+    position: GlobalSequence,
+    token: i64,
+    holder: Option<Uuid>,
+    lease_left_seconds: Option<f64>,
+    failing_sequence: Option<GlobalSequence>,
+    attempts: u32,
+    last_error: Option<&'a str>,
+    definition: Option<&'a str>,
+    updated_at: String,
+}
+
+impl<'a> From<&'a ConsumerStatus> for ConsumerRow<'a> {
+    fn from(consumer: &'a ConsumerStatus) -> Self {
+        let failing = consumer.failing();
+        Self {
+            name: &consumer.name,
+            state: consumer.state().as_str(),
+            position: consumer.position,
+            behind: consumer.behind,
+            behind_seconds: consumer.age.map(|age| age.as_seconds_f64().max(0.0)),
+            parked: consumer.parked,
+            holders: consumer.holders(),
+            failing_sequence: failing.map(|failing| failing.sequence),
+            attempts: failing.map_or(0, |failing| failing.attempts),
+            last_error: failing.map(|failing| &*failing.error),
+            slots: consumer.slots.iter().map(SlotRow::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a ConsumerSlot> for SlotRow<'a> {
+    fn from(slot: &'a ConsumerSlot) -> Self {
+        let failing = slot.failing.as_ref();
+        Self {
+            slot: slot.slot,
+            state: slot.state.as_str(),
+            position: slot.position,
+            token: slot.token,
+            holder: slot.holder,
+            lease_left_seconds: slot.lease_left.map(|left| left.as_seconds_f64()),
+            failing_sequence: failing.map(|failing| failing.sequence),
+            attempts: failing.map_or(0, |failing| failing.attempts),
+            last_error: failing.map(|failing| &*failing.error),
+            definition: slot.definition.as_deref(),
+            updated_at: time_text(slot.updated_at),
+        }
+    }
+}
+
+/// An event that a consumer put aside: a row of `firefly_parked_events`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ParkedRow<'a> {
+    name: &'a str,
+    global_sequence: GlobalSequence,
+    aggregate_id: Uuid,
+    attempts: u32,
+    reason: &'a str,
+    parked_at: String,
+    replay: bool,
+}
+
+impl<'a> From<&'a ParkedEvent> for ParkedRow<'a> {
+    fn from(parked: &'a ParkedEvent) -> Self {
+        Self {
+            name: &parked.consumer,
+            global_sequence: parked.global_sequence,
+            aggregate_id: parked.aggregate_id,
+            attempts: parked.attempts,
+            reason: &parked.reason,
+            parked_at: time_text(parked.parked_at),
+            replay: parked.replay,
+        }
     }
 }

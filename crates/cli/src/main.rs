@@ -1,5 +1,6 @@
 //! `firefly-eventstore`: the tool of those who operate a store.
 
+mod age;
 mod arguments;
 mod commands;
 mod console;

@@ -52,6 +52,14 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     }
 }
 
+/// The beginning of a text, so many characters.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// An argument as a POSIX shell takes it.
 pub(crate) fn shell_quoted(argument: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,+=@".contains(c);
@@ -81,6 +89,14 @@ mod tests {
         assert_eq!(escaped, r#"{"a": "x\u009b\u007f\u202e",  "b":1}"#);
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(read(&escaped), read(json));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(
+            (cut("漢字", 1), cut("漢字", 2)),
+            ("漢...".to_owned(), "漢字".to_owned())
+        );
     }
 
     #[test]

@@ -72,6 +72,8 @@ fn no_other_command_makes_a_file() {
         &["seal"],
         &["maintain"],
         &["snapshots"],
+        &["consumers"],
+        &["parked"],
         &["report"],
     ];
     for command in commands {

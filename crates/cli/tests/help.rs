@@ -25,9 +25,17 @@ const COMMANDS: &[&str] = &[
     "maintain",
     "publish-mark",
     "snapshots",
+    "consumers",
+    "parked",
     "report",
     "completions",
     "man",
+];
+
+/// The commands of commands.
+const PARTS: &[(&str, &[&str])] = &[
+    ("consumers", &["list", "show", "pause", "resume", "reposition", "reset"]),
+    ("parked", &["list", "show", "replay", "discard"]),
 ];
 
 fn succeeds(arguments: &[&str]) -> Answer {
@@ -48,6 +56,24 @@ fn the_help_of_every_command_fits_and_has_examples() {
         for line in help.lines().chain(overview.lines()) {
             assert!(line.chars().count() <= 80, "{command}: {line}");
             assert!(line.is_ascii(), "{command}: {line}");
+        }
+    }
+    for (command, parts) in PARTS {
+        let overview = succeeds(&["help", command]).out;
+        for part in *parts {
+            assert!(overview.contains(&format!("\n  {part}  ")), "{part}: {overview}");
+            let help = succeeds(&["help", command, part]).out;
+            assert_eq!(succeeds(&[command, part, "--help"]).out, help);
+            assert!(
+                help.contains(&format!("\nExamples:\n  firefly-eventstore {command} {part}")),
+                "{help}"
+            );
+            for line in help.lines().chain(overview.lines()) {
+                assert!(
+                    line.chars().count() <= 80 && line.is_ascii(),
+                    "{command} {part}: {line}"
+                );
+            }
         }
     }
     let listed = overview
@@ -107,6 +133,16 @@ fn the_manual_has_every_command() {
                 .exists(),
             "{command}"
         );
+    }
+    for (command, parts) in PARTS {
+        for part in *parts {
+            assert!(
+                manual.contains(&format!("\n.SH NAME\nfirefly\\-eventstore\\-{command}\\-{part} \\-")),
+                "{part}"
+            );
+            let page = format!("firefly-eventstore-{command}-{part}.1");
+            assert!(directory.path().join(&page).exists(), "{page}");
+        }
     }
     assert!(directory.path().join("firefly-eventstore.1").exists());
     if let Ok(formatted) = Command::new("groff")

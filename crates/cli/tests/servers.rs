@@ -184,6 +184,33 @@ fn every_command_works_and_shows_no_password() {
         );
         run(3, &["show", "Order", &one]);
 
+        store.fail_mails();
+        run(0, &["consumers"]).line("mails.v1  failed ");
+        let mails = run(0, &["consumers", "show", "mails.v1", "--json"]).json();
+        assert_eq!(
+            (&mails["position"], &mails["parked"], &mails["failing_sequence"]),
+            (&json!(2), &json!(2), &json!(3))
+        );
+        assert!(
+            mails["slots"][0]["lease_left_seconds"].as_f64().unwrap() > 3_000.0,
+            "{mails}"
+        );
+        run(0, &["consumers", "pause", "mails.v1"]);
+        run(0, &["consumers", "resume", "mails.v1"]);
+        run(0, &["consumers", "reposition", "mails.v1", "--to", "1", "--yes"]);
+        assert_eq!(run(0, &["parked", "--json"]).json_lines().len(), 2);
+        run(0, &["parked", "replay", "mails.v1", "--all"]);
+        assert_eq!(
+            run(0, &["parked", "show", "mails.v1", "1", "--json"]).json()["replay"],
+            true
+        );
+        run(0, &["parked", "discard", "mails.v1", "1", "--yes"]);
+        run(0, &["parked", "discard", "mails.v1", "--aggregate", &one, "--yes"]);
+        assert_eq!(
+            run(0, &["consumers", "reset", "mails.v1", "--yes", "--json"]).json()["position"],
+            0
+        );
+
         let found = store.run(&["doctor", "--json"]);
         let worst = found.json()["worst"].as_str().unwrap().to_owned();
         // A server of the tests may well be one that does not wait for its disk.

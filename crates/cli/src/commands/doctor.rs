@@ -1,7 +1,7 @@
 //! `doctor`: whether everything is as it should be.
 
 use clap::Args;
-use firefly_eventstore::operate::{Diagnosis, Severity, diagnose};
+use firefly_eventstore::operate::{CONSUMERS, Diagnosis, Severity, diagnose};
 use serde::Serialize;
 
 use super::Chosen;
@@ -9,7 +9,7 @@ use crate::console::{Console, DANGER, GOOD, NOTICE, WARNING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::{DiagnosisRow, severity_of};
 
-/// Look at the server, the schema and the settings
+/// Look at the server, the schema, the settings and the consumers
 ///
 /// Says of each whether it is as it should be, and what to do. The exit code tells the worst: 0 good or notice, 1 warning, 10
 /// danger; 4 if the server does not answer, 5 if the schema is not the one that is needed.
@@ -40,9 +40,13 @@ impl Doctor {
             Err(failure) => (vec![explained(&failure, console)], failure.exit()),
         };
         // The library names its function; the tool has a command.
-        for advice in diagnoses.iter_mut().filter_map(|diagnosis| diagnosis.advice.as_mut()) {
-            if advice == "run migrate" {
-                *advice = format!("run: {}", url.command(&["migrate"]));
+        for diagnosis in &mut diagnoses {
+            match &mut diagnosis.advice {
+                Some(advice) if advice == "run migrate" => *advice = format!("run: {}", url.command(&["migrate"])),
+                Some(advice) if diagnosis.subject == CONSUMERS => {
+                    *advice = format!("{advice}. Look: {}", url.command(&["consumers"]));
+                }
+                _ => {}
             }
         }
         if console.is_json() {

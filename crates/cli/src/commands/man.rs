@@ -39,13 +39,20 @@ fn manual(mut command: Command) -> Result<Vec<u8>> {
     command = command.disable_help_subcommand(true);
     command.build();
     Page::new(command.clone()).render(&mut manual)?;
+    chapters(&command, &mut manual)?;
+    Ok(manual)
+}
+
+/// The pages of what a command is divided into, and of what those are.
+fn chapters(command: &Command, manual: &mut Vec<u8>) -> Result<()> {
     for chapter in command.get_subcommands() {
         let page = Page::new(chapter.clone());
-        page.render_name_section(&mut manual)?;
-        page.render_synopsis_section(&mut manual)?;
-        page.render_description_section(&mut manual)?;
-        page.render_options_section(&mut manual)?;
-        page.render_extra_section(&mut manual)?;
+        page.render_name_section(manual)?;
+        page.render_synopsis_section(manual)?;
+        page.render_description_section(manual)?;
+        page.render_options_section(manual)?;
+        page.render_extra_section(manual)?;
+        chapters(chapter, manual)?;
     }
-    Ok(manual)
+    Ok(())
 }

@@ -9,7 +9,8 @@ mod survey;
 
 use std::io;
 
-use firefly_eventstore::operate::{Audited, Diagnosis, Finding, IndexUsage, Operations, diagnose};
+use firefly_eventstore::consumer::{self, ConsumerStatus};
+use firefly_eventstore::operate::{Audited, CONSUMERS, Diagnosis, Finding, IndexUsage, Operations, diagnose};
 use firefly_eventstore::{Error, Health, Result, SnapshotStatistics, TenantId};
 use time::OffsetDateTime;
 
@@ -44,12 +45,18 @@ pub(crate) fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     let survey = Survey::of(store, about.tenant.as_ref(), progress)?;
+    // Consumers handle the events of every tenant, and their errors may tell of any.
+    let is_whole = about.tenant.is_none();
     let condition = Condition {
         at: OffsetDateTime::now_utc(),
         health: store.health()?,
         snapshots: store.snapshot_statistics(about.tenant.as_ref())?,
         indexes: store.index_usage(),
-        diagnoses: diagnose(store),
+        diagnoses: diagnose(store).map(|mut diagnoses| {
+            diagnoses.retain(|diagnosis| is_whole || diagnosis.subject != CONSUMERS);
+            diagnoses
+        }),
+        consumers: is_whole.then(|| consumer::status(store, None)),
     };
     let page = Page::of(about, &survey, &condition);
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
@@ -63,4 +70,6 @@ struct Condition {
     snapshots: SnapshotStatistics,
     indexes: Result<Vec<IndexUsage>>,
     diagnoses: Result<Vec<Diagnosis>>,
+    /// Of the whole store; none in the report of a tenant.
+    consumers: Option<Result<Vec<ConsumerStatus>>>,
 }

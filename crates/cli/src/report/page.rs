@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use firefly_eventstore::operate::{Diagnosis, Finding, FindingKind, IndexState, Severity};
+use firefly_eventstore::consumer::{ConsumerState, ConsumerStatus};
+use firefly_eventstore::operate::{CONSUMERS, Diagnosis, Finding, FindingKind, IndexState, Severity};
 
 use super::calendar::Step;
 use super::distribution::{Bin, Distribution};
@@ -10,6 +11,7 @@ use super::html::{Escaped, bytes, count, cut, name, number, rate, share, time};
 use super::plot::{Anchor, Bar, Mark, Plot, Tick};
 use super::survey::{Groups, Grown, Survey, Tally, Timeline};
 use super::{About, Condition};
+use crate::age::age_text;
 
 /// How many names a table has before it sums up the rest.
 const NAMES: usize = 20;
@@ -43,6 +45,7 @@ impl Page {
         page.tenants(survey);
         page.growth(survey);
         page.snapshots(condition);
+        page.consumers(condition);
         page.database(condition);
         page.put("</main>\n</body>\n</html>\n");
         page.html
@@ -447,6 +450,68 @@ impl Page {
         });
     }
 
+    fn consumers(&mut self, condition: &Condition) {
+        let Some(consumers) = &condition.consumers else { return };
+        self.section("Consumers", |page| match consumers {
+            Ok(consumers) if consumers.is_empty() => page.paragraph("No consumer has begun."),
+            Ok(consumers) => {
+                page.each_consumer(consumers);
+                if let Ok(diagnoses) = &condition.diagnoses {
+                    let of_consumers = diagnoses.iter().filter(|diagnosis| diagnosis.subject == CONSUMERS);
+                    page.diagnoses("Health of consumers", of_consumers, NAMES);
+                }
+            }
+            Err(error) => page.not_told("its consumers", error),
+        });
+    }
+
+    fn each_consumer(&mut self, consumers: &[ConsumerStatus]) {
+        let is_well = |consumer: &ConsumerStatus| {
+            let state = consumer.state();
+            (
+                state != ConsumerState::Failed,
+                state != ConsumerState::Paused,
+                std::cmp::Reverse(consumer.behind),
+            )
+        };
+        let mut worst_first: Vec<_> = consumers.iter().collect();
+        worst_first.sort_by_key(|consumer| is_well(consumer));
+        let columns = [
+            prose("Consumer"),
+            text("State"),
+            figure("Position"),
+            figure("Behind"),
+            figure("Age"),
+            figure("Parked"),
+        ];
+        let rows = worst_first.iter().take(NAMES).map(|consumer| {
+            let error = consumer.failing().map(|failing| {
+                let error = cut(&failing.error, TEXT_CHARS);
+                format!("<br><bdi>{}</bdi>", Escaped(&error))
+            });
+            vec![
+                format!(
+                    "{}{}",
+                    name(&cut(&consumer.name, NAME_CHARS)),
+                    error.unwrap_or_default()
+                ),
+                state(consumer.state()),
+                number(consumer.position.get()),
+                number(consumer.behind),
+                consumer.age.map_or("none".to_owned(), age_text),
+                number(consumer.parked),
+            ]
+        });
+        self.table("Consumers", &columns, rows);
+        if consumers.len() > NAMES {
+            self.note(&format!("The first {NAMES} of {}.", number(consumers.len() as u64)));
+        }
+        self.note(
+            "Behind is how many sequences the log goes beyond what is handled; the age is that of the oldest event there. An error is \
+             that of the event at which the consumer stands.",
+        );
+    }
+
     fn database(&mut self, condition: &Condition) {
         self.section("Database", |page| {
             let health = &condition.health;
@@ -465,7 +530,10 @@ impl Page {
 
             page.put("<h3>Health</h3>\n");
             match &condition.diagnoses {
-                Ok(diagnoses) => page.diagnoses(diagnoses),
+                Ok(diagnoses) => {
+                    let of_database = diagnoses.iter().filter(|diagnosis| diagnosis.subject != CONSUMERS);
+                    page.diagnoses("Health", of_database, LISTED_OF_DATABASE);
+                }
                 Err(error) => page.not_told("its settings", error),
             }
 
@@ -508,14 +576,14 @@ impl Page {
         });
     }
 
-    fn diagnoses(&mut self, diagnoses: &[Diagnosis]) {
-        if diagnoses.is_empty() {
+    fn diagnoses<'a>(&mut self, caption: &str, diagnoses: impl Iterator<Item = &'a Diagnosis>, most: usize) {
+        let mut worst_first: Vec<_> = diagnoses.collect();
+        if worst_first.is_empty() {
             return self.paragraph("There is nothing to tell.");
         }
-        let mut worst_first: Vec<_> = diagnoses.iter().collect();
         worst_first.sort_by_key(|diagnosis| std::cmp::Reverse(diagnosis.severity));
         let columns = [text("Subject"), text("State"), prose("What was found, and what to do")];
-        let rows = worst_first.iter().take(LISTED_OF_DATABASE).map(|diagnosis| {
+        let rows = worst_first.iter().take(most).map(|diagnosis| {
             let advice = diagnosis.advice.as_deref().map(|advice| {
                 let advice = cut(advice, TEXT_CHARS);
                 format!("<br>{}", Escaped(&advice))
@@ -530,7 +598,7 @@ impl Page {
                 ),
             ]
         });
-        self.table("Health", &columns, rows);
+        self.table(caption, &columns, rows);
     }
 
     fn not_told(&mut self, what: &str, error: &firefly_eventstore::Error) {
@@ -583,6 +651,16 @@ fn severity(severity: Severity) -> String {
         Severity::Notice => badge("notice", "i", "notice"),
         Severity::Warning => badge("warning", "!", "warning"),
         Severity::Danger => badge("danger", "✕", "danger"),
+    }
+}
+
+fn state(state: ConsumerState) -> String {
+    match state {
+        ConsumerState::Running => badge("good", "✓", "running"),
+        ConsumerState::Inline => badge("good", "✓", "inline"),
+        ConsumerState::Paused => badge("notice", "i", "paused"),
+        ConsumerState::Failed => badge("warning", "!", "failed"),
+        _ => badge("unknown", "?", "unknown"),
     }
 }
 

@@ -5,7 +5,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
+use firefly_eventstore::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
+use firefly_eventstore::operate::Operations;
 use firefly_eventstore::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -144,8 +147,31 @@ impl Store {
         answer
     }
 
+    /// A consumer of the accounts that has failed, `mails.v1`: both events of account 1 up to its position 2 are parked, the second
+    /// one of its two slots failed at sequence 3, and one process holds both.
+    pub(crate) fn fail_mails(&self) {
+        let store = self.open();
+        begin(&*store, MAILS, 2, 2, ConsumerState::Running);
+        within(&*store, |tx| {
+            tx.claim(MAILS, Uuid::nil(), Duration::from_secs(3_600))?;
+            for (sequence, attempts, reason) in
+                [(1, 5, "the mail server refused"), (2, 0, "an earlier event is parked")]
+            {
+                tx.park(MAILS, GlobalSequence::from(sequence), account(1).id(), attempts, reason)?;
+            }
+            let mut slot = tx.lock_slot(MAILS, 1)?;
+            slot.state = ConsumerState::Failed;
+            tx.fail(
+                &mut slot,
+                GlobalSequence::from(3),
+                &format!("no such address\n{}", "x".repeat(200)),
+            )
+            .map(drop)
+        });
+    }
+
     /// The same store, as the library has it.
-    pub(crate) fn open(&self) -> Box<dyn firefly_eventstore::operate::Operations> {
+    pub(crate) fn open(&self) -> Box<dyn Operations> {
         firefly_eventstore::connect_operator(&self.url).unwrap()
     }
 
@@ -191,6 +217,27 @@ impl Store {
         assert!(answer.err.starts_with("error: "), "{arguments:?}: {answer:?}");
         answer.err
     }
+}
+
+pub(crate) const MAILS: &str = "mails.v1";
+
+/// Begins a consumer of everything, with all of its slots at a position.
+pub(crate) fn begin(store: &dyn Operations, name: &str, slots: u16, position: u32, state: ConsumerState) {
+    let registration = Registration {
+        name,
+        slots,
+        start: StartAt::Position(GlobalSequence::from(position)),
+        state,
+        query: &EventQuery::new(),
+    };
+    within(store, |tx| tx.register(&registration).map(drop));
+}
+
+pub(crate) fn within(
+    store: &dyn Operations,
+    mut work: impl FnMut(&mut dyn ConsumerTransaction) -> Result<(), firefly_eventstore::Error>,
+) {
+    store.consume(&mut |tx| work(tx)).unwrap();
 }
 
 /// The account with a number for an id.
