@@ -373,6 +373,51 @@ macro_rules! with_cases {
     };
 }
 
+/// As `with_cases!`, the cases that run consumers. They wait for what is to happen, which on a mutant never does: so they are not
+/// among those for the tests of the suite itself.
+macro_rules! with_cases_of_consumers {
+    ($then:ident!($($arguments:tt)*)) => {
+        $then! {
+            $($arguments)*
+            control: a_status_tells_how_far_behind_a_consumer_is,
+                a_status_tells_who_holds_the_slots_of_a_group,
+                pausing_and_resuming_change_every_slot,
+                a_consumer_that_is_moved_handles_again_or_leaves_out,
+                parked_events_are_replayed_or_discarded_by_name;
+            projections: everything_is_applied_once_in_order,
+                the_checkpoint_passes_what_was_not_asked_for,
+                what_fails_leaves_neither_the_read_model_nor_the_checkpoint_changed,
+                a_panic_is_a_failure_of_its_event,
+                runners_of_the_same_projection_apply_each_event_once,
+                a_reset_while_it_runs_begins_anew,
+                a_projection_that_cannot_be_emptied_is_not_reset,
+                the_same_name_with_another_query_is_refused,
+                a_runner_follows_what_is_appended_and_tells_who_waits,
+                a_poison_event_stops_its_projection_until_it_is_resumed,
+                a_stopped_runner_tells_why_its_projections_had_stopped,
+                a_poison_event_is_parked_with_all_later_ones_of_its_aggregate,
+                an_aggregate_whose_parked_events_were_discarded_goes_on,
+                an_outage_parks_nothing,
+                a_paused_projection_waits_until_it_is_resumed,
+                a_read_model_within_appends_is_never_behind_nor_followed,
+                a_tenants_projection_appends_for_its_tenant,
+                a_projection_that_follows_while_others_append_misses_nothing;
+            subscriptions: every_event_is_handled_in_order,
+                who_stops_goes_on_where_it_was,
+                members_share_the_slots_and_a_new_one_gets_its_share,
+                the_slots_of_a_member_that_is_gone_are_taken_over,
+                who_lost_a_slot_cannot_move_its_checkpoint,
+                a_failing_event_holds_up_its_own_slot_alone,
+                a_poison_event_stops_its_slot_until_it_is_resumed,
+                parked_events_are_handled_again_in_order,
+                an_event_whose_handler_dies_with_its_process_is_parked_at_last,
+                a_new_subscription_starts_where_it_is_told,
+                a_publisher_gets_batches_of_each_slot_in_order_until_they_are_confirmed,
+                members_that_come_and_go_while_others_append_leave_nothing_out;
+        }
+    };
+}
+
 /// Each case as a test on one backend; the model too, unless the backend is what the model compares with.
 macro_rules! tests {
     ($backend:ident $(with $model:ident)?: $($topic:ident: $($case:ident),+;)+) => {
@@ -406,6 +451,15 @@ with_cases!(tests!(postgres_lean with model:));
 with_cases!(tests!(sqlite_memory with model:));
 with_cases!(tests!(sqlite_lean with model:));
 with_cases!(tests!(sqlite_file with model:));
+
+/// What consumers do depends on the database, not on its indexes.
+mod running {
+    with_cases_of_consumers!(tests!(memory:));
+    with_cases_of_consumers!(tests!(mariadb:));
+    with_cases_of_consumers!(tests!(mysql:));
+    with_cases_of_consumers!(tests!(postgres:));
+    with_cases_of_consumers!(tests!(sqlite_file:));
+}
 
 /// A case and what it is called.
 #[derive(Clone, Copy)]

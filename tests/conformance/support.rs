@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use firefly_eventstore_core::consumer::Runner;
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, TenantStore};
@@ -239,6 +240,11 @@ pub(crate) fn in_parallel<R: Send>(threads: usize, work: impl Fn(usize) -> R + S
 /// Runs `work` in another thread and waits for it.
 pub(crate) fn in_another_thread<R: Send>(work: impl Fn() -> R + Sync) -> R {
     in_parallel(1, |_| work()).remove(0)
+}
+
+/// A runner of consumers of a store.
+pub(crate) fn runner(store: &Handle) -> Runner<Handle> {
+    Runner::new(Arc::clone(store))
 }
 
 /// Says that something is over when it is dropped, also by a panic, so that nobody waits in vain.

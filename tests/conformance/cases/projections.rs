@@ -1,0 +1,627 @@
+//! Projections: the read model and the checkpoint change in one commit.
+//!
+//! The read models here are streams of their own, which every store has: each event that is applied is appended to the mirror of its
+//! aggregate, so that one that is applied twice, or left out, shows.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use firefly_eventstore_core::consumer::ConsumerChange;
+use firefly_eventstore_core::consumer::{
+    BoxError, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure, ParkedQuery,
+    Projection, Transactional, project, reset, wait_for,
+};
+use firefly_eventstore_core::prelude::*;
+use serde_json::json;
+
+use crate::backend::Environment;
+use crate::quiet;
+use crate::support::*;
+
+const NAME: &str = "mirror.v1";
+/// Nothing here waits so long unless it is broken.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What the projections of these cases do besides: fail, or look.
+type Trap = Arc<dyn Fn(&EventEnvelope) -> Result<(), BoxError> + Send + Sync>;
+
+/// Appends each event to the mirror of its aggregate.
+#[derive(Clone)]
+struct Mirror {
+    name: String,
+    batch: u32,
+    on_failure: OnFailure,
+    trap: Trap,
+}
+
+impl Mirror {
+    fn new() -> Self {
+        Self {
+            name: NAME.to_owned(),
+            batch: 100,
+            on_failure: OnFailure::retry(3).pauses(Duration::from_millis(1), Duration::from_millis(5)),
+            trap: Arc::new(|_| Ok(())),
+        }
+    }
+
+    fn batch(mut self, batch: u32) -> Self {
+        self.batch = batch;
+        self
+    }
+
+    fn parking(mut self) -> Self {
+        self.on_failure = self.on_failure.then_park();
+        self
+    }
+
+    fn trap(mut self, trap: impl Fn(&EventEnvelope) -> Result<(), BoxError> + Send + Sync + 'static) -> Self {
+        self.trap = Arc::new(trap);
+        self
+    }
+}
+
+fn mirror_of(aggregate: Uuid) -> AggregateKey {
+    AggregateKey::new("Mirror", Uuid::from_u128(!aggregate.as_u128())).unwrap()
+}
+
+impl<S: Transactional> Projection<S> for Mirror {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn query(&self) -> Result<EventQuery, Error> {
+        EventQuery::new().event_types(["money.deposited"])
+    }
+
+    fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+        let mirrored = NewEvent::new("mirrored", &json!({ "version": event.version.get() }))?;
+        tx.append(&mirror_of(event.aggregate.id()), ExpectedVersion::Any, &[mirrored])?;
+        (self.trap)(event)
+    }
+
+    fn batch(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.batch).unwrap()
+    }
+
+    fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+}
+
+/// The versions that were applied of each aggregate, in the order in which they were.
+fn applied(store: &Handle) -> BTreeMap<Uuid, Vec<u64>> {
+    let mut mirrors = BTreeMap::<Uuid, Vec<u64>>::new();
+    for event in read(&**store, EventQuery::new().event_types(["mirrored"]).unwrap()) {
+        let original = Uuid::from_u128(!event.aggregate.id().as_u128());
+        let data: serde_json::Value = event.data.parse().unwrap();
+        mirrors
+            .entry(original)
+            .or_default()
+            .push(data["version"].as_u64().unwrap());
+    }
+    mirrors
+}
+
+/// Every event of the log is applied, once, in the order of its aggregate.
+#[track_caller]
+fn assert_all_applied(store: &Handle) {
+    let mut appended = BTreeMap::<Uuid, Vec<u64>>::new();
+    for event in read(&**store, EventQuery::new().event_types(["money.deposited"]).unwrap()) {
+        appended
+            .entry(event.aggregate.id())
+            .or_default()
+            .push(event.version.get());
+    }
+    assert_eq!(applied(store), appended);
+}
+
+fn given_some(store: &Handle, aggregates: usize, events: usize) -> Vec<AggregateKey> {
+    let keys: Vec<_> = (0..aggregates).map(|_| account()).collect();
+    for _ in 0..events {
+        keys.iter().for_each(|key| drop(given(&**store, key, 1)));
+    }
+    keys
+}
+
+fn position(store: &Handle) -> GlobalSequence {
+    store.consumers(Some(NAME)).unwrap()[0].position
+}
+
+fn state(store: &Handle) -> ConsumerState {
+    store.consumers(Some(NAME)).unwrap()[0].state
+}
+
+fn set_state(store: &Handle, to: ConsumerState) {
+    store
+        .consume(&mut |tx| {
+            let mut slot = tx.lock_slot(NAME, 0)?;
+            slot.state = to;
+            slot.failing = None;
+            tx.change(ConsumerChange::Save(&slot))
+        })
+        .unwrap();
+}
+
+pub(crate) fn everything_is_applied_once_in_order(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 3, 50);
+    assert_eq!(project(&store, &Mirror::new().batch(7)).unwrap(), 150);
+    assert_all_applied(&store);
+    assert_eq!(project(&store, &Mirror::new()).unwrap(), 0);
+    given_some(&store, 2, 3);
+    assert_eq!(project(&env.reopen(), &Mirror::new()).unwrap(), 6);
+    assert_all_applied(&store);
+}
+
+pub(crate) fn the_checkpoint_passes_what_was_not_asked_for(env: &dyn Environment) {
+    let store = env.store();
+    given(&*store, &account(), 1);
+    store
+        .append(&account(), ExpectedVersion::Any, &[event("other"), event("other")])
+        .unwrap();
+    assert_eq!(project(&store, &Mirror::new()).unwrap(), 1);
+    assert!(position(&store) >= GlobalSequence::from(3), "{}", position(&store));
+}
+
+pub(crate) fn what_fails_leaves_neither_the_read_model_nor_the_checkpoint_changed(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 10);
+    let failing = Mirror::new().trap(|event| match event.version.get() {
+        6 => Err("the sixth".into()),
+        _ => Ok(()),
+    });
+    let error = project(&store, &failing).unwrap_err();
+    let ConsumerError::Event {
+        consumer,
+        sequence,
+        error,
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((consumer.as_str(), error.to_string().as_str()), (NAME, "the sixth"));
+    assert_eq!(
+        applied(&store).into_values().next().unwrap(),
+        [1, 2, 3, 4, 5],
+        "what is before it is applied"
+    );
+    assert!(position(&store) < *sequence);
+    assert_eq!(project(&store, &Mirror::new()).unwrap(), 5);
+    assert_all_applied(&store);
+}
+
+pub(crate) fn a_panic_is_a_failure_of_its_event(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 3);
+    let panicking = Mirror::new().trap(|event| {
+        assert!(event.version < Version::from(2), "cannot be");
+        Ok(())
+    });
+    let error = quiet::unprinted(|| project(&store, &panicking).unwrap_err());
+    assert!(matches!(error, ConsumerError::Event { .. }), "{error}");
+    assert!(error.to_string().contains("cannot be"), "{error}");
+    assert_eq!(project(&store, &Mirror::new()).unwrap(), 2);
+    assert_all_applied(&store);
+}
+
+pub(crate) fn runners_of_the_same_projection_apply_each_event_once(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 4, 5);
+    let stores: Vec<Handle> = (0..4).map(|_| env.reopen()).collect();
+    in_parallel(4, |number| {
+        let store = &stores[number];
+        for round in 0..12 {
+            if number == 3 {
+                given(&**store, &keys[round % keys.len()], 1);
+                continue;
+            }
+            loop {
+                match project(store, &Mirror::new().batch(3)) {
+                    Ok(_) => break,
+                    // The servers may let one of them be the victim of a deadlock.
+                    Err(ConsumerError::Store { error, .. }) if error.is_retryable() || error.is_conflict() => {}
+                    Err(ConsumerError::Event { error, .. }) if store.is_transient(&*error) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    project(&store, &Mirror::new()).unwrap();
+    assert_all_applied(&store);
+}
+
+/// A mirror that says that it was emptied, since streams cannot be.
+struct Resettable(Mirror);
+
+impl<S: Transactional> Projection<S> for Resettable {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn query(&self) -> Result<EventQuery, Error> {
+        Projection::<S>::query(&self.0)
+    }
+
+    fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+        Projection::<S>::apply(&self.0, tx, event)
+    }
+
+    fn reset(&self, tx: &mut S::Transaction<'_>) -> Result<(), BoxError> {
+        let emptied = AggregateKey::new("Emptied", Uuid::now_v7())?;
+        tx.append(&emptied, ExpectedVersion::NoStream, &[event("emptied")])?;
+        Ok(())
+    }
+
+    fn batch(&self) -> NonZeroU32 {
+        Projection::<S>::batch(&self.0)
+    }
+}
+
+pub(crate) fn a_reset_while_it_runs_begins_anew(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 2, 20);
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(Resettable(Mirror::new().batch(1)))
+        .start()
+        .unwrap();
+    until(|| applied(&store).values().map(Vec::len).sum::<usize>() >= 5);
+    let token = store.consumers(Some(NAME)).unwrap()[0].token;
+    let emptied = env.reopen();
+    while let Err(error) = reset(&emptied, &Resettable(Mirror::new())) {
+        assert!(store.is_transient(&*error), "{error}");
+    }
+    assert!(store.consumers(Some(NAME)).unwrap()[0].token > token);
+    wait_for(&store, NAME, GlobalSequence::from(40), LONG).unwrap();
+    assert!(running.stop().is_empty());
+    assert_eq!(
+        read(&*store, EventQuery::new().event_types(["emptied"]).unwrap()).len(),
+        1
+    );
+    for (_, versions) in applied(&store) {
+        let (before, anew) = versions.split_at(versions.len() - 20);
+        assert!(anew.iter().copied().eq(1..=20), "{versions:?}");
+        assert!(before.iter().copied().eq(1..=before.len() as u64), "{versions:?}");
+    }
+}
+
+pub(crate) fn a_projection_that_cannot_be_emptied_is_not_reset(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 2);
+    project(&store, &Mirror::new()).unwrap();
+    let at = position(&store);
+    assert!(reset(&store, &Mirror::new()).unwrap_err().to_string().contains(NAME));
+    assert_eq!(position(&store), at);
+}
+
+pub(crate) fn the_same_name_with_another_query_is_refused(env: &dyn Environment) {
+    struct Other;
+    impl<S: Transactional> Projection<S> for Other {
+        fn name(&self) -> &str {
+            NAME
+        }
+
+        fn query(&self) -> Result<EventQuery, Error> {
+            Ok(EventQuery::new())
+        }
+
+        fn apply(&self, _: &mut S::Transaction<'_>, _: &EventEnvelope) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+    let store = env.store();
+    project(&store, &Mirror::new()).unwrap();
+    let error = project(&store, &Other).unwrap_err();
+    assert!(error.to_string().contains("another query"), "{error}");
+}
+
+pub(crate) fn a_runner_follows_what_is_appended_and_tells_who_waits(env: &dyn Environment) {
+    let store = env.store();
+    let running = runner(&store).project(Mirror::new()).start().unwrap();
+    let key = account();
+    for _ in 0..20 {
+        let appended = store.append(&key, ExpectedVersion::Any, &events(2)).unwrap();
+        let last = appended.last_sequence().unwrap();
+        running.wait_for(NAME, last, LONG).unwrap();
+        assert_all_applied(&store);
+        assert!(position(&store) >= last);
+        wait_for(&env.reopen(), NAME, last, LONG).unwrap();
+    }
+    let beyond = running
+        .wait_for(NAME, GlobalSequence::from(1_000_000), Duration::ZERO)
+        .unwrap_err();
+    assert!(matches!(beyond, ConsumerError::Behind { .. }), "{beyond}");
+    assert!(running.wait_for("nobody", GlobalSequence::ZERO, LONG).is_err());
+    assert!(running.stop().is_empty());
+}
+
+pub(crate) fn a_poison_event_stops_its_projection_until_it_is_resumed(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 2, 3);
+    let (poison, is_mended) = (keys[0].id(), Arc::new(AtomicU32::new(0)));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mirror = Mirror::new().trap({
+        let is_mended = Arc::clone(&is_mended);
+        move |event| match event.aggregate.id() == poison && event.version == 2 && is_mended.load(Ordering::SeqCst) == 0
+        {
+            true => Err("poison".into()),
+            false => Ok(()),
+        }
+    });
+    let observer = {
+        let told = Arc::clone(&told);
+        move |event: &ConsumerEvent<'_>| match event {
+            ConsumerEvent::Failing { attempts, .. } => told.lock().unwrap().push(format!("attempt {attempts}")),
+            ConsumerEvent::Stopped { error: Some(error), .. } => told.lock().unwrap().push(error.to_string()),
+            _ => {}
+        }
+    };
+    let running = runner(&store).observer(observer).project(mirror).start().unwrap();
+    until(|| state(&store) == ConsumerState::Failed);
+    until(|| told.lock().unwrap().len() == 4);
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told[..3], ["attempt 1", "attempt 2", "attempt 3"]);
+    assert!(told[3].contains("poison"), "{told:?}");
+    let slot = &store.consumers(Some(NAME)).unwrap()[0];
+    let failing = slot.failing.as_ref().unwrap();
+    assert_eq!((failing.attempts, failing.error.as_str()), (3, "poison"));
+    assert_eq!(
+        slot.position.get() + 1,
+        failing.sequence.get(),
+        "it stays before the event"
+    );
+    is_mended.store(1, Ordering::SeqCst);
+    set_state(&store, ConsumerState::Running);
+    running.wait_for(NAME, GlobalSequence::from(6), LONG).unwrap();
+    assert_all_applied(&store);
+    assert!(running.stop().is_empty(), "it goes on");
+}
+
+pub(crate) fn a_stopped_runner_tells_why_its_projections_had_stopped(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 1);
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(Mirror::new().trap(|_| Err("poison".into())))
+        .start()
+        .unwrap();
+    until(|| state(&store) == ConsumerState::Failed);
+    let stopped = running.stop();
+    assert_eq!(stopped.len(), 1);
+    assert_eq!(stopped[0].consumer(), NAME);
+}
+
+pub(crate) fn a_poison_event_is_parked_with_all_later_ones_of_its_aggregate(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 2, 3);
+    let poison = keys[0].id();
+    let is_mended = Arc::new(AtomicU32::new(0));
+    let mirror = Mirror::new().parking().trap({
+        let is_mended = Arc::clone(&is_mended);
+        move |event| match event.aggregate.id() == poison && event.version == 2 && is_mended.load(Ordering::SeqCst) == 0
+        {
+            true => Err("poison".into()),
+            false => Ok(()),
+        }
+    });
+    let running = runner(&store).project(mirror).start().unwrap();
+    running.wait_for(NAME, GlobalSequence::from(6), LONG).unwrap();
+    let late = store
+        .append(&keys[0], exact(3), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    running.wait_for(NAME, late, LONG).unwrap();
+    let found = applied(&store);
+    assert_eq!(found[&keys[0].id()], [1]);
+    assert_eq!(found[&keys[1].id()], [1, 2, 3]);
+    let parked = parked_of(&store);
+    assert_eq!(parked.len(), 3, "{parked:?}");
+    assert_eq!((parked[0].attempts, parked[0].reason.as_str()), (3, "poison"));
+    assert!(parked.iter().all(|event| event.aggregate_id == poison));
+    assert!(parked[1..].iter().all(|event| event.attempts == 0), "{parked:?}");
+
+    // Its operator has it handled again: once in vain, then in order, and the aggregate goes on.
+    let replay = || {
+        let replay = ConsumerChange::Replay {
+            consumer: NAME,
+            aggregate_id: poison,
+        };
+        store.consume(&mut |tx| tx.change(replay)).unwrap();
+    };
+    replay();
+    until(|| parked_of(&store)[0].attempts == 4);
+    assert_eq!(parked_of(&store).len(), 3);
+    is_mended.store(1, Ordering::SeqCst);
+    replay();
+    until(|| parked_of(&store).is_empty());
+    let next = store
+        .append(&keys[0], exact(4), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    running.wait_for(NAME, next, LONG).unwrap();
+    assert_all_applied(&store);
+    running.stop();
+}
+
+pub(crate) fn an_aggregate_whose_parked_events_were_discarded_goes_on(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 1).remove(0);
+    let mirror = Mirror::new().parking().trap(|event| match event.version == 1 {
+        true => Err("poison".into()),
+        false => Ok(()),
+    });
+    let running = runner(&store).project(mirror).start().unwrap();
+    until(|| parked_of(&store).len() == 1);
+    let discard = ConsumerChange::Unpark {
+        consumer: NAME,
+        global_sequence: parked_of(&store)[0].global_sequence,
+    };
+    store.consume(&mut |tx| tx.change(discard)).unwrap();
+    let next = store
+        .append(&key, exact(1), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    running.wait_for(NAME, next, LONG).unwrap();
+    assert_eq!(applied(&store)[&key.id()], [2]);
+    running.stop();
+}
+
+pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 2);
+    let down = Arc::new(AtomicU32::new(8));
+    let mirror = Mirror::new().parking().trap({
+        let down = Arc::clone(&down);
+        move |_| match down.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(Box::new(Error::new(ErrorKind::PoolTimeout))),
+            Err(_) => Ok(()),
+        }
+    });
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(mirror.clone())
+        .start()
+        .unwrap();
+    // Far more failures than attempts.
+    running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
+    assert_eq!(down.load(Ordering::SeqCst), 0);
+    assert_all_applied(&store);
+    assert!(parked_of(&store).is_empty());
+    running.stop();
+}
+
+pub(crate) fn a_paused_projection_waits_until_it_is_resumed(env: &dyn Environment) {
+    let store = env.store();
+    project(&store, &Mirror::new()).unwrap();
+    set_state(&store, ConsumerState::Paused);
+    given_some(&store, 1, 3);
+    let error = project(&store, &Mirror::new()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConsumerError::Halted {
+                state: ConsumerState::Paused,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(Mirror::new())
+        .start()
+        .unwrap();
+    assert!(
+        running
+            .wait_for(NAME, GlobalSequence::from(3), Duration::from_millis(50))
+            .is_err()
+    );
+    assert!(applied(&store).is_empty());
+    set_state(&store, ConsumerState::Running);
+    running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    assert_all_applied(&store);
+}
+
+pub(crate) fn a_read_model_within_appends_is_never_behind_nor_followed(env: &dyn Environment) {
+    let store = env.store();
+    let key = account();
+    let inline = Inline::new(&store, Mirror::new()).unwrap();
+    let append = |expected: u32, is_kept: bool| {
+        store.commit_together(|tx| -> Result<(), BoxError> {
+            tx.append(&key, exact(expected), &events(2))?;
+            let appended = tx.load_range(&key, &StreamRange::all().from_version(version(expected + 1)))?;
+            inline.apply(tx, appended.into_events())?;
+            match is_kept {
+                true => Ok(()),
+                false => Err("changed my mind".into()),
+            }
+        })
+    };
+    append(0, true).unwrap();
+    assert_all_applied(&store);
+    append(2, false).unwrap_err();
+    append(2, true).unwrap();
+    assert_all_applied(&store);
+    let error = project(&store, &Mirror::new()).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
+    let mut followed = Mirror::new();
+    followed.name = "followed.v1".to_owned();
+    project(&store, &followed).unwrap();
+    assert!(Inline::new(&store, followed).is_err_and(|error| error.to_string().contains("twice")));
+}
+
+pub(crate) fn a_tenants_projection_appends_for_its_tenant(env: &dyn Environment) {
+    let store = env.store();
+    let (acme, globex) = (scoped(&store, "acme"), scoped(&store, "globex"));
+    let (ours, theirs) = (account(), account());
+    given(&acme, &ours, 2);
+    given(&globex, &theirs, 3);
+    struct Scoped(Mirror);
+    impl<S: Transactional> Projection<S> for Scoped {
+        fn name(&self) -> &str {
+            NAME
+        }
+
+        fn query(&self) -> Result<EventQuery, Error> {
+            Projection::<S>::query(&self.0)?.tenant("acme")
+        }
+
+        fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+            Projection::<S>::apply(&self.0, tx, event)
+        }
+    }
+    assert_eq!(project(&acme, &Scoped(Mirror::new())).unwrap(), 2);
+    let mirror = mirror_of(ours.id());
+    assert_eq!(acme.load(&mirror).unwrap().version(), 2);
+    assert!(!globex.load(&mirror).unwrap().exists());
+    assert_eq!(
+        read(&*store, EventQuery::new().event_types(["mirrored"]).unwrap()).len(),
+        2
+    );
+}
+
+pub(crate) fn a_projection_that_follows_while_others_append_misses_nothing(env: &dyn Environment) {
+    let store = env.store();
+    let keys: Vec<_> = (0..4).map(|_| account()).collect();
+    let last = AtomicU64::new(0);
+    let running = runner(&store).project(Mirror::new().batch(10)).start().unwrap();
+    let stores: Vec<Handle> = (0..4).map(|_| env.reopen()).collect();
+    in_parallel(4, |number| {
+        let store = &stores[number];
+        for _ in 0..25 {
+            let appended = store.append(&keys[number], ExpectedVersion::Any, &events(2)).unwrap();
+            last.fetch_max(appended.last_sequence().unwrap().get(), Ordering::SeqCst);
+        }
+    });
+    let last = GlobalSequence::new(last.load(Ordering::SeqCst)).unwrap();
+    running.wait_for(NAME, last, LONG).unwrap();
+    assert!(running.stop().is_empty());
+    assert_all_applied(&store);
+}
+
+fn parked_of(store: &Handle) -> Vec<firefly_eventstore_core::consumer::ParkedEvent> {
+    store
+        .parked_events(ParkedQuery::Of {
+            consumer: NAME,
+            after: GlobalSequence::ZERO,
+            limit: 100,
+        })
+        .unwrap()
+}
+
+/// Waits until something is so; it is a failure if it never is.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + LONG;
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "it never was so");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

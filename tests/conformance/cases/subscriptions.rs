@@ -1,0 +1,579 @@
+//! Subscriptions: every event at least once, in the order of its aggregate, by members that share slots.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::consumer::{
+    Batch, ConsumerChange, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, ParkedEvent,
+    ParkedQuery, Publish, Running, Start, Subscription, slot_of,
+};
+use firefly_eventstore_core::prelude::*;
+
+use crate::backend::Environment;
+use crate::support::*;
+
+const NAME: &str = "mails.v1";
+/// Nothing here waits so long unless it is broken.
+const LONG: Duration = Duration::from_secs(60);
+/// Short, so that the slots of a member that is gone are soon free.
+const LEASE: Duration = Duration::from_millis(600);
+
+/// What was handled: by whom, and of which aggregate which version.
+type Handled = Arc<Mutex<Vec<(usize, Uuid, u64)>>>;
+
+fn deposits() -> EventQuery {
+    EventQuery::new().event_types(["money.deposited"]).unwrap()
+}
+
+/// Notes what it handles.
+fn noting(member: usize, handled: &Handled) -> Subscription {
+    let handled = Arc::clone(handled);
+    Subscription::of(NAME, deposits(), move |delivery| {
+        let event = delivery.event;
+        handled
+            .lock()
+            .unwrap()
+            .push((member, event.aggregate.id(), event.version.get()));
+        Ok(())
+    })
+    .lease(LEASE)
+    .on_failure(OnFailure::retry(3).pauses(Duration::from_millis(1), Duration::from_millis(5)))
+}
+
+fn run(store: &Handle, subscription: Subscription) -> Running {
+    runner(store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .subscribe(subscription)
+        .start()
+        .unwrap()
+}
+
+/// The versions that were handled of each aggregate, in their order.
+fn versions_of(handled: &Handled) -> BTreeMap<Uuid, Vec<u64>> {
+    let mut versions = BTreeMap::<Uuid, Vec<u64>>::new();
+    for (_, aggregate, version) in &*handled.lock().unwrap() {
+        versions.entry(*aggregate).or_default().push(*version);
+    }
+    versions
+}
+
+fn appended(store: &Handle) -> BTreeMap<Uuid, Vec<u64>> {
+    let mut versions = BTreeMap::<Uuid, Vec<u64>>::new();
+    for event in read(&**store, deposits()) {
+        versions
+            .entry(event.aggregate.id())
+            .or_default()
+            .push(event.version.get());
+    }
+    versions
+}
+
+/// Everything was handled; what was repeated was repeated from where it was, so that leaving repetitions out leaves the order.
+#[track_caller]
+fn assert_all_handled(store: &Handle, handled: &Handled) -> usize {
+    let mut repeated = 0;
+    let handled = versions_of(handled);
+    let appended = appended(store);
+    assert_eq!(handled.keys().collect::<Vec<_>>(), appended.keys().collect::<Vec<_>>());
+    for (aggregate, versions) in handled {
+        let mut next = 1;
+        for version in &versions {
+            assert!(*version <= next, "{aggregate}: {version} before {next} of {versions:?}");
+            match *version == next {
+                true => next += 1,
+                false => repeated += 1,
+            }
+        }
+        assert_eq!(next - 1, *appended[&aggregate].last().unwrap(), "{versions:?}");
+    }
+    repeated
+}
+
+fn given_some(store: &Handle, aggregates: usize, events: usize) -> Vec<AggregateKey> {
+    let keys: Vec<_> = (0..aggregates).map(|_| account()).collect();
+    for _ in 0..events {
+        keys.iter().for_each(|key| drop(given(&**store, key, 1)));
+    }
+    keys
+}
+
+fn parked_of(store: &Handle) -> Vec<ParkedEvent> {
+    store
+        .parked_events(ParkedQuery::Of {
+            consumer: NAME,
+            after: GlobalSequence::ZERO,
+            limit: 100,
+        })
+        .unwrap()
+}
+
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never was so");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn every_event_is_handled_in_order(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 3, 4);
+    let handled = Handled::default();
+    let running = run(&store, noting(0, &handled).group(4));
+    until(|| handled.lock().unwrap().len() == 12);
+    let last = store
+        .append(&keys[0], exact(4), &events(3))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    running.wait_for(NAME, last, LONG).unwrap();
+    assert_eq!(assert_all_handled(&store, &handled), 0);
+    assert!(running.stop().is_empty());
+    let slots = store.consumers(Some(NAME)).unwrap();
+    assert_eq!(slots.len(), 4);
+    assert!(
+        slots.iter().all(|slot| slot.holder.is_none()),
+        "who stops gives up its slots"
+    );
+}
+
+pub(crate) fn who_stops_goes_on_where_it_was(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 2, 3);
+    let handled = Handled::default();
+    for round in 0..4 {
+        let running = run(&env.reopen(), noting(round, &handled).group(3));
+        let last = store
+            .append(&keys[0], ExpectedVersion::Any, &events(1))
+            .unwrap()
+            .last_sequence()
+            .unwrap();
+        running.wait_for(NAME, last, LONG).unwrap();
+        running.stop();
+    }
+    assert_eq!(assert_all_handled(&store, &handled), 0);
+}
+
+pub(crate) fn members_share_the_slots_and_a_new_one_gets_its_share(env: &dyn Environment) {
+    let store = env.store();
+    let handled = Handled::default();
+    let keys = given_some(&store, 16, 1);
+    let first = run(&store, noting(1, &handled).group(8));
+    until(|| handled.lock().unwrap().len() == 16);
+    let other = env.reopen();
+    let second = run(&other, noting(2, &handled).group(8));
+    let holders = || {
+        let mut holders = BTreeMap::<Uuid, usize>::new();
+        for slot in store.consumers(Some(NAME)).unwrap() {
+            *holders.entry(slot.holder.unwrap_or_default()).or_default() += 1;
+        }
+        holders.into_values().collect::<Vec<_>>()
+    };
+    until(|| holders() == [4, 4]);
+    for key in &keys {
+        store.append(key, exact(1), &events(1)).unwrap();
+    }
+    until(|| handled.lock().unwrap().len() >= 32);
+    let members: BTreeSet<usize> = handled
+        .lock()
+        .unwrap()
+        .iter()
+        .skip(16)
+        .map(|(member, _, _)| *member)
+        .collect();
+    assert_eq!(members, BTreeSet::from([1, 2]));
+    drop(first);
+    until(|| holders() == [8]);
+    drop(second);
+    assert_all_handled(&store, &handled);
+}
+
+pub(crate) fn the_slots_of_a_member_that_is_gone_are_taken_over(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 4, 2);
+    let handled = Handled::default();
+    // A member that took all slots and was never seen again.
+    run(&store, noting(0, &handled).group(4)).stop();
+    let gone = Uuid::now_v7();
+    let mut claimed = 0;
+    store
+        .consume(&mut |tx| {
+            claimed = tx.claim(NAME, gone, LEASE)?.slots.len();
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(claimed, 4);
+    let tokens: Vec<i64> = store
+        .consumers(Some(NAME))
+        .unwrap()
+        .iter()
+        .map(|slot| slot.token)
+        .collect();
+    let last = store
+        .append(&keys[0], exact(2), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    let running = run(&env.reopen(), noting(1, &handled).group(4));
+    running.wait_for(NAME, last, LONG).unwrap();
+    assert_all_handled(&store, &handled);
+    let later: Vec<i64> = store
+        .consumers(Some(NAME))
+        .unwrap()
+        .iter()
+        .map(|slot| slot.token)
+        .collect();
+    assert!(
+        tokens.iter().zip(&later).all(|(before, after)| after > before),
+        "{tokens:?} {later:?}"
+    );
+    running.stop();
+}
+
+pub(crate) fn who_lost_a_slot_cannot_move_its_checkpoint(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 3).remove(0);
+    let handled = Handled::default();
+    let (is_in_hand, may_go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let hanging = {
+        let (handled, is_in_hand, may_go_on) = (Arc::clone(&handled), Arc::clone(&is_in_hand), Arc::clone(&may_go_on));
+        Subscription::of(NAME, deposits(), move |delivery| {
+            is_in_hand.store(true, Ordering::SeqCst);
+            while !may_go_on.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            handled
+                .lock()
+                .unwrap()
+                .push((0, key.id(), delivery.event.version.get()));
+            Ok(())
+        })
+        .lease(LEASE)
+        .deadline(Duration::from_millis(50))
+    };
+    let hung = run(&store, hanging);
+    until(|| is_in_hand.load(Ordering::SeqCst));
+    // Who hangs does not renew its lease, and another one takes over and handles all.
+    let other = env.reopen();
+    let second = run(&other, noting(1, &handled));
+    second.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    let slot = store.consumers(Some(NAME)).unwrap().remove(0);
+    may_go_on.store(true, Ordering::SeqCst);
+    until(|| handled.lock().unwrap().iter().any(|(member, _, _)| *member == 0));
+    hung.stop();
+    let after = store.consumers(Some(NAME)).unwrap().remove(0);
+    assert_eq!((after.position, after.token), (slot.position, slot.token));
+    assert_eq!(
+        assert_all_handled(&store, &handled),
+        1,
+        "the event in hand, and no other"
+    );
+    second.stop();
+}
+
+pub(crate) fn a_failing_event_holds_up_its_own_slot_alone(env: &dyn Environment) {
+    let store = env.store();
+    let keys: Vec<AggregateKey> = loop {
+        let keys = given_some(&store, 2, 2);
+        if slot_of(keys[0].id(), 8) != slot_of(keys[1].id(), 8) {
+            break keys;
+        }
+    };
+    let poison = keys[0].id();
+    let (handled, is_mended) = (Handled::default(), Arc::new(AtomicBool::new(false)));
+    let subscription = {
+        let (handled, is_mended) = (Arc::clone(&handled), Arc::clone(&is_mended));
+        Subscription::of(NAME, deposits(), move |delivery| {
+            let (id, version) = (delivery.event.aggregate.id(), delivery.event.version.get());
+            if id == poison && version == 1 && !is_mended.load(Ordering::SeqCst) {
+                return Err(Failure::Later("the mail server is down".into()));
+            }
+            handled.lock().unwrap().push((0, id, version));
+            Ok(())
+        })
+        .on_failure(
+            OnFailure::retry(1)
+                .then_park()
+                .pauses(Duration::from_millis(1), Duration::from_millis(20)),
+        )
+        .lease(LEASE)
+        .group(8)
+    };
+    let running = run(&store, subscription);
+    let other = keys[1].id();
+    until(|| {
+        versions_of(&handled)
+            .get(&other)
+            .is_some_and(|versions| versions.len() == 2)
+    });
+    assert!(!versions_of(&handled).contains_key(&poison));
+    is_mended.store(true, Ordering::SeqCst);
+    until(|| {
+        versions_of(&handled)
+            .get(&poison)
+            .is_some_and(|versions| versions.len() == 2)
+    });
+    assert!(parked_of(&store).is_empty(), "an outage parks nothing");
+    running.stop();
+    assert_eq!(assert_all_handled(&store, &handled), 0);
+}
+
+pub(crate) fn a_poison_event_stops_its_slot_until_it_is_resumed(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 2);
+    let (handled, tried, is_mended) = (
+        Handled::default(),
+        Arc::new(AtomicU32::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let subscription = {
+        let (handled, tried, is_mended) = (Arc::clone(&handled), Arc::clone(&tried), Arc::clone(&is_mended));
+        Subscription::of(NAME, deposits(), move |delivery| {
+            if !is_mended.load(Ordering::SeqCst) {
+                assert_eq!(delivery.attempts, tried.fetch_add(1, Ordering::SeqCst));
+                return Err("poison".parse::<u32>().unwrap_err().into());
+            }
+            let event = delivery.event;
+            handled
+                .lock()
+                .unwrap()
+                .push((0, event.aggregate.id(), event.version.get()));
+            Ok(())
+        })
+        .on_failure(OnFailure::retry(3).pauses(Duration::from_millis(1), Duration::from_millis(1)))
+        .lease(LEASE)
+    };
+    let running = run(&store, subscription);
+    let slot = || store.consumers(Some(NAME)).unwrap().remove(0);
+    until(|| slot().state == ConsumerState::Failed);
+    assert_eq!(tried.load(Ordering::SeqCst), 3);
+    assert_eq!(slot().failing.unwrap().attempts, 3);
+    is_mended.store(true, Ordering::SeqCst);
+    store
+        .consume(&mut |tx| {
+            let mut slot = tx.lock_slot(NAME, 0)?;
+            slot.state = ConsumerState::Running;
+            slot.failing = None;
+            tx.change(ConsumerChange::Save(&slot))
+        })
+        .unwrap();
+    running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
+    assert_all_handled(&store, &handled);
+    running.stop();
+}
+
+pub(crate) fn parked_events_are_handled_again_in_order(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 3).remove(0);
+    let (handled, is_mended) = (Handled::default(), Arc::new(AtomicBool::new(false)));
+    let subscription = {
+        let (handled, is_mended) = (Arc::clone(&handled), Arc::clone(&is_mended));
+        Subscription::of(NAME, deposits(), move |delivery| {
+            if !is_mended.load(Ordering::SeqCst) {
+                return Err(Failure::Park("poison".into()));
+            }
+            let event = delivery.event;
+            handled
+                .lock()
+                .unwrap()
+                .push((0, event.aggregate.id(), event.version.get()));
+            Ok(())
+        })
+        .lease(LEASE)
+    };
+    let running = run(&store, subscription);
+    running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    assert_eq!(parked_of(&store).len(), 3);
+    let replay = || {
+        let replay = ConsumerChange::Replay {
+            consumer: NAME,
+            aggregate_id: key.id(),
+        };
+        store.consume(&mut |tx| tx.change(replay)).unwrap();
+    };
+    replay();
+    until(|| parked_of(&store)[0].attempts == 2);
+    is_mended.store(true, Ordering::SeqCst);
+    replay();
+    until(|| parked_of(&store).is_empty());
+    let last = store
+        .append(&key, exact(3), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    running.wait_for(NAME, last, LONG).unwrap();
+    assert_eq!(assert_all_handled(&store, &handled), 0);
+    running.stop();
+}
+
+pub(crate) fn an_event_whose_handler_dies_with_its_process_is_parked_at_last(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 1).remove(0);
+    let subscription = |handled: &Handled| noting(9, handled).on_failure(OnFailure::retry(2).then_park());
+    let handled = Handled::default();
+    // Processes that take the slot, begin with the event, and die, as their successors see it.
+    run(
+        &store,
+        Subscription::of(NAME, deposits(), |_| Err(Failure::Later("not yet".into()))).lease(LEASE),
+    )
+    .stop();
+    for _ in 0..2 {
+        until(|| {
+            let mut taken = Vec::new();
+            let claim = store.consume(&mut |tx| {
+                taken = tx.claim(NAME, Uuid::now_v7(), Duration::from_millis(100))?.slots;
+                Ok(())
+            });
+            claim.is_ok() && !taken.is_empty()
+        });
+        store
+            .consume(&mut |tx| {
+                let mut slot = tx.lock_slot(NAME, 0)?;
+                tx.fail(&mut slot, GlobalSequence::from(1), "in hand").map(drop)
+            })
+            .unwrap();
+    }
+    let running = run(&env.reopen(), subscription(&handled));
+    until(|| parked_of(&store).len() == 1);
+    assert!(handled.lock().unwrap().is_empty(), "it would have died, too");
+    assert_eq!(parked_of(&store)[0].aggregate_id, key.id());
+    running.stop();
+}
+
+pub(crate) fn a_new_subscription_starts_where_it_is_told(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 1, 3);
+    let handled = Handled::default();
+    run(&store, noting(0, &handled))
+        .wait_for(NAME, GlobalSequence::from(3), LONG)
+        .unwrap();
+    let starts = [
+        (Start::Beginning, 4),
+        (Start::At(GlobalSequence::from(2)), 2),
+        (Start::Now, 1),
+        (Start::After(NAME.to_owned()), 1),
+    ];
+    let seen: Vec<_> = starts.iter().map(|_| Arc::new(AtomicU32::new(0))).collect();
+    let mut running = Vec::new();
+    for (number, (start, _)) in starts.iter().enumerate() {
+        let seen = Arc::clone(&seen[number]);
+        let count = move |_: firefly_eventstore_core::consumer::Delivery<'_, &EventEnvelope>| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        running.push(run(
+            &store,
+            Subscription::of(format!("started.{number}"), deposits(), count).start(start.clone()),
+        ));
+    }
+    let last = store
+        .append(&keys[0], exact(3), &events(1))
+        .unwrap()
+        .last_sequence()
+        .unwrap();
+    for (number, running) in running.iter().enumerate() {
+        running.wait_for(&format!("started.{number}"), last, LONG).unwrap();
+    }
+    for (seen, (start, expected)) in seen.iter().zip(&starts) {
+        assert_eq!(seen.load(Ordering::SeqCst), *expected, "{start:?}");
+    }
+    let never_begun = Subscription::of("nobody.after", deposits(), |_| Ok(())).start(Start::After("nobody".to_owned()));
+    let error = runner(&store).subscribe(never_begun).start().unwrap_err();
+    assert!(error.to_string().contains("has not begun"), "{error}");
+}
+
+pub(crate) fn a_publisher_gets_batches_of_each_slot_in_order_until_they_are_confirmed(env: &dyn Environment) {
+    struct Broker {
+        handled: Handled,
+        outages: AtomicU32,
+        largest: Arc<AtomicU32>,
+    }
+    impl Publish for Broker {
+        fn publish(&self, batch: &Batch<'_>) -> Result<(), Failure> {
+            let events = batch.events;
+            let down = self
+                .outages
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if down.is_ok() {
+                return Err(Failure::Later("the broker is down".into()));
+            }
+            self.largest.fetch_max(events.len() as u32, Ordering::SeqCst);
+            let slots: BTreeSet<u16> = events.iter().map(|event| slot_of(event.aggregate.id(), 3)).collect();
+            assert_eq!(slots.len(), 1, "a batch is of one slot");
+            let mut handled = self.handled.lock().unwrap();
+            handled.extend(
+                events
+                    .iter()
+                    .map(|event| (0, event.aggregate.id(), event.version.get())),
+            );
+            Ok(())
+        }
+    }
+    let store = env.store();
+    given_some(&store, 4, 20);
+    let (handled, largest) = (Handled::default(), Arc::new(AtomicU32::new(0)));
+    let broker = Broker {
+        handled: Arc::clone(&handled),
+        outages: AtomicU32::new(5),
+        largest: Arc::clone(&largest),
+    };
+    let publishing = Subscription::publishing(NAME, deposits(), broker)
+        .group(3)
+        .lease(LEASE)
+        .checkpoint_every(NonZeroU16::new(10).unwrap())
+        .on_failure(
+            OnFailure::retry(1)
+                .then_park()
+                .pauses(Duration::from_millis(1), Duration::from_millis(5)),
+        );
+    let running = run(&store, publishing);
+    running.wait_for(NAME, GlobalSequence::from(80), LONG).unwrap();
+    assert_eq!(assert_all_handled(&store, &handled), 0);
+    assert!((2..=10).contains(&largest.load(Ordering::SeqCst)));
+    assert!(parked_of(&store).is_empty());
+    running.stop();
+}
+
+pub(crate) fn members_that_come_and_go_while_others_append_leave_nothing_out(env: &dyn Environment) {
+    let store = env.store();
+    let handled = Handled::default();
+    let keys: Vec<_> = (0..12).map(|_| account()).collect();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let appending = scope.spawn(|| {
+            for round in 0..20 {
+                for key in &keys {
+                    store.append(key, exact(round), &events(1)).unwrap();
+                }
+            }
+        });
+        for member in 0..2_usize {
+            let (handled, is_over, store) = (&handled, &is_over, &store);
+            scope.spawn(move || {
+                let mut round = member;
+                while !is_over.load(Ordering::SeqCst) {
+                    let running = run(store, noting(round, handled).group(6));
+                    thread::sleep(Duration::from_millis(150 + 50 * member as u64));
+                    running.stop();
+                    round += 2;
+                }
+            });
+        }
+        appending.join().unwrap();
+        let last = log(&*store).last().unwrap().global_sequence;
+        let running = run(&store, noting(99, &handled).group(6));
+        running.wait_for(NAME, last, LONG).unwrap();
+        is_over.store(true, Ordering::SeqCst);
+        running.stop();
+    });
+    assert_eq!(
+        assert_all_handled(&store, &handled),
+        0,
+        "who stops in order repeats nothing"
+    );
+}
