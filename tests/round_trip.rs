@@ -1,4 +1,4 @@
-//! A log of 200,000 events of real history goes once around all databases, as files, and comes back as it was.
+//! A log of 50,000 events of real history goes once around all databases, as files, and comes back as it was.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -16,7 +16,7 @@ use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous};
 use firefly_eventstore_test_servers::{mariadb_unless_missing, mysql_unless_missing, postgres_unless_missing};
 use serde_json::json;
 
-const EVENTS: usize = 200_000;
+const EVENTS: usize = 50_000;
 
 #[test]
 fn a_log_that_goes_around_all_databases_comes_back_as_it_was() {
