@@ -44,6 +44,23 @@ fn the_ledger_grows_in_a_file_that_is_kept() {
 }
 
 #[test]
+fn the_order_service_is_exact_although_a_process_is_killed_and_commands_come_twice() {
+    let output = run(&mut example("order_service"));
+    for expected in [
+        "1125 commands for 300 orders, some of them twice",
+        "a process that sends mails was killed",
+        "the read model begins anew",
+        "225 commands had been executed before, and did nothing",
+        "every sum is exact: 7 customers, 300 orders",
+        "300 mails, ",
+        "sales.v1: at 900, 0 behind, 0 parked",
+        "shipped-mail.v1: at 900, 0 behind, 0 parked",
+    ] {
+        line_with(&output, expected);
+    }
+}
+
+#[test]
 fn the_tree_as_of_every_commit_is_gits() {
     let repository = Repository::with_a_past();
     let commits = repository.git(&["rev-list", "--first-parent", "main"]);

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -65,19 +65,17 @@ fn run<S: Database>(store: S, url: &str, outbox: &Path) -> Result<(), BoxError> 
     sales::make_table(&store)?;
     let commands = commands();
     let expected = expected(&commands);
-    let queue = Mutex::new(VecDeque::from(commands));
-    println!(
-        "{} commands for {ORDERS} orders, some of them twice",
-        queue.lock().unwrap().len()
-    );
+    let queue = Queue(Mutex::new(VecDeque::from(commands)));
+    println!("{} commands for {ORDERS} orders, some of them twice", queue.len());
 
     let mut mailers = [Mailer::start(url, outbox)?, Mailer::start(url, outbox)?];
     let running = Runner::new(store.clone()).project(Sales).start()?;
 
     let orders = Repository::<_, Order>::new(store.clone())?.with_snapshots(SnapshotPolicy::Every(10))?;
+    let (orders, queue) = (&orders, &queue);
     let executed_before = thread::scope(|scope| -> Result<usize, BoxError> {
         let workers: Vec<_> = (0..8)
-            .map(|number| scope.spawn(|| work(number, &orders, &queue)))
+            .map(|number| scope.spawn(move || work(number, orders, queue)))
             .collect();
 
         thread::sleep(Duration::from_millis(300));
@@ -125,6 +123,27 @@ struct Delivered {
     wish: Wish,
 }
 
+/// Where commands wait.
+struct Queue(Mutex<VecDeque<Delivered>>);
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.commands().len()
+    }
+
+    fn next(&self) -> Option<Delivered> {
+        self.commands().pop_front()
+    }
+
+    fn put_back(&self, command: Delivered) {
+        self.commands().push_back(command);
+    }
+
+    fn commands(&self) -> MutexGuard<'_, VecDeque<Delivered>> {
+        self.0.lock().expect("no worker panics while it holds the queue")
+    }
+}
+
 /// The commands: three for each order, every fourth delivered twice.
 fn commands() -> Vec<Delivered> {
     let mut commands = Vec::new();
@@ -158,14 +177,10 @@ fn expected(commands: &[Delivered]) -> Sums {
 }
 
 /// Executes commands until there are none left; returns how many had been executed before.
-fn work<S: Database>(
-    number: usize,
-    orders: &Repository<S, Order>,
-    queue: &Mutex<VecDeque<Delivered>>,
-) -> Result<usize, BoxError> {
+fn work<S: Database>(number: usize, orders: &Repository<S, Order>, queue: &Queue) -> Result<usize, BoxError> {
     let mut executed_before = 0;
     loop {
-        let Some(command) = queue.lock().unwrap().pop_front() else {
+        let Some(command) = queue.next() else {
             return Ok(executed_before);
         };
         let context = Context::new()
@@ -174,7 +189,7 @@ fn work<S: Database>(
         match orders.execute_as(&context, command.order, |order| order.decide(&command.wish)) {
             Ok(executed) => executed_before += usize::from(executed.was_executed_before()),
             // Another worker has in hand what has to come first.
-            Err(error) if error.refusal() == Some(&Refusal::TooEarly) => queue.lock().unwrap().push_back(command),
+            Err(error) if error.refusal() == Some(&Refusal::TooEarly) => queue.put_back(command),
             Err(error) => return Err(format!("{command:?}: {error:?}").into()),
         }
     }

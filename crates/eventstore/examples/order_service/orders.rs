@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What can happen to an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum OrderEvent {
+pub(crate) enum OrderEvent {
     #[serde(rename = "order.placed")]
     Placed { customer: String, cents: i64 },
     #[serde(rename = "order.paid")]
@@ -18,7 +18,7 @@ impl DomainEvent for OrderEvent {}
 
 /// What an order needs to know of itself to decide.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Order {
+pub(crate) struct Order {
     cents: i64,
     paid: i64,
     is_shipped: bool,
@@ -43,7 +43,7 @@ impl Snapshotted for Order {
 
 /// What somebody wants to be done.
 #[derive(Clone, Debug)]
-pub enum Wish {
+pub(crate) enum Wish {
     Place { customer: String, cents: i64 },
     Pay { cents: i64 },
     Ship,
@@ -51,7 +51,7 @@ pub enum Wish {
 
 /// Why it is not done.
 #[derive(Debug, PartialEq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// What has to come first has not come yet.
     TooEarly,
     PlacedBefore,
@@ -60,7 +60,7 @@ pub enum Refusal {
 }
 
 impl Order {
-    pub fn decide(&self, wish: &Wish) -> Result<Vec<OrderEvent>, Refusal> {
+    pub(crate) fn decide(&self, wish: &Wish) -> Result<Vec<OrderEvent>, Refusal> {
         let is_placed = self.cents > 0;
         match wish {
             Wish::Place { .. } if is_placed => Err(Refusal::PlacedBefore),

@@ -10,13 +10,13 @@ use firefly_eventstore::{Result, SnapshotStore};
 use crate::orders::OrderEvent;
 
 /// Orders and cents of each customer.
-pub type Sums = BTreeMap<String, (i64, i64)>;
+pub(crate) type Sums = BTreeMap<String, (i64, i64)>;
 
 /// The projection.
-pub struct Sales;
+pub(crate) struct Sales;
 
 /// What each database says differently: how the table is made, changed and read.
-pub trait Database: Transactional + SnapshotStore {
+pub(crate) trait Database: Transactional + SnapshotStore {
     fn run(tx: &mut Self::Transaction<'_>, statement: &str) -> Result<(), BoxError>;
     fn add(tx: &mut Self::Transaction<'_>, customer: &str, orders: i64, cents: i64) -> Result<(), BoxError>;
     fn read(tx: &mut Self::Transaction<'_>) -> Result<Sums, BoxError>;
@@ -27,7 +27,7 @@ const TABLE: &str =
 const ROWS: &str = "SELECT customer, orders, cents FROM sales";
 
 /// Makes the table, before the projection runs for the first time.
-pub fn make_table<S: Database>(store: &S) -> Result<(), BoxError> {
+pub(crate) fn make_table<S: Database>(store: &S) -> Result<(), BoxError> {
     // MySQL commits a new table by itself, of which the store tells.
     match store.commit_together(|tx| S::run(tx, TABLE)) {
         Err(error) if !error.to_string().contains("commit") => Err(error),
@@ -35,7 +35,7 @@ pub fn make_table<S: Database>(store: &S) -> Result<(), BoxError> {
     }
 }
 
-pub fn read<S: Database>(store: &S) -> Result<Sums, BoxError> {
+pub(crate) fn read<S: Database>(store: &S) -> Result<Sums, BoxError> {
     store.commit_together(|tx| S::read(tx))
 }
 
