@@ -34,7 +34,7 @@ pub fn postgres() -> Result<&'static PostgresServer, String> {
     let start = || match env::var("TEST_POSTGRES_URL") {
         Ok(url) => PostgresServer::external(url),
         // Nothing here is to survive a crash.
-        Err(_) => PostgresServer::start(&[("fsync", "off")]),
+        Err(_) => PostgresServer::start_as(&[("fsync", "off")], Service::in_memory(KIND)?),
     };
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
