@@ -421,6 +421,7 @@ macro_rules! with_cases_of_consumers {
                 parked_events_are_handled_again_in_order,
                 an_event_whose_handler_dies_with_its_process_is_parked_at_last,
                 a_new_subscription_starts_where_it_is_told,
+                a_lease_that_cannot_be_kept_is_refused,
                 a_publisher_gets_batches_of_each_slot_in_order_until_they_are_confirmed,
                 members_that_come_and_go_while_others_append_leave_nothing_out;
         }

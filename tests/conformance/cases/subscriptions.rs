@@ -487,6 +487,22 @@ pub(crate) fn a_new_subscription_starts_where_it_is_told(env: &dyn Environment) 
     assert!(error.to_string().contains("has not begun"), "{error}");
 }
 
+pub(crate) fn a_lease_that_cannot_be_kept_is_refused(env: &dyn Environment) {
+    let store = env.store();
+    for (lease, says) in [
+        (Duration::from_millis(99), "too short"),
+        (Duration::from_secs(86_401), "too long"),
+        (Duration::MAX, "too long"),
+    ] {
+        let error = runner(&store)
+            .subscribe(noting(0, &Handled::default()).lease(lease))
+            .start()
+            .unwrap_err();
+        assert_invalid(&error, says);
+    }
+    assert!(store.consumers(Some(NAME)).unwrap().is_empty());
+}
+
 pub(crate) fn a_publisher_gets_batches_of_each_slot_in_order_until_they_are_confirmed(env: &dyn Environment) {
     struct Broker {
         handled: Handled,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::failure::{BoxError, OnFailure};
 use super::slot::ConsumerState;
 use super::store::ConsumerStore;
-use super::transaction::{Registration, StartAt};
+use super::transaction::{Registration, StartAt, check_lease};
 use crate::domain::DomainEvent;
 use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 
@@ -151,8 +151,8 @@ impl Subscription {
         self
     }
 
-    /// How long a slot stays with a process that does not renew its lease, by the database's clock; 30 seconds unless set. It is renewed
-    /// after a third of that. So long the events of a process that died wait.
+    /// How long a slot stays with a process that does not renew its lease, by the database's clock: 100 milliseconds to a day, 30 seconds
+    /// unless set. It is renewed after a third of that. So long the events of a process that died wait.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -199,6 +199,7 @@ impl Subscription {
 
     /// Makes the subscription's rows, unless they are there.
     pub(crate) fn register(&self, store: &(impl ConsumerStore + ?Sized)) -> Result<()> {
+        check_lease(self.lease)?;
         if self.lease < SHORTEST_LEASE {
             return Err(Error::invalid(format!(
                 "a lease of {:?} is too short to be renewed in time; take {SHORTEST_LEASE:?} at least",

@@ -117,8 +117,9 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
     ///
     /// # Errors
     ///
-    /// Those of the backend.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a lease of more than a day; those of the backend.
     fn claim(&mut self, consumer: &str, holder: Uuid, lease: Duration) -> Result<Claimed> {
+        check_lease(lease)?;
         self.change(ConsumerChange::SeeMember { consumer, holder })?;
         self.change(ConsumerChange::ForgetMembers {
             consumer,
@@ -295,6 +296,19 @@ pub struct Claimed {
     pub share: usize,
     /// Those that were another process's, whose lease ran out: it may have died of the event that comes next.
     pub taken_over: Vec<u16>,
+}
+
+/// The longest lease: so long the events of a process that died would wait.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Refuses a lease that nobody wants, and that a database's clock might not reach.
+pub(crate) fn check_lease(lease: Duration) -> Result<()> {
+    if lease > LONGEST_LEASE {
+        return Err(Error::invalid(format!(
+            "a lease of {lease:?} is too long: so long the events of a process that died would wait; take a day at most"
+        )));
+    }
+    Ok(())
 }
 
 /// How many characters of an error are kept.
