@@ -6,11 +6,11 @@
 //! cargo run --example ledger -- bank.db   # in a file that is kept; run it again and the ledger grows
 //! ```
 
-use std::{env, fmt, path::PathBuf, sync::Barrier, thread};
+use std::{cell::Cell, env, fmt, path::PathBuf, sync::Barrier, thread};
 
-use firefly_eventstore::Backoff;
 use firefly_eventstore::prelude::*;
 use firefly_eventstore::sqlite::rusqlite::{Connection, params};
+use firefly_eventstore::{Aggregate, Context, DomainEvent, Repository, SnapshotPolicy, Snapshotted};
 use serde::{Deserialize, Serialize};
 use time::Duration;
 
@@ -18,7 +18,7 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 
 /// What can happen to an account. An event is a fact: written once, in the past tense, never changed.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", content = "data", rename_all_fields = "camelCase")]
+#[serde(rename_all_fields = "camelCase")]
 enum AccountEvent {
     #[serde(rename = "account.created")]
     Created {
@@ -45,18 +45,12 @@ struct Movement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 struct Cents(i64);
 
+impl DomainEvent for AccountEvent {}
+
 impl AccountEvent {
     /// The event, ready to be appended.
     fn by(&self, clerk: &str) -> Result<NewEvent> {
-        let json = serde_json::to_value(self)?;
-        let event_type = json["type"].as_str().expect("serde writes the tag");
-        Ok(NewEvent::new(event_type, &json["data"])?.created_by(clerk)?)
-    }
-
-    fn parse(event: &EventEnvelope) -> Result<Self> {
-        let data: serde_json::Value = event.data()?;
-        let json = serde_json::json!({ "type": event.event_type.as_str(), "data": data });
-        Ok(serde_json::from_value(json)?)
+        Ok(NewEvent::of(self)?.created_by(clerk)?)
     }
 }
 
@@ -78,35 +72,46 @@ struct Account {
     balance: Cents,
 }
 
-impl Account {
-    fn of(stream: &EventStream) -> Result<Self> {
-        Self::default().followed_by(stream)
-    }
+impl Aggregate for Account {
+    const TYPE: &'static str = "Account";
+    type Event = AccountEvent;
 
-    fn followed_by(self, stream: &EventStream) -> Result<Self> {
-        let apply = |account: Self, event| Ok(account.apply(AccountEvent::parse(event)?));
-        stream.into_iter().try_fold(self, apply)
-    }
-
-    fn apply(mut self, event: AccountEvent) -> Self {
+    fn evolve(&mut self, event: AccountEvent) {
         match event {
             AccountEvent::Created {
                 account_number: number,
                 initial_balance: balance,
-            } => self = Self { number, balance },
+            } => *self = Self { number, balance },
             AccountEvent::Deposited(it) | AccountEvent::Received(it) => self.balance.0 += it.amount.0,
             AccountEvent::Withdrawn(it) | AccountEvent::Transferred(it) => self.balance.0 -= it.amount.0,
         }
-        self
+    }
+}
+
+impl Snapshotted for Account {
+    const FORM: &'static str = "AccountState.v1";
+}
+
+impl Account {
+    /// The account that a stream tells of: what a repository does, for where there is none.
+    fn of(stream: &EventStream) -> Result<Self> {
+        Self::default().followed_by(stream)
+    }
+
+    fn followed_by(mut self, stream: &EventStream) -> Result<Self> {
+        for event in stream {
+            event.decode()?.into_iter().for_each(|event| self.evolve(event));
+        }
+        Ok(self)
     }
 
     /// A decision: the rule is checked against the state, and what comes out is an event, or a refusal.
-    fn withdraw(&self, amount: Cents, reference: &str) -> Result<AccountEvent> {
+    fn withdraw(&self, amount: Cents, reference: &str) -> Result<AccountEvent, Refusal> {
         self.check_covers(amount)?;
         Ok(AccountEvent::Withdrawn(Movement::new(amount, reference)))
     }
 
-    fn transfer(&self, amount: Cents, to: &Self) -> Result<AccountEvent> {
+    fn transfer(&self, amount: Cents, to: &Self) -> Result<AccountEvent, Refusal> {
         self.check_covers(amount)?;
         Ok(AccountEvent::Transferred(Movement::new(amount, &to.number)))
     }
@@ -115,33 +120,26 @@ impl Account {
         AccountEvent::Received(Movement::new(amount, &from.number))
     }
 
-    fn check_covers(&self, amount: Cents) -> Result<()> {
+    fn check_covers(&self, amount: Cents) -> Result<(), Refusal> {
         if amount > self.balance {
-            return Err(format!("{} holds {}, asked for was {amount}", self.number, self.balance).into());
+            return Err(Refusal(format!(
+                "{} holds {}, asked for was {amount}",
+                self.number, self.balance
+            )));
         }
         Ok(())
     }
 }
 
-/// Loads an account, lets `decide` say what happens to it, and appends that, unless somebody else appended meanwhile:
-/// then the decision was made on a state that is gone, so load and decide again. While the database cannot answer, the
-/// same append is repeated, with the same event: its id tells whether it is stored already.
-fn change(
-    store: &impl EventStore,
-    key: &AggregateKey,
-    mut decide: impl FnMut(&Account) -> Result<NewEvent>,
-) -> Result<Appended> {
-    let mut pauses = Backoff::new();
-    loop {
-        let stream = Backoff::new().repeat(|| store.load(key))?;
-        let events = [decide(&Account::of(&stream)?)?];
-        match Backoff::new().repeat(|| store.append(key, stream.version(), &events)) {
-            Err(error) if error.is_conflict() => {
-                println!("  conflict: {error}");
-                thread::sleep(pauses.next().ok_or(error)?);
-            }
-            result => return Ok(result?),
-        }
+/// Why a decision was no.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -182,7 +180,8 @@ fn main() -> Result<()> {
     let store = SqliteEventStore::open(&path)?;
     println!("The ledger is in {}", path.display());
     let before = store.statistics(None)?.total_events;
-    let balance = |key| -> Result<Cents> { Ok(Account::of(&store.load(key)?)?.balance) };
+    let accounts = Repository::<_, Account>::new(store.clone())?.with_snapshots(SnapshotPolicy::Every(5))?;
+    let balance = |key: &AggregateKey| -> Result<Cents> { Ok(accounts.load(key.id())?.state().balance) };
     let days_ago = |days| OffsetDateTime::now_utc().truncate_to_microsecond() - Duration::days(days);
 
     println!("\nTwo accounts, opened three days ago");
@@ -205,10 +204,14 @@ fn main() -> Result<()> {
     // The answer may be lost on its way. Repeating the append is safe, because an event brings its own id.
     let again = store.append(&ada, ExpectedVersion::Exact(1.into()), &deposited)?;
     assert!(again.is_already_stored() && again.version() == first.version());
-    change(&store, &ada, |account| {
-        let withdrawn = account.withdraw(euros(100), "ATM-001")?.by("clerk-1")?;
-        Ok(withdrawn.created_at(days_ago(2) + Duration::MINUTE)?)
-    })?;
+    let withdrawn = Account::of(&store.load(&ada)?)?
+        .withdraw(euros(100), "ATM-001")?
+        .by("clerk-1")?;
+    store.append(
+        &ada,
+        first.version(),
+        &[withdrawn.created_at(days_ago(2) + Duration::MINUTE)?],
+    )?;
     for event in &store.load(&ada)? {
         let (version, day) = (event.version, event.created_at.date());
         println!("  {version}  {day}  {:<16} {}", event.event_type.as_str(), event.data);
@@ -216,24 +219,27 @@ fn main() -> Result<()> {
     assert_eq!(balance(&ada)?, euros(1_150));
 
     println!("\nAn overdraft is rejected and leaves no trace");
-    let too_much = |account: &Account| account.withdraw(Cents(5_001), "ATM-002")?.by("clerk-1");
-    let rejected = change(&store, &bob, too_much);
+    let too_much = |account: &Account| Ok(vec![account.withdraw(Cents(5_001), "ATM-002")?]);
+    let rejected: Result<_, firefly_eventstore::ExecuteError<Refusal>> = accounts.execute(bob.id(), too_much);
     println!("  rejected: {}", rejected.expect_err("the account does not cover it"));
     assert_eq!(store.version(&bob)?, 1);
 
     println!("\nTwo clerks at once: one wins, the other decides again");
     let both_have_loaded = Barrier::new(2);
-    let clerk = |name, amount| {
-        let mut decisions = 0;
-        let appended = change(&store, &ada, |account| {
-            decisions += 1;
+    let clerk = |name: &str, amount| {
+        let decisions = Cell::new(0);
+        // Loads the account, decides, and appends that, unless somebody else appended meanwhile: then the decision was made on a state
+        // that is gone, so it loads and decides again.
+        let executed = accounts.execute_as(&Context::new().created_by(name)?, ada.id(), |account| {
+            decisions.set(decisions.get() + 1);
             // Both see the same version the first time, so exactly one of them can be right.
-            if decisions == 1 {
+            if decisions.get() == 1 {
                 both_have_loaded.wait();
             }
-            account.withdraw(amount, "counter")?.by(name)
+            Ok::<_, Refusal>(vec![account.withdraw(amount, "counter")?])
         })?;
-        println!("  {name}: version {}, decided {decisions} time(s)", appended.version());
+        let decisions = decisions.get();
+        println!("  {name}: version {}, decided {decisions} time(s)", executed.version());
         Result::Ok(decisions)
     };
     let decisions = thread::scope(|scope| {
@@ -245,17 +251,15 @@ fn main() -> Result<()> {
     assert_eq!((balance(&ada)?, store.version(&ada)?.get()), (euros(650), 5));
 
     println!("\nA snapshot, and only what came after it");
-    let stream = store.load(&ada)?;
-    let state = Account::of(&stream)?;
-    store.save(&NewSnapshot::new(&ada, stream.version(), "AccountState.v1", &state)?)?;
     let deposited = AccountEvent::Deposited(Movement::new(euros(50), "DEP-002"));
-    store.append(&ada, stream.version(), &[deposited.by("clerk-2")?])?;
-    let snapshot = store.latest_snapshot(&ada)?.expect("one was just saved");
+    store.append(&ada, ExpectedVersion::Exact(5.into()), &[deposited.by("clerk-2")?])?;
+    // The repository saved one when the fifth event was appended, and begins there when it loads.
+    let snapshot = store.latest_snapshot(&ada)?.expect("one was saved");
     let next = snapshot.version.checked_add(1).expect("there are versions left");
     let rest = store.load_range(&ada, &StreamRange::all().from_version(next))?;
     let account = snapshot.state::<Account>()?.followed_by(&rest)?;
     println!("  version {}, 1 event after it: {}", snapshot.version, account.balance);
-    assert_eq!((&account, rest.len()), (&Account::of(&store.load(&ada)?)?, 1));
+    assert_eq!((&account, rest.len()), (accounts.load(ada.id())?.state(), 1));
 
     println!("\nThe balance as of yesterday");
     let stream = store.load_as_of(&ada, days_ago(1))?;
