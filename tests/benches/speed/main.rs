@@ -8,6 +8,7 @@
 
 mod append;
 mod backend;
+mod commands;
 mod events;
 mod follow;
 mod harness;
@@ -71,5 +72,6 @@ fn run(bench: &Bench, backend: &dyn Backend) {
     append::run(bench, backend);
     read::run(bench, backend);
     follow::run(bench, backend);
+    commands::run(bench, backend);
     operate::run(bench, backend);
 }

@@ -1,0 +1,222 @@
+//! The layer above the store: commands beside the same written by hand, loading with and without snapshots, and how long after its commit
+//! an event is in a read model.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::consumer::{BoxError, ConsumerEvent, Projection, Runner, Transactional};
+use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{Aggregate, DomainEvent, Repository, SnapshotPolicy, Snapshotted};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Backend, Schema};
+use crate::harness::{Bench, Comparison, Contender, compete, rate, report};
+
+pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
+    command(bench, backend);
+    for events in [10, 100, 1_000] {
+        snapshot(bench, backend, events);
+    }
+    delay(bench, backend);
+}
+
+#[derive(Serialize, Deserialize)]
+enum AccountEvent {
+    #[serde(rename = "money.deposited")]
+    Deposited { cents: i64, reference: String },
+}
+
+impl DomainEvent for AccountEvent {}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    cents: i64,
+}
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "Account";
+    type Event = AccountEvent;
+
+    fn evolve(&mut self, event: AccountEvent) {
+        let AccountEvent::Deposited { cents, .. } = event;
+        self.cents += cents;
+    }
+}
+
+impl Snapshotted for Account {
+    const FORM: &'static str = "Account.v1";
+}
+
+fn deposit(cents: i64) -> AccountEvent {
+    AccountEvent::Deposited {
+        cents,
+        reference: "invoice 4711".to_owned(),
+    }
+}
+
+type Store = Arc<dyn Operations>;
+
+/// An aggregate with so many events.
+fn given(store: &Store, events: usize) -> Uuid {
+    let key = AggregateKey::new(Account::TYPE, Uuid::now_v7()).unwrap();
+    let events: Vec<_> = (0..events).map(|_| NewEvent::of(&deposit(1)).unwrap()).collect();
+    store.append(&key, ExpectedVersion::NoStream, &events).unwrap();
+    key.id()
+}
+
+/// Load, decide, append; at aggregates of ten events and more.
+fn command(bench: &Bench, backend: &dyn Backend) {
+    let name = format!("{}: a command", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let database = backend.database(Schema::Ours);
+    let store = database.store();
+    let accounts = Repository::<_, Account>::new(Arc::clone(&store)).unwrap();
+    let (by_hand, by_repository) = (given(&store, 10), given(&store, 10));
+    let times = bench.scaled(30, 20);
+    let mut contenders = [
+        Contender::new(|| {
+            let key = accounts.key(by_hand);
+            rate(times, || {
+                let stream = store.load(&key).unwrap();
+                let mut account = Account::default();
+                for event in &stream {
+                    account.cents += event.data::<Deposited>().unwrap().cents;
+                }
+                let deposited = Deposited {
+                    cents: account.cents % 2,
+                    reference: "invoice 4711".to_owned(),
+                };
+                let event = NewEvent::new("money.deposited", &deposited).unwrap();
+                store.append(&key, stream.version(), &[event]).unwrap();
+            })
+        }),
+        Contender::new(|| {
+            rate(times, || {
+                let decide = |account: &Account| Ok::<_, BoxError>(vec![deposit(account.cents % 2)]);
+                black_box(accounts.execute(by_repository, decide).unwrap());
+            })
+        }),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    tell(&name, "repository", &contenders);
+}
+
+/// The data of an event, as who works by hand has it.
+#[derive(Serialize, Deserialize)]
+struct Deposited {
+    cents: i64,
+    reference: String,
+}
+
+/// Loading an aggregate with a snapshot of all its events but one, beside all of them.
+fn snapshot(bench: &Bench, backend: &dyn Backend, events: usize) {
+    let name = format!("{}: load an aggregate of {events}", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let database = backend.database(Schema::Ours);
+    let store = database.store();
+    let plain = Repository::<_, Account>::new(Arc::clone(&store)).unwrap();
+    let policy = SnapshotPolicy::Every(events as u64 - 1);
+    let with_snapshots = Repository::<_, Account>::new(Arc::clone(&store))
+        .unwrap()
+        .with_snapshots(policy)
+        .unwrap();
+    let id = given(&store, events - 2);
+    for _ in 0..2 {
+        with_snapshots
+            .execute(id, |_| Ok::<_, BoxError>(vec![deposit(1)]))
+            .unwrap();
+    }
+    assert!(store.latest_snapshot(&plain.key(id)).unwrap().is_some());
+    let times = bench.scaled(40_000, 10_000) / (events + 20);
+    let load = |accounts: &Repository<Store, Account>| {
+        rate(times, || {
+            assert_eq!(black_box(accounts.load(id)).unwrap().state().cents, events as i64);
+        })
+    };
+    let mut contenders = [
+        Contender::new(|| load(&plain)),
+        Contender::new(|| load(&with_snapshots)),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    tell(&name, "with a snapshot", &contenders);
+}
+
+fn tell(name: &str, what: &'static str, contenders: &[Contender<'_>; 2]) {
+    let comparison = Comparison {
+        name: what,
+        ratio: contenders[1].ratio_to(&contenders[0]),
+        target: None,
+    };
+    report(name, contenders[0].rate(), &[comparison]);
+}
+
+/// Notes when its batches are applied. Its read model costs nothing, so that what is measured is the way there.
+struct Noted;
+
+impl<S: Transactional> Projection<S> for Noted {
+    fn name(&self) -> &str {
+        "noted.v1"
+    }
+
+    fn query(&self) -> firefly_eventstore_core::Result<EventQuery> {
+        Ok(EventQuery::new())
+    }
+
+    fn apply(&self, _: &mut S::Transaction<'_>, _: &EventEnvelope) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// How long after its commit an event is in the read model of a projection, while another program's four threads append.
+fn delay(bench: &Bench, backend: &dyn Backend) {
+    let name = format!("{}: delay of a projection", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let database = backend.database(Schema::Ours);
+    let (own, others) = (database.store(), database.store());
+    let running = Runner::new(own)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(Noted)
+        .start()
+        .unwrap();
+    let is_over = AtomicBool::new(false);
+    let mut delays: Vec<Duration> = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let key = AggregateKey::new(Account::TYPE, Uuid::now_v7()).unwrap();
+                while !is_over.load(Ordering::Relaxed) {
+                    others
+                        .append(&key, ExpectedVersion::Any, &[NewEvent::of(&deposit(1)).unwrap()])
+                        .unwrap();
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        let key = AggregateKey::new(Account::TYPE, Uuid::now_v7()).unwrap();
+        let delays = (0..bench.scaled(1_000, 200)).map(|_| {
+            let appended = others
+                .append(&key, ExpectedVersion::Any, &[NewEvent::of(&deposit(1)).unwrap()])
+                .unwrap();
+            let committed = Instant::now();
+            running
+                .wait_for("noted.v1", appended.last_sequence().unwrap(), Duration::from_secs(60))
+                .unwrap();
+            committed.elapsed()
+        });
+        let delays = delays.collect();
+        is_over.store(true, Ordering::Relaxed);
+        delays
+    });
+    delays.sort_unstable();
+    let at = |part: usize| delays[(delays.len() - 1) * part / 100];
+    println!("{name:52} median {:.1?}, p99 {:.1?}", at(50), at(99));
+}
