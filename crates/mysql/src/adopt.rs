@@ -6,7 +6,7 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use crate::error::{altered, classify};
-use crate::migrate::{has, run};
+use crate::migrate::{has, names, run};
 use crate::pool::{Flavour, Session};
 use crate::read;
 use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
@@ -245,12 +245,13 @@ fn summaries_by_hand(there: &[String]) -> Result<Option<&'static str>> {
 }
 
 /// Moves the rows of tables made by hand into those that the migrations made; goes on where it was before a crash.
-pub(crate) fn take_in(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
-    if has(there, &format!("table {}", EVENTS.by_hand())) {
-        take_in_events(session, there)?;
+pub(crate) fn take_in(session: &mut Session<'_, Conn>) -> Result<()> {
+    let there = names(session)?;
+    if has(&there, &format!("table {}", EVENTS.by_hand())) {
+        take_in_events(session, &there)?;
     }
-    if has(there, &format!("table {}", SNAPSHOTS.by_hand())) {
-        take_in_snapshots(session, there)?;
+    if has(&there, &format!("table {}", SNAPSHOTS.by_hand())) {
+        take_in_snapshots(session, &there)?;
     }
     Ok(())
 }

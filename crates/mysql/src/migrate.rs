@@ -64,11 +64,11 @@ static MIGRATIONS: [Migration; 8] = [
 /// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
 const LAST_OF_TABLES: &str = "5.0.0";
 
-/// The indexes that a store may be without, in the order of the migrations, with the least [`Indexes`] that has each.
+/// The indexes that a store may be without, with the least [`Indexes`] that has each.
 pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_type", Indexes::Standard),
+    ("idx_events_aggregate_type", Indexes::Standard),
     ("idx_events_created_at", Indexes::Standard),
-    ("idx_events_metadata_correlation", Indexes::Full),
     ("idx_events_correlation_id", Indexes::Standard),
     ("idx_events_causation_id", Indexes::Standard),
     ("idx_events_tenant_id", Indexes::Standard),
@@ -76,7 +76,7 @@ pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_aggregate_type_created", Indexes::Full),
     ("idx_events_type_created", Indexes::Full),
     ("idx_events_tenant_aggregate", Indexes::Full),
-    ("idx_events_aggregate_type", Indexes::Standard),
+    ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
 /// What no store is without.
@@ -203,8 +203,11 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
     let mut missing = None;
     let mut attempts = 1;
     loop {
-        // What is missing now is there in the end, by whatever node.
-        let result = apply(session, choices, &mut missing);
+        let result = pending(session).and_then(|pending| {
+            // What is missing now is there in the end, by whatever node.
+            let missing = missing.get_or_insert(pending);
+            apply(session, choices).map(|()| missing.clone())
+        });
         let error = result.as_ref().err().and_then(driver_error);
         let is_raced = matches!(session.server.standing, Standing::Node { .. });
         match error.filter(|error| is_raced && is_of_another_who_migrates(error)) {
@@ -224,16 +227,10 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
     }
 }
 
-/// Applies the steps that are pending, and returns those that were when `missing` was none.
-fn apply(
-    session: &mut Session<'_, Conn>,
-    choices: Choices,
-    missing: &mut Option<&'static [Migration]>,
-) -> Result<Vec<Migration>> {
+fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     let there = names(session)?;
     let applied = applied(session, &there)?;
     let pending = migration::pending(&MIGRATIONS, &applied)?;
-    let missing = missing.get_or_insert(pending).to_vec();
     if applied.is_empty() {
         adopt::set_aside(session, &there)?;
     }
@@ -241,19 +238,13 @@ fn apply(
         run(session, sql::HISTORY)?;
     }
     for step in pending {
-        // No statement makes what a later one of its step does.
-        let there = names(session)?;
-        let is_there = |made| has(&there, made);
         for statement in statements(step.sql) {
-            // Only those that are chosen are made, when the last of the tables is there.
-            if !statement.makes.is_some_and(|made| is_there(made) || is_optional(made)) {
-                statement.run(session)?;
-            }
+            statement.run_if_needed(session)?;
         }
         if step.version == LAST_OF_TABLES {
             // Before the step is recorded, so that it is done again after a crash.
-            choose_indexes(session, &there, choices.indexes.unwrap_or_default())?;
-            adopt::take_in(session, &there)?;
+            choose_indexes(session, choices.indexes.unwrap_or_default())?;
+            adopt::take_in(session)?;
         }
         let record = [step.version, step.name, &step.checksum().to_string()].map(Value::from);
         session
@@ -261,13 +252,12 @@ fn apply(
             .map_err(classify)?;
     }
     if let Some(indexes) = choices.indexes {
-        let there = names(session)?;
-        choose_indexes(session, &there, indexes)?;
+        choose_indexes(session, indexes)?;
     }
     if let Some(cover) = choices.cover_other_writers {
         choose_cover(session, cover)?;
     }
-    Ok(missing)
+    Ok(())
 }
 
 /// A statement of a migration, and what is there once it has run.
@@ -289,6 +279,13 @@ fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
 }
 
 impl Statement<'_> {
+    fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        match self.makes {
+            Some(made) if has(&names(session)?, made) => Ok(()),
+            _ => self.run(session),
+        }
+    }
+
     fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
         let mut sql = self.sql.replace("{collation}", session.server.flavour.collation());
         for (said, meant) in WHATEVER_THE_DEFAULTS {
@@ -308,17 +305,12 @@ const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Whether what a statement makes is an index that a store may be without.
-fn is_optional(made: &str) -> bool {
-    let index = made.strip_prefix("index events.");
-    index.is_some_and(|index| OPTIONAL_INDEXES.iter().any(|(optional, _)| *optional == index))
-}
-
 /// Makes the optional indexes that are chosen, and drops the others.
-fn choose_indexes(session: &mut Session<'_, Conn>, there: &[String], chosen: Indexes) -> Result<()> {
+fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()> {
+    let there = names(session)?;
     for (index, least) in OPTIONAL_INDEXES {
         let name = format!("index events.{index}");
-        match (*least <= chosen, has(there, &name)) {
+        match (*least <= chosen, has(&there, &name)) {
             (true, false) => statement_of(&name).run(session)?,
             (false, true) => run(session, &format!("DROP INDEX {index} ON events"))?,
             _ => {}
