@@ -128,6 +128,11 @@ struct Followed {
 fn follow_under_load(store: &MysqlEventStore, url: &str, readers: &[&str], naive: &str) -> Followed {
     let publisher = store.clone();
     let goal = OnceLock::new();
+    publisher.publish_mark().unwrap();
+    for url in readers {
+        let reader = on_a_replica(url).open().unwrap();
+        eventually("a mark is there", || reader.high_water_mark().is_ok());
+    }
     let stored_on = |url: &str, condition: &str| -> Vec<i64> {
         let select = format!("SELECT global_sequence FROM events WHERE {condition} ORDER BY global_sequence");
         Conn::new(url).unwrap().query(select).unwrap()

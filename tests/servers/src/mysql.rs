@@ -355,6 +355,19 @@ impl Private {
         self.service.run(false, || self.server(), answers)
     }
 
+    /// As [`run`](Self::run), as one of three nodes: one that answers may still wait for the others.
+    fn run_in_cluster(&self) -> Result<(), String> {
+        let url = self.url("mysql");
+        let is_a_node = || {
+            let status =
+                "SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS
+                WHERE VARIABLE_NAME IN ('wsrep_cluster_size', 'wsrep_ready')";
+            let status = Conn::new(url.as_str()).and_then(|mut node| node.query_first::<String, _>(status));
+            status.is_ok_and(|status| status.as_deref() == Some("3,ON"))
+        };
+        self.service.run(false, || self.server(), is_a_node)
+    }
+
     /// Three nodes of a Galera cluster.
     fn cluster(options: &[(&str, &str)]) -> Result<[Self; 3], String> {
         let flavour = Flavour::Mariadb;
@@ -378,7 +391,7 @@ impl Private {
         galera::join(&mut nodes)?;
         // At the same time: each waits for the others.
         thread::scope(|scope| {
-            let started = nodes.each_ref().map(|node| scope.spawn(|| node.run()));
+            let started = nodes.each_ref().map(|node| scope.spawn(|| node.run_in_cluster()));
             started
                 .into_iter()
                 .try_for_each(|started| started.join().unwrap_or_else(|_| Err("a node panicked".to_owned())))
