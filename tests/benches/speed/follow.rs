@@ -39,7 +39,7 @@ fn follow(bench: &Bench, backend: &dyn Backend, name: &str, pause: Duration) {
     let database = backend.database(Schema::Ours);
     let store = database.store();
     let mut raw = database.raw();
-    let running = AtomicBool::new(true);
+    let (running, is_followed) = (AtomicBool::new(true), AtomicBool::new(true));
     let (committed, by_mark, naively) = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
             .map(|number| {
@@ -47,11 +47,13 @@ fn follow(bench: &Bench, backend: &dyn Backend, name: &str, pause: Duration) {
                 scope.spawn(move || write(&**store, number, pause, running))
             })
             .collect();
-        let by_mark = scope.spawn(|| delivered_by_mark(&*store, &running));
-        let naively = scope.spawn(|| delivered_naively(&mut *raw, &running));
+        let by_mark = scope.spawn(|| delivered_by_mark(&*store, &is_followed));
+        let naively = scope.spawn(|| delivered_naively(&mut *raw, &is_followed));
         thread::sleep(Duration::from_secs(bench.scaled(10, 2) as u64));
         running.store(false, Ordering::Relaxed);
         let committed: Times = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        // What is committed by now is all that there is to follow.
+        is_followed.store(false, Ordering::Relaxed);
         (committed, by_mark.join().unwrap(), naively.join().unwrap())
     });
     println!("{name}, {} events", committed.len());
