@@ -4,8 +4,9 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::consumer::Runner;
+use firefly_eventstore_core::consumer::{ParkedEvent, ParkedQuery, Runner};
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, TenantStore};
@@ -245,6 +246,26 @@ pub(crate) fn in_another_thread<R: Send>(work: impl Fn() -> R + Sync) -> R {
 /// A runner of consumers of a store.
 pub(crate) fn runner(store: &Handle) -> Runner<Handle> {
     Runner::new(Arc::clone(store))
+}
+
+/// The first hundred events that a consumer has parked.
+pub(crate) fn parked_of(store: &Handle, consumer: &str) -> Vec<ParkedEvent> {
+    let first = ParkedQuery::Of {
+        consumer,
+        after: GlobalSequence::ZERO,
+        limit: 100,
+    };
+    store.parked_events(first).unwrap()
+}
+
+/// Waits until something is so; it is a failure if it never is.
+#[track_caller]
+pub(crate) fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never was so");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Says that something is over when it is dropped, also by a panic, so that nobody waits in vain.

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
-use firefly_eventstore_core::consumer::ConsumerChange;
 use firefly_eventstore_core::consumer::{
-    BoxError, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure, ParkedQuery,
-    Projection, Transactional, project, reset, wait_for,
+    BoxError, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure, Projection,
+    Transactional, discard, pause, project, replay, reset, resume, wait_for,
 };
 use firefly_eventstore_core::prelude::*;
 use serde_json::json;
@@ -133,17 +131,6 @@ fn position(store: &Handle) -> GlobalSequence {
 
 fn state(store: &Handle) -> ConsumerState {
     store.consumers(Some(NAME)).unwrap()[0].state
-}
-
-fn set_state(store: &Handle, to: ConsumerState) {
-    store
-        .consume(&mut |tx| {
-            let mut slot = tx.lock_slot(NAME, 0)?;
-            slot.state = to;
-            slot.failing = None;
-            tx.change(ConsumerChange::Save(&slot))
-        })
-        .unwrap();
 }
 
 pub(crate) fn everything_is_applied_once_in_order(env: &dyn Environment) {
@@ -375,7 +362,7 @@ pub(crate) fn a_poison_event_stops_its_projection_until_it_is_resumed(env: &dyn 
         "it stays before the event"
     );
     is_mended.store(1, Ordering::SeqCst);
-    set_state(&store, ConsumerState::Running);
+    resume(&store, NAME).unwrap();
     running.wait_for(NAME, GlobalSequence::from(6), LONG).unwrap();
     assert_all_applied(&store);
     assert!(running.stop().is_empty(), "it goes on");
@@ -419,26 +406,20 @@ pub(crate) fn a_poison_event_is_parked_with_all_later_ones_of_its_aggregate(env:
     let found = applied(&store);
     assert_eq!(found[&keys[0].id()], [1]);
     assert_eq!(found[&keys[1].id()], [1, 2, 3]);
-    let parked = parked_of(&store);
+    let parked = parked_of(&store, NAME);
     assert_eq!(parked.len(), 3, "{parked:?}");
     assert_eq!((parked[0].attempts, parked[0].reason.as_str()), (3, "poison"));
     assert!(parked.iter().all(|event| event.aggregate_id == poison));
     assert!(parked[1..].iter().all(|event| event.attempts == 0), "{parked:?}");
 
     // Its operator has it handled again: once in vain, then in order, and the aggregate goes on.
-    let replay = || {
-        let replay = ConsumerChange::Replay {
-            consumer: NAME,
-            aggregate_id: poison,
-        };
-        store.consume(&mut |tx| tx.change(replay)).unwrap();
-    };
+    let replay = || replay(&store, NAME, poison).unwrap();
     replay();
-    until(|| parked_of(&store)[0].attempts == 4);
-    assert_eq!(parked_of(&store).len(), 3);
+    until(|| parked_of(&store, NAME)[0].attempts == 4);
+    assert_eq!(parked_of(&store, NAME).len(), 3);
     is_mended.store(1, Ordering::SeqCst);
     replay();
-    until(|| parked_of(&store).is_empty());
+    until(|| parked_of(&store, NAME).is_empty());
     let next = store
         .append(&keys[0], exact(4), &events(1))
         .unwrap()
@@ -457,12 +438,8 @@ pub(crate) fn an_aggregate_whose_parked_events_were_discarded_goes_on(env: &dyn 
         false => Ok(()),
     });
     let running = runner(&store).project(mirror).start().unwrap();
-    until(|| parked_of(&store).len() == 1);
-    let discard = ConsumerChange::Unpark {
-        consumer: NAME,
-        global_sequence: parked_of(&store)[0].global_sequence,
-    };
-    store.consume(&mut |tx| tx.change(discard)).unwrap();
+    until(|| parked_of(&store, NAME).len() == 1);
+    discard(&store, NAME, parked_of(&store, NAME)[0].global_sequence).unwrap();
     let next = store
         .append(&key, exact(1), &events(1))
         .unwrap()
@@ -493,14 +470,14 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
     running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
     assert_eq!(down.load(Ordering::SeqCst), 0);
     assert_all_applied(&store);
-    assert!(parked_of(&store).is_empty());
+    assert!(parked_of(&store, NAME).is_empty());
     running.stop();
 }
 
 pub(crate) fn a_paused_projection_waits_until_it_is_resumed(env: &dyn Environment) {
     let store = env.store();
     project(&store, &Mirror::new()).unwrap();
-    set_state(&store, ConsumerState::Paused);
+    pause(&store, NAME).unwrap();
     given_some(&store, 1, 3);
     let error = project(&store, &Mirror::new()).unwrap_err();
     assert!(
@@ -524,7 +501,7 @@ pub(crate) fn a_paused_projection_waits_until_it_is_resumed(env: &dyn Environmen
             .is_err()
     );
     assert!(applied(&store).is_empty());
-    set_state(&store, ConsumerState::Running);
+    resume(&store, NAME).unwrap();
     running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
     assert_all_applied(&store);
 }
@@ -604,24 +581,4 @@ pub(crate) fn a_projection_that_follows_while_others_append_misses_nothing(env: 
     running.wait_for(NAME, last, LONG).unwrap();
     assert!(running.stop().is_empty());
     assert_all_applied(&store);
-}
-
-fn parked_of(store: &Handle) -> Vec<firefly_eventstore_core::consumer::ParkedEvent> {
-    store
-        .parked_events(ParkedQuery::Of {
-            consumer: NAME,
-            after: GlobalSequence::ZERO,
-            limit: 100,
-        })
-        .unwrap()
-}
-
-/// Waits until something is so; it is a failure if it never is.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "it never was so");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -5,11 +5,11 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use firefly_eventstore_core::consumer::{
-    Batch, ConsumerChange, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, ParkedEvent,
-    ParkedQuery, Publish, Running, Start, Subscription, slot_of,
+    Batch, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running, Start, Subscription,
+    replay, resume, slot_of,
 };
 use firefly_eventstore_core::prelude::*;
 
@@ -99,25 +99,6 @@ fn given_some(store: &Handle, aggregates: usize, events: usize) -> Vec<Aggregate
         keys.iter().for_each(|key| drop(given(&**store, key, 1)));
     }
     keys
-}
-
-fn parked_of(store: &Handle) -> Vec<ParkedEvent> {
-    store
-        .parked_events(ParkedQuery::Of {
-            consumer: NAME,
-            after: GlobalSequence::ZERO,
-            limit: 100,
-        })
-        .unwrap()
-}
-
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never was so");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 pub(crate) fn every_event_is_handled_in_order(env: &dyn Environment) {
@@ -318,7 +299,7 @@ pub(crate) fn a_failing_event_holds_up_its_own_slot_alone(env: &dyn Environment)
             .get(&poison)
             .is_some_and(|versions| versions.len() == 2)
     });
-    assert!(parked_of(&store).is_empty(), "an outage parks nothing");
+    assert!(parked_of(&store, NAME).is_empty(), "an outage parks nothing");
     running.stop();
     assert_eq!(assert_all_handled(&store, &handled), 0);
 }
@@ -354,14 +335,7 @@ pub(crate) fn a_poison_event_stops_its_slot_until_it_is_resumed(env: &dyn Enviro
     assert_eq!(tried.load(Ordering::SeqCst), 3);
     assert_eq!(slot().failing.unwrap().attempts, 3);
     is_mended.store(true, Ordering::SeqCst);
-    store
-        .consume(&mut |tx| {
-            let mut slot = tx.lock_slot(NAME, 0)?;
-            slot.state = ConsumerState::Running;
-            slot.failing = None;
-            tx.change(ConsumerChange::Save(&slot))
-        })
-        .unwrap();
+    resume(&store, NAME).unwrap();
     running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
     assert_all_handled(&store, &handled);
     running.stop();
@@ -388,19 +362,13 @@ pub(crate) fn parked_events_are_handled_again_in_order(env: &dyn Environment) {
     };
     let running = run(&store, subscription);
     running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
-    assert_eq!(parked_of(&store).len(), 3);
-    let replay = || {
-        let replay = ConsumerChange::Replay {
-            consumer: NAME,
-            aggregate_id: key.id(),
-        };
-        store.consume(&mut |tx| tx.change(replay)).unwrap();
-    };
+    assert_eq!(parked_of(&store, NAME).len(), 3);
+    let replay = || replay(&store, NAME, key.id()).unwrap();
     replay();
-    until(|| parked_of(&store)[0].attempts == 2);
+    until(|| parked_of(&store, NAME)[0].attempts == 2);
     is_mended.store(true, Ordering::SeqCst);
     replay();
-    until(|| parked_of(&store).is_empty());
+    until(|| parked_of(&store, NAME).is_empty());
     let last = store
         .append(&key, exact(3), &events(1))
         .unwrap()
@@ -439,9 +407,9 @@ pub(crate) fn an_event_whose_handler_dies_with_its_process_is_parked_at_last(env
             .unwrap();
     }
     let running = run(&env.reopen(), subscription(&handled));
-    until(|| parked_of(&store).len() == 1);
+    until(|| parked_of(&store, NAME).len() == 1);
     assert!(handled.lock().unwrap().is_empty(), "it would have died, too");
-    assert_eq!(parked_of(&store)[0].aggregate_id, key.id());
+    assert_eq!(parked_of(&store, NAME)[0].aggregate_id, key.id());
     running.stop();
 }
 
@@ -551,7 +519,7 @@ pub(crate) fn a_publisher_gets_batches_of_each_slot_in_order_until_they_are_conf
     running.wait_for(NAME, GlobalSequence::from(80), LONG).unwrap();
     assert_eq!(assert_all_handled(&store, &handled), 0);
     assert!((2..=10).contains(&largest.load(Ordering::SeqCst)));
-    assert!(parked_of(&store).is_empty());
+    assert!(parked_of(&store, NAME).is_empty());
     running.stop();
 }
 

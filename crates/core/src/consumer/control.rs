@@ -5,15 +5,12 @@ use std::collections::HashSet;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::parking::count_parked;
+use super::parking::{count_parked, of, of_aggregate, unpark_all};
 use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
 use super::store::ConsumerStore;
 use super::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
 use super::transaction::ConsumerTransaction;
 use crate::{Error, EventQuery, GlobalSequence, Result};
-
-/// How many parked events are looked at in one round trip.
-const PAGE: u32 = 1_000;
 
 /// How a consumer fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +87,7 @@ pub fn status(store: &(impl ConsumerStore + ?Sized), name: Option<&str>) -> Resu
         let is_inline = own.iter().all(|slot| slot.state == ConsumerState::Inline);
         let position = if is_inline { mark } else { position };
         found.push(ConsumerStatus {
-            parked: count_parked(store, &name)?,
+            parked: count_parked(store, of(&name))?,
             name,
             slots: own,
             position,
@@ -168,7 +165,6 @@ pub fn reposition(store: &(impl ConsumerStore + ?Sized), name: &str, position: G
 ///
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if nothing of it is parked; those of the store.
 pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
-    let mut parked = 0;
     store.consume(&mut |transaction| {
         check_parked(transaction, name, aggregate_id)?;
         transaction.change(ConsumerChange::Replay {
@@ -176,20 +172,7 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
             aggregate_id,
         })
     })?;
-    let mut after = GlobalSequence::ZERO;
-    loop {
-        let page = store.parked_events(ParkedQuery::OfAggregate {
-            consumer: name,
-            aggregate_id,
-            after,
-            limit: PAGE,
-        })?;
-        let Some(last) = page.last() else {
-            return Ok(parked);
-        };
-        after = last.global_sequence;
-        parked += page.len() as u64;
-    }
+    count_parked(store, of_aggregate(name, aggregate_id))
 }
 
 /// Has everything that a consumer has parked handled again, as [`replay`] does for an aggregate. Returns how many events are parked.
@@ -204,11 +187,7 @@ pub fn replay_all(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<u
     let mut parked = 0;
     let mut after = GlobalSequence::ZERO;
     loop {
-        let page = store.parked_events(ParkedQuery::Of {
-            consumer: name,
-            after,
-            limit: PAGE,
-        })?;
+        let page = store.parked_events(of(name)(after))?;
         let Some(last) = page.last() else {
             return Ok(parked);
         };
@@ -278,25 +257,8 @@ pub fn discard_aggregate(store: &(impl ConsumerStore + ?Sized), name: &str, aggr
     let mut discarded = 0;
     store.consume(&mut |transaction| {
         check_parked(transaction, name, aggregate_id)?;
-        discarded = 0;
-        loop {
-            let page = transaction.parked(ParkedQuery::OfAggregate {
-                consumer: name,
-                aggregate_id,
-                after: GlobalSequence::ZERO,
-                limit: PAGE,
-            })?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            for event in &page {
-                transaction.change(ConsumerChange::Unpark {
-                    consumer: name,
-                    global_sequence: event.global_sequence,
-                })?;
-            }
-            discarded += page.len() as u64;
-        }
+        discarded = unpark_all(transaction, of_aggregate(name, aggregate_id))?;
+        Ok(())
     })?;
     Ok(discarded)
 }

@@ -1,8 +1,8 @@
 //! What goes wrong in a consumer, and what is to be done about it.
 
-use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::{Error, GlobalSequence};
@@ -186,13 +186,15 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// A panic of the caller's code, as an error.
-pub(crate) fn panicked(payload: &(dyn Any + Send)) -> BoxError {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("without a message")).into()
+/// Runs the caller's code; its panic is an error.
+pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> R) -> Result<R, BoxError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        format!("it panicked: {}", text.unwrap_or("without a message")).into()
+    })
 }
 
 #[cfg(test)]

@@ -1,28 +1,19 @@
 //! One projection on its way through the log: read a page, apply it and move the checkpoint in one commit, go on.
 
 use std::collections::{HashSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{BoxError, ConsumerError, Next, panicked};
-use super::parking::{event_at, first_parked, first_to_replay, parked_aggregates};
+use super::failure::{BoxError, ConsumerError, Next, unless_panicked};
+use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
+use super::parking::{event_at, fail, first_to_replay, park_behind, parked_aggregates, still_first};
 use super::projection::{Projection, registration};
 use super::slot::{ConsumerSlot, ConsumerState};
 use super::store::Transactional;
 use super::tables::{ConsumerChange, ConsumerTables as _};
 use super::transaction::ConsumerTransaction as _;
 use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
-
-/// After how many sequences without an event of its own a consumer's checkpoint moves.
-pub(crate) const IDLE_SEQUENCES: u64 = 1_000;
-
-/// After how long without an event of its own a consumer's checkpoint moves.
-pub(crate) const IDLE_TIME: Duration = Duration::from_secs(10);
-
-/// How often a consumer with parked events looks whether some are to be handled again.
-const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Follower<'a, S, P: ?Sized> {
     store: &'a S,
@@ -130,14 +121,14 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
         if self.page.is_empty() {
             self.looked = self.looked.max(self.page_end);
-            return match self.is_late() {
+            return match is_late(self.position, self.looked, self.committed) {
                 true => self.apply(0),
                 false => Ok(Step::Idle),
             };
         }
         let is_parked = |event: &EventEnvelope| self.parked.contains(&event.aggregate.id());
         match self.page.iter().position(is_parked) {
-            Some(0) => self.park_next("an earlier event of its aggregate is parked"),
+            Some(0) => self.park_next(),
             free => {
                 let free = free.unwrap_or(self.page.len());
                 let most = if self.one_by_one > 0 { 1 } else { self.batch };
@@ -158,12 +149,6 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(())
     }
 
-    /// Whether the checkpoint is to move although there was no event of its own.
-    fn is_late(&self) -> bool {
-        let passed = self.looked.get() - self.position.get();
-        passed >= IDLE_SEQUENCES || (passed > 0 && self.committed.elapsed() >= IDLE_TIME)
-    }
-
     /// Applies the first events of the page and moves the checkpoint behind them, in one commit.
     fn apply(&mut self, count: usize) -> Result<Step, Trouble> {
         let began = Instant::now();
@@ -178,13 +163,11 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
                 [event] if self.one_by_one > 0 => projection.apply(tx, event),
                 events => projection.apply_all(tx, events),
             };
-            catch_unwind(AssertUnwindSafe(apply))
-                .unwrap_or_else(|payload| Err(panicked(&*payload)))
-                .map_err(|error| match count {
-                    0 | 1 => Trouble::Event(error),
-                    _ if self.store.is_transient(&*error) => Trouble::Event(error),
-                    _ => Trouble::Batch,
-                })?;
+            unless_panicked(apply).flatten().map_err(|error| match count {
+                0 | 1 => Trouble::Event(error),
+                _ if self.store.is_transient(&*error) => Trouble::Event(error),
+                _ => Trouble::Batch,
+            })?;
             tx.advance(&mut slot, to)?;
             Ok::<(), Trouble>(())
         })?;
@@ -227,32 +210,22 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
     }
 
     /// Puts the next event aside and passes it, because its aggregate is parked; unless it no longer is.
-    fn park_next(&mut self, reason: &str) -> Result<Step, Trouble> {
+    fn park_next(&mut self) -> Result<Step, Trouble> {
         let began = Instant::now();
-        let name = self.projection.name();
         let event = &self.page[0];
-        let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
-        let to = self.after(1);
+        let (aggregate_id, to) = (event.aggregate.id(), self.after(1));
         let is_parked = self.store.commit_together(|tx| {
-            let mut slot = tx.lock_slot(name, 0)?;
+            let mut slot = tx.lock_slot(self.projection.name(), 0)?;
             compare(&slot, self.position, self.token)?;
-            if !tx.is_parked(name, aggregate_id)? {
-                return Ok::<bool, Trouble>(false);
-            }
-            tx.park(name, sequence, aggregate_id, 0, reason)?;
-            tx.advance(&mut slot, to)?;
-            Ok(true)
+            Ok::<bool, Trouble>(park_behind(tx, &mut slot, event, to)?)
         })?;
-        if !is_parked {
+        if is_parked {
+            self.passed(1, to);
+        } else {
             self.parked.remove(&aggregate_id);
-            return Ok(Step::Handled {
-                events: 0,
-                elapsed: began.elapsed(),
-            });
         }
-        self.passed(1, to);
         Ok(Step::Handled {
-            events: 1,
+            events: usize::from(is_parked),
             elapsed: began.elapsed(),
         })
     }
@@ -267,7 +240,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         match first_to_replay(self.store, name, |_| true)? {
             Some(parked) => {
                 self.replays_due = Instant::now();
-                self.replay_one(parked.aggregate_id, parked.global_sequence).map(Some)
+                self.replay_one(parked.global_sequence).map(Some)
             }
             None => {
                 self.parked = parked_aggregates(self.store, name)?;
@@ -276,23 +249,18 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    fn replay_one(&mut self, aggregate_id: Uuid, sequence: GlobalSequence) -> Result<Step, Trouble> {
+    fn replay_one(&mut self, sequence: GlobalSequence) -> Result<Step, Trouble> {
         let began = Instant::now();
         let name = self.projection.name();
         let event = event_at(self.store, sequence)?;
-        let (store, projection) = (self.store, self.projection);
-        let replayed = store.commit_together(|tx| {
+        let replayed = self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            let parked = tx.parked(first_parked(name, aggregate_id))?;
-            if !parked
-                .first()
-                .is_some_and(|parked| parked.replay && parked.global_sequence == sequence)
-            {
+            if !still_first(tx, name, &event)?.is_some_and(|parked| parked.replay) {
                 return Ok(());
             }
-            catch_unwind(AssertUnwindSafe(|| projection.apply(tx, &event)))
-                .unwrap_or_else(|payload| Err(panicked(&*payload)))
+            unless_panicked(|| self.projection.apply(tx, &event))
+                .flatten()
                 .map_err(Trouble::Event)?;
             tx.change(ConsumerChange::Unpark {
                 consumer: name,
@@ -302,9 +270,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         });
         match replayed {
             Ok(()) => {}
-            Err(Trouble::Event(error)) if !self.is_transient(&error) => {
-                self.park_again(aggregate_id, sequence, &*error)?;
-            }
+            Err(Trouble::Event(error)) if !self.is_transient(&error) => self.park_again(&event, &*error)?,
             Err(trouble) => return Err(trouble),
         }
         Ok(Step::Handled {
@@ -313,21 +279,21 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         })
     }
 
-    fn park_again(
-        &self,
-        aggregate_id: Uuid,
-        sequence: GlobalSequence,
-        error: &(dyn std::error::Error + 'static),
-    ) -> Result<(), Trouble> {
+    fn park_again(&self, event: &EventEnvelope, error: &(dyn std::error::Error + 'static)) -> Result<(), Trouble> {
         let name = self.projection.name();
         self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            let parked = tx.parked(first_parked(name, aggregate_id))?;
-            let Some(parked) = parked.first().filter(|parked| parked.global_sequence == sequence) else {
-                return Ok(());
-            };
-            tx.park(name, sequence, aggregate_id, parked.attempts + 1, &error.to_string())?;
+            if let Some(parked) = still_first(tx, name, event)? {
+                let attempts = parked.attempts.saturating_add(1);
+                tx.park(
+                    name,
+                    parked.global_sequence,
+                    parked.aggregate_id,
+                    attempts,
+                    &error.to_string(),
+                )?;
+            }
             Ok::<(), Trouble>(())
         })
     }
@@ -360,10 +326,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
 
     /// How long to wait at most before the next step although nothing new was appended.
     pub(crate) fn longest_idle(&self) -> Duration {
-        match self.parked.is_empty() {
-            true => IDLE_TIME,
-            false => REPLAY_INTERVAL,
-        }
+        longest_wait(!self.parked.is_empty())
     }
 
     /// The next event.
@@ -386,20 +349,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         let (attempts, next) = self.store.commit_together(|tx| {
             let mut slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            let attempts = tx.fail(&mut slot, sequence, &reason)?;
-            let next = on_failure.after(attempts);
-            match next {
-                Next::Retry(_) => {}
-                Next::Park => {
-                    tx.park(name, sequence, aggregate_id, attempts, &reason)?;
-                    tx.advance(&mut slot, to)?;
-                }
-                Next::Stop => {
-                    slot.state = ConsumerState::Failed;
-                    tx.change(ConsumerChange::Save(&slot))?;
-                }
-            }
-            Ok::<_, Trouble>((attempts, next))
+            let decide = |attempts| on_failure.after(attempts);
+            Ok::<_, Trouble>(fail(tx, &mut slot, event, to, &reason, decide)?)
         })?;
         if next == Next::Park {
             self.parked.insert(aggregate_id);

@@ -2,16 +2,15 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{BoxError, ConsumerError, Next, panicked};
-use super::follower::{IDLE_SEQUENCES, IDLE_TIME};
+use super::failure::{BoxError, ConsumerError, Next, unless_panicked};
+use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
 use super::member::{Member, Slot, Trouble};
 use super::observer::ConsumerEvent;
-use super::parking::{event_at, first_parked, first_to_replay, parked_aggregates};
+use super::parking::{self, event_at, first_to_replay, park_behind, parked_aggregates, still_first};
 use super::signals::Waited;
 use super::slot::{ConsumerState, Failing, ParkedEvent, slot_of};
 use super::store::ConsumerStore;
@@ -22,8 +21,6 @@ use crate::{Backoff, EventEnvelope, GlobalSequence, Result};
 
 /// How many events are read at once.
 const PAGE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
-/// How often a member with parked events looks whether some are to be handled again.
-const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a member waits before it tries again what the store refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -143,18 +140,14 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
 
     /// What to wait for once the log is handled up to a position.
     fn wait(&self, beyond: GlobalSequence) -> Wait {
+        let idle = longest_wait(!self.parked.is_empty());
         let now = Instant::now();
         let held = self.member.held();
         let pauses = held.slots.values().filter_map(|slot| slot.not_before);
-        let next = pauses.map(|time| time.saturating_duration_since(now)).min();
-        let idle = if self.parked.is_empty() {
-            IDLE_TIME
-        } else {
-            REPLAY_INTERVAL
-        };
+        let pause = pauses.map(|time| time.saturating_duration_since(now)).min();
         Wait {
             beyond,
-            longest: next.unwrap_or(idle).min(idle),
+            longest: pause.map_or(idle, |pause| pause.min(idle)),
         }
     }
 
@@ -241,8 +234,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
     }
 
     fn call(&self, batch: &Batch<'_>, attempts: u32) -> Result<(), Failure> {
-        catch_unwind(AssertUnwindSafe(|| (self.member.subscription.handler)(batch, attempts)))
-            .unwrap_or_else(|payload| Err(Failure::Retry(panicked(&*payload))))
+        unless_panicked(|| (self.member.subscription.handler)(batch, attempts))
+            .unwrap_or_else(|panic| Err(Failure::Retry(panic)))
     }
 
     /// Takes events of a slot in hand, unless this process no longer holds it for sure.
@@ -343,10 +336,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             Err(Trouble::Store(error)) => Err(error),
             Err(Trouble::Lost) => {
                 self.member.held().slots.remove(&number);
-                self.context.observer.observe(&ConsumerEvent::SlotLost {
-                    consumer: self.member.name(),
-                    slot: number,
-                });
+                self.context.tell_lost(self.member.name(), number);
                 Ok(None)
             }
             Err(Trouble::Halted(state)) => {
@@ -373,20 +363,9 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         self.member.store.high_water_mark()?;
         let (sequence, aggregate_id, reason) = (event.global_sequence, event.aggregate.id(), error.to_string());
         let failed = self.member.with_slot(number, slot.token, |transaction, found| {
-            let attempts = transaction.fail(found, sequence, &reason)?;
-            let next = decided.unwrap_or_else(|| self.member.subscription.on_failure.after(attempts));
-            match next {
-                Next::Retry(_) => {}
-                Next::Park => {
-                    transaction.park(self.member.name(), sequence, aggregate_id, attempts, &reason)?;
-                    transaction.advance(found, sequence)?;
-                }
-                Next::Stop => {
-                    found.state = ConsumerState::Failed;
-                    transaction.change(ConsumerChange::Save(found))?;
-                }
-            }
-            Ok((attempts, next))
+            parking::fail(transaction, found, event, sequence, &reason, |attempts| {
+                decided.unwrap_or_else(|| self.member.subscription.on_failure.after(attempts))
+            })
         });
         let Some((attempts, next)) = self.settle(number, failed)? else {
             return Ok(false);
@@ -445,11 +424,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             held.not_before = Some(Instant::now() + pause);
             held.failing = slot.failing;
         }
-        self.context.observer.observe(&ConsumerEvent::Outage {
-            consumer: Some(self.member.name()),
-            error,
-            pause,
-        });
+        self.context.tell_outage(self.member.name(), error, pause);
         if slot.is_counted {
             let uncounted = self.member.with_slot(number, slot.token, |transaction, found| {
                 found.failing = found
@@ -473,14 +448,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             return Ok(false);
         };
         let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
-        let reason = "an earlier event of its aggregate is parked";
         let parked = self.member.with_slot(number, token, |transaction, found| {
-            if !transaction.is_parked(self.member.name(), aggregate_id)? {
-                return Ok(false);
-            }
-            transaction.park(self.member.name(), sequence, aggregate_id, 0, reason)?;
-            transaction.advance(found, sequence)?;
-            Ok(true)
+            park_behind(transaction, found, event, sequence)
         });
         match self.settle(number, parked)? {
             None => Ok(false),
@@ -550,8 +519,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             }
         };
         let settled = self.member.with_slot(number, slot.token, |transaction, _| {
-            let first = transaction.parked(first_parked(self.member.name(), aggregate_id))?;
-            if first.first().is_none_or(|first| first.global_sequence != sequence) {
+            if still_first(transaction, self.member.name(), &event)?.is_none() {
                 return Ok(());
             }
             match &failed {
@@ -574,9 +542,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             let held = self.member.held();
             let wanted = self.context.progress.wanted();
             let is_late = |slot: &Slot| {
-                let passed = slot.looked.get() - slot.position.get();
                 let is_waited_for = slot.position < wanted && wanted <= slot.looked;
-                passed >= IDLE_SEQUENCES || (passed > 0 && (is_waited_for || slot.committed.elapsed() >= IDLE_TIME))
+                is_waited_for || is_late(slot.position, slot.looked, slot.committed)
             };
             let late = held.slots.iter().filter(|(_, slot)| is_late(slot));
             late.map(|(number, slot)| (*number, slot.clone())).collect()

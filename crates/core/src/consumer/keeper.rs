@@ -1,17 +1,14 @@
 //! Keeping the leases of a member, taking free slots, giving up those beyond its share.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::member::{Member, Slot};
 use super::observer::ConsumerEvent;
 use super::signals::Waited;
 use super::store::ConsumerStore;
 use super::transaction::Claimed;
-use super::worker::Context;
+use super::worker::{Context, LONGEST_PAUSE};
 use crate::{Backoff, Result};
-
-/// The longest wait before a store that could not be reached is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The thread that keeps the leases.
 pub(crate) struct Keeper<'a, S> {
@@ -31,11 +28,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
                 }
                 Err(error) => {
                     let pause = pauses.next().unwrap_or(LONGEST_PAUSE).min(lease / 3);
-                    self.context.observer.observe(&ConsumerEvent::Outage {
-                        consumer: Some(self.member.name()),
-                        error: &error,
-                        pause,
-                    });
+                    self.context.tell_outage(self.member.name(), &error, pause);
                     pause
                 }
             };
@@ -65,7 +58,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         self.context.signals.nudge();
         for (number, slot) in self.take_back(excess) {
             member.give_up(number, &slot)?;
-            self.tell_lost(number);
+            self.context.tell_lost(member.name(), number);
         }
         Ok(())
     }
@@ -122,7 +115,8 @@ impl<S: ConsumerStore> Keeper<'_, S> {
             }
         }
         drop(held);
-        lost.into_iter().for_each(|number| self.tell_lost(number));
+        lost.into_iter()
+            .for_each(|number| self.context.tell_lost(self.member.name(), number));
         for slot in taken {
             self.context.observer.observe(&ConsumerEvent::SlotTaken {
                 consumer: self.member.name(),
@@ -143,12 +137,5 @@ impl<S: ConsumerStore> Keeper<'_, S> {
             given_up.extend(held.slots.remove(&number).map(|slot| (number, slot)));
         }
         given_up
-    }
-
-    fn tell_lost(&self, slot: u16) {
-        self.context.observer.observe(&ConsumerEvent::SlotLost {
-            consumer: self.member.name(),
-            slot,
-        });
     }
 }

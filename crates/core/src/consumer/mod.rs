@@ -33,6 +33,7 @@ mod definition;
 mod failure;
 mod follower;
 mod handling;
+mod idle;
 mod inline;
 mod keeper;
 mod member;

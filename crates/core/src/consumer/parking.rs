@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::slot::ParkedEvent;
+use super::failure::Next;
+use super::slot::{ConsumerSlot, ConsumerState, ParkedEvent};
 use super::store::ConsumerStore;
-use super::tables::ParkedQuery;
+use super::tables::{ConsumerChange, ParkedQuery};
+use super::transaction::ConsumerTransaction;
 use crate::{Error, EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 
 /// How many rows are looked at in one round trip.
@@ -15,17 +17,20 @@ const PAGE: u32 = 1_000;
 /// The aggregates of which a consumer has parked events.
 pub(crate) fn parked_aggregates(store: &(impl ConsumerStore + ?Sized), consumer: &str) -> Result<HashSet<Uuid>> {
     let mut aggregates = HashSet::new();
-    each_parked(store, consumer, |event| {
+    each_parked(store, of(consumer), |event| {
         aggregates.insert(event.aggregate_id);
         false
     })?;
     Ok(aggregates)
 }
 
-/// How many events a consumer has parked.
-pub(crate) fn count_parked(store: &(impl ConsumerStore + ?Sized), consumer: &str) -> Result<u64> {
+/// How many events a query finds, page by page.
+pub(crate) fn count_parked<'a>(
+    store: &(impl ConsumerStore + ?Sized),
+    pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
+) -> Result<u64> {
     let mut count = 0;
-    each_parked(store, consumer, |_| {
+    each_parked(store, pages, |_| {
         count += 1;
         false
     })?;
@@ -39,24 +44,20 @@ pub(crate) fn first_to_replay(
     is_mine: impl Fn(Uuid) -> bool,
 ) -> Result<Option<ParkedEvent>> {
     let mut seen = HashSet::new();
-    each_parked(store, consumer, |event| {
+    each_parked(store, of(consumer), |event| {
         seen.insert(event.aggregate_id) && event.replay && is_mine(event.aggregate_id)
     })
 }
 
-/// Goes through the parked events until one is what is looked for.
-fn each_parked(
+/// Goes through parked events, page by page, until one is what is looked for.
+fn each_parked<'a>(
     store: &(impl ConsumerStore + ?Sized),
-    consumer: &str,
+    pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
     mut is_found: impl FnMut(&ParkedEvent) -> bool,
 ) -> Result<Option<ParkedEvent>> {
     let mut after = GlobalSequence::ZERO;
     loop {
-        let page = store.parked_events(ParkedQuery::Of {
-            consumer,
-            after,
-            limit: PAGE,
-        })?;
+        let page = store.parked_events(pages(after))?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
@@ -67,14 +68,107 @@ fn each_parked(
     }
 }
 
-/// The first parked event of an aggregate.
-pub(crate) fn first_parked(consumer: &str, aggregate_id: Uuid) -> ParkedQuery<'_> {
-    ParkedQuery::OfAggregate {
+/// The pages of all that a consumer has parked.
+pub(crate) fn of<'a>(consumer: &'a str) -> impl Fn(GlobalSequence) -> ParkedQuery<'a> {
+    move |after| ParkedQuery::Of {
+        consumer,
+        after,
+        limit: PAGE,
+    }
+}
+
+/// The pages of what a consumer has parked of an aggregate.
+pub(crate) fn of_aggregate<'a>(consumer: &'a str, aggregate_id: Uuid) -> impl Fn(GlobalSequence) -> ParkedQuery<'a> {
+    move |after| ParkedQuery::OfAggregate {
         consumer,
         aggregate_id,
-        after: GlobalSequence::ZERO,
-        limit: 1,
+        after,
+        limit: PAGE,
     }
+}
+
+/// Forgets all parked events that a query finds, and returns how many there were.
+pub(crate) fn unpark_all<'a>(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
+) -> Result<u64> {
+    let mut forgotten = 0;
+    loop {
+        let page = transaction.parked(pages(GlobalSequence::ZERO))?;
+        if page.is_empty() {
+            return Ok(forgotten);
+        }
+        for event in &page {
+            transaction.change(ConsumerChange::Unpark {
+                consumer: &event.consumer,
+                global_sequence: event.global_sequence,
+            })?;
+        }
+        forgotten += page.len() as u64;
+    }
+}
+
+/// Writes that an event failed, in a slot that is locked, and does what is decided: the slot stops before it, or parks it and goes on to a
+/// position. Returns how often it was tried.
+pub(crate) fn fail(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    slot: &mut ConsumerSlot,
+    event: &EventEnvelope,
+    to: GlobalSequence,
+    reason: &str,
+    decide: impl FnOnce(u32) -> Next,
+) -> Result<(u32, Next)> {
+    let attempts = transaction.fail(slot, event.global_sequence, reason)?;
+    let next = decide(attempts);
+    match next {
+        Next::Retry(_) => {}
+        Next::Park => {
+            transaction.park(
+                &slot.consumer,
+                event.global_sequence,
+                event.aggregate.id(),
+                attempts,
+                reason,
+            )?;
+            transaction.advance(slot, to)?;
+        }
+        Next::Stop => {
+            slot.state = ConsumerState::Failed;
+            transaction.change(ConsumerChange::Save(slot))?;
+        }
+    }
+    Ok((attempts, next))
+}
+
+/// Parks an event behind others of its aggregate, and goes on to a position; unless the aggregate is no longer parked. Returns whether it
+/// is.
+pub(crate) fn park_behind(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    slot: &mut ConsumerSlot,
+    event: &EventEnvelope,
+    to: GlobalSequence,
+) -> Result<bool> {
+    let aggregate_id = event.aggregate.id();
+    if !transaction.is_parked(&slot.consumer, aggregate_id)? {
+        return Ok(false);
+    }
+    let reason = "an earlier event of its aggregate is parked";
+    transaction.park(&slot.consumer, event.global_sequence, aggregate_id, 0, reason)?;
+    transaction.advance(slot, to)?;
+    Ok(true)
+}
+
+/// An event that is the first parked one of its aggregate, as its row is now; none if it no longer is.
+pub(crate) fn still_first(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    consumer: &str,
+    event: &EventEnvelope,
+) -> Result<Option<ParkedEvent>> {
+    let first = transaction.parked(ParkedQuery::first_of(consumer, event.aggregate.id()))?;
+    Ok(first
+        .into_iter()
+        .next()
+        .filter(|first| first.global_sequence == event.global_sequence))
 }
 
 /// The event at a sequence.

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 
 use super::failure::{BoxError, ConsumerError, OnFailure};
 use super::follower::{Follower, Step, Trouble};
+use super::parking::{of, unpark_all};
 use super::slot::ConsumerState;
 use super::store::Transactional;
-use super::tables::{ConsumerChange, ConsumerTables as _, ParkedQuery};
 use super::transaction::{ConsumerTransaction as _, Registration, StartAt};
 use crate::{EventEnvelope, EventQuery, GlobalSequence, Result};
 
@@ -151,22 +151,8 @@ pub fn reset<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection:
         slot.token += 1;
         slot.state = ConsumerState::Running;
         tx.advance(&mut slot, GlobalSequence::ZERO)?;
-        loop {
-            let parked = tx.parked(ParkedQuery::Of {
-                consumer: name,
-                after: GlobalSequence::ZERO,
-                limit: 1_000,
-            })?;
-            if parked.is_empty() {
-                return Ok(());
-            }
-            for event in parked {
-                tx.change(ConsumerChange::Unpark {
-                    consumer: name,
-                    global_sequence: event.global_sequence,
-                })?;
-            }
-        }
+        unpark_all(tx, of(name))?;
+        Ok(())
     })
 }
 

@@ -1,12 +1,11 @@
 //! The threads that run consumers.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::failure::{ConsumerError, panicked};
+use super::failure::{ConsumerError, unless_panicked};
 use super::follower::Follower;
 use super::member::Member;
 use super::observer::{ConsumerEvent, LogStops, Observer};
@@ -197,12 +196,11 @@ impl<S: ConsumerStore + Clone> Runner<S> {
         }
         for (name, mut worker, context) in workers {
             let run = move || {
-                let run = catch_unwind(AssertUnwindSafe(|| worker.run(&context)));
-                if let Err(payload) = run {
+                if let Err(error) = unless_panicked(|| worker.run(&context)) {
                     let error = ConsumerError::Event {
                         consumer: name.clone(),
                         sequence: GlobalSequence::ZERO,
-                        error: panicked(&*payload),
+                        error,
                     };
                     context.halt(&name, error);
                 }

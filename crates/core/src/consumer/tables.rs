@@ -239,6 +239,18 @@ pub enum ParkedQuery<'a> {
     },
 }
 
+impl<'a> ParkedQuery<'a> {
+    /// The first of an aggregate.
+    pub(crate) fn first_of(consumer: &'a str, aggregate_id: Uuid) -> Self {
+        Self::OfAggregate {
+            consumer,
+            aggregate_id,
+            after: GlobalSequence::ZERO,
+            limit: 1,
+        }
+    }
+}
+
 /// What is done, for errors.
 impl fmt::Display for ParkedQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

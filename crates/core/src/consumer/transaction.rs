@@ -223,13 +223,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
     ///
     /// Those of the backend.
     fn is_parked(&mut self, consumer: &str, aggregate_id: Uuid) -> Result<bool> {
-        let first = ParkedQuery::OfAggregate {
-            consumer,
-            aggregate_id,
-            after: GlobalSequence::ZERO,
-            limit: 1,
-        };
-        Ok(!self.parked(first)?.is_empty())
+        Ok(!self.parked(ParkedQuery::first_of(consumer, aggregate_id))?.is_empty())
     }
 }
 

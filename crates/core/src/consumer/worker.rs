@@ -10,7 +10,7 @@ use super::signals::{Signals, Waited};
 use crate::{Backoff, GlobalSequence};
 
 /// The longest wait before a store that could not be reached is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What runs on a thread of a runner until it is time to stop.
 pub(crate) trait Worker: Send {
@@ -51,11 +51,19 @@ impl Context {
         pauses: &mut Backoff,
     ) -> Waited {
         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+        self.tell_outage(consumer, error, pause);
+        self.signals.pause(pause)
+    }
+
+    pub(crate) fn tell_outage(&self, consumer: &str, error: &(dyn std::error::Error + 'static), pause: Duration) {
         self.observer.observe(&ConsumerEvent::Outage {
             consumer: Some(consumer),
             error,
             pause,
         });
-        self.signals.pause(pause)
+    }
+
+    pub(crate) fn tell_lost(&self, consumer: &str, slot: u16) {
+        self.observer.observe(&ConsumerEvent::SlotLost { consumer, slot });
     }
 }
