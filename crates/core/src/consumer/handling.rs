@@ -141,10 +141,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
     /// What to wait for once the log is handled up to a position.
     fn wait(&self, beyond: GlobalSequence) -> Wait {
         let idle = longest_wait(!self.parked.is_empty());
-        let now = Instant::now();
-        let held = self.member.held();
-        let pauses = held.slots.values().filter_map(|slot| slot.not_before);
-        let pause = pauses.map(|time| time.saturating_duration_since(now)).min();
+        let pause = self.member.held().shortest_pause(Instant::now());
         Wait {
             beyond,
             longest: pause.map_or(idle, |pause| pause.min(idle)),

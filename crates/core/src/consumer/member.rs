@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -28,6 +28,15 @@ pub(crate) struct Held {
     pub(crate) slots: BTreeMap<u16, Slot>,
     /// The slot whose events are in the handler's hands, and since when.
     pub(crate) in_hand: Option<(u16, Instant)>,
+}
+
+impl Held {
+    /// How long the pause still is that ends first, of a slot that is to go on.
+    pub(crate) fn shortest_pause(&self, now: Instant) -> Option<Duration> {
+        let running = self.slots.values().filter(|slot| slot.state == ConsumerState::Running);
+        let ends = running.filter_map(|slot| slot.not_before).filter(|end| *end > now);
+        ends.min().map(|end| end - now)
+    }
 }
 
 /// A slot that this process holds.
@@ -140,5 +149,54 @@ impl Slot {
         self.failing
             .filter(|(failing, _)| *failing == sequence)
             .map_or(0, |(_, attempts)| attempts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_the_pause_of_a_slot_that_is_over_or_has_stopped() {
+        let now = Instant::now();
+        let slot = |not_before: Option<Instant>, state| Slot {
+            token: 1,
+            position: GlobalSequence::ZERO,
+            looked: GlobalSequence::ZERO,
+            committed: now,
+            until: now,
+            not_before,
+            outages: 0,
+            failing: None,
+            state,
+            is_inherited: false,
+            is_counted: false,
+        };
+        let held = |slots: Vec<Slot>| Held {
+            slots: (0..).zip(slots).collect(),
+            in_hand: None,
+        };
+        let (second, now_on) = (Duration::from_secs(1), now + Duration::from_secs(5));
+        let over = Some(now_on - second);
+        let paused = |seconds| Some(now_on + second * seconds);
+        assert_eq!(
+            held(vec![slot(over, ConsumerState::Failed)]).shortest_pause(now_on),
+            None
+        );
+        assert_eq!(
+            held(vec![slot(over, ConsumerState::Running)]).shortest_pause(now_on),
+            None
+        );
+        assert_eq!(
+            held(vec![slot(paused(1), ConsumerState::Paused)]).shortest_pause(now_on),
+            None
+        );
+        let some = vec![
+            slot(over, ConsumerState::Running),
+            slot(paused(3), ConsumerState::Running),
+            slot(paused(2), ConsumerState::Running),
+            slot(None, ConsumerState::Running),
+        ];
+        assert_eq!(held(some).shortest_pause(now_on), Some(second * 2));
     }
 }
