@@ -399,6 +399,7 @@ macro_rules! with_cases_of_consumers {
                 a_panic_is_a_failure_of_its_event,
                 runners_of_the_same_projection_apply_each_event_once,
                 a_reset_while_it_runs_begins_anew,
+                who_waits_after_a_reset_waits_until_all_is_applied_anew,
                 a_projection_that_cannot_be_emptied_is_not_reset,
                 the_same_name_with_another_query_is_refused,
                 a_runner_follows_what_is_appended_and_tells_who_waits,

@@ -276,6 +276,22 @@ pub(crate) fn a_reset_while_it_runs_begins_anew(env: &dyn Environment) {
     }
 }
 
+pub(crate) fn who_waits_after_a_reset_waits_until_all_is_applied_anew(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 2, 3);
+    let last = GlobalSequence::from(6);
+    let running = runner(&store).project(Resettable(Mirror::new())).start().unwrap();
+    running.wait_for(NAME, last, LONG).unwrap();
+    while let Err(error) = reset(&env.reopen(), &Resettable(Mirror::new())) {
+        assert!(store.is_transient(&*error), "{error}");
+    }
+    running.wait_for(NAME, last, LONG).unwrap();
+    assert!(running.stop().is_empty());
+    for (aggregate, versions) in applied(&store) {
+        assert_eq!(versions, [1, 2, 3, 1, 2, 3], "{aggregate}");
+    }
+}
+
 pub(crate) fn a_projection_that_cannot_be_emptied_is_not_reset(env: &dyn Environment) {
     let store = env.store();
     given_some(&store, 1, 2);

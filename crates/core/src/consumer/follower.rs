@@ -108,6 +108,19 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.looked
     }
 
+    /// The token of the checkpoint that this continues.
+    pub(crate) fn token(&self) -> i64 {
+        self.token
+    }
+
+    /// Looks whether the stored checkpoint is still the one that this continues.
+    pub(crate) fn look_at_checkpoint(&self) -> Result<(), Trouble> {
+        let slots = self.store.consumers(Some(self.projection.name()))?;
+        slots
+            .first()
+            .map_or(Ok(()), |slot| compare(slot, self.position, self.token))
+    }
+
     /// Goes on by one commit at most.
     pub(crate) fn step(&mut self) -> Result<Step, Trouble> {
         if self.page.is_empty() {

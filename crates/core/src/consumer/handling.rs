@@ -569,7 +569,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             looked.filter(|_| is_running)
         };
         if let Some(looked) = looked {
-            self.context.handled(self.member.name(), looked);
+            // Who waits for a subscription asks for the stored checkpoints, so no token counts here.
+            self.context.handled(self.member.name(), looked, 0);
         }
     }
 }

@@ -16,7 +16,11 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     handled: GlobalSequence,
+    /// The token of the checkpoint that this continues: another one begins when the consumer is reset.
+    token: i64,
     is_told: bool,
+    /// Whether somebody found another token in the store.
+    is_doubted: bool,
     /// What somebody waits for to be stored.
     wanted: GlobalSequence,
     /// Why it handles nothing now.
@@ -25,8 +29,9 @@ struct State {
 
 impl Progress {
     /// Everything up to a position is handled, and the consumer goes on. Returns whether that is another position than before.
-    pub(crate) fn handled(&self, position: GlobalSequence) -> bool {
+    pub(crate) fn handled(&self, position: GlobalSequence, token: i64) -> bool {
         let mut state = self.lock();
+        state.token = token;
         let is_news = state.handled != position || !state.is_told;
         state.is_told = true;
         state.handled = position;
@@ -60,14 +65,27 @@ impl Progress {
         self.lock().wanted
     }
 
-    /// Waits until everything up to a position is handled; tells how far it came if that is not so in time.
-    pub(crate) fn wait_for(&self, wanted: GlobalSequence, timeout: Duration) -> Result<(), GlobalSequence> {
-        let deadline = Instant::now().checked_add(timeout);
+    /// The stored checkpoint has another token than what is told here: the consumer is to look at it.
+    pub(crate) fn doubt(&self) {
+        self.lock().is_doubted = true;
+    }
+
+    /// Takes the doubt.
+    pub(crate) fn take_doubt(&self) -> bool {
+        std::mem::take(&mut self.lock().is_doubted)
+    }
+
+    /// Waits until everything up to a position is handled, and the consumer goes on from a checkpoint with this token or a later one.
+    /// Returns that token; tells how far the consumer came if that is not so in time.
+    pub(crate) fn wait_for(
+        &self,
+        wanted: GlobalSequence,
+        least_token: i64,
+        deadline: Option<Instant>,
+    ) -> Result<i64, GlobalSequence> {
         let mut state = self.lock();
-        while state.handled < wanted {
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+        while state.handled < wanted || state.token < least_token {
+            let left = time_left(deadline);
             if left.is_zero() {
                 return Err(state.handled);
             }
@@ -77,10 +95,17 @@ impl Progress {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        Ok(())
+        Ok(state.token)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long it is until then; without an end, very long.
+pub(crate) fn time_left(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| {
+        deadline.saturating_duration_since(Instant::now())
+    })
 }

@@ -50,7 +50,12 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
     });
     let mut pauses = Backoff::new();
     while !signals.is_stopping() {
-        match follower.step() {
+        let nudges = signals.nudges();
+        let step = match context.progress.take_doubt() {
+            true => follower.look_at_checkpoint().and_then(|()| follower.step()),
+            false => follower.step(),
+        };
+        match step {
             Ok(Step::Handled { events, elapsed }) => {
                 pauses = Backoff::new();
                 observer.observe(&ConsumerEvent::Handled {
@@ -59,12 +64,12 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
                     position: follower.handled(),
                     elapsed,
                 });
-                context.handled(name, follower.handled());
+                context.handled(name, follower.handled(), follower.token());
             }
             Ok(Step::Idle) => {
                 pauses = Backoff::new();
-                context.handled(name, follower.handled());
-                signals.wait_beyond(follower.handled(), follower.longest_idle());
+                context.handled(name, follower.handled(), follower.token());
+                signals.wait_for_change(follower.handled(), nudges, follower.longest_idle());
             }
             Err(trouble) => {
                 if let Err(trouble) = overcome(&mut follower, trouble, name, context) {
@@ -92,7 +97,7 @@ fn overcome<S: Transactional, P: Projection<S>>(
                 consumer: name,
                 position: slot.position,
             });
-            context.handled(name, slot.position);
+            context.handled(name, slot.position, slot.token);
         }
         Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
         trouble => return Err(trouble),

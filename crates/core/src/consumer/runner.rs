@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::failure::{ConsumerError, unless_panicked};
 use super::follower::Follower;
@@ -57,7 +57,7 @@ impl Kind {
 ///
 /// ```
 /// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use firefly_eventstore_core::consumer::Runner;
 /// use firefly_eventstore_core::{MemoryEventStore, prelude::*};
 /// # struct Welcome;
@@ -234,8 +234,9 @@ impl Running {
     /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append: what was appended there,
     /// and everything before it, is in its read model then.
     ///
-    /// A projection wakes whoever waits. Of a subscription the stored checkpoints of all slots count, also those that other processes
-    /// hold: as [`wait_for`](super::wait_for()).
+    /// A projection wakes whoever waits; then one round trip looks whether it was reset since, and if so, this waits until the read model
+    /// is built anew. Of a subscription the stored checkpoints of all slots count, also those that other processes hold: as
+    /// [`wait_for`](super::wait_for()).
     ///
     /// # Errors
     ///
@@ -253,13 +254,31 @@ impl Running {
             self.signals.nudge();
             return wait_for(&*self.store, consumer, sequence, timeout);
         }
-        progress
-            .wait_for(sequence, timeout)
-            .map_err(|position| ConsumerError::Behind {
-                consumer: consumer.to_owned(),
-                position,
-                wanted: sequence,
-            })
+        let deadline = Instant::now().checked_add(timeout);
+        let mut least_token = i64::MIN;
+        loop {
+            let token =
+                progress
+                    .wait_for(sequence, least_token, deadline)
+                    .map_err(|position| ConsumerError::Behind {
+                        consumer: consumer.to_owned(),
+                        position,
+                        wanted: sequence,
+                    })?;
+            let stored = self
+                .store
+                .consumers(Some(consumer))
+                .map_err(|error| ConsumerError::Store {
+                    consumer: consumer.to_owned(),
+                    error,
+                })?;
+            least_token = stored.iter().map(|slot| slot.token).max().unwrap_or(token);
+            if least_token <= token {
+                return Ok(());
+            }
+            progress.doubt();
+            self.signals.nudge();
+        }
     }
 
     /// Lets every consumer finish the batch or the event in hand, waits for the threads, and returns the errors of the consumers that

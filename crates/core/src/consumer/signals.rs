@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::progress::time_left;
 use crate::GlobalSequence;
 
 /// Shared by the threads of one runner.
@@ -63,11 +64,6 @@ impl Signals {
         self.wait(longest, |state| state.mark > position || state.nudges != nudges)
     }
 
-    /// Waits until the log goes beyond a position.
-    pub(crate) fn wait_beyond(&self, position: GlobalSequence, longest: Duration) -> Waited {
-        self.wait(longest, |state| state.mark > position)
-    }
-
     /// Waits for a while, or until it is time to stop.
     pub(crate) fn pause(&self, how_long: Duration) -> Waited {
         self.wait(how_long, |_| false)
@@ -83,9 +79,7 @@ impl Signals {
             if is_over(&state) {
                 return Waited::Events;
             }
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+            let left = time_left(deadline);
             if left.is_zero() {
                 return Waited::TimedOut;
             }

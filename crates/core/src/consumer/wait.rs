@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::failure::ConsumerError;
+use super::progress::time_left;
 use super::store::ConsumerStore;
 use crate::{Error, GlobalSequence};
 
@@ -40,9 +41,7 @@ pub fn wait_for(
         if position >= sequence {
             return Ok(());
         }
-        let left = deadline.map_or(Duration::MAX, |deadline| {
-            deadline.saturating_duration_since(Instant::now())
-        });
+        let left = time_left(deadline);
         if left.is_zero() {
             return Err(ConsumerError::Behind {
                 consumer: consumer.to_owned(),

@@ -26,9 +26,9 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Tells that everything up to a position is handled, and the consumer goes on.
-    pub(crate) fn handled(&self, consumer: &str, position: GlobalSequence) {
-        if self.progress.handled(position) {
+    /// Tells that everything up to a position is handled, in continuation of the checkpoint with this token.
+    pub(crate) fn handled(&self, consumer: &str, position: GlobalSequence, token: i64) {
+        if self.progress.handled(position, token) {
             self.observer.observe(&ConsumerEvent::Progress { consumer, position });
         }
     }
