@@ -154,7 +154,13 @@ macro_rules! with_cases {
                 deletes_every_snapshot,
                 statistics_tell_what_there_is,
                 snapshots_are_there_after_reopening,
-                an_aggregate_is_rebuilt_from_a_snapshot_and_the_events_after_it;
+                an_aggregate_is_rebuilt_from_a_snapshot_and_the_events_after_it,
+                a_snapshot_comes_with_the_events_from_its_version_on,
+                loading_another_type_is_refused_with_a_snapshot_too,
+                a_tenant_loads_from_its_own_snapshots,
+                a_snapshot_whose_events_are_gone_comes_with_none,
+                what_is_loaded_from_a_snapshot_is_verified_if_told_to,
+                a_snapshot_and_its_events_are_of_one_state_beside_busy_writers;
             aggregates: a_command_appends_what_it_decides,
                 a_refusal_and_a_decision_for_nothing_append_nothing,
                 a_conflict_is_decided_again_on_what_is_stored_by_then,

@@ -25,7 +25,8 @@ pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
 pub use crate::tenant::Scope;
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
-pub use load::{StreamSource, load};
+pub(crate) use load::from_snapshot;
+pub use load::{StreamSource, load, load_from_snapshot};
 pub use usual::UsualSize;
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
@@ -152,6 +153,19 @@ where
         (&snapshots).into_iter().try_for_each(Snapshot::verify)?;
     }
     Ok(snapshots)
+}
+
+/// What was loaded from a snapshot, as [`verified_snapshots`] and [`verified`] return its parts.
+///
+/// # Errors
+///
+/// [`Integrity`](ErrorKind::Integrity), naming what does not match its checksum.
+pub fn verified_with_snapshot(
+    loaded: (Option<Snapshot>, EventStream),
+    verify: bool,
+) -> Result<(Option<Snapshot>, EventStream)> {
+    let (snapshot, stream) = loaded;
+    Ok((verified_snapshots(snapshot, verify)?, verified(stream, verify)?))
 }
 
 /// The error of a row that was read. A value that would be refused as input cannot have been stored, so it is damage. The sequence

@@ -859,16 +859,28 @@ impl SnapshotStore for MemoryEventStore {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>> {
-        let (from, to, form) = at.bounds();
-        let snapshots = self.snapshots()?;
-        let found = snapshots
-            .range((
-                Bound::Included((aggregate.id(), from)),
-                Bound::Included((aggregate.id(), to)),
-            ))
-            .map(|(_, snapshot)| snapshot)
-            .rfind(|snapshot| owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, form));
-        backend::verified_snapshots(found.cloned(), self.verify_on_read)
+        let found = find(&*self.snapshots()?, tenant, aggregate, at);
+        backend::verified_snapshots(found, self.verify_on_read)
+    }
+
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream)> {
+        self.pass(FaultPoint::Read)
+            .and_then(|()| {
+                self.read(|log| {
+                    let snapshot = find(&lock(&self.shared.snapshots), tenant, aggregate, at);
+                    let range = backend::from_snapshot(tenant, snapshot.as_ref());
+                    let stream = select(aggregate, &range, &log.stream(aggregate.id()))?;
+                    Ok((snapshot, stream))
+                })
+            })
+            .flatten()
+            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
@@ -950,6 +962,24 @@ impl MemoryEventStore {
         lock(&self.shared.snapshots).insert((aggregate.id(), snapshot.version()), snapshot.stored(tenant));
         Ok(())
     }
+}
+
+fn find(
+    snapshots: &BTreeMap<(Uuid, Version), Snapshot>,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+) -> Option<Snapshot> {
+    let (from, to, form) = at.bounds();
+    let versions = (
+        Bound::Included((aggregate.id(), from)),
+        Bound::Included((aggregate.id(), to)),
+    );
+    let of_versions = snapshots.range(versions).map(|(_, snapshot)| snapshot);
+    let mut newest = of_versions.rev();
+    newest
+        .find(|snapshot| owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, form))
+        .cloned()
 }
 
 fn owned(snapshot: &Snapshot, tenant: Option<&TenantId>, aggregate: Option<&AggregateKey>) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Error, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
     SnapshotSelection, SnapshotStatistics, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, TenantStore,
-    Version,
+    Version, backend,
 };
 
 /// A store of events. Everything takes `&self`; share it between threads by reference, by clone or in an `Arc`.
@@ -150,8 +150,8 @@ pub trait EventTransaction {
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
 }
 
-/// A store of snapshots. Snapshots are a cache: losing one costs time, nothing else.
-pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
+/// A store of events that keeps snapshots of their aggregates. Snapshots are a cache: losing one costs time, nothing else.
+pub trait SnapshotStore: EventStore {
     /// Saves a snapshot; one of the same aggregate at the same version is replaced, also one of another form.
     ///
     /// On a server, two round trips.
@@ -180,6 +180,48 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>>;
+
+    /// Finds one snapshot of an aggregate, and loads the events from its version on: the one that it goes up to, and those after it. All
+    /// events if there is no such snapshot. With a tenant, only if it owns the aggregate.
+    ///
+    /// The event that it goes up to comes with it, so that the caller can tell whether they belong together. The stream's version is that
+    /// of the aggregate.
+    ///
+    /// A database store finds both by one statement, so they are of one moment. On a server, that is one round trip, and two more
+    /// where the snapshot goes up to an event that is gone. The default is [`find_snapshot`](Self::find_snapshot), and then
+    /// [`load_range`](EventStore::load_range). For the memory see there.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotType, prelude::*};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposits = (0..9).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>, Error>>()?;
+    /// store.append(&account, ExpectedVersion::NoStream, &deposits)?;
+    /// store.save(&NewSnapshot::new(&account, Version::from(6), "AccountState.v1", &15)?)?;
+    ///
+    /// let form = SnapshotType::new("AccountState.v1")?;
+    /// let (snapshot, stream) = store.load_from_snapshot(None, &account, SnapshotAt::LatestOf(&form))?;
+    /// assert_eq!(snapshot.expect("it was saved").state::<u32>()?, 15);
+    /// let versions: Vec<_> = stream.events().iter().map(|event| event.version.get()).collect();
+    /// assert_eq!((versions, stream.version().get()), (vec![6, 7, 8, 9], 9));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`find_snapshot`](Self::find_snapshot) and [`load_range`](EventStore::load_range). A caller that can do without the snapshot
+    /// loads all events then.
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream)> {
+        let snapshot = self.find_snapshot(tenant, aggregate, at)?;
+        let stream = self.load_range(aggregate, &backend::from_snapshot(tenant, snapshot.as_ref()))?;
+        Ok((snapshot, stream))
+    }
 
     /// All snapshots of an aggregate, the newest version first. With a tenant, only if it owns the aggregate.
     ///
@@ -646,6 +688,15 @@ macro_rules! forward_through_pointers {
                 at: SnapshotAt<'_>,
             ) -> Result<Option<Snapshot>> {
                 (**self).find_snapshot(tenant, aggregate, at)
+            }
+
+            fn load_from_snapshot(
+                &self,
+                tenant: Option<&TenantId>,
+                aggregate: &AggregateKey,
+                at: SnapshotAt<'_>,
+            ) -> Result<(Option<Snapshot>, EventStream)> {
+                (**self).load_from_snapshot(tenant, aggregate, at)
             }
 
             fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {

@@ -207,6 +207,16 @@ impl<S: SnapshotStore> SnapshotStore for TenantStore<S> {
         self.store.find_snapshot(Some(&self.tenant), aggregate, at)
     }
 
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream)> {
+        own(&self.tenant, tenant)?;
+        self.store.load_from_snapshot(Some(&self.tenant), aggregate, at)
+    }
+
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         own(&self.tenant, tenant)?;
         self.store.list_snapshots(Some(&self.tenant), aggregate)

@@ -8,7 +8,8 @@ use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error,
     ErrorKind, EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence,
-    Order, Page, Position, Result, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    Order, Page, Position, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId,
+    Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -54,6 +55,45 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
                 .into(),
         ];
         events(self, statement, values)
+    }
+
+    fn snapshot_and_events(
+        &mut self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+        let (from, to, form) = at.bounds();
+        let values = vec![
+            aggregate.id().into(),
+            aggregate.aggregate_type().as_str().into(),
+            tenant.map(TenantId::as_str).into(),
+            tenant.map(TenantId::as_str).into(),
+            from.as_i64().into(),
+            to.as_i64().into(),
+            form.map(SnapshotType::as_str).into(),
+            form.map(SnapshotType::as_str).into(),
+            aggregate.id().into(),
+        ];
+        let mut snapshot = None;
+        let mut decoder = Decoder::default();
+        let events = self.query_each(
+            sql::LOAD_FROM_SNAPSHOT,
+            values,
+            |row| match row::snapshot_among_events(&row).map_err(|error| backend::damaged(&error, None))? {
+                Some(found) => {
+                    snapshot = Some(found);
+                    Ok(None)
+                }
+                None => decoder.event(&row).map(Some),
+            },
+        );
+        let events: Result<Vec<_>> = events
+            .map_err(classify)?
+            .into_iter()
+            .filter_map(Result::transpose)
+            .collect();
+        Ok((snapshot, events?))
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {

@@ -65,6 +65,7 @@ statements! {
     INTEGRITY_CHECK = "integrity_check.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
+    LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOCATE = "locate.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOCK_RESTORE = "lock_restore.sql";

@@ -773,6 +773,17 @@ impl SnapshotStore for MysqlEventStore {
             .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
     }
 
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream)> {
+        self.with(|session| backend::load_from_snapshot(session, tenant, aggregate, at))
+            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.0.options.verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+    }
+
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         self.with(|session| snapshot::list(session, tenant, aggregate))
             .and_then(|snapshots| backend::verified_snapshots(snapshots, self.0.options.verify_on_read))

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -34,6 +35,7 @@ on_both!(
     what_an_append_looks_up_is_found_by_its_index,
     the_mark_is_found_at_the_end_of_the_log,
     snapshots_are_found_by_aggregate_and_version,
+    a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version,
     the_log_is_read_in_its_order,
     what_no_index_serves_is_looked_for_in_the_log_in_its_order,
     an_event_type_is_found_by_its_index_in_the_order_of_the_log,
@@ -327,6 +329,43 @@ fn snapshots_are_found_by_aggregate_and_version(server: &MysqlServer) {
         );
         let key: Option<String> = plan[0].get("key").unwrap();
         assert_eq!(key.as_deref(), Some("idx_snapshots_version"), "{state:?}");
+    });
+}
+
+fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version(server: &MysqlServer) {
+    in_each_state(server, |log, state| {
+        let at = Version::from(991);
+        let last = log.store.load_range(&busy(), &StreamRange::all().last(1)).unwrap();
+        let tenant = last.events()[0].tenant.as_ref();
+        let snapshot = NewSnapshot::new(&busy(), at, "State.v1", &0).unwrap();
+        log.store.save_snapshot(tenant, &snapshot).unwrap();
+        let sql = include_str!("../sql/queries/load_from_snapshot.sql");
+        let values: Vec<Value> = vec![
+            busy().id().into(),
+            "Account".into(),
+            Value::NULL,
+            Value::NULL,
+            0.into(),
+            i64::MAX.into(),
+            "State.v1".into(),
+            "State.v1".into(),
+            busy().id().into(),
+        ];
+        let plan = explain(&mut log.client, sql, values.clone());
+        let keys = plan
+            .iter()
+            .filter_map(|row| row.get::<Option<String>, _>("key").unwrap());
+        // MariaDB finds the snapshot once for its row, and once for its version.
+        let keys: BTreeSet<String> = keys.filter(|key| key.starts_with("idx_")).collect();
+        assert!(
+            keys.iter().eq([VERSIONS, "idx_snapshots_version"]),
+            "{state:?}: {keys:?}"
+        );
+        let before = log.rows_read_by_client();
+        let rows: Vec<Row> = log.client.exec(sql, values).unwrap();
+        let read = log.rows_read_by_client() - before;
+        assert_eq!(rows.len(), 1 + 10, "{state:?}");
+        assert!(read <= 2 * 11 + 10, "{state:?}: {read} rows were read");
     });
 }
 

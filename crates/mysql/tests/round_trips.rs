@@ -8,10 +8,12 @@ use std::path::Path;
 
 use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
 use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::{SnapshotAt, SnapshotType};
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
+use serde::{Deserialize, Serialize};
 
 use support::{account, all_events, deposited, fresh, on_both};
 
@@ -30,6 +32,30 @@ fn behind_a_proxy(server: &MysqlServer) -> (Database, Proxy, MysqlEventStore) {
     let opts = OptsBuilder::from_opts(opts).socket(proxy.socket().to_str());
     let store = MysqlEventStore::configure(opts).max_connections(1).open().unwrap();
     (database, proxy, store)
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Deposited {
+    #[serde(rename = "money.deposited")]
+    Deposited {},
+}
+
+impl DomainEvent for Deposited {}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Account(u64);
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "Account";
+    type Event = Deposited;
+
+    fn evolve(&mut self, _: Deposited) {
+        self.0 += 1;
+    }
+}
+
+impl Snapshotted for Account {
+    const FORM: &'static str = "Account.v1";
 }
 
 /// A call, and what it is called.
@@ -100,7 +126,21 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
     let load = |range: StreamRange| drop(store.load_range(&known, &range).unwrap());
     let (all, at) = (StreamRange::all, |version: u32| Version::from(version));
     let times = [OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc()];
-    let reads: [(&str, usize, &dyn Fn()); 15] = [
+    let forms = ["State.v1", "State.v2"].map(|form| SnapshotType::new(form).unwrap());
+    let from_snapshot = |form| {
+        let loaded = store.load_from_snapshot(None, &known, SnapshotAt::LatestOf(form));
+        loaded.unwrap()
+    };
+    let accounts = Repository::<_, Account>::new(store.clone()).unwrap();
+    let accounts = accounts.with_snapshots(SnapshotPolicy::Every(2)).unwrap();
+    let deposit = |id| accounts.execute(id, |_| Ok::<_, Error>(vec![Deposited::Deposited {}; 3]));
+    let [kept, forged] = [(); 2].map(|()| Uuid::now_v7());
+    for id in [kept, forged] {
+        assert!(deposit(id).unwrap().root().snapshot_error().is_none());
+    }
+    let by_hand = NewSnapshot::new(&accounts.key(forged), 3.into(), Account::FORM, &"three").unwrap();
+    store.save(&by_hand).unwrap();
+    let reads: [(&str, usize, &dyn Fn()); 20] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),
         ("nothing", 1, &|| drop(store.load(&account()).unwrap())),
         ("version", 1, &|| drop(store.version(&known).unwrap().get().to_string())),
@@ -117,6 +157,27 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
         ("as of a time before", 2, &|| load(all().as_of(times[0]))),
         ("snapshot of a form", 1, &|| {
             drop(store.latest_snapshot_of(&known, "State.v1").unwrap().unwrap());
+        }),
+        ("from a snapshot", 1, &|| {
+            let (snapshot, stream) = from_snapshot(&forms[0]);
+            assert_eq!((snapshot.is_some(), stream.len()), (true, 3));
+        }),
+        ("from a snapshot that is not there", 1, &|| {
+            let (snapshot, stream) = from_snapshot(&forms[1]);
+            assert_eq!((snapshot.is_some(), stream.len()), (false, 4));
+        }),
+        ("an aggregate with a snapshot", 1, &|| {
+            let root = accounts.load(kept).unwrap();
+            assert!(root.snapshot_error().is_none());
+            assert_eq!(root.state().0, 3);
+        }),
+        ("an aggregate without one", 1, &|| {
+            assert!(!accounts.load(Uuid::now_v7()).unwrap().exists());
+        }),
+        ("an aggregate whose snapshot cannot be used", 2, &|| {
+            let root = accounts.load(forged).unwrap();
+            assert!(root.snapshot_error().is_some());
+            assert_eq!(root.state().0, 3);
         }),
         ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
         ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),

@@ -4,7 +4,7 @@ use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
-    Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -46,6 +46,36 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
         let to = to.unwrap_or(Version::MAX).as_i64();
         let rows = self.query(statement, &[&aggregate.id(), &range.from.as_i64(), &to, &limit]);
         events(&rows.map_err(classify)?)
+    }
+
+    fn snapshot_and_events(
+        &mut self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+        let (from, to, form) = at.bounds();
+        let rows = self.query(
+            sql::LOAD_FROM_SNAPSHOT,
+            &[
+                &aggregate.id(),
+                &aggregate.aggregate_type().as_str(),
+                &tenant.map(TenantId::as_str),
+                &from.as_i64(),
+                &to.as_i64(),
+                &form.map(SnapshotType::as_str),
+            ],
+        );
+        let rows = rows.map_err(classify)?;
+        let (mut snapshot, mut events) = (None, Vec::with_capacity(rows.len()));
+        let mut decoder = Decoder::default();
+        for row in &rows {
+            match row::snapshot_among_events(row).map_err(|error| backend::damaged(&error, None))? {
+                Some(found) => snapshot = Some(found),
+                None => events.push(decoder.event(row)?),
+            }
+        }
+        Ok((snapshot, events))
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {

@@ -94,15 +94,28 @@ impl Decoder {
 
 /// A snapshot from the columns of `find_snapshots.sql`.
 pub(crate) fn snapshot(row: &Row) -> Result<Snapshot> {
+    snapshot_of(row, [0, 1, 2, 3, 4, 5, 6, 7, 8])
+}
+
+/// A snapshot from the columns of `load_from_snapshot.sql`, which are those of an event; none if the row is one.
+pub(crate) fn snapshot_among_events(row: &Row) -> Result<Option<Snapshot>> {
+    match is_null(row, 4)? {
+        true => snapshot_of(row, [0, 1, 2, 3, 5, 6, 8, 11, 15]).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn snapshot_of(row: &Row, columns: [usize; 9]) -> Result<Snapshot> {
+    let [id, aggregate, of_type, version, form, state, created_at, tenant, sum] = columns;
     Ok(Snapshot {
-        snapshot_id: get(row, 0)?,
-        aggregate: AggregateKey::new(get::<&str>(row, 2)?, get(row, 1)?)?,
-        version: Version::try_from(get::<i64>(row, 3)?)?,
-        snapshot_type: get::<&str>(row, 4)?.try_into()?,
-        state: EventData::from_stored(get::<Json<'_>>(row, 5)?.0),
-        created_at: get(row, 6)?,
-        tenant: name(row, 7)?,
-        checksum: checksum(row, 8)?,
+        snapshot_id: get(row, id)?,
+        aggregate: AggregateKey::new(get::<&str>(row, of_type)?, get(row, aggregate)?)?,
+        version: Version::try_from(get::<i64>(row, version)?)?,
+        snapshot_type: get::<&str>(row, form)?.try_into()?,
+        state: EventData::from_stored(get::<Json<'_>>(row, state)?.0),
+        created_at: get(row, created_at)?,
+        tenant: name(row, tenant)?,
+        checksum: checksum(row, sum)?,
     })
 }
 

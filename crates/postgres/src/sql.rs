@@ -66,6 +66,7 @@ statements! {
     LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
+    LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOCATE = "locate.sql";
     LOCK_EVENTS = "lock_events.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";

@@ -290,6 +290,15 @@ fn snapshots_are_found_by_aggregate_and_version() {
 }
 
 #[test]
+fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version() {
+    for form in ["NULL", "'State.v1'"] {
+        let values = format!("'{AN_AGGREGATE}', 'Aggregate1', NULL, 0, {}, {form}", i64::MAX);
+        statement(include_str!("../sql/queries/load_from_snapshot.sql"), &values)
+            .finds_by(&["idx_snapshots_version (aggregate_id, version)", VERSIONS]);
+    }
+}
+
+#[test]
 fn the_log_is_read_in_its_order() {
     log(EventQuery::new()).found_by(LOG);
     log(EventQuery::new().after(GlobalSequence::from(150_000))).found_by(LOG);

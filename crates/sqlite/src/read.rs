@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter,
-    EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt,
+    SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
@@ -53,6 +53,34 @@ impl StreamSource for Source<'_> {
             limit,
         ];
         collect_events(self.0, statement, parameters)
+    }
+
+    fn snapshot_and_events(
+        &mut self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+        let (from, to, form) = at.bounds();
+        let mut buffer = Uuid::encode_buffer();
+        let parameters = params![
+            &*aggregate.id().hyphenated().encode_lower(&mut buffer),
+            aggregate.aggregate_type().as_str(),
+            tenant.map(TenantId::as_str),
+            from.as_i64(),
+            to.as_i64(),
+            form.map(SnapshotType::as_str),
+        ];
+        let (mut snapshot, mut events) = (None, Vec::new());
+        let mut decoder = Decoder::default();
+        walk(self.0, sql::LOAD_FROM_SNAPSHOT, parameters, |row| {
+            match row::snapshot_among_events(row)? {
+                Some(found) => snapshot = Some(found),
+                None => events.push(decoder.event(row)?),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((snapshot, events))
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {

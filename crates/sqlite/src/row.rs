@@ -78,16 +78,29 @@ impl Decoder {
 
 /// A snapshot from the columns of `find_snapshots.sql`.
 pub(crate) fn snapshot(row: &Row<'_>) -> Result<Snapshot> {
+    snapshot_of(row, [0, 1, 2, 3, 4, 5, 6, 7, 8])
+}
+
+/// A snapshot from the columns of `load_from_snapshot.sql`, which are those of an event; none if the row is one.
+pub(crate) fn snapshot_among_events(row: &Row<'_>) -> Result<Option<Snapshot>> {
+    match row.get_ref(4).map_err(classify)? {
+        ValueRef::Null => snapshot_of(row, [0, 1, 2, 3, 5, 6, 8, 11, 15]).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn snapshot_of(row: &Row<'_>, columns: [usize; 9]) -> Result<Snapshot> {
+    let [id, aggregate, of_type, version, form, state, created_at, tenant, sum] = columns;
     let read = || -> Result<Snapshot> {
         Ok(Snapshot {
-            snapshot_id: uuid(row, 0)?,
-            aggregate: AggregateKey::new(text(row, 2)?, uuid(row, 1)?)?,
-            version: Version::try_from(integer(row, 3)?)?,
-            snapshot_type: text(row, 4)?.try_into()?,
-            state: EventData::from_stored(text(row, 5)?),
-            created_at: parse_time(text(row, 6)?)?,
-            tenant: name(row, 7)?,
-            checksum: optional(row, 8)?.map(parse_checksum).transpose()?,
+            snapshot_id: uuid(row, id)?,
+            aggregate: AggregateKey::new(text(row, of_type)?, uuid(row, aggregate)?)?,
+            version: Version::try_from(integer(row, version)?)?,
+            snapshot_type: text(row, form)?.try_into()?,
+            state: EventData::from_stored(text(row, state)?),
+            created_at: parse_time(text(row, created_at)?)?,
+            tenant: name(row, tenant)?,
+            checksum: optional(row, sum)?.map(parse_checksum).transpose()?,
         })
     };
     read().map_err(|error| backend::damaged(&error, None))

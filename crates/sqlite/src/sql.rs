@@ -58,6 +58,7 @@ statements! {
     LAST_SEQUENCE = "last_sequence.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
+    LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOCATE = "locate.sql";
     LOG = "log.sql";
     MARK = "mark.sql";

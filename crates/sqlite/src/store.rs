@@ -654,6 +654,17 @@ impl SnapshotStore for SqliteEventStore {
             .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
     }
 
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream)> {
+        self.read(|connection| backend::load_from_snapshot(&mut read::Source(connection), tenant, aggregate, at))
+            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.options().verify_on_read))
+            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+    }
+
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
         self.read(|connection| snapshot::list(connection, tenant, aggregate))
             .and_then(|snapshots| backend::verified_snapshots(snapshots, self.options().verify_on_read))

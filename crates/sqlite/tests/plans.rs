@@ -158,6 +158,19 @@ fn snapshots_are_found_by_aggregate_and_version() {
     assert_statement(include_str!("../sql/queries/find_snapshots.sql"), parameters, &[by]);
 }
 
+#[test]
+fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version() {
+    let snapshot =
+        "SEARCH main.snapshots USING INDEX idx_snapshots_version (aggregate_id=? AND version>? AND version<?)";
+    let events = "SEARCH main.events USING INDEX idx_events_aggregate_version (aggregate_id=? AND aggregate_version>?)";
+    let parameters = params![AN_AGGREGATE, "Aggregate1", None::<String>, 0, i64::MAX, "State.v1"];
+    for store in [plain(), analyzed()] {
+        let mut plan = plan_of(store, include_str!("../sql/queries/load_from_snapshot.sql"), parameters);
+        plan.retain(|line| line.starts_with("SEARCH") || line.contains("SORT") || line.contains("ORDER"));
+        assert_eq!(plan, [snapshot, events]);
+    }
+}
+
 /// Another process drops them, by a migration to another choice or with a shell, or makes others with their names.
 #[test]
 fn reads_find_the_same_events_after_an_index_is_gone() {

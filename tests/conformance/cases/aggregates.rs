@@ -1030,6 +1030,17 @@ impl SnapshotStore for Watched {
         self.snapshots()?.find_snapshot(tenant, aggregate, at)
     }
 
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        let (snapshot, stream) = self.snapshots()?.load_from_snapshot(tenant, aggregate, at)?;
+        self.plan.lock().unwrap().events += stream.len();
+        Ok((snapshot, stream))
+    }
+
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>, Error> {
         self.snapshots()?.list_snapshots(tenant, aggregate)
     }

@@ -1,10 +1,13 @@
 //! Snapshots: which is found, which is replaced, which is deleted.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{SnapshotAt, SnapshotCover, SnapshotSelection, SnapshotType, time};
+use firefly_eventstore_core::{EventData, SnapshotAt, SnapshotCover, SnapshotSelection, SnapshotType, time};
 use time::Duration;
 
-use crate::backend::Environment;
+use crate::backend::{Damage, Environment};
 use crate::support::*;
 
 const NOTHING: [u64; 0] = [];
@@ -361,4 +364,137 @@ pub(crate) fn an_aggregate_is_rebuilt_from_a_snapshot_and_the_events_after_it(en
         .unwrap();
     assert_eq!(versions(&rest), [16, 17, 18, 19, 20]);
     assert_eq!(rest.version(), 20);
+}
+
+/// The version of the snapshot that was loaded, the versions of the events, and that of the aggregate.
+fn loaded_from(
+    store: &(impl SnapshotStore + ?Sized),
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+) -> (Option<u64>, Vec<u64>, u64) {
+    let (snapshot, stream) = store.load_from_snapshot(None, aggregate, at).unwrap();
+    assert_eq!(stream.aggregate(), aggregate);
+    let at = snapshot.map(|snapshot| snapshot.version.get());
+    (at, versions(&stream), stream.version().get())
+}
+
+pub(crate) fn a_snapshot_comes_with_the_events_from_its_version_on(env: &dyn Environment) {
+    let forms = [(4, "State.v1"), (9, "State.v1"), (10, "State.v2"), (20, "State.v3")];
+    let (store, account) = given_forms(env, &forms);
+    let [v1, v2, v3, v4] =
+        ["State.v1", "State.v2", "State.v3", "State.v4"].map(|form| SnapshotType::new(form).unwrap());
+    for (at, expected) in [
+        (SnapshotAt::Latest, Some(20)),
+        (SnapshotAt::LatestUpTo(version(19)), Some(10)),
+        (SnapshotAt::LatestUpTo(version(3)), None),
+        (SnapshotAt::Exactly(version(4)), Some(4)),
+        (SnapshotAt::Exactly(version(5)), None),
+        (SnapshotAt::LatestOf(&v1), Some(9)),
+        (SnapshotAt::LatestOf(&v2), Some(10)),
+        (SnapshotAt::LatestOf(&v3), Some(20)),
+        (SnapshotAt::LatestOf(&v4), None),
+        (SnapshotAt::LatestOfUpTo(&v1, version(8)), Some(4)),
+        (SnapshotAt::LatestOfUpTo(&v2, version(9)), None),
+    ] {
+        let (snapshot, stream) = store.load_from_snapshot(None, &account, at).unwrap();
+        assert_eq!(snapshot, store.find_snapshot(None, &account, at).unwrap(), "{at:?}");
+        let found = snapshot.map(|snapshot| snapshot.version.get());
+        assert_eq!(found, expected, "{at:?}");
+        let from = Version::new(found.unwrap_or(1)).unwrap();
+        let part = store
+            .load_range(&account, &StreamRange::all().from_version(from))
+            .unwrap();
+        assert_eq!(versions(&stream), (from.get()..=20).collect::<Vec<_>>(), "{at:?}");
+        assert_eq!(stream, part, "{at:?}");
+    }
+    let nobody = aggregate("Account");
+    assert_eq!(loaded_from(&*store, &nobody, SnapshotAt::Latest), (None, Vec::new(), 0));
+}
+
+pub(crate) fn loading_another_type_is_refused_with_a_snapshot_too(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[5]);
+    let order = AggregateKey::new("Order", account.id()).unwrap();
+    let refused = store.load_from_snapshot(None, &order, SnapshotAt::Latest).unwrap_err();
+    assert_type_mismatch(&refused, &order, &account);
+}
+
+pub(crate) fn a_tenant_loads_from_its_own_snapshots(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    let (acme, globex) = (scoped(&store, "acme"), scoped(&store, "globex"));
+    given(&acme, &account, 5);
+    acme.save(&snapshot(&account, 3)).unwrap();
+    let latest = SnapshotAt::Latest;
+    let from_its_own = (Some(3), vec![3, 4, 5], 5);
+    assert_eq!(loaded_from(&acme, &account, latest), from_its_own);
+    assert_eq!(loaded_from(&*store, &account, latest), from_its_own);
+    assert_eq!(loaded_from(&globex, &account, latest), (None, Vec::new(), 0));
+    let named = store.load_from_snapshot(Some(&tenant("globex")), &account, latest);
+    let (snapshot, stream) = named.unwrap();
+    assert_eq!((snapshot, stream.exists()), (None, false));
+    let other = acme.load_from_snapshot(Some(&tenant("globex")), &account, latest);
+    assert_invalid(&other.unwrap_err(), "acme");
+
+    // A snapshot that came to another tenant shows it no event.
+    let mut moved = acme.latest_snapshot(&account).unwrap().unwrap();
+    moved.tenant = Some(tenant("globex"));
+    env.rewrite_snapshots(&[moved]);
+    assert_eq!(loaded_from(&acme, &account, latest), (None, vec![1, 2, 3, 4, 5], 5));
+    assert_eq!(loaded_from(&globex, &account, latest), (Some(3), Vec::new(), 0));
+}
+
+pub(crate) fn a_snapshot_whose_events_are_gone_comes_with_none(env: &dyn Environment) {
+    let (store, account) = given_snapshots(env, &[4, 7]);
+    let (kept, events) = (store.list_snapshots(None, &account).unwrap(), log(&*store));
+    env.rewrite_snapshots(&[]);
+    env.rewrite_log(&events[..5]);
+    env.rewrite_snapshots(&kept);
+    assert_eq!(
+        loaded_from(&*store, &account, SnapshotAt::Latest),
+        (Some(7), Vec::new(), 5)
+    );
+    let before = SnapshotAt::LatestUpTo(version(6));
+    assert_eq!(loaded_from(&*store, &account, before), (Some(4), vec![4, 5], 5));
+}
+
+pub(crate) fn what_is_loaded_from_a_snapshot_is_verified_if_told_to(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    let events = given(&*store, &account, 6);
+    store.save(&snapshot(&account, 4)).unwrap();
+    let load = |store: &Handle| store.load_from_snapshot(None, &account, SnapshotAt::Latest);
+    env.damage(events[1].event_id(), &Damage::Data("[]"));
+    assert_eq!(load(&env.verifying_store()).unwrap().1.len(), 3);
+    env.damage(events[4].event_id(), &Damage::Data("[]"));
+    assert_damaged(&load(&env.verifying_store()).unwrap_err(), events[4].event_id());
+    assert_eq!(load(&store).unwrap().1.len(), 3);
+
+    let intact = store.latest_snapshot(&account).unwrap().unwrap();
+    let state = EventData::from_stored(r#"{"balance":3}"#);
+    env.rewrite_snapshots(&[Snapshot { state, ..intact }]);
+    assert!(load(&env.verifying_store()).unwrap_err().is_integrity());
+    assert!(load(&store).unwrap().0.unwrap().verify().is_err());
+}
+
+pub(crate) fn a_snapshot_and_its_events_are_of_one_state_beside_busy_writers(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 1);
+    store.save(&snapshot(&account, 1)).unwrap();
+    let finished = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut appends = 2..20_000;
+            while let Some(at) = appends.next().filter(|_| finished.load(Ordering::SeqCst) == 0) {
+                store.append(&account, ExpectedVersion::Any, &events(1)).unwrap();
+                store.save(&snapshot(&account, at)).unwrap();
+                store.keep_latest_snapshots(&account, 1).unwrap();
+            }
+        });
+        let _done = Done(&finished);
+        for _ in 0..300 {
+            let (found, loaded, newest) = loaded_from(&*store, &account, SnapshotAt::Latest);
+            let found = found.expect("the newest is never deleted");
+            assert_eq!(loaded, (found..=newest).collect::<Vec<_>>());
+            // In each state, the snapshot is that of the last event, or of the one before it.
+            assert!(newest - found <= 1, "snapshot {found}, events up to {newest}");
+        }
+    });
 }

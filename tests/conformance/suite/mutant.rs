@@ -84,6 +84,16 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         memory.find_snapshot(tenant, aggregate, at)
     }
 
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        memory.load_from_snapshot(tenant, aggregate, at)
+    }
+
     fn list_snapshots(
         &self,
         memory: &MemoryEventStore,
@@ -211,6 +221,15 @@ impl<B: Bug> SnapshotStore for Mutant<B> {
         at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>, Error> {
         self.bug.find_snapshot(&self.memory, tenant, aggregate, at)
+    }
+
+    fn load_from_snapshot(
+        &self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        self.bug.load_from_snapshot(&self.memory, tenant, aggregate, at)
     }
 
     fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>, Error> {

@@ -137,6 +137,12 @@ caught! {
     deletes_snapshots_of_any_form: DeletesAnyForm,
     deletes_older_snapshots_of_the_moment_too: DeletesOfTheMomentToo,
     accepts_snapshots_of_the_future: AcceptsSnapshotsOfTheFuture,
+    loads_only_what_follows_a_snapshot: LoadsOnlyWhatFollows,
+    loads_all_events_beside_a_snapshot: LoadsAllBesideASnapshot,
+    loads_from_a_snapshot_of_any_form: LoadsFromAnyForm,
+    loads_from_the_snapshot_of_another_tenant: LoadsFromAnothersSnapshot,
+    loads_from_a_snapshot_without_verifying: LoadsWithoutVerifying,
+    loads_the_events_after_a_snapshot_later: LoadsTheEventsLater,
     counts_shares_of_the_largest: CountsSharesOfTheLargest,
     averages_over_aggregates: AveragesOverAggregates,
     limits_summaries_before_filtering: LimitsSummariesBeforeFiltering,
@@ -1249,6 +1255,103 @@ mutant! { LooksAtTheNewestOnly
         };
         let newest = memory.find_snapshot(tenant, aggregate, any)?;
         Ok(newest.filter(|snapshot| snapshot.snapshot_type == *form))
+    }
+}
+
+/// A snapshot, and the events from a version on.
+fn snapshot_and_events(
+    memory: &MemoryEventStore,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+    from: impl FnOnce(&Snapshot) -> u64,
+) -> Result<(Option<Snapshot>, EventStream), Error> {
+    let snapshot = memory.find_snapshot(tenant, aggregate, at)?;
+    let mut range = StreamRange::all().from_version(Version::new(snapshot.as_ref().map_or(0, from))?);
+    range.tenant = tenant.cloned();
+    Ok((snapshot, memory.load_range(aggregate, &range)?))
+}
+
+mutant! { LoadsOnlyWhatFollows
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        snapshot_and_events(memory, tenant, aggregate, at, |snapshot| snapshot.version.get() + 1)
+    }
+}
+
+mutant! { LoadsAllBesideASnapshot
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        snapshot_and_events(memory, tenant, aggregate, at, |_| 0)
+    }
+}
+
+mutant! { LoadsFromAnyForm
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        let at = match at {
+            SnapshotAt::LatestOf(_) => SnapshotAt::Latest,
+            SnapshotAt::LatestOfUpTo(_, version) => SnapshotAt::LatestUpTo(version),
+            at => at,
+        };
+        memory.load_from_snapshot(tenant, aggregate, at)
+    }
+}
+
+mutant! { LoadsFromAnothersSnapshot
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        let (snapshot, _) = memory.load_from_snapshot(None, aggregate, at)?;
+        let (_, stream) = memory.load_from_snapshot(tenant, aggregate, at)?;
+        Ok((snapshot, stream))
+    }
+}
+
+mutant! { LoadsWithoutVerifying
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        memory.clone().verify_on_read(false).load_from_snapshot(tenant, aggregate, at)
+    }
+}
+
+mutant! { LoadsTheEventsLater
+    fn load_from_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, EventStream), Error> {
+        snapshot_and_events(memory, tenant, aggregate, at, |snapshot| {
+            // As long as a second statement takes to get there.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            snapshot.version.get()
+        })
     }
 }
 

@@ -4,10 +4,11 @@ use time::OffsetDateTime;
 
 use super::{Head, check_type};
 use crate::{
-    AggregateKey, AsOf, Direction, EventEnvelope, EventStream, GlobalSequence, Result, StreamRange, TenantId, Version,
+    AggregateKey, AsOf, Direction, EventEnvelope, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt,
+    StreamRange, TenantId, Version,
 };
 
-/// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of
+/// Where [`load`] and [`load_from_snapshot`] find an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of
 /// the database. A later statement may see a later state.
 pub trait StreamSource {
     /// The version that the aggregate was at, at a time: the one before its first event that was created later, else its last one;
@@ -36,6 +37,19 @@ pub trait StreamSource {
         range: &StreamRange,
         to: Option<Version>,
     ) -> Result<Vec<EventEnvelope>>;
+
+    /// A snapshot of an aggregate, and the events from its version on, in any order; all events if there is no such snapshot. With a
+    /// tenant, only a snapshot of its own; events of whomever.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn snapshot_and_events(
+        &mut self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        at: SnapshotAt<'_>,
+    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)>;
 
     /// Who the aggregate belongs to, and the version it is at; none if it has no event.
     ///
@@ -66,12 +80,12 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
         true => Vec::new(),
         false => source.events_up_to(aggregate, range, to)?,
     };
-    let is_other_tenant = |tenant: &Option<TenantId>| range.tenant.is_some() && *tenant != range.tenant;
+    let tenant = range.tenant.as_ref();
     let version = match told_version(range, past, to, &events) {
         Some(version) => version,
         None => match source.head(aggregate)? {
             None => Version::ZERO,
-            Some(head) if is_other_tenant(&head.tenant) => Version::ZERO,
+            Some(head) if is_other(tenant, head.tenant.as_ref()) => Version::ZERO,
             Some(head) => {
                 check_type(aggregate, &head.aggregate_type)?;
                 let by_now = to.map_or(head.version, |to| to.min(head.version));
@@ -82,14 +96,62 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
             }
         },
     };
+    stream_of(aggregate, tenant, version, events)
+}
+
+/// Loads a snapshot of an aggregate, the events from its version on, and the version that the aggregate is at: see
+/// [`SnapshotStore::load_from_snapshot`](crate::SnapshotStore::load_from_snapshot).
+///
+/// One statement, which sees one state of the database. Where it finds a snapshot and no event, the events that the snapshot was made of
+/// are gone, and others look up where the stream ends.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
+pub fn load_from_snapshot(
+    source: &mut impl StreamSource,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+) -> Result<(Option<Snapshot>, EventStream)> {
+    let (snapshot, mut events) = source.snapshot_and_events(tenant, aggregate, at)?;
+    // Databases return the rows of a union in order, but SQL does not promise it. What is sorted already costs next to nothing.
+    events.sort_by_key(|event| event.version);
+    let stream = match events.last().map(|event| event.version) {
+        None if snapshot.is_some() => load(source, aggregate, &from_snapshot(tenant, snapshot.as_ref()))?,
+        newest => stream_of(aggregate, tenant, newest.unwrap_or(Version::ZERO), events)?,
+    };
+    Ok((snapshot, stream))
+}
+
+/// The part of a stream that a snapshot leaves to be loaded: from its own version on, or all.
+pub(crate) fn from_snapshot(tenant: Option<&TenantId>, snapshot: Option<&Snapshot>) -> StreamRange {
+    let mut range = StreamRange::all();
+    range.from = snapshot.map_or(Version::ZERO, |snapshot| snapshot.version);
+    range.tenant = tenant.cloned();
+    range
+}
+
+/// The stream of these events, for whoever may see them.
+fn stream_of(
+    aggregate: &AggregateKey,
+    tenant: Option<&TenantId>,
+    version: Version,
+    events: Vec<EventEnvelope>,
+) -> Result<EventStream> {
     let Some(event) = events.first() else {
         return Ok(EventStream::new(aggregate.clone(), version, events));
     };
-    if is_other_tenant(&event.tenant) {
+    if is_other(tenant, event.tenant.as_ref()) {
         return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
     }
     check_type(aggregate, event.aggregate.aggregate_type())?;
     Ok(EventStream::new(aggregate.clone(), version, events))
+}
+
+/// Whether an aggregate is of another tenant than the one that asks, if one does.
+fn is_other(tenant: Option<&TenantId>, owner: Option<&TenantId>) -> bool {
+    tenant.is_some() && owner != tenant
 }
 
 /// The version at a point in the past.
@@ -146,7 +208,7 @@ fn told_version(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, ErrorKind, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent};
+    use crate::{Error, ErrorKind, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent, NewSnapshot};
     use time::Duration;
     use uuid::Uuid;
 
@@ -196,6 +258,22 @@ mod tests {
                 Direction::Forwards => events.take(most).cloned().collect(),
                 Direction::Backwards => events.rev().take(most).cloned().collect(),
             })
+        }
+
+        /// There is a snapshot of the version that is named, if one is.
+        fn snapshot_and_events(
+            &mut self,
+            _: Option<&TenantId>,
+            aggregate: &AggregateKey,
+            at: SnapshotAt<'_>,
+        ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+            let (from, ..) = at.bounds();
+            let snapshot = match at {
+                SnapshotAt::Exactly(at) => Some(NewSnapshot::new(aggregate, at, "State", &0)?.stored(None)),
+                _ => None,
+            };
+            let events = self.look().iter().rev().filter(|event| event.version >= from);
+            Ok((snapshot, events.cloned().collect()))
         }
 
         fn head(&mut self, _: &AggregateKey) -> Result<Option<Head>> {
@@ -347,6 +425,36 @@ mod tests {
         }
         for range in [all(), all().last(1), all().backwards(), all().limit(3)] {
             assert_eq!(statements(0, &range), 1, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_and_its_events_take_one_statement_unless_they_are_gone() {
+        let (aggregate, all) = stream();
+        let version = |number| Version::new(number).unwrap();
+        for (at, there, growth, expected, statements) in [
+            (SnapshotAt::Latest, MOST, [0; 4], &[1, 2, 3, 4, 5, 6][..], 1),
+            (SnapshotAt::Latest, 0, [0; 4], &[], 1),
+            (SnapshotAt::Exactly(version(4)), MOST, [0; 4], &[4, 5, 6], 1),
+            (SnapshotAt::Exactly(version(6)), MOST, [0; 4], &[6], 1),
+            (SnapshotAt::Exactly(version(6)), 3, [0; 4], &[], 3),
+            // Others append after the first statement.
+            (SnapshotAt::Exactly(version(5)), 3, [0, 2, 0, 0], &[5], 2),
+            (SnapshotAt::Exactly(version(5)), 3, [0, 0, 2, 0], &[5], 4),
+        ] {
+            let mut source = Growing {
+                aggregate: &aggregate,
+                all: &all,
+                there,
+                growth,
+                statements: 0,
+            };
+            let (snapshot, stream) = load_from_snapshot(&mut source, None, &aggregate, at).unwrap();
+            assert_eq!(snapshot.is_some(), at != SnapshotAt::Latest, "{at:?}");
+            let versions: Vec<u64> = stream.events().iter().map(|event| event.version.get()).collect();
+            assert_eq!(versions, expected, "{at:?}");
+            assert_eq!(stream.version().get(), source.there as u64, "{at:?}");
+            assert_eq!(source.statements, statements, "{at:?}");
         }
     }
 

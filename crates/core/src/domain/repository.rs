@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::aggregate::{Aggregate, Root, Snapshotted};
 use super::context::{Context, event_id};
 use super::executed::{ExecuteError, Executed};
-use super::snapshots::{self, Found, SnapshotPolicy, Snapshots};
+use super::snapshots::{self, SnapshotPolicy, Snapshots};
 use super::vocabulary::Vocabulary;
 use crate::{
     AggregateKey, AggregateType, Appended, Backoff, Error, EventEnvelope, EventQuery, EventStore, EventStoreExt,
-    EventStream, NewEvent, Result, SnapshotStore, StreamRange, Version,
+    EventStream, NewEvent, Result, Snapshot, SnapshotStore, StreamRange, Version,
 };
 
 /// The aggregates of one type in a store: loads them, and executes commands on them.
@@ -115,8 +115,9 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
 
     /// Keeps snapshots, so that loading need not begin at the first event.
     ///
-    /// With a snapshot, loading is two round trips instead of one, and reads the events after it only: it pays for aggregates of more
-    /// than some tens of events. Saving one is three round trips, after the commit. The last of each [form](Snapshotted::FORM) is kept.
+    /// Loading is one round trip, as without, and reads the snapshot and the events from its version on. Where the snapshot cannot be used,
+    /// it is one more, for all events. Saving one is three round trips, after the commit. The last of each [form](Snapshotted::FORM) is
+    /// kept.
     ///
     /// A snapshot is a cache. One that is missing, unreadable, damaged, or made of other events than there are now is passed over; one that
     /// cannot be saved is not there. The result is the same, and [`Root::snapshot_error`] tells why.
@@ -320,39 +321,40 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         Backoff::new().repeat(|| {
             let mut wrong = None;
             if let Some(snapshots) = self.snapshots.as_ref().filter(|_| trust == Trust::Snapshots) {
-                match snapshots.find(&self.store, key) {
-                    Ok(None) => {}
-                    Ok(Some(found)) => match self.load_after(snapshots, found, key, command)? {
+                match snapshots.load(&self.store, key) {
+                    Ok((None, stream)) => return self.take_in(self.new_root(key), stream, command),
+                    Ok((Some(snapshot), stream)) => match self.load_after(snapshots, &snapshot, stream, command)? {
                         After::Loaded(loaded) => return Ok(loaded),
                         After::Unknown => {}
                         After::Wrong(error) => wrong = Some(error),
                     },
+                    // If it is an event's, all events have the same one.
                     Err(error) => wrong = Some(error),
                 }
             }
             let stream = self.store.load(key)?;
-            let root = Root::new(key.clone(), Version::ZERO, A::default()).with_snapshot_error(wrong);
-            self.take_in(root, stream, command)
+            self.take_in(self.new_root(key).with_snapshot_error(wrong), stream, command)
         })
     }
 
-    /// Loads the events after a snapshot, and finds out whether a command was executed before it.
+    fn new_root(&self, key: &AggregateKey) -> Root<A> {
+        Root::new(key.clone(), Version::ZERO, A::default())
+    }
+
+    /// Takes in the events after a snapshot, and finds out whether a command was executed before it.
     fn load_after(
         &self,
         snapshots: &Snapshots<S, A>,
-        found: Found<A>,
-        key: &AggregateKey,
+        snapshot: &Snapshot,
+        stream: EventStream,
         command: Option<Uuid>,
     ) -> Result<After<A>> {
-        // With the event that the snapshot goes up to: it tells whether they belong together, and a part that has an event tells the
-        // version without another query.
-        let range = StreamRange::all().from_version(found.version);
-        let stream = self.store.load_range(key, &range)?;
-        if let Err(error) = snapshots.check(&found, &stream) {
-            return Ok(After::Wrong(error));
-        }
-        let hidden = stream.events()[0].global_sequence;
-        let root = Root::new(key.clone(), found.version, found.state);
+        let state = match snapshots.state(snapshot, &stream) {
+            Ok(state) => state,
+            Err(error) => return Ok(After::Wrong(error)),
+        };
+        let (key, hidden) = (stream.aggregate().clone(), stream.events()[0].global_sequence);
+        let root = Root::new(key.clone(), snapshot.version, state);
         let mut loaded = self.take_in(root, stream, command)?;
         if let (Some(command), None) = (command, loaded.executed_at) {
             let first = EventQuery::new().event_ids([event_id(command, 0)]);
@@ -361,7 +363,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
             let Ok(page) = self.store.read_page(&first, None) else {
                 return Ok(After::Unknown);
             };
-            let of_key = page.events.iter().find(|event| event.aggregate == *key);
+            let of_key = page.events.iter().find(|event| event.aggregate == key);
             loaded.executed_at = of_key.map(|event| event.version);
             if loaded.executed_at.is_none() && page.high_water_mark < hidden {
                 return Ok(After::Unknown);

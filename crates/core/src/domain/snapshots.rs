@@ -34,18 +34,12 @@ impl SnapshotPolicy {
 pub(super) struct Snapshots<S, A> {
     form: SnapshotType,
     policy: SnapshotPolicy,
-    find: Find<S, A>,
+    load: Load<S>,
+    parse: fn(&Snapshot) -> Result<A>,
     save: fn(&S, &Root<A>, &SnapshotType, Uuid) -> Result<()>,
 }
 
-type Find<S, A> = fn(&S, &AggregateKey, &SnapshotType) -> Result<Option<Found<A>>>;
-
-/// A snapshot that was found.
-pub(super) struct Found<A> {
-    pub(super) version: Version,
-    pub(super) state: A,
-    id: Uuid,
-}
+type Load<S> = fn(&S, &AggregateKey, &SnapshotType) -> Result<(Option<Snapshot>, EventStream)>;
 
 impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
     pub(super) fn new(policy: SnapshotPolicy) -> Result<Self> {
@@ -58,25 +52,29 @@ impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
         Ok(Self {
             form: SnapshotType::new(A::FORM)?,
             policy,
-            find,
+            load,
+            parse: Snapshot::state::<A>,
             save,
         })
     }
 }
 
 impl<S, A: Aggregate> Snapshots<S, A> {
-    /// The newest of this form.
-    pub(super) fn find(&self, store: &S, key: &AggregateKey) -> Result<Option<Found<A>>> {
-        (self.find)(store, key, &self.form)
+    /// The newest of this form, if there is one, and the events from its version on; all events without one.
+    pub(super) fn load(&self, store: &S, key: &AggregateKey) -> Result<(Option<Snapshot>, EventStream)> {
+        (self.load)(store, key, &self.form)
     }
 
-    /// Refuses a snapshot that was made of other events than those that there are now.
-    pub(super) fn check(&self, found: &Found<A>, events: &EventStream) -> Result<()> {
-        let (key, at) = (events.aggregate(), found.version);
+    /// The state in a snapshot that came with these events. Refuses one that is not what was saved, was made of other events than there are
+    /// now, or has a state that the program does not know.
+    pub(super) fn state(&self, snapshot: &Snapshot, events: &EventStream) -> Result<A> {
+        // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
+        snapshot.verify()?;
+        let (key, at) = (events.aggregate(), snapshot.version);
         let last = events.events().first().filter(|event| event.version == at);
         let last = last.ok_or_else(|| beyond_end(key, at, events.version()))?;
-        match found.id == snapshot_id(last.event_id, &self.form) {
-            true => Ok(()),
+        match snapshot.snapshot_id == snapshot_id(last.event_id, &self.form) {
+            true => (self.parse)(snapshot),
             false => Err(of_other_events(key, at)),
         }
     }
@@ -106,21 +104,12 @@ fn snapshot_id(last_event: Uuid, form: &SnapshotType) -> Uuid {
     Uuid::new_v5(&last_event, form.as_str().as_bytes())
 }
 
-fn find<S: SnapshotStore, A: Snapshotted>(
+fn load<S: SnapshotStore>(
     store: &S,
     key: &AggregateKey,
     form: &SnapshotType,
-) -> Result<Option<Found<A>>> {
-    let Some(snapshot) = store.find_snapshot(None, key, SnapshotAt::LatestOf(form))? else {
-        return Ok(None);
-    };
-    // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
-    snapshot.verify()?;
-    Ok(Some(Found {
-        version: snapshot.version,
-        state: snapshot.state()?,
-        id: snapshot.snapshot_id,
-    }))
+) -> Result<(Option<Snapshot>, EventStream)> {
+    store.load_from_snapshot(None, key, SnapshotAt::LatestOf(form))
 }
 
 fn save<S: SnapshotStore, A: Snapshotted>(store: &S, root: &Root<A>, form: &SnapshotType, id: Uuid) -> Result<()> {

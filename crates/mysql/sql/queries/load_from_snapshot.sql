@@ -1,0 +1,65 @@
+-- Load the newest snapshot of an aggregate in a range of versions, and the events from its version on; without one, all events.
+-- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version · ? ? snapshot_type or NULL
+-- ? aggregate_id
+-- The snapshot has the columns of an event: its type and data are the event's, and it has no sequence, which tells it from one. Nothing
+-- is said about the order of the rows. The version is joined: compared to a subquery, MariaDB reads the whole stream.
+WITH snapshot AS (
+    SELECT
+        snapshot_id,
+        aggregate_id,
+        aggregate_type,
+        version,
+        snapshot_type,
+        snapshot_data,
+        created_at,
+        tenant_id,
+        checksum
+    FROM snapshots
+    WHERE aggregate_id = ?
+      AND aggregate_type = ?
+      AND (? IS NULL OR tenant_id = ?)
+      AND version BETWEEN ? AND ?
+      AND (? IS NULL OR snapshot_type = ?)
+    ORDER BY version DESC
+    LIMIT 1
+)
+SELECT
+    snapshot_id AS event_id,
+    aggregate_id,
+    aggregate_type,
+    version AS aggregate_version,
+    NULL AS global_sequence,
+    snapshot_type AS event_type,
+    snapshot_data AS event_data,
+    NULL AS metadata,
+    created_at,
+    NULL AS updated_at,
+    NULL AS created_by,
+    tenant_id,
+    NULL AS correlation_id,
+    NULL AS causation_id,
+    NULL AS event_size_bytes,
+    checksum
+FROM snapshot
+UNION ALL
+SELECT
+    event_id,
+    aggregate_id,
+    aggregate_type,
+    aggregate_version,
+    global_sequence,
+    event_type,
+    event_data,
+    metadata,
+    created_at,
+    updated_at,
+    created_by,
+    tenant_id,
+    correlation_id,
+    causation_id,
+    event_size_bytes,
+    checksum
+FROM (SELECT COALESCE(MAX(version), 0) AS from_version FROM snapshot) AS part
+STRAIGHT_JOIN events FORCE INDEX (idx_events_aggregate_version)
+    ON aggregate_id = ?
+    AND aggregate_version >= part.from_version
