@@ -13,9 +13,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use firefly_eventstore::consumer::{BoxError, ConsumerEvent, Projection, Runner, Running, Subscription, Transactional};
+use firefly_eventstore::consumer::{
+    BoxError, ConsumerEvent, ConsumerState, Projection, Runner, Running, Subscription, Transactional, resume,
+};
 use firefly_eventstore::mysql::{MysqlEventStore, MysqlTransaction};
 use firefly_eventstore::postgres::{PostgresEventStore, PostgresTransaction};
 use firefly_eventstore::prelude::*;
@@ -42,7 +44,8 @@ fn worker() {
     let (url, notes) = (env::var(URL).unwrap(), PathBuf::from(env::var(NOTES).unwrap()));
     let _running = match role.as_str() {
         "member" => run_member(&url, notes),
-        "projection" => run_projection(&url),
+        "projection" => run_projection(&url, Balances::default()),
+        "mortal projection" => run_projection(&url, Balances { is_mortal: true }),
         role => panic!("there is no role {role}"),
     };
     let _ = std::io::stdin().read(&mut [0]);
@@ -69,20 +72,23 @@ fn run_member(url: &str, notes: PathBuf) -> Running {
         .unwrap()
 }
 
-fn run_projection(url: &str) -> Running {
-    fn run<S: Transactional>(store: S) -> Running
+fn run_projection(url: &str, balances: Balances) -> Running {
+    fn run<S: Transactional>(store: S, balances: Balances) -> Running
     where
         Balances: Projection<S>,
     {
         let runner = Runner::new(store)
             .observer(|_: &ConsumerEvent<'_>| {})
-            .project(Balances);
+            .project(balances);
         runner.start().unwrap()
     }
     match url.split_once(':').unwrap().0 {
-        "sqlite" => run(SqliteEventStore::open(url.strip_prefix("sqlite:").unwrap()).unwrap()),
-        "mysql" => run(MysqlEventStore::open(url).unwrap()),
-        _ => run(PostgresEventStore::open(url).unwrap()),
+        "sqlite" => run(
+            SqliteEventStore::open(url.strip_prefix("sqlite:").unwrap()).unwrap(),
+            balances,
+        ),
+        "mysql" => run(MysqlEventStore::open(url).unwrap(), balances),
+        _ => run(PostgresEventStore::open(url).unwrap(), balances),
     }
 }
 
@@ -91,7 +97,27 @@ fn deposits() -> EventQuery {
 }
 
 /// The sum of each account's deposits, and how many they are, in a table of its own.
-struct Balances;
+#[derive(Default)]
+struct Balances {
+    /// Whether the process ends over a deposit of [`DEADLY`] cents.
+    is_mortal: bool,
+}
+
+/// No other deposit is so large.
+const DEADLY: i64 = 1_000_000_000;
+
+impl Balances {
+    /// Ends this process, as the operating system ends one that takes all memory, if the event is the one that it ends over.
+    fn die_of(&self, event: &EventEnvelope) -> Result<(), BoxError> {
+        if self.is_mortal && cents(event)? == DEADLY {
+            Command::new("kill")
+                .args(["-KILL", &std::process::id().to_string()])
+                .status()?;
+            thread::sleep(LONG);
+        }
+        Ok(())
+    }
+}
 
 fn cents(event: &EventEnvelope) -> Result<i64, BoxError> {
     let data: serde_json::Value = event.data()?;
@@ -113,7 +139,7 @@ macro_rules! balances {
             fn apply(&self, $tx: &mut $Transaction, event: &EventEnvelope) -> Result<(), BoxError> {
                 let ($account, $cents) = (event.aggregate.id().to_string(), cents(event)?);
                 $write?;
-                Ok(())
+                self.die_of(event)
             }
         }
     };
@@ -332,9 +358,61 @@ fn a_projection_killed_at_random_applies_each_event_once(url: &str) {
             drop(process);
         }
     });
-    let running = run_projection(url);
+    let running = run_projection(url, Balances::default());
     running.wait_for(BALANCES, last, LONG).unwrap();
     running.stop();
+    assert_exact(url);
+}
+
+fn a_projection_that_ends_its_process_over_an_event_stops_before_it(url: &str) {
+    make_table(url);
+    let store: Arc<dyn Store> = Arc::from(connect(url).unwrap());
+    let deposit = |cents: i64| {
+        let key = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+        let event = NewEvent::new("money.deposited", &json!({ "cents": cents })).unwrap();
+        let appended = store.append(&key, ExpectedVersion::NoStream, &[event]).unwrap();
+        appended.last_sequence().unwrap()
+    };
+    for cents in 1..=30 {
+        deposit(cents);
+    }
+    let deadly = deposit(DEADLY);
+    for cents in 1..30 {
+        deposit(cents);
+    }
+    let last = deposit(30);
+    let slot = || store.consumers(Some(BALANCES)).unwrap().pop();
+    let mut ended = 0;
+    loop {
+        let mut process = Process::start("mortal projection", url, Path::new(""));
+        let is_failed = || slot().is_some_and(|slot| slot.state == ConsumerState::Failed);
+        let deadline = Instant::now() + LONG;
+        let has_ended = loop {
+            if process.0.try_wait().unwrap().is_some() {
+                break true;
+            }
+            if is_failed() {
+                break false;
+            }
+            assert!(Instant::now() < deadline, "it neither ends nor stops: {:?}", slot());
+            thread::sleep(Duration::from_millis(5));
+        };
+        match has_ended {
+            true => ended += 1,
+            false => break,
+        }
+        assert!(ended < 20, "it tries for ever: {:?}", slot());
+    }
+    // Once with others, then five times by itself.
+    assert_eq!(ended, 6);
+    let failing = slot().unwrap().failing.unwrap();
+    assert_eq!((failing.sequence, failing.attempts), (deadly, 5));
+    assert!(failing.error.contains("tried 5 times"), "{failing:?}");
+    assert_eq!(balances(url).len(), 30, "what is before it is applied");
+    resume(&*store, BALANCES).unwrap();
+    let mended = run_projection(url, Balances::default());
+    mended.wait_for(BALANCES, last, LONG).unwrap();
+    assert!(mended.stop().is_empty());
     assert_exact(url);
 }
 
@@ -342,7 +420,7 @@ fn a_server_restarted_under_consumers_loses_and_repeats_nothing(url: &str, resta
     make_table(url);
     let directory = tempfile::tempdir().unwrap();
     let notes = directory.path().join("notes");
-    let (projection, member) = (run_projection(url), run_member(url, notes.clone()));
+    let (projection, member) = (run_projection(url, Balances::default()), run_member(url, notes.clone()));
     const RESTARTS: usize = 2;
     let last = while_others_append(url, 2, || {
         for _ in 0..RESTARTS {
@@ -379,6 +457,11 @@ mod sqlite_file {
     fn a_projection_killed_at_random_applies_each_event_once() {
         with_a_file(super::a_projection_killed_at_random_applies_each_event_once);
     }
+
+    #[test]
+    fn a_projection_that_ends_its_process_over_an_event_stops_before_it() {
+        with_a_file(super::a_projection_that_ends_its_process_over_an_event_stops_before_it);
+    }
 }
 
 /// The cases on a server: those that kill processes on the one that all tests share, that which restarts it on one of its own.
@@ -403,6 +486,11 @@ macro_rules! on_a_server {
             #[test]
             fn a_projection_killed_at_random_applies_each_event_once() {
                 with_a_database(super::a_projection_killed_at_random_applies_each_event_once);
+            }
+
+            #[test]
+            fn a_projection_that_ends_its_process_over_an_event_stops_before_it() {
+                with_a_database(super::a_projection_that_ends_its_process_over_an_event_stops_before_it);
             }
 
             #[test]

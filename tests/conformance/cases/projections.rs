@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use firefly_eventstore_core::consumer::{
-    BoxError, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure, Projection,
-    Transactional, discard, pause, project, replay, reset, resume, wait_for,
+    BoxError, ConsumerChange, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure,
+    Projection, Transactional, discard, pause, project, replay, reset, resume, wait_for,
 };
 use firefly_eventstore_core::prelude::*;
 use serde_json::json;
@@ -488,6 +489,199 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
     assert_all_applied(&store);
     assert!(parked_of(&store, NAME).is_empty());
     running.stop();
+}
+
+/// What the row tells of the event that fails or is in hand: where it is, and how often it was tried.
+fn failing(store: &Handle) -> Option<(u64, u32)> {
+    let failing = store.consumers(Some(NAME)).unwrap().remove(0).failing;
+    failing.map(|failing| (failing.sequence.get(), failing.attempts))
+}
+
+/// Writes what a process leaves that ended over an event, tried so many times; 0 if it was begun with others.
+fn ended_over(store: &Handle, sequence: u32, attempts: u32) {
+    project(store, &Mirror::new().trap(|_| Err("not yet".into()))).ok();
+    store
+        .consume(&mut |tx| {
+            let mut slot = tx.lock_slot(NAME, 0)?;
+            tx.fail(&mut slot, GlobalSequence::from(sequence), "in hand")?;
+            slot.failing.as_mut().unwrap().attempts = attempts;
+            tx.change(ConsumerChange::Save(&slot))
+        })
+        .unwrap();
+}
+
+/// Notes what the row tells while each event is applied, as another process sees it.
+fn noting(env: &dyn Environment, noted: &Noted) -> impl Fn(&EventEnvelope) -> Result<(), BoxError> + use<> {
+    let (store, noted) = (env.reopen(), Arc::clone(noted));
+    move |event| {
+        let told = thread::scope(|scope| scope.spawn(|| failing(&store)).join().unwrap());
+        noted.lock().unwrap().push((event.global_sequence.get(), told));
+        Ok(())
+    }
+}
+
+type Noted = Arc<Mutex<Vec<(u64, Option<(u64, u32)>)>>>;
+
+pub(crate) fn the_first_events_after_a_start_are_written_down_before_they_are_applied(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 5);
+    let noted = Noted::default();
+    let running = runner(&store)
+        .project(Mirror::new().batch(2).trap(noting(env, &noted)))
+        .start()
+        .unwrap();
+    running.wait_for(NAME, GlobalSequence::from(5), LONG).unwrap();
+    running.stop();
+    let first = Some((1, 0));
+    assert_eq!(
+        *noted.lock().unwrap(),
+        [(1, first), (2, first), (3, None), (4, None), (5, None)]
+    );
+    assert_eq!(failing(&store), None);
+    assert_all_applied(&store);
+}
+
+pub(crate) fn events_that_a_process_may_have_ended_over_are_counted_one_by_one(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 6);
+    ended_over(&store, 1, 0);
+    let noted = Noted::default();
+    let running = runner(&store)
+        .project(Mirror::new().batch(3).trap(noting(env, &noted)))
+        .start()
+        .unwrap();
+    running.wait_for(NAME, GlobalSequence::from(6), LONG).unwrap();
+    running.stop();
+    let told: Vec<_> = noted.lock().unwrap().iter().map(|(_, told)| *told).collect();
+    let counted = |sequence| Some((sequence, 1));
+    assert_eq!(told, [counted(1), counted(2), counted(3), None, None, None]);
+    assert_all_applied(&store);
+}
+
+pub(crate) fn an_event_that_processes_ended_over_stops_its_projection(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 4);
+    ended_over(&store, 1, 3);
+    let tried = Arc::new(AtomicU32::new(0));
+    let mirror = Mirror::new().trap({
+        let tried = Arc::clone(&tried);
+        move |_| {
+            tried.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    });
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(mirror)
+        .start()
+        .unwrap();
+    until(|| state(&store) == ConsumerState::Failed);
+    assert_eq!(tried.load(Ordering::SeqCst), 0, "it would have ended this process, too");
+    let told = store.consumers(Some(NAME)).unwrap().remove(0).failing.unwrap();
+    assert_eq!(told.attempts, 3);
+    assert!(
+        told.error.contains("tried 3 times") && told.error.contains("process ended"),
+        "{told:?}"
+    );
+    // Its operator has mended it.
+    resume(&store, NAME).unwrap();
+    running.wait_for(NAME, GlobalSequence::from(4), LONG).unwrap();
+    assert!(running.stop().is_empty());
+    assert_all_applied(&store);
+}
+
+pub(crate) fn an_event_that_processes_ended_over_is_parked_if_that_is_chosen(env: &dyn Environment) {
+    let store = env.store();
+    let keys = given_some(&store, 2, 2);
+    ended_over(&store, 1, 3);
+    let running = runner(&store).project(Mirror::new().parking()).start().unwrap();
+    running.wait_for(NAME, GlobalSequence::from(4), LONG).unwrap();
+    running.stop();
+    let parked = parked_of(&store, NAME);
+    assert_eq!(parked.iter().map(|event| event.attempts).collect::<Vec<_>>(), [3, 0]);
+    assert!(parked.iter().all(|event| event.aggregate_id == keys[0].id()));
+    assert_eq!(applied(&store)[&keys[1].id()], [1, 2]);
+}
+
+pub(crate) fn an_attempt_that_is_written_down_before_is_counted_once(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 1);
+    ended_over(&store, 1, 1);
+    let tried = Arc::new(AtomicU32::new(0));
+    let mirror = Mirror::new().trap({
+        let tried = Arc::clone(&tried);
+        move |_| match tried.fetch_add(1, Ordering::SeqCst) {
+            0..8 => Err(Box::new(Error::new(ErrorKind::PoolTimeout))),
+            _ => Err("poison".into()),
+        }
+    });
+    let running = runner(&store)
+        .observer(|_: &ConsumerEvent<'_>| {})
+        .project(mirror)
+        .start()
+        .unwrap();
+    until(|| state(&store) == ConsumerState::Failed);
+    running.stop();
+    // Of three attempts, a process had ended over the first. An outage is none.
+    assert_eq!(tried.load(Ordering::SeqCst), 8 + 2);
+    assert_eq!(failing(&store), Some((1, 3)));
+}
+
+pub(crate) fn who_stops_in_an_outage_leaves_no_attempt(env: &dyn Environment) {
+    for before in [None, Some((1, 1)), Some((1, 2))] {
+        let store = env.store();
+        given_some(&store, 1, 1);
+        project(&store, &Mirror::new().trap(|_| Err("not yet".into()))).unwrap_err();
+        let sequence = log(&*store).last().unwrap().global_sequence;
+        if let Some((_, attempts)) = before {
+            ended_over(&store, u32::try_from(sequence.get()).unwrap(), attempts);
+        }
+        let is_down = Arc::new(AtomicU32::new(0));
+        let mirror = Mirror::new().trap({
+            let is_down = Arc::clone(&is_down);
+            move |_| {
+                is_down.store(1, Ordering::SeqCst);
+                Err(Box::new(Error::new(ErrorKind::PoolTimeout)))
+            }
+        });
+        let running = runner(&store)
+            .observer(|_: &ConsumerEvent<'_>| {})
+            .project(mirror)
+            .start()
+            .unwrap();
+        until(|| is_down.load(Ordering::SeqCst) == 1);
+        running.stop();
+        let left = before.map(|(_, attempts)| (sequence.get(), attempts));
+        assert_eq!(failing(&store), left);
+        // For the next round.
+        project(&store, &Mirror::new()).unwrap();
+    }
+}
+
+pub(crate) fn a_parked_event_that_a_process_ends_over_stays_parked(env: &dyn Environment) {
+    let store = env.store();
+    let poison = given_some(&store, 1, 1).remove(0).id();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mirror = Mirror::new().parking().trap({
+        let (store, told) = (env.reopen(), Arc::clone(&told));
+        move |_| {
+            let parked = thread::scope(|scope| scope.spawn(|| parked_of(&store, NAME)).join().unwrap());
+            let parked = parked.first().map(|event| (event.attempts, event.replay));
+            told.lock().unwrap().push(parked);
+            Err("poison".into())
+        }
+    });
+    let running = runner(&store).project(mirror).start().unwrap();
+    until(|| parked_of(&store, NAME).len() == 1);
+    replay(&store, NAME, poison).unwrap();
+    until(|| {
+        parked_of(&store, NAME)
+            .first()
+            .is_some_and(|event| event.attempts == 4 && event.reason == "poison")
+    });
+    running.stop();
+    // If the process had ended then, nobody would have tried once more.
+    assert_eq!(told.lock().unwrap().last(), Some(&Some((4, false))));
 }
 
 pub(crate) fn a_paused_projection_waits_until_it_is_resumed(env: &dyn Environment) {

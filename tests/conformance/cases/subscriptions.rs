@@ -413,6 +413,143 @@ pub(crate) fn an_event_whose_handler_dies_with_its_process_is_parked_at_last(env
     running.stop();
 }
 
+/// A member that takes the slots of a group and never returns; it had tried an event so many times.
+fn a_member_ends(store: &Handle, subscription: Subscription, attempts: u32) {
+    run(store, subscription).stop();
+    store
+        .consume(&mut |tx| {
+            let claimed = tx.claim(NAME, Uuid::now_v7(), Duration::from_millis(100))?;
+            assert_eq!(claimed.slots.len(), 1);
+            let mut slot = tx.lock_slot(NAME, 0)?;
+            for _ in 0..attempts {
+                tx.fail(&mut slot, GlobalSequence::from(1), "in hand")?;
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn later() -> Subscription {
+    Subscription::of(NAME, deposits(), |_| Err(Failure::Later("not yet".into()))).lease(LEASE)
+}
+
+fn failing(store: &Handle) -> Option<(u64, u32)> {
+    let failing = store.consumers(Some(NAME)).unwrap().remove(0).failing;
+    failing.map(|failing| (failing.sequence.get(), failing.attempts))
+}
+
+pub(crate) fn an_attempt_of_a_member_that_is_written_down_before_is_counted_once(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 1);
+    a_member_ends(&store, later(), 1);
+    let tried = Arc::new(AtomicU32::new(0));
+    let subscription = {
+        let tried = Arc::clone(&tried);
+        Subscription::of(NAME, deposits(), move |_| match tried.fetch_add(1, Ordering::SeqCst) {
+            0..3 => Err(Failure::Later("not yet".into())),
+            _ => Err(Failure::Retry("poison".into())),
+        })
+        .lease(LEASE)
+        .on_failure(OnFailure::retry(3).pauses(Duration::from_millis(1), Duration::from_millis(1)))
+    };
+    let running = run(&store, subscription);
+    until(|| store.consumers(Some(NAME)).unwrap()[0].state == ConsumerState::Failed);
+    running.stop();
+    // Of three attempts, a process had ended over the first. An outage is none.
+    assert_eq!(tried.load(Ordering::SeqCst), 3 + 2);
+    assert_eq!(failing(&store), Some((1, 3)));
+}
+
+pub(crate) fn events_of_a_batch_that_a_member_ended_over_are_counted_one_by_one(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 5);
+    let batch = NonZeroU16::new(3).unwrap();
+    a_member_ends(&store, later().checkpoint_every(batch), 0);
+    struct Broker {
+        other: Handle,
+        told: Told,
+    }
+    impl Publish for Broker {
+        fn publish(&self, batch: &Batch<'_>) -> Result<(), Failure> {
+            self.told
+                .lock()
+                .unwrap()
+                .push((batch.events.len(), failing(&self.other)));
+            Ok(())
+        }
+    }
+    type Told = Arc<Mutex<Vec<(usize, Option<(u64, u32)>)>>>;
+    let told = Told::default();
+    let broker = Broker {
+        other: env.reopen(),
+        told: Arc::clone(&told),
+    };
+    let publishing = Subscription::publishing(NAME, deposits(), broker)
+        .checkpoint_every(batch)
+        .lease(LEASE);
+    let running = run(&store, publishing);
+    running.wait_for(NAME, GlobalSequence::from(5), LONG).unwrap();
+    running.stop();
+    let told = told.lock().unwrap();
+    assert_eq!(told[..3], [(1, Some((1, 1))), (1, Some((2, 1))), (1, Some((3, 1)))]);
+    assert!(told[3..].iter().all(|(_, failing)| failing.is_none()), "{told:?}");
+}
+
+/// What a parked event's row tells while it is handled again.
+type Parked = Arc<Mutex<Vec<(u32, bool)>>>;
+
+/// Parks every event, and handles it again with what `again` says.
+fn parking(
+    env: &dyn Environment,
+    told: &Parked,
+    again: impl Fn() -> Result<(), Failure> + Send + Sync + 'static,
+) -> Subscription {
+    let (store, told) = (env.reopen(), Arc::clone(told));
+    Subscription::of(NAME, deposits(), move |_| {
+        let Some(parked) = parked_of(&store, NAME).pop() else {
+            return Err(Failure::Park("poison".into()));
+        };
+        told.lock().unwrap().push((parked.attempts, parked.replay));
+        again()
+    })
+    .lease(LEASE)
+    .on_failure(OnFailure::retry(3).pauses(Duration::from_millis(1), Duration::from_millis(1)))
+}
+
+pub(crate) fn a_parked_event_that_a_member_ends_over_stays_parked(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 1).remove(0);
+    let told = Parked::default();
+    let running = run(
+        &store,
+        parking(env, &told, || Err(Failure::Retry("poison again".into()))),
+    );
+    until(|| parked_of(&store, NAME).len() == 1);
+    replay(&store, NAME, key.id()).unwrap();
+    until(|| parked_of(&store, NAME)[0].reason == "poison again");
+    running.stop();
+    // If the process had ended meanwhile, nobody would have tried once more.
+    assert_eq!(*told.lock().unwrap(), [(2, false)]);
+    assert_eq!(parked_of(&store, NAME)[0].attempts, 2);
+}
+
+pub(crate) fn an_outage_while_a_parked_event_is_handled_again_counts_nothing(env: &dyn Environment) {
+    let store = env.store();
+    let key = given_some(&store, 1, 1).remove(0);
+    let (told, tried) = (Parked::default(), AtomicU32::new(0));
+    let again = move || match tried.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(Failure::Later("the mail server is down".into())),
+        1 => Err(Error::new(ErrorKind::PoolTimeout).into()),
+        _ => Ok(()),
+    };
+    let running = run(&store, parking(env, &told, again));
+    until(|| parked_of(&store, NAME).len() == 1);
+    replay(&store, NAME, key.id()).unwrap();
+    until(|| parked_of(&store, NAME).is_empty());
+    running.stop();
+    assert_eq!(*told.lock().unwrap(), [(2, false); 3]);
+}
+
 pub(crate) fn a_new_subscription_starts_where_it_is_told(env: &dyn Environment) {
     let store = env.store();
     let keys = given_some(&store, 1, 3);

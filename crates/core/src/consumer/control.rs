@@ -159,7 +159,7 @@ pub fn reposition(store: &(impl ConsumerStore + ?Sized), name: &str, position: G
 }
 
 /// Has the parked events of an aggregate handled again, in their order, by whoever runs the consumer. What fails again stays parked, and
-/// all that is behind it. Returns how many are parked.
+/// all that is behind it; so does what a process ends over. Returns how many are parked.
 ///
 /// # Errors
 ///

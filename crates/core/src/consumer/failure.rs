@@ -186,6 +186,18 @@ pub(crate) enum Next {
     Stop,
 }
 
+/// What is written about an event before it is handled, so that a process that ends over it leaves a trace.
+pub(crate) const IN_HAND: &str = "a process began to handle it, and has not finished";
+
+/// The failure of an event that processes ended over. It was tried so many times.
+pub(crate) fn ended(attempts: u32) -> BoxError {
+    let times = match attempts {
+        1 => "once".to_owned(),
+        attempts => format!("{attempts} times"),
+    };
+    format!("it was tried {times}, and the process ended while it handled this event").into()
+}
+
 /// Runs the caller's code; its panic is an error.
 pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> R) -> Result<R, BoxError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{BoxError, ConsumerError, Next, unless_panicked};
+use super::failure::{BoxError, ConsumerError, IN_HAND, Next, ended, unless_panicked};
 use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
-use super::parking::{event_at, fail, first_to_replay, park_behind, parked_aggregates, still_first};
+use super::parking::{
+    begin_replay, end_replay, event_at, fail, first_to_replay, park_behind, parked_aggregates, still_first, uncount,
+};
 use super::projection::{Projection, registration};
-use super::slot::{ConsumerSlot, ConsumerState};
+use super::slot::{ConsumerSlot, ConsumerState, Failing};
 use super::store::Transactional;
 use super::tables::{ConsumerChange, ConsumerTables as _};
 use super::transaction::ConsumerTransaction as _;
@@ -29,11 +31,32 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
     page_end: GlobalSequence,
     /// How many events a commit takes, if it may not take long.
     batch: usize,
-    /// How many of the next events are applied one by one, because they failed together.
+    /// How many of the next events are applied one by one, because they failed together, or are suspects.
     one_by_one: usize,
+    /// How many of the next events may have ended a process: each attempt is counted before it is made.
+    suspects: usize,
+    /// Whether it notes in the row what it is about to apply: until something was applied, or if it never does.
+    notes: bool,
+    /// What the row tells of the next event.
+    noted: Option<Noted>,
     parked: HashSet<Uuid>,
+    /// A parked event that is in hand again.
+    replaying: Option<EventEnvelope>,
     committed: Instant,
     replays_due: Instant,
+}
+
+/// What the row of a projection tells of the next event, so that a process that ends while it applies the event leaves a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    /// That it is in hand, perhaps with others after it: no attempt is counted.
+    Begun,
+    /// That it is in hand: the attempt is counted already.
+    Counted,
+    /// That it failed.
+    Failed,
+    /// That processes ended so many times while they applied it: it is not tried again.
+    Exhausted(u32),
 }
 
 /// What a step came to.
@@ -62,8 +85,18 @@ impl From<Error> for Trouble {
 }
 
 impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
-    /// Registers the projection, and begins at its checkpoint.
+    /// Registers the projection, and begins at its checkpoint. If the process ends while it applies the first events, the row tells those
+    /// that come after it.
     pub(crate) fn begin(store: &'a S, projection: &'a P) -> Result<Self> {
+        Self::start(store, projection, true)
+    }
+
+    /// As [`begin`](Self::begin), but nothing is written about events that fail.
+    pub(crate) fn begin_without_notes(store: &'a S, projection: &'a P) -> Result<Self> {
+        Self::start(store, projection, false)
+    }
+
+    fn start(store: &'a S, projection: &'a P, notes: bool) -> Result<Self> {
         let query = projection.query()?;
         let name = projection.name();
         let slots = store.commit_together(|tx| tx.register(&registration(name, &query, ConsumerState::Running)))?;
@@ -79,7 +112,11 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             page_end: GlobalSequence::ZERO,
             batch: projection.batch().get() as usize,
             one_by_one: 0,
+            suspects: 0,
+            notes,
+            noted: None,
             parked: HashSet::new(),
+            replaying: None,
             committed: now,
             replays_due: now,
         };
@@ -93,7 +130,13 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.token = slot.token;
         self.looked = slot.position;
         self.page.clear();
-        self.one_by_one = usize::from(slot.failing.is_some());
+        self.noted = None;
+        self.suspects = match self.notes && slot.failing.is_some() {
+            // Which of the events of a commit ended a process is found out one by one.
+            true => self.projection.batch().get() as usize,
+            false => 0,
+        };
+        self.one_by_one = self.suspects.max(usize::from(slot.failing.is_some()));
         self.parked = parked_aggregates(self.store, self.projection.name())?;
         Ok(())
     }
@@ -134,6 +177,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
         if self.page.is_empty() {
             self.looked = self.looked.max(self.page_end);
+            self.suspects = 0;
+            self.one_by_one = 0;
             return match is_late(self.position, self.looked, self.committed) {
                 true => self.apply(0),
                 false => Ok(Step::Idle),
@@ -145,20 +190,75 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             free => {
                 let free = free.unwrap_or(self.page.len());
                 let most = if self.one_by_one > 0 { 1 } else { self.batch };
+                self.note()?;
                 self.apply(free.min(most))
             }
         }
     }
 
-    /// Stores how far the log was looked through, if the checkpoint is behind.
+    /// Stores how far the log was looked through, if the checkpoint is behind, and that no attempt is under way.
     pub(crate) fn keep_position(&mut self) -> Result<()> {
-        if self.page.is_empty() && self.looked > self.position {
-            match self.apply(0) {
-                // Whoever overtook this one, or halted it, has stored what there is to store.
-                Ok(_) | Err(Trouble::Overtaken(_) | Trouble::Halted(_) | Trouble::Event(_) | Trouble::Batch) => {}
-                Err(Trouble::Store(error)) => return Err(error),
-            }
+        let kept = match self.noted {
+            Some(noted @ (Noted::Begun | Noted::Counted)) => self.take_back(noted),
+            _ if self.page.is_empty() && self.looked > self.position => self.apply(0).map(drop),
+            _ => Ok(()),
+        };
+        match kept {
+            // Whoever overtook this one, or halted it, has stored what there is to store.
+            Ok(_) | Err(Trouble::Overtaken(_) | Trouble::Halted(_) | Trouble::Event(_) | Trouble::Batch) => Ok(()),
+            Err(Trouble::Store(error)) => Err(error),
         }
+    }
+
+    /// Writes that the next events are about to be applied, before the first commit after a start, and before each suspect. Whoever finds
+    /// that later knows that the process ended meanwhile.
+    fn note(&mut self) -> Result<(), Trouble> {
+        match self.noted {
+            Some(Noted::Exhausted(attempts)) => return Err(Trouble::Event(ended(attempts))),
+            None if self.notes => {}
+            _ => return Ok(()),
+        }
+        let (name, sequence) = (self.projection.name(), self.page[0].global_sequence);
+        let (is_suspect, on_failure) = (self.suspects > 0, self.projection.on_failure());
+        let noted = self.store.commit_together(|tx| {
+            let mut slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            let attempts = slot.attempts_of(sequence);
+            if !is_suspect {
+                slot.failing = Some(Failing {
+                    sequence,
+                    attempts,
+                    error: IN_HAND.to_owned(),
+                });
+                tx.change(ConsumerChange::Save(&slot))?;
+                return Ok(Noted::Begun);
+            }
+            if attempts > 0 && !matches!(on_failure.after(attempts), Next::Retry(_)) {
+                return Ok(Noted::Exhausted(attempts));
+            }
+            tx.fail(&mut slot, sequence, IN_HAND)?;
+            Ok::<_, Trouble>(Noted::Counted)
+        })?;
+        self.noted = Some(noted);
+        match noted {
+            Noted::Exhausted(attempts) => Err(Trouble::Event(ended(attempts))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes that the next events are not in hand any more.
+    fn take_back(&mut self, noted: Noted) -> Result<(), Trouble> {
+        let name = self.projection.name();
+        self.store.commit_together(|tx| {
+            let mut slot = tx.lock_slot(name, 0)?;
+            compare(&slot, self.position, self.token)?;
+            if noted == Noted::Counted {
+                return Ok(uncount(tx, &mut slot)?);
+            }
+            slot.failing = None;
+            Ok::<_, Trouble>(tx.change(ConsumerChange::Save(&slot))?)
+        })?;
+        self.noted = None;
         Ok(())
     }
 
@@ -185,6 +285,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             Ok::<(), Trouble>(())
         })?;
         self.passed(count, to);
+        self.notes &= count == 0 || self.suspects > 0;
         let elapsed = began.elapsed();
         self.adapt(count, elapsed);
         Ok(Step::Handled { events: count, elapsed })
@@ -202,6 +303,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
     fn passed(&mut self, count: usize, to: GlobalSequence) {
         self.page.drain(..count);
         self.one_by_one = self.one_by_one.saturating_sub(count);
+        self.suspects = self.suspects.saturating_sub(count);
+        self.noted = None;
         self.position = to;
         self.looked = to;
         self.committed = Instant::now();
@@ -250,26 +353,34 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
         self.replays_due = Instant::now() + REPLAY_INTERVAL;
         let name = self.projection.name();
-        match first_to_replay(self.store, name, |_| true)? {
-            Some(parked) => {
-                self.replays_due = Instant::now();
-                self.replay_one(parked.global_sequence).map(Some)
-            }
-            None => {
+        if self.replaying.is_none() {
+            let found = first_to_replay(self.store, name, |_| true)?;
+            let Some(found) = found else {
                 self.parked = parked_aggregates(self.store, name)?;
-                Ok(None)
-            }
+                return Ok(None);
+            };
+            let event = event_at(self.store, found.global_sequence)?;
+            let begun = self.store.commit_together(|tx| {
+                let slot = tx.lock_slot(name, 0)?;
+                compare(&slot, self.position, self.token)?;
+                Ok::<_, Trouble>(begin_replay(tx, name, &event)?)
+            })?;
+            self.replaying = begun.map(|_| event);
+        }
+        self.replays_due = Instant::now();
+        match self.replaying.take() {
+            Some(event) => self.replay_one(event).map(Some),
+            None => Ok(None),
         }
     }
 
-    fn replay_one(&mut self, sequence: GlobalSequence) -> Result<Step, Trouble> {
+    fn replay_one(&mut self, event: EventEnvelope) -> Result<Step, Trouble> {
         let began = Instant::now();
         let name = self.projection.name();
-        let event = event_at(self.store, sequence)?;
         let replayed = self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            if !still_first(tx, name, &event)?.is_some_and(|parked| parked.replay) {
+            if still_first(tx, name, &event)?.is_none() {
                 return Ok(());
             }
             unless_panicked(|| self.projection.apply(tx, &event))
@@ -277,14 +388,17 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
                 .map_err(Trouble::Event)?;
             tx.change(ConsumerChange::Unpark {
                 consumer: name,
-                global_sequence: sequence,
+                global_sequence: event.global_sequence,
             })?;
             Ok(())
         });
         match replayed {
             Ok(()) => {}
             Err(Trouble::Event(error)) if !self.is_transient(&error) => self.park_again(&event, &*error)?,
-            Err(trouble) => return Err(trouble),
+            Err(trouble) => {
+                self.replaying = Some(event);
+                return Err(trouble);
+            }
         }
         Ok(Step::Handled {
             events: 1,
@@ -297,17 +411,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
-            if let Some(parked) = still_first(tx, name, event)? {
-                let attempts = parked.attempts.saturating_add(1);
-                tx.park(
-                    name,
-                    parked.global_sequence,
-                    parked.aggregate_id,
-                    attempts,
-                    &error.to_string(),
-                )?;
-            }
-            Ok::<(), Trouble>(())
+            Ok::<(), Trouble>(end_replay(tx, name, event, &error.to_string())?)
         })
     }
 
@@ -357,17 +461,23 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         };
         let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
         let (to, reason, on_failure) = (self.after(1), error.to_string(), self.projection.on_failure());
+        let is_counted = matches!(self.noted, Some(Noted::Counted | Noted::Exhausted(_)));
         // An outage looks like a failure to code that does not hand the driver's error on.
         self.store.high_water_mark()?;
         let (attempts, next) = self.store.commit_together(|tx| {
             let mut slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;
             let decide = |attempts| on_failure.after(attempts);
-            Ok::<_, Trouble>(fail(tx, &mut slot, event, to, &reason, decide)?)
+            Ok::<_, Trouble>(fail(tx, &mut slot, event, to, &reason, is_counted, decide)?)
         })?;
-        if next == Next::Park {
-            self.parked.insert(aggregate_id);
-            self.passed(1, to);
+        match next {
+            Next::Park => {
+                self.parked.insert(aggregate_id);
+                self.passed(1, to);
+            }
+            // Each attempt to apply a suspect is counted before it is made.
+            Next::Retry(_) if self.suspects > 0 => self.noted = None,
+            Next::Retry(_) | Next::Stop => self.noted = Some(Noted::Failed),
         }
         Ok(Failed {
             sequence,

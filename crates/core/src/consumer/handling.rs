@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{BoxError, ConsumerError, Next, unless_panicked};
+use super::failure::{ConsumerError, IN_HAND, Next, ended, unless_panicked};
 use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
 use super::member::{Member, Slot, Trouble};
 use super::observer::ConsumerEvent;
-use super::parking::{self, event_at, first_to_replay, park_behind, parked_aggregates, still_first};
+use super::parking::{
+    self, begin_replay, end_replay, event_at, first_to_replay, park_behind, parked_aggregates, still_first, uncount,
+};
 use super::signals::Waited;
-use super::slot::{ConsumerState, Failing, ParkedEvent, slot_of};
+use super::slot::{ConsumerState, ParkedEvent, slot_of};
 use super::store::ConsumerStore;
 use super::subscription::{Batch, Failure};
 use super::tables::ConsumerChange;
@@ -201,6 +203,9 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
                 && self.park_late(number, &parked[0])?
                 && (after.is_empty() || self.handle(number, after)?));
         }
+        if events.len() > 1 && self.has_suspects(number) {
+            return self.handle_one_by_one(number, events);
+        }
         let Some(slot) = self.take_in_hand(number, &events[0])? else {
             return Ok(false);
         };
@@ -212,15 +217,28 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             Err(_) if events.len() > 1 => {
                 // Which of them fails is found out one by one.
                 self.member.held().in_hand = None;
-                return events.iter().try_fold(true, |goes_on, event| match goes_on {
-                    true => self.handle(number, std::slice::from_ref(event)),
-                    false => Ok(false),
-                });
+                return self.handle_one_by_one(number, events);
             }
             Err(failure) => self.fail(number, &slot, &events[0], failure),
         };
         self.member.held().in_hand = None;
         goes_on
+    }
+
+    fn handle_one_by_one(&mut self, number: u16, events: &[EventEnvelope]) -> Result<bool> {
+        events.iter().try_fold(true, |goes_on, event| match goes_on {
+            true => self.handle(number, std::slice::from_ref(event)),
+            false => Ok(false),
+        })
+    }
+
+    /// Whether the process that held a slot before may have ended over its next events.
+    fn has_suspects(&self, number: u16) -> bool {
+        self.member
+            .held()
+            .slots
+            .get(&number)
+            .is_some_and(|slot| slot.suspects > 0)
     }
 
     fn batch<'e>(&self, number: u16, events: &'e [EventEnvelope]) -> Batch<'e>
@@ -235,21 +253,24 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             .unwrap_or_else(|panic| Err(Failure::Retry(panic)))
     }
 
-    /// Takes events of a slot in hand, unless this process no longer holds it for sure.
+    /// Notes that events of a slot are in hand, unless this process no longer holds it for sure.
+    fn hold(&self, number: u16) -> Option<Slot> {
+        let mut held = self.member.held();
+        let now = Instant::now();
+        let slot = held.slots.get(&number).filter(|slot| slot.until > now).cloned()?;
+        held.in_hand = Some((number, now));
+        Some(slot)
+    }
+
+    /// Takes events of a slot in hand, the first of which is counted before if a process may have ended over it.
     fn take_in_hand(&mut self, number: u16, event: &EventEnvelope) -> Result<Option<Slot>> {
-        let slot = {
-            let mut held = self.member.held();
-            let now = Instant::now();
-            let Some(slot) = held.slots.get(&number).filter(|slot| slot.until > now).cloned() else {
-                return Ok(None);
-            };
-            held.in_hand = Some((number, now));
-            slot
+        let Some(slot) = self.hold(number) else {
+            return Ok(None);
         };
-        if !slot.is_inherited {
+        if slot.suspects == 0 {
             return Ok(Some(slot));
         }
-        // Whoever dies of an event leaves no other trace: so this attempt is counted before it is made.
+        // A process that ends over an event leaves no other trace: so this attempt is counted before it is made.
         let taken = self.count_attempt(number, &slot, event);
         if !matches!(taken, Ok(Some(_))) {
             self.member.held().in_hand = None;
@@ -258,21 +279,23 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
     }
 
     fn count_attempt(&mut self, number: u16, slot: &Slot, event: &EventEnvelope) -> Result<Option<Slot>> {
-        let died: BoxError = "the process that had it in hand did not go on".into();
         let attempts = slot.attempts_of(event.global_sequence);
         if attempts > 0 && !matches!(self.member.subscription.on_failure.after(attempts), Next::Retry(_)) {
-            self.fail(number, slot, event, Failure::Retry(died))?;
+            let exhausted = Slot {
+                is_counted: true,
+                ..slot.clone()
+            };
+            self.fail(number, &exhausted, event, Failure::Retry(ended(attempts)))?;
             return Ok(None);
         }
         let counted = self.member.with_slot(number, slot.token, |transaction, found| {
-            transaction.fail(found, event.global_sequence, &died.to_string())
+            transaction.fail(found, event.global_sequence, IN_HAND)
         });
         let Some(attempts) = self.settle(number, counted)? else {
             return Ok(None);
         };
         let mut held = self.member.held();
         Ok(held.slots.get_mut(&number).map(|slot| {
-            slot.is_inherited = false;
             slot.failing = Some((event.global_sequence, attempts));
             // How often it was tried before this time.
             Slot {
@@ -322,7 +345,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             slot.not_before = None;
             slot.outages = 0;
             slot.failing = None;
-            slot.is_inherited = false;
+            slot.suspects = slot.suspects.saturating_sub(1);
         }
     }
 
@@ -347,22 +370,28 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
 
     /// An event could not be handled: it is tried again after a pause, parked, or the slot stops before it.
     fn fail(&mut self, number: u16, slot: &Slot, event: &EventEnvelope, failure: Failure) -> Result<bool> {
-        let (error, decided) = match failure {
-            Failure::Retry(error) if self.member.store.is_transient(&*error) => {
-                return self.postpone(number, slot, &*error);
-            }
-            Failure::Later(error) => return self.postpone(number, slot, &*error),
-            Failure::Retry(error) => (error, None),
-            Failure::Park(error) => (error, Some(Next::Park)),
-            Failure::Stop(error) => (error, Some(Next::Stop)),
+        if self.is_outage(&failure) {
+            return self.postpone(number, slot, &*failure.into_error());
+        }
+        let decided = match &failure {
+            Failure::Park(_) => Some(Next::Park),
+            Failure::Stop(_) => Some(Next::Stop),
+            Failure::Retry(_) | Failure::Later(_) => None,
         };
+        let error = failure.into_error();
         // An outage looks like a failure to code that does not hand its error on.
         self.member.store.high_water_mark()?;
         let (sequence, aggregate_id, reason) = (event.global_sequence, event.aggregate.id(), error.to_string());
         let failed = self.member.with_slot(number, slot.token, |transaction, found| {
-            parking::fail(transaction, found, event, sequence, &reason, |attempts| {
-                decided.unwrap_or_else(|| self.member.subscription.on_failure.after(attempts))
-            })
+            parking::fail(
+                transaction,
+                found,
+                event,
+                sequence,
+                &reason,
+                slot.is_counted,
+                |attempts| decided.unwrap_or_else(|| self.member.subscription.on_failure.after(attempts)),
+            )
         });
         let Some((attempts, next)) = self.settle(number, failed)? else {
             return Ok(false);
@@ -378,7 +407,6 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
                 if let Some(slot) = self.member.held().slots.get_mut(&number) {
                     slot.not_before = Some(Instant::now() + pause);
                     slot.failing = Some((sequence, attempts));
-                    slot.is_inherited = false;
                 }
                 Ok(false)
             }
@@ -423,17 +451,9 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
         self.context.tell_outage(self.member.name(), error, pause);
         if slot.is_counted {
-            let uncounted = self.member.with_slot(number, slot.token, |transaction, found| {
-                found.failing = found
-                    .failing
-                    .take()
-                    .filter(|failing| failing.attempts > 1)
-                    .map(|failing| Failing {
-                        attempts: failing.attempts - 1,
-                        ..failing
-                    });
-                transaction.change(ConsumerChange::Save(found))
-            });
+            let uncounted = self
+                .member
+                .with_slot(number, slot.token, |transaction, found| uncount(transaction, found));
             self.settle(number, uncounted)?;
         }
         Ok(false)
@@ -495,42 +515,62 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
     }
 
     fn replay(&mut self, parked: &ParkedEvent) -> Result<()> {
-        let (sequence, aggregate_id) = (parked.global_sequence, parked.aggregate_id);
-        let number = slot_of(aggregate_id, self.member.subscription.slots());
-        let event = event_at(&self.member.store, sequence)?;
-        let Some(slot) = self.take_in_hand(number, &event)? else {
+        let number = slot_of(parked.aggregate_id, self.member.subscription.slots());
+        let event = event_at(&self.member.store, parked.global_sequence)?;
+        let Some(slot) = self.hold(number) else {
             return Ok(());
         };
-        let batch = self.batch(number, std::slice::from_ref(&event)).replayed();
-        let handled = self.call(&batch, parked.attempts);
+        let replayed = self.replay_in_hand(number, &slot, parked, &event);
         self.member.held().in_hand = None;
-        let failed = match handled {
-            Ok(()) => None,
-            Err(Failure::Later(error)) => {
+        replayed
+    }
+
+    fn replay_in_hand(&mut self, number: u16, slot: &Slot, parked: &ParkedEvent, event: &EventEnvelope) -> Result<()> {
+        let name = self.member.name();
+        let (consumer, global_sequence, aggregate_id) = (name, parked.global_sequence, parked.aggregate_id);
+        let begun = self.member.with_slot(number, slot.token, |transaction, _| {
+            begin_replay(transaction, name, event)
+        });
+        let Some(Some(_)) = self.settle(number, begun)? else {
+            return Ok(());
+        };
+        let batch = self.batch(number, std::slice::from_ref(event)).replayed();
+        let settled = match self.call(&batch, parked.attempts) {
+            Ok(()) => self.member.with_slot(number, slot.token, |transaction, _| {
+                transaction.change(ConsumerChange::Unpark {
+                    consumer,
+                    global_sequence,
+                })
+            }),
+            Err(failure) if self.is_outage(&failure) => {
                 self.replays_due += REPLAY_INTERVAL;
-                return self.postpone(number, &slot, &*error).map(drop);
+                self.postpone(number, slot, &*failure.into_error())?;
+                self.member.with_slot(number, slot.token, |transaction, _| {
+                    if still_first(transaction, name, event)?.is_none() {
+                        return Ok(());
+                    }
+                    transaction.park(name, global_sequence, aggregate_id, parked.attempts, &parked.reason)?;
+                    transaction.change(ConsumerChange::Replay { consumer, aggregate_id })
+                })
             }
-            Err(Failure::Retry(error) | Failure::Park(error) | Failure::Stop(error)) => {
+            Err(failure) => {
                 self.member.store.high_water_mark()?;
-                Some(error)
+                let reason = failure.into_error().to_string();
+                self.member.with_slot(number, slot.token, |transaction, _| {
+                    end_replay(transaction, name, event, &reason)
+                })
             }
         };
-        let settled = self.member.with_slot(number, slot.token, |transaction, _| {
-            if still_first(transaction, self.member.name(), &event)?.is_none() {
-                return Ok(());
-            }
-            match &failed {
-                None => transaction.change(ConsumerChange::Unpark {
-                    consumer: self.member.name(),
-                    global_sequence: sequence,
-                }),
-                Some(error) => {
-                    let attempts = parked.attempts.saturating_add(1);
-                    transaction.park(self.member.name(), sequence, aggregate_id, attempts, &error.to_string())
-                }
-            }
-        });
         self.settle(number, settled).map(drop)
+    }
+
+    /// Whether a failure is not the event's: what the handler needs is not there, or the store's server cannot do its part.
+    fn is_outage(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Later(_) => true,
+            Failure::Retry(error) => self.member.store.is_transient(&**error),
+            Failure::Park(_) | Failure::Stop(_) => false,
+        }
     }
 
     /// Stores the positions of slots that had no event of their own for long.

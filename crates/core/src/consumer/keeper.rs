@@ -99,7 +99,10 @@ impl<S: ConsumerStore> Keeper<'_, S> {
                         .as_ref()
                         .map(|failing| (failing.sequence, failing.attempts)),
                     state: found.state,
-                    is_inherited: claimed.taken_over.contains(&found.slot),
+                    suspects: match claimed.taken_over.contains(&found.slot) {
+                        true => self.member.subscription.batch,
+                        false => 0,
+                    },
                     is_counted: false,
                 }
             });

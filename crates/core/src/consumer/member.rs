@@ -56,8 +56,8 @@ pub(crate) struct Slot {
     pub(crate) outages: u32,
     pub(crate) failing: Option<(GlobalSequence, u32)>,
     pub(crate) state: ConsumerState,
-    /// Whether the process that held it before may have died of the next event.
-    pub(crate) is_inherited: bool,
+    /// How many of the next events may have ended the process that held it before: each attempt is counted before it is made.
+    pub(crate) suspects: u32,
     /// Whether the attempt in hand was counted before it was made.
     pub(crate) is_counted: bool,
 }
@@ -169,7 +169,7 @@ mod tests {
             outages: 0,
             failing: None,
             state,
-            is_inherited: false,
+            suspects: 0,
             is_counted: false,
         };
         let held = |slots: Vec<Slot>| Held {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::failure::Next;
-use super::slot::{ConsumerSlot, ConsumerState, ParkedEvent};
+use super::failure::{IN_HAND, Next};
+use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
 use super::store::ConsumerStore;
 use super::tables::{ConsumerChange, ParkedQuery};
 use super::transaction::ConsumerTransaction;
@@ -109,15 +109,23 @@ pub(crate) fn unpark_all<'a>(
 }
 
 /// Writes that an event failed, in a slot that is locked, and does what is decided: the slot stops before it, or parks it and goes on to a
-/// position. Returns how often it was tried.
+/// position. Where the attempt was counted before it was made, it is not counted again. Returns how often the event was tried.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "it is called with what both kinds of consumers know of an event"
+)]
 pub(crate) fn fail(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     slot: &mut ConsumerSlot,
     event: &EventEnvelope,
     to: GlobalSequence,
     reason: &str,
+    is_counted: bool,
     decide: impl FnOnce(u32) -> Next,
 ) -> Result<(u32, Next)> {
+    if is_counted && let Some(failing) = &mut slot.failing {
+        failing.attempts = failing.attempts.saturating_sub(1);
+    }
     let attempts = transaction.fail(slot, event.global_sequence, reason)?;
     let next = decide(attempts);
     match next {
@@ -138,6 +146,16 @@ pub(crate) fn fail(
         }
     }
     Ok((attempts, next))
+}
+
+/// Writes that an attempt that was counted before it was made is not made, in a slot that is locked.
+pub(crate) fn uncount(transaction: &mut (impl ConsumerTransaction + ?Sized), slot: &mut ConsumerSlot) -> Result<()> {
+    let failing = slot.failing.take().filter(|failing| failing.attempts > 1);
+    slot.failing = failing.map(|failing| Failing {
+        attempts: failing.attempts - 1,
+        ..failing
+    });
+    transaction.change(ConsumerChange::Save(slot))
 }
 
 /// Parks an event behind others of its aggregate, and goes on to a position; unless the aggregate is no longer parked. Returns whether it
@@ -169,6 +187,40 @@ pub(crate) fn still_first(
         .into_iter()
         .next()
         .filter(|first| first.global_sequence == event.global_sequence))
+}
+
+/// Counts an attempt to handle a parked event again, before it is made. Nobody tries it once more until it is asked for again: a process
+/// that ends over it leaves it parked. Returns how often it was tried with this time; none if it is not to be handled.
+pub(crate) fn begin_replay(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    consumer: &str,
+    event: &EventEnvelope,
+) -> Result<Option<u32>> {
+    let Some(parked) = still_first(transaction, consumer, event)?.filter(|parked| parked.replay) else {
+        return Ok(None);
+    };
+    let attempts = parked.attempts.saturating_add(1);
+    transaction.park(consumer, parked.global_sequence, parked.aggregate_id, attempts, IN_HAND)?;
+    Ok(Some(attempts))
+}
+
+/// Writes why a parked event was not handled again; if it was asked for once more meanwhile, that is done first.
+pub(crate) fn end_replay(
+    transaction: &mut (impl ConsumerTransaction + ?Sized),
+    consumer: &str,
+    event: &EventEnvelope,
+    reason: &str,
+) -> Result<()> {
+    match still_first(transaction, consumer, event)? {
+        Some(parked) if !parked.replay => transaction.park(
+            consumer,
+            parked.global_sequence,
+            parked.aggregate_id,
+            parked.attempts,
+            reason,
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The event at a sequence.

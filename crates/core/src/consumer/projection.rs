@@ -97,6 +97,10 @@ pub trait Projection<S: Transactional>: Send + Sync + 'static {
     }
 
     /// What is done about an event that cannot be applied: after five attempts the projection stops, unless it says otherwise.
+    ///
+    /// A process that ends while it applies an event, because that overflows the stack or takes all memory, counts as an attempt once
+    /// another process goes on: the first commit after a start is written down before it is made, in a commit of its own. After a process
+    /// that did not finish, events are applied one by one, each written down before, until as many are passed as one commit takes.
     fn on_failure(&self) -> OnFailure {
         OnFailure::default()
     }
@@ -117,7 +121,7 @@ pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projectio
         consumer: projection.name().to_owned(),
         error,
     };
-    let mut follower = Follower::begin(store, projection).map_err(named)?;
+    let mut follower = Follower::begin_without_notes(store, projection).map_err(named)?;
     let mark = store.high_water_mark().map_err(named)?;
     let mut applied = 0;
     while follower.handled() < mark {

@@ -27,7 +27,7 @@ pub struct ConsumerSlot {
     pub lease_left: Option<Duration>,
     /// What the consumer is to do.
     pub state: ConsumerState,
-    /// The event that failed last, if nothing was handled since.
+    /// The event that failed last, or that was in hand when its process ended, if nothing was handled since.
     pub failing: Option<Failing>,
     /// A hash of the events that the consumer asked for, and of its number of slots.
     pub definition: Option<String>,
@@ -63,6 +63,12 @@ impl ConsumerSlot {
             definition,
             updated_at,
         }
+    }
+
+    /// How often an event was tried before.
+    pub(crate) fn attempts_of(&self, sequence: GlobalSequence) -> u32 {
+        let failing = self.failing.as_ref().filter(|failing| failing.sequence == sequence);
+        failing.map_or(0, |failing| failing.attempts)
     }
 }
 
@@ -110,14 +116,18 @@ impl std::str::FromStr for ConsumerState {
     }
 }
 
-/// An event that a consumer cannot handle.
+/// An event that a consumer cannot handle, or that it has in hand.
+///
+/// A projection writes the first event of the first commit after its start here, with no attempts, and a consumer that comes after one that
+/// did not finish each event that it is about to try: so a process that ends over an event leaves a trace. It is gone with the
+/// commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
     /// Where it is in the log.
     pub sequence: GlobalSequence,
-    /// How often it was tried.
+    /// How often it was tried; 0 if it was begun together with events after it.
     pub attempts: u32,
-    /// The last error.
+    /// The last error, or that it is in hand.
     pub error: String,
 }
 

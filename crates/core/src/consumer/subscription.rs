@@ -303,6 +303,14 @@ pub enum Failure {
     Stop(BoxError),
 }
 
+impl Failure {
+    pub(crate) fn into_error(self) -> BoxError {
+        match self {
+            Self::Retry(error) | Self::Later(error) | Self::Park(error) | Self::Stop(error) => error,
+        }
+    }
+}
+
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Retry(error.into())

@@ -99,8 +99,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
     ///
     /// Those of the backend.
     fn fail(&mut self, slot: &mut ConsumerSlot, sequence: GlobalSequence, error: &str) -> Result<u32> {
-        let before = slot.failing.as_ref().filter(|failing| failing.sequence == sequence);
-        let attempts = before.map_or(0, |failing| failing.attempts).saturating_add(1);
+        let attempts = slot.attempts_of(sequence).saturating_add(1);
         slot.failing = Some(Failing {
             sequence,
             attempts,
