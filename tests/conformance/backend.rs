@@ -8,6 +8,7 @@ mod sqlite;
 use std::env;
 use std::fmt;
 
+use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Limits, Result, Snapshot};
 use uuid::Uuid;
@@ -170,6 +171,11 @@ pub(crate) trait Environment {
     /// Whether errors come from a driver, and have its error as their source.
     fn has_driver(&self) -> bool {
         true
+    }
+
+    /// The driver's error of a statement that took longer than it may; none where there is no such limit.
+    fn out_of_time(&self) -> Option<BoxError> {
+        None
     }
 
     /// A database of its own that has no schema yet; none where there are no schemas.

@@ -375,6 +375,11 @@ impl ConsumerStore for MemoryEventStore {
         consumer::any_transient(error, |_| None)
     }
 
+    /// Nothing has a time limit here.
+    fn took_too_long(&self, _: &(dyn std::error::Error + 'static)) -> bool {
+        false
+    }
+
     fn longest_transaction(&self) -> Option<std::time::Duration> {
         Some(LONGEST_TRANSACTION)
     }

@@ -737,6 +737,10 @@ macro_rules! forward_through_pointers {
                 (**self).is_transient(error)
             }
 
+            fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+                (**self).took_too_long(error)
+            }
+
             fn longest_transaction(&self) -> Option<std::time::Duration> {
                 (**self).longest_transaction()
             }

@@ -263,6 +263,10 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
         self.store.is_transient(error)
     }
 
+    fn took_too_long(&self, error: &(dyn StdError + 'static)) -> bool {
+        self.store.took_too_long(error)
+    }
+
     fn longest_transaction(&self) -> Option<Duration> {
         self.store.longest_transaction()
     }

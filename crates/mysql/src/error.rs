@@ -182,6 +182,11 @@ pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1213 | 1467 | 3101))
 }
 
+/// Whether the work took longer than a time limit for statements or transactions.
+pub(crate) fn is_out_of_time(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1969 | 3024))
+}
+
 /// Whether the server takes no writes, such as one that was the primary before a failover.
 pub(crate) fn is_read_only_server(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1290 | 1836))

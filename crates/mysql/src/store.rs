@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_transient,
+    SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
@@ -21,7 +21,8 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
 
 use crate::error::{
-    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_read_only_server, is_stale, kind_of, pool,
+    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_out_of_time, is_read_only_server, is_stale,
+    kind_of, pool,
 };
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
@@ -829,6 +830,11 @@ impl ConsumerStore for MysqlEventStore {
     /// only reads, or is short of connections, memory or room.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    /// By the server's code: 3024 of MySQL's `max_execution_time`, 1969 of MariaDB's `max_statement_time`. Not 1205 of `innodb_lock_wait_timeout`, nor 1317 of a statement that somebody killed, which a server that shuts down says too.
+    fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_cause(error, |error| error.downcast_ref().is_some_and(is_out_of_time))
     }
 
     fn max_connections(&self) -> Option<u32> {

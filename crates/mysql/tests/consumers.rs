@@ -18,7 +18,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{Conn, Error as DriverError, Opts, OptsBuilder, TxOpts};
 use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
-use firefly_eventstore_test_servers::{Database, MysqlServer};
+use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
 use support::{account, client, deposited, fresh, on_both, run};
 
@@ -345,13 +345,21 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events(server: 
     ] {
         let error = error_of(statements);
         assert!(store.is_transient(&error), "{statements:?}: {error:?}");
+        assert!(!store.took_too_long(&error), "{statements:?}: {error:?}");
     }
+    let too_long: &[&str] = match server.flavour() {
+        Flavour::Mariadb => &["SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1969"],
+        Flavour::Mysql => &["SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 3024"],
+    };
+    let error = error_of(too_long);
+    assert!(store.is_transient(&error) && store.took_too_long(&error), "{error:?}");
 
     // Somebody else has the row.
     let mut holding = other.start_transaction(TxOpts::default()).unwrap();
     holding.query_drop("UPDATE sums SET sum = sum WHERE sum = 1").unwrap();
     let error = error_of(&["SELECT * FROM sums WHERE sum = 1 FOR UPDATE NOWAIT"]);
     assert!(store.is_transient(&error), "{error:?}");
+    assert!(!store.took_too_long(&error), "somebody else holds it");
     holding.commit().unwrap();
 
     let [none, victim] = deadlock(&database, &store, |_| {});

@@ -171,6 +171,11 @@ pub(crate) fn is_elsewhere(error: &postgres::Error) -> bool {
     matches!(code, Some("ZF001" | "42P01" | "42883" | "3F000"))
 }
 
+/// Whether the work took longer than a time limit for statements or transactions.
+pub(crate) fn is_out_of_time(error: &postgres::Error) -> bool {
+    matches!(error.code().map(SqlState::code), Some("57014" | "25P03" | "25P04"))
+}
+
 /// Whether a number is beyond its type.
 pub(crate) fn is_out_of_range(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE)

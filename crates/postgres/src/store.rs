@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_transient,
+    SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
@@ -21,7 +21,7 @@ use firefly_eventstore_core::{
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
 
-use crate::error::{classify, is_elsewhere, is_lost, is_stale, kind_of, pool};
+use crate::error::{classify, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
@@ -831,6 +831,12 @@ impl ConsumerStore for PostgresEventStore {
     /// shuts down, only reads, or is short of connections, memory or room.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    /// By SQLSTATE: `57014` of `statement_timeout`, which is also that of a statement that somebody cancelled, `25P04` of
+    /// `transaction_timeout`, and `25P03` of `idle_in_transaction_session_timeout`. Not `55P03` of `lock_timeout`.
+    fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_cause(error, |error| error.downcast_ref().is_some_and(is_out_of_time))
     }
 
     fn max_connections(&self) -> Option<u32> {

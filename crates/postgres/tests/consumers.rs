@@ -304,7 +304,17 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
     ] {
         let error = error_of(&mut |tx| fails(tx, statements));
         assert!(is_transient(&error, code), "{error:?}");
+        assert_eq!(store.took_too_long(&error), code == "57014", "{error:?}");
     }
+    // The server ends the connection of who does nothing in a transaction for so long, or the driver finds it closed.
+    let error = error_of(&mut |tx| {
+        tx.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            .unwrap();
+        thread::sleep(Duration::from_millis(200));
+        fails(tx, "SELECT")
+    });
+    assert!(store.is_transient(&error), "{error:?}");
+    assert_eq!(store.took_too_long(&error), error.0.code().is_some(), "{error:?}");
 
     // The server says that it ends the connection, or the driver finds it closed before it reads that.
     let error = error_of(&mut |tx| fails(tx, "SELECT pg_terminate_backend(pg_backend_pid())"));
@@ -322,6 +332,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
         )
     });
     assert!(is_transient(&error, "55P03"));
+    assert!(!store.took_too_long(&error), "somebody else holds it");
     holding.commit().unwrap();
 
     // Somebody else changed what the transaction sees the state before of.

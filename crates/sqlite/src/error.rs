@@ -136,6 +136,11 @@ pub(crate) fn classify_writing(error: rusqlite::Error) -> Error {
     Error::invalid("it is larger than SQLite can keep: 1 GB in a row").with_source(error)
 }
 
+/// Whether the program interrupted the statement.
+pub(crate) fn is_interrupted(error: &rusqlite::Error) -> bool {
+    extended_code(error) == Some(ffi::SQLITE_INTERRUPT)
+}
+
 /// Whether a unique key was violated.
 pub(crate) fn is_unique_violation(error: &rusqlite::Error) -> bool {
     matches!(

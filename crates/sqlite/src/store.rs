@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::backend::Scope;
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_transient,
+    SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
@@ -20,7 +20,7 @@ use firefly_eventstore_core::{
 };
 use rusqlite::Connection;
 
-use crate::error::{classify, kind_of, pool};
+use crate::error::{classify, is_interrupted, kind_of, pool};
 use crate::lent::WritingConnection;
 use crate::pool::{Database, Location, Readers};
 use crate::writer::{self, WriteLine};
@@ -708,6 +708,12 @@ impl ConsumerStore for SqliteEventStore {
     /// By SQLite's result code: a file that is locked, that cannot be read, written or enlarged, or that is not where it was.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
+    }
+
+    /// By SQLite's result code: `SQLITE_INTERRUPT`, by which a program ends statements of its own that take too long. Not `SQLITE_BUSY` of the
+    /// busy timeout: another connection writes.
+    fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        any_cause(error, |error| error.downcast_ref().is_some_and(is_interrupted))
     }
 
     /// Appends of other threads and processes wait as long.

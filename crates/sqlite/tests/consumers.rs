@@ -235,6 +235,7 @@ fn errors_of_the_callers_statements_are_the_databases_fault_or_the_events() {
     for (why, work) in by_the_database {
         let error = error_of(work);
         assert!(store.is_transient(&error), "{why}: {error:?}");
+        assert!(!store.took_too_long(&error), "{why}: {error:?}");
     }
     let by_the_event: [(&str, Fails<'_>); 5] = [
         ("a unique key", &|connection| {

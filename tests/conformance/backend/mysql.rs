@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
@@ -239,6 +240,20 @@ impl Environment for MysqlDatabase {
             Flavour::Mariadb => limits.max_depth = 31,
         }
         limits
+    }
+
+    fn out_of_time(&self) -> Option<BoxError> {
+        let mut client = self.client();
+        let statements: &[&str] = match self.server.flavour() {
+            Flavour::Mariadb => &["SET SESSION max_statement_time = 0.01", "SELECT SLEEP(60)"],
+            // MySQL's SLEEP answers when its time is up, without an error.
+            Flavour::Mysql => &[
+                "SET SESSION max_execution_time = 10, cte_max_recursion_depth = 4294967295",
+                "WITH RECURSIVE endless AS (SELECT 1 AS n UNION ALL SELECT n FROM endless) SELECT COUNT(*) FROM endless",
+            ],
+        };
+        client.query_drop(statements[0]).unwrap();
+        Some(client.query_first::<u64, _>(statements[1]).unwrap_err().into())
     }
 
     fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
@@ -244,6 +245,14 @@ impl Environment for PostgresSchema {
         let mut limits = Limits::TEXT;
         limits.allow_nul = false;
         limits
+    }
+
+    fn out_of_time(&self) -> Option<BoxError> {
+        let error = self
+            .schema
+            .client()
+            .batch_execute("SET statement_timeout = 1; SELECT pg_sleep(60)");
+        Some(error.unwrap_err().into())
     }
 
     fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
@@ -226,6 +229,25 @@ impl Environment for SqliteFile {
 
     fn cut_log(&self, after: GlobalSequence) -> bool {
         delete_after(&self.store, after)
+    }
+
+    fn out_of_time(&self) -> Option<BoxError> {
+        let connection = Connection::open_in_memory().unwrap();
+        let (handle, is_over) = (connection.get_interrupt_handle(), AtomicBool::new(false));
+        let endless =
+            "WITH RECURSIVE endless AS (SELECT 1 UNION ALL SELECT 1 FROM endless) SELECT COUNT(*) FROM endless";
+        let error = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    handle.interrupt();
+                    thread::yield_now();
+                }
+            });
+            let error = connection.execute_batch(endless).unwrap_err();
+            is_over.store(true, Ordering::SeqCst);
+            error
+        });
+        Some(error.into())
     }
 
     fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {

@@ -525,6 +525,16 @@ pub(crate) fn parked_events_are_listed_in_their_order(env: &dyn Environment) {
     assert_eq!(replay(&store), [false, true, true]);
     park(NAME, 10, ada, 6, "refused again");
     assert_eq!(replay(&store), [false, false, true]);
+    // Asked for while it was tried: the end of that try leaves it so.
+    consume(&*store, |tx| {
+        tx.change(ConsumerChange::Replay {
+            consumer: NAME,
+            aggregate_id: ada,
+        })
+    })
+    .unwrap();
+    park(NAME, 10, ada, 6, "refused again");
+    assert_eq!(replay(&store), [false, true, true]);
     let again = &store.parked_events(parked_of(NAME)).unwrap()[1];
     assert_eq!((again.attempts, &*again.reason), (6, "refused again"));
     assert_eq!(again.parked_at, parked[1].parked_at, "when it was parked first");

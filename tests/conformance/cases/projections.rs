@@ -491,6 +491,74 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
     running.stop();
 }
 
+/// Twenty of the driver's errors of what takes too long, which are far more than attempts; none where there are none.
+type TooLong = Arc<Mutex<Vec<BoxError>>>;
+
+fn too_long(env: &dyn Environment) -> Option<TooLong> {
+    env.out_of_time()?;
+    Some(Arc::new(Mutex::new(
+        (0..20).filter_map(|_| env.out_of_time()).collect(),
+    )))
+}
+
+pub(crate) fn an_event_whose_handling_takes_too_long_is_parked_at_last(env: &dyn Environment) {
+    let Some(errors) = too_long(env) else { return };
+    let mirror = Mirror::new().parking().trap({
+        let errors = Arc::clone(&errors);
+        move |event| match event.version == 2 {
+            true => Err(errors.lock().unwrap().pop().expect("it is tried a few times")),
+            false => Ok(()),
+        }
+    });
+    let store = env.store();
+    let key = given_some(&store, 1, 3).remove(0);
+    let running = runner(&store).project(mirror).start().unwrap();
+    running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    let parked = parked_of(&store, NAME);
+    assert_eq!(parked.iter().map(|event| event.attempts).collect::<Vec<_>>(), [3, 0]);
+    // Handled again, it takes too long again.
+    replay(&store, NAME, key.id()).unwrap();
+    until(|| {
+        let first = parked_of(&store, NAME).remove(0);
+        first.attempts == 4 && first.reason == parked[0].reason
+    });
+    running.stop();
+    // Once with others, then by itself.
+    assert_eq!(errors.lock().unwrap().len(), 20 - 1 - 4);
+}
+
+pub(crate) fn events_that_take_too_long_together_are_applied_one_by_one(env: &dyn Environment) {
+    struct Slow(TooLong);
+    impl<S: Transactional> Projection<S> for Slow {
+        fn name(&self) -> &str {
+            NAME
+        }
+
+        fn query(&self) -> Result<EventQuery, Error> {
+            Projection::<S>::query(&Mirror::new())
+        }
+
+        fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+            Projection::<S>::apply(&Mirror::new(), tx, event)
+        }
+
+        fn apply_all(&self, tx: &mut S::Transaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
+            match events {
+                [event] => Projection::<S>::apply(self, tx, event),
+                _ => Err(self.0.lock().unwrap().pop().expect("it is tried a few times")),
+            }
+        }
+    }
+    let Some(errors) = too_long(env) else { return };
+    let store = env.store();
+    given_some(&store, 1, 4);
+    let running = runner(&store).project(Slow(Arc::clone(&errors))).start().unwrap();
+    running.wait_for(NAME, GlobalSequence::from(4), LONG).unwrap();
+    assert!(running.stop().is_empty());
+    assert_all_applied(&store);
+    assert_eq!(errors.lock().unwrap().len(), 19);
+}
+
 /// What the row tells of the event that fails or is in hand: where it is, and how often it was tried.
 fn failing(store: &Handle) -> Option<(u64, u32)> {
     let failing = store.consumers(Some(NAME)).unwrap().remove(0).failing;

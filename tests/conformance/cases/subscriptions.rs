@@ -413,6 +413,34 @@ pub(crate) fn an_event_whose_handler_dies_with_its_process_is_parked_at_last(env
     running.stop();
 }
 
+pub(crate) fn an_event_whose_handler_takes_too_long_is_parked_at_last(env: &dyn Environment) {
+    let errors: Vec<_> = (0..20).filter_map(|_| env.out_of_time()).collect();
+    if errors.is_empty() {
+        return;
+    }
+    let store = env.store();
+    given_some(&store, 1, 1);
+    let errors = Arc::new(Mutex::new(errors));
+    let subscription = {
+        let errors = Arc::clone(&errors);
+        Subscription::of(NAME, deposits(), move |_| {
+            let error = errors.lock().unwrap().pop();
+            Err(Failure::Retry(error.unwrap_or_else(|| "it was tried too often".into())))
+        })
+    }
+    .lease(LEASE)
+    .on_failure(
+        OnFailure::retry(3)
+            .then_park()
+            .pauses(Duration::from_millis(1), Duration::from_millis(1)),
+    );
+    let running = run(&store, subscription);
+    until(|| parked_of(&store, NAME).len() == 1);
+    running.stop();
+    assert_eq!(parked_of(&store, NAME)[0].attempts, 3);
+    assert_eq!(errors.lock().unwrap().len(), 20 - 3);
+}
+
 /// A member that takes the slots of a group and never returns; it had tried an event so many times.
 fn a_member_ends(store: &Handle, subscription: Subscription, attempts: u32) {
     run(store, subscription).stop();
@@ -446,7 +474,7 @@ pub(crate) fn an_attempt_of_a_member_that_is_written_down_before_is_counted_once
     let subscription = {
         let tried = Arc::clone(&tried);
         Subscription::of(NAME, deposits(), move |_| match tried.fetch_add(1, Ordering::SeqCst) {
-            0..3 => Err(Failure::Later("not yet".into())),
+            1..4 => Err(Failure::Later("not yet".into())),
             _ => Err(Failure::Retry("poison".into())),
         })
         .lease(LEASE)

@@ -269,6 +269,10 @@ impl<B: Bug> ConsumerStore for Mutant<B> {
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         self.memory.is_transient(error)
     }
+
+    fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        self.memory.took_too_long(error)
+    }
 }
 
 impl<B: Bug> Operations for Mutant<B> {

@@ -133,6 +133,10 @@ impl ConsumerStore for Nothing {
         &self.wake
     }
 
+    fn took_too_long(&self, _: &(dyn std::error::Error + 'static)) -> bool {
+        false
+    }
+
     fn is_transient(&self, _: &(dyn std::error::Error + 'static)) -> bool {
         false
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::store::ConsumerStore;
 use crate::{Error, GlobalSequence};
 
 /// Any error of a caller's own.
@@ -105,7 +106,8 @@ impl StdError for ConsumerError {
 /// What is done about an event that cannot be handled: it is tried again for a while, then the consumer stops before it, or puts it
 /// aside with all later events of its aggregate.
 ///
-/// An outage is no failure of an event: where the store or its server cannot be reached, nothing is counted and nothing is parked.
+/// An outage is no failure of an event: where the store or its server cannot be reached, nothing is counted and nothing is parked. A statement
+/// that [took too long](super::ConsumerStore::took_too_long) is one, if the server answers right after it.
 ///
 /// ```
 /// use firefly_eventstore_core::consumer::OnFailure;
@@ -196,6 +198,11 @@ pub(crate) fn ended(attempts: u32) -> BoxError {
         attempts => format!("{attempts} times"),
     };
     format!("it was tried {times}, and the process ended while it handled this event").into()
+}
+
+/// Whether an error that an event's handling gave says nothing of the event.
+pub(crate) fn is_outage(store: &(impl ConsumerStore + ?Sized), error: &(dyn StdError + 'static)) -> bool {
+    store.is_transient(error) && !store.took_too_long(error)
 }
 
 /// Runs the caller's code; its panic is an error.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{BoxError, ConsumerError, IN_HAND, Next, ended, unless_panicked};
+use super::failure::{BoxError, ConsumerError, IN_HAND, Next, ended, is_outage, unless_panicked};
 use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
 use super::parking::{
     begin_replay, end_replay, event_at, fail, first_to_replay, park_behind, parked_aggregates, still_first, uncount,
@@ -141,9 +141,10 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(())
     }
 
-    /// Whether an error is the server's fault, not the event's.
-    pub(crate) fn is_transient(&self, error: &BoxError) -> bool {
-        self.store.is_transient(&**error)
+    /// Whether an error is the server's fault, not the event's. What took too long is the event's if the server answers, which is found out
+    /// before anything is counted.
+    pub(crate) fn is_outage(&self, error: &BoxError) -> bool {
+        is_outage(self.store, &**error)
     }
 
     /// Everything up to here is handled.
@@ -278,7 +279,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             };
             unless_panicked(apply).flatten().map_err(|error| match count {
                 0 | 1 => Trouble::Event(error),
-                _ if self.store.is_transient(&*error) => Trouble::Event(error),
+                _ if is_outage(self.store, &*error) => Trouble::Event(error),
                 _ => Trouble::Batch,
             })?;
             tx.advance(&mut slot, to)?;
@@ -394,7 +395,13 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         });
         match replayed {
             Ok(()) => {}
-            Err(Trouble::Event(error)) if !self.is_transient(&error) => self.park_again(&event, &*error)?,
+            Err(Trouble::Event(error)) if !self.is_outage(&error) => match self.park_again(&event, &*error) {
+                Ok(()) => {}
+                Err(trouble) => {
+                    self.replaying = Some(event);
+                    return Err(trouble);
+                }
+            },
             Err(trouble) => {
                 self.replaying = Some(event);
                 return Err(trouble);
@@ -408,6 +415,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
 
     fn park_again(&self, event: &EventEnvelope, error: &(dyn std::error::Error + 'static)) -> Result<(), Trouble> {
         let name = self.projection.name();
+        // An outage looks like a failure to code that does not hand the driver's error on.
+        self.store.high_water_mark()?;
         self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
             compare(&slot, self.position, self.token)?;

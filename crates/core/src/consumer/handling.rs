@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::failure::{ConsumerError, IN_HAND, Next, ended, unless_panicked};
+use super::failure::{ConsumerError, IN_HAND, Next, ended, is_outage, unless_panicked};
 use super::idle::{REPLAY_INTERVAL, is_late, longest_wait};
 use super::member::{Member, Slot, Trouble};
 use super::observer::ConsumerEvent;
@@ -568,7 +568,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
     fn is_outage(&self, failure: &Failure) -> bool {
         match failure {
             Failure::Later(_) => true,
-            Failure::Retry(error) => self.member.store.is_transient(&**error),
+            Failure::Retry(error) => is_outage(&self.member.store, &**error),
             Failure::Park(_) | Failure::Stop(_) => false,
         }
     }

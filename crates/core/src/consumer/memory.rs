@@ -165,7 +165,9 @@ impl MemoryConsumers {
                 reason,
             } => {
                 let key = (consumer.to_owned(), global_sequence);
-                let parked_at = self.parked.get(&key).map_or(now, |event| event.parked_at);
+                let before = self.parked.get(&key);
+                let parked_at = before.map_or(now, |event| event.parked_at);
+                let replay = before.is_some_and(|event| event.replay && event.attempts >= attempts);
                 let event = ParkedEvent::new(
                     consumer.to_owned(),
                     global_sequence,
@@ -173,7 +175,7 @@ impl MemoryConsumers {
                     attempts,
                     reason.to_owned(),
                     parked_at,
-                    false,
+                    replay,
                 );
                 self.parked.insert(key, event);
             }

@@ -110,10 +110,6 @@ pub(crate) fn unpark_all<'a>(
 
 /// Writes that an event failed, in a slot that is locked, and does what is decided: the slot stops before it, or parks it and goes on to a
 /// position. Where the attempt was counted before it was made, it is not counted again. Returns how often the event was tried.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "it is called with what both kinds of consumers know of an event"
-)]
 pub(crate) fn fail(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     slot: &mut ConsumerSlot,
@@ -204,7 +200,7 @@ pub(crate) fn begin_replay(
     Ok(Some(attempts))
 }
 
-/// Writes why a parked event was not handled again; if it was asked for once more meanwhile, that is done first.
+/// Writes why a parked event was not handled again. If it was asked for once more meanwhile, it is tried once more.
 pub(crate) fn end_replay(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     consumer: &str,
@@ -212,14 +208,14 @@ pub(crate) fn end_replay(
     reason: &str,
 ) -> Result<()> {
     match still_first(transaction, consumer, event)? {
-        Some(parked) if !parked.replay => transaction.park(
+        Some(parked) => transaction.park(
             consumer,
             parked.global_sequence,
             parked.aggregate_id,
             parked.attempts,
             reason,
         ),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -99,7 +99,7 @@ fn overcome<S: Transactional, P: Projection<S>>(
             });
             context.handled(name, slot.position, slot.token);
         }
-        Trouble::Event(error) if !follower.is_transient(&error) => failed(follower, error, name, context)?,
+        Trouble::Event(error) if !follower.is_outage(&error) => failed(follower, error, name, context)?,
         trouble => return Err(trouble),
     }
     Ok(())

@@ -68,7 +68,8 @@ pub trait Projection<S: Transactional>: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever goes wrong. Everything of the transaction is rolled back. An error that is the server's fault is tried again for as
-    /// long as it lasts; any other [counts](Self::on_failure) as a failure of the event.
+    /// long as it lasts; any other [counts](Self::on_failure) as a failure of the event. So does a statement that
+    /// [took too long](super::ConsumerStore::took_too_long), if the server answers right after it.
     fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError>;
 
     /// Changes the read model by several events, which may take one statement for all of them; one by one unless implemented.

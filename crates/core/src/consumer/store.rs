@@ -45,6 +45,13 @@ pub trait ConsumerStore: EventStore {
     /// room. Repeating the transaction later may help, and no other event would fare better.
     fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
 
+    /// Whether an error, of the store or of the caller's own statements, or what caused it, means that the work itself took longer than the
+    /// server or the session lets it take: a time limit for statements or transactions, not one for locks, which somebody else holds.
+    ///
+    /// Such an error is [transient](Self::is_transient) too. But if the server answers, it counts as a failure of the event, because an
+    /// event whose handling takes too long every time would be tried for ever.
+    fn took_too_long(&self, error: &(dyn StdError + 'static)) -> bool;
+
     /// How long a consumer's transaction should take at most, where other writers wait for it meanwhile; none where they do not.
     fn longest_transaction(&self) -> Option<Duration> {
         None
@@ -156,14 +163,21 @@ pub fn any_transient(
     error: &(dyn StdError + 'static),
     kind: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
 ) -> bool {
+    any_cause(error, |error| match error.downcast_ref::<Error>() {
+        // After a conflict the event is handled anew, which loads and decides anew.
+        Some(error) => error.is_conflict() || is_the_servers(error.kind()),
+        None => kind(error).is_some_and(|kind| is_the_servers(&kind)),
+    })
+}
+
+/// Whether an error, or any in its chain of causes, is such a one.
+///
+/// For those who write a backend.
+#[must_use]
+pub fn any_cause(error: &(dyn StdError + 'static), is_it: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        let is_passing = match error.downcast_ref::<Error>() {
-            // After a conflict the event is handled anew, which loads and decides anew.
-            Some(error) => error.is_conflict() || is_the_servers(error.kind()),
-            None => kind(error).is_some_and(|kind| is_the_servers(&kind)),
-        };
-        if is_passing {
+        if is_it(error) {
             return true;
         }
         next = error.source();

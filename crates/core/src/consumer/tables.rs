@@ -115,7 +115,7 @@ pub enum ConsumerChange<'a> {
         unseen_for: Duration,
     },
     /// Inserts a parked event, at the time that it is now by the database's clock; if it is there, writes its attempts and its reason,
-    /// and that it is not to be replayed.
+    /// and if they are more than before, that it is not to be replayed.
     Park {
         /// The consumer's name.
         consumer: &'a str,

@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and not to be replayed.
+-- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
 -- ? name · ? global_sequence · ? aggregate_id · ? attempts · ? reason
 INSERT INTO firefly_parked_events (
     name,
@@ -10,6 +10,6 @@ INSERT INTO firefly_parked_events (
 )
 VALUES (?, ?, ?, ?, ?, UTC_TIMESTAMP(6))
 ON DUPLICATE KEY UPDATE
+    replay = replay AND attempts >= VALUES(attempts),
     attempts = VALUES(attempts),
-    reason = VALUES(reason),
-    replay = FALSE
+    reason = VALUES(reason)

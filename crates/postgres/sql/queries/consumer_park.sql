@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and not to be replayed.
+-- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
 -- $1 name text · $2 global_sequence bigint · $3 aggregate_id uuid · $4 attempts bigint · $5 reason text
 INSERT INTO firefly_parked_events (
     name,
@@ -13,4 +13,4 @@ WHERE firefly_here()
 ON CONFLICT (name, global_sequence) DO UPDATE SET
     attempts = excluded.attempts,
     reason = excluded.reason,
-    replay = false;
+    replay = firefly_parked_events.replay AND firefly_parked_events.attempts >= excluded.attempts;

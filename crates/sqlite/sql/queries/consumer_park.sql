@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and not to be replayed.
+-- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
 -- ?1 name · ?2 global_sequence · ?3 aggregate_id · ?4 attempts · ?5 reason · ?6 now
 INSERT INTO main.firefly_parked_events (
     name,
@@ -12,4 +12,4 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT (name, global_sequence) DO UPDATE SET
     attempts = excluded.attempts,
     reason = excluded.reason,
-    replay = 0;
+    replay = replay AND attempts >= excluded.attempts;
