@@ -64,6 +64,9 @@ const OFTEN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How often such a one looks again, also where one look takes as long as that: a turn later, and two turns later.
+const LOOKS_AGAIN: usize = 2;
+
 /// How the log is looked at.
 pub(crate) struct View<'a, 's, C> {
     pub(crate) session: &'a mut Session<'s, C>,
@@ -108,16 +111,15 @@ impl Mark {
 
     /// Proves as much as can be proved now.
     fn prove<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>) -> Result<()> {
-        let patience = match proof.looked {
-            Some(looked) if looked.elapsed() < OFTEN => Duration::ZERO,
-            _ => PATIENCE,
+        let mut patience = match proof.looked {
+            Some(looked) if looked.elapsed() < OFTEN => Patience::none(),
+            _ => Patience::begin(),
         };
-        let until = Instant::now() + patience;
         if proof.looked.is_none() {
             // A log that was there before is passed by a grace or by going along it, whichever is done first.
             let noted = view.greatest()?;
             let mut goes_on = true;
-            while self.settled() < noted && !self.advance(proof, view, noted)? && (goes_on || has_paused(until)) {
+            while self.settled() < noted && !self.advance(proof, view, noted)? && (goes_on || patience.has_paused()) {
                 goes_on = goes_on && self.look_on(view)?.goes_on();
             }
         }
@@ -127,7 +129,7 @@ impl Mark {
                 break;
             }
             while !self.advance(proof, view, greatest)? {
-                if !has_paused(until) {
+                if !patience.has_paused() {
                     break 'graces;
                 }
             }
@@ -259,11 +261,34 @@ impl<C: Queryable> View<'_, '_, C> {
     }
 }
 
-/// Whether there is still time, some of which is then over.
-fn has_paused(until: Instant) -> bool {
-    let is_early = Instant::now() < until;
-    if is_early {
-        thread::sleep(PAUSE);
+/// How long one call goes on at a hole.
+struct Patience {
+    until: Instant,
+    looks_again: usize,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        Self {
+            until: Instant::now() + PATIENCE,
+            looks_again: LOOKS_AGAIN,
+        }
     }
-    is_early
+
+    fn none() -> Self {
+        Self {
+            until: Instant::now(),
+            looks_again: 0,
+        }
+    }
+
+    /// Whether there is to be another look, after a pause that is then over.
+    fn has_paused(&mut self) -> bool {
+        let goes_on = self.looks_again > 0 || Instant::now() < self.until;
+        if goes_on {
+            self.looks_again = self.looks_again.saturating_sub(1);
+            thread::sleep(PAUSE);
+        }
+        goes_on
+    }
 }

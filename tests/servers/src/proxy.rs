@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// Passes on what a client and the server say, counts whose turn it is, and can cut the answer off.
@@ -18,11 +19,22 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     server: PathBuf,
     turns: AtomicUsize,
     cut: AtomicBool,
+    before: Mutex<Before>,
+}
+
+/// What is done before the server hears what a client says.
+type Before = Box<dyn FnMut(&[u8]) + Send>;
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Proxy {
@@ -32,6 +44,15 @@ impl Proxy {
     ///
     /// No socket can be made.
     pub fn of(server: &Path) -> Self {
+        Self::with(server, |_| ())
+    }
+
+    /// As [`of`](Self::of). Whatever a client says is handed to `before`, and only then to the server; one client waits for the other.
+    ///
+    /// # Panics
+    ///
+    /// No socket can be made.
+    pub fn with(server: &Path, before: impl FnMut(&[u8]) + Send + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join(server.file_name().unwrap());
         let listener = UnixListener::bind(&socket).unwrap();
@@ -39,6 +60,7 @@ impl Proxy {
             server: server.to_owned(),
             turns: AtomicUsize::new(0),
             cut: AtomicBool::new(false),
+            before: Mutex::new(Box::new(before)),
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -94,6 +116,7 @@ impl Shared {
                 if server_spoke.swap(false, Ordering::SeqCst) {
                     shared.turns.fetch_add(1, Ordering::SeqCst);
                 }
+                shared.before.lock().unwrap_or_else(PoisonError::into_inner)(&buffer[..length]);
                 if server.write_all(&buffer[..length]).is_err() {
                     break;
                 }
