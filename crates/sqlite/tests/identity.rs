@@ -480,6 +480,7 @@ fn state(connection: &Connection) -> Vec<Vec<Value>> {
         "busy_timeout",
         "cache_size",
         "wal_autocheckpoint",
+        "journal_mode",
         "max_page_count",
         "locking_mode",
         "writable_schema",

@@ -1227,6 +1227,38 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
     assert_bad(&store, "file", Severity::Danger);
 }
 
+/// With such settings a power failure, or a crash in the middle of a commit, may damage the file. No diagnosis tells of them, since no
+/// connection of the store has them when it is asked.
+#[test]
+fn settings_that_would_damage_the_file_do_not_outlive_the_work_that_makes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteEventStore::builder(directory.path().join("ledger.db"))
+        .journal_mode(JournalMode::Delete)
+        .open()
+        .unwrap();
+    write_history(&store);
+    let settings = "SELECT * FROM pragma_journal_mode, pragma_synchronous, pragma_foreign_keys";
+    let found = store.transaction(|tx| {
+        let connection = tx.connection();
+        let before = rows(connection, settings, []);
+        let loosen =
+            "COMMIT; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE";
+        connection.execute_batch(loosen).unwrap();
+        Ok::<_, Error>((before, rows(connection, settings, [])))
+    });
+    let (before, loosened) = found.unwrap();
+    assert_eq!(loosened, [[Value::from("off".to_owned()), 0.into(), 0.into()]]);
+
+    let diagnoses = store.diagnose().unwrap();
+    assert_eq!(
+        one(&diagnoses, "journal_mode").found,
+        "delete: readers and the writer wait for one another"
+    );
+    assert_eq!(one(&diagnoses, "synchronous").found, "EXTRA");
+    let after = store.transaction(|tx| Ok::<_, Error>(rows(tx.connection(), settings, [])));
+    assert_eq!(after.unwrap(), before);
+}
+
 #[test]
 fn a_write_ahead_log_that_has_grown_large_is_noticed_until_vacuum_empties_it() {
     let directory = tempfile::tempdir().unwrap();

@@ -53,7 +53,6 @@ impl SqliteEventStore {
                 found.push(settings.busy_timeout());
             }
         }
-        found.push(settings.foreign_keys());
         found.push(schema);
         found.extend(of_indexes(&indexes));
         found.push(limits(&self.options().limits));
@@ -104,13 +103,12 @@ fn schema(connection: &Connection) -> Result<Diagnosis> {
     Ok(Diagnosis::bad(severity, subject, error.kind().to_string(), advice))
 }
 
-/// What a connection is set to.
+/// What a connection is set to. Every connection is given the store's settings, and one on which work leaves others is given up.
 struct Settings {
     read_only: bool,
     journal_mode: String,
     synchronous: i64,
     busy_timeout: i64,
-    foreign_keys: bool,
 }
 
 impl Settings {
@@ -120,7 +118,6 @@ impl Settings {
             journal_mode: pragma(connection, "journal_mode")?,
             synchronous: pragma(connection, "synchronous")?,
             busy_timeout: pragma(connection, "busy_timeout")?,
-            foreign_keys: pragma(connection, "foreign_keys")?,
         })
     }
 
@@ -128,12 +125,6 @@ impl Settings {
         let (subject, found) = ("journal_mode", self.journal_mode.as_str());
         match found {
             "wal" => Diagnosis::good(subject, found),
-            "off" | "memory" => Diagnosis::bad(
-                Severity::Danger,
-                subject,
-                format!("{found}: a crash in the middle of a commit damages the file"),
-                "open the store again; it sets the journal mode of its builder, WAL unless told otherwise",
-            ),
             _ => Diagnosis::bad(
                 Severity::Notice,
                 subject,
@@ -146,12 +137,6 @@ impl Settings {
     fn synchronous(&self) -> Diagnosis {
         let subject = "synchronous";
         match self.synchronous {
-            0 => Diagnosis::bad(
-                Severity::Danger,
-                subject,
-                "OFF: a power failure may damage the file",
-                "open the store with Synchronous::Full",
-            ),
             1 => Diagnosis::bad(
                 Severity::Notice,
                 subject,
@@ -173,19 +158,6 @@ impl Settings {
                 "give the builder a busy_timeout, such as 5 seconds, unless no other process uses the file",
             ),
             milliseconds => Diagnosis::good(subject, format!("{milliseconds} ms")),
-        }
-    }
-
-    fn foreign_keys(&self) -> Diagnosis {
-        let subject = "foreign_keys";
-        match self.foreign_keys {
-            true => Diagnosis::good(subject, "ON"),
-            false => Diagnosis::bad(
-                Severity::Warning,
-                subject,
-                "OFF: rows of the program's own tables may come to refer to nothing",
-                "find what turns it off on the store's connection; every connection begins with it",
-            ),
         }
     }
 }
