@@ -5,9 +5,14 @@
 
 mod support;
 
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore::ErrorKind;
 use firefly_eventstore::prelude::*;
 use firefly_eventstore_test_servers::{
-    Database, PostgresServer, mariadb_unless_missing, mysql_unless_missing, postgres_unless_missing,
+    Database, Flavour, MysqlServer, PostgresServer, mariadb_unless_missing, mysql_unless_missing,
+    postgres_unless_missing,
 };
 use serde_json::json;
 
@@ -293,4 +298,100 @@ fn a_mark_is_published_once_or_until_ctrl_c_and_read_up_to() {
     assert_eq!(read(), 5);
     publishing.signal("INT");
     assert_eq!(publishing.wait(), (Some(0), String::new()));
+}
+
+/// On servers that replicate, what a URL says is the same to the library and to the tool.
+#[test]
+fn a_replica_is_read_up_to_the_published_mark_and_refuses_what_writes() {
+    let there = [mysql_unless_missing(), mariadb_unless_missing()];
+    thread::scope(|scope| {
+        for server in there.into_iter().flatten() {
+            scope.spawn(|| read_a_replica(server.flavour()));
+        }
+    });
+}
+
+fn read_a_replica(flavour: Flavour) {
+    let logged = [("log_bin", "binlog"), ("server_id", "1")];
+    let forgetful = flavour.forgetful().iter().copied();
+    let with_log: Vec<_> = forgetful
+        .filter(|(name, _)| *name != "skip_log_bin")
+        .chain(logged)
+        .collect();
+    let primary = MysqlServer::start(flavour, &with_log).unwrap();
+    let replica = primary
+        .replica(&[flavour.forgetful(), &[("read_only", "ON")]].concat())
+        .unwrap();
+    let database = primary.new_database();
+    let writes = Store::at(database.url());
+    let at = |url: String| Store {
+        url,
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let plain = at(replica.url(database.name()));
+    let reads = at(format!("{}&read_replica=true", plain.url));
+    let lines = || reads.succeeds(&["tail"]).out.lines().count();
+
+    append_many(&*writes.open(), 3);
+    let version = || firefly_eventstore::connect(&reads.url).and_then(|reader| Ok(reader.version(&account(1))?.get()));
+    eventually("the events are there", || version().is_ok_and(|version| version == 3));
+    let reader = firefly_eventstore::connect(&reads.url).unwrap();
+
+    // Nobody may take what is there for what is final.
+    for (store, what_to_do) in [(&plain, "read_replica"), (&reads, "publish-mark")] {
+        let opened = firefly_eventstore::connect(&store.url).unwrap();
+        let error = opened.high_water_mark().unwrap_err();
+        assert!(error.is_unprovable(), "{error:?}");
+        let told = store.fails(7, &["tail"]);
+        for message in [error.to_string(), told] {
+            assert!(message.contains(what_to_do), "{message}");
+        }
+    }
+    assert_eq!(writes.succeeds(&["publish-mark"]).out, "published global sequence 3\n");
+    eventually("the mark is there", || {
+        reader.high_water_mark().is_ok_and(|mark| mark == 3)
+    });
+    append_many(&*writes.open(), 2);
+    eventually("more events are there", || version().is_ok_and(|version| version == 5));
+    assert_eq!(reader.high_water_mark().unwrap(), 3);
+    assert_eq!((reader.read(EventQuery::new()).count(), lines()), (3, 3));
+    writes.succeeds(&["publish-mark"]);
+    eventually("the next mark is there", || {
+        reader.high_water_mark().is_ok_and(|mark| mark == 5)
+    });
+    assert_eq!((reader.read(EventQuery::new()).count(), lines()), (5, 5));
+
+    // The user is one whom the server's own read_only does not hold back.
+    let event = NewEvent::new("money.deposited", &json!({})).unwrap();
+    let appended = reader.append(&account(1), ExpectedVersion::Any, &[event]);
+    let migrated = firefly_eventstore::migrate(&reads.url).map(drop);
+    let by_library = [appended.map(drop), migrated].map(Result::unwrap_err);
+    let append = ["append", "--type", "Account", "--id", &id(1), "--expected", "any"];
+    let input = br#"{"event_type":"money.deposited","data":{}}"#;
+    let by_tool = [
+        support::run_with(&mut reads.command(&append), input),
+        reads.run(&["migrate"]),
+    ];
+    for (error, answer) in by_library.into_iter().zip(by_tool) {
+        assert_eq!(*error.kind(), ErrorKind::ReadOnly);
+        assert_eq!(answer.code, 7, "{answer:?}");
+        assert!(answer.err.contains(&error.kind().to_string()), "{answer:?}");
+    }
+    assert_eq!(version().unwrap(), 5);
+    let diagnosed = reads.run(&["doctor"]);
+    for subject in ["topology", "published mark", "replica", "read_only"] {
+        diagnosed.line(&format!("good    {subject}: "));
+    }
+    assert!(
+        plain.run(&["doctor"]).out.contains("danger  topology: "),
+        "a plain store is not told of"
+    );
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -162,7 +162,7 @@ fn commits_in_order<'a>(get: &impl Fn(&str) -> &'a str) -> bool {
 }
 
 /// Whether it is a source of events that this row of a replica's status is about, and not the group that it is a member of.
-fn replicates(status: &Row) -> bool {
+pub(crate) fn replicates(status: &Row) -> bool {
     let channel = status.get_opt::<Option<String>, _>("Channel_Name");
     let channel = channel.and_then(Result::ok).flatten().unwrap_or_default();
     !channel.starts_with("group_replication_")

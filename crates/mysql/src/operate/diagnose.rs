@@ -15,7 +15,7 @@ use crate::pool::Session;
 use crate::prepared;
 use crate::row::{decode, integer, text, time};
 use crate::store::Options;
-use crate::topology::Standing;
+use crate::topology::{self, Standing};
 use crate::{read, sql};
 
 /// Looks at everything that matters to a store; waits for nobody.
@@ -32,9 +32,9 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     ];
     diagnoses.extend(settings.durability());
     diagnoses.extend(settings.binary_log());
-    diagnoses.push(settings.writable());
+    diagnoses.push(settings.writable(options.read_replica));
     diagnoses.push(topology(session, options)?);
-    diagnoses.push(replica(session)?);
+    diagnoses.push(replica(session, options.read_replica)?);
     diagnoses.push(published(session, options)?);
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
@@ -244,12 +244,15 @@ impl Settings {
         vec![synced, written]
     }
 
-    fn writable(&self) -> Diagnosis {
+    fn writable(&self, read_replica: bool) -> Diagnosis {
         let on = ["super_read_only", "read_only"]
             .into_iter()
             .find(|name| !matches!(self.get(name), "" | "OFF" | "0")); // newer MariaDB has more than ON for it
         match on {
             None => Diagnosis::good("read_only", "the server accepts writes"),
+            Some(name) if read_replica => {
+                Diagnosis::good("read_only", format!("{name} is on, and the store only reads"))
+            }
             Some(name) => Diagnosis::bad(
                 Severity::Warning,
                 "read_only",
@@ -339,22 +342,27 @@ fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagn
     backend::diagnose_published_mark(published, options.read_replica.then_some(Severity::Danger))
 }
 
-/// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet.
-fn replica(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+/// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet. A
+/// store that reads up to a published mark needs neither.
+fn replica(session: &mut Session<'_, Conn>, read_replica: bool) -> Result<Diagnosis> {
     let Some(rows) = if_allowed(session.query(sql::REPLICA, Vec::new()))? else {
         return Ok(unknown("replica", "REPLICATION CLIENT, or REPLICA MONITOR on MariaDB"));
     };
-    let Some(row) = rows.first() else {
+    let Some(row) = rows.iter().find(|row| topology::replicates(row)) else {
         return Ok(Diagnosis::good("replica", "the server replicates no other"));
     };
     let of = |name: &str| row.get_opt::<Option<String>, _>(name).and_then(Result::ok).flatten();
     let source = of("Source_Host").or_else(|| of("Master_Host")).unwrap_or_default();
-    Ok(Diagnosis::bad(
-        Severity::Warning,
-        "replica",
-        format!("the server is a replica of {source}: a reader here can skip events that are committed late"),
-        "follow the log on the primary",
-    ))
+    let found = format!("the server is a replica of {source}");
+    Ok(match read_replica {
+        true => Diagnosis::good("replica", found),
+        false => Diagnosis::bad(
+            Severity::Warning,
+            "replica",
+            format!("{found}: a reader here can skip events that are committed late"),
+            "follow the log on the primary",
+        ),
+    })
 }
 
 /// For how many seconds a transaction is open before it is worth a word.
