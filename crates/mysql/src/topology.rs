@@ -19,6 +19,8 @@ use crate::sql;
 pub(crate) enum Standing {
     /// What it shows is written here.
     Alone,
+    /// It is the only member of a replication group that writes.
+    Primary,
     /// A replica; `in_order` if it commits in the order of its source.
     Replica { in_order: bool },
     /// It takes no writes, and does not tell this user why.
@@ -49,28 +51,27 @@ impl Standing {
                 others: has_others(session)?,
             });
         }
-        if !get("group_replication_group_name").is_empty() {
-            return Ok(
-                match (is_on(get("group_replication_single_primary_mode")), is_read_only) {
-                    (_, true) => Self::Secondary { in_order },
-                    (true, false) => Self::Alone,
-                    (false, false) => Self::OneOfSeveralPrimaries,
-                },
-            );
-        }
+        let is_member = !get("group_replication_group_name").is_empty();
+        let writes = match is_member {
+            true if is_read_only => return Ok(Self::Secondary { in_order }),
+            true if !is_on(get("group_replication_single_primary_mode")) => return Ok(Self::OneOfSeveralPrimaries),
+            true => Self::Primary,
+            false => Self::Alone,
+        };
+        // A primary may be a replica of a server outside its group.
         Ok(match session.query(sql::REPLICA, Vec::new()) {
             Ok(rows) if rows.iter().any(replicates) => Self::Replica { in_order },
-            Ok(_) => Self::Alone,
+            Ok(_) => writes,
             Err(error) if !is_denied(&error) => return Err(classify(error)),
             Err(_) if is_read_only => Self::PerhapsReplica { in_order },
-            Err(_) => Self::Alone,
+            Err(_) => writes,
         })
     }
 
     /// Why the mark cannot be proved there; with `only_writer`, by a user who says that nobody writes on another node.
     pub(crate) fn require_provable(self, only_writer: bool) -> Result<()> {
         let reason = match self {
-            Self::Alone | Self::Node { others: false } => return Ok(()),
+            Self::Alone | Self::Primary | Self::Node { others: false } => return Ok(()),
             Self::Node { .. } if only_writer => return Ok(()),
             Self::Replica { .. } => {
                 "the server is a replica, on which events can appear that precede others: read on the primary; or publish the mark there \
@@ -119,7 +120,7 @@ impl Standing {
 
     /// Whether there may be events that this server does not have yet.
     pub(crate) fn may_be_behind(self) -> bool {
-        !matches!(self, Self::Alone | Self::Node { others: false })
+        !matches!(self, Self::Alone | Self::Primary | Self::Node { others: false })
     }
 }
 
@@ -127,6 +128,7 @@ impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Alone => "the server alone writes what it shows",
+            Self::Primary => "the primary of a replication group, in which it alone writes",
             Self::Replica { .. } => "a replica",
             Self::PerhapsReplica { .. } => "read-only, perhaps a replica",
             Self::Secondary { .. } => "a secondary member of a replication group",

@@ -13,12 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::ErrorKind;
-use firefly_eventstore_core::operate::{Operations, Severity};
+use firefly_eventstore_core::operate::{Diagnosis, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
 use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
-use firefly_eventstore_test_servers::{Flavour, MysqlServer};
+use firefly_eventstore_test_servers::{Flavour, MysqlServer, mysql_unless_missing};
 
 use support::{account, append_one, deposited, on_both, run, write_with_delays_and_rollbacks};
 
@@ -91,7 +91,7 @@ fn a_replica_proves_no_mark_and_reads_none_before_one_is_published(url: &str, st
     assert_eq!(store.publish_mark().unwrap().as_i64(), appended);
     eventually("the mark is there", || reader.high_water_mark().is_ok());
     assert_eq!(reader.read(EventQuery::new()).count(), 1);
-    for subject in ["topology", "published mark"] {
+    for subject in ["topology", "published mark", "replica", "read_only"] {
         assert_eq!(diagnosed(&reader, subject), Severity::Good);
     }
 
@@ -425,4 +425,95 @@ fn of_a_cluster_one_node_writes_and_the_others_read_and_take_over() {
         .map(|event| event.unwrap().global_sequence.as_i64())
         .collect();
     assert!(acknowledged.is_subset(&there));
+}
+
+#[test]
+fn of_a_group_the_primary_proves_its_mark_and_the_other_reads_what_was_published() {
+    if mysql_unless_missing().is_none() {
+        return;
+    }
+    // Its statements are for those who know the members.
+    let forgetful = Flavour::Mysql.forgetful().iter().copied();
+    let without = ["skip_log_bin", "performance_schema"];
+    let options: Vec<_> = forgetful.filter(|(name, _)| !without.contains(name)).collect();
+    let members = MysqlServer::group(&options).unwrap();
+    let database = members[0].new_database();
+    let urls = members.each_ref().map(|member| member.url(database.name()));
+    let store = MysqlEventStore::builder(&urls[0])
+        .max_connections(16)
+        .migrate_on_open(true)
+        .open()
+        .unwrap();
+    assert_eq!(append_one(&store), store.high_water_mark().unwrap().as_i64());
+    let told = topology(&store);
+    assert_eq!(told.severity, Severity::Good);
+    assert!(told.found.starts_with("the primary of a replication group"), "{told:?}");
+    assert_eq!(diagnosed(&store, "replica"), Severity::Good);
+
+    eventually("the schema is there", || MysqlEventStore::open(&urls[1]).is_ok());
+    let secondary = MysqlEventStore::open(&urls[1]).unwrap();
+    is_refused_as(&secondary, "a secondary member of a replication group");
+    let error = secondary.append(&account(), ExpectedVersion::NoStream, &[deposited(1)]);
+    assert_eq!(*error.unwrap_err().kind(), ErrorKind::ReadOnly);
+    let followed = follow_under_load(&store, &urls[0], &[&urls[1]], &urls[1]);
+    assert!(followed.naive < followed.stored, "the hammer finds nothing");
+
+    // A group may be fed by a server outside it.
+    let mut admin = Conn::new(urls[0].as_str()).unwrap();
+    let feed = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1 FOR CHANNEL 'outside'";
+    run(&mut admin, feed);
+    is_refused_as(&MysqlEventStore::open(&urls[0]).unwrap(), "a replica");
+    run(&mut admin, "RESET REPLICA ALL FOR CHANNEL 'outside'");
+
+    // The other becomes the primary.
+    let [first, second] = urls.each_ref().map(|url| -> String {
+        let mut member = Conn::new(url.as_str()).unwrap();
+        member.query_first("SELECT @@server_uuid").unwrap().unwrap()
+    });
+    let mut ask = |function: &str| drop(admin.query_first::<String, _>(format!("SELECT {function}")).unwrap());
+    ask(&format!("group_replication_set_as_primary('{second}')"));
+    let promoted = MysqlEventStore::open(&urls[1]).unwrap();
+    let last = append_one(&promoted);
+    assert_eq!(promoted.high_water_mark().unwrap().as_i64(), last);
+    is_refused_as(
+        &MysqlEventStore::open(&urls[0]).unwrap(),
+        "a secondary member of a replication group",
+    );
+
+    // Both become primaries, and then the first one alone.
+    ask("group_replication_switch_to_multi_primary_mode()");
+    for url in &urls {
+        is_refused_as(
+            &MysqlEventStore::open(url).unwrap(),
+            "one of several primaries of a replication group",
+        );
+    }
+    ask(&format!("group_replication_switch_to_single_primary_mode('{first}')"));
+    let alone = MysqlEventStore::open(&urls[0]).unwrap();
+    assert_eq!(append_one(&alone), alone.high_water_mark().unwrap().as_i64());
+}
+
+/// Such a member proves no mark, and `doctor` says what it is.
+fn is_refused_as(store: &MysqlEventStore, what: &str) {
+    let error = store.high_water_mark().unwrap_err();
+    assert!(error.is_unprovable() && !error.is_retryable(), "{error:?}");
+    assert!(
+        store
+            .read(EventQuery::new())
+            .next()
+            .unwrap()
+            .unwrap_err()
+            .is_unprovable()
+    );
+    let told = topology(store);
+    assert_eq!(told.severity, Severity::Danger);
+    assert!(told.found.starts_with(what), "{told:?}");
+}
+
+fn topology(store: &MysqlEventStore) -> Diagnosis {
+    let diagnoses = store.diagnose().unwrap();
+    let mut of_topology = diagnoses
+        .into_iter()
+        .filter(|diagnosis| diagnosis.subject == "topology");
+    of_topology.next().unwrap()
 }

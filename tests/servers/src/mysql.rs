@@ -20,6 +20,7 @@ use crate::{Database, Disk};
 
 mod flavour;
 mod galera;
+mod group;
 mod installation;
 
 pub use self::flavour::Flavour;
@@ -166,6 +167,19 @@ impl MysqlServer {
         Some(nodes.map(|node| Self {
             flavour: Flavour::Mariadb,
             kind: Kind::Private(Box::new(node)),
+        }))
+    }
+
+    /// Starts a replication group of two MySQL servers, with options. The first one is its primary.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn group(options: &[(&str, &str)]) -> Result<[Self; 2], String> {
+        let members = group::start(options)?;
+        Ok(members.map(|member| Self {
+            flavour: Flavour::Mysql,
+            kind: Kind::Private(Box::new(member)),
         }))
     }
 
@@ -485,10 +499,14 @@ impl Private {
     /// An address of the loopback network that no other server has, so that no port has to be found that is free, and
     /// stays so while the server is down.
     fn address(&self) -> SocketAddr {
-        const PORT: u16 = 23306; // below those that are handed out to outgoing connections
-        let [_, high, middle, low] = self.service.id().to_be_bytes(); // Linux has 22 bits for the number of a process
-        SocketAddr::from((Ipv4Addr::new(127, 64 | high & 63, middle, low), PORT))
+        address_of(&self.service)
     }
+}
+
+fn address_of(service: &Service) -> SocketAddr {
+    const PORT: u16 = 23306; // below those that are handed out to outgoing connections
+    let [_, high, middle, low] = service.id().to_be_bytes(); // Linux has 22 bits for the number of a process
+    SocketAddr::from((Ipv4Addr::new(127, 64 | high & 63, middle, low), PORT))
 }
 
 /// What is run at the first start.
