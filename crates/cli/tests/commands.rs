@@ -321,7 +321,7 @@ fn append_refuses_with_a_code_for_each_reason() {
 fn stats_types_and_aggregates_count_what_there_is() {
     let store = Store::of_accounts();
     let stats = store.succeeds(&["stats"]);
-    assert!(stats.line("sqlite ").contains("schema 6.0.0"), "{stats:?}");
+    assert!(stats.line("sqlite ").contains("schema 6.1.0"), "{stats:?}");
     assert_eq!(
         stats.line("6 events"),
         "6 events of 3 aggregates; the log ends at global sequence 6"

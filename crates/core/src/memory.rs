@@ -55,11 +55,22 @@ const LONGEST_TRANSACTION: std::time::Duration = std::time::Duration::from_milli
 struct Shared {
     writer: Writer<()>,
     log: RwLock<Log>,
-    snapshots: Mutex<BTreeMap<(Uuid, Version), Snapshot>>,
+    snapshots: Mutex<BTreeMap<SnapshotPlace, Snapshot>>,
     seals: Mutex<BTreeMap<GlobalSequence, Seal>>,
     consumers: Mutex<MemoryConsumers>,
     wake: Wake,
     faults: Mutex<HashSet<FaultPoint>>,
+}
+
+/// An aggregate's id, the version and the form: there is one snapshot of them.
+type SnapshotPlace = (Uuid, Version, Box<str>);
+
+fn place_of(snapshot: &Snapshot) -> SnapshotPlace {
+    (
+        snapshot.aggregate.id(),
+        snapshot.version,
+        snapshot.snapshot_type.as_str().into(),
+    )
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +156,7 @@ impl MemoryEventStore {
 
     /// Replaces all snapshots, behind the store's back.
     pub fn tamper_with_snapshots(&self, snapshots: Vec<Snapshot>) {
-        let keyed = |snapshot: Snapshot| ((snapshot.aggregate.id(), snapshot.version), snapshot);
+        let keyed = |snapshot: Snapshot| (place_of(&snapshot), snapshot);
         *lock(&self.shared.snapshots) = snapshots.into_iter().map(keyed).collect();
     }
 
@@ -173,7 +184,7 @@ impl MemoryEventStore {
         read(&self.shared.log.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn snapshots(&self) -> Result<MutexGuard<'_, BTreeMap<(Uuid, Version), Snapshot>>> {
+    fn snapshots(&self) -> Result<MutexGuard<'_, BTreeMap<SnapshotPlace, Snapshot>>> {
         self.shared.writer.check_not_held()?;
         Ok(lock(&self.shared.snapshots))
     }
@@ -299,8 +310,8 @@ impl Operations for MemoryEventStore {
         ))
     }
 
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
-        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(place_of(after)));
         let snapshots = self.snapshots()?;
         let after = snapshots.range((from, Bound::Unbounded));
         Ok(after
@@ -910,7 +921,7 @@ impl SnapshotStore for MemoryEventStore {
         let before = snapshots.len();
         let mut newer = 0;
         // From the newest version to the oldest, so that the newest of an aggregate are counted first.
-        let doomed: HashSet<(Uuid, Version)> = snapshots
+        let doomed: HashSet<SnapshotPlace> = snapshots
             .iter()
             .rev()
             .filter(|(_, snapshot)| match selection {
@@ -934,7 +945,7 @@ impl SnapshotStore for MemoryEventStore {
                 SnapshotSelection::OlderThan(time) => owned(snapshot, tenant, None) && snapshot.created_at < time,
                 SnapshotSelection::All => owned(snapshot, tenant, None),
             })
-            .map(|(key, _)| *key)
+            .map(|(key, _)| key.clone())
             .collect();
         snapshots.retain(|key, _| !doomed.contains(key));
         Ok((before - snapshots.len()) as u64)
@@ -964,26 +975,27 @@ impl MemoryEventStore {
         let aggregate = snapshot.aggregate();
         let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)))?;
         backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
-        lock(&self.shared.snapshots).insert((aggregate.id(), snapshot.version()), snapshot.stored(tenant));
+        let snapshot = snapshot.stored(tenant);
+        lock(&self.shared.snapshots).insert(place_of(&snapshot), snapshot);
         Ok(())
     }
 }
 
 fn find(
-    snapshots: &BTreeMap<(Uuid, Version), Snapshot>,
+    snapshots: &BTreeMap<SnapshotPlace, Snapshot>,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
     at: SnapshotAt<'_>,
 ) -> Option<Snapshot> {
     let (from, to, form) = at.bounds();
-    let versions = (
-        Bound::Included((aggregate.id(), from)),
-        Bound::Included((aggregate.id(), to)),
-    );
-    let of_versions = snapshots.range(versions).map(|(_, snapshot)| snapshot);
-    let mut newest = of_versions.rev();
-    newest
-        .find(|snapshot| owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, form))
+    let from = (aggregate.id(), from, Box::default());
+    let of_versions = snapshots
+        .range(from..)
+        .take_while(|((id, version, _), _)| *id == aggregate.id() && *version <= to)
+        .map(|(_, snapshot)| snapshot);
+    of_versions
+        .filter(|snapshot| owned(snapshot, tenant, Some(aggregate)) && is_of(snapshot, form))
+        .last()
         .cloned()
 }
 

@@ -285,7 +285,8 @@ impl Snapshot {
 
 /// Which snapshot of an aggregate to find.
 ///
-/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf).
+/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf). Whoever names no form
+/// gets the last one by name, in the order of its bytes, if there are several at the version.
 ///
 /// ```
 /// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotSelection, SnapshotType, prelude::*};
@@ -340,11 +341,11 @@ impl<'a> SnapshotAt<'a> {
 /// Which snapshots to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotSelection<'a> {
-    /// The one of an aggregate at a version.
+    /// Those of an aggregate at a version, of every form.
     Exactly(&'a AggregateKey, Version),
     /// All of an aggregate before a version.
     Before(&'a AggregateKey, Version),
-    /// All of an aggregate but the newest so many.
+    /// All of an aggregate but the newest so many, whatever their forms.
     AllButLatest(&'a AggregateKey, u64),
     /// All of an aggregate that are of this form but the newest so many; those of other forms stay.
     AllButLatestOf(&'a AggregateKey, &'a SnapshotType, u64),

@@ -152,7 +152,7 @@ pub trait EventTransaction {
 
 /// A store of events that keeps snapshots of their aggregates. Snapshots are a cache: losing one costs time, nothing else.
 pub trait SnapshotStore: EventStore {
-    /// Saves a snapshot; one of the same aggregate at the same version is replaced, also one of another form.
+    /// Saves a snapshot; one of the same aggregate and the same form at the same version is replaced. Those of other forms stay.
     ///
     /// On a server, two round trips.
     ///
@@ -223,7 +223,8 @@ pub trait SnapshotStore: EventStore {
         Ok((snapshot, stream))
     }
 
-    /// All snapshots of an aggregate, the newest version first. With a tenant, only if it owns the aggregate.
+    /// All snapshots of an aggregate, the newest version first, and of one version the last form by name. With a tenant, only if it owns
+    /// the aggregate.
     ///
     /// # Errors
     ///
@@ -504,7 +505,7 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.find_snapshot(None, aggregate, SnapshotAt::LatestUpTo(version))
     }
 
-    /// The snapshot of an aggregate at a version.
+    /// The snapshot of an aggregate at a version: see [`SnapshotAt::Exactly`].
     ///
     /// # Errors
     ///

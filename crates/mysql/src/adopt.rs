@@ -289,7 +289,7 @@ fn take_in_snapshots(session: &mut Session<'_, Conn>, there: &[String]) -> Resul
     in_transaction(session, |session| {
         rows.iter().try_for_each(|row| {
             snapshot(row)
-                .and_then(|values| session.execute(sql::SAVE_SNAPSHOT, values).map_err(classify))
+                .and_then(|values| session.execute(sql::ADOPT_SNAPSHOT, values).map_err(classify))
                 .map(drop)
                 .map_err(|error| refused("snapshot", row, &error))
         })
@@ -332,7 +332,7 @@ fn event(row: &Row) -> Result<Vec<Value>> {
     ])
 }
 
-/// The values of a snapshot as `save_snapshot.sql` has them.
+/// The values of a snapshot as `adopt_snapshot.sql` has them.
 fn snapshot(row: &Row) -> Result<Vec<Value>> {
     let state = EventData::from_json(required(row, 5, "snapshot_data")?)?;
     Ok(vec![

@@ -10,7 +10,7 @@ use firefly_eventstore_core::operate::{
 };
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Metadata,
-    Result, Snapshot, TenantId, Version, backend,
+    Result, Snapshot, TenantId, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
@@ -60,9 +60,22 @@ impl Operations for MysqlEventStore {
         restore().map_err(|error: Error| error.during("restore the log into the table events_restored"))
     }
 
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
-        let (id, version) = place.map_or((Uuid::nil(), -1), |(id, version)| (id, version.as_i64()));
-        let values = [id.into(), id.into(), Value::from(version), limit.into()];
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
+        let (id, version, form) = after.map_or((Uuid::nil(), -1, ""), |after| {
+            (
+                after.aggregate.id(),
+                after.version.as_i64(),
+                after.snapshot_type.as_str(),
+            )
+        });
+        let values = [
+            id.into(),
+            id.into(),
+            Value::from(version),
+            version.into(),
+            form.into(),
+            limit.into(),
+        ];
         self.with(|session| {
             let rows = session.query(sql::SNAPSHOTS_AFTER, values.to_vec());
             decode(&rows.map_err(classify)?, row::snapshot)

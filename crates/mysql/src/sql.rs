@@ -12,6 +12,7 @@ macro_rules! statements {
 
 statements! {
     ADOPT_EVENT = "adopt_event.sql";
+    ADOPT_SNAPSHOT = "adopt_snapshot.sql";
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";

@@ -17,6 +17,7 @@ on_both!(
     a_migration_goes_on_after_a_crash_at_any_point,
     indexes_can_be_chosen_and_chosen_again,
     an_older_store_keeps_the_indexes_that_were_chosen_for_it,
+    snapshots_of_an_older_store_stay_and_make_room_for_other_forms,
     a_gate_that_is_missing_is_found_out,
     the_source_documents_table_is_adopted,
     an_adoption_goes_on_after_a_crash,
@@ -152,6 +153,32 @@ fn an_older_store_keeps_the_indexes_that_were_chosen_for_it(server: &MysqlServer
         builder(&database).migrate().unwrap();
         assert_eq!(indexes_of(&database).len(), indexes, "{chosen:?}");
     }
+}
+
+fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    store
+        .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    store.save(&of_form("State.v1")).unwrap();
+    let mut other = client(&database);
+    // As before the last step, and as after a crash within it.
+    for older in [
+        "ALTER TABLE snapshots DROP INDEX idx_snapshots_version,
+             ADD UNIQUE INDEX idx_snapshots_version (aggregate_id, version)",
+        "SELECT 1",
+    ] {
+        run(&mut other, older);
+        run(&mut other, "DELETE FROM firefly_schema_history WHERE version = '6.1.0'");
+        assert_eq!(builder(&database).migrate().unwrap().len(), 1);
+    }
+    store.save(&of_form("State.v2")).unwrap();
+    store.save(&of_form("State.v2")).unwrap();
+    let kept = store.list_snapshots(None, &account).unwrap();
+    let forms: Vec<&str> = kept.iter().map(|snapshot| snapshot.snapshot_type.as_str()).collect();
+    assert_eq!(forms, ["State.v2", "State.v1"]);
 }
 
 fn a_gate_that_is_missing_is_found_out(server: &MysqlServer) {
@@ -580,7 +607,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("created_at FROM events", 3),
         ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
         ("created_at FROM snapshots", 1),
-        ("installed_at FROM firefly_schema_history", 8),
+        ("installed_at FROM firefly_schema_history", 9),
     ] {
         let (column, from) = times.split_once(' ').unwrap();
         let ages: Vec<i64> = other

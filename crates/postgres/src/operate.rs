@@ -10,7 +10,7 @@ use firefly_eventstore_core::operate::{
 };
 use firefly_eventstore_core::{
     CausationId, Checksum, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, GlobalSequence, Metadata, Result,
-    Snapshot, TenantId, Version, backend,
+    Snapshot, TenantId, backend,
 };
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
@@ -72,10 +72,16 @@ impl Operations for PostgresEventStore {
         restore().map_err(|error: Error| error.during("restore into the table events_restored"))
     }
 
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
-        let (aggregate_id, version) = place.map_or((Uuid::nil(), i64::MIN), |(id, version)| (id, version.as_i64()));
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
+        let (id, version, form) = after.map_or((Uuid::nil(), -1, ""), |after| {
+            (
+                after.aggregate.id(),
+                after.version.as_i64(),
+                after.snapshot_type.as_str(),
+            )
+        });
         let snapshots = self.with(|session| {
-            let rows = session.query(sql::SNAPSHOTS_AFTER, &[&aggregate_id, &version, &i64::from(limit)]);
+            let rows = session.query(sql::SNAPSHOTS_AFTER, &[&id, &version, &form, &i64::from(limit)]);
             decode(&rows.map_err(classify)?, row::snapshot)
         });
         snapshots.map_err(|error| error.during("list snapshots"))

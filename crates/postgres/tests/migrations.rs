@@ -198,7 +198,9 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
 }
 
 /// The versions of the schema.
-const VERSIONS: [&str; 8] = ["1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0"];
+const VERSIONS: [&str; 9] = [
+    "1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0", "6.1.0",
+];
 
 #[test]
 fn twenty_processes_that_migrate_at_once_run_each_step_once() {
@@ -391,7 +393,8 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
             ('5.0.0', 'snapshots', 'checksum'),
             ('5.1.0', 'firefly_published_mark', 'global_sequence'),
             ('5.2.0', 'firefly_seals', 'digest'),
-            ('6.0.0', 'firefly_parked_events', 'replay')
+            ('6.0.0', 'firefly_parked_events', 'replay'),
+            ('6.1.0', 'idx_snapshots_version', 'snapshot_type')
         ) AS made (version, relation, attribute)
         JOIN firefly_schema_history AS history ON history.version = made.version
         JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute
@@ -573,6 +576,32 @@ fn an_older_store_keeps_the_indexes_that_were_chosen_for_it() {
         let found: i64 = other.query_one(names, &[]).unwrap().get(0);
         assert_eq!(found - 3, expected, "{indexes:?}");
     }
+}
+
+#[test]
+fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
+    let Some((database, store)) = fresh() else { return };
+    let account = account();
+    store
+        .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    store.save(&of_form("State.v1")).unwrap();
+    drop(store);
+    client(&database)
+        .batch_execute(
+            "DROP INDEX idx_snapshots_version;
+             CREATE UNIQUE INDEX idx_snapshots_version ON snapshots (aggregate_id, version DESC);
+             DELETE FROM firefly_schema_history WHERE version = '6.1.0'",
+        )
+        .unwrap();
+    assert_eq!(PostgresEventStore::builder(database.url()).migrate().unwrap().len(), 1);
+    let store = open(&database);
+    store.save(&of_form("State.v2")).unwrap();
+    store.save(&of_form("State.v2")).unwrap();
+    let kept = store.list_snapshots(None, &account).unwrap();
+    let forms: Vec<&str> = kept.iter().map(|snapshot| snapshot.snapshot_type.as_str()).collect();
+    assert_eq!(forms, ["State.v2", "State.v1"]);
 }
 
 #[test]

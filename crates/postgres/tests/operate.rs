@@ -843,10 +843,10 @@ fn snapshots_are_listed_page_by_page_whatever_their_tenant() {
     places.sort_unstable();
     let (mut listed, mut place) = (Vec::new(), None);
     loop {
-        let page = store.snapshots_after(place, 4).unwrap();
+        let page = store.snapshots_after(place.as_ref(), 4).unwrap();
         assert!(page.len() <= 4);
         let Some(last) = page.last() else { break };
-        place = Some((last.aggregate.id(), last.version));
+        place = Some(last.clone());
         listed.extend(page.iter().map(|snapshot| (snapshot.aggregate.id(), snapshot.version)));
     }
     assert_eq!(listed, places);

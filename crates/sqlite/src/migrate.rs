@@ -19,7 +19,7 @@ use crate::store::Indexes;
 use crate::writer::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 8] = [
+static MIGRATIONS: [Migration; 9] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -51,6 +51,11 @@ static MIGRATIONS: [Migration; 8] = [
         "6.0.0",
         "consumers",
         include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
+    Migration::new(
+        "6.1.0",
+        "snapshots by form",
+        include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
 ];
 

@@ -9,7 +9,7 @@ use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
 };
-use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, Version, backend};
+use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
@@ -41,8 +41,8 @@ impl Operations for SqliteEventStore {
         .map_err(|error| error.during("restore into the table events_restored"))
     }
 
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
-        self.read(|connection| snapshot::after(connection, place, limit))
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
+        self.read(|connection| snapshot::after(connection, after, limit))
             .map_err(|error| error.during("list snapshots"))
     }
 

@@ -6,7 +6,6 @@ use firefly_eventstore_core::{
 };
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::append::{head, prepared};
 use crate::error::{classify, classify_writing};
@@ -76,10 +75,14 @@ fn select(
     collect(connection, sql::FIND_SNAPSHOTS, parameters, row::snapshot)
 }
 
-/// Snapshots of every aggregate, by its id and the version, after a place.
-pub(crate) fn after(connection: &Connection, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>> {
-    let (id, version) = place.map_or_else(Default::default, |(id, version)| (id.hyphenated().to_string(), version));
-    let parameters = params![id, version.as_i64(), limit];
+/// Snapshots of every aggregate, by its id, the version and the form, after one.
+pub(crate) fn after(connection: &Connection, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
+    let parameters = params![
+        after.map_or_else(String::new, |after| after.aggregate.id().hyphenated().to_string()),
+        after.map_or(-1, |after| after.version.as_i64()),
+        after.map_or("", |after| after.snapshot_type.as_str()),
+        limit,
+    ];
     collect(connection, sql::SNAPSHOTS_AFTER, parameters, row::snapshot)
 }
 

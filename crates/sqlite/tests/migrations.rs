@@ -22,7 +22,7 @@ use support::{
     together, wait_for_parent,
 };
 
-const STEPS: [Migration; 8] = [
+const STEPS: [Migration; 9] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -54,6 +54,11 @@ const STEPS: [Migration; 8] = [
         "6.0.0",
         "consumers",
         include_str!("../sql/migrations/6.0.0_consumers.sql"),
+    ),
+    Migration::new(
+        "6.1.0",
+        "snapshots by form",
+        include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
 ];
 
@@ -387,6 +392,34 @@ fn an_index_of_the_source_document_that_was_made_by_hand_is_kept() {
 }
 
 /// The statements that make what is in a file.
+#[test]
+fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
+    let (_directory, path) = new_file();
+    let store = SqliteEventStore::open(&path).unwrap();
+    let account = account();
+    store
+        .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+        .unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    store.save(&of_form("State.v1")).unwrap();
+    drop(store);
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "DROP INDEX idx_snapshots_version;
+             CREATE UNIQUE INDEX idx_snapshots_version ON snapshots (aggregate_id, version DESC);
+             DELETE FROM firefly_schema_history WHERE version = '6.1.0'",
+        )
+        .unwrap();
+    assert_eq!(SqliteEventStore::builder(&path).migrate().unwrap().len(), 1);
+    let store = SqliteEventStore::open(&path).unwrap();
+    store.save(&of_form("State.v2")).unwrap();
+    store.save(&of_form("State.v2")).unwrap();
+    let kept = store.list_snapshots(None, &account).unwrap();
+    let forms: Vec<&str> = kept.iter().map(|snapshot| snapshot.snapshot_type.as_str()).collect();
+    assert_eq!(forms, ["State.v2", "State.v1"]);
+}
+
 fn schema(path: &Path) -> Vec<String> {
     let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
     column(&Connection::open(path).unwrap(), sql)

@@ -529,7 +529,7 @@ fn a_restore_to_a_time_looks_aggregates_up_and_snapshots_are_found_by_their_inde
         assert!(until_time.iter().any(lookup), "{until_time:?}");
         let until_sequence = plan_of(&store, include_str!("../sql/queries/restore_until_sequence.sql"), 1);
         assert_eq!(until_sequence, ["SEARCH events USING INTEGER PRIMARY KEY (rowid<?)"]);
-        let snapshots = plan_of(&store, include_str!("../sql/queries/snapshots_after.sql"), 3);
+        let snapshots = plan_of(&store, include_str!("../sql/queries/snapshots_after.sql"), 4);
         assert_eq!(
             snapshots[0], "SEARCH snapshots USING INDEX idx_snapshots_version (aggregate_id>?)",
             "{snapshots:?}"
@@ -569,10 +569,10 @@ fn snapshots_come_by_aggregate_and_version_page_by_page_whoever_owns_them() {
     for limit in [1, 2, 4, 100] {
         let (mut found, mut place) = (Vec::new(), None);
         loop {
-            let page = store.snapshots_after(place, limit).unwrap();
+            let page = store.snapshots_after(place.as_ref(), limit).unwrap();
             assert!(page.len() <= limit as usize);
             let Some(last) = page.last() else { break };
-            place = Some((last.aggregate.id(), last.version));
+            place = Some(last.clone());
             found.extend(page.iter().map(|snapshot| (snapshot.aggregate.id(), snapshot.version)));
         }
         assert_eq!(found, expected, "{limit} at a time");
@@ -1142,7 +1142,7 @@ fn a_store_as_it_is_opened_by_default_is_as_it_should_be() {
     assert_eq!(found("journal_mode"), "wal");
     assert_eq!(found("synchronous"), "FULL");
     assert_eq!(found("busy_timeout"), "5000 ms");
-    assert!(found("schema").contains("6.0.0"));
+    assert!(found("schema").contains("6.1.0"));
 
     let memory = SqliteEventStore::in_memory().unwrap().diagnose().unwrap();
     let bad: Vec<_> = memory.iter().filter(|diagnosis| !is_good(diagnosis)).collect();
@@ -1186,7 +1186,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
     let store = open("schema.db");
     with_writer(&store, |connection| {
         connection
-            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '6.0.0'")
+            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '6.1.0'")
             .unwrap();
     });
     let advice = assert_bad(&store, "schema", Severity::Warning).advice;
@@ -1195,7 +1195,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
         connection
             .execute_batch(
                 "INSERT INTO firefly_schema_history (version, description, checksum)
-                 VALUES ('6.0.0', 'consumers', 'other'), ('9.0.0', 'newer', '')",
+                 VALUES ('6.1.0', 'snapshots by form', 'other'), ('9.0.0', 'newer', '')",
             )
             .unwrap();
     });

@@ -631,6 +631,27 @@ pub(crate) fn a_snapshot_of_another_form_is_passed_over_and_stays(env: &dyn Envi
     assert_eq!(old.load(id).unwrap().state().cents, 5);
 }
 
+pub(crate) fn two_versions_of_a_program_keep_each_its_snapshot_of_one_version(env: &dyn Environment) {
+    let (store, id) = (env.store(), Uuid::now_v7());
+    let after_three = SnapshotPolicy::AfterReading(3);
+    let old = with_snapshots(Watched::new(Arc::clone(&store)), after_three);
+    let new = Repository::<_, NewerAccount>::new(Watched::new(Arc::clone(&store))).unwrap();
+    let new = new.with_snapshots(after_three).unwrap();
+    for _ in 0..3 {
+        deposit(&accounts(Arc::clone(&store)), id, 1);
+    }
+    let of_v2 = |version| (NewerAccount::FORM.to_owned(), version);
+    for _ in 0..2 {
+        assert_eq!(old.load(id).unwrap().state().cents, 3);
+        assert_eq!(*new.load(id).unwrap().state(), NewerAccount(3));
+    }
+    assert_eq!(snapshots(&store, id), [of_v2(3), of_v1(3)]);
+    for events in [old.store().count_events(), new.store().count_events()] {
+        // All the first time, and then the snapshot's own.
+        assert_eq!(events, 3 + 1);
+    }
+}
+
 pub(crate) fn a_snapshot_beyond_the_end_of_the_events_is_not_trusted(env: &dyn Environment) {
     let (store, id) = (env.store(), Uuid::now_v7());
     let accounts = with_snapshots(Arc::clone(&store), SnapshotPolicy::Every(4));

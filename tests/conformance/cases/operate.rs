@@ -248,20 +248,29 @@ pub(crate) fn lists_all_snapshots_page_by_page(environment: &dyn Environment) {
     for _ in 0..5 {
         let account = account();
         given(&store, &account, 3);
-        for version in 1..=3 {
-            store.save(&snapshot(&account, version)).unwrap();
-            saved.push((account.id(), Version::from(version)));
+        for (version, form) in [(1, "a"), (2, "b"), (2, "B"), (2, "a"), (3, "a")] {
+            let new = NewSnapshot::new(&account, Version::from(version), form, &0).unwrap();
+            store.save(&new).unwrap();
+            saved.push((account.id(), Version::from(version), form.to_owned()));
         }
     }
     saved.sort();
-    let mut listed = Vec::new();
-    while let Some(last) = store.snapshots_after(listed.last().copied(), 4).unwrap().pop() {
-        let page = store.snapshots_after(listed.last().copied(), 4).unwrap();
-        assert!(page.len() <= 4);
-        listed.extend(page.iter().map(|snapshot| (snapshot.aggregate.id(), snapshot.version)));
-        assert_eq!(listed.last(), Some(&(last.aggregate.id(), last.version)));
+    for limit in [1, 4, 100] {
+        let (mut listed, mut last) = (Vec::new(), None);
+        loop {
+            let page = store.snapshots_after(last.as_ref(), limit).unwrap();
+            assert!(page.len() <= limit as usize);
+            listed.extend(page.iter().map(|snapshot| {
+                let form = snapshot.snapshot_type.to_string();
+                (snapshot.aggregate.id(), snapshot.version, form)
+            }));
+            let Some(snapshot) = page.into_iter().next_back() else {
+                break;
+            };
+            last = Some(snapshot);
+        }
+        assert_eq!(listed, saved, "{limit} at a time");
     }
-    assert_eq!(listed, saved);
 }
 
 pub(crate) fn prunes_snapshots_of_every_aggregate(environment: &dyn Environment) {

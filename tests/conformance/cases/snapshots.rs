@@ -78,11 +78,11 @@ pub(crate) fn the_store_sets_the_time_of_a_snapshot(env: &dyn Environment) {
 
 pub(crate) fn saving_at_the_same_version_replaces(env: &dyn Environment) {
     let (store, account) = given_snapshots(env, &[3, 5]);
-    let other = NewSnapshot::from_json(&account, version(3), "AccountState.v2", r#"{"other":true}"#).unwrap();
+    let other = NewSnapshot::from_json(&account, version(3), "AccountState.v1", r#"{"other":true}"#).unwrap();
     store.save(&other).unwrap();
     let found = store.snapshot_at(&account, version(3)).unwrap().unwrap();
     assert_eq!(found.snapshot_id, other.snapshot_id());
-    assert_eq!(found.snapshot_type, "AccountState.v2");
+    assert_eq!(found.snapshot_type, "AccountState.v1");
     assert_same_json(&found.state, other.state());
     assert_eq!(found.cover(), Some(SnapshotCover::Row));
     assert_eq!(listed(&store, &account), [5, 3]);
@@ -175,12 +175,90 @@ pub(crate) fn finds_the_latest_of_a_form_up_to_a_version_inclusive(env: &dyn Env
     );
 }
 
-/// There is one snapshot of a version. Whose form is gone looks further back, and is right again with the events after it.
-pub(crate) fn another_form_at_the_same_version_takes_its_place(env: &dyn Environment) {
-    let (store, account) = given_forms(env, &[(5, "State.v1"), (9, "State.v1"), (9, "State.v2")]);
+/// The forms, and the balances, of the snapshots of an aggregate as they are listed.
+fn listed_forms(store: &Handle, aggregate: &AggregateKey) -> Vec<(u64, String, u64)> {
+    let snapshots = store.list_snapshots(None, aggregate).unwrap();
+    let told = snapshots.iter().map(|snapshot| {
+        let state: serde_json::Value = snapshot.state().unwrap();
+        let form = snapshot.snapshot_type.to_string();
+        (snapshot.version.get(), form, state["balance"].as_u64().unwrap())
+    });
+    told.collect()
+}
+
+pub(crate) fn another_form_at_the_same_version_stays_beside_it(env: &dyn Environment) {
+    // In an order that is not that of their names, with names that collations would order otherwise.
+    let forms = [
+        (9, "State.v2"),
+        (5, "State.v1"),
+        (9, "State.v1"),
+        (9, "a"),
+        (9, "state.v1"),
+    ];
+    let (store, account) = given_forms(env, &forms);
     let latest = |form| version_of(store.latest_snapshot_of(&account, form));
-    assert_eq!(["State.v1", "State.v2"].map(latest), [Some(5), Some(9)]);
-    assert_eq!(listed(&store, &account), [9, 5]);
+    assert_eq!(
+        ["State.v1", "State.v2", "state.v1", "a", "A"].map(latest),
+        [Some(9), Some(9), Some(9), Some(9), None]
+    );
+    let of_nine = |form: &str| (9, form.to_owned(), 9);
+    let all = [
+        of_nine("state.v1"),
+        of_nine("a"),
+        of_nine("State.v2"),
+        of_nine("State.v1"),
+        (5, "State.v1".to_owned(), 5),
+    ];
+    assert_eq!(listed_forms(&store, &account), all);
+    assert_eq!(store.count_snapshots(None, &account).unwrap(), 5);
+    for found in [
+        store.latest_snapshot(&account),
+        store.latest_snapshot_up_to(&account, version(12)),
+        store.snapshot_at(&account, version(9)),
+        store
+            .load_from_snapshot(None, &account, SnapshotAt::Latest)
+            .map(|(snapshot, _)| snapshot),
+    ] {
+        assert_eq!(found.unwrap().unwrap().snapshot_type, "state.v1");
+    }
+
+    // Each is replaced by its own form only.
+    let again = NewSnapshot::new(&account, version(9), "State.v2", &serde_json::json!({ "balance": 90 })).unwrap();
+    store.save(&again).unwrap();
+    let mut replaced = all.clone();
+    replaced[2].2 = 90;
+    assert_eq!(listed_forms(&store, &account), replaced);
+}
+
+pub(crate) fn a_snapshot_takes_no_id_of_another_form(env: &dyn Environment) {
+    let (store, account) = given_forms(env, &[(9, "State.v1")]);
+    let first = store.latest_snapshot(&account).unwrap().unwrap();
+    let second = NewSnapshot::new(&account, version(9), "State.v2", &0).unwrap();
+    // Whether the store takes the second or refuses it, the first stays.
+    let taken = store.save(&second.with_id(first.snapshot_id)).is_ok();
+    assert_eq!(store.latest_snapshot_of(&account, "State.v1").unwrap(), Some(first));
+    assert_eq!(listed(&store, &account).len(), 1 + usize::from(taken));
+}
+
+pub(crate) fn deletes_every_form_of_a_version_and_keeps_the_last_of_those_of_the_newest(env: &dyn Environment) {
+    let forms = [
+        (5, "State.v1"),
+        (5, "State.v2"),
+        (9, "State.v2"),
+        (9, "State.v1"),
+        (9, "State.v3"),
+    ];
+    let (store, account) = given_forms(env, &forms);
+    let five = SnapshotSelection::Exactly(&account, version(5));
+    assert_eq!(store.delete_snapshots(None, five).unwrap(), 2);
+    assert_eq!(listed(&store, &account), [9, 9, 9]);
+    assert_eq!(store.keep_latest_snapshots_of(&account, "State.v2", 1).unwrap(), 0);
+    assert_eq!(store.keep_latest_snapshots(&account, 2).unwrap(), 1);
+    let left = listed_forms(&store, &account);
+    let left: Vec<&str> = left.iter().map(|(_, form, _)| form.as_str()).collect();
+    assert_eq!(left, ["State.v3", "State.v2"]);
+    let before = SnapshotSelection::Before(&account, version(10));
+    assert_eq!(store.delete_snapshots(None, before).unwrap(), 2);
 }
 
 pub(crate) fn lists_the_newest_version_first(env: &dyn Environment) {

@@ -119,10 +119,10 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     fn snapshots_after(
         &self,
         memory: &MemoryEventStore,
-        place: Option<(Uuid, Version)>,
+        after: Option<&Snapshot>,
         limit: u32,
     ) -> Result<Vec<Snapshot>, Error> {
-        memory.snapshots_after(place, limit)
+        memory.snapshots_after(after, limit)
     }
 
     fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
@@ -284,8 +284,8 @@ impl<B: Bug> Operations for Mutant<B> {
         self.memory.restore_table(point)
     }
 
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>, Error> {
-        self.bug.snapshots_after(&self.memory, place, limit)
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>, Error> {
+        self.bug.snapshots_after(&self.memory, after, limit)
     }
 
     fn insert_seal(&self, seal: &Seal) -> Result<(), Error> {

@@ -128,6 +128,8 @@ caught! {
     runs_a_transaction_twice: RunsTwice,
     hides_a_newer_snapshot_behind_an_older_one: HidesANewerSnapshot,
     does_not_replace_a_snapshot: DoesNotReplace,
+    replaces_a_snapshot_of_another_form: ReplacesAnotherForm,
+    lists_one_snapshot_of_each_version: ListsOneOfEachVersion,
     keeps_the_oldest_snapshots: KeepsTheOldest,
     finds_snapshots_before_a_version_only: FindsBeforeOnly,
     lists_the_oldest_snapshot_first: ListsTheOldestFirst,
@@ -1169,6 +1171,34 @@ mutant! { DoesNotReplace
     }
 }
 
+mutant! { ReplacesAnotherForm
+    fn save_snapshot(
+        &self,
+        memory: &MemoryEventStore,
+        tenant: Option<&TenantId>,
+        snapshot: &NewSnapshot,
+    ) -> Result<(), Error> {
+        let there = SnapshotSelection::Exactly(snapshot.aggregate(), snapshot.version());
+        memory.delete_snapshots(tenant, there)?;
+        memory.save_snapshot(tenant, snapshot)
+    }
+}
+
+mutant! { ListsOneOfEachVersion
+    fn snapshots_after(
+        &self,
+        memory: &MemoryEventStore,
+        after: Option<&Snapshot>,
+        limit: u32,
+    ) -> Result<Vec<Snapshot>, Error> {
+        let place = |snapshot: &Snapshot| (snapshot.aggregate.id(), snapshot.version);
+        let mut rest = memory.snapshots_after(after, u32::MAX)?;
+        rest.retain(|snapshot| after.is_none_or(|after| place(after) != place(snapshot)));
+        rest.truncate(limit as usize);
+        Ok(rest)
+    }
+}
+
 mutant! { AcceptsSnapshotsOfTheFuture
     fn save_snapshot(
         &self,
@@ -1496,10 +1526,10 @@ impl Bug for ListsTooFewSnapshots {
     fn snapshots_after(
         &self,
         memory: &MemoryEventStore,
-        place: Option<(Uuid, Version)>,
+        after: Option<&Snapshot>,
         limit: u32,
     ) -> Result<Vec<Snapshot>, Error> {
-        let mut page = memory.snapshots_after(place, limit)?;
+        let mut page = memory.snapshots_after(after, limit)?;
         if page.len() > 1 {
             page.remove(0);
         }

@@ -175,7 +175,7 @@ impl Operations for Nothing {
         Ok(0)
     }
 
-    fn snapshots_after(&self, _: Option<(Uuid, Version)>, _: u32) -> Result<Vec<Snapshot>, Error> {
+    fn snapshots_after(&self, _: Option<&Snapshot>, _: u32) -> Result<Vec<Snapshot>, Error> {
         Ok(Vec::new())
     }
 

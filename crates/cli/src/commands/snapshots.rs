@@ -55,7 +55,7 @@ pub(crate) struct Snapshots {
     #[arg(long, requires = "which")]
     delete: bool,
 
-    /// The one at this version of the aggregate
+    /// Those at this version of the aggregate, of every form
     #[arg(long, value_name = "VERSION", value_parser = parse::version, group = "which", requires_all = ["delete", "aggregate_type"])]
     at: Option<Version>,
 
@@ -204,13 +204,13 @@ impl Snapshots {
     fn each(&self, store: &dyn Operations, mut show: impl FnMut(&Snapshot) -> Result<()>) -> Result<bool> {
         const PAGE: u32 = 500;
         let mut left = self.limit;
-        let mut place = None;
+        let mut place: Option<Snapshot> = None;
         loop {
-            let page = store.snapshots_after(place, PAGE)?;
+            let page = store.snapshots_after(place.as_ref(), PAGE)?;
             let Some(last) = page.last() else {
                 return Ok(false);
             };
-            place = Some((last.aggregate.id(), last.version));
+            place = Some(last.clone());
             for snapshot in &page {
                 if self.tenant.is_some() && snapshot.tenant != self.tenant {
                     continue;

@@ -602,9 +602,9 @@ impl Walk<'_> {
 
     fn snapshots(&mut self) -> Result<u64> {
         let mut count = 0;
-        let mut place = None;
+        let mut place: Option<Snapshot> = None;
         loop {
-            let page = match self.store.snapshots_after(place, PAGE) {
+            let page = match self.store.snapshots_after(place.as_ref(), PAGE) {
                 Ok(page) => page,
                 Err(error) => {
                     self.cut_off(error, "snapshots".to_owned())?;
@@ -614,7 +614,7 @@ impl Walk<'_> {
             let Some(last) = page.last() else {
                 return Ok(count);
             };
-            place = Some((last.aggregate.id(), last.version));
+            place = Some(last.clone());
             count += page.len() as u64;
             for snapshot in &page {
                 self.snapshot(snapshot)?;

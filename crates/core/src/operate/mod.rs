@@ -42,8 +42,6 @@ mod restore;
 mod seal;
 mod snapshots;
 
-use uuid::Uuid;
-
 pub use audit::{Audit, Audited, Finding, FindingKind, Remembered};
 pub use consumers::CONSUMERS;
 pub use diagnose::diagnose;
@@ -59,7 +57,7 @@ pub(crate) use digest::Row;
 pub(crate) use import::Streams;
 
 use crate::consumer::ConsumerStore;
-use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore, Version};
+use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore};
 
 /// What a backend does for its operator. Needs more rights than a program does: to change tables, to see statistics.
 ///
@@ -89,13 +87,13 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first. Those of the backend.
     fn restore_table(&self, point: RestorePoint) -> Result<u64>;
 
-    /// The snapshots of every aggregate, whatever its tenant, ordered by the aggregate's id and the version; those after a place,
-    /// at most so many.
+    /// The snapshots of every aggregate, whatever its tenant, ordered by the aggregate's id, the version and the form; those after one,
+    /// which may be gone by now, at most so many.
     ///
     /// # Errors
     ///
     /// Those of the backend.
-    fn snapshots_after(&self, place: Option<(Uuid, Version)>, limit: u32) -> Result<Vec<Snapshot>>;
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>>;
 
     /// Stores a seal, unless there is one at its sequence: that one stays. [`seal`](seal()) makes them.
     ///

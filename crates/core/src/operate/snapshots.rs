@@ -1,11 +1,10 @@
 //! Forgetting old snapshots.
 
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::Operations;
 use super::progress::{Progress, Telling};
-use crate::{Result, SnapshotSelection, Version};
+use crate::{Result, Snapshot, SnapshotSelection};
 
 /// How many snapshots are listed at a time.
 pub(super) const PAGE: u32 = 500;
@@ -30,11 +29,11 @@ pub fn prune_snapshots(
     if let Some(time) = older_than {
         deleted += store.delete_snapshots(None, SnapshotSelection::OlderThan(time))?;
     }
-    let mut place: Option<(Uuid, Version)> = None;
+    let mut place: Option<Snapshot> = None;
     while let Some(keep) = keep {
-        let page = store.snapshots_after(place, PAGE)?;
+        let page = store.snapshots_after(place.as_ref(), PAGE)?;
         let Some(last) = page.last() else { break };
-        place = Some((last.aggregate.id(), last.version));
+        place = Some(last.clone());
         telling.add(page.len() as u64);
         let mut before = None;
         for snapshot in &page {

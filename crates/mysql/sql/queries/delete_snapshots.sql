@@ -11,6 +11,6 @@ JOIN (
       AND (? IS NULL OR tenant_id = ?)
       AND version BETWEEN ? AND ?
       AND (? IS NULL OR snapshot_type = ?)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type DESC
     LIMIT 9223372036854775807 OFFSET ?
 ) AS deleted ON deleted.snapshot_id = snapshots.snapshot_id

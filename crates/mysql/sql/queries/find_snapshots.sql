@@ -1,4 +1,4 @@
--- The snapshots of an aggregate in a range of versions, the newest version first.
+-- The snapshots of an aggregate in a range of versions, the newest version first, and of one version the last form by name.
 -- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version
 -- ? ? snapshot_type or NULL · ? most rows
 SELECT
@@ -17,5 +17,5 @@ WHERE aggregate_id = ?
   AND (? IS NULL OR tenant_id = ?)
   AND version BETWEEN ? AND ?
   AND (? IS NULL OR snapshot_type = ?)
-ORDER BY version DESC
+ORDER BY version DESC, snapshot_type DESC
 LIMIT ?

@@ -20,7 +20,7 @@ WITH snapshot AS (
       AND (? IS NULL OR tenant_id = ?)
       AND version BETWEEN ? AND ?
       AND (? IS NULL OR snapshot_type = ?)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type DESC
     LIMIT 1
 )
 SELECT

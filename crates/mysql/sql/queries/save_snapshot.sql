@@ -1,4 +1,4 @@
--- Save a snapshot; one of the same aggregate at the same version is replaced, also one of another form. Where the id is that of
+-- Save a snapshot; one of the same aggregate and form at the same version is replaced. Where the id is that of
 -- another one, this one would get none, which is refused.
 -- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
 -- ? tenant_id · ? checksum
@@ -15,9 +15,12 @@ INSERT INTO snapshots (
 )
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE
-    snapshot_id = IF(aggregate_id = VALUES(aggregate_id) AND version = VALUES(version), VALUES(snapshot_id), NULL),
+    snapshot_id = IF(
+        aggregate_id = VALUES(aggregate_id) AND version = VALUES(version) AND snapshot_type = VALUES(snapshot_type),
+        VALUES(snapshot_id),
+        NULL
+    ),
     aggregate_type = VALUES(aggregate_type),
-    snapshot_type = VALUES(snapshot_type),
     snapshot_data = VALUES(snapshot_data),
     created_at = VALUES(created_at),
     tenant_id = VALUES(tenant_id),

@@ -1,5 +1,5 @@
--- The snapshots of every aggregate, by its id and the version, those after a place.
--- ? ? aggregate_id · ? version · ? most rows
+-- The snapshots of every aggregate, by its id, the version and the form, those after a place.
+-- ? ? aggregate_id · ? ? version · ? snapshot_type · ? most rows
 SELECT
     snapshot_id,
     aggregate_id,
@@ -12,6 +12,6 @@ SELECT
     checksum
 FROM snapshots FORCE INDEX (idx_snapshots_version)
 WHERE aggregate_id >= ?
-  AND (aggregate_id > ? OR version > ?)
-ORDER BY aggregate_id, version
+  AND (aggregate_id > ? OR version > ? OR (version = ? AND snapshot_type > ?))
+ORDER BY aggregate_id, version, snapshot_type
 LIMIT ?

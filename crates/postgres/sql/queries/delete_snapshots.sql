@@ -11,6 +11,6 @@ WHERE snapshot_id IN (
       AND ($3::text IS NULL OR tenant_id = $3)
       AND version BETWEEN $4 AND $5
       AND ($6::text IS NULL OR snapshot_type = $6)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type COLLATE "C" DESC
     OFFSET $7
 );

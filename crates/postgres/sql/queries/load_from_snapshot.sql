@@ -20,7 +20,7 @@ WITH snapshot AS (
       AND ($3::text IS NULL OR tenant_id = $3)
       AND version BETWEEN $4 AND $5
       AND ($6::text IS NULL OR snapshot_type = $6)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type COLLATE "C" DESC
     LIMIT 1
 )
 SELECT

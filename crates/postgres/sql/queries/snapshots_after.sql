@@ -1,5 +1,5 @@
--- The snapshots of every aggregate after a place, by aggregate id and version.
--- $1 aggregate_id · $2 version · $3 most rows
+-- The snapshots of every aggregate after a place, by aggregate id, version and form.
+-- $1 aggregate_id · $2 version · $3 snapshot_type · $4 most rows
 SELECT
     snapshot_id,
     aggregate_id,
@@ -12,6 +12,6 @@ SELECT
     checksum
 FROM snapshots
 WHERE firefly_here()
-  AND (aggregate_id, version) > ($1, $2)
-ORDER BY aggregate_id, version
-LIMIT $3;
+  AND (aggregate_id, version, snapshot_type COLLATE "C") > ($1, $2, $3)
+ORDER BY aggregate_id, version, snapshot_type COLLATE "C"
+LIMIT $4;

@@ -10,6 +10,6 @@ WHERE snapshot_id IN (
       AND (?3 IS NULL OR tenant_id = ?3)
       AND version BETWEEN ?4 AND ?5
       AND (?6 IS NULL OR snapshot_type = ?6)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type DESC
     LIMIT -1 OFFSET ?7
 );

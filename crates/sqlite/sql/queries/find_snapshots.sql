@@ -1,4 +1,4 @@
--- The snapshots of an aggregate in a range of versions, the newest version first.
+-- The snapshots of an aggregate in a range of versions, the newest version first, and of one version the last form by name.
 -- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version
 -- ?6 snapshot_type or NULL · ?7 most rows
 SELECT
@@ -17,5 +17,5 @@ WHERE aggregate_id = ?1
   AND (?3 IS NULL OR tenant_id = ?3)
   AND version BETWEEN ?4 AND ?5
   AND (?6 IS NULL OR snapshot_type = ?6)
-ORDER BY version DESC
+ORDER BY version DESC, snapshot_type DESC
 LIMIT ?7;

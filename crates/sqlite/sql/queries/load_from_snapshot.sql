@@ -19,7 +19,7 @@ WITH snapshot AS (
       AND (?3 IS NULL OR tenant_id = ?3)
       AND version BETWEEN ?4 AND ?5
       AND (?6 IS NULL OR snapshot_type = ?6)
-    ORDER BY version DESC
+    ORDER BY version DESC, snapshot_type DESC
     LIMIT 1
 )
 SELECT

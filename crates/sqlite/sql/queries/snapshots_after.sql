@@ -1,5 +1,5 @@
--- The snapshots of every aggregate, by its id and the version, those after a place.
--- ?1 aggregate_id · ?2 version · ?3 most rows
+-- The snapshots of every aggregate, by its id, the version and the form, those after a place.
+-- ?1 aggregate_id · ?2 version · ?3 snapshot_type · ?4 most rows
 SELECT
     snapshot_id,
     aggregate_id,
@@ -12,6 +12,6 @@ SELECT
     checksum
 FROM snapshots
 WHERE aggregate_id >= ?1
-  AND (aggregate_id > ?1 OR version > ?2)
-ORDER BY aggregate_id, version
-LIMIT ?3;
+  AND (aggregate_id > ?1 OR version > ?2 OR (version = ?2 AND snapshot_type > ?3))
+ORDER BY aggregate_id, version, snapshot_type
+LIMIT ?4;

@@ -1,0 +1,24 @@
+-- Take in a snapshot of a table made by hand, before the schema has one per form: one of the same aggregate at the same version is
+-- replaced. Where the id is that of another one, this one would get none, which is refused.
+-- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
+-- ? tenant_id · ? checksum
+INSERT INTO snapshots (
+    snapshot_id,
+    aggregate_id,
+    aggregate_type,
+    version,
+    snapshot_type,
+    snapshot_data,
+    created_at,
+    tenant_id,
+    checksum
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE
+    snapshot_id = IF(aggregate_id = VALUES(aggregate_id) AND version = VALUES(version), VALUES(snapshot_id), NULL),
+    aggregate_type = VALUES(aggregate_type),
+    snapshot_type = VALUES(snapshot_type),
+    snapshot_data = VALUES(snapshot_data),
+    created_at = VALUES(created_at),
+    tenant_id = VALUES(tenant_id),
+    checksum = VALUES(checksum)
