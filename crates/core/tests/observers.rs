@@ -169,6 +169,7 @@ fn one_of_each(tell: &mut dyn FnMut(ConsumerEvent<'_>)) {
             error: &error,
             pause: ms(500),
         });
+        tell(ConsumerEvent::Recovered { consumer });
     }
     tell(ConsumerEvent::Failing {
         consumer,
@@ -207,7 +208,9 @@ fn every_event_is_a_line_for_tracing() {
         r#"debug message=events handled consumer="mails.v1" events=5 position=7 elapsed_ms=2.5"#,
         r#"info message=checkpoint moved by somebody else consumer="mails.v1" position=7"#,
         r#"warn message=waiting for what is out of reach consumer="mails.v1" error!it is ill pause_ms=0.5"#,
+        r#"info message=going on consumer="mails.v1""#,
         r#"warn message=waiting for what is out of reach error!it is ill pause_ms=0.5"#,
+        r#"info message=going on"#,
         r#"warn message=event failed consumer="mails.v1" global_sequence=8 attempts=2 error!it is ill"#,
         concat!(
             r#"error message=event parked consumer="mails.v1" global_sequence=8 "#,
@@ -255,6 +258,8 @@ fn every_event_is_counted_for_metrics() {
         ("firefly_consumer_position{consumer=mails.v1}", 7.0),
         ("firefly_consumer_running{consumer=mails.v1}", 0.0),
         ("firefly_consumer_slots{consumer=mails.v1}", 0.0),
+        ("firefly_consumer_waiting{consumer=mails.v1}", 0.0),
+        ("firefly_consumer_waiting{consumer=the watcher of the log}", 0.0),
         ("firefly_log_position{}", 9.0),
     ];
     assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)).into());

@@ -478,14 +478,25 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
             Err(_) => Ok(()),
         }
     });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let told = Arc::clone(&told);
+        move |event: &ConsumerEvent<'_>| match event {
+            ConsumerEvent::Outage { consumer: Some(_), .. } => told.lock().unwrap().push("waits"),
+            ConsumerEvent::Recovered { consumer: Some(_) } => told.lock().unwrap().push("goes on"),
+            _ => {}
+        }
+    };
     let running = runner(&store)
-        .observer(|_: &ConsumerEvent<'_>| {})
+        .observer(observer)
         .project(mirror.clone())
         .start()
         .unwrap();
     // Far more failures than attempts.
     running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
     assert_eq!(down.load(Ordering::SeqCst), 0);
+    let expected: Vec<_> = std::iter::repeat_n("waits", 8).chain(["goes on"]).collect();
+    assert_eq!(*told.lock().unwrap(), expected);
     assert_all_applied(&store);
     assert!(parked_of(&store, NAME).is_empty());
     running.stop();

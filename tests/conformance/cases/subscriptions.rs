@@ -285,7 +285,20 @@ pub(crate) fn a_failing_event_holds_up_its_own_slot_alone(env: &dyn Environment)
         .lease(LEASE)
         .group(8)
     };
-    let running = run(&store, subscription);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let told = Arc::clone(&told);
+        move |event: &ConsumerEvent<'_>| match event {
+            ConsumerEvent::Outage { consumer: Some(_), .. } => told.lock().unwrap().push("waits"),
+            ConsumerEvent::Recovered { consumer: Some(_) } => told.lock().unwrap().push("goes on"),
+            _ => {}
+        }
+    };
+    let running = runner(&store)
+        .observer(observer)
+        .subscribe(subscription)
+        .start()
+        .unwrap();
     let other = keys[1].id();
     until(|| {
         versions_of(&handled)
@@ -300,7 +313,10 @@ pub(crate) fn a_failing_event_holds_up_its_own_slot_alone(env: &dyn Environment)
             .is_some_and(|versions| versions.len() == 2)
     });
     assert!(parked_of(&store, NAME).is_empty(), "an outage parks nothing");
+    until(|| told.lock().unwrap().last() == Some(&"goes on"));
     running.stop();
+    let told = told.lock().unwrap();
+    assert!(told[..told.len() - 1].iter().all(|told| *told == "waits"), "{told:?}");
     assert_eq!(assert_all_handled(&store, &handled), 0);
 }
 

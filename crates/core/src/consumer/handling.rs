@@ -13,6 +13,7 @@ use super::observer::ConsumerEvent;
 use super::parking::{
     self, begin_replay, end_replay, event_at, first_to_replay, park_behind, parked_aggregates, still_first, uncount,
 };
+use super::progress::Part;
 use super::signals::Waited;
 use super::slot::{ConsumerState, ParkedEvent, slot_of};
 use super::store::ConsumerStore;
@@ -61,7 +62,11 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         let mut is_begun = false;
         while !signals.is_stopping() {
             let nudges = signals.nudges();
-            match self.go_on(&mut is_begun) {
+            let went_on = self.go_on(&mut is_begun);
+            if went_on.is_ok() && !self.member.held().has_outages() {
+                self.context.recovered(self.member.name(), Part::Handling);
+            }
+            match went_on {
                 Ok(Some(wait)) => {
                     pauses = Backoff::new();
                     signals.wait_for_change(wait.beyond, nudges, wait.longest);
@@ -406,6 +411,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             Next::Retry(pause) => {
                 if let Some(slot) = self.member.held().slots.get_mut(&number) {
                     slot.not_before = Some(Instant::now() + pause);
+                    slot.outages = 0;
                     slot.failing = Some((sequence, attempts));
                 }
                 Ok(false)
@@ -449,7 +455,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             held.not_before = Some(Instant::now() + pause);
             held.failing = slot.failing;
         }
-        self.context.tell_outage(self.member.name(), error, pause);
+        self.context
+            .tell_outage(self.member.name(), Part::Handling, error, pause);
         if slot.is_counted {
             let uncounted = self
                 .member
@@ -535,14 +542,19 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             return Ok(());
         };
         let batch = self.batch(number, std::slice::from_ref(event)).replayed();
-        let settled = match self.call(&batch, parked.attempts) {
+        let handled = self.call(&batch, parked.attempts);
+        let is_outage = handled.as_ref().is_err_and(|failure| self.is_outage(failure));
+        if let Some(slot) = self.member.held().slots.get_mut(&number).filter(|_| !is_outage) {
+            slot.outages = 0;
+        }
+        let settled = match handled {
             Ok(()) => self.member.with_slot(number, slot.token, |transaction, _| {
                 transaction.change(ConsumerChange::Unpark {
                     consumer,
                     global_sequence,
                 })
             }),
-            Err(failure) if self.is_outage(&failure) => {
+            Err(failure) if is_outage => {
                 self.replays_due += REPLAY_INTERVAL;
                 self.postpone(number, slot, &*failure.into_error())?;
                 self.member.with_slot(number, slot.token, |transaction, _| {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::member::{Member, Slot};
 use super::observer::ConsumerEvent;
+use super::progress::Part;
 use super::signals::Waited;
 use super::store::ConsumerStore;
 use super::transaction::Claimed;
@@ -23,12 +24,14 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         loop {
             let pause = match self.keep() {
                 Ok(()) => {
+                    self.context.recovered(self.member.name(), Part::Leases);
                     pauses = Backoff::new();
                     lease / 3
                 }
                 Err(error) => {
                     let pause = pauses.next().unwrap_or(LONGEST_PAUSE).min(lease / 3);
-                    self.context.tell_outage(self.member.name(), &error, pause);
+                    self.context
+                        .tell_outage(self.member.name(), Part::Leases, &error, pause);
                     pause
                 }
             };
@@ -115,6 +118,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
                     .as_ref()
                     .map(|failing| (failing.sequence, failing.attempts));
                 slot.not_before = None;
+                slot.outages = 0;
             }
         }
         drop(held);

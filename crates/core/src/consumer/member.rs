@@ -37,6 +37,12 @@ impl Held {
         let ends = running.filter_map(|slot| slot.not_before).filter(|end| *end > now);
         ends.min().map(|end| end - now)
     }
+
+    /// Whether a slot that is to go on waits for what its handler needs.
+    pub(crate) fn has_outages(&self) -> bool {
+        let mut slots = self.slots.values();
+        slots.any(|slot| slot.state == ConsumerState::Running && slot.outages > 0)
+    }
 }
 
 /// A slot that this process holds.

@@ -5,8 +5,10 @@ mod metrics;
 #[cfg(feature = "tracing")]
 mod tracing;
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -127,6 +129,11 @@ pub enum ConsumerEvent<'a> {
         /// How long it waits.
         pause: Duration,
     },
+    /// What was in the way is over, after one outage or several in a row: it goes on.
+    Recovered {
+        /// The consumer's name; none for the watcher of the high-water mark.
+        consumer: Option<&'a str>,
+    },
     /// An event could not be handled.
     Failing {
         /// The consumer's name.
@@ -172,14 +179,53 @@ pub enum ConsumerEvent<'a> {
     },
 }
 
-/// The observer where the program has none: a consumer that stops by itself writes one line to [`log`].
-#[derive(Debug)]
-pub(crate) struct LogStops;
+/// The observer where the program has none: a consumer writes one line to [`log`] when it stops by itself, when it begins to wait for what
+/// is out of reach, and when it goes on after that.
+#[derive(Debug, Default)]
+pub(crate) struct LogObserver {
+    /// Who waits.
+    waiting: Mutex<BTreeSet<Option<String>>>,
+}
 
-impl Observer for LogStops {
+impl Observer for LogObserver {
     fn observe(&self, event: &ConsumerEvent<'_>) {
-        if let ConsumerEvent::Stopped { error: Some(error), .. } = event {
-            log::error!("{error}");
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match *event {
+            ConsumerEvent::Stopped { consumer, error } => {
+                waiting.remove(&Some(consumer.to_owned()));
+                if let Some(error) = error {
+                    log::error!("{error}");
+                }
+            }
+            ConsumerEvent::Outage { consumer, error, .. } if waiting.insert(consumer.map(str::to_owned)) => {
+                log::warn!("{} waits, and tries again: {}", who(consumer), Chain(error));
+            }
+            ConsumerEvent::Recovered { consumer } if waiting.remove(&consumer.map(str::to_owned)) => {
+                log::warn!("{} goes on", who(consumer));
+            }
+            _ => {}
         }
+    }
+}
+
+fn who(consumer: Option<&str>) -> String {
+    consumer.map_or_else(
+        || "the watcher of the log".to_owned(),
+        |consumer| format!("consumer {consumer}"),
+    )
+}
+
+/// An error with its causes.
+struct Chain<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
     }
 }

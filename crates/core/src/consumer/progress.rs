@@ -25,6 +25,15 @@ struct State {
     wanted: GlobalSequence,
     /// Why it handles nothing now.
     halted: Option<ConsumerError>,
+    /// The parts of it that wait for what is out of reach.
+    waiting: Vec<Part>,
+}
+
+/// A part of a consumer, which may wait while another one goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Handling,
+    Leases,
 }
 
 impl Progress {
@@ -38,6 +47,22 @@ impl Progress {
         state.halted = None;
         self.changed.notify_all();
         is_news
+    }
+
+    /// A part of it waits for what is out of reach.
+    pub(crate) fn waits(&self, part: Part) {
+        let waiting = &mut self.lock().waiting;
+        if !waiting.contains(&part) {
+            waiting.push(part);
+        }
+    }
+
+    /// A part of it waits no more. Returns whether that is news, and no other part waits.
+    pub(crate) fn recovered(&self, part: Part) -> bool {
+        let waiting = &mut self.lock().waiting;
+        let before = waiting.len();
+        waiting.retain(|waiting| *waiting != part);
+        waiting.is_empty() && before > 0
     }
 
     /// It handles nothing for now; `tell` is called if that is news.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::failure::{BoxError, ConsumerError, Next};
 use super::follower::{Follower, Step, Trouble};
 use super::observer::ConsumerEvent;
+use super::progress::Part;
 use super::projection::Projection;
 use super::signals::Waited;
 use super::store::Transactional;
@@ -58,6 +59,7 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
         match step {
             Ok(Step::Handled { events, elapsed }) => {
                 pauses = Backoff::new();
+                context.recovered(name, Part::Handling);
                 observer.observe(&ConsumerEvent::Handled {
                     consumer: name,
                     events,
@@ -68,6 +70,7 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
             }
             Ok(Step::Idle) => {
                 pauses = Backoff::new();
+                context.recovered(name, Part::Handling);
                 context.handled(name, follower.handled(), follower.token());
                 signals.wait_for_change(follower.handled(), nudges, follower.longest_idle());
             }

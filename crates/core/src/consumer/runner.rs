@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::failure::{ConsumerError, unless_panicked};
 use super::follower::Follower;
 use super::member::Member;
-use super::observer::{ConsumerEvent, LogStops, Observer};
+use super::observer::{ConsumerEvent, LogObserver, Observer};
 use super::progress::Progress;
 use super::projecting::Projecting;
 use super::projection::Projection;
@@ -105,12 +105,13 @@ impl<S: ConsumerStore + Clone> Runner<S> {
     pub fn new(store: S) -> Self {
         Self {
             store,
-            observer: Arc::new(LogStops),
+            observer: Arc::new(LogObserver::default()),
             consumers: Vec::new(),
         }
     }
 
-    /// Tells what the consumers do. Without an observer, a consumer that stops by itself writes one line to the `log` crate.
+    /// Tells what the consumers do. Without an observer, a consumer writes one line to the `log` crate when it stops by itself, when it
+    /// begins to wait because the store, or what its handler needs, is out of reach, and when it goes on after that.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Arc::new(observer);
         self
@@ -319,8 +320,14 @@ fn watch(store: &impl ConsumerStore, signals: &Signals, observer: &dyn Observer)
     let mut listening = store.wake().listen();
     let mut interval = FIRST_LOOK;
     let mut mark = GlobalSequence::ZERO;
+    let mut is_waiting = false;
     while !signals.is_stopping() {
-        match store.high_water_mark() {
+        let looked = store.high_water_mark();
+        if is_waiting && looked.is_ok() {
+            observer.observe(&ConsumerEvent::Recovered { consumer: None });
+        }
+        is_waiting = looked.is_err();
+        match looked {
             Ok(found) if found == mark => interval = (interval * 2).min(LONGEST_LOOK),
             Ok(found) => {
                 mark = found;

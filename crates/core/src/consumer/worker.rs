@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::failure::ConsumerError;
 use super::observer::{ConsumerEvent, Observer};
-use super::progress::Progress;
+use super::progress::{Part, Progress};
 use super::signals::{Signals, Waited};
 use crate::{Backoff, GlobalSequence};
 
@@ -33,6 +33,15 @@ impl Context {
         }
     }
 
+    /// Tells that a consumer goes on, if a part of it waited, and no other one does.
+    pub(crate) fn recovered(&self, consumer: &str, part: Part) {
+        if self.progress.recovered(part) {
+            self.observer.observe(&ConsumerEvent::Recovered {
+                consumer: Some(consumer),
+            });
+        }
+    }
+
     /// Tells that a consumer handles nothing until something is done.
     pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
         self.progress.halted(error, |error| {
@@ -51,11 +60,18 @@ impl Context {
         pauses: &mut Backoff,
     ) -> Waited {
         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-        self.tell_outage(consumer, error, pause);
+        self.tell_outage(consumer, Part::Handling, error, pause);
         self.signals.pause(pause)
     }
 
-    pub(crate) fn tell_outage(&self, consumer: &str, error: &(dyn std::error::Error + 'static), pause: Duration) {
+    pub(crate) fn tell_outage(
+        &self,
+        consumer: &str,
+        part: Part,
+        error: &(dyn std::error::Error + 'static),
+        pause: Duration,
+    ) {
+        self.progress.waits(part);
         self.observer.observe(&ConsumerEvent::Outage {
             consumer: Some(consumer),
             error,

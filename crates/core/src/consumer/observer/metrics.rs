@@ -17,6 +17,7 @@ use super::{ConsumerEvent, Observer};
 /// | `firefly_consumer_failures_total` | counter | attempts at an event that failed |
 /// | `firefly_consumer_parked_total` | counter | events that were parked, without those behind them |
 /// | `firefly_consumer_outages_total` | counter | pauses because the store, or what a handler needs, was out of reach |
+/// | `firefly_consumer_waiting` | gauge | 1 while it waits for what is out of reach, else 0 |
 /// | `firefly_consumer_overtaken_total` | counter | batches that were dropped, because somebody else moved the checkpoint |
 /// | `firefly_consumer_slots` | gauge | slots of a group that this process holds |
 /// | `firefly_consumer_running` | gauge | 1, and 0 once it is stopped |
@@ -61,8 +62,12 @@ impl Observer for MetricsObserver {
                 counter!("firefly_consumer_overtaken_total", of(consumer)).increment(1);
             }
             ConsumerEvent::Outage { consumer, .. } => {
-                let consumer = consumer.unwrap_or("the watcher of the log");
+                let consumer = consumer.unwrap_or(WATCHER);
                 counter!("firefly_consumer_outages_total", of(consumer)).increment(1);
+                gauge!("firefly_consumer_waiting", of(consumer)).set(1);
+            }
+            ConsumerEvent::Recovered { consumer } => {
+                gauge!("firefly_consumer_waiting", of(consumer.unwrap_or(WATCHER))).set(0);
             }
             ConsumerEvent::Failing { consumer, .. } => {
                 counter!("firefly_consumer_failures_total", of(consumer)).increment(1);
@@ -78,6 +83,7 @@ impl Observer for MetricsObserver {
             }
             ConsumerEvent::Stopped { consumer, error } => {
                 gauge!("firefly_consumer_running", of(consumer)).set(0);
+                gauge!("firefly_consumer_waiting", of(consumer)).set(0);
                 if error.is_none() {
                     // It has given up all of them.
                     gauge!("firefly_consumer_slots", of(consumer)).set(0);
@@ -86,6 +92,9 @@ impl Observer for MetricsObserver {
         }
     }
 }
+
+/// The label of the watcher of the high-water mark.
+const WATCHER: &str = "the watcher of the log";
 
 fn of(consumer: &str) -> Vec<Label> {
     vec![Label::new("consumer", consumer.to_owned())]

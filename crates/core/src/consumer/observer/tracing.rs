@@ -15,6 +15,7 @@ use super::{ConsumerEvent, Observer};
 /// | `events handled` | debug | `events`, `position`, `elapsed_ms` |
 /// | `checkpoint moved by somebody else` | info | `position` |
 /// | `waiting for what is out of reach` | warn | `error`, `pause_ms`; without `consumer` for the watcher of the log |
+/// | `going on` | info | after the waiting; without `consumer` for the watcher of the log |
 /// | `event failed` | warn | `global_sequence`, `attempts`, `error` |
 /// | `event parked` | error | `global_sequence`, `aggregate_id`, `reason` |
 /// | `slot taken`, `slot given up` | info | `slot` |
@@ -57,6 +58,9 @@ impl Observer for TracingObserver {
             ConsumerEvent::Outage { consumer, error, pause } => {
                 let pause_ms = milliseconds(pause);
                 warn!(target: TARGET, consumer, error, pause_ms, "waiting for what is out of reach");
+            }
+            ConsumerEvent::Recovered { consumer } => {
+                info!(target: TARGET, consumer, "going on");
             }
             ConsumerEvent::Failing {
                 consumer,
