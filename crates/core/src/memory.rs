@@ -378,6 +378,11 @@ impl ConsumerStore for MemoryEventStore {
         Ok(lock(&self.shared.consumers).parked(which))
     }
 
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+        self.shared.writer.check_not_held()?;
+        Ok(lock(&self.shared.consumers).count_parked(consumer, aggregate_id))
+    }
+
     fn wake(&self) -> &Wake {
         &self.shared.wake
     }

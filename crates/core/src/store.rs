@@ -730,6 +730,10 @@ macro_rules! forward_through_pointers {
                 (**self).parked_events(which)
             }
 
+            fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+                (**self).count_parked(consumer, aggregate_id)
+            }
+
             fn wake(&self) -> &Wake {
                 (**self).wake()
             }

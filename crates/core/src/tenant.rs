@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
@@ -253,6 +255,10 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
         self.store.parked_events(which)
+    }
+
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+        self.store.count_parked(consumer, aggregate_id)
     }
 
     fn wake(&self) -> &Wake {

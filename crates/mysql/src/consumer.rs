@@ -8,6 +8,7 @@ use firefly_eventstore_core::consumer::{
 use firefly_eventstore_core::{Error, GlobalSequence, Result};
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
+use uuid::Uuid;
 
 use crate::error::classify;
 use crate::pool::Session;
@@ -210,6 +211,19 @@ fn parked_event(row: &Row) -> Result<ParkedEvent> {
         time(row, 5)?,
         integer(row, 6)? != 0,
     ))
+}
+
+/// How many events of a consumer are parked. One round trip.
+pub(crate) fn count_parked<C: Queryable>(
+    session: &mut Session<'_, C>,
+    consumer: &str,
+    aggregate_id: Option<Uuid>,
+) -> Result<u64> {
+    let values: Vec<Value> = vec![consumer.into(), aggregate_id.into(), aggregate_id.into()];
+    let rows = session.query(sql::CONSUMER_COUNT_PARKED, values).map_err(classify);
+    rows.and_then(|rows| decode(&rows, |row| count(row, 0)))
+        .map(|counts| counts.into_iter().sum())
+        .map_err(|error| error.during(format_args!("count the parked events of consumer {consumer}")))
 }
 
 /// How many members of a group were seen within a time. One round trip.

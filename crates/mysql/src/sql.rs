@@ -24,6 +24,7 @@ statements! {
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
     CLUSTER_SIZE = "cluster_size.sql";
+    CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
     CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
     CONSUMER_FREE_SLOTS = "consumer_free_slots.sql";
     CONSUMER_HAND = "consumer_hand.sql";

@@ -19,6 +19,7 @@ use firefly_eventstore_core::{
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
+use uuid::Uuid;
 
 use crate::error::{
     classify, driver_error, is_deadlock, is_lost, is_missing_index, is_out_of_time, is_read_only_server, is_stale,
@@ -820,6 +821,10 @@ impl ConsumerStore for MysqlEventStore {
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
         self.with(|session| consumer::parked(session, which))
+    }
+
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+        self.with(|session| consumer::count_parked(session, consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {

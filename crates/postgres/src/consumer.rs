@@ -8,6 +8,7 @@ use firefly_eventstore_core::consumer::{
 use firefly_eventstore_core::{Error, GlobalSequence, Result};
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
+use uuid::Uuid;
 
 use crate::error::classify;
 use crate::pool::Session;
@@ -185,6 +186,20 @@ fn parked_event(row: &Row) -> Result<ParkedEvent> {
         get(row, 5)?,
         get(row, 6)?,
     ))
+}
+
+/// How many events of a consumer are parked. One round trip.
+pub(crate) fn count_parked<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    consumer: &str,
+    aggregate_id: Option<Uuid>,
+) -> Result<u64> {
+    session
+        .query(sql::CONSUMER_COUNT_PARKED, &[&consumer, &aggregate_id])
+        .map_err(classify)
+        .and_then(|rows| decode(&rows, |row| row::count(row, 0)))
+        .map(|counts| counts.into_iter().sum())
+        .map_err(|error| error.during(format_args!("count the parked events of consumer {consumer}")))
 }
 
 /// How many members of a group were seen within a time. One round trip.

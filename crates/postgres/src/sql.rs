@@ -22,6 +22,7 @@ statements! {
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
+    CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
     CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
     CONSUMER_FORGET_MEMBERS = "consumer_forget_members.sql";
     CONSUMER_FREE_SLOTS = "consumer_free_slots.sql";

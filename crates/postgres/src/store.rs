@@ -20,6 +20,7 @@ use firefly_eventstore_core::{
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
+use uuid::Uuid;
 
 use crate::error::{classify, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
 use crate::listen::Listener;
@@ -821,6 +822,10 @@ impl ConsumerStore for PostgresEventStore {
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
         self.with(|session| consumer::parked(session, which))
+    }
+
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+        self.with(|session| consumer::count_parked(session, consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {

@@ -195,6 +195,16 @@ fn parked_event(row: &Row<'_>) -> Result<ParkedEvent> {
     ))
 }
 
+/// How many events of a consumer are parked.
+pub(crate) fn count_parked(connection: &Connection, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+    let parameters = params![consumer, aggregate_id.map(id)];
+    collect(connection, sql::CONSUMER_COUNT_PARKED, parameters, |row| {
+        row::count(row, 0)
+    })
+    .map(|counts| counts.into_iter().sum())
+    .map_err(|error| error.during(format_args!("count the parked events of consumer {consumer}")))
+}
+
 /// How many members of a group were seen within a time.
 pub(crate) fn members(connection: &Connection, consumer: &str, seen_within: Duration) -> Result<u64> {
     let since = time_text(before(OffsetDateTime::now_utc(), seen_within));

@@ -19,6 +19,7 @@ statements! {
     APPLIED_MIGRATIONS = "applied_migrations.sql";
     BROKEN_STREAM = "broken_stream.sql";
     CANARY = "canary.sql";
+    CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
     CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
     CONSUMER_FORGET_MEMBERS = "consumer_forget_members.sql";
     CONSUMER_FREE_SLOTS = "consumer_free_slots.sql";

@@ -19,6 +19,7 @@ use firefly_eventstore_core::{
     backend,
 };
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use crate::error::{classify, is_interrupted, kind_of, pool};
 use crate::lent::WritingConnection;
@@ -699,6 +700,10 @@ impl ConsumerStore for SqliteEventStore {
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
         self.read(|connection| consumer::parked(connection, which))
+    }
+
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
+        self.read(|connection| consumer::count_parked(connection, consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {

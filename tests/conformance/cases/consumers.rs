@@ -485,6 +485,11 @@ pub(crate) fn parked_events_are_listed_in_their_order(env: &dyn Environment) {
     );
     assert_eq!((&*first.reason, first.replay), ("refused too", false));
 
+    let count = |name: &str, aggregate| store.count_parked(name, aggregate).unwrap();
+    assert_eq!((count(NAME, None), count("b", None), count("nobody", None)), (3, 1, 0));
+    assert_eq!((count(NAME, Some(ada)), count(NAME, Some(bob))), (2, 1));
+    assert_eq!((count("b", Some(ada)), count("b", Some(bob))), (1, 0));
+
     let list = |which| parked_sequences(&env.reopen().parked_events(which).unwrap());
     let of_ada = |after: u32, limit| ParkedQuery::OfAggregate {
         consumer: NAME,

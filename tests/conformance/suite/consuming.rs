@@ -302,6 +302,16 @@ impl Bug for ListsParkedEventsFromTheFirst {
     }
 }
 
+/// Counts what is parked of every aggregate.
+#[derive(Debug, Default)]
+pub(super) struct CountsParkedEventsOfAllAggregates;
+
+impl Bug for CountsParkedEventsOfAllAggregates {
+    fn count_parked(&self, memory: &MemoryEventStore, consumer: &str, _: Option<Uuid>) -> Result<u64, Error> {
+        memory.count_parked(consumer, None)
+    }
+}
+
 /// Tells nobody of appends.
 #[derive(Debug, Default)]
 pub(super) struct WakesNobody;

@@ -149,6 +149,15 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         memory.parked_events(which)
     }
 
+    fn count_parked(
+        &self,
+        memory: &MemoryEventStore,
+        consumer: &str,
+        aggregate_id: Option<Uuid>,
+    ) -> Result<u64, Error> {
+        memory.count_parked(consumer, aggregate_id)
+    }
+
     fn wake<'a>(&'a self, memory: &'a MemoryEventStore) -> &'a Wake {
         memory.wake()
     }
@@ -268,6 +277,10 @@ impl<B: Bug> ConsumerStore for Mutant<B> {
 
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         self.memory.is_transient(error)
+    }
+
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64, Error> {
+        self.bug.count_parked(&self.memory, consumer, aggregate_id)
     }
 
     fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {

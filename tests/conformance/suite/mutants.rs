@@ -162,6 +162,7 @@ caught! {
     keeps_checkpoints_despite_an_error: KeepsCheckpointsDespiteAnError,
     finds_consumers_in_any_case: FindsConsumersInAnyCase,
     lists_parked_events_from_the_first: ListsParkedEventsFromTheFirst,
+    counts_parked_events_of_all_aggregates: CountsParkedEventsOfAllAggregates,
     wakes_nobody: WakesNobody,
 }
 

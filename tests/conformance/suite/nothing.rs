@@ -133,6 +133,10 @@ impl ConsumerStore for Nothing {
         &self.wake
     }
 
+    fn count_parked(&self, _: &str, _: Option<Uuid>) -> Result<u64, Error> {
+        Ok(0)
+    }
+
     fn took_too_long(&self, _: &(dyn std::error::Error + 'static)) -> bool {
         false
     }

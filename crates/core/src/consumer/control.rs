@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::parking::{count_parked, of, of_aggregate, unpark_all};
+use super::parking::{of, of_aggregate, unpark_all};
 use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
 use super::store::ConsumerStore;
 use super::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
@@ -68,7 +68,8 @@ impl ConsumerStatus {
 
 /// How one consumer fares, or all, ordered by name. A consumer that has not begun is not among them.
 ///
-/// Reads their rows, the high-water mark, and for each consumer what is parked and one event.
+/// Reads their rows and the high-water mark, and for each consumer how many events are parked, and one event: two round trips, and two
+/// more for each.
 ///
 /// # Errors
 ///
@@ -87,7 +88,7 @@ pub fn status(store: &(impl ConsumerStore + ?Sized), name: Option<&str>) -> Resu
         let is_inline = own.iter().all(|slot| slot.state == ConsumerState::Inline);
         let position = if is_inline { mark } else { position };
         found.push(ConsumerStatus {
-            parked: count_parked(store, of(&name))?,
+            parked: store.count_parked(&name, None)?,
             name,
             slots: own,
             position,
@@ -172,7 +173,7 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
             aggregate_id,
         })
     })?;
-    count_parked(store, of_aggregate(name, aggregate_id))
+    store.count_parked(name, Some(aggregate_id))
 }
 
 /// Has everything that a consumer has parked handled again, as [`replay`] does for an aggregate. Returns how many events are parked.

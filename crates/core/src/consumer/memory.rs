@@ -73,6 +73,13 @@ impl MemoryConsumers {
         events.take(limit as usize).cloned().collect()
     }
 
+    pub(crate) fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> u64 {
+        let wanted = |event: &&ParkedEvent| {
+            event.consumer == consumer && aggregate_id.is_none_or(|aggregate_id| event.aggregate_id == aggregate_id)
+        };
+        self.parked.values().filter(wanted).count() as u64
+    }
+
     fn slot(&mut self, consumer: &str, slot: u16) -> Option<&mut Slot> {
         self.slots.get_mut(&(consumer.to_owned(), slot))
     }

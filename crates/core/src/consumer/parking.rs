@@ -24,19 +24,6 @@ pub(crate) fn parked_aggregates(store: &(impl ConsumerStore + ?Sized), consumer:
     Ok(aggregates)
 }
 
-/// How many events a query finds, page by page.
-pub(crate) fn count_parked<'a>(
-    store: &(impl ConsumerStore + ?Sized),
-    pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
-) -> Result<u64> {
-    let mut count = 0;
-    each_parked(store, pages, |_| {
-        count += 1;
-        false
-    })?;
-    Ok(count)
-}
-
 /// The first parked event that is the first of its aggregate, and is to be handled again.
 pub(crate) fn first_to_replay(
     store: &(impl ConsumerStore + ?Sized),

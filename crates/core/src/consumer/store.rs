@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::slot::{ConsumerSlot, ParkedEvent};
 use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 use super::transaction::ConsumerTransaction;
@@ -36,6 +38,13 @@ pub trait ConsumerStore: EventStore {
     ///
     /// Those of the backend.
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>>;
+
+    /// How many events a consumer has parked, of one aggregate or of all. One round trip, no lock: the database counts them, by an index.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64>;
 
     /// Where appends of this process tell those that wait for events.
     fn wake(&self) -> &Wake;
