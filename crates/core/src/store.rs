@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::consumer::{ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
+use crate::consumer::{Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use crate::{
     AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Error, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
@@ -732,6 +732,10 @@ macro_rules! forward_through_pointers {
 
             fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
                 (**self).count_parked(consumer, aggregate_id)
+            }
+
+            fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
+                (**self).appends()
             }
 
             fn wake(&self) -> &Wake {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::consumer::{
-    ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
+    Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use crate::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, EventQuery, EventStore, EventStream,
@@ -259,6 +259,10 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
 
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
         self.store.count_parked(consumer, aggregate_id)
+    }
+
+    fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
+        self.store.appends()
     }
 
     fn wake(&self) -> &Wake {

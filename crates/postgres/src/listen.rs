@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use firefly_eventstore_core::consumer::Appends;
 use firefly_eventstore_core::{Error, Result};
 use postgres::fallible_iterator::FallibleIterator;
 
@@ -47,6 +48,12 @@ impl Listener {
             return self.wait(timeout);
         }
         Ok(waited.is_ok_and(|notification| notification.is_some()))
+    }
+}
+
+impl Appends for Listener {
+    fn wait(&mut self, longest: Duration) -> Result<bool> {
+        Self::wait(self, longest)
     }
 }
 

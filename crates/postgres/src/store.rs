@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_cause, any_transient,
+    Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
+    ParkedQuery, SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
@@ -830,6 +830,18 @@ impl ConsumerStore for PostgresEventStore {
 
     fn wake(&self) -> &Wake {
         &self.shared.wake
+    }
+
+    /// Where appends [notify](PostgresBuilder::notify): a [`Listener`], with a connection of its own.
+    fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
+        let channels = self.with(|session| session.query(sql::CHANNEL, &[]).map_err(classify));
+        match channels
+            .map_err(|error| error.during("look whether appends notify"))?
+            .is_empty()
+        {
+            true => Ok(None),
+            false => Ok(Some(Box::new(self.listen()?))),
+        }
     }
 
     /// By SQLSTATE: a deadlock, a serialization failure, a lock or a statement that took too long, a connection that is lost, a server that

@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::consumer::{ConsumerEvent, Runner};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::{Database, PostgresServer};
@@ -59,6 +61,46 @@ fn what_another_program_writes_wakes_who_listens() {
         .unwrap();
     assert!(listener.wait(PATIENCE).unwrap());
     assert_eq!(store.read(EventQuery::new()).count(), 1);
+}
+
+#[test]
+fn what_another_process_appends_wakes_a_runner_until_that_stops() {
+    let Some((database, store)) = notifying() else { return };
+    let other = PostgresEventStore::open(database.url()).unwrap();
+    let (sender, grown) = mpsc::channel();
+    let running = Runner::new(store.clone())
+        .observer(move |event: &ConsumerEvent<'_>| {
+            if let ConsumerEvent::Grown { mark } = event {
+                sender.send(*mark).unwrap();
+            }
+        })
+        .start()
+        .unwrap();
+    for number in 1..=3_u32 {
+        // By then the watcher looks once a second, and has just looked.
+        thread::sleep(Duration::from_millis(1_350));
+        append(&other);
+        assert_eq!(
+            grown.recv_timeout(Duration::from_millis(500)),
+            Ok(GlobalSequence::from(number)),
+            "nothing woke the watcher"
+        );
+    }
+    let listeners = || -> i64 {
+        let row = client(&database).query_one(
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+            &[],
+        );
+        row.unwrap().get(0)
+    };
+    assert_eq!(listeners(), 1);
+    running.stop();
+    // The server learns of it a little later.
+    let deadline = Instant::now() + PATIENCE;
+    while listeners() > 0 {
+        assert!(Instant::now() < deadline, "the listener outlives its runner");
+        thread::yield_now();
+    }
 }
 
 #[test]

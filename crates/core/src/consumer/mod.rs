@@ -68,7 +68,7 @@ pub use observer::{ConsumerEvent, Observer};
 pub use projection::{DEFAULT_BATCH, Projection, project, reset};
 pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
-pub use store::{ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
+pub use store::{Appends, ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
 pub use subscription::{Batch, Delivery, Failure, Publish, Start, Subscription};
 pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
 pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::projecting::Projecting;
 use super::projection::Projection;
 use super::signals::Signals;
-use super::store::{ConsumerStore, Transactional};
+use super::store::{Appends, ConsumerStore, Transactional};
 use super::subscribing::Subscribing;
 use super::subscription::Subscription;
 use super::wait::wait_for;
@@ -24,6 +24,9 @@ use crate::{Error, GlobalSequence, Result};
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// The longest time after which the watcher looks at the log again.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// The listener looks after this time whether it is to stop.
+const LONGEST_LISTEN: Duration = Duration::from_millis(50);
+
 /// A consumer that is ready to be run: it is registered when the runner starts.
 struct Consumer {
     name: String,
@@ -51,7 +54,8 @@ impl Kind {
 ///
 /// Each projection has a thread, each subscription has two, one of which keeps its leases. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
 /// event, and ever less often, down to once a second; appends of this process through the same store wake it at once. So an idle
-/// process costs one statement per second, however many consumers it has.
+/// process costs one statement per second, however many consumers it has. On PostgreSQL, where appends notify, those of other processes
+/// wake it at once too: one more thread listens for them, on a connection of its own that is not one of the pool's.
 ///
 /// A projection takes one connection at a time, a subscription two, and the watcher one.
 ///
@@ -208,6 +212,10 @@ impl<S: ConsumerStore + Clone> Runner<S> {
             };
             running.spawn("firefly-consumer", run)?;
         }
+        if let Some(appends) = self.store.appends()? {
+            let (store, signals) = (self.store.clone(), Arc::clone(&signals));
+            running.spawn("firefly-listener", move || listen(appends, &store, &signals))?;
+        }
         let (store, observer) = (self.store, self.observer);
         running.spawn("firefly-watcher", move || watch(&store, &signals, &*observer))?;
         Ok(running)
@@ -312,6 +320,20 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Wakes the watcher when something was appended, whoever did it.
+fn listen(mut appends: Box<dyn Appends>, store: &impl ConsumerStore, signals: &Signals) {
+    while !signals.is_stopping() {
+        match appends.wait(LONGEST_LISTEN) {
+            Ok(true) => store.wake().tell(),
+            Ok(false) => {}
+            Err(_) => {
+                // The watcher tells of it, and looks now and then meanwhile.
+                signals.pause(LONGEST_LOOK);
+            }
+        }
     }
 }
 

@@ -49,6 +49,16 @@ pub trait ConsumerStore: EventStore {
     /// Where appends of this process tell those that wait for events.
     fn wake(&self) -> &Wake;
 
+    /// What tells of appends of other processes as soon as they are committed; none where nothing does, and the log is looked at now and
+    /// then.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
+        Ok(None)
+    }
+
     /// Whether an error, of the store or of the caller's own statements, or what caused it, is the server's fault and not the event's: a
     /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down, writes nothing for now or has no
     /// room. Repeating the transaction later may help, and no other event would fare better.
@@ -70,6 +80,16 @@ pub trait ConsumerStore: EventStore {
     fn max_connections(&self) -> Option<u32> {
         None
     }
+}
+
+/// Tells of appends, whoever makes them: see [`ConsumerStore::appends`].
+pub trait Appends: Send {
+    /// Waits until something was appended since the last call, or since there is this, but not longer than a time. Returns whether to look.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend: call again later.
+    fn wait(&mut self, longest: Duration) -> Result<bool>;
 }
 
 /// A store whose transactions take in the caller's own tables, so that a read model and its checkpoint change in one commit.
