@@ -74,13 +74,18 @@ impl Console {
         Ok(writeln!(self.out)?)
     }
 
-    /// Writes a table, fitted to the terminal if there is one.
+    /// Writes a table, fitted to the terminal if there is one; a remark says that there is nothing in it.
     pub(crate) fn table(&mut self, table: Table) -> Result<()> {
+        let is_empty = table.is_empty();
         for (number, line) in table.lines(self.width).iter().enumerate() {
             match number {
                 0 => writeln!(self.out, "{HEADING}{line}{HEADING:#}")?,
                 _ => writeln!(self.out, "{line}")?,
             }
+        }
+        if is_empty {
+            self.flush()?;
+            self.remark("nothing was found");
         }
         Ok(())
     }

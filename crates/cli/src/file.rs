@@ -6,7 +6,23 @@ use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
+
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It stays, and nothing is written.
+    Keep,
+}
+
+impl Existing {
+    /// What `--force` says.
+    pub(crate) fn forced(force: bool) -> Self {
+        if force { Self::Replace } else { Self::Keep }
+    }
+}
 
 /// Whether a path stands for the standard input or output.
 pub(crate) fn is_standard(path: &Path) -> bool {
@@ -15,7 +31,11 @@ pub(crate) fn is_standard(path: &Path) -> bool {
 
 /// Lets `write` write a file, which gets its name when it is complete and on the disk: until then it has another name in the
 /// same folder, and goes away if `write` fails. A device or pipe is written to as it is; `-` is the standard output.
-pub(crate) fn write_whole<R>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<R>) -> Result<R> {
+pub(crate) fn write_whole<R>(
+    path: &Path,
+    existing: Existing,
+    write: impl FnOnce(&mut dyn Write) -> Result<R>,
+) -> Result<R> {
     let failed = |error: io::Error| Failure::io(format_args!("{} cannot be written", path.display()), &error);
     if is_standard(path) {
         let mut out = BufWriter::new(io::stdout().lock());
@@ -31,11 +51,28 @@ pub(crate) fn write_whole<R>(path: &Path, write: impl FnOnce(&mut dyn Write) -> 
         out.flush().map_err(failed)?;
         return Ok(result);
     }
+    let in_the_way = || {
+        Failure::new(
+            Exit::Files,
+            format!("{} is there already, and stays as it is", path.display()),
+        )
+        .advise("choose another name, or replace it with --force")
+    };
+    if existing == Existing::Keep && path.exists() {
+        return Err(in_the_way());
+    }
     let mut out = BufWriter::new(beside(&path).map_err(failed)?);
     let result = write(&mut out)?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.as_file().sync_all().map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
+    let persisted = match existing {
+        Existing::Replace => file.persist(&path),
+        Existing::Keep => file.persist_noclobber(&path),
+    };
+    persisted.map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => in_the_way(),
+        _ => failed(error.error),
+    })?;
     Ok(result)
 }
 

@@ -20,8 +20,6 @@ use std::env;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::arguments::Arguments;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -29,7 +27,7 @@ use crate::url::Secrets;
 
 fn main() -> ExitCode {
     let secrets = Secrets::of(env::args_os(), env::var_os(arguments::STORE_VARIABLE));
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(answer) => return answer_usage(&answer, &secrets).into(),
     };

@@ -33,6 +33,11 @@ impl Table {
         self.inner.add_row(cells);
     }
 
+    /// Whether there is no row under the head.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
     fn cells<const N: usize>(&self, cells: [String; N]) -> Vec<Cell> {
         let aligned = cells.iter().zip(&self.right).map(|(text, right)| {
             Cell::new(escaped(text)).set_alignment(match right {

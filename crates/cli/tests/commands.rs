@@ -419,7 +419,6 @@ fn show_tells_a_stream_as_of_any_point() {
         (&["--as-of-time", "1s"], (4, vec![1, 2, 3, 4])),
         (&["--as-of-sequence", "4"], (2, vec![1, 2])),
         (&["--as-of-version", "3", "--last", "1"], (3, vec![3])),
-        (&["--tenant", "acme"], (0, vec![])),
     ] {
         assert_eq!(show(arguments), expected, "{arguments:?}");
     }
@@ -429,12 +428,26 @@ fn show_tells_a_stream_as_of_any_point() {
         shown.line("1 "),
         "1 2025-01-01T12:00:00.000000Z 1 account.opened {\"owner\":\"Ada\"} created_by=clerk-7 metadata={\"branch\":\"Oslo\",\"floor\":1}"
     );
+    assert_eq!(store.succeeds(&["show", &one]).out, shown.out);
     assert_eq!(
-        store.succeeds(&["show", "Account", &id(9)]).out,
-        format!("Account {} has no events\n", id(9))
+        store
+            .succeeds(&["show", "Account", &one, "--as-of-time", "2024-12-31"])
+            .out,
+        format!("Account {one} has no events\n")
     );
+    for arguments in [
+        &["show", "Account", &id(9)][..],
+        &["show", &id(9)],
+        &["show", &one, "--tenant", "nobody"],
+        &["show", "Account", &one, "--tenant", "nobody", "--as-of-version", "1"],
+    ] {
+        let error = store.fails(3, arguments);
+        assert!(error.contains("events; run: firefly-eventstore --store"), "{error}");
+    }
     store.fails(3, &["show", "Order", &one]);
     assert_eq!(store.run(&["show", "Account", "9"]).code, 2);
+    assert_eq!(store.run(&["show", "Account"]).code, 2);
+    assert_eq!(store.run(&["show"]).code, 2);
     assert_eq!(
         store
             .run(&["show", "Account", &one, "--as-of-version", "1", "--as-of-sequence", "1"])
@@ -536,6 +549,52 @@ fn tail_shows_the_end_of_what_matches() {
     );
     assert_eq!(store.run(&["tail", "--metadata", "[1]"]).code, 2);
     assert_eq!(store.run(&["tail", "--since", "yesterday"]).code, 2);
+}
+
+#[test]
+fn what_finds_nothing_says_so() {
+    let store = Store::of_accounts();
+    for (arguments, said) in [
+        (
+            &["tail", "--event-type", "nothing.happened"][..],
+            "no event was found so far",
+        ),
+        (&["tail", "--after", "6"], "no event was found so far"),
+        (&["aggregates", "--type", "Nobody"], "nothing was found"),
+        (&["types", "--tenant", "nobody"], "nothing was found"),
+        (&["snapshots", "--tenant", "nobody"], "nothing was found"),
+        (&["parked", "list"], "nothing was found"),
+        (&["consumers"], "nothing was found"),
+    ] {
+        let found = store.run(arguments);
+        assert_eq!(
+            (found.code, found.err.trim_end()),
+            (0, said),
+            "{arguments:?}: {found:?}"
+        );
+        let quiet = store.run(&[arguments, &["--quiet"]].concat());
+        assert_eq!((quiet.code, quiet.err.as_str()), (0, ""), "{arguments:?}");
+    }
+    assert_eq!(store.run(&["tail", "-n", "0"]).err, "");
+}
+
+#[test]
+fn a_negative_number_is_a_value_that_is_refused() {
+    let store = Store::of_accounts();
+    for (arguments, option) in [
+        (
+            &["append", "--type", "Account", "--id", &id(1), "--expected", "-7"][..],
+            "--expected",
+        ),
+        (&["tail", "--after", "-1"], "--after"),
+        (&["show", &id(1), "--from", "-2"], "--from"),
+        (&["consumers", "reposition", "mails", "--to", "-3"], "--to"),
+    ] {
+        let refused = store.run(arguments);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.err.contains("invalid value '-"), "{refused:?}");
+        assert!(refused.err.contains(option), "{refused:?}");
+    }
 }
 
 #[test]
@@ -681,7 +740,18 @@ fn a_file_is_whole_or_as_it_was_before() {
     let before = fs::read(store.file("a.jsonl")).unwrap();
     let harm = "PRAGMA ignore_check_constraints = ON; UPDATE events SET event_data = '{' WHERE global_sequence = 4";
     database(&store).execute_batch(harm).unwrap();
-    let error = store.fails(6, &["export", "--output", "a.jsonl"]);
+    for arguments in [
+        &["export", "--output", "a.jsonl"][..],
+        &["report", "--output", "a.jsonl"],
+    ] {
+        let error = store.fails(8, arguments);
+        assert!(
+            error.contains("a.jsonl is there already") && error.contains("--force"),
+            "{error}"
+        );
+        assert_eq!(fs::read(store.file("a.jsonl")).unwrap(), before);
+    }
+    let error = store.fails(6, &["export", "--force", "--output", "a.jsonl"]);
     assert!(error.ends_with(&format!("--store {} verify\n", store.url)), "{error}");
     assert_eq!(fs::read(store.file("a.jsonl")).unwrap(), before);
     assert_eq!(store.files(), ["a.jsonl"], "an unfinished file was left");
@@ -702,7 +772,8 @@ fn an_export_replaces_what_a_link_leads_to_and_keeps_its_rights() {
     fs::write(&file, "before").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     symlink(&file, &link).unwrap();
-    store.succeeds(&["export", "--output", "link.jsonl"]);
+    store.fails(8, &["export", "--output", "link.jsonl"]);
+    store.succeeds(&["export", "--output", "link.jsonl", "--force"]);
     assert!(link.is_symlink());
     assert!(fs::read_to_string(&file).unwrap().starts_with("{\"format\""));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
@@ -1146,7 +1217,7 @@ fn report_writes_a_page() {
     database(&store)
         .execute_batch("UPDATE events SET event_data = '{}' WHERE global_sequence = 3")
         .unwrap();
-    let verified = store.run(&["report", "--verify", "-o", "v.html"]);
+    let verified = store.run(&["report", "--verify", "--force", "-o", "v.html"]);
     assert_eq!(
         (verified.code, &*verified.out),
         (1, "the report is in v.html, 1 finding\n")

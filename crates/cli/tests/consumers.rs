@@ -123,8 +123,8 @@ fn a_consumer_that_has_not_begun_is_not_caught_up() {
     let store = Store::of_accounts();
     assert_eq!(store.succeeds(&["consumers", "--json"]).out, "");
     assert_eq!(store.succeeds(&["parked", "--json"]).out, "");
-    assert_eq!(store.succeeds(&["consumers"]).out.lines().count(), 1);
-    assert_eq!(store.succeeds(&["parked"]).out.lines().count(), 1);
+    assert_eq!(store.succeeds(&["consumers", "--quiet"]).out.lines().count(), 1);
+    assert_eq!(store.succeeds(&["parked", "--quiet"]).out.lines().count(), 1);
     let one = id(1);
     let commands: &[&[&str]] = &[
         &["consumers", "show", "nobody.v1"],
@@ -225,7 +225,11 @@ fn parked_events_are_listed_shown_replayed_and_discarded() {
         "{listed:?}"
     );
     assert_eq!(
-        store.succeeds(&["parked", "list", "balances.v1"]).out.lines().count(),
+        store
+            .succeeds(&["parked", "list", "balances.v1", "--quiet"])
+            .out
+            .lines()
+            .count(),
         1
     );
     let row = |replay: bool| {

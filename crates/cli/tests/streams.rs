@@ -53,7 +53,7 @@ fn a_closed_pipe_is_no_error_of_any_command() {
         &["maintain"],
         &["snapshots"],
         &["report", "--output", "-"],
-        &["report"],
+        &["report", "--force"],
         &["completions", "bash"],
         &["man"],
         &["--help"],

@@ -72,7 +72,7 @@ impl Aggregates {
         }
         if self.last_refresh && summaries.is_empty() {
             console.flush()?;
-            console.remark("nothing was found as of the last refresh; without --last-refresh the list is as of now");
+            console.remark("that is as of the last refresh; without --last-refresh the list is as of now");
         }
         if let Some(last) = summaries
             .last()

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
-use crate::file;
+use crate::file::{self, Existing};
 use crate::filter::Filter;
 use crate::signal::{Stop, Stoppable};
 use crate::text::counted;
@@ -20,7 +20,7 @@ use crate::url::StoreUrl;
 /// Write the log, or what came since, into a file
 ///
 /// Goes up to the high-water mark, and prints a checkpoint: the next export, --after it, misses nothing that commits late. The file gets its name
-/// when it is complete. JSON Lines lose nothing and can be imported into any database; CSV has the columns of the table events.
+/// when it is complete; one that is there already stays as it is, unless --force. JSON Lines lose nothing and can be imported into any database; CSV has the columns of the table events.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,6 +32,10 @@ pub(crate) struct Export {
     /// Where to write to; - is the standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+
+    /// Replace a file that is there already
+    #[arg(long)]
+    force: bool,
 
     /// In which form
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
@@ -74,7 +78,7 @@ impl Export {
         // Otherwise the end of the process by a signal would leave an unfinished file behind.
         let stop = Stop::listen()?;
         let bar = console.bar("exporting");
-        let exported = file::write_whole(&self.output, |out| {
+        let exported = file::write_whole(&self.output, Existing::forced(self.force), |out| {
             let out = Stoppable { out, stop: &stop };
             self.write(&*store, out, |progress| bar.show(progress))
         });

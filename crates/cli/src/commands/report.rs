@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
+use crate::file::{self, Existing};
 use crate::report::{self, About};
-use crate::{file, text};
+use crate::text;
 
 /// Write a page with plots about the store, for any browser
 ///
@@ -27,6 +28,10 @@ pub(crate) struct Report {
     /// Where to write to; - is the standard output
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
+
+    /// Replace a file that is there already
+    #[arg(long)]
+    force: bool,
 
     /// Only of what belongs to this tenant
     #[arg(long)]
@@ -61,7 +66,7 @@ impl Report {
             about.audited = Some(audit(&*store, console)?);
         }
         let bar = console.bar("reading");
-        file::write_whole(&self.output, |out| {
+        file::write_whole(&self.output, Existing::forced(self.force), |out| {
             report::write(&*store, &about, out, &mut |done, total| bar.show_at(done, total))?;
             Ok(())
         })?;

@@ -1,9 +1,12 @@
 //! `show`: one aggregate.
 
+use std::fmt::Display;
+
 use clap::Args;
+use firefly_eventstore::operate::Operations;
 use firefly_eventstore::{
-    AggregateKey, AggregateType, AsOf, EventStore as _, EventStream, GlobalSequence, Snapshot, SnapshotAt,
-    SnapshotStore as _, StreamRange, TenantId, Version,
+    AggregateKey, AggregateType, AsOf, EventQuery, EventStore as _, EventStoreExt as _, EventStream, GlobalSequence,
+    Snapshot, SnapshotAt, SnapshotStore as _, StreamRange, TenantId, Version,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -12,7 +15,7 @@ use uuid::Uuid;
 use super::Chosen;
 use super::tail::event_line;
 use crate::console::{Console, HEADING};
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::json::{EventRow, SnapshotRow};
 use crate::parse::{self, time_text};
 
@@ -23,17 +26,14 @@ use crate::parse::{self, time_text};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  firefly-eventstore show 0197c6b1-7e55-7c0e-9d6c-0d7c1f1a2b3c
   firefly-eventstore show Account 0197c6b1-7e55-7c0e-9d6c-0d7c1f1a2b3c
   firefly-eventstore show Account 0197c6b1-... --last 5
   firefly-eventstore show Account 0197c6b1-... --state --as-of-time 2025-01-31")]
 pub(crate) struct Show {
-    /// The type of the aggregate
-    #[arg(value_name = "TYPE")]
-    aggregate_type: AggregateType,
-
-    /// The id of the aggregate
-    #[arg(value_name = "ID")]
-    aggregate_id: Uuid,
+    /// The aggregate: its type and its id, or the id alone
+    #[arg(value_names = ["TYPE", "ID"], num_args = 1..=2, required = true)]
+    aggregate: Vec<String>,
 
     /// As it was at this version
     #[arg(long, value_name = "VERSION", value_parser = parse::version, group = "point")]
@@ -80,7 +80,7 @@ struct Answer<'a> {
 impl Show {
     pub(crate) fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
         let store = store.open()?;
-        let aggregate = AggregateKey::new(&self.aggregate_type, self.aggregate_id)?;
+        let aggregate = self.aggregate(&*store)?;
         let mut range = self.range();
         let mut snapshot = None;
         if self.state {
@@ -102,10 +102,13 @@ impl Show {
             events.reverse();
         }
         let stream = EventStream::new(aggregate, version, events);
+        if !stream.exists() && !self.exists(&*store, stream.aggregate())? {
+            return Err(unknown(format_args!("{} has no events", stream.aggregate())));
+        }
         match console.is_json() {
             true => console.json(&Answer {
-                aggregate_type: self.aggregate_type.as_str(),
-                aggregate_id: self.aggregate_id,
+                aggregate_type: stream.aggregate().aggregate_type().as_str(),
+                aggregate_id: stream.aggregate().id(),
                 aggregate_version: version,
                 snapshot: snapshot.as_ref().map(SnapshotRow::from),
                 events: stream.events().iter().map(EventRow::from).collect(),
@@ -113,6 +116,37 @@ impl Show {
             false => self.tell(&stream, snapshot.as_ref(), console)?,
         }
         Ok(Exit::Fine)
+    }
+
+    /// The aggregate that is named. The type that an id belongs to is found by its first event.
+    fn aggregate(&self, store: &dyn Operations) -> Result<AggregateKey> {
+        let (aggregate_type, id) = match self.aggregate.as_slice() {
+            [aggregate_type, id] => (Some(AggregateType::new(aggregate_type.as_str())?), id),
+            [id] => (None, id),
+            _ => unreachable!("one or two are taken"),
+        };
+        let id = Uuid::parse_str(id).map_err(|error| {
+            Failure::usage(format!("{id:?} is no aggregate id: {error}"))
+                .advise("write a UUID, after the type or alone")
+        })?;
+        if let Some(aggregate_type) = aggregate_type {
+            return Ok(AggregateKey::new(&aggregate_type, id)?);
+        }
+        let mut query = EventQuery::new().aggregate_id(id).limit(1);
+        if let Some(tenant) = &self.tenant {
+            query = query.tenant(tenant)?;
+        }
+        match store.read(query).next() {
+            Some(event) => Ok(event?.aggregate),
+            None => Err(unknown(format_args!("no aggregate with the id {id} has events"))),
+        }
+    }
+
+    /// Whether the aggregate has events, be they after the point that was asked for.
+    fn exists(&self, store: &dyn Operations, aggregate: &AggregateKey) -> Result<bool> {
+        let mut newest = StreamRange::all().last(1);
+        newest.tenant = self.tenant.clone();
+        Ok(store.load_range(aggregate, &newest)?.exists())
     }
 
     fn range(&self) -> StreamRange {
@@ -151,4 +185,9 @@ impl Show {
         }
         Ok(())
     }
+}
+
+/// What was asked for is not there.
+fn unknown(what: impl Display) -> Failure {
+    Failure::new(Exit::Conflict, what.to_string()).advise_command(["aggregates"])
 }

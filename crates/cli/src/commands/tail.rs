@@ -54,11 +54,15 @@ impl Tail {
             query: self.filter.query()?.ordered_by(Order::Sequence),
             shown: self.filter.after.unwrap_or_default(),
             stop: self.follow.then(Stop::listen).transpose()?,
+            is_nothing_shown: true,
             console,
         };
         match (self.lines, self.filter.after) {
             (None, Some(_)) => reading.show_new()?,
             (lines, _) => reading.show_last(lines.unwrap_or(LINES))?,
+        }
+        if reading.is_nothing_shown && self.lines != Some(0) && !reading.console.is_json() {
+            reading.console.remark("no event was found so far");
         }
         reading.follow(self.interval)?;
         Ok(Exit::Fine)
@@ -71,6 +75,7 @@ struct Reading<'a> {
     /// The checkpoint: everything up to here was looked at.
     shown: GlobalSequence,
     stop: Option<Stop>,
+    is_nothing_shown: bool,
     console: &'a mut Console,
 }
 
@@ -109,6 +114,7 @@ impl Reading<'_> {
     }
 
     fn show(&mut self, event: &EventEnvelope) -> Result<()> {
+        self.is_nothing_shown = false;
         match self.console.is_json() {
             true => self.console.json(&EventRow::from(event)),
             false => event_line(event, true, self.console),

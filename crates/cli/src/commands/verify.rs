@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Chosen;
 use crate::console::{Console, DANGER, GOOD};
 use crate::exit::{Exit, Failure, Result};
-use crate::file;
+use crate::file::{self, Existing};
 use crate::json::{FindingRow, RememberedRow, SealRow, kind_of};
 use crate::text::counted;
 
@@ -172,7 +172,7 @@ fn read_point(path: &Path) -> Result<Remembered> {
 
 fn write_point(path: &Path, remembered: &Remembered) -> Result<()> {
     let text = serde_json::to_string(&RememberedRow::from(remembered)).expect("a plain struct is written as JSON");
-    file::write_whole(path, |out| {
+    file::write_whole(path, Existing::Replace, |out| {
         writeln!(out, "{text}")
             .map_err(|error| Failure::io(format_args!("{} cannot be written", path.display()), &error))
     })
