@@ -260,6 +260,7 @@ macro_rules! with_cases {
             seals: a_seal_is_the_digest_of_an_export_up_to_it,
                 sealing_again_seals_only_what_is_new,
                 a_seal_that_there_is_stays,
+                a_seal_that_is_stored_meanwhile_must_say_the_same,
                 threads_that_seal_at_once_agree,
                 an_audit_compares_the_log_with_its_seals,
                 an_audit_names_the_part_that_is_not_what_was_sealed,

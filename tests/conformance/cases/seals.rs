@@ -132,6 +132,25 @@ pub(crate) fn a_seal_that_there_is_stays(env: &dyn Environment) {
     assert_eq!(seals(&store), [first, later]);
 }
 
+pub(crate) fn a_seal_that_is_stored_meanwhile_must_say_the_same(env: &dyn Environment) {
+    let (store, account) = (env.store(), account());
+    given(&*store, &account, 2);
+    let mut theirs = None;
+    let first = seal(&*store, |_| theirs = Some(sealed(&env.reopen()))).unwrap();
+    assert_eq!(Some(first), theirs, "theirs was there first");
+    given(&*store, &account, 1);
+    let last = store.high_water_mark().unwrap();
+    let forged = Seal {
+        global_sequence: last,
+        ..first
+    };
+    let error = seal(&*store, |_| store.insert_seal(&forged).unwrap()).unwrap_err();
+    assert!(error.is_integrity(), "{error:?}");
+    let told = format!("there is another seal at global sequence {last}");
+    assert!(error.to_string().contains(&told), "{error}");
+    assert_eq!(seals(&store), [first, forged]);
+}
+
 pub(crate) fn threads_that_seal_at_once_agree(env: &dyn Environment) {
     let store = env.store();
     thread::scope(|scope| {
