@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -507,11 +508,21 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// An example's program. `cargo test --test examples` alone does not build the examples, so they are built here.
+/// An example's program. `cargo test --test examples` alone does not build the examples, so they are built here. A run of all tests, with
+/// all features, has built them: asked for in the same way, they are not built with others again.
 fn example(name: &str) -> Command {
     static PROGRAMS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
+        for (name, _) in env::vars_os() {
+            // What cargo tells a test of its package. Where that differs, some build scripts run anew, and all that needs them is built anew.
+            if [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_"]
+                .iter()
+                .any(|start| name.as_encoded_bytes().starts_with(start))
+            {
+                cargo.env_remove(name);
+            }
+        }
         cargo.args([
             "build",
             "--quiet",
@@ -520,6 +531,9 @@ fn example(name: &str) -> Command {
             "--manifest-path",
         ]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        if cfg!(feature = "tracing") {
+            cargo.args(["--workspace", "--all-features"]);
+        }
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
