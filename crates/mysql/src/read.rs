@@ -64,7 +64,7 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
         let (from, to, form) = at.bounds();
-        let values = vec![
+        let snapshot: [Value; 8] = [
             aggregate.id().into(),
             aggregate.aggregate_type().as_str().into(),
             tenant.map(TenantId::as_str).into(),
@@ -73,8 +73,8 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
             to.as_i64().into(),
             form.map(SnapshotType::as_str).into(),
             form.map(SnapshotType::as_str).into(),
-            aggregate.id().into(),
         ];
+        let values = [&snapshot[..], &[aggregate.id().into()], &snapshot[..]].concat();
         let mut snapshot = None;
         let mut decoder = Decoder::default();
         let events = self.query_each(

@@ -340,7 +340,7 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version(server:
         let snapshot = NewSnapshot::new(&busy(), at, "State.v1", &0).unwrap();
         log.store.save_snapshot(tenant, &snapshot).unwrap();
         let sql = include_str!("../sql/queries/load_from_snapshot.sql");
-        let values: Vec<Value> = vec![
+        let snapshot: [Value; 8] = [
             busy().id().into(),
             "Account".into(),
             Value::NULL,
@@ -349,13 +349,13 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version(server:
             i64::MAX.into(),
             "State.v1".into(),
             "State.v1".into(),
-            busy().id().into(),
         ];
+        let values = [&snapshot[..], &[busy().id().into()], &snapshot[..]].concat();
         let plan = explain(&mut log.client, sql, values.clone());
         let keys = plan
             .iter()
             .filter_map(|row| row.get::<Option<String>, _>("key").unwrap());
-        // MariaDB finds the snapshot once for its row, and once for its version.
+        // The snapshot is found once for its row, and once for its version.
         let keys: BTreeSet<String> = keys.filter(|key| key.starts_with("idx_")).collect();
         assert!(
             keys.iter().eq([VERSIONS, "idx_snapshots_version"]),
