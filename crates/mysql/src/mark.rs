@@ -19,8 +19,9 @@ use crate::{flush, prepared, read, sql};
 /// Without a hole there is nothing to prove: whatever was allocated up to the last row is there. A sequence that is missing was
 /// rolled back, or its transaction is still open. An append holds a gate from before it allocates a sequence until its
 /// transaction ends. So, once each gate was free at some time after a sequence was seen, whoever allocated one up to that is
-/// done, and what is missing then will never come. Which gate an append takes is a matter of the moment, so that each is free again
-/// soon; nothing depends on clocks, and nobody waits.
+/// done, and what is missing then will never come. Which gate an append takes is a matter of the moment: a hundred take turns, so that a
+/// gate that was seen free is not waited for again, and those that are held are given back soon; nothing depends on clocks, and nobody
+/// waits. The idea is the grace period of read-copy-update.
 ///
 /// What is kept here outlives a crash of the server, after which a sequence whose commit was not on the disk is given out again. So
 /// nothing is taken for seen that is not flushed.
@@ -44,10 +45,12 @@ struct Proof {
 #[derive(Debug)]
 struct Grace {
     noted: i64,
-    seen_free: [bool; GATES],
+    /// The gates that were not seen free since.
+    held: Vec<i64>,
 }
 
-pub(crate) const GATES: usize = 3;
+/// How many rows there are in `firefly_gate`.
+pub(crate) const GATES: u8 = 100;
 
 /// How many rows one statement looks at.
 const ROWS_AT_ONCE: i64 = 10_000;
@@ -60,7 +63,7 @@ const MOST_GRACES: usize = 8;
 const OFTEN: Duration = Duration::from_secs(1);
 
 /// How long somebody who does not look often goes on with graces, and the pause before another look at the gates: those of short
-/// appends are all free once within three turns, which take 60 milliseconds.
+/// appends are all free once within a turn, which takes 10 milliseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -178,21 +181,14 @@ impl Mark {
         // One that noted more than there is began before the log was cut off.
         let open = self.settled() + 1..=greatest;
         let unfinished = proof.grace.take().filter(|grace| open.contains(&grace.noted));
-        let mut grace = unfinished.unwrap_or(Grace {
+        let mut grace = unfinished.unwrap_or_else(|| Grace {
             noted: greatest,
-            seen_free: [false; GATES],
+            held: gates().collect(),
         });
         // After noting, never before: a writer may have come in between.
-        let free = view.session.query(sql::FREE_GATES, Vec::new()).map_err(classify)?;
-        for gate in decode(&free, |row| integer(row, 0))? {
-            if let Some(seen) = usize::try_from(gate)
-                .ok()
-                .and_then(|gate| grace.seen_free.get_mut(gate))
-            {
-                *seen = true;
-            }
-        }
-        if grace.seen_free == [true; GATES] {
+        let free = free_gates(view.session, &grace.held).map_err(classify)?;
+        grace.held.retain(|gate| !free.contains(gate));
+        if grace.held.is_empty() {
             let free = prepared::free_up_to(view.session, self.settled(), grace.noted)?;
             self.settle(free);
             if free >= grace.noted {
@@ -202,6 +198,22 @@ impl Mark {
         proof.grace = Some(grace);
         Ok(false)
     }
+}
+
+/// All gates: those that appends take since the schema's version 6.2.0. There were three others before.
+pub(crate) fn gates() -> impl Iterator<Item = i64> {
+    (3..3 + GATES).map(i64::from)
+}
+
+/// Which of some gates no append holds at this moment. One round trip, none without a gate.
+pub(crate) fn free_gates<C: Queryable>(session: &mut Session<'_, C>, gates: &[i64]) -> Result<Vec<i64>, mysql::Error> {
+    if gates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = sql::FREE_GATES.replace("{list}", &sql::list(gates.len()));
+    let gates = sql::padded(gates.iter().map(|gate| Value::from(*gate)).collect(), Value::NULL);
+    let rows = session.query(&statement, gates)?;
+    Ok(rows.iter().filter_map(|row| row.get(0)).collect())
 }
 
 /// The next rows after a sequence.

@@ -26,7 +26,7 @@ pub(crate) struct Choices {
 }
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 9] = [
+static MIGRATIONS: [Migration; 10] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -64,10 +64,14 @@ static MIGRATIONS: [Migration; 9] = [
         "snapshots by form",
         include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
+    Migration::new("6.2.0", "gates", include_str!("../sql/migrations/6.2.0_gates.sql")),
 ];
 
 /// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
 const LAST_OF_TABLES: &str = "5.0.0";
+
+/// The step that makes the gates that appends take now.
+const GATES_OF_NOW: &str = "6.2.0";
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
 pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
@@ -133,7 +137,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<Str
         )));
     }
     let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
-    if decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))? != [(GATES as u64, u64::from(TURNS))] {
+    if decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))? != [(u64::from(GATES), u64::from(TURNS))] {
         return Err(altered(
             "the tables firefly_gate and firefly_turn must have the rows that the migrations gave them: otherwise readers skip events"
                 .to_owned(),
@@ -251,6 +255,9 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
             choose_indexes(session, choices.indexes.unwrap_or_default())?;
             adopt::take_in(session)?;
         }
+        if step.version == GATES_OF_NOW {
+            retire_gates(session)?;
+        }
         let record = [step.version, step.name, &step.checksum().to_string()].map(Value::from);
         session
             .execute(sql::RECORD_MIGRATION, record.to_vec())
@@ -340,6 +347,16 @@ fn choose_cover(session: &mut Session<'_, Conn>, cover: bool) -> Result<()> {
         (false, true) => run(session, sql::DO_NOT_COVER_OTHER_WRITERS),
         _ => Ok(()),
     }
+}
+
+/// Takes the gates of before away, so that an older program is refused instead of leaving its appends to readers that do not look at them.
+/// Waits for the appends that hold one.
+fn retire_gates(session: &mut Session<'_, Conn>) -> Result<()> {
+    if has(&names(session)?, TRIGGER) {
+        choose_cover(session, false)?;
+        choose_cover(session, true)?;
+    }
+    run(session, sql::RETIRE_GATES)
 }
 
 /// Runs a statement that changes the schema, as text: not all of those can be prepared.

@@ -539,7 +539,7 @@ fn check_gates(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
         .into_iter()
         .next()
         .expect("a query without a table returns one row");
-    if (gates, turns) == (GATES as u64, u64::from(append::TURNS)) {
+    if (gates, turns) == (u64::from(GATES), u64::from(append::TURNS)) {
         return Ok(None);
     }
     let reason = format!(

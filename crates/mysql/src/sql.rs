@@ -91,6 +91,7 @@ statements! {
     RESTORE_UNDO = "restore_undo.sql";
     RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";
     RESTORE_UNTIL_TIME = "restore_until_time.sql";
+    RETIRE_GATES = "retire_gates.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SEALS_AFTER = "seals_after.sql";
@@ -180,6 +181,7 @@ mod tests {
                 "append.sql" => client
                     .prep(format!("{sql} (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
                     .map(drop),
+                "free_gates.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
                 "append_guard.sql" | "append_gate.sql" | "append_turn.sql" => {
                     let part = sql.replace("{list}", &super::list(3));
                     client.prep(format!("SELECT {part}")).map(drop)

@@ -4,10 +4,13 @@
 
 mod support;
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, SummaryQuery};
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, TxOpts};
+use firefly_eventstore_mysql::mysql::{Conn, Row, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
@@ -18,6 +21,7 @@ on_both!(
     indexes_can_be_chosen_and_chosen_again,
     an_older_store_keeps_the_indexes_that_were_chosen_for_it,
     snapshots_of_an_older_store_stay_and_make_room_for_other_forms,
+    the_gates_of_before_go_once_no_append_holds_one,
     a_gate_that_is_missing_is_found_out,
     the_source_documents_table_is_adopted,
     an_adoption_goes_on_after_a_crash,
@@ -171,8 +175,11 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &Mysql
         "SELECT 1",
     ] {
         run(&mut other, older);
-        run(&mut other, "DELETE FROM firefly_schema_history WHERE version = '6.1.0'");
-        assert_eq!(builder(&database).migrate().unwrap().len(), 1);
+        run(
+            &mut other,
+            "DELETE FROM firefly_schema_history WHERE version >= '6.1.0'",
+        );
+        assert_eq!(builder(&database).migrate().unwrap().len(), 2);
     }
     store.save(&of_form("State.v2")).unwrap();
     store.save(&of_form("State.v2")).unwrap();
@@ -181,12 +188,67 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &Mysql
     assert_eq!(forms, ["State.v2", "State.v1"]);
 }
 
+fn the_gates_of_before_go_once_no_append_holds_one(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut admin = client(&database);
+    for before in [
+        "DELETE FROM firefly_schema_history WHERE version = '6.2.0'",
+        "DELETE FROM firefly_gate",
+        "INSERT INTO firefly_gate VALUES (0), (1), (2)",
+        "CREATE TRIGGER trigger_events_gate BEFORE INSERT ON events FOR EACH ROW SET @firefly_gate = (
+             SELECT id FROM firefly_gate WHERE id = MICROSECOND(NOW(6)) DIV 20000 MOD 3 LOCK IN SHARE MODE)",
+    ] {
+        run(&mut admin, before);
+    }
+    let mut older = client(&database);
+    run(&mut older, "START TRANSACTION");
+    run(
+        &mut older,
+        "SELECT id FROM firefly_gate WHERE id = 1 LOCK IN SHARE MODE",
+    );
+    thread::scope(|scope| {
+        let migrating = scope.spawn(|| builder(&database).migrate());
+        let began = Instant::now();
+        loop {
+            let connections: Vec<Row> = admin.query("SHOW FULL PROCESSLIST").unwrap();
+            let statement = |row: &Row| row.get::<Option<Vec<u8>>, _>("Info").unwrap().unwrap_or_default();
+            let is_deleting = |row: &Row| String::from_utf8_lossy(&statement(row)).contains("DELETE FROM firefly_gate");
+            if connections.iter().any(is_deleting) {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "nobody waits");
+            thread::sleep(Duration::from_millis(5));
+        }
+        run(&mut older, "COMMIT");
+        migrating.join().unwrap().unwrap();
+    });
+    let gates: (i64, i64, i64) = admin
+        .query_first("SELECT MIN(id), MAX(id), COUNT(*) FROM firefly_gate")
+        .unwrap()
+        .unwrap();
+    assert_eq!(gates, (3, 102, 100));
+    // Of other programs' appends, too.
+    run(&mut older, "START TRANSACTION");
+    run(
+        &mut older,
+        "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+         VALUES (RANDOM_BYTES(16), RANDOM_BYTES(16), 'Account', 1, 'account.opened', '{}')",
+    );
+    let free: Vec<i64> = admin
+        .query("SELECT id FROM firefly_gate FOR UPDATE SKIP LOCKED")
+        .unwrap();
+    assert_eq!(free.len(), 99);
+    run(&mut older, "COMMIT");
+    append_one(&store);
+    assert_eq!(mark(&store), 2);
+}
+
 fn a_gate_that_is_missing_is_found_out(server: &MysqlServer) {
     let (database, _) = fresh(server);
     for (breaks, repairs) in [
         (
-            "DELETE FROM firefly_gate WHERE id = 1",
-            "INSERT INTO firefly_gate VALUES (1)",
+            "DELETE FROM firefly_gate WHERE id = 5",
+            "INSERT INTO firefly_gate VALUES (5)",
         ),
         (
             "DELETE FROM firefly_turn WHERE id = 7",
@@ -607,7 +669,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("created_at FROM events", 3),
         ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
         ("created_at FROM snapshots", 1),
-        ("installed_at FROM firefly_schema_history", 9),
+        ("installed_at FROM firefly_schema_history", 10),
     ] {
         let (column, from) = times.split_once(' ').unwrap();
         let ages: Vec<i64> = other

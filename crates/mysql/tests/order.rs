@@ -30,7 +30,8 @@ on_both!(
     a_transaction_that_allocated_before_and_after_another_does_not_hide_it,
     a_writer_with_an_old_snapshot_is_waited_for,
     a_writer_whose_sequences_go_in_other_steps_is_waited_for,
-    a_writer_that_holds_every_gate_is_waited_for,
+    a_writer_that_holds_many_gates_is_waited_for,
+    an_append_holds_the_gate_of_its_moment_until_it_commits,
     rolled_back_holes_are_crossed,
     a_hole_is_crossed_although_some_gate_is_always_held,
     old_holes_are_crossed_by_a_store_that_is_opened_later,
@@ -239,7 +240,7 @@ fn a_writer_whose_sequences_go_in_other_steps_is_waited_for(server: &MysqlServer
     assert_eq!(mark(&store), 13);
 }
 
-fn a_writer_that_holds_every_gate_is_waited_for(server: &MysqlServer) {
+fn a_writer_that_holds_many_gates_is_waited_for(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let result = builder(&database).open().unwrap().transaction(|tx| {
         for _ in 0..20 {
@@ -253,6 +254,42 @@ fn a_writer_that_holds_every_gate_is_waited_for(server: &MysqlServer) {
     result.unwrap_err();
     assert_eq!(mark(&store), 40);
     assert_eq!(all_events(&store).len(), 20);
+}
+
+fn an_append_holds_the_gate_of_its_moment_until_it_commits(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut other = client(&database);
+    let mut gate_of_now = || -> i64 {
+        other
+            .query_first("SELECT 3 + MICROSECOND(NOW(6)) DIV 10000")
+            .unwrap()
+            .unwrap()
+    };
+    let free = || -> HashSet<i64> {
+        let free = client(&database).query("SELECT id FROM firefly_gate FOR UPDATE SKIP LOCKED");
+        free.unwrap().into_iter().collect()
+    };
+    for _ in 0..5 {
+        let (began, before) = (Instant::now(), gate_of_now());
+        let transaction = store.transaction(|tx| {
+            tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            let after = gate_of_now();
+            // A second later each gate has had its turn.
+            let moments: HashSet<i64> = match began.elapsed() < Duration::from_millis(900) {
+                true => (0..=(after - before).rem_euclid(100))
+                    .map(|passed| 3 + (before - 3 + passed) % 100)
+                    .collect(),
+                false => (3..103).collect(),
+            };
+            let free = free();
+            let held: Vec<i64> = (3..103).filter(|gate| !free.contains(gate)).collect();
+            assert!(held.len() == 1 && moments.contains(&held[0]), "{held:?} of {moments:?}");
+            Ok::<_, Error>(())
+        });
+        transaction.unwrap();
+        assert_eq!(free().len(), 100);
+        thread::sleep(Duration::from_millis(15));
+    }
 }
 
 fn roll_back(store: &MysqlEventStore, events: u64) {
@@ -280,7 +317,7 @@ fn a_hole_is_crossed_although_some_gate_is_always_held(server: &MysqlServer) {
     roll_back(&store, 1);
     let last = append_one(&store);
     let mut other = client(&database);
-    for (gate, expected) in [(0, 0), (0, 0), (1, last)] {
+    for (gate, expected) in [(3, 0), (3, 0), (4, last)] {
         run(&mut other, "START TRANSACTION");
         let hold = format!("SELECT id FROM firefly_gate WHERE id = {gate} LOCK IN SHARE MODE");
         assert_eq!(other.query_first(hold).unwrap(), Some(gate));
@@ -304,7 +341,7 @@ fn old_holes_are_crossed_by_a_store_that_is_opened_later(server: &MysqlServer) {
 fn where_each_look_finds_another_gate_held(database: &Database) -> (Proxy, OptsBuilder) {
     let opts = Opts::from_url(database.url()).unwrap();
     let mut holders = [client(database), client(database)];
-    let mut gates = [0, 1, 2].into_iter().cycle();
+    let mut gates = [3, 4, 5].into_iter().cycle();
     let proxy = Proxy::with(Path::new(opts.get_socket().unwrap()), move |said| {
         if !String::from_utf8_lossy(said).contains("FOR UPDATE SKIP LOCKED") {
             return;
@@ -352,7 +389,7 @@ fn a_gate_that_stays_held_is_waited_for_by_who_has_not_looked_for_long(server: &
     run(&mut other, "START TRANSACTION");
     run(
         &mut other,
-        "SELECT id FROM firefly_gate WHERE id = 0 LOCK IN SHARE MODE",
+        "SELECT id FROM firefly_gate WHERE id = 3 LOCK IN SHARE MODE",
     );
     let waited = |store: &MysqlEventStore| {
         let began = Instant::now();
@@ -464,7 +501,7 @@ fn other_writers_are_covered_by_a_trigger(server: &MysqlServer) {
         let free: Vec<i64> = client(&database)
             .query("SELECT id FROM firefly_gate FOR UPDATE SKIP LOCKED")
             .unwrap();
-        assert_eq!(free.len(), if covered { 2 } else { 3 }, "covered: {covered}");
+        assert_eq!(free.len(), if covered { 99 } else { 100 }, "covered: {covered}");
         let last = append_one(&store);
         assert_eq!(mark(&store), before, "covered: {covered}");
         run(&mut other, "COMMIT");

@@ -114,7 +114,7 @@ fn what_work_leaves_on_a_connection_reaches_no_other_call(server: &MysqlServer) 
             assert_eq!(session, clean, "after {statement}");
             let is_free: Option<i64> = admin.query_first("SELECT IS_FREE_LOCK('a lock')").unwrap();
             assert_eq!(is_free, Some(1), "after {statement}");
-            run(&mut admin, "DELETE FROM firefly_gate WHERE id > 99"); // waits while somebody has locked the table
+            run(&mut admin, "DELETE FROM firefly_gate WHERE id > 120"); // waits while somebody has locked the table
         }
     }
     let events = all_events(&store);

@@ -23,6 +23,11 @@ pub(crate) trait Backend {
         0.9
     }
 
+    /// Whether several transactions may be open at once that have appended.
+    fn has_many_writers(&self) -> bool {
+        true
+    }
+
     /// The database's own way to write the events of a database into a file, and to bring them from there into one without any; and
     /// to check what it has of them.
     fn own_dump(&self, database: &str, file: &Path);

@@ -19,7 +19,23 @@ const POLL: Duration = Duration::from_millis(1);
 
 const ROWS: u32 = 1_000;
 
+/// How long the transactions of slow writers stay open after they appended, from the shortest to the longest.
+const SLOW: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+const SLOW_WRITERS: u64 = 8;
+
 pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
+    if backend.has_many_writers() {
+        let name = format!(
+            "{}: follow {SLOW_WRITERS} writers whose transactions take {} to {} ms",
+            backend.name(),
+            SLOW.0.as_millis(),
+            SLOW.1.as_millis()
+        );
+        if bench.wants(&name) {
+            follow(bench, backend, &name, SLOW_WRITERS, write_slowly);
+        }
+    }
     for pause in [Duration::ZERO, Duration::from_millis(2)] {
         let load = match pause.as_millis() {
             0 => "as fast as they can".to_owned(),
@@ -27,7 +43,9 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
         };
         let name = format!("{}: follow {WRITERS} writers, {load}", backend.name());
         if bench.wants(&name) {
-            follow(bench, backend, &name, pause);
+            follow(bench, backend, &name, WRITERS, |store, number, running| {
+                write(store, number, pause, running)
+            });
         }
     }
 }
@@ -35,16 +53,22 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
 /// When what happened to each event, by its sequence.
 type Times = HashMap<i64, Instant>;
 
-fn follow(bench: &Bench, backend: &dyn Backend, name: &str, pause: Duration) {
+fn follow(
+    bench: &Bench,
+    backend: &dyn Backend,
+    name: &str,
+    writers: u64,
+    write: impl Fn(&dyn EventStore, u64, &AtomicBool) -> Times + Sync,
+) {
     let database = backend.database(Schema::Ours);
     let store = database.store();
     let mut raw = database.raw();
     let (running, is_followed) = (AtomicBool::new(true), AtomicBool::new(true));
     let (committed, by_mark, naively) = thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
+        let writers: Vec<_> = (0..writers)
             .map(|number| {
-                let (store, running) = (&store, &running);
-                scope.spawn(move || write(&**store, number, pause, running))
+                let (store, running, write) = (&store, &running, &write);
+                scope.spawn(move || write(&**store, number, running))
             })
             .collect();
         let by_mark = scope.spawn(|| delivered_by_mark(&*store, &is_followed));
@@ -81,6 +105,40 @@ fn write(store: &dyn EventStore, number: u64, pause: Duration, running: &AtomicB
                 .map(|sequence| (sequence.as_i64(), now)),
         );
         thread::sleep(pause);
+    }
+    committed
+}
+
+/// Appends in transactions that stay open for a while, some of which are rolled back.
+fn write_slowly(store: &dyn EventStore, number: u64, running: &AtomicBool) -> Times {
+    let mut dice = Dice::new(number);
+    let pool = events::pool(&mut dice);
+    let aggregate = events::aggregate(&mut dice);
+    let correlation_id = events::correlation_id(&mut dice);
+    let mut committed = Times::new();
+    while running.load(Ordering::Relaxed) {
+        let event = [pool[dice.roll(pool.len())].fresh(&correlation_id)];
+        let range = (SLOW.1 - SLOW.0).as_millis() as usize;
+        let pause = SLOW.0 + Duration::from_millis(dice.roll(range) as u64);
+        let is_rolled_back = dice.roll(10) == 0;
+        let mut stored = Vec::new();
+        let result = store.transact(&mut |tx| {
+            let append = [Append::new(&aggregate, ExpectedVersion::Any, &event)];
+            stored = tx.append_all(&append)?;
+            thread::sleep(pause);
+            match is_rolled_back {
+                true => Err(Error::invalid("rolled back on purpose")),
+                false => Ok(()),
+            }
+        });
+        assert_eq!(result.is_err(), is_rolled_back, "{result:?}");
+        let now = Instant::now();
+        let sequences = stored.iter().flat_map(Appended::global_sequences);
+        committed.extend(
+            sequences
+                .filter(|_| !is_rolled_back)
+                .map(|sequence| (sequence.as_i64(), now)),
+        );
     }
     committed
 }

@@ -107,6 +107,10 @@ impl Backend for Sqlite {
         Box::new(file)
     }
 
+    fn has_many_writers(&self) -> bool {
+        false
+    }
+
     fn append_target(&self, threads: usize) -> f64 {
         // Threads that append at once share a commit.
         if threads == 16 && self.synchronous == Synchronous::Full {

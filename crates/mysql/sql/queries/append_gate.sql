@@ -1,6 +1,6 @@
 (
     SELECT id
     FROM firefly_gate
-    WHERE id = MICROSECOND(NOW(6)) DIV 20000 MOD 3
+    WHERE id = 3 + MICROSECOND(NOW(6)) DIV 10000
     LOCK IN SHARE MODE
 )

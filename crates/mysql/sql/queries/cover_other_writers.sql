@@ -5,6 +5,6 @@ FOR EACH ROW
 SET @firefly_gate = (
     SELECT id
     FROM firefly_gate
-    WHERE id = MICROSECOND(NOW(6)) DIV 20000 MOD 3
+    WHERE id = 3 + MICROSECOND(NOW(6)) DIV 10000
     LOCK IN SHARE MODE
 )

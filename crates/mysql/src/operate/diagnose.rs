@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{if_allowed, index_usage};
 use crate::error::classify;
-use crate::mark::GATES;
+use crate::mark::{GATES, free_gates, gates};
 use crate::migrate::{self, TRIGGER, has};
 use crate::pool::Session;
 use crate::prepared;
@@ -396,11 +396,11 @@ fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             format!("none holds locks for {LONG_OPEN} seconds or more"),
         ));
     }
-    let Some(free) = if_allowed(session.query(sql::FREE_GATES, Vec::new()))? else {
+    let Some(free) = if_allowed(free_gates(session, &gates().collect::<Vec<_>>()))? else {
         return Ok(unknown(subject, "UPDATE on firefly_gate"));
     };
     let open = open.join(", ");
-    Ok(match GATES.saturating_sub(free.len()) {
+    Ok(match usize::from(GATES).saturating_sub(free.len()) {
         0 => Diagnosis::bad(
             Severity::Notice,
             subject,
