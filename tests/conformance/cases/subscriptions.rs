@@ -5,11 +5,11 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::consumer::{
     Batch, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running, Start, Subscription,
-    replay, resume, slot_of,
+    pause, replay, reposition, resume, slot_of,
 };
 use firefly_eventstore_core::prelude::*;
 
@@ -455,6 +455,139 @@ pub(crate) fn an_event_whose_handler_takes_too_long_is_parked_at_last(env: &dyn 
     running.stop();
     assert_eq!(parked_of(&store, NAME)[0].attempts, 3);
     assert_eq!(errors.lock().unwrap().len(), 20 - 3);
+}
+
+/// A handler that stops at the first event until it may go on, and notes each one after that.
+#[derive(Clone, Default)]
+struct Held {
+    handled: Handled,
+    is_in_hand: Arc<AtomicBool>,
+    may_go_on: Arc<AtomicBool>,
+}
+
+impl Held {
+    fn subscription(&self) -> Subscription {
+        let held = self.clone();
+        Subscription::of(NAME, deposits(), move |delivery| {
+            held.is_in_hand.store(true, Ordering::SeqCst);
+            while !held.may_go_on.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let event = delivery.event;
+            let noted = (0, event.aggregate.id(), event.version.get());
+            held.handled.lock().unwrap().push(noted);
+            Ok(())
+        })
+        .lease(LEASE)
+    }
+
+    fn wait_until_in_hand(&self) {
+        until(|| self.is_in_hand.load(Ordering::SeqCst));
+    }
+
+    fn go_on(&self) {
+        self.may_go_on.store(true, Ordering::SeqCst);
+    }
+
+    fn versions(&self) -> Vec<u64> {
+        let handled = self.handled.lock().unwrap();
+        handled.iter().map(|(_, _, version)| *version).collect()
+    }
+}
+
+pub(crate) fn what_is_in_hand_when_a_subscription_is_moved_does_not_move_it(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 3);
+    run(&store, noting(0, &Handled::default()))
+        .wait_for(NAME, GlobalSequence::from(3), LONG)
+        .unwrap();
+    reposition(&store, NAME, GlobalSequence::from(1)).unwrap();
+    let held = Held::default();
+    let running = run(&store, held.subscription());
+    held.wait_until_in_hand();
+    reposition(&env.reopen(), NAME, GlobalSequence::ZERO).unwrap();
+    held.go_on();
+    running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    running.stop();
+    assert_eq!(held.versions(), [2, 1, 2, 3]);
+}
+
+pub(crate) fn what_is_in_hand_when_a_subscription_is_paused_is_handled_again(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 2);
+    let held = Held::default();
+    let running = run(&store, held.subscription());
+    held.wait_until_in_hand();
+    pause(&env.reopen(), NAME).unwrap();
+    held.go_on();
+    until(|| held.versions() == [1]);
+    // So long it would take to notice that it goes on by itself.
+    thread::sleep(LEASE);
+    let slot = store.consumers(Some(NAME)).unwrap().remove(0);
+    assert_eq!(
+        (slot.position, slot.state),
+        (GlobalSequence::ZERO, ConsumerState::Paused)
+    );
+    assert_eq!(held.versions(), [1]);
+    resume(&store, NAME).unwrap();
+    running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
+    running.stop();
+    assert_eq!(held.versions(), [1, 1, 2]);
+}
+
+pub(crate) fn an_event_that_fails_is_tried_again_after_a_pause(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 1);
+    let tried = Arc::new(Mutex::new(Vec::new()));
+    let subscription = {
+        let tried = Arc::clone(&tried);
+        Subscription::of(NAME, deposits(), move |_| {
+            tried.lock().unwrap().push(Instant::now());
+            Err(Failure::Retry("poison".into()))
+        })
+    };
+    let (first, longest) = (Duration::from_millis(100), Duration::from_millis(150));
+    let running = run(
+        &store,
+        subscription
+            .lease(LEASE)
+            .on_failure(OnFailure::retry(3).pauses(first, longest)),
+    );
+    until(|| store.consumers(Some(NAME)).unwrap()[0].state == ConsumerState::Failed);
+    running.stop();
+    let tried = tried.lock().unwrap();
+    assert_eq!(tried.len(), 3);
+    assert!(
+        tried[1] - tried[0] >= first && tried[2] - tried[1] >= longest,
+        "{tried:?}"
+    );
+}
+
+pub(crate) fn no_event_is_begun_after_the_lease_ran_out(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 2);
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let subscription = {
+        let (other, left) = (env.reopen(), Arc::clone(&left));
+        Subscription::of(NAME, deposits(), move |delivery| {
+            let is_live = || {
+                other.consumers(Some(NAME)).unwrap()[0]
+                    .lease_left
+                    .unwrap()
+                    .is_positive()
+            };
+            left.lock().unwrap().push(is_live());
+            if delivery.event.version == 1 {
+                // Its own process takes it for hung, and lets the lease run out.
+                until(|| !is_live());
+            }
+            Ok(())
+        })
+    };
+    let running = run(&store, subscription.lease(LEASE).deadline(Duration::from_millis(10)));
+    running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
+    running.stop();
+    assert_eq!(*left.lock().unwrap(), [true, true]);
 }
 
 /// A member that takes the slots of a group and never returns; it had tried an event so many times.
