@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::consumer::{
-    Batch, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running, Start, Subscription,
-    pause, replay, reposition, resume, slot_of,
+    Batch, ConsumerChange, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running,
+    Start, Subscription, pause, replay, reposition, resume, slot_of,
 };
 use firefly_eventstore_core::prelude::*;
 
@@ -533,6 +533,36 @@ pub(crate) fn what_is_in_hand_when_a_subscription_is_paused_is_handled_again(env
     running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
     running.stop();
     assert_eq!(held.versions(), [1, 1, 2]);
+}
+
+pub(crate) fn what_others_are_to_handle_again_holds_nobody_up(env: &dyn Environment) {
+    let store = env.store();
+    run(&store, noting(0, &Handled::default()).group(2)).stop();
+    let [theirs, ours] = [0, 1].map(|slot| {
+        let mut keys = std::iter::repeat_with(account);
+        keys.find(|key| slot_of(key.id(), 2) == slot).unwrap()
+    });
+    let parked = store.append(&theirs, ExpectedVersion::NoStream, &events(1)).unwrap();
+    let parked = parked.last_sequence().unwrap();
+    store
+        .consume(&mut |tx| {
+            let other = Uuid::now_v7();
+            tx.claim(NAME, other, LONG)?;
+            tx.release(NAME, 1, other)?;
+            tx.park(NAME, parked, theirs.id(), 1, "poison")?;
+            tx.change(ConsumerChange::Replay {
+                consumer: NAME,
+                aggregate_id: theirs.id(),
+            })
+        })
+        .unwrap();
+    let handled = Handled::default();
+    let running = run(&store, noting(1, &handled).group(2));
+    store.append(&ours, ExpectedVersion::NoStream, &events(1)).unwrap();
+    until(|| !handled.lock().unwrap().is_empty());
+    running.stop();
+    assert_eq!(*handled.lock().unwrap(), [(1, ours.id(), 1)]);
+    assert!(parked_of(&store, NAME)[0].replay, "it is for the other one");
 }
 
 pub(crate) fn an_event_that_fails_is_tried_again_after_a_pause(env: &dyn Environment) {
