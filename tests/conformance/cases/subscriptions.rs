@@ -565,6 +565,30 @@ pub(crate) fn what_others_are_to_handle_again_holds_nobody_up(env: &dyn Environm
     assert!(parked_of(&store, NAME)[0].replay, "it is for the other one");
 }
 
+pub(crate) fn a_slot_whose_event_is_in_hand_is_not_given_up(env: &dyn Environment) {
+    let store = env.store();
+    let key = std::iter::repeat_with(account)
+        .find(|key| slot_of(key.id(), 2) == 1)
+        .unwrap();
+    given(&*store, &key, 1);
+    let held = Held::default();
+    let first = run(&store, held.subscription().group(2));
+    held.wait_until_in_hand();
+    let handled = Handled::default();
+    let second = run(&env.reopen(), noting(1, &handled).group(2));
+    let holders = || {
+        let slots = store.consumers(Some(NAME)).unwrap();
+        [slots[0].holder, slots[1].holder]
+    };
+    until(|| matches!(holders(), [Some(one), Some(other)] if one != other));
+    held.go_on();
+    first.wait_for(NAME, GlobalSequence::from(1), LONG).unwrap();
+    first.stop();
+    second.stop();
+    assert_eq!(held.versions(), [1]);
+    assert!(handled.lock().unwrap().is_empty(), "it was in other hands");
+}
+
 pub(crate) fn an_event_that_fails_is_tried_again_after_a_pause(env: &dyn Environment) {
     let store = env.store();
     given_some(&store, 1, 1);
