@@ -443,6 +443,7 @@ macro_rules! with_cases_of_consumers {
                 what_is_in_hand_when_a_subscription_is_moved_does_not_move_it,
                 what_is_in_hand_when_a_subscription_is_paused_is_handled_again,
                 what_others_are_to_handle_again_holds_nobody_up,
+                who_stops_leaves_a_subscription_where_it_was_moved,
                 a_slot_whose_event_is_in_hand_is_not_given_up,
                 an_event_that_fails_is_tried_again_after_a_pause,
                 no_event_is_begun_after_the_lease_ran_out,

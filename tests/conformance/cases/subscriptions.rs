@@ -325,14 +325,14 @@ pub(crate) fn a_poison_event_stops_its_slot_until_it_is_resumed(env: &dyn Enviro
     given_some(&store, 1, 2);
     let (handled, tried, is_mended) = (
         Handled::default(),
-        Arc::new(AtomicU32::new(0)),
+        Arc::new(Mutex::new(Vec::new())),
         Arc::new(AtomicBool::new(false)),
     );
     let subscription = {
         let (handled, tried, is_mended) = (Arc::clone(&handled), Arc::clone(&tried), Arc::clone(&is_mended));
         Subscription::of(NAME, deposits(), move |delivery| {
             if !is_mended.load(Ordering::SeqCst) {
-                assert_eq!(delivery.attempts, tried.fetch_add(1, Ordering::SeqCst));
+                tried.lock().unwrap().push(delivery.attempts);
                 return Err("poison".parse::<u32>().unwrap_err().into());
             }
             let event = delivery.event;
@@ -348,7 +348,7 @@ pub(crate) fn a_poison_event_stops_its_slot_until_it_is_resumed(env: &dyn Enviro
     let running = run(&store, subscription);
     let slot = || store.consumers(Some(NAME)).unwrap().remove(0);
     until(|| slot().state == ConsumerState::Failed);
-    assert_eq!(tried.load(Ordering::SeqCst), 3);
+    assert_eq!(*tried.lock().unwrap(), [0, 1, 2]);
     assert_eq!(slot().failing.unwrap().attempts, 3);
     is_mended.store(true, Ordering::SeqCst);
     resume(&store, NAME).unwrap();
@@ -565,6 +565,20 @@ pub(crate) fn what_others_are_to_handle_again_holds_nobody_up(env: &dyn Environm
     assert!(parked_of(&store, NAME)[0].replay, "it is for the other one");
 }
 
+pub(crate) fn who_stops_leaves_a_subscription_where_it_was_moved(env: &dyn Environment) {
+    let store = env.store();
+    given_some(&store, 1, 3);
+    // It does not look soon whether it was moved.
+    let running = run(&store, noting(0, &Handled::default()).lease(LONG));
+    running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
+    reposition(&store, NAME, GlobalSequence::from(1)).unwrap();
+    running.stop();
+    assert_eq!(
+        store.consumers(Some(NAME)).unwrap()[0].position,
+        GlobalSequence::from(1)
+    );
+}
+
 pub(crate) fn a_slot_whose_event_is_in_hand_is_not_given_up(env: &dyn Environment) {
     let store = env.store();
     let key = std::iter::repeat_with(account)
@@ -582,7 +596,7 @@ pub(crate) fn a_slot_whose_event_is_in_hand_is_not_given_up(env: &dyn Environmen
     };
     until(|| matches!(holders(), [Some(one), Some(other)] if one != other));
     held.go_on();
-    first.wait_for(NAME, GlobalSequence::from(1), LONG).unwrap();
+    until(|| store.consumers(Some(NAME)).unwrap()[1].position == 1);
     first.stop();
     second.stop();
     assert_eq!(held.versions(), [1]);
