@@ -1,5 +1,6 @@
 //! What a case needs of a database: our schema or a lean one, the raw driver on it, and the store.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,6 +69,39 @@ pub(crate) trait Database {
 
     /// What the database's own tools call it.
     fn name(&self) -> String;
+
+    /// Makes the table of a read model, and the one that keeps how far somebody who follows by hand has come.
+    fn make_read_model(&self);
+
+    /// What builds the read model by a projection of a name, from the start of the log, and returns how many events that were.
+    fn projector(&self) -> Projector;
+
+    /// How many statements the server was asked by now; none where it does not count.
+    fn statements(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How the events of a commit get into a read model, which counts those of each aggregate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applied {
+    OneByOne,
+    Together,
+}
+
+/// See [`Database::projector`].
+pub(crate) type Projector = Box<dyn Fn(&str, Applied) -> u64>;
+
+/// How many events a projection applies in a commit.
+pub(crate) const PROJECTED: i64 = 500;
+
+/// How many there are of each aggregate.
+pub(crate) fn counted(aggregates: impl Iterator<Item = Uuid>) -> Vec<(Uuid, i64)> {
+    let mut counts = BTreeMap::new();
+    for aggregate in aggregates {
+        *counts.entry(aggregate).or_default() += 1;
+    }
+    counts.into_iter().collect()
 }
 
 /// The raw driver, doing what the store does.
@@ -84,11 +118,17 @@ pub(crate) trait Raw: Send {
     /// Reads the first events of the log in one statement, one after the other, and returns how many there were.
     fn scan(&mut self, events: i64) -> usize;
 
-    /// A page of the log: the sequences and ids of its events, which are decoded whole.
+    /// A page of the log: the sequences of its events, which are decoded whole, and whose they are.
     fn page(&mut self, after: i64, until: i64, rows: i64) -> Vec<(i64, Uuid)>;
 
     /// The greatest sequence that can be seen.
     fn last_sequence(&mut self) -> i64;
+
+    /// Says under this name that nothing is in the read model.
+    fn begin_read_model(&mut self, name: &str);
+
+    /// What a projection's commit does: locks the checkpoint, brings events into the read model, and moves the checkpoint.
+    fn apply(&mut self, name: &str, aggregates: &[Uuid], how: Applied, to: i64);
 }
 
 /// What the events of one append have in common; text is ready where a driver wants text.

@@ -13,15 +13,17 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Aggregate, DomainEvent, Repository, SnapshotPolicy, Snapshotted};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Schema};
-use crate::harness::{Bench, Comparison, Contender, compete, rate, report};
+use crate::backend::{Applied, Backend, PROJECTED, Schema};
+use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 
 pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     command(bench, backend);
-    for events in [10, 100, 1_000] {
+    for events in [10, 20, 50, 100, 1_000] {
         snapshot(bench, backend, events);
     }
     delay(bench, backend);
+    catch_up(bench, backend);
+    idle(bench, backend);
 }
 
 #[derive(Serialize, Deserialize)]
@@ -158,12 +160,106 @@ fn tell(name: &str, what: &'static str, contenders: &[Contender<'_>; 2]) {
     report(name, contenders[0].rate(), &[comparison]);
 }
 
+/// Building a read model of the whole log by a projection, beside the same by hand: pages of the log, which are decoded whole, and for each a
+/// commit that locks the checkpoint, brings the page in and moves the checkpoint.
+fn catch_up(bench: &Bench, backend: &dyn Backend) {
+    for (how, told) in [
+        (Applied::Together, "all of a commit at once"),
+        (Applied::OneByOne, "one by one"),
+    ] {
+        let name = format!("{}: catch up, {told}", backend.name());
+        if !bench.wants(&name) {
+            continue;
+        }
+        let database = backend.database(Schema::Ours);
+        let store = database.store();
+        let events = bench.scaled(200_000, 40_000);
+        for _ in 0..events / 1_000 {
+            // Aggregates of 20 events, 50 at a time.
+            let batch: Vec<NewEvent> = (0..1_000).map(|_| NewEvent::of(&deposit(1)).unwrap()).collect();
+            let keys: Vec<AggregateKey> = (0..50)
+                .map(|_| AggregateKey::new(Account::TYPE, Uuid::now_v7()).unwrap())
+                .collect();
+            let appends = keys.iter().zip(batch.chunks(20));
+            let appends: Vec<Append<'_>> = appends
+                .map(|(key, events)| Append::new(key, ExpectedVersion::NoStream, events))
+                .collect();
+            store.append_all(&appends).unwrap();
+        }
+        database.make_read_model();
+        let project = database.projector();
+        let mut raw = database.raw();
+        let (mut by_hand, mut by_projection) = (0.., 0..);
+        let mut contenders = [
+            Contender::new(|| {
+                let name = format!("by hand {}", by_hand.next().unwrap());
+                raw.begin_read_model(&name);
+                let start = Instant::now();
+                let (mut applied, mut after) = (0, 0);
+                loop {
+                    let page = raw.page(after, i64::MAX, PROJECTED);
+                    let Some(&(last, _)) = page.last() else { break };
+                    let aggregates: Vec<Uuid> = page.iter().map(|(_, aggregate)| *aggregate).collect();
+                    raw.apply(&name, &aggregates, how, last);
+                    (applied, after) = (applied + page.len(), last);
+                }
+                assert_eq!(applied, events);
+                per_second(events, start.elapsed())
+            }),
+            Contender::new(|| {
+                let name = format!("projection {}", by_projection.next().unwrap());
+                let start = Instant::now();
+                assert_eq!(project(&name, how), events as u64);
+                per_second(events, start.elapsed())
+            }),
+        ];
+        // One takes long enough.
+        compete(3, &mut contenders);
+        let comparison = Comparison {
+            name: "projection",
+            ratio: contenders[1].ratio_to(&contenders[0]),
+            target: Some(0.9),
+        };
+        report(&name, contenders[0].rate(), &[comparison]);
+    }
+}
+
+/// How often twenty consumers of one process ask the server while there is nothing to handle.
+fn idle(bench: &Bench, backend: &dyn Backend) {
+    const CONSUMERS: u32 = 20;
+    let name = format!("{}: {CONSUMERS} idle consumers", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let database = backend.database(Schema::Ours);
+    if database.statements().is_none() {
+        println!("{name:52} its statements are not counted");
+        return;
+    }
+    let store = database.store();
+    given(&store, 100);
+    let mark = store.high_water_mark().unwrap();
+    let names = (0..CONSUMERS).map(|number| format!("noted-{number}.v1"));
+    let runner = Runner::new(store).observer(|_: &ConsumerEvent<'_>| {});
+    let runner = names.clone().fold(runner, |runner, name| runner.project(Noted(name)));
+    let running = runner.start().unwrap();
+    for name in names {
+        running.wait_for(&name, mark, Duration::from_secs(60)).unwrap();
+    }
+    let before = database.statements().unwrap();
+    let start = Instant::now();
+    thread::sleep(Duration::from_secs(bench.scaled(60, 15) as u64));
+    let statements = database.statements().unwrap() - before;
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{name:52} {:.2} statements/s", statements as f64 / seconds);
+}
+
 /// Notes when its batches are applied. Its read model costs nothing, so that what is measured is the way there.
-struct Noted;
+struct Noted(String);
 
 impl<S: Transactional> Projection<S> for Noted {
     fn name(&self) -> &str {
-        "noted.v1"
+        &self.0
     }
 
     fn query(&self) -> firefly_eventstore_core::Result<EventQuery> {
@@ -185,7 +281,7 @@ fn delay(bench: &Bench, backend: &dyn Backend) {
     let (own, others) = (database.store(), database.store());
     let running = Runner::new(own)
         .observer(|_: &ConsumerEvent<'_>| {})
-        .project(Noted)
+        .project(Noted("noted.v1".to_owned()))
         .start()
         .unwrap();
     let is_over = AtomicBool::new(false);

@@ -6,16 +6,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Instant;
 
+use firefly_eventstore_core::consumer::{BoxError, Projection, project};
 use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::{EventEnvelope, EventQuery};
 use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder, Params, Row, Value};
-use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
+use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder, Params, Row, TxOpts, Value};
+use firefly_eventstore_mysql::{Indexes, MysqlEventStore, MysqlTransaction};
 use firefly_eventstore_test_servers::{Database as Disposable, Flavour, MysqlServer};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::append::{append, raw_workers};
-use crate::backend::{Backend, Common, Database, Raw, Schema};
+use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
 use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 use crate::machine;
@@ -346,8 +348,81 @@ impl Database for Log {
     }
 
     fn store(&self) -> Arc<dyn Operations> {
-        let builder = MysqlEventStore::builder(self.database.url()).max_connections(16);
+        let builder = MysqlEventStore::builder(self.database.url()).max_connections(32);
         Arc::new(builder.open().unwrap())
+    }
+
+    fn make_read_model(&self) {
+        let mut connection = connect(&self.database);
+        for table in [
+            "CREATE TABLE counts (name VARCHAR(50), aggregate_id BINARY(16), events BIGINT NOT NULL, PRIMARY KEY (name, aggregate_id))",
+            "CREATE TABLE checkpoints (name VARCHAR(50) PRIMARY KEY, position BIGINT NOT NULL)",
+        ] {
+            connection.query_drop(table).unwrap();
+        }
+    }
+
+    fn projector(&self) -> Projector {
+        let store = MysqlEventStore::builder(self.database.url()).open().unwrap();
+        Box::new(move |name, how| {
+            let name = name.to_owned();
+            project(&store, &Counts { name, how }).unwrap()
+        })
+    }
+
+    fn statements(&self) -> Option<u64> {
+        let status: Option<(String, u64)> = connect(&self.database)
+            .query_first("SHOW GLOBAL STATUS LIKE 'Questions'")
+            .unwrap();
+        status.map(|(_, questions)| questions)
+    }
+}
+
+/// Brings events into the read model.
+fn count(connection: &mut impl Queryable, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
+    let row = |(id, events): (Uuid, i64)| [name.into(), id.as_bytes().as_slice().into(), events.into()];
+    let upsert = |rows: usize| {
+        let rows = vec!["(?, ?, ?)"; rows].join(", ");
+        format!("INSERT INTO counts VALUES {rows} ON DUPLICATE KEY UPDATE events = events + VALUES(events)")
+    };
+    match how {
+        Applied::OneByOne => {
+            let one = upsert(1);
+            for id in aggregates {
+                connection.exec_drop(&one, row((id, 1)).to_vec()).unwrap();
+            }
+        }
+        Applied::Together => {
+            let counted = counted(aggregates);
+            let values: Vec<Value> = counted.iter().copied().flat_map(row).collect();
+            connection.exec_drop(upsert(counted.len()), values).unwrap();
+        }
+    }
+}
+
+/// How many events each aggregate has.
+struct Counts {
+    name: String,
+    how: Applied,
+}
+
+impl Projection<MysqlEventStore> for Counts {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn query(&self) -> firefly_eventstore_core::Result<EventQuery> {
+        Ok(EventQuery::new())
+    }
+
+    fn apply(&self, tx: &mut MysqlTransaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+        self.apply_all(tx, std::slice::from_ref(event))
+    }
+
+    fn apply_all(&self, tx: &mut MysqlTransaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
+        let aggregates = events.iter().map(|event| event.aggregate.id());
+        count(tx.connection(), &self.name, aggregates, self.how);
+        Ok(())
     }
 }
 
@@ -441,7 +516,7 @@ impl Raw for Connection {
         );
         let page = read(&mut self.inner, &sql, vec![after.into(), until.into(), rows.into()]);
         page.iter()
-            .map(|event| (event.global_sequence, event.event_id))
+            .map(|event| (event.global_sequence, event.aggregate_id))
             .collect()
     }
 
@@ -451,6 +526,23 @@ impl Raw for Connection {
             .query_first("SELECT MAX(global_sequence) FROM events")
             .unwrap();
         last.unwrap_or(0)
+    }
+
+    fn begin_read_model(&mut self, name: &str) {
+        self.inner
+            .exec_drop("INSERT INTO checkpoints VALUES (?, 0)", (name,))
+            .unwrap();
+    }
+
+    fn apply(&mut self, name: &str, aggregates: &[Uuid], how: Applied, to: i64) {
+        let mut transaction = self.inner.start_transaction(TxOpts::default()).unwrap();
+        let lock = "SELECT position FROM checkpoints WHERE name = ? FOR UPDATE";
+        let position: Option<i64> = transaction.exec_first(lock, (name,)).unwrap();
+        assert!(position.unwrap() < to);
+        count(&mut transaction, name, aggregates.iter().copied(), how);
+        let advance = "UPDATE checkpoints SET position = ? WHERE name = ?";
+        transaction.exec_drop(advance, (to, name)).unwrap();
+        transaction.commit().unwrap();
     }
 }
 

@@ -7,20 +7,24 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use firefly_eventstore_core::consumer::{BoxError, Projection, project};
 use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::{EventEnvelope, EventQuery};
 use firefly_eventstore_postgres::postgres::binary_copy::BinaryCopyInWriter;
 use firefly_eventstore_postgres::postgres::fallible_iterator::FallibleIterator;
 use firefly_eventstore_postgres::postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use firefly_eventstore_postgres::postgres::{Client, NoTls, Row, Statement};
-use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
+use firefly_eventstore_postgres::postgres::{Client, GenericClient, NoTls, Row, Statement};
+use firefly_eventstore_postgres::{Indexes, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database as Disposable, PostgresServer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append;
-use crate::backend::{Backend, Common, Database, Raw, Schema};
+use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
 use crate::events::Sample;
 use crate::harness::{Bench, Comparison, Contender, compete, report};
 use crate::machine;
@@ -287,8 +291,78 @@ impl Database for Log {
     }
 
     fn store(&self) -> Arc<dyn Operations> {
-        let builder = PostgresEventStore::builder(self.0.url()).max_connections(16);
+        let builder = PostgresEventStore::builder(self.0.url()).max_connections(32);
         Arc::new(builder.open().unwrap())
+    }
+
+    fn make_read_model(&self) {
+        let tables = "
+            CREATE TABLE counts (name TEXT, aggregate_id UUID, events BIGINT NOT NULL, PRIMARY KEY (name, aggregate_id));
+            CREATE TABLE checkpoints (name TEXT PRIMARY KEY, position BIGINT NOT NULL)";
+        self.client().batch_execute(tables).unwrap();
+    }
+
+    fn projector(&self) -> Projector {
+        let store = PostgresEventStore::builder(self.0.url()).open().unwrap();
+        Box::new(move |name, how| {
+            let name = name.to_owned();
+            project(&store, &Counts { name, how }).unwrap()
+        })
+    }
+
+    /// A statement outside of a transaction is one. A server tells its numbers a second later, or ten where nothing happens.
+    fn statements(&self) -> Option<u64> {
+        thread::sleep(Duration::from_secs(11));
+        let query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        let row = self.client().query_one(query, &[]).unwrap();
+        u64::try_from(row.get::<_, i64>(0)).ok()
+    }
+}
+
+const COUNT_ONE: &str = "
+    INSERT INTO counts VALUES ($1, $2, 1)
+    ON CONFLICT (name, aggregate_id) DO UPDATE SET events = counts.events + 1";
+
+const COUNT_ALL: &str = "
+    INSERT INTO counts SELECT $1, counted.* FROM unnest($2::uuid[], $3::bigint[]) AS counted
+    ON CONFLICT (name, aggregate_id) DO UPDATE SET events = counts.events + excluded.events";
+
+/// Brings events into the read model.
+fn count(client: &mut impl GenericClient, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
+    match how {
+        Applied::OneByOne => aggregates.for_each(|id| {
+            client.execute(COUNT_ONE, &[&name, &id]).unwrap();
+        }),
+        Applied::Together => {
+            let (ids, counts): (Vec<Uuid>, Vec<i64>) = counted(aggregates).into_iter().unzip();
+            client.execute(COUNT_ALL, &[&name, &ids, &counts]).unwrap();
+        }
+    }
+}
+
+/// How many events each aggregate has.
+struct Counts {
+    name: String,
+    how: Applied,
+}
+
+impl Projection<PostgresEventStore> for Counts {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn query(&self) -> firefly_eventstore_core::Result<EventQuery> {
+        Ok(EventQuery::new())
+    }
+
+    fn apply(&self, tx: &mut PostgresTransaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+        self.apply_all(tx, std::slice::from_ref(event))
+    }
+
+    fn apply_all(&self, tx: &mut PostgresTransaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
+        let aggregates = events.iter().map(|event| event.aggregate.id());
+        count(tx.connection(), &self.name, aggregates, self.how);
+        Ok(())
     }
 }
 
@@ -442,13 +516,30 @@ impl Raw for Connection {
         );
         let page = self.events(&sql, &[&after, &until, &rows]);
         page.iter()
-            .map(|event| (event.global_sequence, event.event_id))
+            .map(|event| (event.global_sequence, event.aggregate_id))
             .collect()
     }
 
     fn last_sequence(&mut self) -> i64 {
         let statement = self.prepared("SELECT COALESCE(MAX(global_sequence), 0) FROM events");
         self.client.query_one(&statement, &[]).unwrap().get(0)
+    }
+
+    fn begin_read_model(&mut self, name: &str) {
+        self.client
+            .execute("INSERT INTO checkpoints VALUES ($1, 0)", &[&name])
+            .unwrap();
+    }
+
+    fn apply(&mut self, name: &str, aggregates: &[Uuid], how: Applied, to: i64) {
+        let lock = self.prepared("SELECT position FROM checkpoints WHERE name = $1 FOR UPDATE");
+        let advance = self.prepared("UPDATE checkpoints SET position = $2 WHERE name = $1");
+        let mut transaction = self.client.transaction().unwrap();
+        let position: i64 = transaction.query_one(&lock, &[&name]).unwrap().get(0);
+        assert!(position < to);
+        count(&mut transaction, name, aggregates.iter().copied(), how);
+        transaction.execute(&advance, &[&name, &to]).unwrap();
+        transaction.commit().unwrap();
     }
 }
 

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use firefly_eventstore_core::consumer::{BoxError, Projection, project};
 use firefly_eventstore_core::operate::Operations;
-use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, Synchronous};
+use firefly_eventstore_core::{EventEnvelope, EventQuery};
+use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, SqliteTransaction, Synchronous};
 use rusqlite::{Connection, Row, params};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::backend::{Backend, Common, Database, Raw, Schema};
+use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
 use crate::events::Sample;
 
 pub(crate) struct Sqlite {
@@ -140,6 +142,69 @@ impl Database for File {
         let builder = SqliteEventStore::builder(self.path()).synchronous(self.synchronous);
         Arc::new(builder.open().unwrap())
     }
+
+    fn make_read_model(&self) {
+        let tables = "
+            CREATE TABLE counts (name TEXT, aggregate_id TEXT, events INTEGER NOT NULL, PRIMARY KEY (name, aggregate_id)) WITHOUT ROWID;
+            CREATE TABLE checkpoints (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID";
+        open(&self.path(), self.synchronous).execute_batch(tables).unwrap();
+    }
+
+    fn projector(&self) -> Projector {
+        let builder = SqliteEventStore::builder(self.path()).synchronous(self.synchronous);
+        let store = builder.open().unwrap();
+        Box::new(move |name, how| {
+            let name = name.to_owned();
+            project(&store, &Counts { name, how }).unwrap()
+        })
+    }
+}
+
+/// Brings events into the read model. There are no round trips, so that each is a statement of its own in any case.
+fn count(connection: &Connection, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
+    let mut upsert = connection
+        .prepare_cached(
+            "INSERT INTO counts VALUES (?1, ?2, ?3)
+             ON CONFLICT (name, aggregate_id) DO UPDATE SET events = events + excluded.events",
+        )
+        .unwrap();
+    let mut buffer = Uuid::encode_buffer();
+    let mut count = |id: Uuid, events: i64| {
+        let id = &*id.hyphenated().encode_lower(&mut buffer);
+        upsert.execute(params![name, id, events]).unwrap();
+    };
+    match how {
+        Applied::OneByOne => aggregates.for_each(|id| count(id, 1)),
+        Applied::Together => counted(aggregates)
+            .into_iter()
+            .for_each(|(id, events)| count(id, events)),
+    }
+}
+
+/// How many events each aggregate has.
+struct Counts {
+    name: String,
+    how: Applied,
+}
+
+impl Projection<SqliteEventStore> for Counts {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn query(&self) -> firefly_eventstore_core::Result<EventQuery> {
+        Ok(EventQuery::new())
+    }
+
+    fn apply(&self, tx: &mut SqliteTransaction<'_>, event: &EventEnvelope) -> Result<(), BoxError> {
+        self.apply_all(tx, std::slice::from_ref(event))
+    }
+
+    fn apply_all(&self, tx: &mut SqliteTransaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
+        let aggregates = events.iter().map(|event| event.aggregate.id());
+        count(tx.connection(), &self.name, aggregates, self.how);
+        Ok(())
+    }
 }
 
 /// A connection with a store's settings.
@@ -197,7 +262,7 @@ impl Raw for Connection {
         );
         let page = collect(self, &sql, params![after, until, rows]);
         page.iter()
-            .map(|event| (event.global_sequence, event.event_id))
+            .map(|event| (event.global_sequence, event.aggregate_id))
             .collect()
     }
 
@@ -205,6 +270,26 @@ impl Raw for Connection {
         let mut statement = self.prepare_cached("SELECT MAX(global_sequence) FROM events").unwrap();
         let last: Option<i64> = statement.query_one([], |row| row.get(0)).unwrap();
         last.unwrap_or(0)
+    }
+
+    fn begin_read_model(&mut self, name: &str) {
+        self.execute("INSERT INTO checkpoints VALUES (?1, 0)", [name]).unwrap();
+    }
+
+    fn apply(&mut self, name: &str, aggregates: &[Uuid], how: Applied, to: i64) {
+        run(self, "BEGIN IMMEDIATE");
+        let position: i64 = self
+            .prepare_cached("SELECT position FROM checkpoints WHERE name = ?1")
+            .unwrap()
+            .query_one([name], |row| row.get(0))
+            .unwrap();
+        assert!(position < to);
+        count(self, name, aggregates.iter().copied(), how);
+        self.prepare_cached("UPDATE checkpoints SET position = ?2 WHERE name = ?1")
+            .unwrap()
+            .execute(params![name, to])
+            .unwrap();
+        run(self, "COMMIT");
     }
 }
 
