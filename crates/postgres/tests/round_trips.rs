@@ -4,10 +4,14 @@
 
 mod support;
 
-use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
+use std::num::NonZeroU32;
+
+use firefly_eventstore_core::consumer::{
+    BoxError, ConsumerState, ConsumerTransaction, Projection, Registration, StartAt, project,
+};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
-use firefly_eventstore_postgres::PostgresEventStore;
+use firefly_eventstore_postgres::{PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database, Proxy, postgres};
 use serde::{Deserialize, Serialize};
 
@@ -242,6 +246,44 @@ fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connec
         project(has_tables);
         assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");
     }
+}
+
+#[test]
+fn a_projection_that_catches_up_reads_each_page_in_one_round_trip() {
+    struct Nothing(&'static str);
+
+    impl Projection<PostgresEventStore> for Nothing {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn query(&self) -> Result<EventQuery, Error> {
+            Ok(EventQuery::new())
+        }
+
+        fn apply(&self, _: &mut PostgresTransaction<'_>, _: &EventEnvelope) -> Result<(), BoxError> {
+            Ok(())
+        }
+
+        fn batch(&self) -> NonZeroU32 {
+            NonZeroU32::new(10).unwrap()
+        }
+    }
+
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    let turns = |name: &'static str| {
+        let before = proxy.turns();
+        project(&store, &Nothing(name)).unwrap();
+        proxy.turns() - before
+    };
+    turns("first.v1"); // which prepares the statements
+    let few = turns("second.v1");
+    let events: Vec<NewEvent> = (0..100).map(deposited).collect();
+    store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    // The page, and a transaction that locks the checkpoint and moves it.
+    assert_eq!(turns("third.v1") - few, 10 * (1 + 4));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::slot::{ConsumerSlot, ConsumerState, Failing};
 use super::store::Transactional;
 use super::tables::{ConsumerChange, ConsumerTables as _};
 use super::transaction::ConsumerTransaction as _;
-use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
+use crate::{Cursor, Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 
 pub(crate) struct Follower<'a, S, P: ?Sized> {
     store: &'a S,
@@ -29,6 +29,8 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
     /// Events that are read, but not applied, and how far the log was looked through to find them.
     page: VecDeque<EventEnvelope>,
     page_end: GlobalSequence,
+    /// How the next page is read, if more is known to be final: it needs no mark of its own.
+    next: Option<(EventQuery, Cursor)>,
     /// How many events a commit takes, if it may not take long.
     batch: usize,
     /// How many of the next events are applied one by one, because they failed together, or are suspects.
@@ -110,6 +112,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             looked: GlobalSequence::ZERO,
             page: VecDeque::new(),
             page_end: GlobalSequence::ZERO,
+            next: None,
             batch: projection.batch().get() as usize,
             one_by_one: 0,
             suspects: 0,
@@ -130,6 +133,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.token = slot.token;
         self.looked = slot.position;
         self.page.clear();
+        self.next = None;
         self.noted = None;
         self.suspects = match self.notes && slot.failing.is_some() {
             // Which of the events of a commit ended a process is found out one by one.
@@ -171,9 +175,13 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             if let Some(replayed) = self.replay()? {
                 return Ok(replayed);
             }
-            let query = self.query.clone().after(self.looked).page_size(self.projection.batch());
-            let page = self.store.read_page(&query, None)?;
+            let (query, cursor) = match self.next.take() {
+                Some((query, cursor)) => (query, Some(cursor)),
+                None => (self.query_from_here(), None),
+            };
+            let page = self.store.read_page(&query, cursor.as_ref())?;
             self.page_end = page.checkpoint;
+            self.next = page.next.map(|cursor| (query, cursor));
             self.page = page.events.into();
         }
         if self.page.is_empty() {
@@ -195,6 +203,10 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
                 self.apply(free.min(most))
             }
         }
+    }
+
+    fn query_from_here(&self) -> EventQuery {
+        self.query.clone().after(self.looked).page_size(self.projection.batch())
     }
 
     /// Stores how far the log was looked through, if the checkpoint is behind, and that no attempt is under way.
