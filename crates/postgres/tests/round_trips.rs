@@ -5,9 +5,11 @@
 mod support;
 
 use std::num::NonZeroU32;
+use std::thread;
+use std::time::Duration;
 
 use firefly_eventstore_core::consumer::{
-    BoxError, ConsumerState, ConsumerTransaction, Projection, Registration, StartAt, project,
+    BoxError, ConsumerState, ConsumerTransaction, Projection, Registration, Runner, StartAt, project,
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
@@ -20,9 +22,10 @@ use support::{account, all_events, deposited, fresh};
 fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     let (database, _) = fresh()?;
     let proxy = Proxy::of(&postgres().unwrap().directory().join(".s.PGSQL.5432"));
-    let directory = proxy.socket().parent().unwrap();
-    let url = format!("host={} user=postgres dbname={}", directory.display(), database.name());
-    let store = PostgresEventStore::builder(&url).max_connections(1).open().unwrap();
+    let store = PostgresEventStore::builder(&through(&proxy, &database))
+        .max_connections(1)
+        .open()
+        .unwrap();
     // Each statement is prepared once.
     let [one, other] = [account(), account()];
     let events = [deposited(1), deposited(1)];
@@ -36,6 +39,11 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     ];
     store.append_all(&both).unwrap();
     Some((database, proxy, store))
+}
+
+fn through(proxy: &Proxy, database: &Database) -> String {
+    let directory = proxy.socket().parent().unwrap();
+    format!("host={} user=postgres dbname={}", directory.display(), database.name())
 }
 
 /// How many events are stored to have each statement prepared.
@@ -248,34 +256,62 @@ fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connec
     }
 }
 
-#[test]
-fn a_projection_that_catches_up_reads_each_page_in_one_round_trip() {
-    struct Nothing(&'static str);
+/// A projection whose read model costs nothing.
+struct Nothing(String);
 
-    impl Projection<PostgresEventStore> for Nothing {
-        fn name(&self) -> &str {
-            self.0
-        }
-
-        fn query(&self) -> Result<EventQuery, Error> {
-            Ok(EventQuery::new())
-        }
-
-        fn apply(&self, _: &mut PostgresTransaction<'_>, _: &EventEnvelope) -> Result<(), BoxError> {
-            Ok(())
-        }
-
-        fn batch(&self) -> NonZeroU32 {
-            NonZeroU32::new(10).unwrap()
-        }
+impl Projection<PostgresEventStore> for Nothing {
+    fn name(&self) -> &str {
+        &self.0
     }
 
+    fn query(&self) -> Result<EventQuery, Error> {
+        Ok(EventQuery::new())
+    }
+
+    fn apply(&self, _: &mut PostgresTransaction<'_>, _: &EventEnvelope) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn batch(&self) -> NonZeroU32 {
+        NonZeroU32::new(10).unwrap()
+    }
+}
+
+#[test]
+fn twenty_idle_projections_ask_for_nothing_but_one_mark_a_second() {
+    let Some((database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    let pooled = PostgresEventStore::builder(&through(&proxy, &database))
+        .max_connections(22)
+        .open()
+        .unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("nothing-{number}.v1")).collect();
+    let last = store.high_water_mark().unwrap();
+    let runner = Runner::new(pooled);
+    let running = names
+        .iter()
+        .fold(runner, |runner, name| runner.project(Nothing(name.clone())));
+    let running = running.start().unwrap();
+    for name in &names {
+        running.wait_for(name, last, Duration::from_secs(60)).unwrap();
+    }
+    let before = proxy.turns();
+    // Longer than the ten seconds after which an idle projection looks whether its checkpoint is to move.
+    thread::sleep(Duration::from_secs(13));
+    let turns = proxy.turns() - before;
+    assert!(turns <= 25, "{turns} round trips in 13 seconds");
+    assert!(running.stop().is_empty());
+}
+
+#[test]
+fn a_projection_that_catches_up_reads_each_page_in_one_round_trip() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
     };
-    let turns = |name: &'static str| {
+    let turns = |name: &str| {
         let before = proxy.turns();
-        project(&store, &Nothing(name)).unwrap();
+        project(&store, &Nothing(name.to_owned())).unwrap();
         proxy.turns() - before
     };
     turns("first.v1"); // which prepares the statements

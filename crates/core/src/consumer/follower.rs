@@ -169,20 +169,15 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             .map_or(Ok(()), |slot| compare(slot, self.position, self.token))
     }
 
-    /// Goes on by one commit at most.
-    pub(crate) fn step(&mut self) -> Result<Step, Trouble> {
+    /// Goes on by one commit at most. The log is not read if it is known to end where this has come to.
+    pub(crate) fn step(&mut self, end: Option<GlobalSequence>) -> Result<Step, Trouble> {
         if self.page.is_empty() {
             if let Some(replayed) = self.replay()? {
                 return Ok(replayed);
             }
-            let (query, cursor) = match self.next.take() {
-                Some((query, cursor)) => (query, Some(cursor)),
-                None => (self.query_from_here(), None),
-            };
-            let page = self.store.read_page(&query, cursor.as_ref())?;
-            self.page_end = page.checkpoint;
-            self.next = page.next.map(|cursor| (query, cursor));
-            self.page = page.events.into();
+            if end != Some(self.looked) {
+                self.read()?;
+            }
         }
         if self.page.is_empty() {
             self.looked = self.looked.max(self.page_end);
@@ -205,8 +200,19 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    fn query_from_here(&self) -> EventQuery {
-        self.query.clone().after(self.looked).page_size(self.projection.batch())
+    fn read(&mut self) -> Result<()> {
+        let (query, cursor) = match self.next.take() {
+            Some((query, cursor)) => (query, Some(cursor)),
+            None => {
+                let query = self.query.clone().after(self.looked);
+                (query.page_size(self.projection.batch()), None)
+            }
+        };
+        let page = self.store.read_page(&query, cursor.as_ref())?;
+        self.page_end = page.checkpoint;
+        self.next = page.next.map(|cursor| (query, cursor));
+        self.page = page.events.into();
+        Ok(())
     }
 
     /// Stores how far the log was looked through, if the checkpoint is behind, and that no attempt is under way.

@@ -52,9 +52,10 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
     let mut pauses = Backoff::new();
     while !signals.is_stopping() {
         let nudges = signals.nudges();
+        let end = signals.mark();
         let step = match context.progress.take_doubt() {
-            true => follower.look_at_checkpoint().and_then(|()| follower.step()),
-            false => follower.step(),
+            true => follower.look_at_checkpoint().and_then(|()| follower.step(end)),
+            false => follower.step(end),
         };
         match step {
             Ok(Step::Handled { events, elapsed }) => {

@@ -126,7 +126,7 @@ pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projectio
     let mark = store.high_water_mark().map_err(named)?;
     let mut applied = 0;
     while follower.handled() < mark {
-        match follower.step() {
+        match follower.step(None) {
             Ok(Step::Handled { events, .. }) => applied += events as u64,
             Ok(Step::Idle) => {}
             Err(Trouble::Overtaken(slot)) => follower.go_on_at(&slot).map_err(named)?,

@@ -48,6 +48,11 @@ impl Signals {
         }
     }
 
+    /// The watcher's latest high-water mark, once it has seen an event.
+    pub(crate) fn mark(&self) -> Option<GlobalSequence> {
+        Some(self.lock().mark).filter(|mark| *mark > GlobalSequence::ZERO)
+    }
+
     /// Wakes those that wait for a change.
     pub(crate) fn nudge(&self) {
         self.lock().nudges += 1;
