@@ -1,6 +1,7 @@
 //! One projection on its way through the log: read a page, apply it and move the checkpoint in one commit, go on.
 
 use std::collections::{HashSet, VecDeque};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use super::slot::{ConsumerSlot, ConsumerState, Failing};
 use super::store::Transactional;
 use super::tables::{ConsumerChange, ConsumerTables as _};
 use super::transaction::ConsumerTransaction as _;
-use crate::{Cursor, Error, EventEnvelope, EventQuery, GlobalSequence, Result};
+use crate::{Cursor, Error, EventEnvelope, EventQuery, GlobalSequence, Page, Result};
 
 pub(crate) struct Follower<'a, S, P: ?Sized> {
     store: &'a S,
@@ -195,9 +196,31 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
                 let free = free.unwrap_or(self.page.len());
                 let most = if self.one_by_one > 0 { 1 } else { self.batch };
                 self.note()?;
-                self.apply(free.min(most))
+                self.apply_and_read_on(free.min(most))
             }
         }
+    }
+
+    /// Applies the first events of the page. If those are all of it, and more is known to be final, another thread reads the next page
+    /// meanwhile.
+    fn apply_and_read_on(&mut self, count: usize) -> Result<Step, Trouble> {
+        let is_all = count == self.page.len();
+        let Some((query, cursor)) = self.next.take_if(|_| is_all) else {
+            return self.apply(count);
+        };
+        let store = self.store;
+        let (applied, read) = thread::scope(|scope| {
+            let reader = thread::Builder::new().name("firefly-reader".to_owned());
+            let reading = reader.spawn_scoped(scope, || store.read_page(&query, Some(&cursor)));
+            let applied = self.apply(count);
+            (applied, reading.ok().and_then(|reading| reading.join().ok()))
+        });
+        match read {
+            Some(Ok(page)) if applied.is_ok() => self.take(query, page),
+            // What could not be read is read again, and tells why then.
+            _ => self.next = Some((query, cursor)),
+        }
+        applied
     }
 
     fn read(&mut self) -> Result<()> {
@@ -209,10 +232,14 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             }
         };
         let page = self.store.read_page(&query, cursor.as_ref())?;
+        self.take(query, page);
+        Ok(())
+    }
+
+    fn take(&mut self, query: EventQuery, page: Page) {
         self.page_end = page.checkpoint;
         self.next = page.next.map(|cursor| (query, cursor));
         self.page = page.events.into();
-        Ok(())
     }
 
     /// Stores how far the log was looked through, if the checkpoint is behind, and that no attempt is under way.

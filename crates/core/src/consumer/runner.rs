@@ -57,7 +57,8 @@ impl Kind {
 /// process costs one statement per second, however many consumers it has. On PostgreSQL, where appends notify, those of other processes
 /// wake it at once too: one more thread listens for them, on a connection of its own that is not one of the pool's.
 ///
-/// A projection takes one connection at a time, a subscription two, and the watcher one.
+/// A projection takes one connection at a time, and one more to read the next page while it catches up, for which it waits if the others
+/// are in use; a subscription takes two, and the watcher one.
 ///
 /// ```
 /// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
