@@ -246,6 +246,8 @@ fn idle(bench: &Bench, backend: &dyn Backend) {
     for name in names {
         running.wait_for(&name, mark, Duration::from_secs(60)).unwrap();
     }
+    // Until each has looked once more, and the watcher looks as seldom as it ever does.
+    thread::sleep(Duration::from_secs(3));
     let before = database.statements().unwrap();
     let start = Instant::now();
     thread::sleep(Duration::from_secs(bench.scaled(60, 15) as u64));
