@@ -67,7 +67,7 @@ const OFTEN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often such a one looks again, also where one look takes as long as that: a turn later, and two turns later.
+/// How often such a one looks again at the least, where one look takes as long as that.
 const LOOKS_AGAIN: usize = 2;
 
 /// How the log is looked at.
@@ -183,7 +183,7 @@ impl Mark {
         let unfinished = proof.grace.take().filter(|grace| open.contains(&grace.noted));
         let mut grace = unfinished.unwrap_or_else(|| Grace {
             noted: greatest,
-            held: gates().collect(),
+            held: gates(),
         });
         // After noting, never before: a writer may have come in between.
         let free = free_gates(view.session, &grace.held).map_err(classify)?;
@@ -201,8 +201,8 @@ impl Mark {
 }
 
 /// All gates: those that appends take since the schema's version 6.2.0. There were three others before.
-pub(crate) fn gates() -> impl Iterator<Item = i64> {
-    (3..3 + GATES).map(i64::from)
+pub(crate) fn gates() -> Vec<i64> {
+    (3..3 + GATES).map(i64::from).collect()
 }
 
 /// Which of some gates no append holds at this moment. One round trip, none without a gate.

@@ -8,8 +8,8 @@ use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error,
     ErrorKind, EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence,
-    Order, Page, Position, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId,
-    Version, Window, backend,
+    Order, Page, Position, Result, Snapshot, SnapshotAt, Statistics, StreamRange, SummaryQuery, TenantId, Version,
+    Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -19,7 +19,7 @@ use crate::append::head;
 use crate::error::classify;
 use crate::pool::{Flavour, Session};
 use crate::row::{self, Decoder, decode, double, integer, text, time, time_value, uuid};
-use crate::sql;
+use crate::{snapshot, sql};
 use containment::Condition;
 
 impl<C: Queryable> StreamSource for Session<'_, C> {
@@ -64,17 +64,8 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
         let (from, to, form) = at.bounds();
-        let snapshot: [Value; 8] = [
-            aggregate.id().into(),
-            aggregate.aggregate_type().as_str().into(),
-            tenant.map(TenantId::as_str).into(),
-            tenant.map(TenantId::as_str).into(),
-            from.as_i64().into(),
-            to.as_i64().into(),
-            form.map(SnapshotType::as_str).into(),
-            form.map(SnapshotType::as_str).into(),
-        ];
-        let values = [&snapshot[..], &[aggregate.id().into()], &snapshot[..]].concat();
+        let chosen = snapshot::chosen(tenant, aggregate, from, to, form);
+        let values = [&chosen[..], &[aggregate.id().into()], &chosen[..]].concat();
         let mut snapshot = None;
         let mut decoder = Decoder::default();
         let events = self.query_each(

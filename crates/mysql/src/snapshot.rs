@@ -71,21 +71,32 @@ fn select<C: Queryable>(
     form: Option<&SnapshotType>,
     limit: i64,
 ) -> Result<Vec<Snapshot>> {
-    let rows = session.query(
-        sql::FIND_SNAPSHOTS,
-        vec![
-            aggregate.id().into(),
-            aggregate.aggregate_type().as_str().into(),
-            tenant.map(TenantId::as_str).into(),
-            tenant.map(TenantId::as_str).into(),
-            from.as_i64().into(),
-            to.as_i64().into(),
-            form.map(SnapshotType::as_str).into(),
-            form.map(SnapshotType::as_str).into(),
-            limit.into(),
-        ],
-    );
+    let mut values = chosen(tenant, aggregate, from, to, form);
+    values.push(limit.into());
+    let rows = session.query(sql::FIND_SNAPSHOTS, values);
     decode(&rows.map_err(classify)?, row::snapshot)
+}
+
+/// What chooses the snapshots of an aggregate, in the order of the statements' parameters.
+pub(crate) fn chosen(
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    from: Version,
+    to: Version,
+    form: Option<&SnapshotType>,
+) -> Vec<Value> {
+    let tenant = tenant.map(TenantId::as_str);
+    let form = form.map(SnapshotType::as_str);
+    vec![
+        aggregate.id().into(),
+        aggregate.aggregate_type().as_str().into(),
+        tenant.into(),
+        tenant.into(),
+        from.as_i64().into(),
+        to.as_i64().into(),
+        form.into(),
+        form.into(),
+    ]
 }
 
 /// How many snapshots an aggregate has.
@@ -124,22 +135,9 @@ pub(crate) fn delete<C: Queryable>(
             keep,
         }) => (aggregate, from, to, snapshot_type, keep),
     };
-    session
-        .execute(
-            sql::DELETE_SNAPSHOTS,
-            vec![
-                aggregate.id().into(),
-                aggregate.aggregate_type().as_str().into(),
-                tenant.map(TenantId::as_str).into(),
-                tenant.map(TenantId::as_str).into(),
-                from.as_i64().into(),
-                to.as_i64().into(),
-                form.map(SnapshotType::as_str).into(),
-                form.map(SnapshotType::as_str).into(),
-                keep.into(),
-            ],
-        )
-        .map_err(classify)
+    let mut values = chosen(tenant, aggregate, from, to, form);
+    values.push(keep.into());
+    session.execute(sql::DELETE_SNAPSHOTS, values).map_err(classify)
 }
 
 fn delete_older<C: Queryable>(

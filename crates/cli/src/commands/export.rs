@@ -20,7 +20,8 @@ use crate::url::StoreUrl;
 /// Write the log, or what came since, into a file
 ///
 /// Goes up to the high-water mark, and prints a checkpoint: the next export, --after it, misses nothing that commits late. The file gets its name
-/// when it is complete; one that is there already stays as it is, unless --force. JSON Lines lose nothing and can be imported into any database; CSV has the columns of the table events.
+/// when it is complete; one that is there already stays as it is, unless --force. JSON Lines lose nothing and can be imported into any
+/// database; CSV has the columns of the table events.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -438,19 +438,13 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             })?;
             Ok(())
         });
-        match replayed {
-            Ok(()) => {}
-            Err(Trouble::Event(error)) if !self.is_outage(&error) => match self.park_again(&event, &*error) {
-                Ok(()) => {}
-                Err(trouble) => {
-                    self.replaying = Some(event);
-                    return Err(trouble);
-                }
-            },
-            Err(trouble) => {
-                self.replaying = Some(event);
-                return Err(trouble);
-            }
+        let replayed = match replayed {
+            Err(Trouble::Event(error)) if !self.is_outage(&error) => self.park_again(&event, &*error),
+            replayed => replayed,
+        };
+        if let Err(trouble) = replayed {
+            self.replaying = Some(event);
+            return Err(trouble);
         }
         Ok(Step::Handled {
             events: 1,

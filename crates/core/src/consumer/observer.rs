@@ -7,11 +7,12 @@ mod tracing;
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
+
+use super::store::causes;
 
 use super::failure::ConsumerError;
 use crate::GlobalSequence;
@@ -198,7 +199,7 @@ impl Observer for LogObserver {
                 }
             }
             ConsumerEvent::Outage { consumer, error, .. } if waiting.insert(consumer.map(str::to_owned)) => {
-                log::warn!("{} waits, and tries again: {}", who(consumer), Chain(error));
+                log::warn!("{} waits, and tries again: {}", who(consumer), with_causes(error));
             }
             ConsumerEvent::Recovered { consumer } if waiting.remove(&consumer.map(str::to_owned)) => {
                 log::warn!("{} goes on", who(consumer));
@@ -209,23 +210,14 @@ impl Observer for LogObserver {
 }
 
 fn who(consumer: Option<&str>) -> String {
-    consumer.map_or_else(
-        || "the watcher of the log".to_owned(),
-        |consumer| format!("consumer {consumer}"),
-    )
+    consumer.map_or_else(|| WATCHER.to_owned(), |consumer| format!("consumer {consumer}"))
 }
 
-/// An error with its causes.
-struct Chain<'a>(&'a (dyn StdError + 'static));
+/// What the watcher of the high-water mark is called.
+const WATCHER: &str = "the watcher of the log";
 
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
+/// An error with its causes.
+fn with_causes(error: &(dyn StdError + 'static)) -> String {
+    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+    causes.join(": ")
 }

@@ -54,7 +54,7 @@ impl Kind {
 ///
 /// Each projection has a thread, each subscription has two, one of which keeps its leases. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
 /// event, and ever less often, down to once a second; appends of this process through the same store wake it at once. So an idle
-/// process costs one statement per second, however many consumers it has. On PostgreSQL, where appends notify, those of other processes
+/// process asks for one mark per second, however many consumers it has: one statement, three on MySQL and MariaDB. On PostgreSQL, where appends notify, those of other processes
 /// wake it at once too: one more thread listens for them, on a connection of its own that is not one of the pool's.
 ///
 /// A projection takes one connection at a time, and one more to read the next page while it catches up, for which it waits if the others
@@ -62,7 +62,7 @@ impl Kind {
 ///
 /// ```
 /// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
 /// use firefly_eventstore_core::consumer::Runner;
 /// use firefly_eventstore_core::{MemoryEventStore, prelude::*};
 /// # struct Welcome;

@@ -204,14 +204,12 @@ pub fn any_transient(
 /// For those who write a backend.
 #[must_use]
 pub fn any_cause(error: &(dyn StdError + 'static), is_it: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if is_it(error) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(is_it)
+}
+
+/// An error, and what caused it, one after the other.
+pub(crate) fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
 }
 
 /// Whether an error says more of the server than of what it was asked for.

@@ -396,7 +396,7 @@ fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             format!("none holds locks for {LONG_OPEN} seconds or more"),
         ));
     }
-    let Some(free) = if_allowed(free_gates(session, &gates().collect::<Vec<_>>()))? else {
+    let Some(free) = if_allowed(free_gates(session, &gates()))? else {
         return Ok(unknown(subject, "UPDATE on firefly_gate"));
     };
     let open = open.join(", ");

@@ -2,7 +2,7 @@
 
 use ::metrics::{Label, counter, gauge, histogram};
 
-use super::{ConsumerEvent, Observer};
+use super::{ConsumerEvent, Observer, WATCHER};
 
 /// Counts what consumers do, by the program's recorder of the [`metrics`] crate, such as that of `metrics-exporter-prometheus`.
 ///
@@ -92,9 +92,6 @@ impl Observer for MetricsObserver {
         }
     }
 }
-
-/// The label of the watcher of the high-water mark.
-const WATCHER: &str = "the watcher of the log";
 
 fn of(consumer: &str) -> Vec<Label> {
     vec![Label::new("consumer", consumer.to_owned())]
