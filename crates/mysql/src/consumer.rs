@@ -11,7 +11,7 @@ use mysql::{Row, Value};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::pool::Session;
+use crate::pool::{Place, Session};
 use crate::row::{count, decode, integer, optional, text, time, uuid};
 use crate::sql;
 
@@ -38,22 +38,7 @@ fn try_change<C: Queryable>(session: &mut Session<'_, C>, change: ConsumerChange
                 definition.into(),
             ],
         ),
-        ConsumerChange::Save(slot) => {
-            let failing = slot.failing.as_ref();
-            (
-                sql::CONSUMER_SAVE,
-                vec![
-                    slot.position.as_i64().into(),
-                    slot.token.into(),
-                    slot.state.as_str().into(),
-                    failing.map(|failing| failing.sequence.as_i64()).into(),
-                    failing.map_or(0, |failing| failing.attempts).into(),
-                    failing.map(|failing| failing.error.as_str()).into(),
-                    slot.consumer.as_str().into(),
-                    slot.slot.into(),
-                ],
-            )
-        }
+        ConsumerChange::Save(slot) => (sql::CONSUMER_SAVE, row_of(slot)),
         ConsumerChange::Hand {
             consumer,
             slot,
@@ -114,6 +99,34 @@ fn try_change<C: Queryable>(session: &mut Session<'_, C>, change: ConsumerChange
         ),
     };
     session.execute(statement, values).map(drop).map_err(classify)
+}
+
+/// Saves a slot that is locked, if the connection, which somebody's work has had meanwhile, still leads to the store and commits nothing by
+/// itself. One round trip. Returns whether it was saved.
+pub(crate) fn save_after_work<C: Queryable>(
+    session: &mut Session<'_, C>,
+    slot: &ConsumerSlot,
+    place: &Place,
+) -> Result<bool, mysql::Error> {
+    let mut values = row_of(slot);
+    values.extend([place.server.as_str().into(), place.database.as_deref().into()]);
+    let rows = session.execute(sql::CONSUMER_SAVE_AFTER_WORK, values)?;
+    Ok(rows == 1)
+}
+
+/// What is written of a slot, and which it is.
+fn row_of(slot: &ConsumerSlot) -> Vec<Value> {
+    let failing = slot.failing.as_ref();
+    vec![
+        slot.position.as_i64().into(),
+        slot.token.into(),
+        slot.state.as_str().into(),
+        failing.map(|failing| failing.sequence.as_i64()).into(),
+        failing.map_or(0, |failing| failing.attempts).into(),
+        failing.map(|failing| failing.error.as_str()).into(),
+        slot.consumer.as_str().into(),
+        slot.slot.into(),
+    ]
 }
 
 /// Deletes the members that nobody has seen. A `DELETE` by the time would lock whatever it looks at, and so wait for members that write

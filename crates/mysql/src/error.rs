@@ -226,6 +226,11 @@ pub(crate) fn is_missing_index(error: &mysql::Error) -> bool {
     code(error) == Some(1176)
 }
 
+/// Whether there is no such table, or no database that would have it.
+pub(crate) fn is_missing_table(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1046 | 1146))
+}
+
 /// No pooled connection became free in time.
 pub(crate) fn pool(error: r2d2::Error) -> Error {
     Error::new(ErrorKind::PoolTimeout).with_source(error)

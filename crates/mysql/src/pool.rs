@@ -25,8 +25,8 @@ const PREPARED_STATEMENTS: usize = 256;
 /// What every session needs, whatever the server's defaults are: the whole of Unicode, errors for what would be changed
 /// silently, UTC, statements that commit by themselves, all rows of a result however many are read for it,
 /// recursion as far as the migrations need it, and reads that see what was committed a moment ago. Everybody may set these.
-const SETTINGS: &str = "SET NAMES utf8mb4; \
-     SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+const SETTINGS: &str = "SET NAMES utf8mb4, \
+         sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, \
          foreign_key_checks = 1, /*M!100600 check_constraint_checks = 1, max_recursive_iterations = 1000, */ \
          /*!80000 cte_max_recursion_depth = 1000, */ sql_safe_updates = 0, sql_auto_is_null = 0, sql_big_selects = 1, \
@@ -249,7 +249,7 @@ pub(crate) struct Server {
 /// Where a connection is: a server, and the database that its statements are about, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    server: String,
+    pub(crate) server: String,
     pub(crate) database: Option<String>,
 }
 

@@ -22,8 +22,8 @@ use mysql::{Conn, Opts, Transaction};
 use uuid::Uuid;
 
 use crate::error::{
-    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_out_of_time, is_read_only_server, is_stale,
-    kind_of, pool,
+    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_missing_table, is_out_of_time,
+    is_read_only_server, is_stale, kind_of, pool,
 };
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
@@ -939,6 +939,21 @@ impl MysqlTransaction<'_> {
         self.doom = result.as_ref().err().cloned();
         result
     }
+
+    /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
+    /// way tells why.
+    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
+        if !self.is_unchecked || self.doom.is_some() {
+            return Ok(false);
+        }
+        let place = &self.store.place;
+        let saved = match consumer::save_after_work(&mut self.connection.session(), slot, place) {
+            Err(error) if is_missing_table(&error) => Ok(false),
+            saved => saved.map_err(|error| classify(error).during(ConsumerChange::Save(slot))),
+        };
+        self.doom = saved.as_ref().err().cloned();
+        saved
+    }
 }
 
 impl fmt::Debug for MysqlTransaction<'_> {
@@ -977,7 +992,10 @@ impl EventTransaction for MysqlTransaction<'_> {
 
 impl ConsumerTables for MysqlTransaction<'_> {
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        self.on_consumers(|session| consumer::change(session, change))
+        match change {
+            ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
+            change => self.on_consumers(|session| consumer::change(session, change)),
+        }
     }
 
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {

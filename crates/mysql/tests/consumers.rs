@@ -101,24 +101,34 @@ fn a_connection_that_leads_elsewhere_or_was_ended_moves_no_checkpoint(server: &M
         (in_the_other.as_str(), "the connection uses the database"),
         ("SET NAMES latin1", "utf8mb4"),
         ("SET SESSION sql_mode = ''", "strict"),
+        ("SET unique_checks = 0", "unique_checks"),
         ("SET autocommit = 1", "autocommit"),
         ("ROLLBACK", "ended before its work did"),
         ("COMMIT", "ended before its work did"),
-        ("CREATE TABLE of_the_caller (id INT)", "ended before its work did"),
+        (
+            "ALTER TABLE sums COMMENT = 'of the caller'",
+            "ended before its work did",
+        ),
     ] {
-        let result = store.commit_together(|tx| -> Result<(), BoxError> {
-            tx.connection().query_drop(statement)?;
-            // Whoever does not look at the result gets it all the same.
-            let _ = advance(tx, 3);
-            Ok(())
-        });
-        let message = result.unwrap_err().to_string();
-        assert!(message.contains(why), "{statement}: {message}");
-        assert_eq!(
-            [position(&store), position(&other)],
-            [GlobalSequence::ZERO; 2],
-            "{statement}"
-        );
+        for is_locked_before in [false, true] {
+            let result = store.commit_together(|tx| -> Result<(), BoxError> {
+                let locked = is_locked_before.then(|| tx.lock_slot("balances.v1", 0)).transpose()?;
+                tx.connection().query_drop(statement)?;
+                // Whoever does not look at the result gets it all the same.
+                let _ = match locked {
+                    Some(mut slot) => tx.advance(&mut slot, GlobalSequence::try_from(3_i64)?),
+                    None => advance(tx, 3),
+                };
+                Ok(())
+            });
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(why), "{statement}: {message}");
+            assert_eq!(
+                [position(&store), position(&other)],
+                [GlobalSequence::ZERO; 2],
+                "{statement}"
+            );
+        }
     }
 }
 

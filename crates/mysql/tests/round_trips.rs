@@ -21,7 +21,7 @@ on_both!(
     an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,
     a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two,
     a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_append,
-    each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used,
+    each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_connection_was_used,
     an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged,
 );
 
@@ -210,7 +210,9 @@ fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_
     }
 }
 
-fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used(server: &MysqlServer) {
+fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_connection_was_used(
+    server: &MysqlServer,
+) {
     let (_database, proxy, store) = behind_a_proxy(server);
     let name = "balances.v1";
     let query = EventQuery::new();
@@ -235,8 +237,9 @@ fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connec
         });
         project.unwrap();
     };
-    project(false); // which prepares the statements
-    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1 + 1)] {
+    project(false); // these prepare the statements
+    project(true);
+    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1)] {
         let before = proxy.turns();
         project(has_tables);
         assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");

@@ -99,13 +99,13 @@ fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) 
         _ if is_there => {
             "the transaction's connection has another client_encoding than UTF8, so texts would be changed: leave that setting alone"
         }
-        _ => {
-            "the transaction's connection leads to another server, database or schema than the store was opened in: connect to that \
-             database, and set the search_path"
-        }
+        _ => LEADS_ELSEWHERE,
     };
     Err(Failure::Refused(Error::invalid(refusal)))
 }
+
+pub(crate) const LEADS_ELSEWHERE: &str = "the transaction's connection leads to another server, database or schema than the store was \
+    opened in: connect to that database, and set the search_path";
 
 /// How much one message to the server may have: it ends the connection at 1 GiB, of which other columns need some.
 const MOST_BYTES: usize = (1 << 30) - (1 << 26);

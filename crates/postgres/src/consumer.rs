@@ -11,7 +11,7 @@ use postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::pool::Session;
+use crate::pool::{Place, Session};
 use crate::row::{self, decode, get};
 use crate::sql;
 
@@ -35,22 +35,7 @@ pub(crate) fn change<C: GenericClient>(session: &mut Session<'_, C>, change: Con
                 &definition,
             ],
         ),
-        ConsumerChange::Save(slot) => {
-            let failing = slot.failing.as_ref();
-            run(
-                sql::CONSUMER_SAVE,
-                &[
-                    &slot.consumer,
-                    &i32::from(slot.slot),
-                    &slot.position.as_i64(),
-                    &slot.token,
-                    &slot.state.as_str(),
-                    &failing.map(|failing| failing.sequence.as_i64()),
-                    &failing.map_or(0, |failing| i64::from(failing.attempts)),
-                    &failing.map(|failing| &failing.error),
-                ],
-            )
-        }
+        ConsumerChange::Save(slot) => save(session, sql::CONSUMER_SAVE, slot, None).map_err(classify),
         ConsumerChange::Hand {
             consumer,
             slot,
@@ -100,6 +85,37 @@ pub(crate) fn change<C: GenericClient>(session: &mut Session<'_, C>, change: Con
     }
     .map(drop)
     .map_err(|error| error.during(change))
+}
+
+/// Saves a slot that is locked, if the connection, which somebody's work has had meanwhile, still leads to the store. One round trip.
+/// Returns whether it was saved.
+pub(crate) fn save_after_work<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    slot: &ConsumerSlot,
+    place: &Place,
+) -> Result<bool, postgres::Error> {
+    save(session, sql::CONSUMER_SAVE_AFTER_WORK, slot, Some(&place.schema())).map(|rows| rows == 1)
+}
+
+fn save<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    statement: &str,
+    slot: &ConsumerSlot,
+    schema: Option<&(dyn ToSql + Sync)>,
+) -> Result<u64, postgres::Error> {
+    let failing = slot.failing.as_ref();
+    let row: [&(dyn ToSql + Sync); 8] = [
+        &slot.consumer,
+        &i32::from(slot.slot),
+        &slot.position.as_i64(),
+        &slot.token,
+        &slot.state.as_str(),
+        &failing.map(|failing| failing.sequence.as_i64()),
+        &failing.map_or(0, |failing| i64::from(failing.attempts)),
+        &failing.map(|failing| &failing.error),
+    ];
+    let values: Vec<_> = row.into_iter().chain(schema).collect();
+    session.execute(statement, &values)
 }
 
 /// Slots of consumers. One round trip.

@@ -73,6 +73,10 @@ impl Place {
             .all(|(column, value)| row.try_get(*column).is_ok_and(|found| found == Some(value.as_str())))
     }
 
+    pub(crate) fn schema(&self) -> u32 {
+        self.schema
+    }
+
     pub(crate) fn events(&self) -> u32 {
         self.events
     }
@@ -127,9 +131,11 @@ impl Location {
                  template0"
             )));
         }
+        let path = rows(&answers).find_map(|row| row.try_get("pinned").ok().flatten());
         Ok(Connection {
             is_in_recovery: rows(&answers).any(|row| row.try_get("in_recovery").ok().flatten() == Some("t")),
             is_elsewhere: !self.place.as_ref().is_none_or(is_there),
+            reset: self.reset(path),
             client,
             statements: Statements::default(),
             generation: 0,
@@ -152,25 +158,31 @@ impl Location {
 
     /// What every connection is set to, in statements of which one, where the store was opened, tells whether it is still there.
     fn settings(&self) -> String {
-        // The mark needs to see what was committed a moment ago, whatever the server's default.
-        let isolation = "SET default_transaction_isolation = 'read committed'";
         match (&self.place, &self.schema) {
-            (Some(place), _) => format!("{isolation}; {}", place.pin()),
-            (None, Some(schema)) => format!("{isolation}; SET search_path = {}", quoted(schema)),
-            (None, None) => isolation.to_owned(),
+            (Some(place), _) => format!("{ISOLATION}; {}", place.pin()),
+            (None, Some(schema)) => format!("{ISOLATION}; SET search_path = {}", quoted(schema)),
+            (None, None) => ISOLATION.to_owned(),
         }
     }
 
-    /// What makes a connection anew after somebody's work on it, in statements.
-    pub(crate) fn reset(&self) -> String {
-        format!("{}; {}", sql::without_comments(sql::FORGET), self.settings())
-    }
-
-    /// Whether the settings lead to the store.
-    pub(crate) fn is_pinned(&self, answers: &[SimpleQueryMessage]) -> bool {
-        self.place.is_none() || rows(answers).any(|row| row.try_get("pinned").is_ok())
+    /// What makes a connection anew after somebody's work on it, in statements. The search path is the one that its settings led to: the
+    /// server plans no look into its catalogs again, and a connection whose schema was renamed since finds out by use, as all others do.
+    fn reset(&self, path: Option<&str>) -> String {
+        let settings = match (&self.place, path) {
+            (Some(place), Some(path)) => {
+                let (isolation, store) = (ISOLATION, place.events);
+                format!(
+                    "{isolation}; SELECT set_config('search_path', $path${path}$path$, false); SET firefly.store = '{store}'"
+                )
+            }
+            _ => self.settings(),
+        };
+        format!("{}; {settings}", sql::without_comments(sql::FORGET))
     }
 }
+
+/// The mark needs to see what was committed a moment ago, whatever the server's default.
+const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 const ENCODING: &str = "SELECT current_setting('server_encoding') AS encoding";
 
@@ -245,6 +257,8 @@ pub(crate) struct Connection {
     pub(crate) generation: u64,
     /// Whether somebody's work may have left something on it.
     pub(crate) is_touched: bool,
+    /// What makes it anew then, in statements.
+    pub(crate) reset: String,
     /// Whether it did not find the store that was opened.
     is_elsewhere: bool,
 }

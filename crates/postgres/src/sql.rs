@@ -37,6 +37,7 @@ statements! {
     CONSUMER_RENEW = "consumer_renew.sql";
     CONSUMER_REPLAY = "consumer_replay.sql";
     CONSUMER_SAVE = "consumer_save.sql";
+    CONSUMER_SAVE_AFTER_WORK = "consumer_save_after_work.sql";
     CONSUMER_SEE_MEMBER = "consumer_see_member.sql";
     CONSUMER_SLOTS = "consumer_slots.sql";
     CONSUMER_SLOTS_OF = "consumer_slots_of.sql";

@@ -314,6 +314,7 @@ impl PostgresEventStore {
             statements: &mut connection.statements,
             generation: connection.generation,
             is_touched: &mut connection.is_touched,
+            reset: &connection.reset,
             is_unchecked: false,
             store: &self.shared,
             scope: Scope::default(),
@@ -878,6 +879,7 @@ pub struct PostgresTransaction<'a> {
     statements: &'a mut Statements,
     generation: u64,
     is_touched: &'a mut bool,
+    reset: &'a str,
     /// Whether the caller has had the connection since a statement on the tables of consumers looked where it leads.
     is_unchecked: bool,
     store: &'a Shared,
@@ -926,10 +928,9 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Ends the transaction. What `work` left on the connection is forgotten in the same round trip.
     fn end(mut self, how: &str) -> Result<(), postgres::Error> {
-        let location = &self.store.location;
         if *self.is_touched {
-            let answers = self.transaction.simple_query(&format!("{how}; {}", location.reset()))?;
-            *self.is_touched = !location.is_pinned(&answers);
+            self.transaction.batch_execute(&format!("{how}; {}", self.reset))?;
+            *self.is_touched = false;
         } else {
             self.transaction.batch_execute(how)?;
         }
@@ -965,6 +966,28 @@ impl<'a> PostgresTransaction<'a> {
         let result = self.noted(result);
         self.doom = result.as_ref().err().cloned();
         result
+    }
+
+    /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
+    /// way tells why.
+    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
+        let Some(place) = self
+            .store
+            .location
+            .place
+            .as_ref()
+            .filter(|_| self.is_unchecked && self.doom.is_none())
+        else {
+            return Ok(false);
+        };
+        let saved = consumer::save_after_work(&mut self.session(), slot, place);
+        let saved = saved.map_err(|error| match is_elsewhere(&error) {
+            true => Error::invalid(append::LEADS_ELSEWHERE),
+            false => classify(error),
+        });
+        let saved = saved.map_err(|error| error.during(ConsumerChange::Save(slot)));
+        self.doom = saved.as_ref().err().cloned();
+        saved
     }
 }
 
@@ -1007,7 +1030,10 @@ impl EventTransaction for PostgresTransaction<'_> {
 
 impl ConsumerTables for PostgresTransaction<'_> {
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        self.on_consumers(|session| consumer::change(session, change))
+        match change {
+            ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
+            change => self.on_consumers(|session| consumer::change(session, change)),
+        }
     }
 
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {

@@ -221,7 +221,7 @@ fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_eac
 }
 
 #[test]
-fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connection_was_used() {
+fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_connection_was_used() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
     };
@@ -248,8 +248,9 @@ fn each_statement_of_a_consumer_takes_a_round_trip_and_one_more_after_the_connec
         });
         project.unwrap();
     };
-    project(false); // which prepares the statements
-    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1 + 1)] {
+    project(false); // these prepare the statements
+    project(true);
+    for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1)] {
         let before = proxy.turns();
         project(has_tables);
         assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");

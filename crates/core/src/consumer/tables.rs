@@ -15,7 +15,8 @@ use crate::{GlobalSequence, Result};
 /// transaction, whatever its work makes of the error: a checkpoint must not stay without what it stands for.
 ///
 /// Each takes one round trip. Where the work used the transaction's `connection()` since the last one, PostgreSQL, MySQL and MariaDB
-/// take one more, to find out whether that still leads to the store. SQLite runs in the process.
+/// take one more, to find out whether that still leads to the store; [`ConsumerChange::Save`] finds that out by itself. SQLite runs in the
+/// process.
 pub trait ConsumerTables {
     /// Writes.
     ///
