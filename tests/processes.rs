@@ -64,7 +64,7 @@ fn mails(notes: PathBuf) -> Subscription {
 }
 
 fn run_member(url: &str, notes: PathBuf) -> Running {
-    let store: Arc<dyn Store> = Arc::from(connect(url).unwrap());
+    let store: Arc<dyn Store> = connect(url).unwrap();
     Runner::new(store)
         .observer(|_: &ConsumerEvent<'_>| {})
         .subscribe(mails(notes))
@@ -159,7 +159,7 @@ balances!(PostgresEventStore, PostgresTransaction<'_>, |tx, account, cents| tx
         &[&account, &cents],
     ));
 balances!(MysqlEventStore, MysqlTransaction<'_>, |tx, account, cents| {
-    use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+    use firefly_eventstore::mysql::driver::prelude::Queryable as _;
     tx.connection().exec_drop(
         "INSERT INTO balances VALUES (?, ?, 1) ON DUPLICATE KEY UPDATE cents = cents + VALUES(cents), events = events + 1",
         (&account, cents),
@@ -176,7 +176,7 @@ fn make_table(url: &str) {
         "mysql" => MysqlEventStore::open(url)
             .unwrap()
             .transaction(|tx| -> Result<(), BoxError> {
-                use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+                use firefly_eventstore::mysql::driver::prelude::Queryable as _;
                 Ok(tx.connection().query_drop(TABLE)?)
             }),
         _ => PostgresEventStore::open(url)
@@ -202,7 +202,7 @@ fn balances(url: &str) -> BTreeMap<String, (i64, i64)> {
         "mysql" => MysqlEventStore::open(url)
             .unwrap()
             .transaction(|tx| -> Result<_, BoxError> {
-                use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+                use firefly_eventstore::mysql::driver::prelude::Queryable as _;
                 Ok(tx.connection().query(ROWS)?)
             }),
         _ => PostgresEventStore::open(url)
@@ -366,7 +366,7 @@ fn a_projection_killed_at_random_applies_each_event_once(url: &str) {
 
 fn a_projection_that_ends_its_process_over_an_event_stops_before_it(url: &str) {
     make_table(url);
-    let store: Arc<dyn Store> = Arc::from(connect(url).unwrap());
+    let store: Arc<dyn Store> = connect(url).unwrap();
     let deposit = |cents: i64| {
         let key = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
         let event = NewEvent::new("money.deposited", &json!({ "cents": cents })).unwrap();

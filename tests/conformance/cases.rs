@@ -9,6 +9,7 @@ pub(crate) mod consumers;
 pub(crate) mod control;
 pub(crate) mod errors;
 pub(crate) mod filters;
+pub(crate) mod follow;
 pub(crate) mod health;
 pub(crate) mod idempotency;
 pub(crate) mod integrity;

@@ -317,6 +317,13 @@ macro_rules! with_cases_of_indexes {
                 is_where_the_read_began_until_an_event_is_handed_out,
                 does_not_move_in_another_order_until_the_log_is_exhausted,
                 is_the_last_event_before_an_error;
+            follow: hands_out_what_is_there_and_then_what_came,
+                follows_on_from_its_checkpoint_wherever_it_ended,
+                its_checkpoint_passes_what_was_not_asked_for,
+                its_limit_counts_what_is_handed_out,
+                a_tenant_follows_its_own_events,
+                a_query_in_another_order_is_refused,
+                events_that_are_gone_end_it;
             mark: is_zero_at_first_and_then_the_last_committed_sequence,
                 comes_with_every_page,
                 lets_a_filtered_consumer_advance,
@@ -398,6 +405,11 @@ macro_rules! with_cases_of_consumers {
     ($then:ident!($($arguments:tt)*)) => {
         $then! {
             $($arguments)*
+            follow: waits_for_what_others_append,
+                ends_by_itself_at_its_limit_or_its_end,
+                a_stop_ends_the_wait,
+                a_wait_ends_after_its_timeout_and_can_be_repeated,
+                followers_beside_busy_writers_miss_nothing;
             control: a_status_tells_how_far_behind_a_consumer_is,
                 a_status_tells_who_holds_the_slots_of_a_group,
                 pausing_and_resuming_change_every_slot,

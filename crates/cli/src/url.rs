@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use firefly_eventstore::operate::Operations;
 
@@ -27,7 +28,7 @@ impl StoreUrl {
     }
 
     /// The store, which must be there: only `migrate` makes one.
-    pub(crate) fn open(&self) -> Result<Box<dyn Operations>> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Operations>> {
         self.check_scheme()?;
         self.find_file()?;
         let opened = firefly_eventstore::connect_operator(&self.0).map_err(|error| match error.is_integrity() {
@@ -54,11 +55,11 @@ impl StoreUrl {
 
     /// Refuses a SQLite file that is not there, which the driver would make.
     fn find_file(&self) -> Result<()> {
-        let Some((path, options)) = self.file().filter(|_| self.is_missing_file()) else {
+        let Some(path) = self.file().filter(|path| !path.exists()) else {
             return Ok(());
         };
-        // `migrate` would refuse an option that is unknown.
-        firefly_eventstore::pending(&format!("sqlite::memory:?{options}"))?;
+        // `migrate` would refuse it.
+        firefly_eventstore::check_url(&self.0)?;
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
         if let Some(directory) = directory.filter(|directory| !directory.exists()) {
             let missing = format!("there is no directory {} for the store {self}", directory.display());
@@ -89,15 +90,15 @@ impl StoreUrl {
 
     /// Whether it is a SQLite file that is not there, which the driver would make.
     pub(crate) fn is_missing_file(&self) -> bool {
-        self.file().is_some_and(|(path, _)| !path.exists())
+        self.file().is_some_and(|path| !path.exists())
     }
 
-    /// The SQLite file, and the options after it.
-    fn file(&self) -> Option<(&Path, &str)> {
+    /// The SQLite file.
+    fn file(&self) -> Option<&Path> {
         let rest = self.0.strip_prefix("sqlite:")?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
-        (!matches!(path, "" | ":memory:")).then_some((Path::new(path), options))
+        let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+        (!matches!(path, "" | ":memory:")).then_some(Path::new(path))
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use firefly_eventstore::prelude::*;
-use firefly_eventstore::sqlite::rusqlite::Connection;
+use firefly_eventstore::sqlite::driver::Connection;
 use serde_json::{Value, json};
 
 use support::{Running, Store, account, flip_a_byte, id, run_with, tool};

@@ -14,6 +14,7 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{env, fs};
 
 use firefly_eventstore::consumer::{ConsumerState, Registration, StartAt};
@@ -514,30 +515,30 @@ fn audited(store: &dyn Operations) -> (Audited, Vec<Finding>) {
     (audited, findings)
 }
 
-fn empty() -> Box<dyn Operations> {
-    Box::new(MemoryEventStore::new())
+fn empty() -> Arc<dyn Operations> {
+    Arc::new(MemoryEventStore::new())
 }
 
-fn one() -> Box<dyn Operations> {
+fn one() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new();
     let opened = event("account.opened", 40, datetime!(2024-02-29 23:59:59.999999 UTC));
     append(&store, None, "Account", Uuid::now_v7(), vec![opened]);
-    Box::new(store)
+    Arc::new(store)
 }
 
 /// One type, one aggregate, some hours.
-fn single() -> Box<dyn Operations> {
+fn single() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new();
     let begin = datetime!(2024-12-31 20:15 UTC);
     let events = (0..300)
         .map(|n| event("reading.taken", 64, begin + Duration::minutes(n)))
         .collect();
     append(&store, Some("only"), "Sensor", Uuid::now_v7(), events);
-    Box::new(store)
+    Arc::new(store)
 }
 
 /// Many events within seconds.
-fn burst() -> Box<dyn Operations> {
+fn burst() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new();
     let begin = datetime!(2024-05-01 12:00:00 UTC);
     for batch in 0..40 {
@@ -550,11 +551,11 @@ fn burst() -> Box<dyn Operations> {
             (0..500).map(|n| event("load.made", 100, at(n))).collect(),
         );
     }
-    Box::new(store)
+    Arc::new(store)
 }
 
 /// From the first year that can be stored to the last.
-fn ages() -> Box<dyn Operations> {
+fn ages() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new();
     for (kind, time) in [
         ("age.begun", datetime!(1000-01-01 00:00 UTC)),
@@ -563,11 +564,11 @@ fn ages() -> Box<dyn Operations> {
     ] {
         append(&store, None, "Age", Uuid::now_v7(), vec![event(kind, 1_000, time)]);
     }
-    Box::new(store)
+    Arc::new(store)
 }
 
 /// What a store usually looks like: three years, a few types and tenants, some long streams and many short ones, snapshots.
-fn ordinary() -> Box<dyn Operations> {
+fn ordinary() -> Arc<dyn Operations> {
     let store = firefly_eventstore::connect_operator("sqlite::memory:").unwrap();
     let mut random = Random(7);
     let begin = datetime!(2022-03-14 09:26:53 UTC);
@@ -649,7 +650,7 @@ fn consumer(store: &dyn Operations, name: &str, position: GlobalSequence, error:
 }
 
 /// Names that nobody should choose, and more damage than is listed.
-fn hostile() -> Box<dyn Operations> {
+fn hostile() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new().with_limits(Limits::TEXT);
     let begin = datetime!(2024-01-01 00:00 UTC);
     let mut damaged = Vec::new();
@@ -667,7 +668,7 @@ fn hostile() -> Box<dyn Operations> {
     for id in damaged {
         assert!(store.tamper(id, |event| event.checksum = None));
     }
-    Box::new(store)
+    Arc::new(store)
 }
 
 fn hostile_names() -> Vec<String> {

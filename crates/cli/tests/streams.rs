@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use firefly_eventstore::prelude::*;
-use firefly_eventstore::sqlite::rusqlite::Connection;
+use firefly_eventstore::sqlite::driver::Connection;
 use serde_json::{Value, json};
 
 use support::{Running, Store, account, append_many, id, run_with, tool};
@@ -146,10 +146,7 @@ fn following_shows_everything_once_and_ends_cleanly_when_it_is_asked_to() {
             }
             (0..100).map(|_| sequence_of_next_line()).collect()
         });
-        let query = EventQuery::new()
-            .event_types(["money.deposited"])
-            .unwrap()
-            .after(2.into());
+        let query = EventQuery::new().event_types(["money.deposited"]).unwrap().after(2);
         let stored: Vec<_> = library
             .read(query)
             .map(|event| event.unwrap().global_sequence.get())

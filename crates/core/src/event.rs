@@ -149,6 +149,30 @@ impl NewEvent {
         Ok(self)
     }
 
+    /// Says that another event caused this one: its id is the causation id, and its correlation id goes on, or its id begins one.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::prelude::*;
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let order = AggregateKey::new("Order", Uuid::now_v7())?;
+    /// store.append(&order, 0, &[NewEvent::new("order.paid", &())?.correlation_id("basket-7")?])?;
+    /// let paid = &store.load(&order)?.into_events()[0];
+    ///
+    /// store.append(&order, 1, &[NewEvent::new("order.shipped", &())?.caused_by(paid)])?;
+    /// let shipped = &store.load(&order)?.into_events()[1];
+    /// assert_eq!(shipped.correlation_id, paid.correlation_id);
+    /// assert_eq!(shipped.causation_id.as_ref().expect("it is set").as_str(), paid.event_id.to_string());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn caused_by(mut self, event: &EventEnvelope) -> Self {
+        let (correlation_id, causation_id) = event.consequence();
+        self.correlation_id = Some(correlation_id);
+        self.causation_id = Some(causation_id);
+        self
+    }
+
     /// Sets the time of the event, for history that is brought in from elsewhere; otherwise the store's clock sets it.
     ///
     /// # Errors
@@ -348,6 +372,15 @@ impl EventEnvelope {
         admit(&data, metadata.as_ref(), limits)?;
         check_time(self.created_at)?;
         self.updated_at.map_or(Ok(()), |time| check_time(time).map(drop))
+    }
+
+    /// The context of what this event causes.
+    pub(crate) fn consequence(&self) -> (CorrelationId, CausationId) {
+        const VALID: &str = "the text of a UUID is a valid name";
+        let id = self.event_id.to_string();
+        let begun = || CorrelationId::new(id.as_str()).expect(VALID);
+        let correlation_id = self.correlation_id.clone().unwrap_or_else(begun);
+        (correlation_id, CausationId::new(id.as_str()).expect(VALID))
     }
 
     /// How errors call it.

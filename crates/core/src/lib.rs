@@ -1,21 +1,25 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod aggregate;
 mod append;
 pub mod backend;
 mod backoff;
 pub mod canonical;
+mod columns;
 pub mod consumer;
 mod data;
 mod domain;
 mod error;
 mod event;
 mod finite;
+mod follow;
 mod limits;
 mod memory;
 pub mod migration;
 mod name;
 pub mod operate;
+mod outcome;
 mod publisher;
 mod query;
 mod snapshot;
@@ -24,6 +28,7 @@ mod store;
 mod stream;
 mod tenant;
 pub mod testing;
+mod timestamp;
 mod verify;
 mod version;
 mod within;
@@ -39,6 +44,7 @@ pub use domain::{
 };
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use event::{EventEnvelope, NewEvent};
+pub use follow::{Follow, Stopper};
 pub use limits::Limits;
 pub use memory::{FaultPoint, MemoryEventStore, MemoryTransaction};
 pub use migration::Migration;
@@ -73,9 +79,9 @@ pub mod prelude {
 
     pub use crate::consumer::{ConsumerStore, Transactional};
     pub use crate::{
-        Aggregate, AggregateKey, Append, Appended, Context, DomainEvent, Error, ErrorKind, EventEnvelope, EventQuery,
-        EventStore, EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType, ExpectedVersion,
-        GlobalSequence, Metadata, NewEvent, NewSnapshot, Repository, Snapshot, SnapshotPolicy, SnapshotStore,
-        SnapshotStoreExt, Snapshotted, Store, StreamRange, TenantId, Version,
+        Aggregate, AggregateKey, Append, Appended, AsOf, Context, DomainEvent, Error, ErrorKind, EventEnvelope,
+        EventQuery, EventStore, EventStoreExt, EventStream, EventTransaction, EventTransactionExt, EventType,
+        ExpectedVersion, GlobalSequence, MemoryEventStore, Metadata, NewEvent, NewSnapshot, Repository, Result,
+        Snapshot, SnapshotPolicy, SnapshotStore, SnapshotStoreExt, Snapshotted, Store, StreamRange, TenantId, Version,
     };
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::backend::{self, Head, PageEvents, Scope, Writer};
@@ -49,7 +49,7 @@ pub struct MemoryEventStore {
 }
 
 /// How long a consumer's transaction keeps other writers waiting, about.
-const LONGEST_TRANSACTION: std::time::Duration = std::time::Duration::from_millis(20);
+const LONGEST_TRANSACTION: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 struct Shared {
@@ -266,7 +266,7 @@ impl EventStore for MemoryEventStore {
     fn health(&self) -> Result<Health> {
         let asked = Instant::now();
         let mark = self.high_water_mark()?;
-        let latency = Duration::try_from(asked.elapsed()).unwrap_or(Duration::MAX);
+        let latency = asked.elapsed();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Ok(Health::new("memory", version, None, true, mark, latency))
     }
@@ -396,7 +396,7 @@ impl ConsumerStore for MemoryEventStore {
         false
     }
 
-    fn longest_transaction(&self) -> Option<std::time::Duration> {
+    fn longest_transaction(&self) -> Option<Duration> {
         Some(LONGEST_TRANSACTION)
     }
 }
@@ -551,7 +551,7 @@ impl ConsumerTables for MemoryTransaction<'_> {
         Ok(self.read_consumers(|consumers| consumers.parked(which)))
     }
 
-    fn members(&mut self, consumer: &str, seen_within: std::time::Duration) -> Result<u64> {
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
         Ok(self.read_consumers(|consumers| consumers.members(consumer, seen_within)))
     }
 }

@@ -1,6 +1,9 @@
 //! Names that are valid by construction: types of aggregates, events and snapshots, tenants, context ids.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -31,15 +34,49 @@ pub(crate) fn check(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What is valid as a name, checked where a constant is made of it.
+const fn check_static(text: &str) {
+    let bytes = text.as_bytes();
+    assert!(!bytes.is_empty(), "a name is empty");
+    let (mut index, mut chars) = (0, 0);
+    while index < bytes.len() {
+        assert!(bytes[index] != 0, "a name contains U+0000");
+        // Every byte but those that continue a character.
+        if bytes[index] & 0b1100_0000 != 0b1000_0000 {
+            chars += 1;
+        }
+        index += 1;
+    }
+    assert!(chars <= MAX_NAME_CHARS, "a name has more than 255 characters");
+}
+
+/// Text that is cheap to clone, whether it was made at run time or is a constant.
+#[derive(Clone)]
+enum Text {
+    Shared(Arc<str>),
+    Static(&'static str),
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Shared(text) => text,
+            Self::Static(text) => text,
+        }
+    }
+}
+
 macro_rules! names {
     ($($(#[$doc:meta])* $Name:ident = $what:literal;)*) => {$(
         $(#[$doc])*
         ///
         /// One to 255 characters, without U+0000. Compared and ordered by its bytes: letter case, accents,
         /// combining characters and trailing spaces are all significant, on every backend. Cheap to clone.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $Name(Arc<str>);
+        pub struct $Name(Text);
 
         impl $Name {
             /// Checks and takes the name.
@@ -51,7 +88,21 @@ macro_rules! names {
             pub fn new(name: impl Into<Arc<str>>) -> Result<Self> {
                 let name = name.into();
                 check($what, &name)?;
-                Ok(Self(name))
+                Ok(Self(Text::Shared(name)))
+            }
+
+            /// A name that the program's text has, for a constant. Panics, when the program is compiled, if it is not a valid name.
+            ///
+            /// ```
+            #[doc = concat!("use firefly_eventstore_core::", stringify!($Name), ";")]
+            ///
+            #[doc = concat!("const NAME: ", stringify!($Name), " = ", stringify!($Name), "::from_static(\"ledger.main\");")]
+            /// assert_eq!(NAME, "ledger.main");
+            /// ```
+            #[must_use]
+            pub const fn from_static(name: &'static str) -> Self {
+                check_static(name);
+                Self(Text::Static(name))
             }
 
             /// The name as text.
@@ -69,7 +120,33 @@ macro_rules! names {
 
         impl fmt::Debug for $Name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl PartialEq for $Name {
+            fn eq(&self, other: &Self) -> bool {
+                *self.0 == *other.0
+            }
+        }
+
+        impl Eq for $Name {}
+
+        impl PartialOrd for $Name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $Name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.0.cmp(&other.0)
+            }
+        }
+
+        impl Hash for $Name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
             }
         }
 
@@ -135,6 +212,24 @@ names! {
     /// What kind of aggregate a stream is about, such as `Account` (column `aggregate_type`).
     AggregateType = "aggregate type";
     /// What happened, such as `money.deposited` (column `event_type`).
+    ///
+    /// Programs that do not keep their events in an [enum](crate::DomainEvent) tell them apart by the text:
+    ///
+    /// ```
+    /// use firefly_eventstore_core::prelude::*;
+    ///
+    /// const OPENED: &str = "account.opened";
+    /// const DEPOSITED: &str = "money.deposited";
+    ///
+    /// fn apply(balance: &mut i64, event: &EventEnvelope) -> Result<()> {
+    ///     match event.event_type.as_str() {
+    ///         OPENED => *balance = 0,
+    ///         DEPOSITED => *balance += event.data::<i64>()?,
+    ///         _ => {}
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     EventType = "event type";
     /// What form a snapshot's state has, such as `AccountState.v2` (column `snapshot_type`).
     SnapshotType = "snapshot type";
@@ -158,6 +253,29 @@ mod tests {
             assert_eq!(EventType::new(c.repeat(255)).unwrap().as_str(), c.repeat(255));
             let error = EventType::new(c.repeat(256)).unwrap_err();
             assert!(error.to_string().contains("256 characters"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_constant_is_the_name_that_is_made_at_run_time() {
+        const DEPOSITED: EventType = EventType::from_static("money.deposited");
+        let made = EventType::new("money.deposited").unwrap();
+        assert_eq!(DEPOSITED, made);
+        assert_eq!(DEPOSITED.cmp(&made), Ordering::Equal);
+        assert!(std::collections::HashSet::from([DEPOSITED]).contains(&made));
+        assert_eq!(format!("{DEPOSITED} {DEPOSITED:?}"), format!("{made} {made:?}"));
+    }
+
+    #[test]
+    fn refuses_constants_that_are_no_names() {
+        let widest: &'static str = String::leak("漢".repeat(255));
+        assert_eq!(EventType::from_static(widest).as_str(), widest);
+        let longer: &'static str = String::leak("漢".repeat(256));
+        for name in ["", "a\0b", longer] {
+            assert!(
+                std::panic::catch_unwind(|| EventType::from_static(name)).is_err(),
+                "{name:?}"
+            );
         }
     }
 

@@ -37,12 +37,12 @@ pub enum Order {
 /// it passed is complete.
 ///
 /// ```
-/// use firefly_eventstore_core::{EventQuery, GlobalSequence, Order};
+/// use firefly_eventstore_core::{EventQuery, Order};
 /// use time::macros::datetime;
 ///
 /// let query = EventQuery::new()
 ///     .event_types(["money.deposited", "money.withdrawn"])?
-///     .after(GlobalSequence::from(1_000))
+///     .after(1_000)
 ///     .limit(50);
 /// assert_eq!(query.order(), Order::Sequence);
 ///
@@ -263,15 +263,15 @@ impl EventQuery {
     /// Beyond the end of the log the read is an error, [`BeyondEnd`](crate::ErrorKind::BeyondEnd): whoever has such a checkpoint
     /// saw events that are gone.
     #[must_use]
-    pub fn after(mut self, sequence: GlobalSequence) -> Self {
-        self.after = sequence;
+    pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
+        self.after = sequence.into();
         self
     }
 
     /// Only events up to this global sequence, inclusive.
     #[must_use]
-    pub fn until(mut self, sequence: GlobalSequence) -> Self {
-        self.until = sequence;
+    pub fn until(mut self, sequence: impl Into<GlobalSequence>) -> Self {
+        self.until = sequence.into();
         self
     }
 
@@ -303,7 +303,7 @@ impl EventQuery {
     /// # use firefly_eventstore_core::prelude::*;
     /// # use std::num::{NonZeroU32, NonZeroU64};
     /// let rows = |query: EventQuery| query.window(None, GlobalSequence::MAX).rows;
-    /// assert_eq!(rows(EventQuery::new().after(GlobalSequence::from(1_000))), 2_000);
+    /// assert_eq!(rows(EventQuery::new().after(1_000)), 2_000);
     /// assert_eq!(rows(EventQuery::new().tenant("acme")?), 500);
     /// assert_eq!(rows(EventQuery::new().page_size(NonZeroU32::MIN)), 1);
     /// # Ok::<(), Error>(())
@@ -336,6 +336,20 @@ impl EventQuery {
     pub fn page_bytes(mut self, bytes: NonZeroU64) -> Self {
         self.page_bytes = bytes;
         self
+    }
+
+    /// The query in the order of the log, whose end is followed.
+    pub(crate) fn in_sequence(mut self) -> Result<Self> {
+        if self.direction == Direction::Backwards || self.order == Some(Order::Time) {
+            return Err(Error::invalid("the log is followed in its own order, oldest first"));
+        }
+        self.order = Some(Order::Sequence);
+        Ok(self)
+    }
+
+    /// The limit of the number of events.
+    pub(crate) fn limited_to(&self) -> Option<u64> {
+        self.limit
     }
 
     /// All that the filters and bounds let pass, oldest first.

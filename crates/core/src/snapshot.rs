@@ -42,12 +42,17 @@ impl NewSnapshot {
     /// [`EventData::new`].
     pub fn new(
         aggregate: &AggregateKey,
-        version: Version,
+        version: impl Into<Version>,
         snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
         state: &(impl Serialize + ?Sized),
     ) -> Result<Self> {
         let state = Checked::<EventData>::new(state)?;
-        Self::of(aggregate, version, snapshot_type.try_into().map_err(Into::into)?, state)
+        Self::of(
+            aggregate,
+            version.into(),
+            snapshot_type.try_into().map_err(Into::into)?,
+            state,
+        )
     }
 
     /// The state of an aggregate at a version, as JSON text, taken as it is.
@@ -57,12 +62,17 @@ impl NewSnapshot {
     /// As [`new`](Self::new).
     pub fn from_json(
         aggregate: &AggregateKey,
-        version: Version,
+        version: impl Into<Version>,
         snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
         state: impl Into<Arc<str>>,
     ) -> Result<Self> {
         let state = Checked::<EventData>::from_json(state)?;
-        Self::of(aggregate, version, snapshot_type.try_into().map_err(Into::into)?, state)
+        Self::of(
+            aggregate,
+            version.into(),
+            snapshot_type.try_into().map_err(Into::into)?,
+            state,
+        )
     }
 
     fn of(

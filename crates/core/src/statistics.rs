@@ -1,6 +1,8 @@
 //! What there is in a store: the monitoring queries and views of the schema of the Firefly Event Sourcing Library.
 
-use time::{Duration, OffsetDateTime};
+use std::time::Duration;
+
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};

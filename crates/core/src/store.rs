@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::consumer::{Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
+use crate::follow::Follow;
+use crate::outcome::{keep, outcome};
 use crate::{
     AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Error, EventEnvelope, EventQuery, EventStream,
     ExpectedVersion, GlobalSequence, Health, NewEvent, NewSnapshot, Page, Result, Snapshot, SnapshotAt,
@@ -253,7 +256,7 @@ pub trait SnapshotStore: EventStore {
     fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
 }
 
-/// Events, snapshots and consumers in one: what `connect(url)` returns behind a `Box`.
+/// Events, snapshots and consumers in one: what `connect(url)` returns behind an `Arc`, which is cloned and shared between threads.
 pub trait Store: EventStore + SnapshotStore + ConsumerStore {}
 
 impl<S: EventStore + SnapshotStore + ConsumerStore + ?Sized> Store for S {}
@@ -295,33 +298,48 @@ pub trait EventStoreExt: EventStore {
 
     /// Runs `work` in a transaction and returns what it returns: see [`EventStore::transact`].
     ///
+    /// `work` returns an error of the caller's own type, so that a refusal of its own can leave the transaction. Rust cannot guess that
+    /// type: write it down, as here, or as `Result<_>` for the errors of the store.
+    ///
     /// ```
-    /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
+    /// use firefly_eventstore_core::prelude::*;
     ///
-    /// let store: Box<dyn EventStore> = Box::new(MemoryEventStore::new());
-    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
-    /// let opened = NewEvent::new("account.opened", &serde_json::json!({}))?;
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let store: Box<dyn EventStore> = Box::new(MemoryEventStore::new());
+    ///     let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    ///     let opened = NewEvent::new("account.opened", &serde_json::json!({}))?;
     ///
-    /// let version = store.in_transaction(|tx| {
-    ///     tx.append(&account, ExpectedVersion::NoStream, &[opened.clone()])?;
-    ///     Ok(tx.load(&account)?.version())
-    /// })?;
-    /// assert_eq!(version, 1);
-    /// # Ok::<(), Error>(())
+    ///     let version = store.in_transaction(|tx| -> Result<_> {
+    ///         tx.append(&account, ExpectedVersion::NoStream, &[opened])?;
+    ///         Ok(tx.load(&account)?.version())
+    ///     })?;
+    ///     assert_eq!(version, 1);
+    ///
+    ///     let refused = store.in_transaction(|tx| -> Result<(), Box<dyn std::error::Error>> {
+    ///         let withdrawn = NewEvent::new("money.withdrawn", &serde_json::json!({ "amount": 70 }))?;
+    ///         tx.append(&account, ExpectedVersion::Exists, &[withdrawn])?;
+    ///         Err("there is not so much in the account".into())
+    ///     });
+    ///     assert_eq!(refused.unwrap_err().to_string(), "there is not so much in the account");
+    ///     assert_eq!(store.version(&account)?, 1, "nothing of it was stored");
+    ///     Ok(())
+    /// }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`EventStore::transact`].
-    fn in_transaction<R>(&self, work: impl FnOnce(&mut dyn EventTransaction) -> Result<R>) -> Result<R> {
+    /// That of `work`; else as [`EventStore::transact`].
+    fn in_transaction<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut dyn EventTransaction) -> Result<R, E>,
+    ) -> Result<R, E> {
         let mut work = Some(work);
         let mut result = None;
-        self.transact(&mut |tx| {
+        let committed = self.transact(&mut |tx| {
             let work = work.take().expect("a transaction runs its work once");
-            result = Some(work(tx)?);
-            Ok(())
-        })?;
-        Ok(result.expect("a transaction that succeeds ran its work"))
+            keep(&mut result, work(tx))
+        });
+        outcome(result, committed)
     }
 
     /// Loads the whole stream of an aggregate; an aggregate without events has an empty stream at version 0.
@@ -406,6 +424,53 @@ pub trait EventStoreExt: EventStore {
         }
     }
 
+    /// Follows the log: reads what there is, as [`read`](Self::read) does, and waits for what comes, whoever appends it. Nothing is skipped,
+    /// and nothing is handed out twice.
+    ///
+    /// Appends through this store, or a clone of it, end the wait at once. So do those of other programs on PostgreSQL, where appends
+    /// notify; elsewhere the log is looked at after 20 milliseconds, and then ever less often, down to once a second: one statement,
+    /// three on MySQL and MariaDB. While the store cannot be reached, it is tried again, with pauses of up to a second, and a line is
+    /// written to the `log` crate. No connection is held while it waits, but one to listen on where appends notify.
+    ///
+    /// A program that keeps its checkpoint in the store, or runs in several processes, is better served by [`consumer`](crate::consumer).
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use firefly_eventstore_core::prelude::*;
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// store.append(&account, 0, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+    ///
+    /// let mut events = store.follow(EventQuery::new().after(0)).timeout(Duration::from_secs(10));
+    /// assert_eq!(events.next().expect("it is there")?.event_type, "account.opened");
+    ///
+    /// let (writer, stopper) = (store.clone(), events.stopper());
+    /// let writing = thread::spawn(move || {
+    ///     let deposited = NewEvent::new("money.deposited", &serde_json::json!({ "amount": 250 }))?;
+    ///     writer.append(&account, 1, &[deposited])
+    /// });
+    /// assert_eq!(events.next().expect("it comes within 10 seconds")?.event_type, "money.deposited");
+    /// writing.join().expect("it does not panic")?;
+    ///
+    /// stopper.stop(); // as a thread that handles signals does
+    /// assert!(events.next().is_none());
+    /// assert_eq!(events.checkpoint(), 2, "to go on after it");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read_page`](EventStore::read_page), as items, but for errors that are [retryable](Error::is_retryable): see
+    /// [`Follow::timeout`]. [`InvalidInput`](crate::ErrorKind::InvalidInput), as the first item, for a query that is not in the order of the
+    /// log; a range of time alone does not order it.
+    fn follow(&self, query: EventQuery) -> Follow<'_, Self>
+    where
+        Self: ConsumerStore,
+    {
+        Follow::new(self, query)
+    }
+
     /// Finds one event by its id.
     ///
     /// # Errors
@@ -419,6 +484,7 @@ pub trait EventStoreExt: EventStore {
     /// As the view `v_recent_events`, by this program's clock: what was created within `age`, which is 24 hours in the
     /// view, the newest first.
     fn recent_events(&self, age: Duration) -> Events<'_, Self> {
+        let age = time::Duration::try_from(age).unwrap_or(time::Duration::MAX);
         let since = OffsetDateTime::now_utc().saturating_sub(age);
         self.read(EventQuery::new().created_at(since..).backwards())
     }
@@ -501,8 +567,8 @@ pub trait SnapshotStoreExt: SnapshotStore {
     /// # Errors
     ///
     /// As [`SnapshotStore::find_snapshot`].
-    fn latest_snapshot_up_to(&self, aggregate: &AggregateKey, version: Version) -> Result<Option<Snapshot>> {
-        self.find_snapshot(None, aggregate, SnapshotAt::LatestUpTo(version))
+    fn latest_snapshot_up_to(&self, aggregate: &AggregateKey, version: impl Into<Version>) -> Result<Option<Snapshot>> {
+        self.find_snapshot(None, aggregate, SnapshotAt::LatestUpTo(version.into()))
     }
 
     /// The snapshot of an aggregate at a version: see [`SnapshotAt::Exactly`].
@@ -510,8 +576,8 @@ pub trait SnapshotStoreExt: SnapshotStore {
     /// # Errors
     ///
     /// As [`SnapshotStore::find_snapshot`].
-    fn snapshot_at(&self, aggregate: &AggregateKey, version: Version) -> Result<Option<Snapshot>> {
-        self.find_snapshot(None, aggregate, SnapshotAt::Exactly(version))
+    fn snapshot_at(&self, aggregate: &AggregateKey, version: impl Into<Version>) -> Result<Option<Snapshot>> {
+        self.find_snapshot(None, aggregate, SnapshotAt::Exactly(version.into()))
     }
 
     /// Deletes all snapshots of an aggregate whose state is of this form but the newest `count`.
@@ -750,7 +816,7 @@ macro_rules! forward_through_pointers {
                 (**self).took_too_long(error)
             }
 
-            fn longest_transaction(&self) -> Option<std::time::Duration> {
+            fn longest_transaction(&self) -> Option<Duration> {
                 (**self).longest_transaction()
             }
 

@@ -32,6 +32,13 @@ impl From<Version> for AsOf {
     }
 }
 
+/// When it was at this version.
+impl From<u32> for AsOf {
+    fn from(version: u32) -> Self {
+        Self::Version(version.into())
+    }
+}
+
 impl From<OffsetDateTime> for AsOf {
     fn from(time: OffsetDateTime) -> Self {
         Self::Time(time)
@@ -47,11 +54,11 @@ impl From<GlobalSequence> for AsOf {
 /// Which part of an aggregate's stream to load; everything by default.
 ///
 /// ```
-/// use firefly_eventstore_core::{Direction, StreamRange, Version};
+/// use firefly_eventstore_core::{Direction, StreamRange};
 ///
 /// let last_ten = StreamRange::all().last(10);
 /// assert_eq!(last_ten.direction, Direction::Backwards);
-/// let some = StreamRange::all().from_version(Version::from(5)).to_version(Version::from(9));
+/// let some = StreamRange::all().from_version(5).to_version(9);
 /// assert_eq!(some.limit, None);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,15 +87,15 @@ impl StreamRange {
 
     /// Starts at a version, inclusive.
     #[must_use]
-    pub fn from_version(mut self, version: Version) -> Self {
-        self.from = version;
+    pub fn from_version(mut self, version: impl Into<Version>) -> Self {
+        self.from = version.into();
         self
     }
 
     /// Ends at a version, inclusive.
     #[must_use]
-    pub fn to_version(mut self, version: Version) -> Self {
-        self.to = Some(version);
+    pub fn to_version(mut self, version: impl Into<Version>) -> Self {
+        self.to = Some(version.into());
         self
     }
 

@@ -286,6 +286,35 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
     }
 }
 
+impl<S: Transactional> TenantStore<S> {
+    /// Runs `work` in a transaction of the driver's, which appends and loads for the tenant, and has a `connection()` for the caller's own
+    /// tables. As the `transaction` of each driver's store, which says what it costs and what `work` has to heed.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::prelude::*;
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let acme = store.for_tenant(TenantId::new("acme")?);
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// acme.transaction(|tx| -> Result<_> {
+    ///     tx.append(&account, 0, &[NewEvent::new("account.opened", &serde_json::json!({}))?])
+    /// })?;
+    /// assert_eq!(acme.version(&account)?, 1);
+    /// assert_eq!(store.for_tenant(TenantId::new("globex")?).version(&account)?, 0);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of an append that failed, or one of the backend's.
+    pub fn transaction<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut S::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.commit_together(work)
+    }
+}
+
 impl<S: Transactional> Transactional for TenantStore<S> {
     type Transaction<'t> = S::Transaction<'t>;
 

@@ -1,6 +1,8 @@
 //! Positions: in one aggregate's stream, and in the log of all events.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::ops::{Add, AddAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +96,29 @@ macro_rules! positions {
                 self.0 == *other
             }
         }
+
+        impl PartialOrd<u64> for $Name {
+            fn partial_cmp(&self, other: &u64) -> Option<Ordering> {
+                self.0.partial_cmp(other)
+            }
+        }
+
+        /// The position so many steps later. Panics beyond [`MAX`](Self::MAX), as numbers do on overflow; where that may
+        /// happen, use [`checked_add`](Self::checked_add).
+        impl Add<u64> for $Name {
+            type Output = Self;
+
+            fn add(self, steps: u64) -> Self {
+                self.checked_add(steps)
+                    .expect(concat!("attempt to add to a ", $what, " with overflow"))
+            }
+        }
+
+        impl AddAssign<u64> for $Name {
+            fn add_assign(&mut self, steps: u64) {
+                *self = *self + steps;
+            }
+        }
     )*};
 }
 
@@ -101,6 +126,23 @@ positions! {
     /// A position in one aggregate's stream: 1 is its first event, [`ZERO`](Self::ZERO) means nothing yet.
     ///
     /// Versions of a stream are contiguous. Ranges from 0 to `i64::MAX`.
+    ///
+    /// It reads as a number does: calls that take one take a literal, too, and it is compared and counted on like one.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{StreamRange, Version, prelude::*};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposits = (0..4).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>>>()?;
+    /// let version = store.append(&account, 0, &deposits)?.version();
+    ///
+    /// assert!(version == 4 && version > 3 && version + 1 == 5);
+    /// assert_eq!(store.load_as_of(&account, 3)?.version(), 3);
+    /// assert_eq!(store.load_range(&account, &StreamRange::all().from_version(2))?.len(), 3);
+    /// assert_eq!(store.read(EventQuery::new().after(1)).count(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     Version = "version";
     /// A position in the log of all events: [`ZERO`](Self::ZERO) is before the first.
     ///
@@ -117,6 +159,7 @@ positions! {
 /// use firefly_eventstore_core::{ExpectedVersion, Version};
 ///
 /// assert_eq!(ExpectedVersion::from(Version::from(4)), ExpectedVersion::Exact(4.into()));
+/// assert_eq!(ExpectedVersion::from(4), ExpectedVersion::Exact(4.into())); // so an append takes `4`
 /// assert!(ExpectedVersion::Exact(4.into()).admits(4.into()));
 /// assert!(!ExpectedVersion::Exact(4.into()).admits(5.into()));
 /// assert!(ExpectedVersion::NoStream.admits(Version::ZERO));
@@ -143,6 +186,13 @@ impl ExpectedVersion {
             Self::Exists => actual > Version::ZERO,
             Self::Exact(version) => actual == version,
         }
+    }
+}
+
+/// Exactly this version.
+impl From<u32> for ExpectedVersion {
+    fn from(version: u32) -> Self {
+        Self::Exact(version.into())
     }
 }
 
@@ -178,5 +228,11 @@ mod tests {
                 .contains("negative")
         );
         assert_eq!(Version::MAX.checked_add(1), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "overflow")]
+    fn counting_beyond_the_greatest_is_an_overflow() {
+        let _ = GlobalSequence::MAX + 1;
     }
 }

@@ -187,7 +187,7 @@ fn an_incremental_export_that_begins_after_a_hole_is_imported() {
     holed.import_events(&[after_a_hole]).unwrap();
     let target = MemoryEventStore::new();
     import(&target, &file).unwrap();
-    let (later, _) = exported(&holed, &Export::new().after(4.into()));
+    let (later, _) = exported(&holed, &Export::new().after(4));
     assert_eq!(import(&target, &later).unwrap().events, 1);
     assert_eq!(log(&target), log(&holed));
     assert_eq!(import(&target, &later).unwrap().already_stored, 1);
@@ -345,9 +345,9 @@ fn a_verification_goes_on_where_it_ended() {
     let checkpoint = |query: EventQuery| verify(&store, query, |_| {}).unwrap().checkpoint.get();
     let no_type = EventQuery::new().event_types(["none"]).unwrap();
     assert_eq!(checkpoint(EventQuery::new().limit(10)), 10);
-    assert_eq!(checkpoint(EventQuery::new().after(10.into()).until(20.into())), 20);
+    assert_eq!(checkpoint(EventQuery::new().after(10).until(20)), 20);
     assert_eq!(checkpoint(no_type), 25);
-    assert_eq!(checkpoint(EventQuery::new().after(20.into())), 25);
+    assert_eq!(checkpoint(EventQuery::new().after(20)), 25);
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn an_export_goes_on_where_it_ended() {
         let mut checkpoint = GlobalSequence::ZERO;
         let mut seen = 0;
         for until in [10, 20, 30] {
-            let part = Export::of(query.clone().after(checkpoint).until(until.into()));
+            let part = Export::of(query.clone().after(checkpoint).until(until));
             let (file, exported) = exported(&store, &part);
             let in_csv = part.csv(&store, &mut Vec::new(), |_| {}).unwrap();
             assert_eq!(
@@ -441,7 +441,7 @@ fn snapshots_are_pruned_by_number_and_age() {
         let events: Vec<NewEvent> = (1..=5).map(event).collect();
         store.append(account, ExpectedVersion::NoStream, &events).unwrap();
         for version in 1..=5_u32 {
-            let snapshot = NewSnapshot::new(account, version.into(), "State.v1", &json!({}))
+            let snapshot = NewSnapshot::new(account, version, "State.v1", &json!({}))
                 .unwrap()
                 .created_at(now + time::Duration::days(version.into()))
                 .unwrap();

@@ -9,7 +9,7 @@
 use std::{cell::Cell, env, fmt, path::PathBuf, sync::Barrier, thread};
 
 use firefly_eventstore::prelude::*;
-use firefly_eventstore::sqlite::rusqlite::{Connection, params};
+use firefly_eventstore::sqlite::driver::{Connection, params};
 use firefly_eventstore::{Aggregate, Context, DomainEvent, Repository, SnapshotPolicy, Snapshotted};
 use serde::{Deserialize, Serialize};
 use time::Duration;

@@ -1,9 +1,11 @@
 //! Opening a store by its URL.
 
+use std::sync::Arc;
+
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::{Error, Migration, Result, Store};
 
-/// Opens the store that a URL names, whatever database it is in.
+/// Opens the store that a URL names, whatever database it is in. Clone what it returns to share the store between threads.
 ///
 /// | URL | store |
 /// |---|---|
@@ -12,6 +14,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// | `sqlite:ledger.db?read_only=true` | SQLite, in a file that is only read |
 /// | `sqlite::memory:` | SQLite, a new database in memory |
 /// | `postgres://user:password@host/database` | PostgreSQL, without TLS, with the feature `postgres` |
+/// | `postgres://user:password@host/database?sslmode=verify-full&sslrootcert=/path/ca.pem` | PostgreSQL, [by TLS](https://docs.rs/firefly-eventstore-postgres/latest/firefly_eventstore_postgres/struct.PostgresEventStore.html#method.builder), with the feature `rustls` too |
 /// | `postgres://user@host1,host2/database?read_replica=true` | PostgreSQL, [for reading](https://docs.rs/firefly-eventstore-postgres/latest/firefly_eventstore_postgres/struct.PostgresBuilder.html#method.read_replica) from a standby; the same for `mysql://` |
 /// | `mysql://user@host/database?only_writer=true` | MariaDB, on the [only node of a Galera cluster](https://docs.rs/firefly-eventstore-mysql/latest/firefly_eventstore_mysql/struct.MysqlBuilder.html#method.only_writer) that programs write to |
 /// | `mysql://user:password@host/database` | MySQL or MariaDB, with the feature `mysql`; by TLS with the feature `rustls` and `?root_cert_path=/path/ca.pem` |
@@ -28,7 +31,13 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// let store = connect("sqlite::memory:")?;
 /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
 /// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
-/// assert_eq!(store.load(&account)?.version(), 1);
+///
+/// let reader = store.clone();
+/// let version = std::thread::spawn(move || reader.version(&account)).join().expect("it does not panic")?;
+/// assert_eq!(version, 1);
+///
+/// let acme = store.for_tenant(TenantId::new("acme")?);
+/// assert_eq!(acme.read(EventQuery::new()).count(), 0);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -36,14 +45,14 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 ///
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that names no store, or one whose driver is not compiled in;
 /// [`Schema`](crate::ErrorKind::Schema) if [`migrate`] is needed first; those of the driver when it opens.
-pub fn connect(url: &str) -> Result<Box<dyn Store>> {
+pub fn connect(url: &str) -> Result<Arc<dyn Store>> {
     match Target::of(url)? {
         #[cfg(feature = "mysql")]
-        Target::Mysql(builder) => Ok(Box::new(builder.open()?)),
+        Target::Mysql(builder) => Ok(Arc::new(builder.open()?)),
         #[cfg(feature = "postgres")]
-        Target::Postgres(builder) => Ok(Box::new(builder.open()?)),
+        Target::Postgres(builder) => Ok(Arc::new(builder.open()?)),
         #[cfg(feature = "sqlite")]
-        Target::Sqlite(builder) => Ok(Box::new(builder.open()?)),
+        Target::Sqlite(builder) => Ok(Arc::new(builder.open()?)),
     }
 }
 
@@ -60,14 +69,14 @@ pub fn connect(url: &str) -> Result<Box<dyn Store>> {
 /// # Errors
 ///
 /// As [`connect`].
-pub fn connect_operator(url: &str) -> Result<Box<dyn Operations>> {
+pub fn connect_operator(url: &str) -> Result<Arc<dyn Operations>> {
     match Target::of(url)? {
         #[cfg(feature = "mysql")]
-        Target::Mysql(builder) => Ok(Box::new(builder.open()?)),
+        Target::Mysql(builder) => Ok(Arc::new(builder.open()?)),
         #[cfg(feature = "postgres")]
-        Target::Postgres(builder) => Ok(Box::new(builder.open()?)),
+        Target::Postgres(builder) => Ok(Arc::new(builder.open()?)),
         #[cfg(feature = "sqlite")]
-        Target::Sqlite(builder) => Ok(Box::new(builder.open()?)),
+        Target::Sqlite(builder) => Ok(Arc::new(builder.open()?)),
     }
 }
 
@@ -112,6 +121,22 @@ pub fn pending(url: &str) -> Result<Vec<Migration>> {
         #[cfg(feature = "sqlite")]
         Target::Sqlite(builder) => builder.pending(),
     }
+}
+
+/// Refuses a URL that names no store, without opening it: for programs that take a URL from a person before they need the store.
+/// The options of a server's URL are looked at when it is opened.
+///
+/// ```
+/// assert!(firefly_eventstore::check_url("sqlite:ledger.db").is_ok());
+/// let error = firefly_eventstore::check_url("sqlite::memory").unwrap_err();
+/// assert!(error.to_string().contains("write sqlite::memory:"));
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput), as [`connect`].
+pub fn check_url(url: &str) -> Result<()> {
+    Target::of(url).map(drop)
 }
 
 /// The builder of the store that a URL names.
@@ -208,6 +233,17 @@ fn sqlite(rest: &str) -> Result<Target> {
             ));
         }
         ":memory:" => SqliteEventStore::in_memory_builder(),
+        path if is_nearly_memory(path) => {
+            return Err(Error::invalid(format!(
+                "sqlite:{path} may be meant for a database in memory; write sqlite::memory: for one, or sqlite:./{} for a file",
+                path.trim_matches(['/', ':'])
+            )));
+        }
+        path if path.starts_with("file:") => {
+            return Err(Error::invalid(
+                "the URL has SQLite's own form of one; write sqlite: and the path, or sqlite::memory:",
+            ));
+        }
         path => SqliteEventStore::builder(path),
     };
     for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -223,6 +259,14 @@ fn sqlite(rest: &str) -> Result<Target> {
         };
     }
     Ok(Target::Sqlite(builder))
+}
+
+/// Whether a path looks like `:memory:` with a slip: SQLite would make a file, and the events would not be where they are sought.
+#[cfg(feature = "sqlite")]
+fn is_nearly_memory(path: &str) -> bool {
+    let name = path.trim_matches(['/', ':']);
+    let is_a_path = !path.contains(':') && path.contains('/');
+    ["memory", "mem"].iter().any(|word| name.eq_ignore_ascii_case(word)) && !is_a_path
 }
 
 #[cfg(test)]
@@ -261,6 +305,32 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
+    fn near_misses_of_a_database_in_memory_are_refused() {
+        for url in [
+            "sqlite::memory",
+            "sqlite:memory",
+            "sqlite:memory:",
+            "sqlite::MEMORY:",
+            "sqlite://:memory",
+            "sqlite://memory",
+            "sqlite:///:memory:",
+            "sqlite::mem:",
+            "sqlite::memory:/",
+            "sqlite:file::memory:",
+        ] {
+            let error = connect(url).unwrap_err();
+            assert!(error.is_invalid_input(), "{url}: {error:?}");
+            assert!(error.to_string().contains("sqlite::memory:"), "{url}: {error}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        connect(&format!("sqlite:{}/memory", directory.path().display())).unwrap();
+        assert!(directory.path().join("memory").exists());
+        connect("sqlite::memory:").unwrap();
+        connect("sqlite://:memory:").unwrap();
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
     fn opens_a_file_to_read_it() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
@@ -287,10 +357,7 @@ mod tests {
                 "no",
             ),
             #[cfg(feature = "postgres")]
-            (
-                "postgres://clerk:tiger@host/ledger?sslmode=verify-full".to_owned(),
-                "sslmode",
-            ),
+            ("postgres://clerk:tiger@host/ledger?sslmode=tiger".to_owned(), "sslmode"),
             #[cfg(feature = "mysql")]
             (
                 "mysql://clerk:tiger@host/ledger?compress=true&no=tiger".to_owned(),

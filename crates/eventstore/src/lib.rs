@@ -1,10 +1,11 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connect;
 #[cfg(feature = "sqlite")]
 pub mod guide;
 
-pub use connect::{connect, connect_operator, migrate, pending};
+pub use connect::{check_url, connect, connect_operator, migrate, pending};
 pub use firefly_eventstore_core::*;
 
 #[cfg(feature = "mysql")]

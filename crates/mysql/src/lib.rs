@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod adopt;
 mod append;
@@ -17,5 +18,7 @@ mod sql;
 mod store;
 mod topology;
 
-pub use mysql;
+pub use error::classify;
+/// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
+pub use mysql as driver;
 pub use store::{Indexes, MysqlBuilder, MysqlEventStore, MysqlTransaction};

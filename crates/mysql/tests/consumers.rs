@@ -15,8 +15,8 @@ use firefly_eventstore_core::consumer::{
     StartAt, Transactional,
 };
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Error as DriverError, Opts, OptsBuilder, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Error as DriverError, Opts, OptsBuilder, TxOpts};
 use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 

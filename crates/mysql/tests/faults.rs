@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, SchemaProblem};
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
 use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
 use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,

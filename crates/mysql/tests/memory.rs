@@ -10,8 +10,8 @@ use std::num::NonZeroU64;
 
 use firefly_eventstore_core::Order;
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::Conn;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::driver::Conn;
+use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{MysqlServer, mariadb_unless_missing, mysql_unless_missing};
 
 use support::{account, builder, client, fresh};

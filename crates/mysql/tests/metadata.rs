@@ -11,7 +11,7 @@ use fastrand::Rng;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Metadata, Order};
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 use serde_json::{Map, Number, Value as Json, json};
 

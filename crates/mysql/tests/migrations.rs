@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, SummaryQuery};
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Row, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Row, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
@@ -165,7 +165,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &Mysql
     store
         .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1, form, &0).unwrap();
     store.save(&of_form("State.v1")).unwrap();
     let mut other = client(&database);
     // As before the last step, and as after a crash within it.
@@ -637,7 +637,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
     assert!(age.abs().whole_seconds() < 60, "{age}");
     assert_eq!(
         store
-            .recent_events(age.abs() + std::time::Duration::from_secs(60))
+            .recent_events(age.unsigned_abs() + std::time::Duration::from_secs(60))
             .count(),
         1
     );

@@ -21,8 +21,8 @@ use firefly_eventstore_core::operate::{
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{MemoryEventStore, SnapshotAt};
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder, Row};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Opts, OptsBuilder, Row};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::macros::datetime;
@@ -876,7 +876,7 @@ fn snapshots_are_listed_across_aggregates_and_tenants(server: &MysqlServer) {
         }
         store.append_all(&[append]).unwrap();
         for version in [2_u32, 1, 3] {
-            let snapshot = NewSnapshot::from_json(&aggregate, version.into(), "State", "{}").unwrap();
+            let snapshot = NewSnapshot::from_json(&aggregate, version, "State", "{}").unwrap();
             store.save_snapshot(tenant.as_ref(), &snapshot).unwrap();
         }
         for version in [1_u32, 2, 3] {
@@ -1490,7 +1490,7 @@ fn an_audit_names_everything_that_is_wrong(server: &MysqlServer) {
         store
             .append(aggregate, ExpectedVersion::NoStream, &[deposited(1)])
             .unwrap();
-        let snapshot = NewSnapshot::from_json(aggregate, 1.into(), "State", r#"{"amount":1}"#).unwrap();
+        let snapshot = NewSnapshot::from_json(aggregate, 1, "State", r#"{"amount":1}"#).unwrap();
         store.save_snapshot(None, &snapshot).unwrap();
     }
     assert_eq!(audit(&store), []);

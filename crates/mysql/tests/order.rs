@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, Proxy};
 
 use support::{

@@ -14,8 +14,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Cursor, Metadata, Order, Page, StreamRange, time};
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Row, Value};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Row, Value};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::{Duration, OffsetDateTime, macros::datetime};

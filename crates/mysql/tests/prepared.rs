@@ -6,7 +6,7 @@ mod support;
 
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
 use support::{account, all_events, append_one, builder, client, deposited, mark, on_both, run};

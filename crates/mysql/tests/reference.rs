@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use firefly_eventstore_mysql::Indexes;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::MysqlServer;
 use support::{builder, client, on_both};
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::ErrorKind;
 use firefly_eventstore_core::operate::{Diagnosis, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Opts, OptsBuilder};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Opts, OptsBuilder};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Flavour, MysqlServer, mysql_unless_missing};
 

@@ -10,8 +10,8 @@ use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Regi
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Opts, OptsBuilder};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +121,7 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
         .unwrap();
     let state = serde_json::json!({ "balance": 3 });
     store
-        .save(&NewSnapshot::new(&known, 2.into(), "State.v1", &state).unwrap())
+        .save(&NewSnapshot::new(&known, 2, "State.v1", &state).unwrap())
         .unwrap();
     let load = |range: StreamRange| drop(store.load_range(&known, &range).unwrap());
     let (all, at) = (StreamRange::all, |version: u32| Version::from(version));
@@ -138,7 +138,7 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
     for id in [kept, forged] {
         assert!(deposit(id).unwrap().root().snapshot_error().is_none());
     }
-    let by_hand = NewSnapshot::new(&accounts.key(forged), 3.into(), Account::FORM, &"three").unwrap();
+    let by_hand = NewSnapshot::new(&accounts.key(forged), 3, Account::FORM, &"three").unwrap();
     store.save(&by_hand).unwrap();
     let reads: [(&str, usize, &dyn Fn()); 20] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),

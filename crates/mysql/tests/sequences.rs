@@ -9,7 +9,7 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
+use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
 use support::{account, all_events, client, deposited, fresh, mark, on_both, run};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, mariadb_unless_missing, mysql_unless_missing};
 
 use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
@@ -46,7 +46,7 @@ fn session(conn: &mut Conn) -> Vec<String> {
              ABS(UNIX_TIMESTAMP() - UNIX_TIMESTAMP(SYSDATE())) < 100, {names}"
         )
     };
-    let row: firefly_eventstore_mysql::mysql::Row = conn.query_first(of(flavour)).unwrap().unwrap();
+    let row: firefly_eventstore_mysql::driver::Row = conn.query_first(of(flavour)).unwrap().unwrap();
     row.unwrap().iter().map(|value| value.as_sql(true)).collect()
 }
 

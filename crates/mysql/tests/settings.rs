@@ -8,7 +8,7 @@ use firefly_eventstore_core::operate::{IndexState, Operations, RestorePoint, Sev
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Order, SummaryQuery};
 use firefly_eventstore_mysql::Indexes;
-use firefly_eventstore_mysql::mysql::TxOpts;
+use firefly_eventstore_mysql::driver::TxOpts;
 use firefly_eventstore_test_servers::{Flavour, MysqlServer};
 
 use support::{account, all_events, builder, client, deposited, on_both, run};

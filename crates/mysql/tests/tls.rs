@@ -10,8 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Opts, OptsBuilder, SslOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Opts, OptsBuilder, SslOpts};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};

@@ -6,8 +6,21 @@ use std::io;
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use postgres::error::SqlState;
 
-/// The error of every store that an error of PostgreSQL's is. By code, never by text.
-pub(crate) fn classify(error: postgres::Error) -> Error {
+/// What an error of the driver is to a store: its [kind](ErrorKind) by the database's code, never by its text, with the driver's error as
+/// the source. For the caller's own statements within a transaction, so that they return the errors that the store's calls return.
+///
+/// ```
+/// use firefly_eventstore_core::Error;
+/// use firefly_eventstore_postgres::{PostgresTransaction, classify};
+///
+/// fn count_down(transaction: &mut PostgresTransaction<'_>) -> Result<(), Error> {
+///     let sql = "UPDATE seats SET free = free - 1";
+///     transaction.connection().execute(sql, &[]).map_err(classify)?;
+///     Ok(())
+/// }
+/// ```
+#[must_use]
+pub fn classify(error: postgres::Error) -> Error {
     Error::new(kind_of(&error)).with_source(error)
 }
 

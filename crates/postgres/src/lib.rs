@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod append;
 mod consumer;
@@ -13,6 +14,8 @@ mod snapshot;
 mod sql;
 mod store;
 
+pub use error::classify;
 pub use listen::Listener;
-pub use postgres;
+/// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
+pub use postgres as driver;
 pub use store::{Indexes, PostgresBuilder, PostgresEventStore, PostgresTransaction};

@@ -15,7 +15,7 @@ use firefly_eventstore_core::consumer::{
     StartAt, Transactional,
 };
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_postgres::postgres::{self, Client, Config, NoTls};
+use firefly_eventstore_postgres::driver::{self as postgres, Client, Config, NoTls};
 use firefly_eventstore_postgres::{PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::Database;
 

@@ -14,7 +14,7 @@ use std::{fs, thread};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SchemaProblem};
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::postgres::Client;
+use firefly_eventstore_postgres::driver::Client;
 use firefly_eventstore_test_servers::{
     Database, PostgresServer, WRITERS, appended_once_each_while, on_a_small_file_system,
 };
@@ -157,8 +157,8 @@ fn what_the_server_does_not_support_is_not_tried_again() {
         .append(&account(), ExpectedVersion::Any, &[deposited(1)])
         .unwrap_err();
     let source = std::error::Error::source(&error).unwrap();
-    let source = source.downcast_ref::<firefly_eventstore_postgres::postgres::Error>();
-    let code = source.and_then(firefly_eventstore_postgres::postgres::Error::code);
+    let source = source.downcast_ref::<firefly_eventstore_postgres::driver::Error>();
+    let code = source.and_then(firefly_eventstore_postgres::driver::Error::code);
     assert_eq!(code.unwrap().code(), "0A000", "the code that a stale plan has too");
     assert!(matches!(error.kind(), ErrorKind::Backend { .. }), "{error:?}");
     assert_eq!(attempts(&database), 1);
@@ -220,7 +220,7 @@ fn as_clerk(database: &Database, prepare: &str) -> PostgresEventStore {
          {prepare}"
     );
     admin.batch_execute(&script.replace("CLERK", &clerk)).unwrap();
-    let mut config: firefly_eventstore_postgres::postgres::Config = database.url().parse().unwrap();
+    let mut config: firefly_eventstore_postgres::driver::Config = database.url().parse().unwrap();
     PostgresEventStore::configure(config.user(&clerk).clone())
         .open()
         .unwrap()

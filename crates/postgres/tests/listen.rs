@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::consumer::{ConsumerEvent, Runner};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_test_servers::{Database, PostgresServer};
+use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
 use support::{account, client, database, deposited};
 
 /// Longer than anything takes here; a test that waits so long fails.
@@ -179,6 +179,27 @@ fn who_listens_is_told_that_the_server_is_gone_and_goes_on_when_it_is_back() {
     assert!(listener.wait(PATIENCE).unwrap());
     append(&store);
     assert!(listener.wait(PATIENCE).unwrap());
+}
+
+#[test]
+fn who_follows_the_log_is_told_of_appends_and_misses_none_beside_restarts() {
+    if database().is_none() {
+        return;
+    }
+    let server = PostgresServer::start(&[]).unwrap();
+    let database = server.new_database();
+    let builder = PostgresEventStore::builder(database.url()).notify(true);
+    builder.migrate().unwrap();
+    let store = builder.max_connections(WRITERS as u32 + 1).open().unwrap();
+    appended_once_each_while(&store, || {
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(100));
+            server.kill("QUIT");
+            server.restart();
+        }
+        // Time for each thread to be acknowledged once more.
+        thread::sleep(Duration::from_millis(200));
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::fs::File;
 use firefly_eventstore_core::ErrorKind;
 use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_postgres::postgres::Config;
+use firefly_eventstore_postgres::driver::Config;
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer};
 

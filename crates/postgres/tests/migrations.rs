@@ -11,7 +11,7 @@ use std::{env, thread};
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, verify};
-use firefly_eventstore_postgres::postgres::{Client, Config};
+use firefly_eventstore_postgres::driver::{Client, Config};
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer};
 
@@ -585,7 +585,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
     store
         .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1, form, &0).unwrap();
     store.save(&of_form("State.v1")).unwrap();
     drop(store);
     client(&database)

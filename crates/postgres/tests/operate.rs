@@ -20,7 +20,7 @@ use firefly_eventstore_core::operate::{
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::macros::datetime;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::postgres::{Client, Config};
+use firefly_eventstore_postgres::driver::{Client, Config};
 use firefly_eventstore_test_servers::Database;
 
 use support::{account, all_events, client, deposited, fresh};

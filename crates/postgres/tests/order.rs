@@ -11,7 +11,7 @@ use std::thread;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, Statistics};
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::postgres::Client;
+use firefly_eventstore_postgres::driver::Client;
 use firefly_eventstore_test_servers::Database;
 
 use support::{account, all_events, client, deposited, fresh, stored_sequences, write_with_delays_and_rollbacks};

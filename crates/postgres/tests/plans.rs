@@ -15,8 +15,8 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Order, StreamRange, time};
-use firefly_eventstore_postgres::postgres::types::ToSql;
-use firefly_eventstore_postgres::postgres::{Client, Row};
+use firefly_eventstore_postgres::driver::types::ToSql;
+use firefly_eventstore_postgres::driver::{Client, Row};
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 use time::{Duration, OffsetDateTime, macros::datetime};
@@ -787,7 +787,7 @@ struct Log {
 
 impl Log {
     fn client(&self) -> Client {
-        let mut client = Client::connect(&self.url, firefly_eventstore_postgres::postgres::NoTls).unwrap();
+        let mut client = Client::connect(&self.url, firefly_eventstore_postgres::driver::NoTls).unwrap();
         client
             .batch_execute(&format!("SET search_path = {}", self.name))
             .unwrap();

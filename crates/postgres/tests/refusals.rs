@@ -10,7 +10,7 @@ use std::{slice, thread};
 use firefly_eventstore_core::SchemaProblem;
 use firefly_eventstore_core::operate::{FindingKind, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_postgres::postgres::{Client, Config, IsolationLevel, NoTls};
+use firefly_eventstore_postgres::driver::{Client, Config, IsolationLevel, NoTls};
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 

@@ -15,7 +15,7 @@ use std::{fs, thread};
 use firefly_eventstore_core::ErrorKind;
 use firefly_eventstore_core::operate::{Operations, RestorePoint, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_postgres::postgres::{Client, NoTls};
+use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, postgres_unless_missing};
 

@@ -132,7 +132,7 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
         .unwrap();
     let state = serde_json::json!({ "balance": 3 });
     store
-        .save(&NewSnapshot::new(&known, 2.into(), "State.v1", &state).unwrap())
+        .save(&NewSnapshot::new(&known, 2, "State.v1", &state).unwrap())
         .unwrap();
     let load = |range: StreamRange| drop(store.load_range(&known, &range).unwrap());
     let (all, at) = (StreamRange::all, |version: u32| Version::from(version));
@@ -149,7 +149,7 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
     for id in [kept, forged] {
         assert!(deposit(id).unwrap().root().snapshot_error().is_none());
     }
-    let by_hand = NewSnapshot::new(&accounts.key(forged), 3.into(), Account::FORM, &"three").unwrap();
+    let by_hand = NewSnapshot::new(&accounts.key(forged), 3, Account::FORM, &"three").unwrap();
     store.save(&by_hand).unwrap();
     let reads: [(&str, usize, &dyn Fn()); 20] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::postgres::{Client, NoTls};
+use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_test_servers::PostgresServer;
 use rcgen::{CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;

@@ -3,8 +3,21 @@
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use rusqlite::ffi;
 
-/// The error of every store that an error of SQLite's is. By code, never by text.
-pub(crate) fn classify(error: rusqlite::Error) -> Error {
+/// What an error of the driver is to a store: its [kind](ErrorKind) by the database's code, never by its text, with the driver's error as
+/// the source. For the caller's own statements within a transaction, so that they return the errors that the store's calls return.
+///
+/// ```
+/// use firefly_eventstore_core::Error;
+/// use firefly_eventstore_sqlite::{SqliteTransaction, classify};
+///
+/// fn count_down(transaction: &mut SqliteTransaction<'_>) -> Result<(), Error> {
+///     let sql = "UPDATE seats SET free = free - 1";
+///     transaction.connection().execute(sql, []).map_err(classify)?;
+///     Ok(())
+/// }
+/// ```
+#[must_use]
+pub fn classify(error: rusqlite::Error) -> Error {
     Error::new(kind_of(&error)).with_source(error)
 }
 

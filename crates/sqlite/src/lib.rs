@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod append;
 mod consumer;
@@ -15,5 +16,7 @@ mod sql;
 mod store;
 mod writer;
 
-pub use rusqlite;
+pub use error::classify;
+/// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
+pub use rusqlite as driver;
 pub use store::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore, SqliteTransaction, Synchronous};

@@ -188,7 +188,7 @@ impl SqliteEventStore {
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
-    /// use firefly_eventstore_sqlite::{SqliteEventStore, rusqlite};
+    /// use firefly_eventstore_sqlite::{SqliteEventStore, driver};
     ///
     /// let store = SqliteEventStore::in_memory()?;
     /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
@@ -197,7 +197,7 @@ impl SqliteEventStore {
     /// store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     ///     tx.append(&account, ExpectedVersion::NoStream, &[deposited])?;
     ///     tx.connection().execute_batch("CREATE TABLE balances (account TEXT PRIMARY KEY, balance INTEGER)")?;
-    ///     tx.connection().execute("INSERT INTO balances VALUES (?1, ?2)", rusqlite::params![account.id().to_string(), 250])?;
+    ///     tx.connection().execute("INSERT INTO balances VALUES (?1, ?2)", driver::params![account.id().to_string(), 250])?;
     ///     Ok(())
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
@@ -622,7 +622,7 @@ impl EventStore for SqliteEventStore {
         let (mark, schema) = self
             .read_one_state(|connection| Ok((read::mark(connection)?, migrate::version(connection)?)))
             .map_err(|error| error.during("check the health"))?;
-        let latency = time::Duration::try_from(asked.elapsed()).unwrap_or(time::Duration::MAX);
+        let latency = asked.elapsed();
         let version = rusqlite::version().to_owned();
         let writable = !self.options().read_only;
         Ok(Health::new("sqlite", version, schema, writable, mark, latency))

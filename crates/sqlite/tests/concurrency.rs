@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_sqlite::rusqlite::{self, Connection};
+use firefly_eventstore_sqlite::driver::{self as rusqlite, Connection};
 use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore, Synchronous};
 
 use support::{

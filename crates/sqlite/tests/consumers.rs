@@ -13,7 +13,7 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_sqlite::rusqlite::{self, Connection};
+use firefly_eventstore_sqlite::driver::{self as rusqlite, Connection};
 use firefly_eventstore_sqlite::{SqliteEventStore, SqliteTransaction};
 
 use support::{account, all_events, deposited, with_writer};

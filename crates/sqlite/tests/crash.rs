@@ -19,7 +19,7 @@ use std::path::Path;
 use std::thread;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous, rusqlite::Connection};
+use firefly_eventstore_sqlite::{SqliteEventStore, Synchronous, driver::Connection};
 use serde::Deserialize;
 
 use support::{Peer, another, assert_intact, role, tell};

@@ -19,7 +19,7 @@ use std::time::Duration;
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{AsOf, Order, SchemaProblem, StreamRange, SummaryQuery, time, verify};
-use firefly_eventstore_sqlite::rusqlite::{self, Connection};
+use firefly_eventstore_sqlite::driver::{self as rusqlite, Connection};
 use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore, Synchronous};
 
 use support::{
@@ -652,7 +652,7 @@ fn tables_that_a_statement_does_not_fit_any_more_are_altered() {
         drop(SqliteEventStore::open(&path).unwrap());
         Connection::open(&path).unwrap().execute_batch(damage).unwrap();
         let error = SqliteEventStore::open(&path)
-            .and_then(|store| store.read_page(&EventQuery::new().after(0.into()), None))
+            .and_then(|store| store.read_page(&EventQuery::new().after(0), None))
             .map(|page| page.high_water_mark)
             .and_then(|_| SqliteEventStore::open(&path)?.load(&account()))
             .unwrap_err();
@@ -831,7 +831,7 @@ fn damaged_data_is_named_when_it_is_read_or_verified() {
             .any(|event| event.is_err_and(|error| names_it(&error)))
     );
     let before = store
-        .load_range(&aggregate, &StreamRange::all().to_version(31.into()))
+        .load_range(&aggregate, &StreamRange::all().to_version(31))
         .unwrap();
     assert_eq!(before.len(), 31, "what is not damaged can be read");
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 use firefly_eventstore_core::operate::{Operations, RestorePoint, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Append, SnapshotAt, SnapshotSelection, SummaryQuery};
-use firefly_eventstore_sqlite::rusqlite::config::DbConfig;
-use firefly_eventstore_sqlite::rusqlite::functions::FunctionFlags;
-use firefly_eventstore_sqlite::rusqlite::{Connection, OpenFlags, types::Value};
+use firefly_eventstore_sqlite::driver::config::DbConfig;
+use firefly_eventstore_sqlite::driver::functions::FunctionFlags;
+use firefly_eventstore_sqlite::driver::{Connection, OpenFlags, types::Value};
 use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore};
 
 use support::{account, all_events, another, column, deposited, role, rows, succeed, together};
@@ -563,7 +563,7 @@ fn a_connection_is_kept_while_work_leaves_nothing_on_it() {
                 // Statements stay with a connection, so one that was prepared before tells that it is the same.
                 let mut statement = tx.connection().prepare_cached("SELECT COUNT(*) FROM balances").unwrap();
                 let count: i64 = statement.query_row([], |row| row.get(0)).unwrap();
-                let runs = statement.get_status(firefly_eventstore_sqlite::rusqlite::StatementStatus::Run);
+                let runs = statement.get_status(firefly_eventstore_sqlite::driver::StatementStatus::Run);
                 drop(statement);
                 tx.append(&aggregate, ExpectedVersion::Any, &[deposited(1)])?;
                 tx.connection()

@@ -12,8 +12,8 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Migration, Order, SchemaProblem, SnapshotAt, time, verify};
-use firefly_eventstore_sqlite::rusqlite::functions::FunctionFlags;
-use firefly_eventstore_sqlite::rusqlite::{Connection, params, types::Value};
+use firefly_eventstore_sqlite::driver::functions::FunctionFlags;
+use firefly_eventstore_sqlite::driver::{Connection, params, types::Value};
 use firefly_eventstore_sqlite::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore};
 use time::macros::datetime;
 
@@ -400,7 +400,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
     store
         .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    let of_form = |form| NewSnapshot::new(&account, 1.into(), form, &0).unwrap();
+    let of_form = |form| NewSnapshot::new(&account, 1, form, &0).unwrap();
     store.save(&of_form("State.v1")).unwrap();
     drop(store);
     Connection::open(&path)
@@ -1135,7 +1135,7 @@ fn the_six_query_patterns_of_the_source_document_return_what_the_store_reads() {
     let connection = Connection::open(&path).unwrap();
     let (id, aggregate_type) = (aggregates[1].id().to_string(), "Account");
     let read = |query: EventQuery| store.read(query).collect::<Result<Vec<_>, _>>().unwrap();
-    let seen = |sql, parameters: &[&dyn firefly_eventstore_sqlite::rusqlite::ToSql]| rows(&connection, sql, parameters);
+    let seen = |sql, parameters: &[&dyn firefly_eventstore_sqlite::driver::ToSql]| rows(&connection, sql, parameters);
     let stream = store.load(&aggregates[1]).unwrap();
     assert_eq!(stream.len(), 10);
 
@@ -1167,7 +1167,7 @@ SELECT event_id, aggregate_id, aggregate_type, aggregate_version,
 FROM events 
 WHERE global_sequence >= ?
 ORDER BY global_sequence ASC;";
-    let log = read(EventQuery::new().after(20.into()));
+    let log = read(EventQuery::new().after(20));
     assert_eq!(log.len(), 10);
     assert_eq!(seen(sql, params![21]), as_rows(&log));
 
@@ -1473,7 +1473,7 @@ const CORE_COLUMNS: &str = "
     FROM events";
 
 /// What another program writes: the first event of one aggregate.
-fn insert_event(connection: &Connection, data: &str) -> firefly_eventstore_sqlite::rusqlite::Result<usize> {
+fn insert_event(connection: &Connection, data: &str) -> firefly_eventstore_sqlite::driver::Result<usize> {
     connection.execute(
         "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
          VALUES (?1, ?2, 'Account', 1, 'money.deposited', ?3)",

@@ -17,7 +17,7 @@ use firefly_eventstore_core::operate::{
     prune_snapshots, restore,
 };
 use firefly_eventstore_core::{Checksum, EventData, GlobalSequence, Limits, MemoryEventStore, time};
-use firefly_eventstore_sqlite::rusqlite::{Connection, types::Value};
+use firefly_eventstore_sqlite::driver::{Connection, types::Value};
 use firefly_eventstore_sqlite::{Indexes, JournalMode, SqliteEventStore, Synchronous};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -1420,10 +1420,9 @@ fn plan_of(store: &SqliteEventStore, sql: &str, parameters: usize) -> Vec<String
     with_writer(store, |connection| {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let parameters = vec![Value::Null; parameters];
-        let steps = statement.query_map(
-            firefly_eventstore_sqlite::rusqlite::params_from_iter(parameters),
-            |row| row.get(3),
-        );
+        let steps = statement.query_map(firefly_eventstore_sqlite::driver::params_from_iter(parameters), |row| {
+            row.get(3)
+        });
         steps.unwrap().collect::<Result<_, _>>().unwrap()
     })
 }

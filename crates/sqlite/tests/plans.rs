@@ -14,7 +14,7 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Order, time};
-use firefly_eventstore_sqlite::rusqlite::{Connection, ToSql, params};
+use firefly_eventstore_sqlite::driver::{Connection, ToSql, params};
 use firefly_eventstore_sqlite::{Indexes, SqliteEventStore};
 use time::{Duration, macros::datetime};
 

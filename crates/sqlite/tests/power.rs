@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_sqlite::rusqlite::types::Value;
+use firefly_eventstore_sqlite::driver::types::Value;
 use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore, Synchronous};
 use firefly_eventstore_test_servers::Disk;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, rusqlite};
+use firefly_eventstore_sqlite::{Indexes, SqliteEventStore, driver as rusqlite};
 
 #[test]
 fn every_column_index_view_and_trigger_is_in_the_reference() {

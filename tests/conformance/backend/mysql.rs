@@ -6,8 +6,8 @@ use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, Value};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, Value};
 use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, mariadb as mariadb_server, mysql as mysql_server,

@@ -6,8 +6,8 @@ use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
-use firefly_eventstore_postgres::postgres::types::ToSql;
-use firefly_eventstore_postgres::postgres::{Client, NoTls};
+use firefly_eventstore_postgres::driver::types::ToSql;
+use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{Indexes, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 

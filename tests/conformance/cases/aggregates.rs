@@ -428,7 +428,7 @@ pub(crate) fn a_command_behind_a_snapshot_and_the_mark_is_recognised(env: &dyn E
     };
     if env.writes_beside_a_transaction() {
         store
-            .in_transaction(|tx| {
+            .in_transaction(|tx| -> Result<_, Error> {
                 tx.append(&aggregate("Other"), ExpectedVersion::NoStream, &events(1))?;
                 repeat();
                 Ok(())

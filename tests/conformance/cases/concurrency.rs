@@ -159,7 +159,7 @@ pub(crate) fn a_consumer_that_polls_misses_nothing_and_repeats_nothing(env: &dyn
             let own = account();
             for _ in 0..15 {
                 given(&*store, &own, 1);
-                let aborted = store.in_transaction(|tx| {
+                let aborted = store.in_transaction(|tx| -> Result<_, Error> {
                     tx.append(&own, ExpectedVersion::Any, &events(2))?;
                     Err::<(), _>(Error::invalid("changed my mind"))
                 });
@@ -220,7 +220,7 @@ pub(crate) fn an_open_transaction_is_invisible_to_other_threads(env: &dyn Enviro
     given(&*store, &ada, 1);
     let mark = store.high_water_mark().unwrap();
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, exact(1), &events(2))?;
             tx.append(&bob, ExpectedVersion::NoStream, &events(1))?;
             if env.reads_beside_a_transaction() {
@@ -242,7 +242,7 @@ pub(crate) fn the_first_event_of_a_fresh_database_is_not_skipped(env: &dyn Envir
     let (store, account) = (env.store(), account());
     let mut checkpoint = GlobalSequence::ZERO;
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             tx.append(&account, ExpectedVersion::NoStream, &events(1))?;
             if env.reads_beside_a_transaction() {
                 checkpoint = in_another_thread(|| {
@@ -272,7 +272,7 @@ pub(crate) fn a_late_commit_with_an_earlier_sequence_is_not_skipped(env: &dyn En
             let reader_read = reader_read;
             let (store, ada, bob) = (&store, &ada, &bob);
             let a = scope.spawn(move || {
-                store.in_transaction(|tx| {
+                store.in_transaction(|tx| -> Result<_, Error> {
                     tx.append(ada, ExpectedVersion::NoStream, &events(1))?;
                     a_appended.send(()).unwrap();
                     b_has_appended.recv().unwrap();
@@ -281,7 +281,7 @@ pub(crate) fn a_late_commit_with_an_earlier_sequence_is_not_skipped(env: &dyn En
             });
             let b = scope.spawn(move || {
                 a_has_appended.recv().unwrap();
-                store.in_transaction(|tx| {
+                store.in_transaction(|tx| -> Result<_, Error> {
                     tx.append(bob, ExpectedVersion::NoStream, &events(1))?;
                     b_appended.send(()).unwrap();
                     reader_has_read.recv().unwrap();

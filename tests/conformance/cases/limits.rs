@@ -223,7 +223,7 @@ pub(crate) fn names_of_255_characters_are_kept_whole(env: &dyn Environment) {
 pub(crate) fn a_refused_append_dooms_its_transaction(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&account, ExpectedVersion::Any, &events(1))?;
             tx.append(&account, ExpectedVersion::Any, &[event_with(r#""\u0000""#)])
                 .unwrap_err();

@@ -73,7 +73,7 @@ pub(crate) fn is_not_held_up_by_a_rolled_back_transaction(env: &dyn Environment)
     let (store, account) = (env.store(), account());
     given(&*store, &account, 2);
     let before = store.high_water_mark().unwrap();
-    let rolled_back = store.in_transaction(|tx| {
+    let rolled_back = store.in_transaction(|tx| -> Result<_, Error> {
         tx.append(&account, exact(2), &events(3))?;
         Err::<(), _>(Error::invalid("changed my mind"))
     });

@@ -255,7 +255,7 @@ pub(crate) fn summaries_are_as_of_now_unless_the_last_refresh_is_asked_for(env: 
 pub(crate) fn what_was_rolled_back_does_not_count(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     given(&*store, &account, 2);
-    let rolled_back = store.in_transaction(|tx| {
+    let rolled_back = store.in_transaction(|tx| -> Result<_, Error> {
         tx.append(&account, exact(2), &events(3))?;
         Err::<(), _>(Error::invalid("changed my mind"))
     });

@@ -154,7 +154,7 @@ pub(crate) fn transactions_are_for_the_tenant(env: &dyn Environment) {
     let (acme, globex) = (scoped(&store, "acme"), scoped(&store, "globex"));
     let (ada, bob) = (account(), account());
     given(&globex, &bob, 2);
-    acme.in_transaction(|tx| {
+    acme.in_transaction(|tx| -> Result<_, Error> {
         tx.append(&ada, ExpectedVersion::NoStream, &events(2))?;
         assert_eq!(tx.load(&ada)?.version(), 2);
         assert!(!tx.load(&bob)?.exists());
@@ -175,7 +175,7 @@ pub(crate) fn naming_another_tenant_dooms_the_transaction(env: &dyn Environment)
     let (ada, bob, new) = (account(), account(), events(1));
     given(&acme, &ada, 1);
     let error = refused(&*store, || {
-        acme.in_transaction(|tx| {
+        acme.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, ExpectedVersion::Any, &events(1))?;
             let stranger = Append::new(&bob, ExpectedVersion::Any, &new).tenant(&globex);
             assert_invalid(&tx.append_all(&[stranger]).unwrap_err(), "another");

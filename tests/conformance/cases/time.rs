@@ -181,6 +181,9 @@ pub(crate) fn recent_events_are_the_newest_first(env: &dyn Environment) {
         let event = event("a.b").created_at(now - age).unwrap();
         store.append(&account, ExpectedVersion::Any, &[event]).unwrap();
     }
-    let recent: Vec<_> = store.recent_events(Duration::hours(24)).map(Result::unwrap).collect();
+    let recent: Vec<_> = store
+        .recent_events(std::time::Duration::from_secs(24 * 60 * 60))
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(versions(&recent), [4, 2, 3]);
 }

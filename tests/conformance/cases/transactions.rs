@@ -20,7 +20,7 @@ pub(crate) fn commits_everything_together(env: &dyn Environment) {
     let (ada, bob) = (account(), account());
     let new = [events(2), events(1), events(3)];
     let versions = store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             let first = tx.append(&ada, ExpectedVersion::NoStream, &new[0])?;
             let second = tx.append(&bob, ExpectedVersion::NoStream, &new[1])?;
             let third = tx.append(&ada, first.version(), &new[2])?;
@@ -38,7 +38,7 @@ pub(crate) fn an_error_rolls_everything_back(env: &dyn Environment) {
     let (ada, bob) = (account(), account());
     given(&*store, &ada, 1);
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, exact(1), &events(2))?;
             tx.append(&bob, ExpectedVersion::NoStream, &events(1))?;
             changed_my_mind::<()>()
@@ -54,7 +54,7 @@ pub(crate) fn reads_its_own_appends(env: &dyn Environment) {
     let before = given(&*store, &account, 2);
     let new = events(2);
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             assert_stream(&tx.load(&account)?, &before);
             tx.append(&account, exact(2), &new)?;
             assert_stream(&tx.load(&account)?, &[&before[..], &new].concat());
@@ -71,7 +71,7 @@ pub(crate) fn reads_its_own_appends(env: &dyn Environment) {
 pub(crate) fn expects_versions_that_it_appended_itself(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&account, ExpectedVersion::NoStream, &events(2))?;
             tx.append(&account, ExpectedVersion::NoStream, &events(1))
         })
@@ -84,7 +84,7 @@ pub(crate) fn a_failed_append_dooms_it(env: &dyn Environment) {
     let (ada, bob) = (account(), account());
     given(&*store, &bob, 3);
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, ExpectedVersion::NoStream, &events(1))?;
             let error = tx.append(&bob, exact(2), &events(1)).unwrap_err();
             assert_conflict(&error, &bob, exact(2), 3);
@@ -100,7 +100,7 @@ pub(crate) fn a_doomed_transaction_takes_no_more_appends(env: &dyn Environment) 
     let (ada, bob) = (account(), account());
     given(&*store, &bob, 3);
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&bob, exact(2), &events(1)).unwrap_err();
             let later = tx.append(&ada, ExpectedVersion::Any, &events(1)).unwrap_err();
             assert_conflict(&later, &bob, exact(2), 3);
@@ -116,7 +116,7 @@ pub(crate) fn a_fault_of_the_database_dooms_it(env: &dyn Environment) {
     let faulty = [event("money.deposited"), event(FAULTY)];
     env.break_at(2);
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, ExpectedVersion::Any, &events(1))?;
             tx.append(&bob, ExpectedVersion::Any, &faulty).unwrap_err();
             Ok(())
@@ -136,7 +136,7 @@ pub(crate) fn a_fault_of_the_database_dooms_it(env: &dyn Environment) {
 pub(crate) fn the_callers_error_is_returned_even_if_an_append_failed(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let error = refused(&*store, || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&account, exact(7), &events(1)).unwrap_err();
             changed_my_mind::<()>()
         })
@@ -188,7 +188,7 @@ pub(crate) fn recognises_an_append_that_was_stored_before(env: &dyn Environment)
     let (store, account) = (env.store(), account());
     let stored = given(&*store, &account, 2);
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             let repeated = tx.append(&account, ExpectedVersion::NoStream, &stored)?;
             assert!(repeated.is_already_stored());
             assert_eq!(repeated.version(), 2);
@@ -202,7 +202,7 @@ pub(crate) fn recognises_an_append_of_its_own(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let new = events(2);
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             let first = tx.append(&account, ExpectedVersion::NoStream, &new)?;
             let again = tx.append(&account, ExpectedVersion::NoStream, &new)?;
             assert_eq!(again, first.already_stored());
@@ -217,7 +217,7 @@ pub(crate) fn a_repeated_transaction_stores_nothing_twice(env: &dyn Environment)
     let (ada, bob) = (account(), account());
     let (first, second) = (events(1), events(2));
     let transfer = || {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             let withdrawn = tx.append(&ada, ExpectedVersion::NoStream, &first)?;
             let deposited = tx.append(&bob, ExpectedVersion::NoStream, &second)?;
             Ok([withdrawn.is_already_stored(), deposited.is_already_stored()])
@@ -231,7 +231,7 @@ pub(crate) fn a_repeated_transaction_stores_nothing_twice(env: &dyn Environment)
 pub(crate) fn ids_that_were_rolled_back_can_be_appended(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let new = events(2);
-    let rolled_back = store.in_transaction(|tx| {
+    let rolled_back = store.in_transaction(|tx| -> Result<_, Error> {
         tx.append(&account, ExpectedVersion::NoStream, &new)?;
         changed_my_mind::<()>()
     });
@@ -246,7 +246,7 @@ pub(crate) fn appends_to_several_aggregates_at_once(env: &dyn Environment) {
     let (ada, bob) = (account(), account());
     let (first, second) = (events(1), events(2));
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             let appended = tx.append_all(&[
                 Append::new(&ada, ExpectedVersion::NoStream, &first),
                 Append::new(&bob, ExpectedVersion::NoStream, &second),
@@ -261,7 +261,7 @@ pub(crate) fn appends_to_several_aggregates_at_once(env: &dyn Environment) {
 pub(crate) fn holds_many_appends(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             for expected in 0..300 {
                 tx.append(&account, exact(expected), &events(1))?;
             }
@@ -280,7 +280,7 @@ pub(crate) fn refuses_the_store_itself_to_its_own_thread(env: &dyn Environment) 
         assert_invalid(&error, "within a transaction of this store; use the transaction");
     };
     store
-        .in_transaction(|tx| {
+        .in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, exact(1), &events(1))?;
             for store in [&store, &clone] {
                 refused(
@@ -319,7 +319,7 @@ pub(crate) fn refuses_the_store_itself_to_its_own_thread(env: &dyn Environment) 
 pub(crate) fn transactions_of_threads_do_not_mix(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let results = in_parallel(6, |thread| {
-        store.in_transaction(|tx| {
+        store.in_transaction(|tx| -> Result<_, Error> {
             for _ in 0..4 {
                 tx.append(&account, ExpectedVersion::Any, &events(1))?;
             }
@@ -368,7 +368,7 @@ pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environmen
         for _ in 0..50 {
             look(&mut |range| store.load_range(&account, &range)).unwrap();
         }
-        let looked = store.in_transaction(|tx| {
+        let looked = store.in_transaction(|tx| -> Result<_, Error> {
             for _ in 0..50 {
                 look(&mut |range| tx.load_range(&account, &range))?;
             }

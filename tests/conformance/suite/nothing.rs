@@ -1,13 +1,13 @@
 //! A store that does nothing, and says that all went well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery, SlotsQuery, Wake,
 };
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
     AggregateSummary, Cursor, Health, Page, SnapshotAt, SnapshotSelection, SnapshotStatistics, Statistics, SummaryQuery,
 };
@@ -159,7 +159,7 @@ impl ConsumerTables for Nothing {
         Ok(Vec::new())
     }
 
-    fn members(&mut self, _: &str, _: std::time::Duration) -> Result<u64, Error> {
+    fn members(&mut self, _: &str, _: Duration) -> Result<u64, Error> {
         Ok(0)
     }
 }

@@ -21,15 +21,19 @@ impl Drop for Ends<'_> {
 }
 
 /// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
-/// each event is there exactly once.
+/// each event is there exactly once, and that who follows the log meanwhile is handed each exactly once.
 ///
 /// # Panics
 ///
 /// An event is missing, or is there twice, or the store does not recover.
-pub fn appended_once_each_while(store: &dyn EventStore, disturb: impl FnOnce()) {
+pub fn appended_once_each_while(store: &dyn Store, disturb: impl FnOnce()) {
     let left_alone = OnceLock::new();
     let acknowledged = Mutex::new(Vec::new());
-    thread::scope(|scope| {
+    let followed = thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            let is_over = |seen: usize| left_alone.get().is_some() && seen >= acknowledged.lock().unwrap().len();
+            followed_until(store, is_over, &left_alone)
+        });
         for _ in 0..WRITERS {
             scope.spawn(|| {
                 let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
@@ -47,16 +51,39 @@ pub fn appended_once_each_while(store: &dyn EventStore, disturb: impl FnOnce()) 
             });
         }
         // Also where it panics, or the writers would go on for ever.
-        let _ends = Ends(&left_alone);
+        let ends = Ends(&left_alone);
         disturb();
+        drop(ends);
+        following.join().unwrap()
     });
     let log = store.read(EventQuery::new()).map(Result::unwrap);
     let mut stored: Vec<_> = log.map(|event| (event.event_id, Some(event.global_sequence))).collect();
+    assert!(stored.starts_with(&followed), "who followed the log saw another one");
     let mut acknowledged = acknowledged.into_inner().unwrap();
     assert!(acknowledged.len() > WRITERS, "hardly anything was appended");
     stored.sort_unstable();
     acknowledged.sort_unstable();
     assert_eq!(stored, acknowledged);
+}
+
+/// What is handed to who follows the log until so many events are enough, through outages as well.
+fn followed_until(
+    store: &dyn Store,
+    is_enough: impl Fn(usize) -> bool,
+    left_alone: &OnceLock<Instant>,
+) -> Vec<(Uuid, Option<GlobalSequence>)> {
+    let mut events = store.follow(EventQuery::new()).timeout(Duration::from_millis(100));
+    let mut seen = Vec::new();
+    while !is_enough(seen.len()) {
+        match events.next() {
+            Some(Ok(event)) => seen.push((event.event_id, Some(event.global_sequence))),
+            Some(Err(error)) => assert!(error.is_retryable(), "{error:?}"),
+            None => {}
+        }
+        let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
+        assert!(alone < Duration::from_secs(60), "the follower does not recover");
+    }
+    seen
 }
 
 /// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.

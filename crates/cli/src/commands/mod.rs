@@ -22,6 +22,8 @@ pub(crate) mod tail;
 pub(crate) mod types;
 pub(crate) mod verify;
 
+use std::sync::Arc;
+
 use firefly_eventstore::operate::Operations;
 
 use crate::arguments::{Arguments, Command, STORE_VARIABLE};
@@ -78,7 +80,7 @@ impl Chosen {
         self.0.as_ref().ok_or_else(missing)
     }
 
-    pub(crate) fn open(&self) -> Result<Box<dyn Operations>> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Operations>> {
         self.url()?.open()
     }
 }

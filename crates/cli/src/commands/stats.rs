@@ -155,7 +155,7 @@ fn answer<'a>(health: &'a Health, statistics: &'a Statistics, snapshots: &Snapsh
         schema_version: health.schema_version.as_deref(),
         writable: health.writable,
         high_water_mark: health.high_water_mark.get(),
-        latency_ms: health.latency.as_seconds_f64() * 1_000.0,
+        latency_ms: health.latency.as_secs_f64() * 1_000.0,
         total_events: statistics.total_events,
         total_aggregates: statistics.total_aggregates,
         current_global_sequence: statistics.current_global_sequence.get(),

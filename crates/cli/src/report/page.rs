@@ -515,7 +515,7 @@ impl Page {
     fn database(&mut self, condition: &Condition) {
         self.section("Database", |page| {
             let health = &condition.health;
-            let latency = health.latency.as_seconds_f64() * 1_000.0;
+            let latency = health.latency.as_secs_f64() * 1_000.0;
             let rows = [
                 ("Backend", name(health.backend)),
                 ("Version", name(&cut(&health.server_version, TEXT_CHARS))),

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use firefly_eventstore::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
@@ -171,7 +172,7 @@ impl Store {
     }
 
     /// The same store, as the library has it.
-    pub(crate) fn open(&self) -> Box<dyn Operations> {
+    pub(crate) fn open(&self) -> Arc<dyn Operations> {
         firefly_eventstore::connect_operator(&self.url).unwrap()
     }
 

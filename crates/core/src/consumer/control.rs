@@ -145,7 +145,12 @@ pub fn resume(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
 /// # Errors
 ///
 /// As [`pause`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) beyond the high-water mark.
-pub fn reposition(store: &(impl ConsumerStore + ?Sized), name: &str, position: GlobalSequence) -> Result<()> {
+pub fn reposition(
+    store: &(impl ConsumerStore + ?Sized),
+    name: &str,
+    position: impl Into<GlobalSequence>,
+) -> Result<()> {
+    let position = position.into();
     let mark = store.high_water_mark()?;
     if position > mark {
         return Err(Error::invalid(format!(

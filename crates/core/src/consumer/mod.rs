@@ -75,4 +75,8 @@ pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
 pub use wait::wait_for;
 pub use wake::{Listening, Wake};
 
+pub(crate) use idle::{FIRST_LOOK, LONGEST_LISTEN, LONGEST_LOOK};
 pub(crate) use memory::MemoryConsumers;
+pub(crate) use observer::with_causes;
+pub(crate) use progress::time_left;
+pub(crate) use worker::LONGEST_PAUSE;

@@ -217,7 +217,7 @@ fn who(consumer: Option<&str>) -> String {
 const WATCHER: &str = "the watcher of the log";
 
 /// An error with its causes.
-fn with_causes(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
     causes.join(": ")
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::{ConsumerError, unless_panicked};
 use super::follower::Follower;
+use super::idle::{FIRST_LOOK, LONGEST_LISTEN, LONGEST_LOOK};
 use super::member::Member;
 use super::observer::{ConsumerEvent, LogObserver, Observer};
 use super::progress::Progress;
@@ -19,13 +20,6 @@ use super::subscription::Subscription;
 use super::wait::wait_for;
 use super::worker::{Context, Worker};
 use crate::{Error, GlobalSequence, Result};
-
-/// The watcher looks at the log again after this time, and after ever longer ones while nothing comes.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// The longest time after which the watcher looks at the log again.
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// The listener looks after this time whether it is to stop.
-const LONGEST_LISTEN: Duration = Duration::from_millis(50);
 
 /// A consumer that is ready to be run: it is registered when the runner starts.
 struct Consumer {

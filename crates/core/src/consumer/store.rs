@@ -11,6 +11,7 @@ use super::slot::{ConsumerSlot, ParkedEvent};
 use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 use super::transaction::ConsumerTransaction;
 use super::wake::Wake;
+use crate::outcome::{keep, outcome};
 use crate::{
     AggregateKey, Append, Appended, Error, ErrorKind, EventStore, EventStream, EventTransaction, Result, StreamRange,
     TenantId,
@@ -124,20 +125,9 @@ impl<S: ConsumerStore + ?Sized> Transactional for Arc<S> {
         let mut result = None;
         let committed = self.consume(&mut |transaction| {
             let work = work.take().expect("a transaction runs its work once");
-            let done = work(&mut DynTransaction(transaction));
-            let is_done = done.is_ok();
-            result = Some(done);
-            match is_done {
-                true => Ok(()),
-                false => Err(Error::invalid("the work of this transaction failed")),
-            }
+            keep(&mut result, work(&mut DynTransaction(transaction)))
         });
-        match (result, committed) {
-            (Some(Err(error)), _) => Err(error),
-            (Some(Ok(result)), Ok(())) => Ok(result),
-            (_, Err(error)) => Err(error.into()),
-            (None, Ok(())) => unreachable!("a transaction that succeeds ran its work"),
-        }
+        outcome(result, committed)
     }
 }
 

@@ -1,15 +1,18 @@
 //! Waking those that wait for events.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where appends tell those in the same process that wait for events. For those who write a backend: a store and its clones share
-/// one, and [tell](Self::tell) after every commit of an append.
+/// one, of which clones are the same, and [tell](Self::tell) after every commit of an append.
 ///
 /// Telling costs one atomic read while nobody waits.
+#[derive(Clone, Debug, Default)]
+pub struct Wake(Arc<State>);
+
 #[derive(Debug, Default)]
-pub struct Wake {
+struct State {
     waiting: AtomicU64,
     told: Mutex<u64>,
     changed: Condvar,
@@ -19,17 +22,17 @@ impl Wake {
     /// Wakes whoever waits: there is something new.
     pub fn tell(&self) {
         // Whoever begins to wait after this look saw the commit when it looked for events, or does so before it waits.
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if self.0.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_all();
+        *self.0.told.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.changed.notify_all();
     }
 
     /// Begins to listen: what is told from now on ends a [wait](Listening::wait).
     pub fn listen(&self) -> Listening<'_> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let seen = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.waiting.fetch_add(1, Ordering::SeqCst);
+        let seen = *self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
         Listening { wake: self, seen }
     }
 }
@@ -45,7 +48,8 @@ impl Listening<'_> {
     /// Waits until something was told since the last wait, but not longer than a time. Returns whether it was.
     pub fn wait(&mut self, longest: Duration) -> bool {
         let deadline = Instant::now().checked_add(longest);
-        let mut told = self.wake.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &*self.wake.0;
+        let mut told = state.told.lock().unwrap_or_else(PoisonError::into_inner);
         while *told == self.seen {
             let left = deadline.map_or(Duration::MAX, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
@@ -53,8 +57,7 @@ impl Listening<'_> {
             if left.is_zero() {
                 return false;
             }
-            let (guard, _) = self
-                .wake
+            let (guard, _) = state
                 .changed
                 .wait_timeout(told, left)
                 .unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +70,7 @@ impl Listening<'_> {
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.wake.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.wake.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -91,6 +94,6 @@ mod tests {
             wake.tell();
             assert!(woken.join().unwrap());
         });
-        assert_eq!(wake.waiting.load(Ordering::SeqCst), 0);
+        assert_eq!(wake.0.waiting.load(Ordering::SeqCst), 0);
     }
 }

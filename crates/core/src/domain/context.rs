@@ -64,14 +64,12 @@ impl Context {
     /// ```
     #[must_use]
     pub fn caused_by(event: &EventEnvelope, step: &str) -> Self {
-        const VALID: &str = "the text of a UUID is a valid name";
-        let id = event.event_id.to_string();
-        let begun = || CorrelationId::new(id.as_str()).expect(VALID);
+        let (correlation_id, causation_id) = event.consequence();
         Self {
             command_id: Some(Uuid::new_v5(&event.event_id, step.as_bytes())),
             created_by: None,
-            correlation_id: Some(event.correlation_id.clone().unwrap_or_else(begun)),
-            causation_id: Some(CausationId::new(id.as_str()).expect(VALID)),
+            correlation_id: Some(correlation_id),
+            causation_id: Some(causation_id),
             metadata: None,
         }
     }

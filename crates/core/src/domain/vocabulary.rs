@@ -55,7 +55,7 @@ use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Re
 /// store.append(&account, ExpectedVersion::NoStream, &[opened, of_old])?;
 ///
 /// // Older names are part of the query.
-/// for event in store.read(EventQuery::of::<AccountEvent>()?.after(1.into())) {
+/// for event in store.read(EventQuery::of::<AccountEvent>()?.after(1)) {
 ///     let deposited: Vec<AccountEvent> = event?.decode()?;
 ///     assert_eq!(deposited, [AccountEvent::Deposited { cents: 500, note: None }]);
 /// }

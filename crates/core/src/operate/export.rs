@@ -48,7 +48,7 @@ impl Export {
 
     /// Of what came after this sequence: the checkpoint of the export before.
     #[must_use]
-    pub fn after(mut self, sequence: GlobalSequence) -> Self {
+    pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
         self.query = self.query.after(sequence);
         self
     }

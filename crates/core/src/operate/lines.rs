@@ -8,12 +8,10 @@ use std::io::{BufRead, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use time::format_description::StaticFormatDescription;
-use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use super::LogDigest;
+pub(super) use crate::timestamp::{parse_time, time_text};
 use crate::{
     AggregateKey, Checksum, Error, ErrorKind, EventData, EventEnvelope, GlobalSequence, Metadata, Result, Version,
 };
@@ -78,21 +76,6 @@ struct EventLine<'a> {
 pub(super) enum Line {
     Event(Box<EventEnvelope>),
     Footer(Footer),
-}
-
-const TIME: StaticFormatDescription =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-
-/// A time as a line has it: RFC 3339, in UTC, with microseconds.
-pub(super) fn time_text(time: OffsetDateTime) -> String {
-    time.format(&TIME).expect("the format has only what every time has")
-}
-
-/// The time that [`time_text`] wrote.
-pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
-    let time = PrimitiveDateTime::parse(text, &TIME);
-    let time = time.map_err(|error| Error::invalid(format!("{text:?} is not a time: {error}")))?;
-    crate::event::check_time(time.assume_utc())
 }
 
 /// What a line ends with, around its link.

@@ -254,7 +254,7 @@ fn send_mails(url: &str, outbox: PathBuf) -> Result<(), BoxError> {
     .group(4)
     .lease(Duration::from_secs(1))
     .on_failure(OnFailure::retry(5).then_park());
-    let store: Arc<dyn Store> = Arc::from(connect(url)?);
+    let store: Arc<dyn Store> = connect(url)?;
     let running = Runner::new(store).subscribe(mails).start()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     running.stop();

@@ -109,7 +109,7 @@ impl Database for PostgresEventStore {
 #[cfg(feature = "mysql")]
 impl Database for MysqlEventStore {
     fn run(tx: &mut firefly_eventstore::mysql::MysqlTransaction<'_>, statement: &str) -> Result<(), BoxError> {
-        use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+        use firefly_eventstore::mysql::driver::prelude::Queryable as _;
         Ok(tx.connection().query_drop(statement)?)
     }
 
@@ -119,14 +119,14 @@ impl Database for MysqlEventStore {
         orders: i64,
         cents: i64,
     ) -> Result<(), BoxError> {
-        use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+        use firefly_eventstore::mysql::driver::prelude::Queryable as _;
         const ADD: &str = "INSERT INTO sales VALUES (?, ?, ?)
             ON DUPLICATE KEY UPDATE orders = orders + VALUES(orders), cents = cents + VALUES(cents)";
         Ok(tx.connection().exec_drop(ADD, (customer, orders, cents))?)
     }
 
     fn read(tx: &mut firefly_eventstore::mysql::MysqlTransaction<'_>) -> Result<Sums, BoxError> {
-        use firefly_eventstore::mysql::mysql::prelude::Queryable as _;
+        use firefly_eventstore::mysql::driver::prelude::Queryable as _;
         let rows: Vec<(String, i64, i64)> = tx.connection().query(ROWS)?;
         Ok(rows
             .into_iter()

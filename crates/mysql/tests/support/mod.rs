@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_mysql::mysql::prelude::Queryable;
-use firefly_eventstore_mysql::mysql::{Conn, IsolationLevel, Row, TxOpts};
+use firefly_eventstore_mysql::driver::prelude::Queryable;
+use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Row, TxOpts};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::postgres::{Client, NoTls};
+use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
 /// A database of its own, with a store in it; none where there is no server, which is said unless one is required.

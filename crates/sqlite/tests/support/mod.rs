@@ -11,7 +11,7 @@ use std::thread;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_sqlite::SqliteEventStore;
-use firefly_eventstore_sqlite::rusqlite::{self, Connection, types::Value};
+use firefly_eventstore_sqlite::driver::{self as rusqlite, Connection, types::Value};
 
 /// An aggregate of its own.
 pub(crate) fn account() -> AggregateKey {

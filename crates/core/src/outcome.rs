@@ -1,0 +1,22 @@
+//! What the work of a transaction returns, carried past a transaction whose own work returns nothing.
+
+use crate::{Error, Result};
+
+/// Keeps what the work returned, and returns whether the transaction is to commit.
+pub(crate) fn keep<R, E>(kept: &mut Option<Result<R, E>>, returned: Result<R, E>) -> Result<()> {
+    let returned = kept.insert(returned);
+    match returned {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::invalid("the work of this transaction failed")),
+    }
+}
+
+/// What the caller gets: the error of the work, else that of the transaction, else what the work returned.
+pub(crate) fn outcome<R, E: From<Error>>(kept: Option<Result<R, E>>, committed: Result<()>) -> Result<R, E> {
+    match (kept, committed) {
+        (Some(Err(error)), _) => Err(error),
+        (_, Err(error)) => Err(error.into()),
+        (Some(Ok(returned)), Ok(())) => Ok(returned),
+        (None, Ok(())) => unreachable!("a transaction that succeeds ran its work"),
+    }
+}
