@@ -13,6 +13,7 @@ mod row;
 mod snapshot;
 mod sql;
 mod store;
+mod tls;
 
 pub use error::classify;
 pub use listen::Listener;

@@ -19,14 +19,15 @@ use firefly_eventstore_core::{
     backend,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
-use postgres::{Client, Config, IsolationLevel, NoTls, Socket, Transaction};
+use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
 use uuid::Uuid;
 
 use crate::error::{classify, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
 use crate::listen::Listener;
 use crate::migrate::Choices;
-use crate::pool::{Connection, Location, Manager, Place, Session, Statements};
+use crate::pool::{Connect, Connection, Location, Manager, Place, Session, Statements};
 use crate::row::{decode, get};
+use crate::tls::{Tls, plain};
 use crate::{append, consumer, migrate, read, snapshot, sql};
 
 /// A store in a PostgreSQL database.
@@ -119,18 +120,38 @@ impl PostgresEventStore {
     }
 
     /// Options for opening a database that a URL, or a `key=value` string, names.
+    ///
+    /// The URL's options are those of the driver's [`Config`]. With the feature `rustls`, a URL also says how the connection is encrypted,
+    /// as it does for PostgreSQL's own programs:
+    ///
+    /// | option | |
+    /// |---|---|
+    /// | none of these, or `sslmode=disable` | Nothing is encrypted. |
+    /// | `sslmode=prefer` | Encrypted if the server offers it, else not. Only for servers that you trust, on a network that you trust. |
+    /// | `sslmode=require` | Encrypted, by whoever answers: against listeners, not against impostors. With `sslrootcert`, as `verify-ca`. |
+    /// | `sslmode=verify-ca` | Encrypted; the server's certificate is signed by an authority that is trusted. |
+    /// | `sslmode=verify-full` | Encrypted; and the certificate is for this host. The mode for the open network. |
+    /// | `sslrootcert=FILE` | The authorities that are trusted, as PEM; without it, or with `system`, those that browsers trust. |
+    /// | `sslcert=FILE`, `sslkey=FILE` | The certificate that the client shows, and its key, as PEM. |
+    ///
+    /// With certificates and no mode, the mode is `verify-full`. Where encryption is required and the server has none, opening fails. On
+    /// Unix sockets there is no TLS. The files are read when the builder is made.
     pub fn builder(url: &str) -> PostgresBuilder {
-        // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
-        let config = Config::from_str(url).map_err(|_| {
-            let takes = |option: &str| Config::from_str(&format!("postgres://host/database?{option}")).is_ok();
-            backend::refused_url(url, "postgres://user:password@host:port/database", takes)
+        let location = Tls::of(url).and_then(|(tls, rest)| {
+            // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
+            let mut config = Config::from_str(&rest).map_err(|_| {
+                let takes = |option: &str| Config::from_str(&format!("postgres://host/database?{option}")).is_ok();
+                backend::refused_url(&rest, "postgres://user:password@host:port/database", takes)
+            })?;
+            let connect = tls.connect(&mut config)?;
+            Ok((config, connect))
         });
-        PostgresBuilder::at(config)
+        PostgresBuilder::at(location)
     }
 
     /// Options for opening a database, for a configuration that a URL does not express.
     pub fn configure(config: Config) -> PostgresBuilder {
-        PostgresBuilder::at(Ok(config))
+        PostgresBuilder::at(Ok((config, plain())))
     }
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
@@ -411,12 +432,12 @@ impl PostgresEventStore {
 }
 
 impl PostgresBuilder {
-    fn at(config: Result<Config>) -> Self {
+    fn at(location: Result<(Config, Arc<Connect>)>) -> Self {
         Self {
-            location: config.map(|config| {
+            location: location.map(|(config, connect)| {
                 Box::new(Location {
                     config,
-                    connect: Arc::new(|config| config.connect(NoTls)),
+                    connect,
                     schema: None,
                     place: None,
                     read_replica: false,
@@ -436,7 +457,8 @@ impl PostgresBuilder {
     }
 
     /// Connects with TLS by a connector of the `postgres` ecosystem, such as `postgres-native-tls`'s or
-    /// `tokio-postgres-rustls`'s; without TLS unless set. Whether TLS is required is `sslmode` in the URL.
+    /// `tokio-postgres-rustls`'s, instead of what the options of the [URL](PostgresEventStore::builder) say of certificates. Whether TLS
+    /// is required is `sslmode` in the URL.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,

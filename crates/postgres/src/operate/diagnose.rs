@@ -213,8 +213,8 @@ impl Settings {
                 Severity::Notice,
                 "TLS",
                 "not in use, and the server is on another machine",
-                "events, and perhaps the password, can be read on their way; give the builder a TLS connector, and the URL \
-                 sslmode=require",
+                "events, and perhaps the password, can be read on their way; add sslmode=verify-full and sslrootcert=FILE to the URL, of a \
+                 program that was built with the feature rustls",
             ),
         }
     }
