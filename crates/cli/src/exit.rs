@@ -42,7 +42,7 @@ pub(crate) enum Exit {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  done, and nothing is wrong; also if a pipe was closed early
-    1  verify, maintain --check or doctor found something
+    1  verify, maintain --check or doctor found something, or diff a difference
     2  the command line or the input is wrong
     3  conflict: what is stored contradicts what was asked for
     4  the database cannot answer now: repeat later, nothing is lost

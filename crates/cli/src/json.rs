@@ -5,71 +5,12 @@ use firefly_eventstore::operate::{
     Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
 };
 use firefly_eventstore::{
-    AggregateSummary, Error, EventEnvelope, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
+    AggregateSummary, Error, EventData, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::parse::time_text;
-
-/// Stored JSON as it is; as a string if it was damaged and is no JSON any more.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Json<'a> {
-    Whole(&'a RawValue),
-    Damaged(&'a str),
-}
-
-impl<'a> Json<'a> {
-    fn of(text: &'a str) -> Self {
-        serde_json::from_str(text).map_or(Self::Damaged(text), Self::Whole)
-    }
-}
-
-/// An event, with the columns of `events`.
-#[derive(Debug, Serialize)]
-pub(crate) struct EventRow<'a> {
-    global_sequence: GlobalSequence,
-    event_id: Uuid,
-    aggregate_type: &'a str,
-    aggregate_id: Uuid,
-    aggregate_version: Version,
-    event_type: &'a str,
-    event_data: Json<'a>,
-    metadata: Option<Json<'a>>,
-    created_at: String,
-    updated_at: Option<String>,
-    created_by: Option<&'a str>,
-    tenant_id: Option<&'a str>,
-    correlation_id: Option<&'a str>,
-    causation_id: Option<&'a str>,
-    event_size_bytes: Option<u32>,
-    checksum: Option<String>,
-}
-
-impl<'a> From<&'a EventEnvelope> for EventRow<'a> {
-    fn from(event: &'a EventEnvelope) -> Self {
-        Self {
-            global_sequence: event.global_sequence,
-            event_id: event.event_id,
-            aggregate_type: event.aggregate.aggregate_type().as_str(),
-            aggregate_id: event.aggregate.id(),
-            aggregate_version: event.version,
-            event_type: event.event_type.as_str(),
-            event_data: Json::of(event.data.as_str()),
-            metadata: event.metadata.as_ref().map(|metadata| Json::of(metadata.as_str())),
-            created_at: time_text(event.created_at),
-            updated_at: event.updated_at.map(time_text),
-            created_by: event.created_by.as_ref().map(|name| name.as_str()),
-            tenant_id: event.tenant.as_ref().map(|name| name.as_str()),
-            correlation_id: event.correlation_id.as_ref().map(|name| name.as_str()),
-            causation_id: event.causation_id.as_ref().map(|name| name.as_str()),
-            event_size_bytes: event.size_bytes,
-            checksum: event.checksum.map(|checksum| checksum.to_string()),
-        }
-    }
-}
 
 /// A snapshot, with the columns of `snapshots`.
 #[derive(Debug, Serialize)]
@@ -79,7 +20,7 @@ pub(crate) struct SnapshotRow<'a> {
     aggregate_id: Uuid,
     version: Version,
     snapshot_type: &'a str,
-    snapshot_data: Json<'a>,
+    snapshot_data: &'a EventData,
     created_at: String,
     tenant_id: Option<&'a str>,
     checksum: Option<String>,
@@ -93,7 +34,7 @@ impl<'a> From<&'a Snapshot> for SnapshotRow<'a> {
             aggregate_id: snapshot.aggregate.id(),
             version: snapshot.version,
             snapshot_type: snapshot.snapshot_type.as_str(),
-            snapshot_data: Json::of(snapshot.state.as_str()),
+            snapshot_data: &snapshot.state,
             created_at: time_text(snapshot.created_at),
             tenant_id: snapshot.tenant.as_ref().map(|name| name.as_str()),
             checksum: snapshot.checksum.map(|checksum| checksum.to_string()),

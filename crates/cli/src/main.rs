@@ -3,6 +3,7 @@
 mod age;
 mod arguments;
 mod commands;
+mod condition;
 mod console;
 mod exit;
 mod file;

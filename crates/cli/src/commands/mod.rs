@@ -4,11 +4,13 @@ pub(crate) mod aggregates;
 pub(crate) mod append;
 pub(crate) mod completions;
 pub(crate) mod consumers;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod maintain;
 pub(crate) mod man;
+pub(crate) mod metrics;
 pub(crate) mod migrate;
 pub(crate) mod parked;
 pub(crate) mod publish_mark;
@@ -55,11 +57,13 @@ fn run_with(store: &Chosen, command: Command, console: &mut Console) -> Result<E
         Command::Restore(command) => command.run(store, console),
         Command::Seal(command) => command.run(store, console),
         Command::Verify(command) => command.run(store, console),
+        Command::Diff(command) => command.run(store, console),
         Command::Maintain(command) => command.run(store, console),
         Command::PublishMark(command) => command.run(store, console),
         Command::Snapshots(command) => command.run(store, console),
         Command::Consumers(command) => command.run(store, console),
         Command::Parked(command) => command.run(store, console),
+        Command::Metrics(command) => command.run(store, console),
         Command::Report(command) => command.run(store, console),
         Command::Completions(command) => command.run(console),
         Command::Man(command) => command.run(console),

@@ -13,7 +13,7 @@ use super::consumers::find;
 use super::tail::event_line;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{EventRow, ParkedRow};
+use crate::json::ParkedRow;
 use crate::parse::{self, short_time, time_text};
 use crate::table::Table;
 use crate::text::{counted, cut};
@@ -141,7 +141,7 @@ struct Discard {
 struct Shown<'a> {
     #[serde(flatten)]
     parked: ParkedRow<'a>,
-    event: Option<EventRow<'a>>,
+    event: Option<&'a EventEnvelope>,
 }
 
 #[derive(Serialize)]
@@ -249,7 +249,7 @@ impl Show {
         if console.is_json() {
             return console.json(&Shown {
                 parked: ParkedRow::from(&parked),
-                event: event.as_ref().map(EventRow::from),
+                event: event.as_ref(),
             });
         }
         console.marked_line(

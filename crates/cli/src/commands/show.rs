@@ -5,8 +5,8 @@ use std::fmt::Display;
 use clap::Args;
 use firefly_eventstore::operate::Operations;
 use firefly_eventstore::{
-    AggregateKey, AggregateType, AsOf, EventQuery, EventStore as _, EventStoreExt as _, EventStream, GlobalSequence,
-    Snapshot, SnapshotAt, SnapshotStore as _, StreamRange, TenantId, Version,
+    AggregateKey, AggregateType, AsOf, EventEnvelope, EventQuery, EventStore as _, EventStoreExt as _, EventStream,
+    GlobalSequence, Snapshot, SnapshotAt, SnapshotStore as _, StreamRange, TenantId, Version,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -16,7 +16,7 @@ use super::Chosen;
 use super::tail::event_line;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{EventRow, SnapshotRow};
+use crate::json::SnapshotRow;
 use crate::parse::{self, time_text};
 
 /// Show an aggregate's events, or its state as of a point
@@ -74,7 +74,7 @@ struct Answer<'a> {
     aggregate_id: Uuid,
     aggregate_version: Version,
     snapshot: Option<SnapshotRow<'a>>,
-    events: Vec<EventRow<'a>>,
+    events: &'a [EventEnvelope],
 }
 
 impl Show {
@@ -111,7 +111,7 @@ impl Show {
                 aggregate_id: stream.aggregate().id(),
                 aggregate_version: version,
                 snapshot: snapshot.as_ref().map(SnapshotRow::from),
-                events: stream.events().iter().map(EventRow::from).collect(),
+                events: stream.events(),
             })?,
             false => self.tell(&stream, snapshot.as_ref(), console)?,
         }

@@ -8,10 +8,10 @@ use firefly_eventstore::operate::Operations;
 use firefly_eventstore::{EventEnvelope, EventQuery, EventStoreExt as _, GlobalSequence, Order};
 
 use super::Chosen;
+use crate::condition::Condition;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::filter::Filter;
-use crate::json::EventRow;
 use crate::parse::{self, time_text};
 use crate::signal::{Stop, is_output_closed};
 
@@ -25,7 +25,8 @@ Examples:
   firefly-eventstore tail
   firefly-eventstore tail -n 0 --follow --aggregate-type Account
   firefly-eventstore tail --since 24h -n 1000 --json | jq .event_data
-  firefly-eventstore tail --after 1200 --metadata '{\"branch\":\"Oslo\"}'")]
+  firefly-eventstore tail --after 1200 --metadata '{\"branch\":\"Oslo\"}'
+  firefly-eventstore tail --event-type money.deposited --where /amount=250")]
 pub(crate) struct Tail {
     /// The last so many; 10, or with --after all
     #[arg(short = 'n', long, value_name = "N")]
@@ -38,6 +39,11 @@ pub(crate) struct Tail {
     /// How often --follow looks
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
     interval: Duration,
+
+    /// Only with this value at this place of their data, which is looked for
+    /// event by event: a JSON pointer and a value; may be repeated
+    #[arg(long = "where", value_name = "POINTER=VALUE")]
+    conditions: Vec<Condition>,
 
     #[command(flatten)]
     filter: Filter,
@@ -52,6 +58,7 @@ impl Tail {
         let mut reading = Reading {
             store: &*store,
             query: self.filter.query()?.ordered_by(Order::Sequence),
+            conditions: self.conditions,
             shown: self.filter.after.unwrap_or_default(),
             stop: self.follow.then(Stop::listen).transpose()?,
             is_nothing_shown: true,
@@ -72,6 +79,7 @@ impl Tail {
 struct Reading<'a> {
     store: &'a dyn Operations,
     query: EventQuery,
+    conditions: Vec<Condition>,
     /// The checkpoint: everything up to here was looked at.
     shown: GlobalSequence,
     stop: Option<Stop>,
@@ -82,10 +90,19 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Shows the last events that match; those before them are not read.
     fn show_last(&mut self, lines: u64) -> Result<()> {
-        let mut events = self.store.read(self.query.clone().backwards().limit(lines));
+        let query = self.query.clone().backwards();
+        let mut events = self.store.read(match self.conditions.is_empty() {
+            true => query.limit(lines),
+            // The database cannot tell which of them are meant.
+            false => query,
+        });
         let mut last = Vec::new();
-        for event in &mut events {
-            last.push(event?);
+        while (last.len() as u64) < lines
+            && let Some(event) = events.next().transpose()?
+        {
+            if self.is_meant(&event)? {
+                last.push(event);
+            }
         }
         let mark = match events.high_water_mark() {
             Some(mark) => mark,
@@ -103,7 +120,10 @@ impl Reading<'_> {
         let store = self.store;
         let mut events = store.read(self.query.clone().after(self.shown));
         while let Some(event) = events.next() {
-            self.show(&event?)?;
+            let event = event?;
+            if self.is_meant(&event)? {
+                self.show(&event)?;
+            }
             self.shown = events.checkpoint();
             if self.is_stopped() {
                 return self.console.flush();
@@ -113,10 +133,20 @@ impl Reading<'_> {
         self.console.flush()
     }
 
+    /// Whether an event meets every condition.
+    fn is_meant(&self, event: &EventEnvelope) -> Result<bool> {
+        for condition in &self.conditions {
+            if !condition.holds(event)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn show(&mut self, event: &EventEnvelope) -> Result<()> {
         self.is_nothing_shown = false;
         match self.console.is_json() {
-            true => self.console.json(&EventRow::from(event)),
+            true => self.console.json(event),
             false => event_line(event, true, self.console),
         }
     }
@@ -159,8 +189,14 @@ impl Reading<'_> {
     }
 }
 
-/// Writes an event on a line: where it is, what happened, and its context as far as there is one.
+/// Writes an event on a line.
 pub(super) fn event_line(event: &EventEnvelope, with_aggregate: bool, console: &mut Console) -> Result<()> {
+    let text = event_text(event, with_aggregate);
+    console.marked_line(HEADING, &event.global_sequence.to_string(), text)
+}
+
+/// What stands on the line of an event after its sequence: what happened, and its context as far as there is one.
+pub(super) fn event_text(event: &EventEnvelope, with_aggregate: bool) -> String {
     let mut line = format!(" {} ", time_text(event.created_at));
     let mut add = |part: &dyn Display| write!(line, "{part} ").expect("a string takes everything");
     if with_aggregate {
@@ -183,5 +219,5 @@ pub(super) fn event_line(event: &EventEnvelope, with_aggregate: bool, console: &
             add(&format_args!("{name}={value}"));
         }
     }
-    console.marked_line(HEADING, &event.global_sequence.to_string(), line.trim_end())
+    line.trim_end().to_owned()
 }
