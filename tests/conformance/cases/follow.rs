@@ -1,6 +1,7 @@
 //! Following the log: what is there, and what comes, each event once.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -114,9 +115,9 @@ const EACH: usize = 20;
 
 pub(crate) fn waits_for_what_others_append(env: &dyn Environment) {
     let (store, other) = (env.store(), env.store());
-    let follower = store.clone();
+    let follower = Arc::clone(&store);
     let following = thread::spawn(move || rest(follower.follow(EventQuery::new()).take(3 * EACH)));
-    let boxed: Box<dyn Store> = Box::new(store.clone());
+    let boxed: Box<dyn Store> = Box::new(Arc::clone(&store));
     let follower = thread::spawn(move || rest(boxed.follow(EventQuery::new()).take(3 * EACH)));
     for _ in 0..EACH {
         // Of this store, in a transaction, and of another store on the same database.
@@ -148,7 +149,7 @@ pub(crate) fn a_stop_ends_the_wait(env: &dyn Environment) {
     given(&*store, &account(), 2);
     let mut ends = vec![GlobalSequence::ZERO];
     ends.extend(sequences(&log(&*store)));
-    for taken in 0..3 {
+    for (taken, end) in ends.into_iter().enumerate() {
         let mut events = store.follow(EventQuery::new());
         assert_eq!(rest(events.by_ref().take(taken)).len(), taken);
         let stopper = events.stopper();
@@ -164,7 +165,7 @@ pub(crate) fn a_stop_ends_the_wait(env: &dyn Environment) {
                 }
             });
             stopper.stop();
-            assert_eq!(waiting.join().unwrap(), (true, ends[taken], true), "{taken} taken");
+            assert_eq!(waiting.join().unwrap(), (true, end, true), "{taken} taken");
         });
     }
 }
