@@ -306,7 +306,7 @@ impl Page {
         });
     }
 
-    /// A table of what there is per name, with a bar under each.
+    /// A table of what there is per name, with a bar under each, as wide as the table for the most.
     fn groups<N>(
         &mut self,
         caption: &str,
@@ -333,7 +333,9 @@ impl Page {
             .max(others.events);
         let row = |name: String, tally: &Tally| {
             let width = tally.events as f64 / most as f64 * 100.0;
-            let bar = format!("<span class=\"bar\" aria-hidden=\"true\" style=\"width:{width:.2}%\"></span>");
+            let bar = format!(
+                "<span class=\"share\" aria-hidden=\"true\"><span class=\"bar\" style=\"width:{width:.2}%\"></span></span>"
+            );
             [format!("{name}{bar}")]
                 .into_iter()
                 .chain(cells(tally))

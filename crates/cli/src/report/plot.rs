@@ -88,6 +88,8 @@ const CHARACTER: f64 = 0.66;
 const LINE: f64 = 1.45;
 /// How far labels are apart at least, in font sizes.
 const GAP: f64 = 1.0;
+/// How far the label of a mark is from its line, in font sizes.
+const LABEL_GAP: f64 = 0.4;
 /// How much of the axis a bar takes at most.
 const WIDEST: f64 = 0.2;
 
@@ -154,10 +156,36 @@ impl Plot {
             area.tick(tick, f)?;
         }
         area.text(Anchor::Middle, width / 2.0, height - 0.4 * font, &self.along, f)?;
-        for (row, mark) in self.marks.iter().enumerate() {
-            area.mark(mark, line * (row as f64 + 1.0) + font, f)?;
+        for (row, (mark, side)) in self.sides(&area).into_iter().enumerate() {
+            area.mark(mark, side, line * (row as f64 + 1.0) + font, f)?;
         }
         f.write_str("</svg>\n")
+    }
+
+    /// The marks from the top down, each with the side of its line that its label is at: where no line of a mark above crosses it.
+    fn sides(&self, area: &Area<'_>) -> Vec<(&Mark, Anchor)> {
+        let count = self.marks.len();
+        let mut orders = (0..2 * count).map(|first| {
+            let order = (first..first + count).map(move |index| index % count);
+            match first < count {
+                true => order.collect::<Vec<_>>(),
+                false => order.rev().collect(),
+            }
+        });
+        let placed = orders.find_map(|order| {
+            let mut placed: Vec<(&Mark, Anchor)> = Vec::new();
+            for mark in order.into_iter().map(|index| &self.marks[index]) {
+                let is_free = |side: &Anchor| {
+                    let (left, right) = area.label(mark, *side);
+                    let crosses = |(above, _): &(&Mark, Anchor)| (left..=right).contains(&area.x(above.at));
+                    left >= 0.0 && right <= area.frame.width && !placed.iter().any(crosses)
+                };
+                placed.push((mark, [Anchor::End, Anchor::Start].into_iter().find(is_free)?));
+            }
+            Some(placed)
+        });
+        let as_they_are = || self.marks.iter().map(|mark| (mark, Anchor::End)).collect();
+        placed.unwrap_or_else(as_they_are)
     }
 
     /// The labels for which there is room.
@@ -256,18 +284,26 @@ impl Area<'_> {
         }
     }
 
-    fn mark(&self, mark: &Mark, y: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Where the label of a mark begins and ends, at a side of its line.
+    fn label(&self, mark: &Mark, side: Anchor) -> (f64, f64) {
+        let (x, gap) = (self.x(mark.at), LABEL_GAP * self.frame.font);
+        let width = self.frame.text_width(&mark.label);
+        match side {
+            Anchor::End => (x - gap - width, x - gap),
+            Anchor::Start | Anchor::Middle => (x + gap, x + gap + width),
+        }
+    }
+
+    fn mark(&self, mark: &Mark, side: Anchor, y: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (x, font) = (self.x(mark.at), self.frame.font);
         let line = format!("M{x:.1} {:.1}V{:.1}", y - 0.8 * font, self.bottom);
         writeln!(
             f,
             "<path class=\"halo\" d=\"{line}\"/><path class=\"mark\" d=\"{line}\"/>"
         )?;
-        // To the left, where the lines of the marks above do not cross it.
-        match x - 0.4 * font - self.frame.text_width(&mark.label) >= 0.0 {
-            true => self.text(Anchor::End, x - 0.4 * font, y, &mark.label, f),
-            false => self.text(Anchor::Start, x + 0.4 * font, y, &mark.label, f),
-        }
+        let (left, right) = self.label(mark, side);
+        let end = if side == Anchor::End { right } else { left };
+        self.text(side, end, y, &mark.label, f)
     }
 
     fn text(&self, anchor: Anchor, x: f64, y: f64, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -304,6 +340,53 @@ fn levels(most: u64) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_crosses_the_label_of_another_mark() {
+        for places in [
+            [1.0, 0.1, 0.06],
+            [0.95, 0.9, 0.02],
+            [0.5, 0.5, 0.5],
+            [0.04, 0.03, 0.0],
+            [1.0, 1.0, 0.97],
+        ] {
+            let labels = ["max 4.01 kB", "95 % ≤ 15 B", "median 12 B"];
+            let marks = places.into_iter().zip(labels).map(|(at, label)| Mark {
+                at,
+                label: label.to_owned(),
+            });
+            let plot = Plot {
+                id: "sizes",
+                title: String::new(),
+                description: String::new(),
+                counted: "Events",
+                along: String::new(),
+                bars: Vec::new(),
+                marks: marks.collect(),
+                ticks: Vec::new(),
+                ends: Vec::new(),
+            };
+            for frame in &FRAMES {
+                let area = Area {
+                    frame,
+                    left: 20.0,
+                    right: frame.width - 6.0,
+                    bottom: 200.0,
+                    most: 1,
+                };
+                let sides = plot.sides(&area);
+                assert_eq!(sides.len(), 3);
+                for (row, (mark, side)) in sides.iter().enumerate() {
+                    let (left, right) = area.label(mark, *side);
+                    assert!(left >= 0.0 && right <= frame.width, "{places:?}: {}", mark.label);
+                    for (above, _) in &sides[..row] {
+                        let x = area.x(above.at);
+                        assert!(x < left || x > right, "{places:?}: {} in {}", above.label, mark.label);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_lines_are_a_round_number_apart_and_reach_the_most() {
