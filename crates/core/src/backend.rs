@@ -19,7 +19,7 @@ use crate::{
     Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, TenantId, Version,
 };
 
-pub use crate::event::to_utc;
+pub use crate::event::{EventDetails, to_utc};
 use crate::operate::Streams;
 pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
 pub use crate::tenant::Scope;
@@ -414,16 +414,19 @@ fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>
         (stored.event_type != *event.event_type(), "another type"),
         (stored.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
         (metadata != event.metadata_checksum(), "other metadata"),
-        (stored.created_by.as_ref() != event.get_created_by(), "another creator"),
         (
-            stored.correlation_id.as_ref() != event.get_correlation_id(),
+            stored.created_by.as_ref() != event.details().created_by,
+            "another creator",
+        ),
+        (
+            stored.correlation_id.as_ref() != event.details().correlation_id,
             "another correlation id",
         ),
         (
-            stored.causation_id.as_ref() != event.get_causation_id(),
+            stored.causation_id.as_ref() != event.details().causation_id,
             "another causation id",
         ),
-        (event.get_created_at().is_some_and(is_set_otherwise), "another time"),
+        (event.details().created_at.is_some_and(is_set_otherwise), "another time"),
     ];
     let found = differences.into_iter().find(|(differs, _)| *differs);
     Ok(found.map(|(_, what)| what))

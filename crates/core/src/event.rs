@@ -209,10 +209,16 @@ impl NewEvent {
         self.data.findings.checksum
     }
 
-    /// The metadata, if any was given.
+    /// What was given besides: for those who write a backend.
     #[must_use]
-    pub fn get_metadata(&self) -> Option<&Metadata> {
-        self.metadata.as_ref().map(|metadata| &metadata.json)
+    pub fn details(&self) -> EventDetails<'_> {
+        EventDetails {
+            metadata: self.metadata.as_ref().map(|metadata| &metadata.json),
+            created_at: self.created_at,
+            created_by: self.created_by.as_ref(),
+            correlation_id: self.correlation_id.as_ref(),
+            causation_id: self.causation_id.as_ref(),
+        }
     }
 
     /// The checksum of the metadata's canonical JSON, if any was given.
@@ -220,35 +226,27 @@ impl NewEvent {
         self.metadata.as_ref().map(|metadata| metadata.findings.checksum)
     }
 
-    /// The time that the caller set, in UTC.
-    #[must_use]
-    pub fn get_created_at(&self) -> Option<OffsetDateTime> {
-        self.created_at
-    }
-
-    /// The creator, if one was given.
-    #[must_use]
-    pub fn get_created_by(&self) -> Option<&CreatedBy> {
-        self.created_by.as_ref()
-    }
-
-    /// The correlation id, if one was given.
-    #[must_use]
-    pub fn get_correlation_id(&self) -> Option<&CorrelationId> {
-        self.correlation_id.as_ref()
-    }
-
-    /// The causation id, if one was given.
-    #[must_use]
-    pub fn get_causation_id(&self) -> Option<&CausationId> {
-        self.causation_id.as_ref()
-    }
-
     /// Refuses what a store with these limits cannot keep exactly. Compares numbers only: the text was read when the
     /// event was made.
     pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
         admit(&self.data, self.metadata.as_ref(), limits)
     }
+}
+
+/// What a [`NewEvent`] has besides its id, its type and its data, as far as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventDetails<'e> {
+    /// The metadata.
+    pub metadata: Option<&'e Metadata>,
+    /// The time that the caller set, in UTC.
+    pub created_at: Option<OffsetDateTime>,
+    /// The creator.
+    pub created_by: Option<&'e CreatedBy>,
+    /// The correlation id.
+    pub correlation_id: Option<&'e CorrelationId>,
+    /// The causation id.
+    pub causation_id: Option<&'e CausationId>,
 }
 
 fn admit(data: &Checked<EventData>, metadata: Option<&Checked<Metadata>>, limits: &Limits) -> Result<()> {

@@ -144,12 +144,6 @@ impl NewSnapshot {
         &self.state.json
     }
 
-    /// The time that the caller set, in UTC.
-    #[must_use]
-    pub fn get_created_at(&self) -> Option<OffsetDateTime> {
-        self.created_at
-    }
-
     /// For those who write a backend: the row that saves it for a tenant, with its checksum; created now, by the clock of this
     /// program, unless the caller set a time.
     #[must_use]

@@ -247,10 +247,10 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_o
 fn bytes_of(append: &Append<'_>, event: &NewEvent) -> usize {
     let texts = [
         Some(event.data().as_str()),
-        event.get_metadata().map(Metadata::as_str),
-        event.get_created_by().map(CreatedBy::as_str),
-        event.get_correlation_id().map(CorrelationId::as_str),
-        event.get_causation_id().map(CausationId::as_str),
+        event.details().metadata.map(Metadata::as_str),
+        event.details().created_by.map(CreatedBy::as_str),
+        event.details().correlation_id.map(CorrelationId::as_str),
+        event.details().causation_id.map(CausationId::as_str),
         Some(event.event_type().as_str()),
     ];
     let texts: usize = texts.into_iter().flatten().map(str::len).sum();
@@ -320,12 +320,12 @@ impl Statement {
         self.values.extend([
             event.event_type().as_str().into(),
             event.data().as_str().into(),
-            event.get_metadata().map(Metadata::as_str).into(),
-            event.get_created_at().map_or(Value::NULL, row::time_value),
-            event.get_created_by().map(CreatedBy::as_str).into(),
+            event.details().metadata.map(Metadata::as_str).into(),
+            event.details().created_at.map_or(Value::NULL, row::time_value),
+            event.details().created_by.map(CreatedBy::as_str).into(),
             tenant(),
-            event.get_correlation_id().map(CorrelationId::as_str).into(),
-            event.get_causation_id().map(CausationId::as_str).into(),
+            event.details().correlation_id.map(CorrelationId::as_str).into(),
+            event.details().causation_id.map(CausationId::as_str).into(),
             event.checksum().to_string().into(),
         ]);
         self.rows += 1;

@@ -140,7 +140,7 @@ fn repeated<C: GenericClient>(
     if appends.iter().all(|append| append.events.is_empty()) {
         return with_versions(session, appends, HashMap::new());
     }
-    let of_metadata = |event: &NewEvent| event.get_metadata().map_or(0, |metadata| metadata.as_str().len());
+    let of_metadata = |event: &NewEvent| event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
     let events = appends.iter().flat_map(|append| append.events);
     check_bytes(
         events
@@ -248,11 +248,11 @@ fn write_one<C: GenericClient>(
             expected,
             &event.event_type().as_str(),
             &event.data().as_str(),
-            &event.get_metadata().map(Metadata::as_str),
-            &event.get_created_at(),
-            &event.get_created_by().map(CreatedBy::as_str),
-            &event.get_correlation_id().map(CorrelationId::as_str),
-            &event.get_causation_id().map(CausationId::as_str),
+            &event.details().metadata.map(Metadata::as_str),
+            &event.details().created_at,
+            &event.details().created_by.map(CreatedBy::as_str),
+            &event.details().correlation_id.map(CorrelationId::as_str),
+            &event.details().causation_id.map(CausationId::as_str),
             &event.checksum().to_string(),
         ],
     )
@@ -316,15 +316,17 @@ impl<'a> Arrays<'a> {
             arrays.event_ids.push(event.event_id());
             arrays.event_types.push(event.event_type().as_str());
             arrays.data.push(event.data().as_str());
-            arrays.metadata.push(event.get_metadata().map(Metadata::as_str));
-            arrays.created_at.push(event.get_created_at());
-            arrays.created_by.push(event.get_created_by().map(CreatedBy::as_str));
+            arrays.metadata.push(event.details().metadata.map(Metadata::as_str));
+            arrays.created_at.push(event.details().created_at);
+            arrays
+                .created_by
+                .push(event.details().created_by.map(CreatedBy::as_str));
             arrays
                 .correlation_ids
-                .push(event.get_correlation_id().map(CorrelationId::as_str));
+                .push(event.details().correlation_id.map(CorrelationId::as_str));
             arrays
                 .causation_ids
-                .push(event.get_causation_id().map(CausationId::as_str));
+                .push(event.details().causation_id.map(CausationId::as_str));
             arrays.checksums.push(event.checksum().to_string());
         }
         arrays

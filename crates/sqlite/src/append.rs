@@ -161,12 +161,12 @@ fn insert_event(
         version.as_i64(),
         event.event_type().as_str(),
         event.data().as_str(),
-        event.get_metadata().map(|metadata| metadata.as_str()),
-        time_text(event.get_created_at().unwrap_or(now)).as_str(),
-        event.get_created_by().map(|name| name.as_str()),
+        event.details().metadata.map(|metadata| metadata.as_str()),
+        time_text(event.details().created_at.unwrap_or(now)).as_str(),
+        event.details().created_by.map(|name| name.as_str()),
         append.tenant.map(|name| name.as_str()),
-        event.get_correlation_id().map(|name| name.as_str()),
-        event.get_causation_id().map(|name| name.as_str()),
+        event.details().correlation_id.map(|name| name.as_str()),
+        event.details().causation_id.map(|name| name.as_str()),
         checksum,
     ])
 }

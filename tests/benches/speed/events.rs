@@ -135,8 +135,8 @@ impl Sample {
         let row = Row {
             event_type: event.event_type().to_string(),
             data: event.data().as_str().into(),
-            metadata: event.get_metadata().map(|metadata| metadata.as_str().into()),
-            created_by: event.get_created_by().unwrap().to_string(),
+            metadata: event.details().metadata.map(|metadata| metadata.as_str().into()),
+            created_by: event.details().created_by.unwrap().to_string(),
             checksum: event.checksum().to_string(),
         };
         Self { event, row }

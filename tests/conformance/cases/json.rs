@@ -162,7 +162,7 @@ pub(crate) fn metadata_survives(env: &dyn Environment) {
     let stream = store.load(&account).unwrap();
     assert_eq!(stream.len(), events.len());
     for (stored, appended) in stream.events().iter().zip(&events) {
-        let (stored, appended) = (stored.metadata.as_ref().unwrap(), appended.get_metadata().unwrap());
+        let (stored, appended) = (stored.metadata.as_ref().unwrap(), appended.details().metadata.unwrap());
         assert_eq!(stored.canonical().unwrap(), appended.canonical().unwrap());
     }
 }

@@ -97,7 +97,7 @@ pub(crate) fn a_key_of_65535_bytes_is_kept(env: &dyn Environment) {
         let stored = store.load_range(&account, &StreamRange::all().last(1)).unwrap();
         let stored = &stored.events()[0];
         assert_same_json(&stored.data, event.data());
-        let metadata = event.get_metadata().unwrap();
+        let metadata = event.details().metadata.unwrap();
         assert_eq!(
             stored.metadata.as_ref().unwrap().canonical().unwrap(),
             metadata.canonical().unwrap()

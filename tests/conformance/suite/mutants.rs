@@ -463,19 +463,19 @@ fn of_type(event: &NewEvent, event_type: &str) -> NewEvent {
     let mut other = NewEvent::from_json(event_type, event.data().as_str())
         .unwrap()
         .with_id(event.event_id());
-    if let Some(metadata) = event.get_metadata() {
+    if let Some(metadata) = event.details().metadata {
         other = other.metadata_json(metadata.as_str()).unwrap();
     }
-    if let Some(name) = event.get_created_by() {
+    if let Some(name) = event.details().created_by {
         other = other.created_by(name).unwrap();
     }
-    if let Some(id) = event.get_correlation_id() {
+    if let Some(id) = event.details().correlation_id {
         other = other.correlation_id(id).unwrap();
     }
-    if let Some(id) = event.get_causation_id() {
+    if let Some(id) = event.details().causation_id {
         other = other.causation_id(id).unwrap();
     }
-    match event.get_created_at() {
+    match event.details().created_at {
         Some(time) => other.created_at(time).unwrap(),
         None => other,
     }

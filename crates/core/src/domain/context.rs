@@ -115,8 +115,7 @@ impl Context {
     }
 
     /// The id of the command, if it has one.
-    #[must_use]
-    pub fn get_command_id(&self) -> Option<Uuid> {
+    pub(super) fn id(&self) -> Option<Uuid> {
         self.command_id
     }
 

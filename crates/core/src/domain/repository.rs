@@ -248,7 +248,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         commit: impl Fn(&AggregateKey, Version, &[NewEvent]) -> Result<Appended>,
     ) -> Result<Executed<A>, ExecuteError<E>> {
         let key = self.key(id);
-        let command = context.get_command_id();
+        let command = context.id();
         let mut pauses = Backoff::attempts(self.attempts);
         let mut trust = Trust::Snapshots;
         let mut refused = None;
