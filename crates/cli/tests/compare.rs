@@ -106,7 +106,7 @@ fn a_seal_of_both_logs_spares_what_it_covers_unless_all_is_to_be_compared() {
     let store = with_three_events();
     let copy = copy_of(&store);
     for store in [&store, &copy] {
-        store.succeeds(&["seal"]);
+        store.succeeds(&["--quiet", "seal"]);
         let event = NewEvent::from_json("account.opened", "{}")
             .unwrap()
             .with_id(Uuid::from_u128(7));

@@ -29,7 +29,7 @@ fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {
     let server = PostgresServer::start(&[]).unwrap();
     let database = server.new_database();
     let store = PostgresEventStore::builder(database.url())
-        .max_connections(WRITERS as u32)
+        .max_connections(2 * WRITERS as u32)
         .migrate_on_open(true)
         .open()
         .unwrap();

@@ -190,7 +190,7 @@ fn who_follows_the_log_is_told_of_appends_and_misses_none_beside_restarts() {
     let database = server.new_database();
     let builder = PostgresEventStore::builder(database.url()).notify(true);
     builder.migrate().unwrap();
-    let store = builder.max_connections(WRITERS as u32 + 1).open().unwrap();
+    let store = builder.max_connections(2 * WRITERS as u32).open().unwrap();
     appended_once_each_while(&store, || {
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(100));
