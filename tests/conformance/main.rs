@@ -69,6 +69,7 @@ macro_rules! with_cases {
                 appends_to_the_same_aggregates_in_another_order_do_not_deadlock,
                 readers_never_see_a_part_of_an_append,
                 a_consumer_that_polls_misses_nothing_and_repeats_nothing,
+                consumers_that_read_a_few_events_at_a_time_miss_nothing,
                 the_mark_never_goes_back_while_others_write,
                 an_open_transaction_is_invisible_to_other_threads,
                 the_first_event_of_a_fresh_database_is_not_skipped,
@@ -307,6 +308,7 @@ macro_rules! with_cases_of_indexes {
                 resumes_at_a_hole,
                 finds_an_event_by_its_id,
                 pages_are_bounded_by_bytes,
+                a_read_finds_what_was_appended_a_moment_ago,
                 reading_beyond_the_end_is_told,
                 a_log_that_was_cut_is_told;
             checkpoint: a_limit_skips_nothing,

@@ -5,6 +5,7 @@
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 
 mod load;
+mod page;
 mod usual;
 
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 pub(crate) use load::from_snapshot;
 pub use load::{StreamSource, load, load_from_snapshot};
+pub use page::{FirstPage, Found, first_page};
 pub use usual::UsualSize;
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.

@@ -122,6 +122,15 @@ impl EventFilter {
         };
         metadata.contains(part)
     }
+
+    /// Whether the filters usually let few events pass.
+    fn selects_few(&self) -> bool {
+        self.event_ids.is_some()
+            || self.aggregate_id.is_some()
+            || self.correlation_id.is_some()
+            || self.causation_id.is_some()
+            || self.metadata.is_some()
+    }
 }
 
 impl Default for EventQuery {
@@ -365,6 +374,24 @@ impl EventQuery {
         self.order() == Order::Sequence && self.direction == Direction::Forwards
     }
 
+    /// Whether so many events are all that the limit allows.
+    pub(crate) fn is_reached_by(&self, events: usize) -> bool {
+        self.limit.is_some_and(|limit| events as u64 >= limit)
+    }
+
+    /// The window of a first page up to a mark that was proved before, if such a page is likely to be the same with a newer mark: see
+    /// [`first_page`](crate::backend::first_page).
+    pub(crate) fn settled_window(&self, proved: GlobalSequence) -> Option<Window> {
+        let window = self.window(None, proved);
+        let rows = u64::from(window.rows);
+        let is_worth_it = self.until <= proved
+            || (self.is_log_order()
+                && self.limit == Some(rows)
+                && proved.get().saturating_sub(self.after.get()) >= rows
+                && !self.filter.selects_few());
+        (is_worth_it && rows > 0 && window.after < window.until).then_some(window)
+    }
+
     /// Whether the number of events is limited.
     pub(crate) fn is_limited(&self) -> bool {
         self.limit.is_some()
@@ -507,8 +534,8 @@ pub struct Page {
     /// is the last position that was looked at: the high-water mark or the query's `until`, whichever is smaller, whatever the filters
     /// let pass. Pages in the order of time, or backwards, leave the query's `after` as it is until the log is exhausted.
     pub checkpoint: GlobalSequence,
-    /// The last final position when the read began: no event can still be committed at or before it. Not a checkpoint: the page
-    /// may end before it.
+    /// A final position, which this read goes up to: no event can still be committed at or before it. The last one when the read began, or
+    /// an earlier one if a later one would not add events to this read. Not a checkpoint: the page may end before it.
     pub high_water_mark: GlobalSequence,
     /// Where the next page begins, if there may be one.
     pub next: Option<Cursor>,
@@ -577,6 +604,11 @@ impl PageEvents {
         self.bytes += bytes as u64;
         self.bytes_left = self.bytes_left.saturating_sub(bytes as u64);
         self.events.push(event);
+    }
+
+    /// Adds events that come next.
+    pub(crate) fn add(&mut self, others: Self) {
+        others.events.into_iter().for_each(|event| self.push(event));
     }
 
     /// Whether the page ends here: it has as many events as its window takes, or as many bytes.

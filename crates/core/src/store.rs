@@ -74,9 +74,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// No page reaches beyond the high-water mark, and the pages of one read share the mark of the first.
     ///
-    /// On a server, two round trips for the first page, one for each later one. Some take more. PostgreSQL plans a query by event
-    /// ids, time or metadata anew. If a sequence is missing, MySQL and MariaDB first prove that it is final. Metadata filters may
-    /// need further queries.
+    /// On a server, one round trip for each later page. The first takes two, for the mark and for the events; it takes one if a mark that
+    /// this store proved before will do: the query ends [at or before](EventQuery::until) that mark, or goes forwards with a
+    /// [limit](EventQuery::limit) of one page, and the events up to that mark fill it. If they do not, two or three. Some take more.
+    /// PostgreSQL plans a query by event ids, time or metadata anew. If a sequence is missing, MySQL and MariaDB first prove that it is
+    /// final. Metadata filters may need further queries.
     ///
     /// # Errors
     ///

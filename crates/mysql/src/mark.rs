@@ -95,6 +95,11 @@ impl Mark {
             }
         };
         self.prove(&mut proof, view)?;
+        self.proved()
+    }
+
+    /// The greatest mark that was proved so far.
+    pub(crate) fn proved(&self) -> Result<GlobalSequence> {
         GlobalSequence::try_from(self.settled())
     }
 

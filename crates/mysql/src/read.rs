@@ -4,7 +4,7 @@ mod containment;
 
 use std::ops::ControlFlow;
 
-use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize};
+use firefly_eventstore_core::backend::{Found, Head, PageEvents, StreamSource, UsualSize};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error,
     ErrorKind, EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence,
@@ -106,8 +106,7 @@ fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Val
 /// What a store takes for the size of an event, until a statement told it: some hundred to a page.
 pub(crate) const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
 
-/// A page of the log up to a mark, which was taken before. It takes a statement, and more where the events are smaller than those
-/// that were read before, or where the server sends events whose metadata does not match: what contains what is decided here.
+/// A page of the log up to a mark, which was taken before.
 pub(crate) fn page<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -116,40 +115,106 @@ pub(crate) fn page<C: Queryable>(
     indexes: &[String],
     usual: &UsualSize,
 ) -> Result<Page> {
-    let mut window = query.window(cursor, mark);
-    let mut found = PageEvents::new(&window);
-    let mut resumed = cursor.is_some();
-    let (wanted, room) = (window.rows, window.bytes);
-    let part = query.filter().metadata.as_ref();
-    while wanted > 0 && window.after < window.until {
-        let missing = match part {
-            None => wanted - u32::try_from(found.len()).unwrap_or(wanted),
-            Some(_) => wanted,
-        };
-        window.rows = usual.events(missing, room.saturating_sub(found.bytes()));
-        let sent = read(session, query, &window, resumed, indexes, |event| {
-            let matches = match (part, &event.metadata) {
-                (None, _) => true,
-                (Some(part), Some(metadata)) => metadata
-                    .contains(part)
-                    .map_err(|error| backend::damaged(&error, Some(event.global_sequence)))?,
-                (Some(_), None) => false,
+    let mut reading = Reading {
+        query,
+        indexes,
+        resumed: cursor.is_some(),
+        asks_end: false,
+    };
+    let found = reading.find(session, &query.window(cursor, mark), usual)?;
+    Ok(found.events.into_page(query, cursor, mark))
+}
+
+/// How a window of the log is read.
+pub(crate) struct Reading<'a> {
+    pub(crate) query: &'a EventQuery,
+    pub(crate) indexes: &'a [String],
+    /// Whether the event before the window is one that the query asks for.
+    pub(crate) resumed: bool,
+    /// Whether each event comes with where the log ends.
+    pub(crate) asks_end: bool,
+}
+
+impl Reading<'_> {
+    /// The events in a window of the log. It takes a statement, and more where the events are smaller than those that were read before, or
+    /// where the server sends events whose metadata does not match: what contains what is decided here.
+    pub(crate) fn find<C: Queryable>(
+        &mut self,
+        session: &mut Session<'_, C>,
+        window: &Window,
+        usual: &UsualSize,
+    ) -> Result<Found> {
+        let mut window = *window;
+        let mut events = PageEvents::new(&window);
+        let mut end = None;
+        let (wanted, room) = (window.rows, window.bytes);
+        let part = self.query.filter().metadata.as_ref();
+        while wanted > 0 && window.after < window.until {
+            let missing = match part {
+                None => wanted - u32::try_from(events.len()).unwrap_or(wanted),
+                Some(_) => wanted,
             };
-            if matches {
-                found.push(event);
+            window.rows = usual.events(missing, room.saturating_sub(events.bytes()));
+            let sent = self.read(session, &window, |event| {
+                let matches = match (part, &event.metadata) {
+                    (None, _) => true,
+                    (Some(part), Some(metadata)) => metadata
+                        .contains(part)
+                        .map_err(|error| backend::damaged(&error, Some(event.global_sequence)))?,
+                    (Some(_), None) => false,
+                };
+                if matches {
+                    events.push(event);
+                }
+                Ok(events.is_full())
+            })?;
+            if sent.rows > 0 {
+                usual.learn(sent.bytes / u64::from(sent.rows));
+                end = sent.log_end;
             }
-            Ok(found.is_full())
-        })?;
-        if sent.rows > 0 {
-            usual.learn(sent.bytes / u64::from(sent.rows));
+            let Some(last) = sent.last.filter(|_| sent.rows == window.rows && !events.is_full()) else {
+                break;
+            };
+            window.go_on_beyond(self.query, last);
+            self.resumed = true;
         }
-        let Some(end) = sent.end.filter(|_| sent.rows == window.rows && !found.is_full()) else {
-            break;
-        };
-        window.go_on_beyond(query, end);
-        resumed = true;
+        Ok(Found { events, end })
     }
-    Ok(found.into_page(query, cursor, mark))
+
+    /// Hands out the events in the window, until `take` says that it has enough.
+    fn read<C: Queryable>(
+        &self,
+        session: &mut Session<'_, C>,
+        window: &Window,
+        mut take: impl FnMut(EventEnvelope) -> Result<bool>,
+    ) -> Result<Sent> {
+        let statement = LogStatement::new(self, window, session.server.flavour);
+        let (mut decoder, mut sent) = (Decoder::default(), Sent::default());
+        let mut take_row = |row: &Row| {
+            let event = decoder.event(row)?;
+            sent.rows += 1;
+            sent.bytes +=
+                event.data.as_str().len() as u64 + event.metadata.as_ref().map_or(0, |part| part.as_str().len() as u64);
+            sent.last = Some(Position::of(&event));
+            if self.asks_end {
+                sent.log_end = Some(GlobalSequence::try_from(integer(row, LOG_END)?)?);
+            }
+            take(event)
+        };
+        let mut failed = None;
+        let each = |row: Row| match take_row(&row) {
+            Ok(false) => ControlFlow::Continue(()),
+            Ok(true) => ControlFlow::Break(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        };
+        session
+            .query_until(&statement.sql, statement.values, each)
+            .map_err(classify)?;
+        failed.map_or(Ok(sent), Err)
+    }
 }
 
 /// What a statement sent, as far as it was taken.
@@ -157,42 +222,12 @@ pub(crate) fn page<C: Queryable>(
 struct Sent {
     rows: u32,
     bytes: u64,
-    end: Option<Position>,
+    last: Option<Position>,
+    log_end: Option<GlobalSequence>,
 }
 
-/// Hands out the events in the window, until `take` says that it has enough.
-fn read<C: Queryable>(
-    session: &mut Session<'_, C>,
-    query: &EventQuery,
-    window: &Window,
-    resumed: bool,
-    indexes: &[String],
-    mut take: impl FnMut(EventEnvelope) -> Result<bool>,
-) -> Result<Sent> {
-    let statement = LogStatement::new(query, window, resumed, indexes, session.server.flavour);
-    let (mut decoder, mut sent) = (Decoder::default(), Sent::default());
-    let mut take_row = |row: &Row| {
-        let event = decoder.event(row)?;
-        sent.rows += 1;
-        sent.bytes +=
-            event.data.as_str().len() as u64 + event.metadata.as_ref().map_or(0, |part| part.as_str().len() as u64);
-        sent.end = Some(Position::of(&event));
-        take(event)
-    };
-    let mut failed = None;
-    let each = |row: Row| match take_row(&row) {
-        Ok(false) => ControlFlow::Continue(()),
-        Ok(true) => ControlFlow::Break(()),
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-    };
-    session
-        .query_until(&statement.sql, statement.values, each)
-        .map_err(classify)?;
-    failed.map_or(Ok(sent), Err)
-}
+/// Which column tells where the log ends, if that was asked.
+const LOG_END: usize = 16;
 
 /// How the server would find that page: for each table, the index that it uses, and what else it does.
 pub(crate) fn explain<C: Queryable>(
@@ -202,8 +237,13 @@ pub(crate) fn explain<C: Queryable>(
     indexes: &[String],
 ) -> Result<Vec<String>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let window = query.window(cursor, mark);
-    let statement = LogStatement::new(query, &window, cursor.is_some(), indexes, session.server.flavour);
+    let reading = Reading {
+        query,
+        indexes,
+        resumed: cursor.is_some(),
+        asks_end: false,
+    };
+    let statement = LogStatement::new(&reading, &query.window(cursor, mark), session.server.flavour);
     let explain = format!("EXPLAIN FORMAT = TRADITIONAL {}", statement.sql);
     let rows = session.query(&explain, statement.values).map_err(classify)?;
     let line = |row: &Row| {
@@ -245,7 +285,8 @@ enum Driver {
 const MOST_MERGED_TYPES: usize = 16;
 
 impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String], flavour: Flavour) -> Self {
+    fn new(reading: &Reading<'_>, window: &Window, flavour: Flavour) -> Self {
+        let Reading { query, indexes, .. } = reading;
         let metadata = query.filter().metadata.as_ref();
         let driver = Driver::of(query.filter(), query.order() == Order::Time, indexes);
         let mut statement = Self {
@@ -255,26 +296,25 @@ impl LogStatement {
         };
         let arms = driver.arms(query.filter());
         statement.sql = match &arms[..] {
-            [] => statement.arm(sql::LOG, query, window, resumed, driver, None),
-            [arm] => statement.arm(sql::LOG, query, window, resumed, driver, Some(arm)),
-            arms => statement.merged(query, window, resumed, driver, arms),
+            [] => statement.arm(sql::LOG, reading, window, driver, None),
+            [arm] => statement.arm(sql::LOG, reading, window, driver, Some(arm)),
+            arms => statement.merged(reading, window, driver, arms),
         };
+        if reading.asks_end {
+            // Looked up once, not for each row.
+            let columns = "    checksum,\n    (SELECT MAX(log.global_sequence) FROM events AS log) AS log_end\n";
+            statement.sql = statement.sql.replacen("    checksum\n", columns, 1);
+        }
         statement
     }
 
     /// The rows of several arms, each read in order from its index: the first positions of all are found before a row is read.
-    fn merged(
-        &mut self,
-        query: &EventQuery,
-        window: &Window,
-        resumed: bool,
-        driver: Driver,
-        arms: &[Equality],
-    ) -> String {
+    fn merged(&mut self, reading: &Reading<'_>, window: &Window, driver: Driver, arms: &[Equality]) -> String {
+        let query = reading.query;
         let arms: Vec<String> = arms
             .iter()
             .map(|arm| {
-                let arm = self.arm(sql::LOG_POSITIONS, query, window, resumed, driver, Some(arm));
+                let arm = self.arm(sql::LOG_POSITIONS, reading, window, driver, Some(arm));
                 format!("({arm})")
             })
             .collect();
@@ -299,12 +339,12 @@ impl LogStatement {
     fn arm(
         &mut self,
         select: &str,
-        query: &EventQuery,
+        reading: &Reading<'_>,
         window: &Window,
-        resumed: bool,
         driver: Driver,
         arm: Option<&Equality>,
     ) -> String {
+        let query = reading.query;
         let by_time = query.order() == Order::Time;
         let index = driver.index(by_time).unwrap_or("PRIMARY");
         let from = format!("FROM events FORCE INDEX ({index})");
@@ -317,7 +357,7 @@ impl LogStatement {
             sql += &format!("\n  AND {column} = {value}");
         }
         self.add_filters(&mut sql, query.filter(), driver);
-        self.add_position(&mut sql, query, window, resumed, driver);
+        self.add_position(&mut sql, reading, window, driver);
         // Within one aggregate, versions ascend with sequences, and there is an index on them.
         let order = match (by_time, driver) {
             (false, Driver::Aggregate) => in_order(query, ["created_at", "aggregate_version"]),
@@ -372,7 +412,8 @@ impl LogStatement {
     }
 
     /// The bounds of time, and where the page before ended.
-    fn add_position(&mut self, sql: &mut String, query: &EventQuery, window: &Window, resumed: bool, driver: Driver) {
+    fn add_position(&mut self, sql: &mut String, reading: &Reading<'_>, window: &Window, driver: Driver) {
+        let query = reading.query;
         let filter = query.filter();
         let (mut from, mut until) = (filter.created_from, filter.created_until);
         let comparison = match query.direction() {
@@ -387,7 +428,7 @@ impl LogStatement {
             let time = self.bind(time_value(at.created_at));
             let sequence = self.bind(at.global_sequence.as_i64());
             *sql += &format!("\n  AND (created_at {comparison} {time} OR global_sequence {comparison} {sequence})");
-        } else if driver == Driver::Aggregate && resumed {
+        } else if driver == Driver::Aggregate && reading.resumed {
             // The page before ended with an event of this aggregate, beside one end of the window.
             let last = match query.direction() {
                 Direction::Forwards => window.after.as_i64(),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{FirstPage, Found, PageEvents, Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_cause, any_transient,
@@ -15,7 +15,7 @@ use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
     SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    backend,
+    Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -28,6 +28,7 @@ use crate::error::{
 use crate::mark::{Mark, View};
 use crate::migrate::Choices;
 use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
+use crate::read::Reading;
 use crate::row::{decode, integer, text};
 use crate::topology::Watch;
 use crate::{append, consumer, flush, migrate, read, snapshot, sql};
@@ -366,6 +367,21 @@ impl MysqlEventStore {
         Ok(mark)
     }
 
+    /// A page up to the mark that this moment proves, or to one that was proved before if that will do, or a later page of a read. Its rows
+    /// are read after the mark was taken, with a snapshot of their own.
+    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
+        if let Some(cursor) = cursor {
+            let (mark, usual_size) = (cursor.high_water_mark(), &self.0.usual_size);
+            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, usual_size));
+        }
+        let mut reading = FirstReading {
+            store: self,
+            query,
+            indexes,
+        };
+        backend::first_page(&mut reading, query, self.0.mark.proved()?)
+    }
+
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
         self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.usual_size))
     }
@@ -392,6 +408,48 @@ impl MysqlEventStore {
         if thread::Builder::new().spawn(flush).is_err() {
             self.0.is_flushing.store(false, Ordering::Release);
         }
+    }
+}
+
+/// A read of the log that begins.
+struct FirstReading<'a> {
+    store: &'a MysqlEventStore,
+    query: &'a EventQuery,
+    indexes: &'a [String],
+}
+
+impl FirstReading<'_> {
+    fn reading(&self, asks_end: bool) -> Reading<'_> {
+        Reading {
+            query: self.query,
+            indexes: self.indexes,
+            resumed: false,
+            asks_end,
+        }
+    }
+}
+
+impl FirstPage for FirstReading<'_> {
+    fn find(&mut self, window: &Window) -> Result<Option<Found>> {
+        let usual_size = &self.store.0.usual_size;
+        self.store.with(|session| match session.server.standing.writes_alone() {
+            true => self.reading(true).find(session, window, usual_size).map(Some),
+            false => Ok(None),
+        })
+    }
+
+    fn prove(&mut self) -> Result<GlobalSequence> {
+        let mark = self.store.mark()?;
+        self.query.check_end(mark, || self.store.with(read::end))?;
+        Ok(mark)
+    }
+
+    fn read(&mut self, window: &Window) -> Result<PageEvents> {
+        let usual_size = &self.store.0.usual_size;
+        let found = self
+            .store
+            .with(|session| self.reading(false).find(session, window, usual_size))?;
+        Ok(found.events)
     }
 }
 
@@ -679,20 +737,9 @@ impl EventStore for MysqlEventStore {
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let read = || {
-            let page = |indexes: &[String]| {
-                if self.0.options.read_replica {
-                    return self.published_page(query, cursor, indexes);
-                }
-                // Rows are read after the mark was taken, with a snapshot of their own.
-                let mark = match cursor {
-                    Some(cursor) => cursor.high_water_mark(),
-                    None => {
-                        let mark = self.mark()?;
-                        query.check_end(mark, || self.with(read::end))?;
-                        mark
-                    }
-                };
-                self.with(|session| read::page(session, query, cursor, mark, indexes, &self.0.usual_size))
+            let page = |indexes: &[String]| match self.0.options.read_replica {
+                true => self.published_page(query, cursor, indexes),
+                false => self.page(query, cursor, indexes),
             };
             let page = match page(&self.0.indexes) {
                 // Somebody dropped it since the store was opened: the log can be walked.

@@ -99,6 +99,11 @@ impl Standing {
         Err(unprovable(reason))
     }
 
+    /// Whether it shows every event up to a mark that was proved before, if its log goes that far.
+    pub(crate) fn writes_alone(self) -> bool {
+        matches!(self, Self::Alone | Self::Primary)
+    }
+
     /// Why a mark that was published cannot be trusted there.
     pub(crate) fn require_order(self) -> Result<()> {
         match self {

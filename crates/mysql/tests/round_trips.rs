@@ -19,7 +19,7 @@ use support::{account, all_events, deposited, fresh, on_both};
 
 on_both!(
     an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,
-    a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two,
+    a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most,
     a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_one_for_each_append,
     each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_connection_was_used,
     an_append_whose_answer_was_cut_off_is_stored_once_and_acknowledged,
@@ -113,11 +113,15 @@ fn an_append_takes_one_round_trip_and_one_more_to_look_up_a_version(server: &Mys
     }
 }
 
-fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: &MysqlServer) {
+fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most(server: &MysqlServer) {
     let (_database, proxy, store) = behind_a_proxy(server);
     let known = account();
     store
         .append(&known, ExpectedVersion::NoStream, &[1, 2, 3, 4].map(deposited))
+        .unwrap();
+    let owned = account();
+    let acme = store.for_tenant(TenantId::new("acme").unwrap());
+    acme.append(&owned, ExpectedVersion::NoStream, &[1, 2].map(deposited))
         .unwrap();
     let state = serde_json::json!({ "balance": 3 });
     store
@@ -140,12 +144,24 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
     }
     let by_hand = NewSnapshot::new(&accounts.key(forged), 3, Account::FORM, &"three").unwrap();
     store.save(&by_hand).unwrap();
-    let reads: [(&str, usize, &dyn Fn()); 20] = [
+    let of = |tenant: &str| store.for_tenant(TenantId::new(tenant).unwrap());
+    let page = |query: EventQuery| drop(store.read_page(&query, None).unwrap());
+    let everything = EventQuery::new;
+    let of_type = |name: &str| everything().event_types([name]).unwrap();
+    let mark = store.high_water_mark().unwrap();
+    let third = GlobalSequence::from(3);
+    let reads: [(&str, usize, &dyn Fn()); 32] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),
         ("nothing", 1, &|| drop(store.load(&account()).unwrap())),
         ("version", 1, &|| drop(store.version(&known).unwrap().get().to_string())),
         ("version of nothing", 1, &|| {
             drop(store.version(&account()).unwrap().get().to_string());
+        }),
+        ("version of a tenant", 1, &|| {
+            assert_eq!(of("acme").version(&owned).unwrap(), 2);
+        }),
+        ("version of nothing of a tenant", 1, &|| {
+            assert_eq!(of("other").version(&owned).unwrap(), 0);
         }),
         ("from a version", 1, &|| load(all().from_version(at(3)))),
         ("from beyond the end", 2, &|| load(all().from_version(at(5)))),
@@ -180,7 +196,23 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two(server: 
             assert_eq!(root.state().0, 3);
         }),
         ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
-        ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),
+        ("page", 2, &|| page(everything())),
+        ("page that earlier events fill", 1, &|| page(everything().limit(5))),
+        ("page that they do not fill", 2, &|| page(everything().limit(500))),
+        ("page of a type", 1, &|| page(of_type("money.deposited").limit(5))),
+        ("page of a rare type", 2, &|| page(of_type("account.closed").limit(5))),
+        ("page backwards", 2, &|| page(everything().limit(5).backwards())),
+        ("page from the end on", 1, &|| page(everything().after(mark).limit(5))),
+        ("page up to a mark", 1, &|| page(everything().until(mark))),
+        ("page up to a mark backwards", 1, &|| {
+            page(everything().until(mark).backwards())
+        }),
+        ("nothing up to a mark", 2, &|| {
+            page(of_type("account.closed").until(mark))
+        }),
+        ("one event", 1, &|| {
+            page(everything().after(third).until(third.checked_add(1).unwrap()))
+        }),
     ];
     for (name, expected, read) in reads {
         read();

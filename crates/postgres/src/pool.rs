@@ -210,6 +210,8 @@ const PREPARED_STATEMENTS: usize = 256;
 pub(crate) struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) statements: &'a mut Statements,
+    /// Whether the server was a standby when the connection was made. Nobody has asked on a connection of the caller's.
+    pub(crate) is_in_recovery: bool,
 }
 
 impl<C: GenericClient> Session<'_, C> {
@@ -269,6 +271,7 @@ impl Connection {
         Session {
             client: &mut self.client,
             statements: &mut self.statements,
+            is_in_recovery: self.is_in_recovery,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource, UsualSize};
+use std::borrow::Cow;
+
+use firefly_eventstore_core::backend::{Found, Head, PageEvents, StreamSource, UsualSize};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope,
     EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
@@ -182,9 +184,6 @@ pub(crate) fn published_page<C: GenericClient>(
 }
 
 /// A page of the log up to a mark, which was taken before.
-///
-/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
-/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
 pub(crate) fn page<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -193,38 +192,58 @@ pub(crate) fn page<C: GenericClient>(
     indexes: &[String],
     usual: &UsualSize,
 ) -> Result<Page> {
-    let mut window = query.window(cursor, mark);
+    let found = find(session, query, &query.window(cursor, mark), false, indexes, usual)?;
+    Ok(found.events.into_page(query, cursor, mark))
+}
+
+/// The events in a window of the log, and, if that is asked, where the log ends.
+///
+/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
+/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
+pub(crate) fn find<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    window: &Window,
+    asks_end: bool,
+    indexes: &[String],
+    usual: &UsualSize,
+) -> Result<Found> {
+    let mut window = *window;
     let most = window.rows;
-    let mut page = PageEvents::new(&window);
+    let mut events = PageEvents::new(&window);
+    let mut end = None;
     let mut decoder = Decoder::default();
-    while !page.is_full() && window.after < window.until {
-        let left = most.saturating_sub(u32::try_from(page.len()).unwrap_or(most));
+    while !events.is_full() && window.after < window.until {
+        let left = most.saturating_sub(u32::try_from(events.len()).unwrap_or(most));
         let (asked, largest) = share(usual, left, window.bytes);
         window.rows = asked;
-        let statement = LogStatement::new(query, &window, largest, indexes);
+        let statement = LogStatement::new(query, &window, asks_end, largest, indexes);
         let rows = statement.query(session).map_err(classify)?;
+        if let Some(row) = rows.first().filter(|_| asks_end) {
+            end = Some(GlobalSequence::try_from(get::<i64>(row, LOG_END)?)?);
+        }
         let is_last = rows.len() < asked as usize;
         let mut seen = Seen::default();
-        page.reserve(rows.len());
+        events.reserve(rows.len());
         for row in rows {
-            if page.is_full() {
+            if events.is_full() {
                 break;
             }
-            let before = page.bytes();
+            let before = events.bytes();
             let is_withheld = row::is_null(&row, 6)?;
-            page.push(match is_withheld {
+            events.push(match is_withheld {
                 false => decoder.event(&row)?,
                 true => large_event(session, &row)?,
             });
-            seen.add(page.bytes() - before, is_withheld);
+            seen.add(events.bytes() - before, is_withheld);
         }
         learn(usual, &seen);
-        let Some(last) = page.last().filter(|_| !is_last) else {
+        let Some(last) = events.last().filter(|_| !is_last) else {
             break;
         };
         window.go_on_beyond(query, Position::of(last));
     }
-    Ok(page.into_page(query, cursor, mark))
+    Ok(Found { events, end })
 }
 
 /// An event that was found, and is too large to be sent among others.
@@ -288,7 +307,7 @@ pub(crate) fn explain<C: GenericClient>(
     indexes: &[String],
 ) -> Result<Vec<Vec<String>>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), i32::MAX, indexes);
+    let statement = LogStatement::new(query, &query.window(cursor, mark), false, i32::MAX, indexes);
     let mut plans = vec![statement.custom_plan(session).map_err(classify)?];
     if !statement.is_planned_anew() {
         plans.push(statement.generic_plan(session).map_err(classify)?);
@@ -343,7 +362,7 @@ struct Arm {
 }
 
 impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
+    fn new(query: &EventQuery, window: &Window, asks_end: bool, largest: i32, indexes: &[String]) -> Self {
         let filter = query.filter();
         let mut statement = Self {
             driver: Driver::of(filter, query.order() == Order::Time, indexes),
@@ -361,7 +380,10 @@ impl LogStatement {
             true => String::new(),
             false => format!("\n  AND ({})::integer <> 0", checks.join("\n  AND ")),
         };
-        let log = sql::LOG.trim_end();
+        let log = match asks_end {
+            false => Cow::Borrowed(sql::LOG.trim_end()),
+            true => Cow::Owned(with_end(sql::LOG.trim_end())),
+        };
         let one = |arm: &Arm| {
             format!(
                 "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $4",
@@ -614,6 +636,15 @@ impl LogStatement {
         self.parameters.push(Box::new(value));
         format!("${}", self.parameters.len())
     }
+}
+
+/// Which column tells where the log ends.
+const LOG_END: usize = 16;
+
+/// The statement with that column, which is looked up once, not for each row.
+fn with_end(log: &str) -> String {
+    let columns = "    checksum,\n    (SELECT MAX(global_sequence) FROM events) AS log_end\n";
+    log.replacen("    checksum\n", columns, 1)
 }
 
 /// The window of sequences, where it does not find the rows.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{FirstPage, Found, PageEvents, Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
     ParkedQuery, SlotsQuery, Transactional, Wake, any_cause, any_transient,
@@ -16,7 +16,7 @@ use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
     SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    backend,
+    Window, backend,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
@@ -212,6 +212,7 @@ impl PostgresEventStore {
         let mut session = Session {
             client: transaction,
             statements: &mut Statements::default(),
+            is_in_recovery: false,
         };
         let place = self.shared.location.place.as_ref();
         append::within(&mut session, appends, place)
@@ -321,6 +322,7 @@ impl PostgresEventStore {
             let mut session = Session {
                 client: &mut transaction,
                 statements: &mut *session.statements,
+                is_in_recovery: session.is_in_recovery,
             };
             let result = work(&mut session)?;
             transaction.commit().map_err(classify)?;
@@ -406,21 +408,17 @@ impl PostgresEventStore {
         Ok(mark.max(GlobalSequence::try_from(before)?))
     }
 
-    /// A page up to the mark that this moment proves, or a later one of a read. Its rows are read after the mark was taken, with a
-    /// snapshot of their own.
+    /// A page up to the mark that this moment proves, or to one that was proved before if that will do, or a later page of a read. Its rows
+    /// are read after the mark was taken, with a snapshot of their own.
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let mark = match cursor {
-            Some(cursor) => cursor.high_water_mark(),
-            None => {
-                let mark = self.prove()?;
-                query.check_end(mark, || self.with(read::end_of_log))?;
-                mark
-            }
-        };
         let Shared {
             indexes, usual_size, ..
         } = &*self.shared;
-        self.with(|session| read::page(session, query, cursor, mark, indexes, usual_size))
+        if let Some(cursor) = cursor {
+            let mark = cursor.high_water_mark();
+            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, usual_size));
+        }
+        backend::first_page(&mut Reading { store: self, query }, query, self.proved()?)
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
@@ -428,6 +426,40 @@ impl PostgresEventStore {
             indexes, usual_size, ..
         } = &*self.shared;
         self.with(|session| read::published_page(session, query, cursor, indexes, usual_size))
+    }
+}
+
+/// A read of the log that begins.
+struct Reading<'a> {
+    store: &'a PostgresEventStore,
+    query: &'a EventQuery,
+}
+
+impl FirstPage for Reading<'_> {
+    fn find(&mut self, window: &Window) -> Result<Option<Found>> {
+        let Shared {
+            indexes, usual_size, ..
+        } = &*self.store.shared;
+        self.store.with(|session| match session.is_in_recovery {
+            true => Ok(None),
+            false => read::find(session, self.query, window, true, indexes, usual_size).map(Some),
+        })
+    }
+
+    fn prove(&mut self) -> Result<GlobalSequence> {
+        let mark = self.store.prove()?;
+        self.query.check_end(mark, || self.store.with(read::end_of_log))?;
+        Ok(mark)
+    }
+
+    fn read(&mut self, window: &Window) -> Result<PageEvents> {
+        let Shared {
+            indexes, usual_size, ..
+        } = &*self.store.shared;
+        let found = self
+            .store
+            .with(|session| read::find(session, self.query, window, false, indexes, usual_size))?;
+        Ok(found.events)
     }
 }
 
@@ -973,6 +1005,7 @@ impl<'a> PostgresTransaction<'a> {
         Session {
             client: &mut self.transaction,
             statements: self.statements,
+            is_in_recovery: false, // it takes no transactions
         }
     }
 

@@ -122,13 +122,17 @@ fn an_append_takes_one_round_trip() {
 }
 
 #[test]
-fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
+fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
     };
     let known = account();
     store
         .append(&known, ExpectedVersion::NoStream, &[1, 2, 3, 4].map(deposited))
+        .unwrap();
+    let owned = account();
+    let acme = store.for_tenant(TenantId::new("acme").unwrap());
+    acme.append(&owned, ExpectedVersion::NoStream, &[1, 2].map(deposited))
         .unwrap();
     let state = serde_json::json!({ "balance": 3 });
     store
@@ -151,12 +155,24 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
     }
     let by_hand = NewSnapshot::new(&accounts.key(forged), 3, Account::FORM, &"three").unwrap();
     store.save(&by_hand).unwrap();
-    let reads: [(&str, usize, &dyn Fn()); 20] = [
+    let of = |tenant: &str| store.for_tenant(TenantId::new(tenant).unwrap());
+    let page = |query: EventQuery| drop(store.read_page(&query, None).unwrap());
+    let everything = EventQuery::new;
+    let of_type = |name: &str| everything().event_types([name]).unwrap();
+    let mark = store.high_water_mark().unwrap();
+    let third = GlobalSequence::from(3);
+    let reads: [(&str, usize, &dyn Fn()); 32] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),
         ("nothing", 1, &|| drop(store.load(&account()).unwrap())),
         ("version", 1, &|| drop(store.version(&known).unwrap().get().to_string())),
         ("version of nothing", 1, &|| {
             drop(store.version(&account()).unwrap().get().to_string());
+        }),
+        ("version of a tenant", 1, &|| {
+            assert_eq!(of("acme").version(&owned).unwrap(), 2);
+        }),
+        ("version of nothing of a tenant", 1, &|| {
+            assert_eq!(of("other").version(&owned).unwrap(), 0);
         }),
         ("from a version", 1, &|| load(all().from_version(at(3)))),
         ("from beyond the end", 2, &|| load(all().from_version(at(5)))),
@@ -191,7 +207,23 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two() {
             assert_eq!(root.state().0, 3);
         }),
         ("mark", 1, &|| drop(store.high_water_mark().unwrap().get().to_string())),
-        ("page", 2, &|| drop(store.read_page(&EventQuery::new(), None).unwrap())),
+        ("page", 2, &|| page(everything())),
+        ("page that earlier events fill", 1, &|| page(everything().limit(5))),
+        ("page that they do not fill", 2, &|| page(everything().limit(500))),
+        ("page of a type", 1, &|| page(of_type("money.deposited").limit(5))),
+        ("page of a rare type", 2, &|| page(of_type("account.closed").limit(5))),
+        ("page backwards", 2, &|| page(everything().limit(5).backwards())),
+        ("page from the end on", 1, &|| page(everything().after(mark).limit(5))),
+        ("page up to a mark", 1, &|| page(everything().until(mark))),
+        ("page up to a mark backwards", 1, &|| {
+            page(everything().until(mark).backwards())
+        }),
+        ("nothing up to a mark", 2, &|| {
+            page(of_type("account.closed").until(mark))
+        }),
+        ("one event", 1, &|| {
+            page(everything().after(third).until(third.checked_add(1).unwrap()))
+        }),
     ];
     for (name, expected, read) in reads {
         read();

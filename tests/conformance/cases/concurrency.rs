@@ -188,6 +188,52 @@ pub(crate) fn a_consumer_that_polls_misses_nothing_and_repeats_nothing(env: &dyn
     assert_eq!(seen.len(), WRITERS * 15);
 }
 
+/// A few events at a time are often found without a new mark.
+pub(crate) fn consumers_that_read_a_few_events_at_a_time_miss_nothing(env: &dyn Environment) {
+    const WRITERS: usize = 4;
+    const CONSUMERS: usize = 3;
+    let store = env.store();
+    let finished = AtomicUsize::new(0);
+    let seen = in_parallel(WRITERS + CONSUMERS, |thread| {
+        if thread < WRITERS {
+            let _done = Done(&finished);
+            let own = account();
+            for _ in 0..15 {
+                given(&*store, &own, 2);
+                let aborted = store.in_transaction(|tx| {
+                    tx.append(&own, ExpectedVersion::Any, &events(1))?;
+                    Err::<(), _>(Error::invalid("changed my mind"))
+                });
+                aborted.unwrap_err();
+            }
+            return Vec::new();
+        }
+        let limit = (thread - WRITERS) as u64 + 1;
+        let mut seen = Vec::new();
+        let mut checkpoint = GlobalSequence::ZERO;
+        loop {
+            let last_look = finished.load(Ordering::SeqCst) == WRITERS;
+            let page = store.read_page(&EventQuery::new().after(checkpoint).limit(limit), None);
+            let page = page.unwrap();
+            assert!(
+                page.checkpoint >= checkpoint,
+                "back from {checkpoint} to {}",
+                page.checkpoint
+            );
+            checkpoint = page.checkpoint;
+            if last_look && page.events.is_empty() {
+                return seen;
+            }
+            seen.extend(sequences(&page.events));
+        }
+    });
+    let all = sequences(&log(&*store));
+    assert_eq!(all.len(), WRITERS * 30);
+    for seen in &seen[WRITERS..] {
+        assert_eq!(*seen, all);
+    }
+}
+
 pub(crate) fn the_mark_never_goes_back_while_others_write(env: &dyn Environment) {
     let store = env.store();
     let finished = AtomicUsize::new(0);

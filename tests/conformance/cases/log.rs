@@ -242,6 +242,65 @@ pub(crate) fn pages_are_bounded_by_bytes(env: &dyn Environment) {
     assert_eq!(store.read_page(&few, None).unwrap().events, all[..2]);
 }
 
+/// The store knows the mark of a moment ago, when others append: what it finds does not depend on that.
+pub(crate) fn a_read_finds_what_was_appended_a_moment_ago(env: &dyn Environment) {
+    let (store, other) = (env.store(), env.reopen());
+    let account = account();
+    let append = |event_type: &str| {
+        let appended = other.append(&account, ExpectedVersion::Any, &[event(event_type)]);
+        drop(appended.unwrap());
+    };
+    for number in 0..12 {
+        append(if number % 3 == 0 {
+            "money.withdrawn"
+        } else {
+            "money.deposited"
+        });
+    }
+    let [third, ninth] = [2, 8].map(|place: usize| log(&*other)[place].global_sequence);
+    let two = NonZeroU32::new(2).unwrap();
+    let all = EventQuery::new;
+    let queries = [
+        all(),
+        all().after(third),
+        all().page_size(two),
+        all().event_types(["money.withdrawn"]).unwrap(),
+        all().aggregate_id(account.id()),
+        all().backwards(),
+        all().ordered_by(Order::Time),
+        all().until(ninth),
+        all().after(third).until(ninth),
+        all().until(ninth).event_types(["money.withdrawn"]).unwrap(),
+        all().until(ninth).event_types(["account.closed"]).unwrap(),
+        all().until(ninth).backwards().page_size(two),
+        all().until(ninth).ordered_by(Order::Time).page_size(two),
+    ];
+    for query in queries {
+        for limit in [
+            None,
+            Some(0),
+            Some(1),
+            Some(2),
+            Some(7),
+            Some(12),
+            Some(13),
+            Some(1_000),
+        ] {
+            let query = limit.map_or(query.clone(), |limit| query.clone().limit(limit));
+            let known = store.high_water_mark().unwrap();
+            append("money.withdrawn");
+            let found = |store: &Handle| {
+                let mut events = store.read(query.clone());
+                let found: Vec<_> = events.by_ref().map(Result::unwrap).collect();
+                (found, events.checkpoint())
+            };
+            let seen = found(&store);
+            assert!(other.high_water_mark().unwrap() > known);
+            assert_eq!(seen, found(&other), "{query:?}");
+        }
+    }
+}
+
 pub(crate) fn reading_beyond_the_end_is_told(env: &dyn Environment) {
     let store = env.store();
     let told = |store: &dyn EventStore, end: GlobalSequence| {
@@ -279,10 +338,10 @@ pub(crate) fn reading_beyond_the_end_is_told(env: &dyn Environment) {
 
 pub(crate) fn a_log_that_was_cut_is_told(env: &dyn Environment) {
     let store = env.store();
-    let other = env.reopen();
+    let [other, limited, below] = [(); 3].map(|()| env.reopen());
     let all = given_ten(&store);
     let (kept, last) = (all[5].global_sequence, all[9].global_sequence);
-    for store in [&store, &other] {
+    for store in [&store, &other, &limited, &below] {
         assert_eq!(store.high_water_mark().unwrap(), last);
     }
     if !env.cut_log(kept) {
@@ -302,9 +361,15 @@ pub(crate) fn a_log_that_was_cut_is_told(env: &dyn Environment) {
     assert_eq!(*error.kind(), gone);
     assert_eq!(log(&*store), all[..=5]);
     // A read from the beginning rests on the earlier proof of its store, too.
-    let error = other.read_page(&EventQuery::new(), None).unwrap_err();
-    assert_eq!(*error.kind(), gone);
-    assert_eq!(log(&*other), all[..=5]);
+    for (store, query) in [
+        (&other, EventQuery::new()),
+        (&limited, EventQuery::new().limit(2)),
+        (&below, EventQuery::new().until(kept)),
+    ] {
+        let error = store.read_page(&query, None).unwrap_err();
+        assert_eq!(*error.kind(), gone, "{query:?}");
+        assert_eq!(log(&**store), all[..=5]);
+    }
     for store in [&store, &other] {
         given(&**store, &account(), 1);
     }

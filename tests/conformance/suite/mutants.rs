@@ -9,8 +9,8 @@ use firefly_eventstore_core::operate::{Operations, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
-    AggregateSummary, AsOf, Cursor, Direction, EventData, EventFilter, EventTypeShare, Limits, MemoryEventStore, Order,
-    Page, SnapshotAt, SnapshotSelection, Statistics, SummaryQuery,
+    AggregateSummary, AsOf, Cursor, DEFAULT_PAGE_SIZE, Direction, EventData, EventFilter, EventTypeShare, Limits,
+    MemoryEventStore, Order, Page, SnapshotAt, SnapshotSelection, Statistics, SummaryQuery,
 };
 
 use super::consuming::*;
@@ -111,6 +111,7 @@ caught! {
     compares_metadata_as_a_whole: ComparesMetadataAsAWhole,
     takes_no_types_for_all: TakesNoTypesForAll,
     reads_later_pages_beyond_the_mark: ReadsBeyondTheMark,
+    keeps_to_an_earlier_mark: KeepsToAnEarlierMark,
     skips_late_commits: SkipsLateCommits,
     lets_the_mark_go_back: LetsTheMarkGoBack,
     marks_the_last_match: MarksTheLastMatch,
@@ -810,6 +811,27 @@ reads_otherwise! {
         page.high_water_mark = page.events.last().map_or(GlobalSequence::ZERO, |event| event.global_sequence);
         Ok(page)
     };
+}
+
+/// Where there is a limit, events are read up to the mark that was asked for last.
+#[derive(Debug, Default)]
+struct KeepsToAnEarlierMark(AtomicU64);
+
+impl Bug for KeepsToAnEarlierMark {
+    fn read_page(&self, memory: &MemoryEventStore, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
+        let known = GlobalSequence::new(self.0.load(Ordering::SeqCst))?;
+        let is_limited = query.window(cursor, GlobalSequence::MAX).rows < DEFAULT_PAGE_SIZE.get();
+        match is_limited && known > GlobalSequence::ZERO {
+            true => memory.read_page(&query.clone().until(known), cursor),
+            false => memory.read_page(query, cursor),
+        }
+    }
+
+    fn high_water_mark(&self, memory: &MemoryEventStore) -> Result<GlobalSequence, Error> {
+        let mark = memory.high_water_mark()?;
+        self.0.store(mark.get(), Ordering::SeqCst);
+        Ok(mark)
+    }
 }
 
 /// Announces the sequences of a transaction that is still open.

@@ -170,14 +170,15 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             .map_or(Ok(()), |slot| compare(slot, self.position, self.token))
     }
 
-    /// Goes on by one commit at most. The log is not read if it is known to end where this has come to.
+    /// Goes on by one commit at most. The log is not read if it is known to end where this has come to. A mark that is known serves the pages
+    /// up to it: those need none of their own.
     pub(crate) fn step(&mut self, end: Option<GlobalSequence>) -> Result<Step, Trouble> {
         if self.page.is_empty() {
             if let Some(replayed) = self.replay()? {
                 return Ok(replayed);
             }
             if end != Some(self.looked) {
-                self.read()?;
+                self.read(end)?;
             }
         }
         if self.page.is_empty() {
@@ -223,11 +224,16 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         applied
     }
 
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self, mark: Option<GlobalSequence>) -> Result<()> {
         let (query, cursor) = match self.next.take() {
             Some((query, cursor)) => (query, Some(cursor)),
             None => {
-                let query = self.query.clone().after(self.looked);
+                let known = mark.filter(|mark| *mark > self.looked);
+                let query = self
+                    .query
+                    .clone()
+                    .after(self.looked)
+                    .until(known.unwrap_or(GlobalSequence::MAX));
                 (query.page_size(self.projection.batch()), None)
             }
         };

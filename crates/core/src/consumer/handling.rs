@@ -102,18 +102,27 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
                 position: cohort.position,
             });
         }
-        let query = self.member.subscription.query()?;
-        let query = query.after(cohort.position).until(cohort.until).page_size(PAGE);
-        let page = self.member.store.read_page(&query, None)?;
-        let is_at_end = page.next.is_none() && cohort.until == GlobalSequence::MAX;
-        let had_events = !page.events.is_empty();
-        self.handle_page(&cohort, &page.events, page.checkpoint)?;
+        let end = self.context.signals.mark();
+        let exhausted = match end == Some(cohort.position) && cohort.until == GlobalSequence::MAX {
+            true => end,
+            false => self.handle_next_page(&cohort, end)?,
+        };
         self.keep_late_positions()?;
         self.tell_progress();
-        match is_at_end && !had_events {
-            true => Ok(Some(self.wait(page.checkpoint))),
-            false => Ok(None),
-        }
+        Ok(exhausted.map(|end| self.wait(end)))
+    }
+
+    /// Handles the next page of a cohort. The watcher's mark, if it is known, serves each page up to it: those need none of their own. Returns
+    /// where the log ends if there were no more events.
+    fn handle_next_page(&mut self, cohort: &Cohort, mark: Option<GlobalSequence>) -> Result<Option<GlobalSequence>> {
+        let known = mark.filter(|mark| *mark > cohort.position);
+        let until = known.map_or(cohort.until, |mark| cohort.until.min(mark));
+        let query = self.member.subscription.query()?;
+        let query = query.after(cohort.position).until(until).page_size(PAGE);
+        let page = self.member.store.read_page(&query, None)?;
+        let is_at_end = page.next.is_none() && until == GlobalSequence::MAX && page.events.is_empty();
+        self.handle_page(cohort, &page.events, page.checkpoint)?;
+        Ok(is_at_end.then_some(page.checkpoint))
     }
 
     /// The slots that can go on, and are furthest behind.
@@ -633,4 +642,59 @@ struct Wait {
     beyond: GlobalSequence,
     /// Or so long.
     longest: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::consumer::keeper::Keeper;
+    use crate::consumer::observer::LogObserver;
+    use crate::consumer::subscription::Subscription;
+    use crate::{AggregateKey, EventQuery, EventStoreExt, ExpectedVersion, FaultPoint, MemoryEventStore, NewEvent};
+
+    #[test]
+    fn the_mark_of_the_watcher_serves_every_page_up_to_it() {
+        let store = MemoryEventStore::new();
+        let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+        let events: Vec<_> = (0..1_203)
+            .map(|n| NewEvent::new("money.deposited", &n).unwrap())
+            .collect();
+        store.append(&account, ExpectedVersion::NoStream, &events).unwrap();
+        let handled = Arc::new(AtomicU64::new(0));
+        let last = Arc::clone(&handled);
+        let subscription = Subscription::of("last.v1", EventQuery::new(), move |delivery| {
+            last.store(delivery.event.global_sequence.get(), Ordering::SeqCst);
+            Ok(())
+        });
+        subscription.register(&store).unwrap();
+        let member = Member::new(store.clone(), subscription);
+        let context = Context {
+            signals: Arc::default(),
+            observer: Arc::new(LogObserver::default()),
+            progress: Arc::default(),
+        };
+        let (member, context) = (&member, &context);
+        Keeper { member, context }.keep().unwrap();
+
+        let mut handling = Handling::new(member, context);
+        for mark in [1_200, 1_201, 1_203] {
+            context.signals.set_mark(GlobalSequence::from(mark));
+            while handled.load(Ordering::SeqCst) < u64::from(mark) {
+                assert!(handling.go_on(&mut false).unwrap().is_none());
+            }
+            assert_eq!(
+                handled.load(Ordering::SeqCst),
+                u64::from(mark),
+                "it reads up to the mark"
+            );
+            // The log is known to end there: it is not read.
+            store.fail_at(FaultPoint::Read);
+            let wait = handling.go_on(&mut false).unwrap().expect("there is nothing to do");
+            assert_eq!(wait.beyond, u64::from(mark));
+            store.load(&account).unwrap_err();
+        }
+    }
 }

@@ -42,7 +42,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
     }
 
     /// Renews the leases, takes slots that are free, and gives up those that are beyond this process's share.
-    fn keep(&self) -> Result<()> {
+    pub(crate) fn keep(&self) -> Result<()> {
         let member = self.member;
         if self.is_hung() {
             // Who hangs is dead to the others.
