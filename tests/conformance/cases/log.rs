@@ -265,13 +265,14 @@ pub(crate) fn a_read_finds_what_was_appended_a_moment_ago(env: &dyn Environment)
         all().after(third),
         all().page_size(two),
         all().event_types(["money.withdrawn"]).unwrap(),
+        all().event_types(["account.closed"]).unwrap(),
         all().aggregate_id(account.id()),
         all().backwards(),
         all().ordered_by(Order::Time),
         all().until(ninth),
         all().after(third).until(ninth),
         all().until(ninth).event_types(["money.withdrawn"]).unwrap(),
-        all().until(ninth).event_types(["account.closed"]).unwrap(),
+        all().until(ninth).event_types(["account.opened"]).unwrap(),
         all().until(ninth).backwards().page_size(two),
         all().until(ninth).ordered_by(Order::Time).page_size(two),
     ];
@@ -288,7 +289,8 @@ pub(crate) fn a_read_finds_what_was_appended_a_moment_ago(env: &dyn Environment)
         ] {
             let query = limit.map_or(query.clone(), |limit| query.clone().limit(limit));
             let known = store.high_water_mark().unwrap();
-            append("money.withdrawn");
+            let mut types = query.filter().event_types.iter().flatten();
+            append(types.next().map_or("money.withdrawn", |wanted| wanted.as_str()));
             let found = |store: &Handle| {
                 let mut events = store.read(query.clone());
                 let found: Vec<_> = events.by_ref().map(Result::unwrap).collect();
