@@ -205,13 +205,13 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most(
         ("page from the end on", 1, &|| page(everything().after(mark).limit(5))),
         ("page up to a mark", 1, &|| page(everything().until(mark))),
         ("page up to a mark backwards", 1, &|| {
-            page(everything().until(mark).backwards())
+            page(everything().until(mark).backwards());
         }),
         ("nothing up to a mark", 2, &|| {
-            page(of_type("account.closed").until(mark))
+            page(of_type("account.closed").until(mark));
         }),
         ("one event", 1, &|| {
-            page(everything().after(third).until(third.checked_add(1).unwrap()))
+            page(everything().after(third).until(third.checked_add(1).unwrap()));
         }),
     ];
     for (name, expected, read) in reads {

@@ -171,6 +171,9 @@ mod tests {
         store.load(&account).unwrap().into_events()
     }
 
+    /// A query, where the log ends at each look, what is asked, what is found, and the checkpoint, where the mark was 8 before.
+    type Case = (EventQuery, &'static [u64], &'static [&'static str], &'static [u64], u64);
+
     #[test]
     fn a_page_that_an_earlier_mark_fills_takes_one_look() {
         let events = ten();
@@ -180,8 +183,7 @@ mod tests {
         let after = |sequence: u32| all().after(GlobalSequence::from(sequence));
         let until = |query: EventQuery, sequence: u32| query.until(GlobalSequence::from(sequence));
         let one_byte = NonZeroU64::MIN;
-        // Where the log ends at each look, what is asked, what is found, and the checkpoint, where the mark was 8 before.
-        let cases: [(EventQuery, &[u64], &[&str], &[u64], u64); 16] = [
+        let cases: [Case; 16] = [
             (all().limit(5), &[10], &["0..8 and end"], &[1, 2, 3, 4, 5], 5),
             (after(2).limit(3), &[10], &["2..8 and end"], &[3, 4, 5], 5),
             (rare().limit(2), &[10], &["0..8 and end"], &[4, 8], 8),
