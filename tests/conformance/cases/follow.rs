@@ -1,7 +1,7 @@
 //! Following the log: what is there, and what comes, each event once.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub(crate) fn follows_on_from_its_checkpoint_wherever_it_ended(env: &dyn Environ
     let store = env.store();
     given(&*store, &account(), 9);
     let all = log(&*store);
+    assert_eq!(all.len(), 9);
     for taken in 0..=all.len() {
         let mut events = followed(&store, EventQuery::new().page_size(NonZeroU32::new(4).unwrap()));
         let mut seen = rest(events.by_ref().take(taken));
@@ -114,22 +115,35 @@ pub(crate) fn events_that_are_gone_end_it(env: &dyn Environment) {
 const EACH: usize = 20;
 
 pub(crate) fn waits_for_what_others_append(env: &dyn Environment) {
-    let (store, other) = (env.store(), env.store());
-    let follower = Arc::clone(&store);
-    let following = thread::spawn(move || rest(follower.follow(EventQuery::new()).take(3 * EACH)));
-    let boxed: Box<dyn Store> = Box::new(Arc::clone(&store));
-    let follower = thread::spawn(move || rest(boxed.follow(EventQuery::new()).take(3 * EACH)));
-    for _ in 0..EACH {
-        // Of this store, in a transaction, and of another store on the same database.
-        given(&*store, &account(), 1);
-        let appended = store.in_transaction(|tx| tx.append(&account(), 0, &events(1)));
-        appended.unwrap();
-        given(&*other, &account(), 1);
+    /// Longer than anything takes here.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    fn tell(store: &(impl ConsumerStore + ?Sized), told: &mpsc::Sender<Uuid>) {
+        for event in store.follow(EventQuery::new()).timeout(PATIENCE).take(EACH) {
+            told.send(event.unwrap().event_id).unwrap();
+        }
     }
-    let all = log(&*store);
-    assert_eq!(all.len(), 3 * EACH);
-    assert_eq!(following.join().unwrap(), all);
-    assert_eq!(follower.join().unwrap(), all);
+
+    let (store, other) = (env.store(), env.store());
+    let boxed: Box<dyn Store> = Box::new(Arc::clone(&store));
+    let (told, heard) = mpsc::channel();
+    thread::scope(|scope| {
+        let (follower, of_follower) = (Arc::clone(&store), told.clone());
+        scope.spawn(move || tell(&*follower, &of_follower));
+        scope.spawn(move || tell(&boxed, &told));
+        for number in 0..EACH {
+            let (account, event) = (account(), [event("money.deposited")]);
+            // Each is waited for: it comes when all before it were handed out.
+            match number % 3 {
+                0 => store.append(&account, 0, &event).map(drop),
+                1 => store.in_transaction(|tx| tx.append(&account, 0, &event).map(drop)),
+                _ => other.append(&account, 0, &event).map(drop),
+            }
+            .unwrap();
+            for _ in 0..2 {
+                assert_eq!(heard.recv().unwrap(), event[0].event_id());
+            }
+        }
+    });
 }
 
 pub(crate) fn ends_by_itself_at_its_limit_or_its_end(env: &dyn Environment) {
