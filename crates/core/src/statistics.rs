@@ -30,6 +30,7 @@ pub struct Statistics {
 
 /// How frequent a type of event is.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EventTypeShare {
     /// The type.
     pub event_type: EventType,

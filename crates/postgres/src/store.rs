@@ -221,8 +221,8 @@ impl PostgresEventStore {
     /// Waits for appends, so that a follower of the log need not poll: where appends
     /// [notify](PostgresBuilder::notify), whoever makes them.
     ///
-    /// Listen first, then read to the end, then wait: so nothing is missed. Takes a connection of its own, not one of the
-    /// pool's.
+    /// Most programs need it not: [`follow`](firefly_eventstore_core::EventStoreExt::follow) and a runner of consumers listen by themselves.
+    /// Listen first, then read to the end, then wait: so nothing is missed. Takes a connection of its own, not one of the pool's.
     ///
     /// ```no_run
     /// # use std::time::Duration;

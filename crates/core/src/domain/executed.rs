@@ -71,6 +71,7 @@ impl<A: fmt::Debug> fmt::Debug for Executed<A> {
 
 /// Why a command did nothing, or may have done nothing.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ExecuteError<E> {
     /// The decision was no, and why. Nothing was appended.
     Refused(E),

@@ -10,6 +10,7 @@ use crate::{
 
 /// When a repository keeps a snapshot of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SnapshotPolicy {
     /// After the command that takes the aggregate past a multiple of this version. For aggregates that change.
     Every(u64),

@@ -198,6 +198,7 @@ pub enum IndexState {
 
 /// What was found out about one thing that matters to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diagnosis {
     /// How bad it is.
     pub severity: Severity,
