@@ -17,13 +17,14 @@ use uuid::Uuid;
 pub use crate::query::PageEvents;
 use crate::{
     AggregateKey, AggregateType, Append, Appended, Error, ErrorKind, EventEnvelope, EventStream, GlobalSequence,
-    Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, TenantId, Version,
+    Limits, Located, Metadata, NewEvent, NewSnapshot, Result, Snapshot, TenantId, Version, pipeline,
 };
 
 pub use crate::event::{EventDetails, to_utc};
 use crate::operate::Streams;
 pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
 pub use crate::tenant::Scope;
+pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 pub(crate) use load::from_snapshot;
@@ -195,25 +196,39 @@ pub fn damaged(error: &Error, global_sequence: Option<GlobalSequence>) -> Error 
 ///
 /// [`InvalidInput`](ErrorKind::InvalidInput) beyond the limits, or if sequences or versions are in another order;
 /// [`Integrity`](ErrorKind::Integrity) if data does not match its checksum.
-pub fn check_import(events: &[EventEnvelope], limits: &Limits) -> Result<()> {
+pub fn check_import<'e>(events: &'e [EventEnvelope], limits: &Limits) -> Result<()> {
+    /// How many events a thread checks at once.
+    const PIECE: usize = 250;
     let mut streams = Streams::default();
     let mut last = GlobalSequence::ZERO;
-    for event in events {
-        let refused = |error: &Error| Error::invalid(format!("{}: {error}", event.name()));
-        if event.global_sequence <= last {
-            return Err(refused(&Error::invalid(format!(
-                "it comes after global sequence {last}"
-            ))));
-        }
-        last = event.global_sequence;
-        event.admit(limits).map_err(|error| match error.is_integrity() {
-            true => error,
-            false => refused(&error),
-        })?;
-        streams
-            .add(event, true)
-            .map_err(|found| refused(&Error::invalid(found.reason)))?;
-    }
+    let admit = |events: &'e [EventEnvelope]| {
+        let admitted = events.iter().map(|event| (event, event.admit(limits)));
+        admitted.collect::<Vec<_>>()
+    };
+    pipeline::in_order(
+        events.chunks(PIECE),
+        |_| 0,
+        admit,
+        |admitted| {
+            for (event, admitted) in admitted {
+                let refused = |error: &Error| Error::invalid(format!("{}: {error}", event.name()));
+                if event.global_sequence <= last {
+                    return Err(refused(&Error::invalid(format!(
+                        "it comes after global sequence {last}"
+                    ))));
+                }
+                last = event.global_sequence;
+                admitted.map_err(|error| match error.is_integrity() {
+                    true => error,
+                    false => refused(&error),
+                })?;
+                streams
+                    .add(event, true)
+                    .map_err(|found| refused(&Error::invalid(found.reason)))?;
+            }
+            Ok(())
+        },
+    )?;
     if let Some(event_id) = first_repeated(events.iter().map(|event| event.event_id)) {
         return Err(Error::invalid(format!("the event id {event_id} occurs twice")));
     }

@@ -20,6 +20,7 @@ pub mod migration;
 mod name;
 pub mod operate;
 mod outcome;
+mod pipeline;
 mod publisher;
 mod query;
 mod snapshot;

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use firefly_eventstore_core::operate::{
     Audit, Audited, Export, Exported, Finding, FindingKind, Import, LogDigest, Operations as _, Progress, RestorePoint,
-    prune_snapshots, restore,
+    prune_snapshots, restore, seal,
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, MemoryEventStore, verify};
@@ -461,4 +461,160 @@ fn snapshots_are_pruned_by_number_and_age() {
         assert_eq!(left, [5, 4, 3]);
     }
     assert_eq!(prune_snapshots(&store, Some(0), None, |_| {}).unwrap(), 6);
+}
+
+/// A log of many pages, whose file is many chunks; and its events.
+fn given_long() -> (MemoryEventStore, Vec<EventEnvelope>) {
+    let store = MemoryEventStore::new();
+    let accounts: Vec<AggregateKey> = (0..50).map(|_| account()).collect();
+    for number in 0..240 {
+        for account in &accounts {
+            store.append(account, ExpectedVersion::Any, &[event(number)]).unwrap();
+        }
+    }
+    let events = log(&store);
+    (store, events)
+}
+
+fn digest(events: &[EventEnvelope]) -> LogDigest {
+    let link = |digest: LogDigest, event| digest.with(event).unwrap().0;
+    events.iter().fold(LogDigest::OF_NOTHING, link)
+}
+
+#[test]
+fn work_in_many_threads_has_the_digest_of_one_event_after_the_other() {
+    let (store, events) = given_long();
+    let digest = digest(&events);
+    let (file, exported) = exported(&store, &Export::new());
+    assert_eq!((exported.events, exported.digest), (12_000, digest));
+    let csv = Export::new().csv(&store, Vec::new(), |_| {}).unwrap();
+    assert_eq!(csv, exported);
+
+    let checked = Import::check(file.as_bytes()).unwrap();
+    assert_eq!((checked.events, checked.digest), (12_000, digest));
+    let [imported, restored] = [MemoryEventStore::new(), MemoryEventStore::new()];
+    let import = Import::new().json_lines(&imported, Cursor::new(&file), |_| {});
+    assert_eq!(import.unwrap().digest, digest);
+    assert_eq!(log(&imported), events);
+    let end = GlobalSequence::from(12_000);
+    assert_eq!(restore(&store, &restored, end, |_| {}).unwrap().digest, digest);
+    assert_eq!(log(&restored), events);
+
+    assert_eq!(seal(&store, |_| {}).unwrap().digest, digest);
+    let (audited, findings) = audit(&store, Audit::new());
+    assert_eq!(findings, []);
+    assert_eq!(audited.remembered.unwrap().digest, digest);
+}
+
+#[test]
+fn what_is_damaged_in_a_long_log_is_found_in_its_order() {
+    let (store, events) = given_long();
+    let damaged = [1, 1_999, 2_000, 2_001, 7_777, 11_999];
+    for place in damaged {
+        let damage = |event: &mut EventEnvelope| event.data = EventData::from_stored("[1, 2");
+        assert!(store.tamper(events[place].event_id, damage));
+    }
+    let ids: Vec<Uuid> = damaged.map(|place| events[place].event_id).into();
+
+    let (audited, findings) = audit(&store, Audit::new());
+    assert_eq!(audited.events, 12_000);
+    let found = findings.iter().filter(|finding| finding.kind == FindingKind::Checksum);
+    assert!(found.map(|finding| finding.event_id.unwrap()).eq(ids.iter().copied()));
+
+    let found = verify(&store, EventQuery::new(), |_| {}).unwrap();
+    assert_eq!(
+        (found.checked, found.checkpoint),
+        (12_000, GlobalSequence::from(12_000))
+    );
+    let named = found.damaged.iter().map(|error| match error.kind() {
+        ErrorKind::Integrity { event_id, .. } => event_id.unwrap(),
+        kind => panic!("{kind:?}"),
+    });
+    assert!(named.eq(ids.iter().copied()));
+
+    let refused = [
+        Export::new().json_lines(&store, Vec::new(), |_| {}).unwrap_err(),
+        seal(&store, |_| {}).unwrap_err(),
+    ];
+    for error in refused {
+        let ErrorKind::Integrity { event_id, .. } = error.kind() else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*event_id, Some(ids[0]), "the first of them is named");
+    }
+}
+
+#[test]
+fn of_damaged_lines_in_a_long_file_the_first_is_named() {
+    let (store, _) = given_long();
+    let (file, _) = exported(&store, &Export::new());
+    let mut changed: Vec<String> = file.split_inclusive('\n').map(ToOwned::to_owned).collect();
+    for line in [11_000, 5_003, 5_002] {
+        changed[line - 1] = changed[line - 1].replace("deposited", "withdrawn");
+        let error = Import::check(changed.concat().as_bytes()).unwrap_err();
+        let ErrorKind::DamagedFile { line: named, .. } = error.kind() else {
+            panic!("{error:?}");
+        };
+        assert_eq!(*named, line as u64, "{error}");
+    }
+}
+
+#[test]
+fn callbacks_and_files_stay_with_the_calling_thread() {
+    let (store, _) = given_long();
+    let caller = std::thread::current().id();
+    let mut told = 0;
+    let mut progress = |_: Progress| {
+        assert_eq!(std::thread::current().id(), caller);
+        told += 1;
+    };
+    let mut file = Vec::new();
+    Export::new().json_lines(&store, &mut file, &mut progress).unwrap();
+    let target = MemoryEventStore::new();
+    Import::new()
+        .json_lines(&target, Cursor::new(file), &mut progress)
+        .unwrap();
+    Audit::new()
+        .run(&store, &mut progress, |finding| panic!("{finding}"))
+        .unwrap();
+    assert!(told > 50, "progress is told often: {told}");
+}
+
+#[test]
+fn an_export_into_a_full_disk_ends_with_its_error() {
+    struct Full(usize);
+
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let (store, _) = given_long();
+    let error = Export::new().json_lines(&store, Full(3 << 20), |_| {}).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error:?}");
+}
+
+#[test]
+fn an_import_of_large_events_is_stored_in_small_transactions() {
+    let source = MemoryEventStore::new().with_limits(Limits::TEXT);
+    let account = account();
+    // PostgreSQL, MySQL and MariaDB would not take the last.
+    for mebibytes in [5, 5, 5, 5, 5, 5, 9] {
+        let large = json!({ "text": "x".repeat(mebibytes << 20) });
+        let large = NewEvent::new("document.stored", &large).unwrap();
+        source.append(&account, ExpectedVersion::Any, &[large]).unwrap();
+    }
+    let (file, _) = exported(&source, &Export::new());
+    let target = MemoryEventStore::new();
+    let error = Import::new()
+        .json_lines(&target, Cursor::new(file), |_| {})
+        .unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+    assert_eq!(log(&target).len(), 4, "16 MiB of events are a transaction");
 }

@@ -33,7 +33,7 @@ pub(crate) struct Import {
     check: bool,
 
     /// How many events one transaction stores
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
     batch_size: usize,
 }
 

@@ -5,23 +5,25 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::digest::Hashed;
 use super::import::Streams;
-use super::lines::time_text;
 use super::progress::{Progress, Telling};
 use super::seal::log_ends_before;
 use super::snapshots::PAGE;
 use super::{LogDigest, Operations, Seal};
+use crate::timestamp::time_text;
 use crate::{
-    AggregateKey, Checksum, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot,
-    SnapshotCover, StreamRange, Version,
+    AggregateKey, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, SnapshotCover,
+    StreamRange, Version, pipeline,
 };
 
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
 /// one tenant, that the log is what its [seals](super::seal()) say, that snapshots belong to events, and what the database can
 /// check by itself.
 ///
-/// Names everything that is wrong, and goes on after it, also where a row cannot be read. Reads page by page; keeps the version of
-/// each aggregate in memory, some 100 bytes.
+/// Names everything that is wrong, in the order of the log, and goes on after it, also where a row cannot be read. One thread reads,
+/// page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100
+/// bytes, in memory.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::Audit;
@@ -66,13 +68,12 @@ impl Remembered {
         digest: LogDigest::OF_NOTHING,
     };
 
-    /// The log that goes on with this event; returns the checksum of the event's data. What cannot be read counts, too.
-    pub(super) fn add(&mut self, event: &EventEnvelope) -> Result<Checksum> {
+    /// The log that goes on with this event. What cannot be read counts, too.
+    pub(super) fn add(&mut self, hashed: &Hashed) -> Result<()> {
         self.events += 1;
-        self.global_sequence = event.global_sequence;
-        let (digest, data) = self.digest.with(event)?;
-        self.digest = digest;
-        Ok(data)
+        self.global_sequence = hashed.event.global_sequence;
+        self.digest = self.digest.with_hashed(hashed)?;
+        Ok(())
     }
 }
 
@@ -295,6 +296,108 @@ impl Audit {
     }
 }
 
+/// What was read of a log.
+enum Read<E> {
+    Events(E),
+    /// A row that cannot be read; the log goes on after it.
+    Unreadable(Box<Finding>),
+    /// The events after a sequence cannot be read.
+    Failed {
+        error: Error,
+        after: GlobalSequence,
+    },
+}
+
+impl Read<Vec<EventEnvelope>> {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Events(events) => pipeline::bytes_of(events),
+            Self::Unreadable(_) | Self::Failed { .. } => 0,
+        }
+    }
+
+    fn hashed(self) -> Read<Vec<Hashed>> {
+        match self {
+            Self::Events(events) => Read::Events(Hashed::all(events)),
+            Self::Unreadable(finding) => Read::Unreadable(finding),
+            Self::Failed { error, after } => Read::Failed { error, after },
+        }
+    }
+}
+
+/// Reads a log up to its mark, page by page, and goes on after each row that cannot be read.
+struct Reading<'a> {
+    store: &'a dyn Operations,
+    /// What was read up to here.
+    at: GlobalSequence,
+    /// What comes up to here can be read, as far as is known.
+    until: GlobalSequence,
+    mark: GlobalSequence,
+    /// The page that comes next, if it goes on from the one before.
+    next: Option<(EventQuery, Cursor)>,
+}
+
+impl Iterator for Reading<'_> {
+    type Item = Read<Vec<EventEnvelope>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.mark {
+            return None;
+        }
+        let (query, cursor) = match self.next.take() {
+            Some((query, cursor)) => (query, Some(cursor)),
+            None => {
+                let query = EventQuery::new().after(self.at).until(self.until);
+                (pipeline::in_small_pages(query), None)
+            }
+        };
+        let read = match self.store.read_page(&query, cursor.as_ref()) {
+            Ok(page) => {
+                self.at = page.next.as_ref().map_or(self.until, |_| page.checkpoint);
+                self.next = page.next.map(|next| (query, next));
+                Read::Events(page.events)
+            }
+            Err(error) => match self.unreadable(&error) {
+                Some((finding, before)) => {
+                    self.until = before;
+                    Read::Unreadable(Box::new(finding))
+                }
+                None => {
+                    let after = std::mem::replace(&mut self.at, self.mark);
+                    Read::Failed { error, after }
+                }
+            },
+        };
+        if self.at == self.until && self.until < self.mark {
+            // What comes next is the row that could not be read.
+            self.at = self.at.checked_add(1).expect("it is below the mark");
+            self.until = self.mark;
+        }
+        Some(read)
+    }
+}
+
+impl Reading<'_> {
+    /// The finding of a row that cannot be read, and the sequence before it; none if the error is not about one.
+    fn unreadable(&self, error: &Error) -> Option<(Finding, GlobalSequence)> {
+        let ErrorKind::Integrity {
+            event_id,
+            global_sequence: Some(sequence),
+            reason,
+        } = error.kind()
+        else {
+            return None;
+        };
+        if *sequence <= self.at || *sequence > self.until {
+            return None;
+        }
+        let mut finding = Finding::of_store(FindingKind::Unreadable, reason.to_string());
+        finding.global_sequence = Some(*sequence);
+        finding.event_id = *event_id;
+        Some((finding, GlobalSequence::new(sequence.get() - 1).ok()?))
+    }
+}
+
 struct Walk<'a> {
     store: &'a dyn Operations,
     found: &'a mut dyn FnMut(Finding),
@@ -381,57 +484,26 @@ impl Walk<'_> {
     }
 
     fn events<F: FnMut(Progress)>(&mut self, mark: GlobalSequence, telling: &mut Telling<F>) -> Result<()> {
-        let mut at = self.log.global_sequence;
-        let mut until = mark;
-        while at < mark {
-            let query = EventQuery::new().after(at).until(until);
-            match self.store.read_page(&query, None) {
-                Ok(page) => {
-                    for event in &page.events {
-                        self.event(event)?;
-                    }
-                    telling.add(page.events.len() as u64);
-                    at = page.next.map_or(until, |_| page.checkpoint);
-                    if at == until && until < mark {
-                        // What comes next is the row that could not be read.
-                        at = at.checked_add(1).expect("it is below the mark");
-                        until = mark;
-                    }
-                }
-                Err(error) => {
-                    let Some(before) = self.unreadable(&error, at, until) else {
-                        return self.cut_off(error, format!("the events after global sequence {at}"));
-                    };
-                    until = before;
-                    if until == at {
-                        at = at.checked_add(1).expect("it is below the mark");
-                        until = mark;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reports a row that cannot be read, and returns the sequence before it; none if the error is not about one.
-    fn unreadable(&mut self, error: &Error, at: GlobalSequence, until: GlobalSequence) -> Option<GlobalSequence> {
-        let ErrorKind::Integrity {
-            event_id,
-            global_sequence: Some(sequence),
-            reason,
-        } = error.kind()
-        else {
-            return None;
+        let reading = Reading {
+            store: self.store,
+            at: self.log.global_sequence,
+            until: mark,
+            mark,
+            next: None,
         };
-        if *sequence <= at || *sequence > until {
-            return None;
-        }
-        let mut finding = Finding::of_store(FindingKind::Unreadable, reason.to_string());
-        finding.global_sequence = Some(*sequence);
-        finding.event_id = *event_id;
-        self.report(finding);
-        self.log.events += 1;
-        GlobalSequence::new(sequence.get() - 1).ok()
+        pipeline::in_order(reading, Read::bytes, Read::hashed, |read| match read {
+            Read::Events(events) => {
+                events.iter().try_for_each(|event| self.event(event))?;
+                telling.add(events.len() as u64);
+                Ok(())
+            }
+            Read::Unreadable(finding) => {
+                self.report(*finding);
+                self.log.events += 1;
+                Ok(())
+            }
+            Read::Failed { error, after } => self.cut_off(error, format!("the events after global sequence {after}")),
+        })
     }
 
     /// Reports damage of which nobody can say how far it goes; what was to be read has to be left out.
@@ -446,22 +518,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn event(&mut self, event: &EventEnvelope) -> Result<()> {
+    fn event(&mut self, hashed: &Hashed) -> Result<()> {
+        let event = &hashed.event;
         self.compare_remembered(event.global_sequence);
         self.compare_seals(event.global_sequence)?;
-        let mut computed = None;
-        match self.log.add(event) {
-            Ok(data) => computed = Some(data),
-            Err(error) => self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string())),
+        if let Err(error) = self.log.add(hashed) {
+            self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string()));
         }
         if let Some(diverged) = &mut self.seals.diverged {
             // What cannot be read was reported.
-            let _ = diverged.add(event);
+            let _ = diverged.add(hashed);
         }
-        // The digest has computed it: only what differs is looked at again, for the words.
-        if (computed.is_none() || computed != event.checksum)
-            && let Err(error) = event.verify()
-        {
+        if let Err(error) = hashed.verify() {
             self.report(Finding::of_event(FindingKind::Checksum, event, reason_of(&error)));
         }
         let bytes = event.data.as_str().len();

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Result, TenantId};
+use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, Result, TenantId};
 
 /// A chain of SHA-256 over the events of a log, in their order, with everything that was stored of them: ids, sequences,
 /// versions, types, times, context, and the canonical JSON of data and metadata. Each event's link hashes the one before.
@@ -27,12 +27,19 @@ impl LogDigest {
     ///
     /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is no JSON.
     pub fn with(self, event: &EventEnvelope) -> Result<(Self, Checksum)> {
-        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
-        let data = event.data.checksum().map_err(damaged)?;
-        let metadata = match &event.metadata {
-            None => None,
-            Some(metadata) => Some(metadata.checksum().map_err(damaged)?),
-        };
+        let hashes = Hashes::of(event)?;
+        Ok((self.link(event, &hashes), hashes.data))
+    }
+
+    /// As [`with`](Self::with), for an event that was hashed before.
+    pub(super) fn with_hashed(self, hashed: &Hashed) -> Result<Self> {
+        match &hashed.hashes {
+            Ok(hashes) => Ok(self.link(&hashed.event, hashes)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    fn link(self, event: &EventEnvelope, hashes: &Hashes) -> Self {
         let mut row = Row::after(self.0.as_bytes());
         row.number(event.global_sequence.get());
         row.id(event.event_id);
@@ -40,8 +47,8 @@ impl LogDigest {
         row.number(event.version.get());
         row.text(Some(event.aggregate.aggregate_type().as_str()));
         row.text(Some(event.event_type.as_str()));
-        row.hash(&data);
-        row.checksum(metadata);
+        row.hash(&hashes.data);
+        row.checksum(hashes.metadata);
         row.checksum(event.checksum);
         row.time(Some(event.created_at));
         row.time(event.updated_at);
@@ -49,7 +56,48 @@ impl LogDigest {
         row.text(event.tenant.as_ref().map(TenantId::as_str));
         row.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
         row.text(event.causation_id.as_ref().map(CausationId::as_str));
-        Ok((Self(row.digest()), data))
+        Self(row.digest())
+    }
+}
+
+/// An event, and the checksums of its JSON: they take most of the time that a digest takes, and need no other event.
+pub(super) struct Hashed {
+    pub(super) event: EventEnvelope,
+    hashes: Result<Hashes>,
+}
+
+#[derive(Clone, Copy)]
+struct Hashes {
+    data: Checksum,
+    metadata: Option<Checksum>,
+}
+
+impl Hashed {
+    pub(super) fn of(event: EventEnvelope) -> Self {
+        let hashes = Hashes::of(&event);
+        Self { event, hashes }
+    }
+
+    pub(super) fn all(events: Vec<EventEnvelope>) -> Vec<Self> {
+        events.into_iter().map(Self::of).collect()
+    }
+
+    /// As [`EventEnvelope::verify`], which computes again only what does not match.
+    pub(super) fn verify(&self) -> Result<()> {
+        match &self.hashes {
+            Ok(hashes) if self.event.checksum == Some(hashes.data) => Ok(()),
+            _ => self.event.verify(),
+        }
+    }
+}
+
+impl Hashes {
+    fn of(event: &EventEnvelope) -> Result<Self> {
+        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
+        let data = event.data.checksum().map_err(damaged)?;
+        let metadata = event.metadata.as_ref().map(Metadata::checksum);
+        let metadata = metadata.transpose().map_err(damaged)?;
+        Ok(Self { data, metadata })
     }
 }
 

@@ -5,15 +5,18 @@ use std::io::Write;
 use time::OffsetDateTime;
 
 use super::LogDigest;
-use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, not_written, time_text};
+use super::digest::Hashed;
+use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, event_line, not_written};
 use super::progress::{Progress, Telling};
-use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
+use crate::timestamp::time_text;
+use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result, pipeline};
 
 /// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
 /// as CSV for other programs.
 ///
-/// Reads page by page up to the high-water mark, so memory stays that of one page. What comes later is in the next export,
-/// which goes on [`after`](Self::after) the checkpoint of this one: nothing that committed late is ever between the two.
+/// One thread reads, page by page, up to the high-water mark, and as many as there are cores make the lines, while the caller's thread
+/// writes; some 16 MiB of events are in memory. What comes later is in the next export, which goes on [`after`](Self::after) the
+/// checkpoint of this one: nothing that committed late is ever between the two.
 #[derive(Clone, Debug, Default)]
 pub struct Export {
     query: EventQuery,
@@ -57,7 +60,7 @@ impl Export {
     ///
     /// The names are those of the columns; what is NULL is left out. JSON that has line breaks of its own is in
     /// `event_data_text` or `metadata_text`, as a string. Each line ends with its link of a chain of SHA-256, by which an import
-    /// finds the first line that was changed. `out` is written line by line: give it a buffer.
+    /// finds the first line that was changed. `out` is written page by page.
     ///
     /// # Errors
     ///
@@ -80,15 +83,15 @@ impl Export {
             library_version: env!("CARGO_PKG_VERSION").to_owned(),
             backend: health.backend.to_owned(),
             server_version: health.server_version,
-            exported_at: time_text(OffsetDateTime::now_utc()),
+            exported_at: time_text(OffsetDateTime::now_utc()).to_string(),
             after,
             until: mark.min(until),
             filtered: *query.filter() != EventFilter::default(),
         })?;
         let mut last_sequence = after;
-        let exported = each(store, query, mark, progress, |event| {
-            last_sequence = event.global_sequence;
-            lines.event(event)
+        let exported = each(store, query, mark, progress, event_line, |text, ends, last| {
+            last_sequence = last;
+            lines.lines(text, ends)
         })?;
         lines.footer(&Footer {
             events: exported.events,
@@ -107,23 +110,24 @@ impl Export {
     pub fn csv(&self, store: &dyn EventStore, mut out: impl Write, progress: impl FnMut(Progress)) -> Result<Exported> {
         out.write_all(CSV_HEADER.as_bytes()).map_err(not_written)?;
         let mark = store.high_water_mark()?;
-        let mut line = String::new();
-        let exported = each(store, self.query.clone().in_log_order(), mark, progress, |event| {
-            line.clear();
-            csv_line(&mut line, event);
-            out.write_all(line.as_bytes()).map_err(not_written)
+        let query = self.query.clone().in_log_order();
+        let exported = each(store, query, mark, progress, csv_line, |text, _, _| {
+            out.write_all(&text).map_err(not_written)
         })?;
         out.flush().map_err(not_written)?;
         Ok(exported)
     }
 }
 
+/// Hands the lines of the events that a query selects to `write`, in their order: some lines, where each ends, and the sequence of the
+/// last.
 fn each(
     store: &dyn EventStore,
     query: EventQuery,
     mark: GlobalSequence,
     progress: impl FnMut(Progress),
-    mut write: impl FnMut(&EventEnvelope) -> Result<()>,
+    line: impl Fn(&mut Vec<u8>, &EventEnvelope) + Sync,
+    mut write: impl FnMut(Vec<u8>, &[usize], GlobalSequence) -> Result<()>,
 ) -> Result<Exported> {
     let mut telling = Telling::new(progress);
     let (after, until) = query.bounds();
@@ -133,12 +137,17 @@ fn each(
     }
     let query = query.until(end);
     let mut digest = LogDigest::OF_NOTHING;
-    for event in store.read(query) {
-        let event = event?;
-        (digest, _) = digest.with(&event)?;
-        write(&event)?;
-        telling.add(1);
-    }
+    let work = |events| Lines::of(events, &line);
+    pipeline::read_in_order(store, query, work, |lines: Lines| {
+        for hashed in &lines.events {
+            digest = digest.with_hashed(hashed)?;
+        }
+        if let Some(last) = lines.events.last() {
+            write(lines.text, &lines.ends, last.event.global_sequence)?;
+        }
+        lines.events.iter().for_each(|_| telling.add(1));
+        Ok(())
+    })?;
     Ok(Exported {
         events: telling.finish(),
         checkpoint: end.max(after),
@@ -146,10 +155,31 @@ fn each(
     })
 }
 
+/// The lines of a page of events.
+struct Lines {
+    events: Vec<Hashed>,
+    text: Vec<u8>,
+    /// Where the line of each ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn of(events: Vec<EventEnvelope>, line: impl Fn(&mut Vec<u8>, &EventEnvelope)) -> Self {
+        let mut text = Vec::with_capacity(pipeline::bytes_of(&events) as usize);
+        let events = Hashed::all(events);
+        let add = |hashed: &Hashed| {
+            line(&mut text, &hashed.event);
+            text.len()
+        };
+        let ends = events.iter().map(add).collect();
+        Self { events, text, ends }
+    }
+}
+
 const CSV_HEADER: &str = "event_id,aggregate_id,aggregate_type,aggregate_version,global_sequence,event_type,event_data,\
      metadata,created_at,updated_at,created_by,tenant_id,correlation_id,causation_id,event_size_bytes,checksum\r\n";
 
-fn csv_line(line: &mut String, event: &EventEnvelope) {
+fn csv_line(line: &mut Vec<u8>, event: &EventEnvelope) {
     let columns = [
         Some(event.event_id.to_string()),
         Some(event.aggregate.id().to_string()),
@@ -159,8 +189,8 @@ fn csv_line(line: &mut String, event: &EventEnvelope) {
         Some(quoted(event.event_type.as_str())),
         Some(quoted(event.data.as_str())),
         event.metadata.as_ref().map(|json| quoted(json.as_str())),
-        Some(time_text(event.created_at)),
-        event.updated_at.map(time_text),
+        Some(time_text(event.created_at).to_string()),
+        event.updated_at.map(|time| time_text(time).to_string()),
         event.created_by.as_ref().map(|name| quoted(name.as_str())),
         event.tenant.as_ref().map(|name| quoted(name.as_str())),
         event.correlation_id.as_ref().map(|name| quoted(name.as_str())),
@@ -170,11 +200,11 @@ fn csv_line(line: &mut String, event: &EventEnvelope) {
     ];
     for (place, column) in columns.into_iter().enumerate() {
         if place > 0 {
-            line.push(',');
+            line.push(b',');
         }
-        line.push_str(&column.unwrap_or_default());
+        line.extend(column.unwrap_or_default().bytes());
     }
-    line.push_str("\r\n");
+    line.extend(b"\r\n");
 }
 
 /// Text that is not to be taken for NULL, or for more than one column.

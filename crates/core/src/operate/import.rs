@@ -6,19 +6,21 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use uuid::Uuid;
 
-use super::lines::{Header, Line, LineReader, damaged, not_read};
+use super::digest::Hashed;
+use super::lines::{Chunk, Footer, Header, Line, LineReader, damaged, not_read};
 use super::progress::{Progress, Telling};
 use super::{FindingKind, LogDigest, Operations};
 use crate::{
     AggregateType, Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, TenantId,
-    Version,
+    Version, pipeline,
 };
 
 /// Brings an export into a store, whatever database it came from: ids, versions, sequences, times, context and checksums stay as
 /// they are.
 ///
 /// The file is read twice: first it is checked from beginning to end, then it is stored, in transactions of
-/// [`batch_size`](Self::batch_size) events. What is there already, and the same, is skipped: an import that was cut off is
+/// [`batch_size`](Self::batch_size) events. One thread reads it, as many as there are cores check and parse, and the caller's thread
+/// stores; some 32 MiB of events are in memory. What is there already, and the same, is skipped: an import that was cut off is
 /// simply repeated, and an incremental export goes on where the one before ended.
 #[derive(Clone, Debug)]
 pub struct Import {
@@ -54,16 +56,20 @@ pub struct Imported {
 }
 
 /// How many events a transaction has unless another number is set.
-const BATCH_SIZE: usize = 1_000;
+pub(super) const BATCH_SIZE: usize = 10_000;
+
+/// How many bytes of events end a transaction.
+const BATCH_BYTES: u64 = 16 << 20;
 
 impl Import {
-    /// An import in transactions of 1,000 events.
+    /// An import in transactions of 10,000 events.
     #[must_use]
     pub fn new() -> Self {
         Self { batch_size: BATCH_SIZE }
     }
 
-    /// How many events one transaction stores, which bounds the memory that an import takes, and what is repeated after a crash.
+    /// How many events one transaction stores. 16 MiB of events end it, too. Others who append wait for it, some tenths of a second, and
+    /// after a crash it is repeated.
     #[must_use]
     pub fn batch_size(mut self, events: usize) -> Self {
         self.batch_size = events.max(1);
@@ -79,7 +85,7 @@ impl Import {
     ///
     /// [`DamagedFile`](ErrorKind::DamagedFile), naming the first line that is not what was written, or which cannot be imported;
     /// [`Io`](ErrorKind::Io).
-    pub fn check(input: impl BufRead) -> Result<CheckedExport> {
+    pub fn check(input: impl BufRead + Send) -> Result<CheckedExport> {
         check(input, &mut Telling::new(|_| {}))
     }
 
@@ -99,7 +105,7 @@ impl Import {
     pub fn json_lines(
         &self,
         store: &dyn Operations,
-        mut input: impl BufRead + Seek,
+        mut input: impl BufRead + Seek + Send,
         progress: impl FnMut(Progress),
     ) -> Result<Imported> {
         let mut telling = Telling::new(progress);
@@ -114,17 +120,19 @@ impl Import {
                 checked.after
             )));
         }
-        let (mut lines, _) = LineReader::new(input)?;
+        let (lines, _) = LineReader::new(input)?;
         let mut feeder = Feeder::new(store, self.batch_size);
-        let footer = loop {
-            match lines.next()? {
-                Line::Event(event) => feeder.add(*event)?,
-                Line::Footer(footer) => break footer,
-            }
-            telling.add(1);
-        };
-        if footer.digest(lines.number())? != checked.digest {
-            return Err(damaged(lines.number(), "the file was changed while it was imported"));
+        let (number, footer) = each_line(
+            lines,
+            |event| event,
+            |_, event| {
+                feeder.add(event)?;
+                telling.add(1);
+                Ok(())
+            },
+        )?;
+        if footer.digest(number)? != checked.digest {
+            return Err(damaged(number, "the file was changed while it was imported"));
         }
         let fed = feeder.finish(checked.digest)?;
         telling.finish();
@@ -138,8 +146,8 @@ impl Default for Import {
     }
 }
 
-fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> Result<CheckedExport> {
-    let (mut lines, header) = LineReader::new(input)?;
+fn check<F: FnMut(Progress)>(input: impl BufRead + Send, telling: &mut Telling<F>) -> Result<CheckedExport> {
+    let (lines, header) = LineReader::new(input)?;
     let Header {
         after, until, filtered, ..
     } = header;
@@ -150,25 +158,9 @@ fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> R
     let mut events = 0;
     let mut digest = LogDigest::OF_NOTHING;
     let mut streams = Streams::default();
-    loop {
-        let line = lines.next()?;
-        let number = lines.number();
-        let event = match line {
-            Line::Event(event) => event,
-            Line::Footer(footer) => {
-                if (footer.events, footer.last_sequence, footer.digest(number)?) != (events, last, digest) {
-                    return Err(damaged(number, "what it says of the events before is not true"));
-                }
-                return Ok(CheckedExport {
-                    events,
-                    after,
-                    until,
-                    filtered,
-                    digest,
-                });
-            }
-        };
-        let refused = |error: &Error| damaged(number, error.to_string());
+    let (number, footer) = each_line(lines, Hashed::of, |number, hashed| {
+        let event = &hashed.event;
+        let refused = |error: Error| damaged(number, error.to_string());
         if event.global_sequence <= last || event.global_sequence > until {
             return Err(damaged(
                 number,
@@ -178,18 +170,49 @@ fn check<F: FnMut(Progress)>(input: impl BufRead, telling: &mut Telling<F>) -> R
                 ),
             ));
         }
-        let data;
-        (digest, data) = digest.with(&event).map_err(|error| refused(&error))?;
-        if event.checksum.is_some_and(|stored| stored != data) {
-            return Err(refused(&event.verify().expect_err("its checksum does not match")));
+        digest = digest.with_hashed(&hashed).map_err(refused)?;
+        if event.checksum.is_some() {
+            hashed.verify().map_err(refused)?;
         }
         streams
-            .add(&event, after > GlobalSequence::ZERO)
+            .add(event, after > GlobalSequence::ZERO)
             .map_err(|found| damaged(number, found.reason))?;
         last = event.global_sequence;
         events += 1;
         telling.add(1);
+        Ok(())
+    })?;
+    if (footer.events, footer.last_sequence, footer.digest(number)?) != (events, last, digest) {
+        return Err(damaged(number, "what it says of the events before is not true"));
     }
+    Ok(CheckedExport {
+        events,
+        after,
+        until,
+        filtered,
+        digest,
+    })
+}
+
+/// Takes the events of a file, with the numbers of their lines, in their order, after `work` on each in other threads. Returns the
+/// closing line and its number.
+fn each_line<E: Send>(
+    lines: LineReader<impl BufRead + Send>,
+    work: impl Fn(EventEnvelope) -> E + Sync,
+    mut take: impl FnMut(u64, E) -> Result<()>,
+) -> Result<(u64, Footer)> {
+    let mut closing = None;
+    let parse = |chunk: Chunk| chunk.parse(&work);
+    pipeline::in_order(lines, Chunk::bytes, parse, |parsed| {
+        for (number, line) in parsed.lines {
+            match line {
+                Line::Event(event) => take(number, event)?,
+                Line::Footer(footer) => closing = Some((number, footer)),
+            }
+        }
+        parsed.failed.map_or(Ok(()), Err)
+    })?;
+    Ok(closing.expect("a file without a closing line is refused"))
 }
 
 /// How far each aggregate is in the events so far.
@@ -281,6 +304,8 @@ pub(super) struct Feeder<'a> {
     store: &'a dyn Operations,
     batch_size: usize,
     batch: Vec<EventEnvelope>,
+    /// What the batch takes in memory.
+    bytes: u64,
     /// The last sequence that the store was seen to hold.
     end: GlobalSequence,
     events: u64,
@@ -292,7 +317,8 @@ impl<'a> Feeder<'a> {
         Self {
             store,
             batch_size,
-            batch: Vec::with_capacity(batch_size),
+            batch: Vec::new(),
+            bytes: 0,
             end: GlobalSequence::MAX,
             events: 0,
             already_stored: 0,
@@ -300,8 +326,9 @@ impl<'a> Feeder<'a> {
     }
 
     pub(super) fn add(&mut self, event: EventEnvelope) -> Result<()> {
+        self.bytes += pipeline::bytes_of(std::slice::from_ref(&event));
         self.batch.push(event);
-        if self.batch.len() >= self.batch_size {
+        if self.batch.len() >= self.batch_size || self.bytes >= BATCH_BYTES {
             self.store_batch()?;
         }
         Ok(())
@@ -326,6 +353,7 @@ impl<'a> Feeder<'a> {
         self.already_stored += known as u64;
         self.events += new.len() as u64;
         self.batch.clear();
+        self.bytes = 0;
         Ok(())
     }
 

@@ -3,15 +3,17 @@
 //! A file is a header, a line per event, and a closing line. Each line ends with its link of a chain of SHA-256 over all lines up
 //! to it, so that a file that was cut, edited or damaged is found out, and at which line.
 
+use std::fmt::Display;
 use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::LogDigest;
-pub(super) use crate::timestamp::{parse_time, time_text};
+use crate::timestamp::{self, time_text};
 use crate::{
     AggregateKey, Checksum, Error, ErrorKind, EventData, EventEnvelope, GlobalSequence, Metadata, Result, Version,
 };
@@ -73,9 +75,17 @@ struct EventLine<'a> {
 }
 
 /// What a line is.
-pub(super) enum Line {
-    Event(Box<EventEnvelope>),
+pub(super) enum Line<E> {
+    Event(E),
     Footer(Footer),
+}
+
+/// What the closing line begins with.
+const FOOTER: &[u8] = b"{\"events\":";
+
+/// The time that [`time_text`] wrote, if a store can keep it.
+pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
+    crate::event::check_time(timestamp::parse_time(text)?)
 }
 
 /// What a line ends with, around its link.
@@ -83,20 +93,18 @@ const LINK: &str = ",\"chain\":\"";
 const END: &str = "\"}\n";
 const LINK_DIGITS: usize = 64;
 
-/// Writes lines.
+/// What a line has after its object without the last brace.
+const TAIL: usize = LINK.len() + LINK_DIGITS + END.len();
+
+/// Writes lines: the objects are made elsewhere, and get their links here.
 pub(super) struct LineWriter<W> {
     out: W,
     chain: [u8; 32],
-    line: Vec<u8>,
 }
 
 impl<W: Write> LineWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self {
-            out,
-            chain: [0; 32],
-            line: Vec::new(),
-        }
+        Self { out, chain: [0; 32] }
     }
 
     pub(super) fn header(&mut self, header: &Header) -> Result<()> {
@@ -108,85 +116,124 @@ impl<W: Write> LineWriter<W> {
         self.out.flush().map_err(not_written)
     }
 
-    /// The line of an event, whose JSON was read before: it is taken as it is, unless a line break in it would cut the line.
-    pub(super) fn event(&mut self, event: &EventEnvelope) -> Result<()> {
-        self.line.clear();
-        self.line.push(b'{');
-        self.raw("global_sequence", &event.global_sequence.to_string());
-        self.text("event_id", &event.event_id.to_string());
-        self.text("aggregate_type", event.aggregate.aggregate_type().as_str());
-        self.text("aggregate_id", &event.aggregate.id().to_string());
-        self.raw("aggregate_version", &event.version.to_string());
-        self.text("event_type", event.event_type.as_str());
-        self.json(["event_data", "event_data_text"], event.data.as_str());
-        if let Some(metadata) = &event.metadata {
-            self.json(["metadata", "metadata_text"], metadata.as_str());
+    /// Writes lines that [`event_line`] made, each of which ends at one of `ends`.
+    pub(super) fn lines(&mut self, mut lines: Vec<u8>, ends: &[usize]) -> Result<()> {
+        let mut rest = &mut lines[..];
+        let mut start = 0;
+        for end in ends {
+            let (line, after) = rest.split_at_mut(end - start);
+            self.link(line);
+            (rest, start) = (after, *end);
         }
-        self.text("created_at", &time_text(event.created_at));
-        if let Some(time) = event.updated_at {
-            self.text("updated_at", &time_text(time));
-        }
-        let names = [
-            ("created_by", event.created_by.as_ref().map(|name| name.as_str())),
-            ("tenant_id", event.tenant.as_ref().map(|name| name.as_str())),
-            (
-                "correlation_id",
-                event.correlation_id.as_ref().map(|name| name.as_str()),
-            ),
-            ("causation_id", event.causation_id.as_ref().map(|name| name.as_str())),
-        ];
-        for (column, name) in names {
-            if let Some(name) = name {
-                self.text(column, name);
-            }
-        }
-        if let Some(bytes) = event.size_bytes {
-            self.raw("event_size_bytes", &bytes.to_string());
-        }
-        if let Some(checksum) = event.checksum {
-            self.text("checksum", &checksum.to_string());
-        }
-        self.end()
+        self.out.write_all(&lines).map_err(not_written)
     }
 
     fn object(&mut self, value: &impl Serialize) -> Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, value).expect("plain structs are written as JSON");
-        self.line.pop();
-        self.end()
+        let mut line = serde_json::to_vec(value).expect("plain structs are written as JSON");
+        line.pop();
+        end_line(&mut line);
+        let end = line.len();
+        self.lines(line, &[end])
     }
 
-    fn end(&mut self) -> Result<()> {
-        self.chain = link(&self.chain, &self.line);
-        self.line.extend(LINK.bytes());
-        self.line.extend(Checksum::from_bytes(self.chain).to_string().bytes());
-        self.line.extend(END.bytes());
-        self.out.write_all(&self.line).map_err(not_written)
+    /// Writes the link of a line into it.
+    fn link(&mut self, line: &mut [u8]) {
+        let (before, tail) = line.split_at_mut(line.len() - TAIL);
+        self.chain = link(&self.chain, before);
+        let digits = Checksum::from_bytes(self.chain).to_string();
+        tail[LINK.len()..][..LINK_DIGITS].copy_from_slice(digits.as_bytes());
     }
+}
 
-    fn key(&mut self, column: &str) {
-        if self.line.len() > 1 {
-            self.line.push(b',');
+/// Adds the line of an event, whose JSON was read before: it is taken as it is, unless a line break in it would cut the line. There is
+/// room for its link, which depends on the lines before it.
+pub(super) fn event_line(lines: &mut Vec<u8>, event: &EventEnvelope) {
+    let mut line = EventWriter {
+        line: lines,
+        is_first: true,
+    };
+    line.raw("global_sequence", event.global_sequence);
+    line.raw_text("event_id", event.event_id);
+    line.text("aggregate_type", event.aggregate.aggregate_type().as_str());
+    line.raw_text("aggregate_id", event.aggregate.id());
+    line.raw("aggregate_version", event.version);
+    line.text("event_type", event.event_type.as_str());
+    line.json(["event_data", "event_data_text"], event.data.as_str());
+    if let Some(metadata) = &event.metadata {
+        line.json(["metadata", "metadata_text"], metadata.as_str());
+    }
+    line.raw_text("created_at", time_text(event.created_at));
+    if let Some(time) = event.updated_at {
+        line.raw_text("updated_at", time_text(time));
+    }
+    let names = [
+        ("created_by", event.created_by.as_ref().map(|name| name.as_str())),
+        ("tenant_id", event.tenant.as_ref().map(|name| name.as_str())),
+        (
+            "correlation_id",
+            event.correlation_id.as_ref().map(|name| name.as_str()),
+        ),
+        ("causation_id", event.causation_id.as_ref().map(|name| name.as_str())),
+    ];
+    for (column, name) in names {
+        if let Some(name) = name {
+            line.text(column, name);
         }
+    }
+    if let Some(bytes) = event.size_bytes {
+        line.raw("event_size_bytes", bytes);
+    }
+    if let Some(checksum) = event.checksum {
+        line.raw_text("checksum", checksum);
+    }
+    end_line(lines);
+}
+
+/// Adds what a line ends with, with room for its link.
+fn end_line(line: &mut Vec<u8>) {
+    line.extend(LINK.bytes());
+    line.extend([b'0'; LINK_DIGITS]);
+    line.extend(END.bytes());
+}
+
+/// Writes the members of an object, but not its last brace.
+struct EventWriter<'a> {
+    line: &'a mut Vec<u8>,
+    is_first: bool,
+}
+
+impl EventWriter<'_> {
+    fn key(&mut self, column: &str) {
+        self.line.push(if self.is_first { b'{' } else { b',' });
+        self.is_first = false;
         self.line.push(b'"');
         self.line.extend(column.bytes());
         self.line.extend(b"\":");
     }
 
-    fn raw(&mut self, column: &str, value: &str) {
+    fn raw(&mut self, column: &str, value: impl Display) {
         self.key(column);
-        self.line.extend(value.bytes());
+        write!(self.line, "{value}").expect("writing into memory does not fail");
+    }
+
+    /// Text without anything that JSON escapes.
+    fn raw_text(&mut self, column: &str, value: impl Display) {
+        self.key(column);
+        write!(self.line, "\"{value}\"").expect("writing into memory does not fail");
     }
 
     fn text(&mut self, column: &str, value: &str) {
         self.key(column);
-        serde_json::to_writer(&mut self.line, value).expect("text is written as JSON");
+        serde_json::to_writer(&mut *self.line, value).expect("text is written as JSON");
     }
 
     fn json(&mut self, [as_it_is, as_text]: [&str; 2], json: &str) {
         match json.contains(['\n', '\r']) || json.trim_ascii() != json {
             true => self.text(as_text, json),
-            false => self.raw(as_it_is, json),
+            false => {
+                self.key(as_it_is);
+                self.line.extend(json.bytes());
+            }
         }
     }
 }
@@ -199,96 +246,191 @@ pub(super) fn not_written(error: std::io::Error) -> Error {
     Error::io("the export cannot be written", error)
 }
 
-/// Reads lines, each of which is checked.
+/// How many bytes of lines are checked and parsed at once; a line may be longer.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Reads lines, many at once. Nothing is checked here but where they end.
 pub(super) struct LineReader<R> {
     input: R,
-    chain: [u8; 32],
-    line: Vec<u8>,
+    /// The link that the last line says it has.
+    link: [u8; 32],
+    /// The last line, from 1.
     number: u64,
+    is_over: bool,
+}
+
+/// Lines that follow one another.
+pub(super) struct Chunk {
+    text: Vec<u8>,
+    /// Where each line ends.
+    ends: Vec<usize>,
+    /// The number of the line before the first.
+    number: u64,
+    /// The link that the line before the first says it has. If that is not true, that line is refused.
+    link: [u8; 32],
+    /// Why no line follows, where one should, or one does, where none should.
+    failed: Option<Error>,
+}
+
+/// The lines of a chunk, with their numbers, up to the first that is refused.
+pub(super) struct Parsed<E> {
+    pub(super) lines: Vec<(u64, Line<E>)>,
+    /// What comes after those.
+    pub(super) failed: Option<Error>,
 }
 
 impl<R: BufRead> LineReader<R> {
     /// A reader, and the header that the file begins with.
-    pub(super) fn new(input: R) -> Result<(Self, Header)> {
-        let mut reader = Self {
-            input,
-            chain: [0; 32],
-            line: Vec::new(),
-            number: 0,
-        };
-        reader.advance()?;
-        let header: Header = reader.parse("a header")?;
-        if header.format != FORMAT || header.format_version != FORMAT_VERSION {
-            return Err(reader.damaged(format!(
-                "the format is {:?}, version {}; this library reads {FORMAT:?}, version {FORMAT_VERSION}",
-                header.format, header.format_version
-            )));
+    pub(super) fn new(mut input: R) -> Result<(Self, Header)> {
+        let mut line = Vec::new();
+        input.read_until(b'\n', &mut line).map_err(not_read)?;
+        if line.is_empty() {
+            return Err(cut(1));
         }
+        let (object, link) = checked(&mut line, &[0; 32], 1)?;
+        let header: Header = parse(object, "a header", 1)?;
+        if header.format != FORMAT || header.format_version != FORMAT_VERSION {
+            return Err(damaged(
+                1,
+                format!(
+                    "the format is {:?}, version {}; this library reads {FORMAT:?}, version {FORMAT_VERSION}",
+                    header.format, header.format_version
+                ),
+            ));
+        }
+        let reader = Self {
+            input,
+            link,
+            number: 1,
+            is_over: false,
+        };
         Ok((reader, header))
     }
 
-    /// The line that was read last, from 1.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The next event, or the closing line, after which there is nothing.
-    pub(super) fn next(&mut self) -> Result<Line> {
-        self.advance()?;
-        if !self.line.starts_with(b"{\"events\":") {
-            let event = self.parse("an event").and_then(|line: EventLine<'_>| {
-                to_event(line).map_err(|error| self.damaged(format!("it holds no event: {error}")))
-            })?;
-            return Ok(Line::Event(Box::new(event)));
-        }
-        let footer: Footer = self.parse("a closing line")?;
-        let mut rest = [0];
-        match self.input.read(&mut rest).map_err(not_read)? {
-            0 => Ok(Line::Footer(footer)),
-            _ => {
-                self.number += 1;
-                Err(self.damaged("there is more after the closing line"))
+    /// Reads up to the closing line, after which there is nothing.
+    fn read(&mut self, chunk: &mut Chunk) -> Result<()> {
+        while chunk.text.len() < CHUNK_BYTES {
+            let start = chunk.text.len();
+            let read = self.input.read_until(b'\n', &mut chunk.text).map_err(not_read)?;
+            self.number += 1;
+            if read == 0 {
+                return Err(cut(self.number));
+            }
+            chunk.ends.push(chunk.text.len());
+            let line = &chunk.text[start..];
+            self.link = told_link(line).unwrap_or_default();
+            if line.starts_with(FOOTER) {
+                self.is_over = true;
+                return match self.input.read(&mut [0]).map_err(not_read)? {
+                    0 => Ok(()),
+                    _ => Err(damaged(self.number + 1, "there is more after the closing line")),
+                };
             }
         }
-    }
-
-    /// Reads a line, and takes its link off it.
-    fn advance(&mut self) -> Result<()> {
-        self.line.clear();
-        self.number += 1;
-        self.input.read_until(b'\n', &mut self.line).map_err(not_read)?;
-        if self.line.is_empty() {
-            return Err(self.damaged("the file ends without a closing line; it was cut"));
-        }
-        let body = self
-            .line
-            .len()
-            .checked_sub(LINK.len() + LINK_DIGITS + END.len())
-            .ok_or_else(|| self.damaged("it is not a line of an export"))?;
-        let (before, tail) = self.line.split_at(body);
-        let told = tail
-            .strip_prefix(LINK.as_bytes())
-            .and_then(|tail| tail.strip_suffix(END.as_bytes()))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| digits.parse::<Checksum>().ok())
-            .ok_or_else(|| self.damaged("it does not end with its checksum; the file was cut or changed here"))?;
-        let computed = link(&self.chain, before);
-        if *told.as_bytes() != computed {
-            return Err(self.damaged("its checksum does not match; the file was changed here"));
-        }
-        self.chain = computed;
-        self.line.truncate(body);
-        self.line.push(b'}');
         Ok(())
     }
+}
 
-    fn parse<'a, T: Deserialize<'a>>(&'a self, what: &str) -> Result<T> {
-        serde_json::from_slice(&self.line).map_err(|error| self.damaged(format!("it is not {what}: {error}")))
+impl<R: BufRead> Iterator for LineReader<R> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        if self.is_over {
+            return None;
+        }
+        let mut chunk = Chunk {
+            text: Vec::new(),
+            ends: Vec::new(),
+            number: self.number,
+            link: self.link,
+            failed: None,
+        };
+        if let Err(error) = self.read(&mut chunk) {
+            chunk.failed = Some(error);
+            self.is_over = true;
+        }
+        Some(chunk)
+    }
+}
+
+impl Chunk {
+    /// What it takes in memory, as text and as events.
+    pub(super) fn bytes(&self) -> u64 {
+        2 * self.text.len() as u64
     }
 
-    fn damaged(&self, reason: impl Into<Box<str>>) -> Error {
-        damaged(self.number, reason)
+    /// Checks and parses the lines; `event` goes on with the event of each.
+    pub(super) fn parse<E>(mut self, event: impl Fn(EventEnvelope) -> E) -> Parsed<E> {
+        let mut lines = Vec::with_capacity(self.ends.len());
+        let mut rest = &mut self.text[..];
+        let mut start = 0;
+        for (number, end) in (self.number + 1..).zip(&self.ends) {
+            let (line, after) = rest.split_at_mut(end - start);
+            (rest, start) = (after, *end);
+            let parsed = checked(line, &self.link, number).and_then(|(object, link)| {
+                self.link = link;
+                parse_line(object, number)
+            });
+            match parsed {
+                Ok(Line::Event(envelope)) => lines.push((number, Line::Event(event(envelope)))),
+                Ok(Line::Footer(footer)) => lines.push((number, Line::Footer(footer))),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Parsed {
+            lines,
+            failed: self.failed,
+        }
     }
+}
+
+fn parse_line(object: &[u8], number: u64) -> Result<Line<EventEnvelope>> {
+    if object.starts_with(FOOTER) {
+        return parse(object, "a closing line", number).map(Line::Footer);
+    }
+    let line: EventLine<'_> = parse(object, "an event", number)?;
+    let event = to_event(line).map_err(|error| damaged(number, format!("it holds no event: {error}")))?;
+    Ok(Line::Event(event))
+}
+
+/// Takes the link off a line that follows one with another link; the object that the line holds, and its link.
+fn checked<'a>(line: &'a mut [u8], before: &[u8; 32], number: u64) -> Result<(&'a [u8], [u8; 32])> {
+    let Some(body) = line.len().checked_sub(TAIL) else {
+        return Err(damaged(number, "it is not a line of an export"));
+    };
+    let Some(told) = told_link(line) else {
+        return Err(damaged(
+            number,
+            "it does not end with its checksum; the file was cut or changed here",
+        ));
+    };
+    if told != link(before, &line[..body]) {
+        return Err(damaged(
+            number,
+            "its checksum does not match; the file was changed here",
+        ));
+    }
+    line[body] = b'}';
+    Ok((&line[..=body], told))
+}
+
+/// The link that a line says it has.
+fn told_link(line: &[u8]) -> Option<[u8; 32]> {
+    let (_, tail) = line.split_at_checked(line.len().checked_sub(TAIL)?)?;
+    let digits = tail.strip_prefix(LINK.as_bytes())?.strip_suffix(END.as_bytes())?;
+    let told: Checksum = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(*told.as_bytes())
+}
+
+fn parse<'a, T: Deserialize<'a>>(object: &'a [u8], what: &str, line: u64) -> Result<T> {
+    serde_json::from_slice(object).map_err(|error| damaged(line, format!("it is not {what}: {error}")))
+}
+
+fn cut(line: u64) -> Error {
+    damaged(line, "the file ends without a closing line; it was cut")
 }
 
 pub(super) fn damaged(line: u64, reason: impl Into<Box<str>>) -> Error {

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::import::Feeder;
+use super::digest::Hashed;
+use super::import::{BATCH_SIZE, Feeder};
 use super::progress::{Progress, Telling};
 use super::{Imported, LogDigest, Operations};
-use crate::{EventEnvelope, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
+use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result, pipeline};
 
 /// A point in the history of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +65,19 @@ pub fn restore(
     let mut telling = Telling::new(progress);
     let mark = source.high_water_mark()?.min(past.until());
     telling.expect(Some(mark.get()));
-    let mut feeder = Feeder::new(target, 1_000);
+    let mut feeder = Feeder::new(target, BATCH_SIZE);
     let mut digest = LogDigest::OF_NOTHING;
-    for event in source.read(EventQuery::new().until(mark)) {
-        let event = event?;
-        event.verify()?;
-        if past.includes(&event) {
-            (digest, _) = digest.with(&event)?;
-            feeder.add(event)?;
+    pipeline::read_in_order(source, EventQuery::new().until(mark), Hashed::all, |events| {
+        for hashed in events {
+            hashed.verify()?;
+            if past.includes(&hashed.event) {
+                digest = digest.with_hashed(&hashed)?;
+                feeder.add(hashed.event)?;
+            }
+            telling.add(1);
         }
-        telling.add(1);
-    }
+        Ok(())
+    })?;
     telling.finish();
     feeder.finish(digest)
 }

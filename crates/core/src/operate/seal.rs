@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use time::OffsetDateTime;
 
-use super::lines::{parse_time, time_text};
+use super::digest::Hashed;
+use super::lines::parse_time;
 use super::progress::{Progress, Telling};
 use super::{Diagnosis, LogDigest, Operations, Remembered, Severity};
-use crate::{Error, ErrorKind, EventQuery, EventStore, EventStoreExt, GlobalSequence, Result};
+use crate::timestamp::time_text;
+use crate::{Error, ErrorKind, EventQuery, EventStore, GlobalSequence, Result, pipeline};
 
 /// What the log was, up to a sequence: a row of the table `firefly_seals`.
 ///
@@ -99,9 +101,9 @@ impl FromStr for Seal {
 /// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if nothing came since.
 ///
 /// Reads what came since the last seal, and once more what that one sealed since the seal before, to see that it is still the same.
-/// So each event is read twice, whatever the log's length. Reads page by page, memory is that of a page; nobody who appends or reads
-/// waits. Several programs may seal at once: what they seal is the same log. A seal is some 100 bytes; once an hour or once a day is
-/// usual.
+/// So each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some
+/// 16 MiB of events are in memory. Nobody who appends or reads waits. Several programs may seal at once: what they seal is the same
+/// log. A seal is some 100 bytes; once an hour or once a day is usual.
 ///
 /// What is not sealed yet can be changed without being found out; what the newest seal covers, only by whoever also rewrites the
 /// seals from there on, and that is found out by [comparing](super::Audit::against) with a seal that was kept elsewhere.
@@ -129,16 +131,19 @@ fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>)
     telling.expect(Some(mark.get().saturating_sub(log.global_sequence.get())));
 
     let mut is_last_checked = false;
-    for event in store.read(EventQuery::new().after(log.global_sequence).until(mark)) {
-        let event = event?;
-        if !is_last_checked && event.global_sequence > end_of_last {
-            check_last(last, &log)?;
-            is_last_checked = true;
+    let query = EventQuery::new().after(log.global_sequence).until(mark);
+    pipeline::read_in_order(store, query, Hashed::all, |events| {
+        for hashed in events {
+            if !is_last_checked && hashed.event.global_sequence > end_of_last {
+                check_last(last, &log)?;
+                is_last_checked = true;
+            }
+            hashed.verify()?;
+            log.add(&hashed)?;
+            telling.add(1);
         }
-        event.verify()?;
-        log.add(&event)?;
-        telling.add(1);
-    }
+        Ok(())
+    })?;
     if !is_last_checked && mark >= end_of_last {
         check_last(last, &log)?;
     }
