@@ -19,7 +19,6 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
         append_batch(bench, backend, *batch);
     }
     profiles(bench, backend);
-    growth(bench, backend);
 }
 
 fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
@@ -134,47 +133,6 @@ fn profiles(bench: &Bench, backend: &dyn Backend) {
     }
 }
 
-/// Appends to a small log and to one that is larger by far, in turn.
-fn growth(bench: &Bench, backend: &dyn Backend) {
-    let (small, large) = (10_000, bench.scaled(5_000_000, 200_000));
-    let name = format!("{}: append 1 event to {large} instead of {small}", backend.name());
-    if !bench.wants(&name) {
-        return;
-    }
-    let databases = [small, large].map(|events| {
-        let database = backend.database(Schema::Ours);
-        fill(&*database.store(), events / VERSIONS, VERSIONS);
-        database
-    });
-    let mut raw = databases.each_ref().map(|database| raw_workers(&**database, 1));
-    let mut stores = databases.each_ref().map(|database| store_workers(&**database, 1));
-    let events = bench.scaled(4_000, 1_000);
-    let [raw_small, raw_large] = &mut raw;
-    let [store_small, store_large] = &mut stores;
-    let mut contenders = [
-        Contender::new(|| append(raw_small, events, 1)),
-        Contender::new(|| append(raw_large, events, 1)),
-        Contender::new(|| append(store_small, events, 1)),
-        Contender::new(|| append(store_large, events, 1)),
-    ];
-    compete(bench.rounds(), &mut contenders);
-    let [raw_small, raw_large, store_small, store_large] = &contenders;
-    let compared = [
-        ("store, large/small", store_large.ratio_to(store_small)),
-        ("raw, large/small", raw_large.ratio_to(raw_small)),
-        ("large, store/raw", store_large.ratio_to(raw_large)),
-    ];
-    let comparisons = compared.map(|(name, ratio)| Comparison {
-        name,
-        ratio,
-        target: None,
-    });
-    report(&name, raw_small.rate(), &comparisons);
-}
-
-/// How many events an aggregate of a large log has.
-const VERSIONS: usize = 20;
-
 /// Stores events of many aggregates, which lie mixed, as they do when many are in use at once.
 pub(crate) fn fill(store: &dyn EventStore, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
     const MIXED: usize = 1_000;
@@ -213,7 +171,7 @@ pub(crate) fn raw_workers(database: &dyn Database, threads: usize) -> Vec<Worker
 }
 
 /// Threads that write with the store, to other aggregates than those of [`raw_workers`].
-fn store_workers(database: &dyn Database, threads: usize) -> Vec<Worker> {
+pub(crate) fn store_workers(database: &dyn Database, threads: usize) -> Vec<Worker> {
     let store: Arc<dyn EventStore> = database.store();
     (0..threads as u64)
         .map(|thread| Worker::new(Writer::Store(Arc::clone(&store)), Dice::new(2 * thread + 1)))

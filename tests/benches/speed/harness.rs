@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Bench {
     filter: Option<String>,
     pub(crate) quick: bool,
+    /// Whether logs are to grow to ten million events, which takes minutes and some ten gigabytes.
+    pub(crate) large: bool,
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -16,6 +18,7 @@ impl Bench {
         let mut bench = Self {
             filter: None,
             quick: false,
+            large: false,
             directory: None,
         };
         let mut asked_for = false;
@@ -24,6 +27,7 @@ impl Bench {
             match arg.as_str() {
                 "--bench" => asked_for = true,
                 "--quick" => bench.quick = true,
+                "--large" => bench.large = true,
                 "--dir" => bench.directory = args.next().map(PathBuf::from),
                 _ => bench.filter = Some(arg),
             }

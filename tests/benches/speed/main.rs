@@ -1,4 +1,4 @@
-//! The store and the raw driver side by side: `cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick]`.
+//! The store and the raw driver side by side: `cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick --large]`.
 //!
 //! The limit of a store is the raw driver doing the same work, so what is printed first is the ratio of the two. Rates
 //! are those of the machine and of the minute; a ratio is taken within a round, in which everybody has the same bad luck,
@@ -11,6 +11,7 @@ mod backend;
 mod commands;
 mod events;
 mod follow;
+mod growth;
 mod harness;
 mod machine;
 mod mysql;
@@ -38,7 +39,7 @@ const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 fn main() {
     // Without `cargo bench`, as in `cargo test --all-targets`, there is nothing to test here.
     let Some(bench) = Bench::from_args(std::env::args().skip(1)) else {
-        println!("run it with: cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick]");
+        println!("run it with: cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick --large]");
         return;
     };
     let scratch = bench.directory.clone().unwrap_or_else(|| PathBuf::from(SCRATCH));
@@ -74,4 +75,5 @@ fn run(bench: &Bench, backend: &dyn Backend) {
     follow::run(bench, backend);
     commands::run(bench, backend);
     operate::run(bench, backend);
+    growth::run(bench, backend);
 }

@@ -1,4 +1,5 @@
-//! Export, import and audit beside what comes with the database: its dump, its restore, its own check.
+//! Export, import and audit beside what comes with the database: its dump, its restore, its own check; and verification beside its two
+//! parts: reading alone, and hashing alone by one thread.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use firefly_eventstore_core::operate::{Audit, Export, Import, Operations};
-use firefly_eventstore_core::{EventQuery, GlobalSequence};
+use firefly_eventstore_core::{EventEnvelope, EventQuery, EventStoreExt, GlobalSequence};
 
 use crate::append::fill;
 use crate::backend::{Backend, Schema};
@@ -14,7 +15,7 @@ use crate::harness::{Bench, Comparison, Contender, Ratio, compete, per_second, r
 use crate::machine;
 
 pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
-    let cases = ["export", "import", "audit"].map(|work| format!("{}: {work}", backend.name()));
+    let cases = ["export", "import", "audit", "verify"].map(|work| format!("{}: {work}", backend.name()));
     if !cases.iter().any(|case| bench.wants(case)) {
         return;
     }
@@ -26,7 +27,7 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     let scratch = tempfile::tempdir().unwrap();
     let [lines, dump] = ["log.jsonl", "dump"].map(|file| scratch.path().join(file));
     let rounds = bench.scaled(5, 3);
-    let [export, import, audit] = &cases;
+    let [export, import, audit, verify] = &cases;
 
     let mut contenders = [
         Contender::new(|| {
@@ -84,6 +85,43 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
         compete(rounds, &mut contenders);
         told(audit, "audit/own check", &contenders);
     }
+
+    if bench.wants(verify) {
+        verification(verify, rounds, events, &*store);
+    }
+}
+
+/// Verification is to take as long as the slower of its parts, where there are two cores or more.
+fn verification(case: &str, rounds: usize, events: usize, store: &dyn Operations) {
+    let until = GlobalSequence::new(events.min(50_000) as u64).unwrap();
+    let some = EventQuery::new().until(until);
+    let in_memory: Vec<EventEnvelope> = store.read(some.clone()).map(Result::unwrap).collect();
+    let mut contenders = [
+        Contender::new(|| {
+            timed(in_memory.len(), || {
+                assert_eq!(store.read(some.clone()).count(), in_memory.len());
+            })
+        }),
+        Contender::new(|| {
+            timed(in_memory.len(), || {
+                in_memory.iter().for_each(|event| event.verify().unwrap());
+            })
+        }),
+        Contender::new(|| {
+            timed(in_memory.len(), || {
+                let found = firefly_eventstore_core::verify(store, some.clone(), |_| {}).unwrap();
+                assert_eq!(found.checked, in_memory.len() as u64);
+            })
+        }),
+    ];
+    compete(rounds, &mut contenders);
+    let [read, hash, verified] = &contenders;
+    let comparisons = [("verify/read", read), ("verify/hash", hash)].map(|(name, part)| Comparison {
+        name,
+        ratio: verified.ratio_to(part),
+        target: None,
+    });
+    report(case, read.rate(), &comparisons);
 }
 
 fn export_lines(store: &dyn Operations, file: &Path) {
