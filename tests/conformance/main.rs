@@ -200,6 +200,7 @@ macro_rules! with_cases {
                 a_doomed_transaction_takes_no_more_appends,
                 a_fault_of_the_database_dooms_it,
                 the_callers_error_is_returned_even_if_an_append_failed,
+                a_refusal_of_the_callers_own_type_rolls_everything_back,
                 runs_its_work_once,
                 a_panic_rolls_it_back_and_leaves_the_store_usable,
                 recognises_an_append_that_was_stored_before,

@@ -144,6 +144,49 @@ pub(crate) fn the_callers_error_is_returned_even_if_an_append_failed(env: &dyn E
     assert_invalid(&error, "changed my mind");
 }
 
+/// What a program may refuse with, beside what the store does.
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    Overdrawn,
+    Store(ErrorKind),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Store(error.kind().clone())
+    }
+}
+
+pub(crate) fn a_refusal_of_the_callers_own_type_rolls_everything_back(env: &dyn Environment) {
+    let (store, ada, bob) = (env.store(), account(), account());
+    let acme = scoped(&store, "acme");
+    given(&*store, &ada, 1);
+    given(&acme, &bob, 1);
+    let before = log(&*store);
+
+    let refused = store.in_transaction(|tx| {
+        tx.append(&ada, 1, &events(2))?;
+        Err::<(), _>(Refusal::Overdrawn)
+    });
+    assert_eq!(refused, Err(Refusal::Overdrawn));
+    let refused = acme.transaction(|tx| {
+        tx.append(&bob, 1, &events(2))?;
+        Err::<(), _>(Refusal::Overdrawn)
+    });
+    assert_eq!(refused, Err(Refusal::Overdrawn));
+    let conflict = store.in_transaction(|tx| -> Result<(), Refusal> {
+        tx.append(&ada, 7, &events(1))?;
+        Ok(())
+    });
+    assert!(matches!(conflict, Err(Refusal::Store(ErrorKind::Conflict { .. }))));
+    assert_eq!(log(&*store), before);
+
+    let version = acme.transaction(|tx| -> Result<_, Refusal> { Ok(tx.append(&bob, 1, &events(2))?.version()) });
+    assert_eq!(version, Ok(Version::from(3)));
+    assert_eq!(acme.version(&bob).unwrap(), 3);
+    assert_eq!(scoped(&store, "globex").version(&bob).unwrap(), 0);
+}
+
 pub(crate) fn runs_its_work_once(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     let mut runs = 0;
