@@ -4,6 +4,7 @@
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 
+mod line;
 mod load;
 mod page;
 mod usual;
@@ -27,6 +28,7 @@ pub use crate::tenant::Scope;
 pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
+pub use line::{Line, OwnedAppend};
 pub(crate) use load::from_snapshot;
 pub use load::{StreamSource, load, load_from_snapshot};
 pub use page::{FirstPage, Found, first_page};

@@ -46,14 +46,14 @@ type Brackets = [&'static str; 3];
 /// Now and then somebody was, who gave up. But where that goes on, it is a key that somebody else has put on the table.
 #[derive(Default)]
 struct Unexplained {
-    bases: Vec<Version>,
+    bases: Vec<Base>,
     times: usize,
 }
 
 impl Unexplained {
     const MOST: usize = 20;
 
-    fn is_too_often(&mut self, bases: Vec<Version>) -> bool {
+    fn is_too_often(&mut self, bases: Vec<Base>) -> bool {
         if self.bases != bases {
             *self = Self { bases, times: 0 };
         }
@@ -97,6 +97,65 @@ fn repeated<C: Queryable>(
     }))
 }
 
+/// Appends for several callers at once, each to one aggregate, those to the same one beside each other. None for those that are not as
+/// expected.
+pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
+    let mut ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+    ids.dedup();
+    let heads = locked_heads(session, &ids, UNLESS_LOCKED)?;
+    let mut admitted = Vec::with_capacity(appends.len());
+    let mut bases = Vec::with_capacity(appends.len());
+    let mut is_admitted = Vec::with_capacity(appends.len());
+    let mut last: Option<(Uuid, Option<Version>)> = None;
+    for append in appends {
+        let id = append.aggregate.id();
+        let base = match last {
+            Some((same, end)) if same == id => end,
+            _ => Head::admit(heads.get(&id), append).ok(),
+        };
+        let end = base.and_then(|base| base.checked_add(append.events.len() as u64));
+        last = Some((id, end));
+        is_admitted.push(end.is_some());
+        if let Some(base) = base.filter(|_| end.is_some()) {
+            admitted.push(*append);
+            bases.push(Base {
+                version: base,
+                is_seen: true,
+            });
+        }
+    }
+    if admitted.is_empty() {
+        return Ok(vec![None; appends.len()]);
+    }
+    let statements = statements(&session.server, &admitted, &bases, false)?;
+    let brackets = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
+    let sequences = run(session, statements, brackets).map_err(classify)?;
+    let mut sequences = sequences.into_iter();
+    let mut stored = admitted.iter().zip(bases).map(|(append, base)| {
+        let stored = sequences.by_ref().take(append.events.len()).collect();
+        let version = base
+            .version
+            .checked_add(append.events.len() as u64)
+            .expect("the database stored this version");
+        Appended::new(append.aggregate.clone(), version, stored)
+    });
+    Ok(is_admitted
+        .into_iter()
+        .map(|is| if is { stored.next() } else { None })
+        .collect())
+}
+
+/// Fails if another transaction has locked the row, because it has not committed it yet.
+const UNLESS_LOCKED: &str = "\n/*!80000 FOR SHARE NOWAIT *//*M!100600 LOCK IN SHARE MODE NOWAIT */";
+
+/// The version before the first event of an append.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Base {
+    version: Version,
+    /// Whether it was looked up. Otherwise the statement does.
+    is_seen: bool,
+}
+
 /// Runs the statements; one alone needs no brackets.
 fn run<C: Queryable>(
     session: &mut Session<'_, C>,
@@ -130,7 +189,7 @@ fn run<C: Queryable>(
 
 /// The version before the first event of each append. Looked up where any will do, in one round trip for all; none if an
 /// aggregate is not as expected.
-fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Version>>> {
+fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Base>>> {
     let is_open = |append: &&Append<'_>| {
         matches!(append.expected, ExpectedVersion::Any | ExpectedVersion::Exists) && !append.events.is_empty()
     };
@@ -145,17 +204,18 @@ fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> 
     };
     let mut bases = Vec::with_capacity(appends.len());
     for append in appends {
-        bases.push(match append.expected {
-            _ if append.events.is_empty() => Version::ZERO,
-            ExpectedVersion::NoStream => Version::ZERO,
-            ExpectedVersion::Exact(version) => version,
+        let (version, is_seen) = match append.expected {
+            _ if append.events.is_empty() => (Version::ZERO, false),
+            ExpectedVersion::NoStream => (Version::ZERO, false),
+            ExpectedVersion::Exact(version) => (version, false),
             ExpectedVersion::Any | ExpectedVersion::Exists => {
                 match Head::admit(heads.get(&append.aggregate.id()), append) {
-                    Ok(version) => version,
+                    Ok(version) => (version, true),
                     Err(_) => return Ok(None),
                 }
             }
-        });
+        };
+        bases.push(Base { version, is_seen });
     }
     Ok(Some(bases))
 }
@@ -197,7 +257,7 @@ pub(crate) fn turns(ids: impl Iterator<Item = Uuid>) -> Vec<Value> {
 
 /// The statements that append these events on top of those versions: one, unless it would be too large. The first of a
 /// transaction that `goes_on` waits for its aggregates' turns, all at once and in their order, before it locks anything else.
-fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_on: bool) -> Result<Vec<Statement>> {
+fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: bool) -> Result<Vec<Statement>> {
     let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
     let mut statements: Vec<Statement> = Vec::new();
     let mut taken = false;
@@ -224,7 +284,7 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_o
             };
             statement.bytes += bytes;
             // Beyond the greatest there is no version, and NULL is refused.
-            let before = base.checked_add(step);
+            let before = base.version.checked_add(step);
             let turns = || {
                 let appends = appends.iter().filter(|append| !append.events.is_empty());
                 turns(appends.map(|append| append.aggregate.id()))
@@ -235,7 +295,7 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Version], goes_o
                 (true, true) => Beginning::TurnsAndGate(turns()),
             };
             taken = true;
-            statement.add(append, event, before, beginning, step == 0);
+            statement.add(append, event, before, beginning, step == 0, base.is_seen);
         }
     }
     for statement in &mut statements {
@@ -284,6 +344,7 @@ impl Statement {
         before: Option<Version>,
         beginning: Beginning,
         first: bool,
+        is_seen: bool,
     ) {
         let id = || Value::from(append.aggregate.id());
         let aggregate_type = || Value::from(append.aggregate.aggregate_type().as_str());
@@ -300,8 +361,8 @@ impl Statement {
         }
         match before {
             // The unique key refuses the second first event of an aggregate.
-            Some(Version::ZERO) => self.sql += "1",
-            Some(before) if first || begins => {
+            Some(Version::ZERO) if !is_seen => self.sql += "1",
+            Some(before) if !is_seen && (first || begins) => {
                 self.sql += sql::APPEND_GUARD.trim_end();
                 self.values
                     .extend([id(), before.as_i64().into(), aggregate_type(), tenant()]);
@@ -366,7 +427,7 @@ impl Statement {
 fn results<C: Queryable>(
     session: &mut Session<'_, C>,
     appends: &[Append<'_>],
-    bases: &[Version],
+    bases: &[Base],
     sequences: Vec<GlobalSequence>,
 ) -> Result<Vec<Appended>> {
     let mut sequences = sequences.into_iter();
@@ -378,6 +439,7 @@ fn results<C: Queryable>(
     {
         let stored = sequences.by_ref().take(append.events.len()).collect();
         let version = base
+            .version
             .checked_add(append.events.len() as u64)
             .expect("the database stored this version");
         let result = Appended::new(append.aggregate.clone(), version, stored);
@@ -449,10 +511,19 @@ const IDS_AT_ONCE: usize = 4_096;
 
 /// Who aggregates belong to, and the versions they are at; nothing for those without events.
 pub(crate) fn heads<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+    let locking = locking(session);
+    locked_heads(session, ids, locking)
+}
+
+fn locked_heads<C: Queryable>(
+    session: &mut Session<'_, C>,
+    ids: &[Uuid],
+    locking: &str,
+) -> Result<HashMap<Uuid, Head>> {
     let mut heads = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(HEADS_AT_ONCE) {
         let ids = sql::padded(ids.to_vec(), Uuid::nil());
-        let one = format!("({}{})", sql::HEAD.trim_end(), locking(session));
+        let one = format!("({}{})", sql::HEAD.trim_end(), locking);
         let statement = vec![one; ids.len()].join("\nUNION ALL\n");
         let rows = session.query(&statement, ids.into_iter().map(Value::from).collect());
         heads.extend(decode(&rows.map_err(classify)?, |row| {

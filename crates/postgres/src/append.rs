@@ -271,6 +271,58 @@ fn write_batch<C: GenericClient>(
     session.query(sql::APPEND_BATCH, &[&of_append[..], &events.values()].concat())
 }
 
+/// Appends for several callers in one statement: each to one aggregate, those to the same one beside each other. None for those that are not
+/// as expected.
+pub(crate) fn together(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
+    let same = |a: &Append<'_>, b: &Append<'_>| a.aggregate.id() == b.aggregate.id();
+    let firsts: Vec<&Append<'_>> = appends.chunk_by(same).map(|chunk| &chunk[0]).collect();
+    let mut which = Vec::<i64>::new();
+    let mut steps = Vec::<i64>::new();
+    for (chunk, ordinal) in appends.chunk_by(same).zip(1..) {
+        for (_, step) in chunk.iter().flat_map(|append| append.events).zip(1..) {
+            which.push(ordinal);
+            steps.push(step);
+        }
+    }
+    let aggregate_ids: Vec<Uuid> = firsts.iter().map(|append| append.aggregate.id()).collect();
+    let types = firsts.iter().map(|append| append.aggregate.aggregate_type());
+    let aggregate_types: Vec<&str> = types.map(AggregateType::as_str).collect();
+    let tenants: Vec<Option<&str>> = firsts
+        .iter()
+        .map(|append| append.tenant.map(TenantId::as_str))
+        .collect();
+    let expected: Vec<i64> = firsts.iter().map(|append| number(append.expected)).collect();
+    let of_appends: [&(dyn ToSql + Sync); 6] = [&aggregate_ids, &aggregate_types, &tenants, &expected, &which, &steps];
+    let events = Arrays::of(appends.iter().flat_map(|append| append.events));
+    let rows = session
+        .query(sql::APPEND_GROUP, &[&of_appends[..], &events.values()].concat())
+        .map_err(classify)?;
+    let mut written: HashMap<Uuid, Vec<Written>> = HashMap::with_capacity(firsts.len());
+    for row in &rows {
+        let stored = "the database gives positive sequences and versions";
+        let sequence = GlobalSequence::try_from(row.try_get::<_, i64>(1).map_err(classify)?).expect(stored);
+        let version = Version::try_from(row.try_get::<_, i64>(2).map_err(classify)?).expect(stored);
+        written
+            .entry(row.get(0))
+            .or_default()
+            .push(Written { sequence, version });
+    }
+    let mut results = Vec::with_capacity(appends.len());
+    for chunk in appends.chunk_by(same) {
+        let mut rows = written.remove(&chunk[0].aggregate.id()).unwrap_or_default();
+        rows.sort_unstable_by_key(|row| row.version);
+        let mut rows = rows.into_iter();
+        for append in chunk {
+            let rows: Vec<Written> = rows.by_ref().take(append.events.len()).collect();
+            results.push(rows.last().map(|last| {
+                let sequences = rows.iter().map(|row| row.sequence).collect();
+                Appended::new(append.aggregate.clone(), last.version, sequences)
+            }));
+        }
+    }
+    Ok(results)
+}
+
 fn write_several<C: GenericClient>(
     session: &mut Session<'_, C>,
     appends: &[&Append<'_>],

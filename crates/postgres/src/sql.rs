@@ -17,6 +17,7 @@ statements! {
     ANALYZE = "analyze.sql";
     APPEND = "append.sql";
     APPEND_BATCH = "append_batch.sql";
+    APPEND_GROUP = "append_group.sql";
     APPEND_ONE = "append_one.sql";
     APPEND_ONE_EXACTLY = "append_one_exactly.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";

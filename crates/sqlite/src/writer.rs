@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use firefly_eventstore_core::backend::Writer;
-use firefly_eventstore_core::{AggregateKey, Append, Appended, Error, ErrorKind, ExpectedVersion, NewEvent, Result};
-use firefly_eventstore_core::{TenantId, backend};
+use firefly_eventstore_core::backend::{self, OwnedAppend, Writer};
+use firefly_eventstore_core::{Append, Appended, Error, ErrorKind, Result};
 use rusqlite::Connection;
 
 use crate::append::{self, Failure};
@@ -47,15 +46,6 @@ enum Turn {
     Waiting,
     Leading,
     Done(Result<Vec<Appended>>),
-}
-
-/// An append that the leading thread can write for the thread that waits.
-#[derive(Debug)]
-struct OwnedAppend {
-    aggregate: AggregateKey,
-    expected: ExpectedVersion,
-    events: Vec<NewEvent>,
-    tenant: Option<TenantId>,
 }
 
 impl WriteLine {
@@ -252,25 +242,6 @@ impl Ticket {
     fn with_appends<R>(&self, work: impl FnOnce(&[Append<'_>]) -> R) -> R {
         let appends: Vec<_> = self.appends.iter().flatten().map(OwnedAppend::borrow).collect();
         work(&appends)
-    }
-}
-
-impl OwnedAppend {
-    fn of(append: &Append<'_>) -> Self {
-        Self {
-            aggregate: append.aggregate.clone(),
-            expected: append.expected,
-            events: append.events.to_vec(),
-            tenant: append.tenant.cloned(),
-        }
-    }
-
-    fn borrow(&self) -> Append<'_> {
-        let append = Append::new(&self.aggregate, self.expected, &self.events);
-        match &self.tenant {
-            Some(tenant) => append.tenant(tenant),
-            None => append,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Appending: one event by 1, 4 and 16 threads, and batches.
+//! Appending: one event by 1, 4 and 16 threads, or by 100 to one aggregate, and batches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -15,6 +15,7 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     for threads in [1, 4, 16] {
         append_one(bench, backend, threads);
     }
+    append_to_one_aggregate(bench, backend);
     for batch in backend.batches() {
         append_batch(bench, backend, *batch);
     }
@@ -46,7 +47,60 @@ fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
         ratio: store.ratio_to(raw),
         target: Some(backend.append_target(threads)),
     };
-    report(&name, raw.rate(), &[library, of_schema(raw, lean)]);
+    let beside_lean = Comparison {
+        name: "store/lean",
+        ratio: store.ratio_to(lean),
+        target: backend.lean_target(threads),
+    };
+    report(&name, raw.rate(), &[library, of_schema(raw, lean), beside_lean]);
+}
+
+/// What threads that share statements gain where all want the same aggregate.
+fn append_to_one_aggregate(bench: &Bench, backend: &dyn Backend) {
+    const THREADS: usize = 100;
+    let name = format!("{}: append to one aggregate, {THREADS} threads", backend.name());
+    let database = match bench.wants(&name) {
+        true => backend.database(Schema::Ours),
+        false => return,
+    };
+    let Some(ungrouped) = database.ungrouped_store() else {
+        return;
+    };
+    let events = bench.scaled(4_000, 1_000);
+    let append_all = |store: &dyn EventStore| {
+        let mut dice = Dice::new(7);
+        let (pool, key) = (events::pool(&mut dice), events::aggregate(&mut dice));
+        let correlation_id = events::correlation_id(&mut dice);
+        let left = AtomicUsize::new(events);
+        let take = |left: usize| left.checked_sub(1);
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                        let event = [pool[0].fresh(&correlation_id)];
+                        while let Err(error) = store.append(&key, ExpectedVersion::Any, &event) {
+                            assert!(error.is_retryable(), "{error}");
+                        }
+                    }
+                });
+            }
+        });
+        per_second(events, start.elapsed())
+    };
+    let grouped = database.store();
+    let mut contenders = [
+        Contender::new(|| append_all(&*ungrouped)),
+        Contender::new(|| append_all(&*grouped)),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    let [ungrouped, grouped] = &contenders;
+    let comparison = Comparison {
+        name: "grouped/ungrouped",
+        ratio: grouped.ratio_to(ungrouped),
+        target: None,
+    };
+    report(&name, ungrouped.rate(), &[comparison]);
 }
 
 fn append_batch(bench: &Bench, backend: &dyn Backend, batch: usize) {

@@ -24,6 +24,11 @@ pub(crate) trait Backend {
         0.9
     }
 
+    /// The same beside the raw driver on the unique keys alone, if there is such a target.
+    fn lean_target(&self, _threads: usize) -> Option<f64> {
+        None
+    }
+
     /// Whether several transactions may be open at once that have appended.
     fn has_many_writers(&self) -> bool {
         true
@@ -66,6 +71,11 @@ pub(crate) trait Database {
 
     /// The store.
     fn store(&self) -> Arc<dyn Operations>;
+
+    /// A store each of whose appends is a statement of its own, where that can be chosen.
+    fn ungrouped_store(&self) -> Option<Arc<dyn Operations>> {
+        None
+    }
 
     /// What the database's own tools call it.
     fn name(&self) -> String;

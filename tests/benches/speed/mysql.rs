@@ -267,6 +267,14 @@ fn connect(database: &Disposable) -> Conn {
 }
 
 impl Backend for Mysql {
+    fn lean_target(&self, threads: usize) -> Option<f64> {
+        let of_16 = match self.flavour {
+            Flavour::Mysql => 2.0,
+            Flavour::Mariadb => 1.2,
+        };
+        (threads == 16).then_some(of_16)
+    }
+
     fn own_dump(&self, database: &str, file: &Path) {
         let mut dump = self.server.command(self.flavour.dump());
         if self.flavour == Flavour::Mysql {
@@ -350,6 +358,13 @@ impl Database for Log {
     fn store(&self) -> Arc<dyn Operations> {
         let builder = MysqlEventStore::builder(self.database.url()).max_connections(32);
         Arc::new(builder.open().unwrap())
+    }
+
+    fn ungrouped_store(&self) -> Option<Arc<dyn Operations>> {
+        let builder = MysqlEventStore::builder(self.database.url())
+            .max_connections(32)
+            .group(false);
+        Some(Arc::new(builder.open().unwrap()))
     }
 
     fn make_read_model(&self) {

@@ -182,6 +182,10 @@ impl Postgres {
 }
 
 impl Backend for Postgres {
+    fn lean_target(&self, threads: usize) -> Option<f64> {
+        (threads == 16).then_some(1.5)
+    }
+
     fn own_dump(&self, database: &str, file: &Path) {
         let mut dump = self.server.command("pg_dump");
         dump.args(["--data-only", "--table=events", database]);
@@ -293,6 +297,13 @@ impl Database for Log {
     fn store(&self) -> Arc<dyn Operations> {
         let builder = PostgresEventStore::builder(self.0.url()).max_connections(32);
         Arc::new(builder.open().unwrap())
+    }
+
+    fn ungrouped_store(&self) -> Option<Arc<dyn Operations>> {
+        let builder = PostgresEventStore::builder(self.0.url())
+            .max_connections(32)
+            .group(false);
+        Some(Arc::new(builder.open().unwrap()))
     }
 
     fn make_read_model(&self) {

@@ -100,6 +100,55 @@ pub(crate) fn losers_that_reload_and_retry_all_get_through(env: &dyn Environment
     );
 }
 
+/// Those that append at once may share a statement: what one of them did wrong is nobody else's error.
+pub(crate) fn each_of_many_threads_gets_its_own_answer(env: &dyn Environment) {
+    let (store, ada) = (env.store(), account());
+    let stored = events(2);
+    let first = store.append(&ada, ExpectedVersion::NoStream, &stored).unwrap();
+    let accounts: Vec<_> = (0..18).map(|_| account()).collect();
+    in_parallel(accounts.len(), |thread| {
+        let bob = &accounts[thread];
+        for version in 0..10 {
+            match thread {
+                0 => {
+                    let error = store.append(&ada, exact(1), &events(1)).unwrap_err();
+                    assert_conflict(&error, &ada, exact(1), 2);
+                }
+                1 => {
+                    let again = store.append(&ada, ExpectedVersion::NoStream, &stored).unwrap();
+                    assert!(again.is_already_stored());
+                    assert_eq!(again.global_sequences(), first.global_sequences());
+                }
+                2 => {
+                    let error = store.append(bob, ExpectedVersion::Any, &stored[..1]).unwrap_err();
+                    assert!(matches!(error.kind(), ErrorKind::Duplicate { .. }), "{error:?}");
+                }
+                3 => {
+                    let order = AggregateKey::new("Order", ada.id()).unwrap();
+                    let error = store.append(&order, ExpectedVersion::Any, &events(1)).unwrap_err();
+                    assert!(matches!(error.kind(), ErrorKind::TypeMismatch { .. }), "{error:?}");
+                }
+                4 => {
+                    let error = store.append(bob, ExpectedVersion::Exists, &events(1)).unwrap_err();
+                    assert_conflict(&error, bob, ExpectedVersion::Exists, 0);
+                }
+                _ => {
+                    let appended = store.append(bob, exact(3 * version), &events(3)).unwrap();
+                    assert_eq!(
+                        (appended.aggregate(), appended.version().get()),
+                        (bob, u64::from(3 * version + 3))
+                    );
+                    assert!(!appended.is_already_stored());
+                    let stream = store.load(bob).unwrap();
+                    assert_eq!(sequences(&stream)[3 * version as usize..], *appended.global_sequences());
+                }
+            }
+        }
+    });
+    assert_eq!(versions(&store.load(&ada).unwrap()), [1, 2]);
+    assert_eq!(log(&*store).len(), 2 + 13 * 30);
+}
+
 pub(crate) fn appends_to_the_same_aggregates_in_another_order_do_not_deadlock(env: &dyn Environment) {
     let store = env.store();
     let (ada, bob) = (account(), account());

@@ -1,0 +1,432 @@
+//! The line of threads that append at once: group commit.
+//!
+//! Few threads append each on a connection of its own. Where there are more, one of them leads: it appends for all who wait, in one statement
+//! and one commit, and each gets its own answer. The idea is the group commit of PostgreSQL and InnoDB, and the leader of LevelDB's
+//! writer queue.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
+
+/// How many threads append without a group.
+const FEW: usize = 4;
+
+/// How many appends that wait are worth another connection.
+const FULL: usize = 32;
+
+/// The most events that one group appends, and the most bytes of their data and metadata.
+const MOST_EVENTS: usize = 256;
+const MOST_BYTES: usize = 1 << 20;
+
+/// How long a thread waits for those who lead before it leads too: they may be waiting for a lock that somebody else has.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a group waits at most for the company that was there a moment ago: a quarter of what a group takes, but no longer than this.
+const LONGEST_PATIENCE: Duration = Duration::from_millis(1);
+
+/// The line before a database, for those who write a backend whose server takes many connections.
+///
+/// An append joins a group if it is to one aggregate, and has at most 256 events of 1 MiB together. A group has no two appends to one aggregate
+/// that could not follow each other, and none to an aggregate that another group is appending to.
+#[derive(Debug, Default)]
+pub struct Line {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many lead.
+    leading: usize,
+    /// How many are in the line: those who lead, who are led, and who wait.
+    present: usize,
+    /// How many there were lately.
+    usual: usize,
+    /// How long a group took lately.
+    usual_time: Duration,
+    waiting: VecDeque<Arc<Ticket>>,
+    /// What is appended to at the moment.
+    busy: HashSet<Uuid>,
+}
+
+/// The place of a thread that waits.
+#[derive(Debug)]
+struct Ticket {
+    append: OwnedAppend,
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+enum Turn {
+    /// Until then; who waits longer leads.
+    Waiting(Instant),
+    Leading,
+    /// The group was not appended, or not this append of it.
+    Alone,
+    Done(Appended),
+}
+
+impl Line {
+    /// Appends: by `alone`, or with others by `together`, whoever of them calls it.
+    ///
+    /// `together` gets at least two appends, in the order of their aggregates' ids, and returns a result for each: none if the aggregate was not
+    /// as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no result appends by `alone`, which so tells
+    /// each what it would have been told without the others. No error is another thread's.
+    ///
+    /// # Errors
+    ///
+    /// Those of `alone`.
+    pub fn append(
+        &self,
+        append: &Append<'_>,
+        alone: impl Fn() -> Result<Appended>,
+        together: impl FnOnce(&[Append<'_>]) -> Result<Vec<Option<Appended>>>,
+    ) -> Result<Appended> {
+        if !Room::default().take(append) {
+            return alone();
+        }
+        let mut place = Place {
+            line: self,
+            since: Instant::now(),
+            busy: Vec::new(),
+        };
+        match self.turn(append) {
+            Turn::Done(appended) => Ok(appended),
+            Turn::Leading => place.lead(append, alone, together),
+            Turn::Alone | Turn::Waiting(_) => alone(),
+        }
+    }
+
+    /// Joins the line, and waits for what becomes of the append.
+    fn turn(&self, append: &Append<'_>) -> Turn {
+        let id = append.aggregate.id();
+        let mut state = lock(&self.state);
+        state.present += 1;
+        state.usual = state.usual.max(state.present);
+        if state.waiting.is_empty() && state.usual <= FEW && state.busy.insert(id) {
+            state.leading += 1;
+            return Turn::Leading;
+        }
+        let ticket = Arc::new(Ticket::new(append));
+        state.waiting.push_back(Arc::clone(&ticket));
+        state.hand_on();
+        drop(state);
+        loop {
+            if let Some(turn) = ticket.wait() {
+                return turn;
+            }
+            let mut state = lock(&self.state);
+            let place = state.waiting.iter().position(|other| Arc::ptr_eq(other, &ticket));
+            match place {
+                Some(place) if state.busy.insert(id) => {
+                    state.waiting.remove(place);
+                    state.leading += 1;
+                    return Turn::Leading;
+                }
+                // Somebody appends to the same aggregate, or has taken this append over just now.
+                Some(_) | None => {}
+            }
+        }
+    }
+}
+
+impl State {
+    /// How many may lead.
+    fn leaders(&self) -> usize {
+        match self.usual <= FEW {
+            true => FEW,
+            false => 1 + self.waiting.len() / FULL,
+        }
+    }
+
+    /// Lets the first who can lead do so, unless others lead, or the company that was there a moment ago is about to come again.
+    fn hand_on(&mut self) {
+        while self.leading < self.leaders() {
+            let is_free = |ticket: &Arc<Ticket>| !self.busy.contains(&ticket.append.aggregate.id());
+            let Some(place) = self.waiting.iter().position(is_free) else {
+                return;
+            };
+            if self.usual > FEW && self.waiting.len() < self.usual {
+                let patience = (self.usual_time / 4).min(LONGEST_PATIENCE);
+                self.waiting[place].wait_no_longer_than(patience);
+                return;
+            }
+            let ticket = self.waiting.remove(place).expect("it was found there");
+            self.busy.insert(ticket.append.aggregate.id());
+            self.leading += 1;
+            ticket.take_turn(Turn::Leading);
+        }
+    }
+
+    /// Takes out of the line who can be appended with this one.
+    fn take_followers(&mut self, own: &Append<'_>) -> Vec<Arc<Ticket>> {
+        let mut room = Room::default();
+        room.take(own);
+        let mut ends = HashMap::from([(own.aggregate.id(), End::of(own))]);
+        let mut taken = Vec::new();
+        let waiting = std::mem::take(&mut self.waiting);
+        for ticket in waiting {
+            let append = ticket.append.borrow();
+            let id = append.aggregate.id();
+            let fits = match ends.get(&id) {
+                Some(end) => end.is_before(&append),
+                None => !self.busy.contains(&id),
+            };
+            if fits && room.take(&append) {
+                let end = ends.remove(&id);
+                ends.insert(id, end.map_or_else(|| End::of(&append), |end| end.after(&append)));
+                self.busy.insert(id);
+                taken.push(ticket);
+            } else {
+                self.waiting.push_back(ticket);
+            }
+        }
+        taken
+    }
+}
+
+/// A thread in the line; dropping it leaves the line, and hands the lead on.
+struct Place<'a> {
+    line: &'a Line,
+    since: Instant,
+    /// What it appends to as a leader.
+    busy: Vec<Uuid>,
+}
+
+impl Place<'_> {
+    fn lead(
+        &mut self,
+        append: &Append<'_>,
+        alone: impl Fn() -> Result<Appended>,
+        together: impl FnOnce(&[Append<'_>]) -> Result<Vec<Option<Appended>>>,
+    ) -> Result<Appended> {
+        self.busy.push(append.aggregate.id());
+        self.since = Instant::now();
+        let followers = Followers(lock(&self.line.state).take_followers(append));
+        if followers.0.is_empty() {
+            return alone();
+        }
+        self.busy
+            .extend(followers.0.iter().map(|ticket| ticket.append.aggregate.id()));
+        let followed = followers.0.iter().map(|ticket| ticket.append.borrow());
+        // In one order, so that groups of several processes do not wait for each other.
+        let mut group: Vec<(usize, Append<'_>)> = std::iter::once(*append).chain(followed).enumerate().collect();
+        group.sort_by_key(|(_, append)| append.aggregate.id());
+        let (places, appends): (Vec<usize>, Vec<Append<'_>>) = group.into_iter().unzip();
+        let mut own = None;
+        for (place, result) in places.into_iter().zip(together(&appends).unwrap_or_default()) {
+            match (place.checked_sub(1), result) {
+                (None, result) => own = result,
+                (Some(follower), Some(result)) => followers.0[follower].take_turn(Turn::Done(result)),
+                (Some(_), None) => {}
+            }
+        }
+        drop(followers);
+        own.map_or_else(
+            || {
+                self.leave_to_others();
+                alone()
+            },
+            Ok,
+        )
+    }
+
+    /// Those that were led append by themselves meanwhile.
+    fn leave_to_others(&mut self) {
+        let own = self.busy[0];
+        let mut state = lock(&self.line.state);
+        for id in self.busy.drain(1..).filter(|id| *id != own) {
+            state.busy.remove(&id);
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.line.state);
+        if !self.busy.is_empty() {
+            state.leading -= 1;
+            for id in &self.busy {
+                state.busy.remove(id);
+            }
+            state.usual = state.present.max(state.usual - state.usual.div_ceil(8));
+            state.usual_time = (state.usual_time * 7 + self.since.elapsed()) / 8;
+            state.hand_on();
+        }
+        state.present -= 1;
+    }
+}
+
+/// Those whose appends the leader has taken over. Whoever has no result when it is dropped appends alone.
+struct Followers(Vec<Arc<Ticket>>);
+
+impl Drop for Followers {
+    fn drop(&mut self) {
+        for ticket in &self.0 {
+            if matches!(*lock(&ticket.turn), Turn::Waiting(_)) {
+                ticket.take_turn(Turn::Alone);
+            }
+        }
+    }
+}
+
+impl Ticket {
+    fn new(append: &Append<'_>) -> Self {
+        Self {
+            append: OwnedAppend::of(append),
+            turn: Mutex::new(Turn::Waiting(Instant::now() + LONGEST_WAIT)),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for the turn; none if that takes too long.
+    fn wait(&self) -> Option<Turn> {
+        let mut turn = lock(&self.turn);
+        while let Turn::Waiting(until) = *turn {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                *turn = Turn::Waiting(Instant::now() + LONGEST_WAIT);
+                return None;
+            }
+            let (guard, _) = self
+                .changed
+                .wait_timeout(turn, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            turn = guard;
+        }
+        Some(std::mem::replace(&mut *turn, Turn::Alone))
+    }
+
+    fn wait_no_longer_than(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut turn = lock(&self.turn);
+        if matches!(*turn, Turn::Waiting(later) if later > until) {
+            *turn = Turn::Waiting(until);
+            self.changed.notify_one();
+        }
+    }
+
+    fn take_turn(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.changed.notify_one();
+    }
+}
+
+/// What is left of a group's bounds.
+struct Room {
+    events: usize,
+    bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            events: MOST_EVENTS,
+            bytes: MOST_BYTES,
+        }
+    }
+}
+
+impl Room {
+    /// Takes what an append needs, if there is so much.
+    fn take(&mut self, append: &Append<'_>) -> bool {
+        let size = |event: &NewEvent| {
+            let metadata = event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
+            event.data().as_str().len() + metadata
+        };
+        let bytes: usize = append.events.iter().map(size).sum();
+        let left = self
+            .events
+            .checked_sub(append.events.len())
+            .zip(self.bytes.checked_sub(bytes));
+        let Some((events, bytes)) = left else {
+            return false;
+        };
+        *self = Self { events, bytes };
+        true
+    }
+}
+
+/// What is known of an aggregate after the appends of a group to it.
+struct End {
+    aggregate: AggregateKey,
+    tenant: Option<TenantId>,
+    /// None if any version was expected.
+    version: Option<Version>,
+}
+
+impl End {
+    fn of(append: &Append<'_>) -> Self {
+        let base = match append.expected {
+            ExpectedVersion::NoStream => Some(Version::ZERO),
+            ExpectedVersion::Exact(version) => Some(version),
+            ExpectedVersion::Any | ExpectedVersion::Exists => None,
+        };
+        Self {
+            aggregate: append.aggregate.clone(),
+            tenant: append.tenant.cloned(),
+            version: base,
+        }
+        .after(append)
+    }
+
+    fn after(mut self, append: &Append<'_>) -> Self {
+        self.version = self
+            .version
+            .and_then(|version| version.checked_add(append.events.len() as u64));
+        self
+    }
+
+    /// Whether an append succeeds here if those before it do.
+    fn is_before(&self, append: &Append<'_>) -> bool {
+        let is_expected = match append.expected {
+            ExpectedVersion::Any | ExpectedVersion::Exists => true,
+            ExpectedVersion::Exact(version) => self.version == Some(version),
+            ExpectedVersion::NoStream => false,
+        };
+        is_expected && self.aggregate == *append.aggregate && self.tenant.as_ref() == append.tenant
+    }
+}
+
+/// An append that another thread can make.
+#[derive(Debug)]
+pub struct OwnedAppend {
+    aggregate: AggregateKey,
+    expected: ExpectedVersion,
+    events: Vec<NewEvent>,
+    tenant: Option<TenantId>,
+}
+
+impl OwnedAppend {
+    /// A copy. It shares the events' data.
+    #[must_use]
+    pub fn of(append: &Append<'_>) -> Self {
+        Self {
+            aggregate: append.aggregate.clone(),
+            expected: append.expected,
+            events: append.events.to_vec(),
+            tenant: append.tenant.cloned(),
+        }
+    }
+
+    /// The append.
+    #[must_use]
+    pub fn borrow(&self) -> Append<'_> {
+        let append = Append::new(&self.aggregate, self.expected, &self.events);
+        match &self.tenant {
+            Some(tenant) => append.tenant(tenant),
+            None => append,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Threads that append at once share statements: group commit.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_mysql::driver::{Opts, OptsBuilder};
+use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
+use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
+
+use support::{account, all_events, deposited, fresh, on_both};
+
+on_both!(
+    many_threads_share_round_trips_unless_they_are_told_not_to,
+    an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate,
+    groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged,
+);
+
+const THREADS: usize = 16;
+
+fn at_once(work: impl Fn() + Sync) {
+    let start = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                work();
+            });
+        }
+    });
+}
+
+fn append_in_turn(store: &MysqlEventStore, appends: u64) {
+    let account = account();
+    for version in 0..appends {
+        let expected = Version::new(version).unwrap();
+        let appended = store.append(&account, expected, &[deposited(1)]).unwrap();
+        assert_eq!(appended.version().get(), version + 1);
+    }
+}
+
+fn behind_a_proxy(
+    server: &MysqlServer,
+    configure: impl FnOnce(MysqlBuilder) -> MysqlBuilder,
+) -> (Database, Proxy, MysqlEventStore) {
+    let (database, _) = fresh(server);
+    let opts = Opts::from_url(database.url()).unwrap();
+    let proxy = Proxy::of(Path::new(opts.get_socket().expect("the server has a socket")));
+    let opts = OptsBuilder::from_opts(opts).socket(proxy.socket().to_str());
+    let store = configure(MysqlEventStore::configure(opts)).open().unwrap();
+    (database, proxy, store)
+}
+
+fn many_threads_share_round_trips_unless_they_are_told_not_to(server: &MysqlServer) {
+    for is_grouped in [true, false] {
+        let (_database, proxy, store) = behind_a_proxy(server, |builder| builder.group(is_grouped));
+        let before = proxy.turns();
+        at_once(|| append_in_turn(&store, 50));
+        let (turns, appends) = (proxy.turns() - before, THREADS * 50);
+        assert_eq!(all_events(&store).len(), appends);
+        assert_eq!(
+            turns < appends / 2,
+            is_grouped,
+            "{turns} round trips for {appends} appends"
+        );
+    }
+}
+
+fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let other = MysqlEventStore::open(database.url()).unwrap();
+    let account = account();
+    let (begun, has_begun) = mpsc::channel();
+    let (end, is_to_end) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let account = &account;
+        let open = scope.spawn(move || {
+            other.transaction(|tx| {
+                tx.append(account, ExpectedVersion::NoStream, &[deposited(1)])?;
+                begun.send(()).unwrap();
+                // All others have to be through by then.
+                is_to_end.recv_timeout(Duration::from_secs(30)).unwrap();
+                Ok::<_, Error>(())
+            })
+        });
+        has_begun.recv().unwrap();
+        // In the midst of the others, so that it joins a group of them.
+        let held_up = scope.spawn(|| {
+            append_in_turn(&store, 5);
+            store.append(account, ExpectedVersion::Any, &[deposited(1)])
+        });
+        at_once(|| append_in_turn(&store, 50));
+        assert!(!held_up.is_finished());
+        end.send(()).unwrap();
+        open.join().unwrap().unwrap();
+        assert_eq!(held_up.join().unwrap().unwrap().version().get(), 2);
+    });
+    assert_eq!(all_events(&store).len(), THREADS * 50 + 5 + 2);
+}
+
+fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged(server: &MysqlServer) {
+    let (_database, proxy, store) = behind_a_proxy(server, |builder| builder);
+    let start = Barrier::new(THREADS + 1);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                append_in_turn(&store, 50);
+            });
+        }
+        start.wait();
+        for tenth in 1..10 {
+            while all_events(&store).len() < THREADS * 5 * tenth {
+                thread::yield_now();
+            }
+            proxy.cut_next_answer();
+        }
+    });
+    assert_eq!(all_events(&store).len(), THREADS * 50);
+}

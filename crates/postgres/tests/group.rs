@@ -1,0 +1,125 @@
+//! Threads that append at once share statements: group commit.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::sync::Barrier;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
+use firefly_eventstore_test_servers::{Database, Proxy, postgres};
+
+use support::{account, all_events, deposited, fresh};
+
+const THREADS: usize = 16;
+
+fn at_once(work: impl Fn() + Sync) {
+    let start = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                work();
+            });
+        }
+    });
+}
+
+fn append_in_turn(store: &PostgresEventStore, appends: u64) {
+    let account = account();
+    for version in 0..appends {
+        let expected = Version::new(version).unwrap();
+        let appended = store.append(&account, expected, &[deposited(1)]).unwrap();
+        assert_eq!(appended.version().get(), version + 1);
+    }
+}
+
+fn behind_a_proxy(
+    configure: impl FnOnce(PostgresBuilder) -> PostgresBuilder,
+) -> Option<(Database, Proxy, PostgresEventStore)> {
+    let (database, _) = fresh()?;
+    let proxy = Proxy::of(&postgres().unwrap().directory().join(".s.PGSQL.5432"));
+    let directory = proxy.socket().parent().unwrap();
+    let url = format!("host={} user=postgres dbname={}", directory.display(), database.name());
+    let store = configure(PostgresEventStore::builder(&url)).open().unwrap();
+    Some((database, proxy, store))
+}
+
+#[test]
+fn many_threads_share_round_trips_unless_they_are_told_not_to() {
+    for is_grouped in [true, false] {
+        let Some((_database, proxy, store)) = behind_a_proxy(|builder| builder.group(is_grouped)) else {
+            return;
+        };
+        let before = proxy.turns();
+        at_once(|| append_in_turn(&store, 50));
+        let (turns, appends) = (proxy.turns() - before, THREADS * 50);
+        assert_eq!(all_events(&store).len(), appends);
+        assert_eq!(
+            turns < appends / 2,
+            is_grouped,
+            "{turns} round trips for {appends} appends"
+        );
+    }
+}
+
+#[test]
+fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate() {
+    let Some((database, store)) = fresh() else { return };
+    let other = PostgresEventStore::open(database.url()).unwrap();
+    let account = account();
+    let (begun, has_begun) = mpsc::channel();
+    let (end, is_to_end) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let account = &account;
+        let open = scope.spawn(move || {
+            other.transaction(|tx| {
+                tx.append(account, ExpectedVersion::NoStream, &[deposited(1)])?;
+                begun.send(()).unwrap();
+                // All others have to be through by then.
+                is_to_end.recv_timeout(Duration::from_secs(30)).unwrap();
+                Ok::<_, Error>(())
+            })
+        });
+        has_begun.recv().unwrap();
+        // In the midst of the others, so that it joins a group of them.
+        let held_up = scope.spawn(|| {
+            append_in_turn(&store, 5);
+            store.append(account, ExpectedVersion::Any, &[deposited(1)])
+        });
+        at_once(|| append_in_turn(&store, 50));
+        assert!(!held_up.is_finished());
+        end.send(()).unwrap();
+        open.join().unwrap().unwrap();
+        assert_eq!(held_up.join().unwrap().unwrap().version().get(), 2);
+    });
+    assert_eq!(all_events(&store).len(), THREADS * 50 + 5 + 2);
+}
+
+#[test]
+fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged() {
+    let Some((_database, proxy, store)) = behind_a_proxy(|builder| builder) else {
+        return;
+    };
+    let start = Barrier::new(THREADS + 1);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                start.wait();
+                append_in_turn(&store, 50);
+            });
+        }
+        start.wait();
+        for tenth in 1..10 {
+            while all_events(&store).len() < THREADS * 5 * tenth {
+                thread::yield_now();
+            }
+            proxy.cut_next_answer();
+        }
+    });
+    assert_eq!(all_events(&store).len(), THREADS * 50);
+}
