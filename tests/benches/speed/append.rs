@@ -1,9 +1,9 @@
-//! Appending: one event by 1, 4 and 16 threads, or by 100 to one aggregate, and batches.
+//! Appending: one event by 1 to 64 threads, or by 100 to one aggregate, and batches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
 
@@ -15,6 +15,10 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     for threads in [1, 4, 16] {
         append_one(bench, backend, threads);
     }
+    if backend.has_many_writers() {
+        append_one(bench, backend, 64);
+    }
+    slowest(bench, backend);
     append_to_one_aggregate(bench, backend);
     for batch in backend.batches() {
         append_batch(bench, backend, *batch);
@@ -22,11 +26,62 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     profiles(bench, backend);
 }
 
-fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
-    let name = match threads {
-        1 => format!("{}: append 1 event, 1 thread", backend.name()),
-        _ => format!("{}: append 1 event, {threads} threads", backend.name()),
+/// Where each flush takes longer, and a server's own group commit gains most.
+pub(crate) fn run_on_slow_disk(bench: &Bench, backend: &dyn Backend) {
+    for threads in SLOW_DISK_THREADS {
+        append_one(bench, backend, threads);
+    }
+}
+
+/// Whether [`run_on_slow_disk`] has anything to do with a backend of this name.
+pub(crate) fn wants_slow_disk(bench: &Bench, backend: &str) -> bool {
+    SLOW_DISK_THREADS
+        .iter()
+        .any(|threads| bench.wants(&name_of_one(backend, *threads)))
+}
+
+const SLOW_DISK_THREADS: [usize; 3] = [4, 16, 64];
+
+fn name_of_one(backend: &str, threads: usize) -> String {
+    match threads {
+        1 => format!("{backend}: append 1 event, 1 thread"),
+        _ => format!("{backend}: append 1 event, {threads} threads"),
+    }
+}
+
+/// How long the slowest of a hundred appends takes.
+fn slowest(bench: &Bench, backend: &dyn Backend) {
+    const THREADS: usize = 16;
+    let name = format!("{}: slowest of 100 appends, {THREADS} threads", backend.name());
+    if !bench.wants(&name) {
+        return;
+    }
+    let [raw, mine] = [(); 2].map(|()| backend.database(Schema::Ours));
+    let mut raw = raw_workers(&*raw, THREADS);
+    let mut with_store = store_workers(&*mine, THREADS);
+    let events = bench.scaled(8_000, 4_000);
+    let in_a_second = |workers: &mut [Worker]| {
+        append(workers, events, 1);
+        let mut times: Vec<Duration> = workers.iter_mut().flat_map(|worker| worker.times.drain(..)).collect();
+        times.sort_unstable();
+        1.0 / times[times.len() * 99 / 100].as_secs_f64()
     };
+    let mut contenders = [
+        Contender::new(|| in_a_second(&mut raw)),
+        Contender::new(|| in_a_second(&mut with_store)),
+    ];
+    compete(bench.rounds(), &mut contenders);
+    let [raw, store] = &contenders;
+    let comparison = Comparison {
+        name: "store/raw",
+        ratio: store.ratio_to(raw),
+        target: Some(1.0),
+    };
+    report(&name, raw.rate(), &[comparison]);
+}
+
+fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
+    let name = name_of_one(backend.name(), threads);
     if !bench.wants(&name) {
         return;
     }
@@ -239,6 +294,8 @@ pub(crate) struct Worker {
     aggregates: Vec<Aggregate>,
     turn: usize,
     dice: Dice,
+    /// How long each append took, of those that were made at once last.
+    times: Vec<Duration>,
 }
 
 const AGGREGATES: usize = 100;
@@ -253,6 +310,7 @@ impl Worker {
                 .collect(),
             turn: 0,
             dice,
+            times: Vec::new(),
         }
     }
 
@@ -292,10 +350,15 @@ pub(crate) fn append(workers: &mut [Worker], events: usize, batch: usize) -> f64
     let finished = Mutex::new(None);
     let start = Barrier::new(workers.len());
     let work = |worker: &mut Worker| {
+        worker.times.clear();
         start.wait();
         let started = Instant::now();
+        let mut before = started;
         while stored.load(Ordering::Relaxed) < events {
             worker.append(batch, &now);
+            let after = Instant::now();
+            worker.times.push(after - before);
+            before = after;
             let before = stored.fetch_add(batch, Ordering::Relaxed);
             if (before..before + batch).contains(&(events - 1)) {
                 *finished.lock().unwrap() = Some(Instant::now());

@@ -23,9 +23,10 @@ mod read;
 mod sqlite;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use firefly_eventstore_sqlite::Synchronous;
-use firefly_eventstore_test_servers::Flavour;
+use firefly_eventstore_test_servers::{Disk, Flavour};
 
 use backend::Backend;
 use harness::Bench;
@@ -65,6 +66,30 @@ fn main() {
             run(&bench, &mysql);
             mysql.ids(&bench);
             mysql.lookups(&bench);
+        }
+    }
+    on_slow_disk(&bench);
+}
+
+/// Each flush takes two milliseconds longer.
+fn on_slow_disk(bench: &Bench) {
+    let slow = || {
+        let disk = Disk::new();
+        disk.slow(Duration::from_millis(2));
+        disk
+    };
+    if append::wants_slow_disk(bench, Postgres::ON_SLOW_DISK) {
+        let disk = slow();
+        if let Some(postgres) = Postgres::start_on(&disk) {
+            append::run_on_slow_disk(bench, &postgres);
+        }
+    }
+    for flavour in [Flavour::Mariadb, Flavour::Mysql] {
+        if append::wants_slow_disk(bench, Mysql::on_slow_disk(flavour)) {
+            let disk = slow();
+            if let Some(mysql) = Mysql::start_on(&disk, flavour) {
+                append::run_on_slow_disk(bench, &mysql);
+            }
         }
     }
 }

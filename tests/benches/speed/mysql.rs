@@ -12,7 +12,7 @@ use firefly_eventstore_core::{EventEnvelope, EventQuery};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, Opts, OptsBuilder, Params, Row, TxOpts, Value};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore, MysqlTransaction};
-use firefly_eventstore_test_servers::{Database as Disposable, Flavour, MysqlServer};
+use firefly_eventstore_test_servers::{Database as Disposable, Disk, Flavour, MysqlServer};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ use crate::machine;
 
 pub(crate) struct Mysql {
     flavour: Flavour,
+    name: &'static str,
     server: MysqlServer,
 }
 
@@ -178,15 +179,37 @@ impl Mysql {
 
     /// Starts a server; none where there is no such server, which is said.
     pub(crate) fn start(flavour: Flavour) -> Option<Self> {
+        Self::start_as(flavour, flavour.name(), || MysqlServer::start(flavour, &[]))
+    }
+
+    /// Starts one whose flushes take longer.
+    pub(crate) fn start_on(disk: &Disk, flavour: Flavour) -> Option<Self> {
+        Self::start_as(flavour, Self::on_slow_disk(flavour), || {
+            MysqlServer::start_on(disk, flavour, &[])
+        })
+    }
+
+    pub(crate) fn on_slow_disk(flavour: Flavour) -> &'static str {
+        match flavour {
+            Flavour::Mysql => "mysql, slow disk",
+            Flavour::Mariadb => "mariadb, slow disk",
+        }
+    }
+
+    fn start_as(
+        flavour: Flavour,
+        name: &'static str,
+        start: impl FnOnce() -> Result<MysqlServer, String>,
+    ) -> Option<Self> {
         let start = || {
-            let server = MysqlServer::start(flavour, &[])?;
+            let server = start()?;
             let settings = "SELECT CONCAT(VERSION(), '; innodb_flush_log_at_trx_commit ',
                 @@innodb_flush_log_at_trx_commit, ', log_bin ', @@log_bin, ', sync_binlog ', @@sync_binlog)";
             let database = server.new_database();
             let settings = connect(&database).query_first::<String, _>(settings);
             let settings = settings.map_err(|error| error.to_string())?.unwrap_or_default();
             println!("{} {settings}, in {}", flavour.name(), server.directory().display());
-            Ok::<_, String>(Self { flavour, server })
+            Ok::<_, String>(Self { flavour, name, server })
         };
         start()
             .inspect_err(|reason| println!("{} is left out: {reason}", flavour.name()))
@@ -305,7 +328,7 @@ impl Backend for Mysql {
     }
 
     fn name(&self) -> &'static str {
-        self.flavour.name()
+        self.name
     }
 
     fn database(&self, schema: Schema) -> Box<dyn Database> {

@@ -19,7 +19,7 @@ use firefly_eventstore_postgres::driver::fallible_iterator::FallibleIterator;
 use firefly_eventstore_postgres::driver::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use firefly_eventstore_postgres::driver::{Client, GenericClient, NoTls, Row, Statement};
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore, PostgresTransaction};
-use firefly_eventstore_test_servers::{Database as Disposable, PostgresServer};
+use firefly_eventstore_test_servers::{Database as Disposable, Disk, PostgresServer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ use crate::harness::{Bench, Comparison, Contender, compete, report};
 use crate::machine;
 
 pub(crate) struct Postgres {
+    name: &'static str,
     server: PostgresServer,
 }
 
@@ -72,14 +73,25 @@ const READ: &str = "
 impl Postgres {
     /// Starts a server; none where there is no PostgreSQL, which is said.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_as("postgres", || PostgresServer::start(&[]))
+    }
+
+    /// Starts one whose flushes take longer.
+    pub(crate) fn start_on(disk: &Disk) -> Option<Self> {
+        Self::start_as(Self::ON_SLOW_DISK, || PostgresServer::start_on(disk, &[]))
+    }
+
+    pub(crate) const ON_SLOW_DISK: &str = "postgres, slow disk";
+
+    fn start_as(name: &'static str, start: impl FnOnce() -> Result<PostgresServer, String>) -> Option<Self> {
         let start = || {
-            let server = PostgresServer::start(&[])?;
+            let server = start()?;
             let settings = "SELECT version() || '; fsync ' || current_setting('fsync') || ', synchronous_commit '
                 || current_setting('synchronous_commit') || ', shared_buffers ' || current_setting('shared_buffers')";
             let mut client = Client::connect(&server.url("postgres"), NoTls).map_err(|error| error.to_string())?;
             let row = client.query_one(settings, &[]).map_err(|error| error.to_string())?;
             println!("{}, in {}", row.get::<_, String>(0), server.directory().display());
-            Ok::<_, String>(Self { server })
+            Ok::<_, String>(Self { name, server })
         };
         start()
             .inspect_err(|reason| println!("PostgreSQL is left out: {reason}"))
@@ -204,7 +216,7 @@ impl Backend for Postgres {
     }
 
     fn name(&self) -> &'static str {
-        "postgres"
+        self.name
     }
 
     fn database(&self, schema: Schema) -> Box<dyn Database> {

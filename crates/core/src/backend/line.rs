@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
+use super::describe;
+use crate::{AggregateKey, Append, Appended, ErrorKind, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
 /// How many threads append without a group.
 const FEW: usize = 4;
@@ -67,7 +68,7 @@ enum Turn {
     Leading,
     /// The group was not appended, or not this append of it.
     Alone,
-    Done(Appended),
+    Done(Result<Appended>),
 }
 
 impl Line {
@@ -75,7 +76,8 @@ impl Line {
     ///
     /// `together` gets at least two appends, in the order of their aggregates' ids, and returns a result for each: none if the aggregate was not
     /// as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no result appends by `alone`, which so tells
-    /// each what it would have been told without the others. No error is another thread's.
+    /// each what it would have been told without the others. Only that no connection became free in time is told to all: each of them waited for
+    /// one.
     ///
     /// # Errors
     ///
@@ -95,7 +97,7 @@ impl Line {
             busy: Vec::new(),
         };
         match self.turn(append) {
-            Turn::Done(appended) => Ok(appended),
+            Turn::Done(result) => result,
             Turn::Leading => place.lead(append, alone, together),
             Turn::Alone | Turn::Waiting(_) => alone(),
         }
@@ -217,11 +219,23 @@ impl Place<'_> {
         let mut group: Vec<(usize, Append<'_>)> = std::iter::once(*append).chain(followed).enumerate().collect();
         group.sort_by_key(|(_, append)| append.aggregate.id());
         let (places, appends): (Vec<usize>, Vec<Append<'_>>) = group.into_iter().unzip();
+        let results = match together(&appends) {
+            Ok(results) => results,
+            // Each has waited for a connection by now, and would wait once more.
+            Err(error) if matches!(error.kind(), ErrorKind::PoolTimeout) => {
+                let told = |append: Append<'_>| error.clone().during(describe(&[append]));
+                for ticket in &followers.0 {
+                    ticket.take_turn(Turn::Done(Err(told(ticket.append.borrow()))));
+                }
+                return Err(told(*append));
+            }
+            Err(_) => Vec::new(),
+        };
         let mut own = None;
-        for (place, result) in places.into_iter().zip(together(&appends).unwrap_or_default()) {
+        for (place, result) in places.into_iter().zip(results) {
             match (place.checked_sub(1), result) {
                 (None, result) => own = result,
-                (Some(follower), Some(result)) => followers.0[follower].take_turn(Turn::Done(result)),
+                (Some(follower), Some(result)) => followers.0[follower].take_turn(Turn::Done(Ok(result))),
                 (Some(_), None) => {}
             }
         }

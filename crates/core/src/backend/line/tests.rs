@@ -169,6 +169,26 @@ fn the_members_of_a_group_that_fails_append_alone() {
 }
 
 #[test]
+fn nobody_waits_a_second_time_for_a_connection() {
+    let database = Slow::default();
+    let told = AtomicUsize::new(0);
+    at_once(16, |_| {
+        for _ in 0..20 {
+            let (account, events) = (account(), [deposited()]);
+            let append = Append::new(&account, ExpectedVersion::Any, &events);
+            let exhausted = |_: &[Append<'_>]| Err(Error::new(ErrorKind::PoolTimeout));
+            if let Err(error) = database.line.append(&append, || database.alone(&append), exhausted) {
+                assert!(matches!(error.kind(), ErrorKind::PoolTimeout), "{error:?}");
+                told.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let told = told.into_inner();
+    assert!(told > 1);
+    assert_eq!(told + database.alone.into_inner(), 16 * 20);
+}
+
+#[test]
 fn a_leader_that_panics_leaves_nobody_waiting() {
     let database = Slow::default();
     at_once(16, |_| {
