@@ -28,7 +28,7 @@ pub use crate::tenant::Scope;
 pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
-pub use line::{Line, OwnedAppend};
+pub use line::{Group, Line, OwnedAppend};
 pub(crate) use load::from_snapshot;
 pub use load::{StreamSource, load, load_from_snapshot};
 pub use page::{FirstPage, Found, first_page};

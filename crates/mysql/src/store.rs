@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{FirstPage, Found, PageEvents, Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_cause, any_transient,
@@ -738,21 +738,24 @@ impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
         backend::check(appends, &self.0.options.limits)?;
-        let alone = |appends: &[Append<'_>]| {
+        let alone = || {
             self.with(|session| append::alone(session, appends))
                 .map_err(|error| error.during(backend::describe(appends)))
         };
         let results = match appends {
             [append] if !append.events.is_empty() && self.0.options.group => {
                 self.0.within.check_outside()?;
-                let together = |group: &[Append<'_>]| self.with(|session| append::together(session, group));
-                let alone = || alone(appends).map(|mut results| results.remove(0));
-                self.0
-                    .line
-                    .append(append, alone, together)
-                    .map(|appended| vec![appended])?
+                let lead = |group: &mut Group<'_>| {
+                    self.with(|session| match &group.appends()[..] {
+                        [_] => Ok(vec![append::alone(session, appends)?.pop()]),
+                        group => append::together(session, group),
+                    })
+                    .map_err(|error| error.during(backend::describe(appends)))
+                };
+                let alone = || alone().map(|mut results| results.remove(0));
+                vec![self.0.line.append(append, alone, lead)?]
             }
-            appends => alone(appends)?,
+            _ => alone()?,
         };
         self.0.wake.tell();
         Ok(results)

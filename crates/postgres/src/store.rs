@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{FirstPage, Found, PageEvents, Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within};
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
     ParkedQuery, SlotsQuery, Transactional, Wake, any_cause, any_transient,
@@ -742,21 +742,24 @@ impl EventStore for PostgresEventStore {
         self.require_writable()
             .map_err(|error| error.during(backend::describe(appends)))?;
         backend::check(appends, &self.shared.options.limits)?;
-        let alone = |appends: &[Append<'_>]| {
+        let alone = || {
             self.with(|session| append::alone(session, appends))
                 .map_err(|error| error.during(backend::describe(appends)))
         };
         let results = match appends {
             [append] if !append.events.is_empty() && self.shared.options.group => {
                 self.shared.within.check_outside()?;
-                let together = |group: &[Append<'_>]| self.with(|session| append::together(session, group));
-                let alone = || alone(appends).map(|mut results| results.remove(0));
-                self.shared
-                    .line
-                    .append(append, alone, together)
-                    .map(|appended| vec![appended])?
+                let lead = |group: &mut Group<'_>| {
+                    self.with(|session| match &group.appends()[..] {
+                        [_] => Ok(vec![append::alone(session, appends)?.pop()]),
+                        group => append::together(session, group),
+                    })
+                    .map_err(|error| error.during(backend::describe(appends)))
+                };
+                let alone = || alone().map(|mut results| results.remove(0));
+                vec![self.shared.line.append(append, alone, lead)?]
             }
-            appends => alone(appends)?,
+            _ => alone()?,
         };
         self.shared.wake.tell();
         Ok(results)

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::describe;
-use crate::{AggregateKey, Append, Appended, ErrorKind, ExpectedVersion, NewEvent, Result, TenantId, Version};
+use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
 /// How many threads append without a group.
 const FEW: usize = 4;
@@ -40,8 +39,8 @@ pub struct Line {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many lead.
-    leading: usize,
+    /// Since when those lead who do.
+    leading: Vec<Instant>,
     /// How many are in the line: those who lead, who are led, and who wait.
     present: usize,
     /// How many there were lately.
@@ -65,28 +64,28 @@ struct Ticket {
 enum Turn {
     /// Until then; who waits longer leads.
     Waiting(Instant),
-    Leading,
+    /// Since then.
+    Leading(Instant),
     /// The group was not appended, or not this append of it.
     Alone,
-    Done(Result<Appended>),
+    Done(Appended),
 }
 
 impl Line {
-    /// Appends: by `alone`, or with others by `together`, whoever of them calls it.
+    /// Appends: by `alone`, or in a group by `lead`, whoever of its members calls that.
     ///
-    /// `together` gets at least two appends, in the order of their aggregates' ids, and returns a result for each: none if the aggregate was not
-    /// as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no result appends by `alone`, which so tells
-    /// each what it would have been told without the others. Only that no connection became free in time is told to all: each of them waited for
-    /// one.
+    /// `lead` asks for the [group](Group::appends) once it has a connection, so that nobody else waits for that, and returns a result for each
+    /// append: none if the aggregate was not as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no
+    /// result appends by `alone`, which so tells each what it would have been told without the others. No error is another thread's.
     ///
     /// # Errors
     ///
-    /// Those of `alone`.
+    /// Those of `alone`, and those of `lead` for a group of one.
     pub fn append(
         &self,
         append: &Append<'_>,
-        alone: impl Fn() -> Result<Appended>,
-        together: impl FnOnce(&[Append<'_>]) -> Result<Vec<Option<Appended>>>,
+        alone: impl FnOnce() -> Result<Appended>,
+        lead: impl FnOnce(&mut Group<'_>) -> Result<Vec<Option<Appended>>>,
     ) -> Result<Appended> {
         if !Room::default().take(append) {
             return alone();
@@ -97,8 +96,11 @@ impl Line {
             busy: Vec::new(),
         };
         match self.turn(append) {
-            Turn::Done(result) => result,
-            Turn::Leading => place.lead(append, alone, together),
+            Turn::Done(appended) => Ok(appended),
+            Turn::Leading(since) => {
+                place.since = since;
+                place.lead(append, alone, lead)
+            }
             Turn::Alone | Turn::Waiting(_) => alone(),
         }
     }
@@ -110,8 +112,7 @@ impl Line {
         state.present += 1;
         state.usual = state.usual.max(state.present);
         if state.waiting.is_empty() && state.usual <= FEW && state.busy.insert(id) {
-            state.leading += 1;
-            return Turn::Leading;
+            return state.begin();
         }
         let ticket = Arc::new(Ticket::new(append));
         state.waiting.push_back(Arc::clone(&ticket));
@@ -126,8 +127,7 @@ impl Line {
             match place {
                 Some(place) if state.busy.insert(id) => {
                     state.waiting.remove(place);
-                    state.leading += 1;
-                    return Turn::Leading;
+                    return state.begin();
                 }
                 // Somebody appends to the same aggregate, or has taken this append over just now.
                 Some(_) | None => {}
@@ -137,7 +137,13 @@ impl Line {
 }
 
 impl State {
-    /// How many may lead.
+    fn begin(&mut self) -> Turn {
+        let now = Instant::now();
+        self.leading.push(now);
+        Turn::Leading(now)
+    }
+
+    /// How many may lead. Who has done so for long waits for a lock that somebody else has, and is not counted.
     fn leaders(&self) -> usize {
         match self.usual <= FEW {
             true => FEW,
@@ -147,7 +153,13 @@ impl State {
 
     /// Lets the first who can lead do so, unless others lead, or the company that was there a moment ago is about to come again.
     fn hand_on(&mut self) {
-        while self.leading < self.leaders() {
+        while self
+            .leading
+            .iter()
+            .filter(|since| since.elapsed() < LONGEST_WAIT)
+            .count()
+            < self.leaders()
+        {
             let is_free = |ticket: &Arc<Ticket>| !self.busy.contains(&ticket.append.aggregate.id());
             let Some(place) = self.waiting.iter().position(is_free) else {
                 return;
@@ -159,8 +171,8 @@ impl State {
             }
             let ticket = self.waiting.remove(place).expect("it was found there");
             self.busy.insert(ticket.append.aggregate.id());
-            self.leading += 1;
-            ticket.take_turn(Turn::Leading);
+            let turn = self.begin();
+            ticket.take_turn(turn);
         }
     }
 
@@ -203,39 +215,29 @@ impl Place<'_> {
     fn lead(
         &mut self,
         append: &Append<'_>,
-        alone: impl Fn() -> Result<Appended>,
-        together: impl FnOnce(&[Append<'_>]) -> Result<Vec<Option<Appended>>>,
+        alone: impl FnOnce() -> Result<Appended>,
+        lead: impl FnOnce(&mut Group<'_>) -> Result<Vec<Option<Appended>>>,
     ) -> Result<Appended> {
         self.busy.push(append.aggregate.id());
-        self.since = Instant::now();
-        let followers = Followers(lock(&self.line.state).take_followers(append));
-        if followers.0.is_empty() {
-            return alone();
-        }
-        self.busy
-            .extend(followers.0.iter().map(|ticket| ticket.append.aggregate.id()));
-        let followed = followers.0.iter().map(|ticket| ticket.append.borrow());
-        // In one order, so that groups of several processes do not wait for each other.
-        let mut group: Vec<(usize, Append<'_>)> = std::iter::once(*append).chain(followed).enumerate().collect();
-        group.sort_by_key(|(_, append)| append.aggregate.id());
-        let (places, appends): (Vec<usize>, Vec<Append<'_>>) = group.into_iter().unzip();
-        let results = match together(&appends) {
-            Ok(results) => results,
-            // Each has waited for a connection by now, and would wait once more.
-            Err(error) if matches!(error.kind(), ErrorKind::PoolTimeout) => {
-                let told = |append: Append<'_>| error.clone().during(describe(&[append]));
-                for ticket in &followers.0 {
-                    ticket.take_turn(Turn::Done(Err(told(ticket.append.borrow()))));
-                }
-                return Err(told(*append));
-            }
-            Err(_) => Vec::new(),
+        let mut group = Group {
+            line: self.line,
+            own: *append,
+            busy: &mut self.busy,
+            followers: None,
+            order: vec![0],
+        };
+        let results = lead(&mut group);
+        let Group { followers, order, .. } = group;
+        let followers = followers.unwrap_or_default();
+        let results = match results {
+            Err(error) if followers.0.is_empty() => return Err(error),
+            results => results.unwrap_or_default(),
         };
         let mut own = None;
-        for (place, result) in places.into_iter().zip(results) {
+        for (place, result) in order.into_iter().zip(results) {
             match (place.checked_sub(1), result) {
                 (None, result) => own = result,
-                (Some(follower), Some(result)) => followers.0[follower].take_turn(Turn::Done(Ok(result))),
+                (Some(follower), Some(result)) => followers.0[follower].take_turn(Turn::Done(result)),
                 (Some(_), None) => {}
             }
         }
@@ -263,7 +265,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.line.state);
         if !self.busy.is_empty() {
-            state.leading -= 1;
+            state.leading.retain(|since| *since != self.since);
             for id in &self.busy {
                 state.busy.remove(id);
             }
@@ -275,7 +277,39 @@ impl Drop for Place<'_> {
     }
 }
 
+/// The appends that one thread makes in one statement.
+#[derive(Debug)]
+pub struct Group<'a> {
+    line: &'a Line,
+    own: Append<'a>,
+    /// What is appended to.
+    busy: &'a mut Vec<Uuid>,
+    /// None until they were asked for.
+    followers: Option<Followers>,
+    /// Whose each of the appends is: 0 the leader's own, then the followers'.
+    order: Vec<usize>,
+}
+
+impl Group<'_> {
+    /// The appends, in the order of their aggregates' ids, so that groups of several processes do not wait for each other. The first call takes
+    /// all who wait out of the line.
+    pub fn appends(&mut self) -> Vec<Append<'_>> {
+        let followers = self.followers.get_or_insert_with(|| {
+            let taken = lock(&self.line.state).take_followers(&self.own);
+            self.busy
+                .extend(taken.iter().map(|ticket| ticket.append.aggregate.id()));
+            Followers(taken)
+        });
+        let followed = followers.0.iter().map(|ticket| ticket.append.borrow());
+        let appends: Vec<Append<'_>> = std::iter::once(self.own).chain(followed).collect();
+        self.order = (0..appends.len()).collect();
+        self.order.sort_by_key(|place| appends[*place].aggregate.id());
+        self.order.iter().map(|place| appends[*place]).collect()
+    }
+}
+
 /// Those whose appends the leader has taken over. Whoever has no result when it is dropped appends alone.
+#[derive(Debug, Default)]
 struct Followers(Vec<Arc<Ticket>>);
 
 impl Drop for Followers {

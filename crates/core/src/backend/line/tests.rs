@@ -20,8 +20,14 @@ struct Slow {
 
 impl Slow {
     fn append(&self, append: &Append<'_>) -> Result<Appended> {
-        self.line
-            .append(append, || self.alone(append), |group| self.together(group))
+        self.line.append(
+            append,
+            || self.alone(append),
+            |group| match &group.appends()[..] {
+                [append] => self.alone(append).map(|appended| vec![Some(appended)]),
+                group => self.together(group),
+            },
+        )
     }
 
     fn alone(&self, append: &Append<'_>) -> Result<Appended> {
@@ -128,7 +134,7 @@ fn many_threads_share_statements_and_each_gets_its_own_answer() {
         groups.len()
     );
     let state = lock(&database.line.state);
-    assert_eq!((state.leading, state.present, state.waiting.len()), (0, 0, 0));
+    assert_eq!((state.leading.len(), state.present, state.waiting.len()), (0, 0, 0));
     assert!(state.busy.is_empty());
 }
 
@@ -156,7 +162,10 @@ fn the_members_of_a_group_that_fails_append_alone() {
         for version in 1..=20 {
             let events = [deposited()];
             let append = Append::new(&account, ExpectedVersion::Any, &events);
-            let fail = |_: &[Append<'_>]| {
+            let fail = |group: &mut Group<'_>| {
+                if let [append] = &group.appends()[..] {
+                    return database.alone(append).map(|appended| vec![Some(appended)]);
+                }
                 failures.fetch_add(1, Ordering::Relaxed);
                 Err(Error::new(ErrorKind::Unavailable { reason: "lost".into() }))
             };
@@ -169,33 +178,13 @@ fn the_members_of_a_group_that_fails_append_alone() {
 }
 
 #[test]
-fn nobody_waits_a_second_time_for_a_connection() {
-    let database = Slow::default();
-    let told = AtomicUsize::new(0);
-    at_once(16, |_| {
-        for _ in 0..20 {
-            let (account, events) = (account(), [deposited()]);
-            let append = Append::new(&account, ExpectedVersion::Any, &events);
-            let exhausted = |_: &[Append<'_>]| Err(Error::new(ErrorKind::PoolTimeout));
-            if let Err(error) = database.line.append(&append, || database.alone(&append), exhausted) {
-                assert!(matches!(error.kind(), ErrorKind::PoolTimeout), "{error:?}");
-                told.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    });
-    let told = told.into_inner();
-    assert!(told > 1);
-    assert_eq!(told + database.alone.into_inner(), 16 * 20);
-}
-
-#[test]
 fn a_leader_that_panics_leaves_nobody_waiting() {
     let database = Slow::default();
     at_once(16, |_| {
         for _ in 0..20 {
             let (account, events) = (account(), [deposited()]);
             let append = Append::new(&account, ExpectedVersion::Any, &events);
-            let panicking = |_: &[Append<'_>]| panic!("as a leader");
+            let panicking = |group: &mut Group<'_>| panic!("as a leader of {:?}", group.appends());
             let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 database.line.append(&append, || database.alone(&append), panicking)
             }));
@@ -205,7 +194,7 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
         }
     });
     let state = lock(&database.line.state);
-    assert_eq!((state.leading, state.present, state.waiting.len()), (0, 0, 0));
+    assert_eq!((state.leading.len(), state.present, state.waiting.len()), (0, 0, 0));
     assert!(state.busy.is_empty());
 }
 
@@ -297,6 +286,27 @@ fn groups_are_bounded_and_in_the_order_of_the_line() {
 }
 
 #[test]
+fn who_leads_for_long_keeps_nobody_from_leading() {
+    let long_ago = Instant::now().checked_sub(LONGEST_WAIT).unwrap();
+    let not_yet = Instant::now() + Duration::from_secs(3_600);
+    for (since, leads) in [(long_ago, true), (not_yet, false)] {
+        let mut state = State {
+            leading: vec![since],
+            usual: FEW + 1,
+            ..State::default()
+        };
+        let (accounts, events) = ([(); FEW + 1].map(|()| account()), [deposited()]);
+        for account in &accounts {
+            let append = Append::new(account, ExpectedVersion::Any, &events);
+            state.waiting.push_back(Arc::new(Ticket::new(&append)));
+        }
+        state.hand_on();
+        assert_eq!(state.leading.len() == 2, leads);
+        assert_eq!(state.waiting.len(), FEW + usize::from(!leads));
+    }
+}
+
+#[test]
 fn what_is_large_joins_no_group() {
     let database = Slow::default();
     let large = NewEvent::new("note", &"x".repeat(MOST_BYTES)).unwrap();
@@ -322,13 +332,13 @@ fn nobody_waits_long_for_a_leader_that_waits_for_a_lock() {
     thread::scope(|scope| {
         let stuck = scope.spawn(|| {
             let append = Append::new(&account, ExpectedVersion::Any, &events);
-            let wait = || {
+            let wait = |_: &mut Group<'_>| {
                 lock(&locked).recv().unwrap();
-                database.alone(&append)
+                database.alone(&append).map(|appended| vec![Some(appended)])
             };
-            database.line.append(&append, wait, |_| unreachable!()).unwrap()
+            database.line.append(&append, || unreachable!(), wait).unwrap()
         });
-        while lock(&database.line.state).leading == 0 {
+        while lock(&database.line.state).leading.is_empty() {
             thread::yield_now();
         }
         lock(&database.line.state).usual = 16;
