@@ -292,8 +292,8 @@ fn connect(database: &Disposable) -> Conn {
 impl Backend for Mysql {
     fn lean_target(&self, threads: usize) -> Option<f64> {
         let of_16 = match self.flavour {
-            Flavour::Mysql => 2.0,
-            Flavour::Mariadb => 1.2,
+            Flavour::Mysql if self.name != Self::on_slow_disk(self.flavour) => 2.0,
+            Flavour::Mysql | Flavour::Mariadb => 1.2,
         };
         (threads == 16).then_some(of_16)
     }

@@ -195,7 +195,8 @@ impl Postgres {
 
 impl Backend for Postgres {
     fn lean_target(&self, threads: usize) -> Option<f64> {
-        (threads == 16).then_some(1.5)
+        let of_16 = if self.name == Self::ON_SLOW_DISK { 1.2 } else { 1.5 };
+        (threads == 16).then_some(of_16)
     }
 
     fn own_dump(&self, database: &str, file: &Path) {
