@@ -428,24 +428,22 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
 fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
     let metadata = stored.metadata.as_ref().map(Metadata::checksum).transpose();
     let metadata = metadata.map_err(|error| damaged(&error, Some(stored.global_sequence)))?;
+    let details = event.details();
     let is_set_otherwise = |time| time != stored.created_at;
     let differences = [
         (stored.event_type != *event.event_type(), "another type"),
         (stored.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
         (metadata != event.metadata_checksum(), "other metadata"),
+        (stored.created_by.as_ref() != details.created_by, "another creator"),
         (
-            stored.created_by.as_ref() != event.details().created_by,
-            "another creator",
-        ),
-        (
-            stored.correlation_id.as_ref() != event.details().correlation_id,
+            stored.correlation_id.as_ref() != details.correlation_id,
             "another correlation id",
         ),
         (
-            stored.causation_id.as_ref() != event.details().causation_id,
+            stored.causation_id.as_ref() != details.causation_id,
             "another causation id",
         ),
-        (event.details().created_at.is_some_and(is_set_otherwise), "another time"),
+        (details.created_at.is_some_and(is_set_otherwise), "another time"),
     ];
     let found = differences.into_iter().find(|(differs, _)| *differs);
     Ok(found.map(|(_, what)| what))
@@ -492,6 +490,13 @@ pub fn refused_url(url: &str, form: &str, takes: impl Fn(&str) -> bool) -> Error
         Some(name) => Error::invalid(format!("the option {name} of the URL, or its value, is unknown")),
         None => Error::invalid(format!("the URL cannot be understood; write {form}")),
     }
+}
+
+/// How many bytes the data and the metadata of a new event have.
+#[must_use]
+pub fn payload_bytes(event: &NewEvent) -> usize {
+    let metadata = event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
+    event.data().as_str().len() + metadata
 }
 
 /// Names an append for an error, such as `append to Account 0192…`.

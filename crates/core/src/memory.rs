@@ -604,6 +604,7 @@ fn envelope(
     global_sequence: GlobalSequence,
     now: OffsetDateTime,
 ) -> EventEnvelope {
+    let details = event.details();
     EventEnvelope {
         event_id: event.event_id(),
         aggregate: append.aggregate.clone(),
@@ -611,13 +612,13 @@ fn envelope(
         global_sequence,
         event_type: event.event_type().clone(),
         data: event.data().clone(),
-        metadata: event.details().metadata.cloned(),
-        created_at: event.details().created_at.unwrap_or(now),
+        metadata: details.metadata.cloned(),
+        created_at: details.created_at.unwrap_or(now),
         updated_at: None,
-        created_by: event.details().created_by.cloned(),
+        created_by: details.created_by.cloned(),
         tenant: append.tenant.cloned(),
-        correlation_id: event.details().correlation_id.cloned(),
-        causation_id: event.details().causation_id.cloned(),
+        correlation_id: details.correlation_id.cloned(),
+        causation_id: details.causation_id.cloned(),
         size_bytes: u32::try_from(event.data().as_str().len()).ok(),
         checksum: Some(event.checksum()),
     }

@@ -23,8 +23,7 @@ const MOST_ATTEMPTS: usize = 1_000;
 
 /// Appends in a statement of its own: one round trip, unless something is in the way, or a version has to be looked up.
 pub(crate) fn alone(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-    let transaction = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
-    repeated(session, appends, false, transaction).map_err(|error| error.during(backend::describe(appends)))
+    repeated(session, appends, false, TRANSACTION).map_err(|error| error.during(backend::describe(appends)))
 }
 
 /// Appends within a transaction that goes on, unless it was the victim of a deadlock. A statement that fails leaves nothing
@@ -40,6 +39,8 @@ pub(crate) fn within<C: Queryable>(session: &mut Session<'_, C>, appends: &[Appe
 
 /// What begins, ends and undoes several statements that are all to be stored, or none.
 type Brackets = [&'static str; 3];
+
+const TRANSACTION: Brackets = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
 
 /// How often appends on top of the same versions were refused, although nothing was found in the way.
 ///
@@ -103,45 +104,30 @@ pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) 
     let mut ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
     ids.dedup();
     let heads = locked_heads(session, &ids, UNLESS_LOCKED)?;
-    let mut admitted = Vec::with_capacity(appends.len());
     let mut bases = Vec::with_capacity(appends.len());
-    let mut is_admitted = Vec::with_capacity(appends.len());
     let mut last: Option<(Uuid, Option<Version>)> = None;
     for append in appends {
         let id = append.aggregate.id();
-        let base = match last {
+        let version = match last {
             Some((same, end)) if same == id => end,
             _ => Head::admit(heads.get(&id), append).ok(),
         };
-        let end = base.and_then(|base| base.checked_add(append.events.len() as u64));
+        let end = version.and_then(|version| version.checked_add(append.events.len() as u64));
         last = Some((id, end));
-        is_admitted.push(end.is_some());
-        if let Some(base) = base.filter(|_| end.is_some()) {
-            admitted.push(*append);
-            bases.push(Base {
-                version: base,
-                is_seen: true,
-            });
-        }
+        let base = version.filter(|_| end.is_some());
+        bases.push(base.map(|version| Base { version, is_seen: true }));
     }
+    let admitted = appends.iter().zip(&bases);
+    let (admitted, seen): (Vec<Append<'_>>, Vec<Base>) =
+        admitted.filter_map(|(append, base)| Some((*append, (*base)?))).unzip();
     if admitted.is_empty() {
         return Ok(vec![None; appends.len()]);
     }
-    let statements = statements(&session.server, &admitted, &bases, false)?;
-    let brackets = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
-    let sequences = run(session, statements, brackets).map_err(classify)?;
-    let mut sequences = sequences.into_iter();
-    let mut stored = admitted.iter().zip(bases).map(|(append, base)| {
-        let stored = sequences.by_ref().take(append.events.len()).collect();
-        let version = base
-            .version
-            .checked_add(append.events.len() as u64)
-            .expect("the database stored this version");
-        Appended::new(append.aggregate.clone(), version, stored)
-    });
-    Ok(is_admitted
-        .into_iter()
-        .map(|is| if is { stored.next() } else { None })
+    let statements = statements(&session.server, &admitted, &seen, false)?;
+    let mut sequences = run(session, statements, TRANSACTION).map_err(classify)?.into_iter();
+    let results = appends.iter().zip(bases);
+    Ok(results
+        .map(|(append, base)| base.map(|base| base.appended(append, &mut sequences)))
         .collect())
 }
 
@@ -154,6 +140,16 @@ struct Base {
     version: Version,
     /// Whether it was looked up. Otherwise the statement does.
     is_seen: bool,
+}
+
+impl Base {
+    /// What an append did on top of this, with the sequences that come next.
+    fn appended(self, append: &Append<'_>, sequences: &mut impl Iterator<Item = GlobalSequence>) -> Appended {
+        let stored = sequences.take(append.events.len()).collect();
+        let version = self.version.checked_add(append.events.len() as u64);
+        let version = version.expect("the database stored this version");
+        Appended::new(append.aggregate.clone(), version, stored)
+    }
 }
 
 /// Runs the statements; one alone needs no brackets.
@@ -305,12 +301,13 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: 
 }
 
 fn bytes_of(append: &Append<'_>, event: &NewEvent) -> usize {
+    let details = event.details();
     let texts = [
         Some(event.data().as_str()),
-        event.details().metadata.map(Metadata::as_str),
-        event.details().created_by.map(CreatedBy::as_str),
-        event.details().correlation_id.map(CorrelationId::as_str),
-        event.details().causation_id.map(CausationId::as_str),
+        details.metadata.map(Metadata::as_str),
+        details.created_by.map(CreatedBy::as_str),
+        details.correlation_id.map(CorrelationId::as_str),
+        details.causation_id.map(CausationId::as_str),
         Some(event.event_type().as_str()),
     ];
     let texts: usize = texts.into_iter().flatten().map(str::len).sum();
@@ -378,15 +375,16 @@ impl Statement {
             self.sql += sql::APPEND_GATE.trim_end();
         }
         self.sql += ", ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(6)), ?, ?, ?, ?, ?)";
+        let details = event.details();
         self.values.extend([
             event.event_type().as_str().into(),
             event.data().as_str().into(),
-            event.details().metadata.map(Metadata::as_str).into(),
-            event.details().created_at.map_or(Value::NULL, row::time_value),
-            event.details().created_by.map(CreatedBy::as_str).into(),
+            details.metadata.map(Metadata::as_str).into(),
+            details.created_at.map_or(Value::NULL, row::time_value),
+            details.created_by.map(CreatedBy::as_str).into(),
             tenant(),
-            event.details().correlation_id.map(CorrelationId::as_str).into(),
-            event.details().causation_id.map(CausationId::as_str).into(),
+            details.correlation_id.map(CorrelationId::as_str).into(),
+            details.causation_id.map(CausationId::as_str).into(),
             event.checksum().to_string().into(),
         ]);
         self.rows += 1;
@@ -437,12 +435,7 @@ fn results<C: Queryable>(
         .zip(bases)
         .filter(|(append, _)| !append.events.is_empty())
     {
-        let stored = sequences.by_ref().take(append.events.len()).collect();
-        let version = base
-            .version
-            .checked_add(append.events.len() as u64)
-            .expect("the database stored this version");
-        let result = Appended::new(append.aggregate.clone(), version, stored);
+        let result = base.appended(append, &mut sequences);
         results.insert(append.aggregate.id(), result);
     }
     with_versions(session, appends, results)

@@ -738,25 +738,19 @@ impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
         backend::check(appends, &self.0.options.limits)?;
-        let alone = || {
-            self.with(|session| append::alone(session, appends))
-                .map_err(|error| error.during(backend::describe(appends)))
+        let alone = || self.with(|session| append::alone(session, appends));
+        let lead = |group: &mut Group<'_>| {
+            self.with(|session| match &group.appends()[..] {
+                [_] => Ok(vec![append::alone(session, appends)?.pop()]),
+                group => append::together(session, group),
+            })
         };
-        let results = match appends {
-            [append] if !append.events.is_empty() && self.0.options.group => {
-                self.0.within.check_outside()?;
-                let lead = |group: &mut Group<'_>| {
-                    self.with(|session| match &group.appends()[..] {
-                        [_] => Ok(vec![append::alone(session, appends)?.pop()]),
-                        group => append::together(session, group),
-                    })
-                    .map_err(|error| error.during(backend::describe(appends)))
-                };
-                let alone = || alone().map(|mut results| results.remove(0));
-                vec![self.0.line.append(append, alone, lead)?]
-            }
-            _ => alone()?,
-        };
+        // Who is led has no connection of its own, whose owner would be asked.
+        let results = self.0.within.check_outside().and_then(|()| match self.0.options.group {
+            true => self.0.line.append_all(appends, alone, lead),
+            false => alone(),
+        });
+        let results = results.map_err(|error| error.during(backend::describe(appends)))?;
         self.0.wake.tell();
         Ok(results)
     }

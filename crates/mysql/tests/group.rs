@@ -4,9 +4,7 @@
 
 mod support;
 
-use std::iter;
 use std::path::Path;
-use std::sync::Barrier;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +12,9 @@ use std::time::Duration;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::{Opts, OptsBuilder};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
-use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
+use firefly_eventstore_test_servers::{
+    CROWD, Database, MysqlServer, Proxy, append_in_turn, appended_once_each_although_answers_are_cut_off, at_once,
+};
 
 use support::{account, all_events, deposited, fresh, on_both};
 
@@ -23,34 +23,6 @@ on_both!(
     an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate,
     groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged,
 );
-
-const THREADS: usize = 16;
-
-fn at_once(work: impl Fn() + Sync) {
-    let start = Barrier::new(THREADS);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                start.wait();
-                work();
-            });
-        }
-    });
-}
-
-fn append_in_turn(store: &MysqlEventStore, appends: u64) {
-    let account = account();
-    for version in 0..appends {
-        let expected = Version::new(version).unwrap();
-        let event = [deposited(1)];
-        // A second loss in a row is the caller's to bear.
-        let appended = iter::repeat_with(|| store.append(&account, expected, &event))
-            .find(|appended| appended.as_ref().err().is_none_or(|error| !error.is_retryable()))
-            .unwrap()
-            .unwrap();
-        assert_eq!(appended.version().get(), version + 1);
-    }
-}
 
 fn behind_a_proxy(
     server: &MysqlServer,
@@ -69,7 +41,7 @@ fn many_threads_share_round_trips_unless_they_are_told_not_to(server: &MysqlServ
         let (_database, proxy, store) = behind_a_proxy(server, |builder| builder.group(is_grouped));
         let before = proxy.turns();
         at_once(|| append_in_turn(&store, 50));
-        let (turns, appends) = (proxy.turns() - before, THREADS * 50);
+        let (turns, appends) = (proxy.turns() - before, CROWD * 50);
         assert_eq!(all_events(&store).len(), appends);
         assert_eq!(
             turns < appends / 2,
@@ -108,26 +80,10 @@ fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate(server: 
         open.join().unwrap().unwrap();
         assert_eq!(held_up.join().unwrap().unwrap().version().get(), 2);
     });
-    assert_eq!(all_events(&store).len(), THREADS * 50 + 5 + 2);
+    assert_eq!(all_events(&store).len(), CROWD * 50 + 5 + 2);
 }
 
 fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged(server: &MysqlServer) {
     let (_database, proxy, store) = behind_a_proxy(server, |builder| builder);
-    let start = Barrier::new(THREADS + 1);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                start.wait();
-                append_in_turn(&store, 50);
-            });
-        }
-        start.wait();
-        for tenth in 1..10 {
-            while all_events(&store).len() < THREADS * 5 * tenth {
-                thread::yield_now();
-            }
-            proxy.cut_next_answer();
-        }
-    });
-    assert_eq!(all_events(&store).len(), THREADS * 50);
+    appended_once_each_although_answers_are_cut_off(&store, &proxy);
 }

@@ -140,13 +140,8 @@ fn repeated<C: GenericClient>(
     if appends.iter().all(|append| append.events.is_empty()) {
         return with_versions(session, appends, HashMap::new());
     }
-    let of_metadata = |event: &NewEvent| event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
     let events = appends.iter().flat_map(|append| append.events);
-    check_bytes(
-        events
-            .map(|event| event.data().as_str().len() + of_metadata(event))
-            .sum(),
-    )?;
+    check_bytes(events.map(backend::payload_bytes).sum())?;
     for _ in 0..MOST_ATTEMPTS {
         let obstacle = match attempt(session) {
             Ok(Some(written)) => return results(session, appends, written),
@@ -200,6 +195,17 @@ struct Written {
     version: Version,
 }
 
+impl Written {
+    /// From the first two columns of what each append returns.
+    fn of(row: &Row) -> Result<Self, postgres::Error> {
+        let stored = "the database gives positive sequences and versions";
+        Ok(Self {
+            sequence: GlobalSequence::try_from(row.try_get::<_, i64>(0)?).expect(stored),
+            version: Version::try_from(row.try_get::<_, i64>(1)?).expect(stored),
+        })
+    }
+}
+
 /// Sends the statement. None if an aggregate is not as expected.
 fn write<C: GenericClient>(
     session: &mut Session<'_, C>,
@@ -214,14 +220,7 @@ fn write<C: GenericClient>(
     if rows.is_empty() {
         return Ok(None);
     }
-    let mut written = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let stored = "the database gives positive sequences and versions";
-        written.push(Written {
-            sequence: GlobalSequence::try_from(row.try_get::<_, i64>(0)?).expect(stored),
-            version: Version::try_from(row.try_get::<_, i64>(1)?).expect(stored),
-        });
-    }
+    let mut written = rows.iter().map(Written::of).collect::<Result<Vec<_>, _>>()?;
     // Sequences are given in the order of the events.
     written.sort_unstable_by_key(|row| row.sequence);
     Ok(Some(written))
@@ -238,6 +237,7 @@ fn write_one<C: GenericClient>(
         ExpectedVersion::NoStream => (sql::APPEND_ONE_EXACTLY, &0_i64),
         ExpectedVersion::Exact(version) => (sql::APPEND_ONE_EXACTLY, &version.as_i64()),
     };
+    let details = event.details();
     session.query(
         statement,
         &[
@@ -248,11 +248,11 @@ fn write_one<C: GenericClient>(
             expected,
             &event.event_type().as_str(),
             &event.data().as_str(),
-            &event.details().metadata.map(Metadata::as_str),
-            &event.details().created_at,
-            &event.details().created_by.map(CreatedBy::as_str),
-            &event.details().correlation_id.map(CorrelationId::as_str),
-            &event.details().causation_id.map(CausationId::as_str),
+            &details.metadata.map(Metadata::as_str),
+            &details.created_at,
+            &details.created_by.map(CreatedBy::as_str),
+            &details.correlation_id.map(CorrelationId::as_str),
+            &details.causation_id.map(CausationId::as_str),
             &event.checksum().to_string(),
         ],
     )
@@ -299,13 +299,8 @@ pub(crate) fn together(session: &mut Session<'_, Client>, appends: &[Append<'_>]
         .map_err(classify)?;
     let mut written: HashMap<Uuid, Vec<Written>> = HashMap::with_capacity(firsts.len());
     for row in &rows {
-        let stored = "the database gives positive sequences and versions";
-        let sequence = GlobalSequence::try_from(row.try_get::<_, i64>(1).map_err(classify)?).expect(stored);
-        let version = Version::try_from(row.try_get::<_, i64>(2).map_err(classify)?).expect(stored);
-        written
-            .entry(row.get(0))
-            .or_default()
-            .push(Written { sequence, version });
+        let row_of = written.entry(row.try_get(2).map_err(classify)?).or_default();
+        row_of.push(Written::of(row).map_err(classify)?);
     }
     let mut results = Vec::with_capacity(appends.len());
     for chunk in appends.chunk_by(same) {
@@ -365,20 +360,17 @@ impl<'a> Arrays<'a> {
     fn of(events: impl IntoIterator<Item = &'a NewEvent>) -> Self {
         let mut arrays = Self::default();
         for event in events {
+            let details = event.details();
             arrays.event_ids.push(event.event_id());
             arrays.event_types.push(event.event_type().as_str());
             arrays.data.push(event.data().as_str());
-            arrays.metadata.push(event.details().metadata.map(Metadata::as_str));
-            arrays.created_at.push(event.details().created_at);
-            arrays
-                .created_by
-                .push(event.details().created_by.map(CreatedBy::as_str));
+            arrays.metadata.push(details.metadata.map(Metadata::as_str));
+            arrays.created_at.push(details.created_at);
+            arrays.created_by.push(details.created_by.map(CreatedBy::as_str));
             arrays
                 .correlation_ids
-                .push(event.details().correlation_id.map(CorrelationId::as_str));
-            arrays
-                .causation_ids
-                .push(event.details().causation_id.map(CausationId::as_str));
+                .push(details.correlation_id.map(CorrelationId::as_str));
+            arrays.causation_ids.push(details.causation_id.map(CausationId::as_str));
             arrays.checksums.push(event.checksum().to_string());
         }
         arrays

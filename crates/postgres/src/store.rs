@@ -742,25 +742,23 @@ impl EventStore for PostgresEventStore {
         self.require_writable()
             .map_err(|error| error.during(backend::describe(appends)))?;
         backend::check(appends, &self.shared.options.limits)?;
-        let alone = || {
-            self.with(|session| append::alone(session, appends))
-                .map_err(|error| error.during(backend::describe(appends)))
+        let alone = || self.with(|session| append::alone(session, appends));
+        let lead = |group: &mut Group<'_>| {
+            self.with(|session| match &group.appends()[..] {
+                [_] => Ok(vec![append::alone(session, appends)?.pop()]),
+                group => append::together(session, group),
+            })
         };
-        let results = match appends {
-            [append] if !append.events.is_empty() && self.shared.options.group => {
-                self.shared.within.check_outside()?;
-                let lead = |group: &mut Group<'_>| {
-                    self.with(|session| match &group.appends()[..] {
-                        [_] => Ok(vec![append::alone(session, appends)?.pop()]),
-                        group => append::together(session, group),
-                    })
-                    .map_err(|error| error.during(backend::describe(appends)))
-                };
-                let alone = || alone().map(|mut results| results.remove(0));
-                vec![self.shared.line.append(append, alone, lead)?]
-            }
-            _ => alone()?,
-        };
+        // Who is led has no connection of its own, whose owner would be asked.
+        let results = self
+            .shared
+            .within
+            .check_outside()
+            .and_then(|()| match self.shared.options.group {
+                true => self.shared.line.append_all(appends, alone, lead),
+                false => alone(),
+            });
+        let results = results.map_err(|error| error.during(backend::describe(appends)))?;
         self.shared.wake.tell();
         Ok(results)
     }

@@ -4,45 +4,17 @@
 
 mod support;
 
-use std::iter;
-use std::sync::Barrier;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
-use firefly_eventstore_test_servers::{Database, Proxy, postgres};
+use firefly_eventstore_test_servers::{
+    CROWD, Database, Proxy, append_in_turn, appended_once_each_although_answers_are_cut_off, at_once, postgres,
+};
 
 use support::{account, all_events, deposited, fresh};
-
-const THREADS: usize = 16;
-
-fn at_once(work: impl Fn() + Sync) {
-    let start = Barrier::new(THREADS);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                start.wait();
-                work();
-            });
-        }
-    });
-}
-
-fn append_in_turn(store: &PostgresEventStore, appends: u64) {
-    let account = account();
-    for version in 0..appends {
-        let expected = Version::new(version).unwrap();
-        let event = [deposited(1)];
-        // A second loss in a row is the caller's to bear.
-        let appended = iter::repeat_with(|| store.append(&account, expected, &event))
-            .find(|appended| appended.as_ref().err().is_none_or(|error| !error.is_retryable()))
-            .unwrap()
-            .unwrap();
-        assert_eq!(appended.version().get(), version + 1);
-    }
-}
 
 fn behind_a_proxy(
     configure: impl FnOnce(PostgresBuilder) -> PostgresBuilder,
@@ -63,7 +35,7 @@ fn many_threads_share_round_trips_unless_they_are_told_not_to() {
         };
         let before = proxy.turns();
         at_once(|| append_in_turn(&store, 50));
-        let (turns, appends) = (proxy.turns() - before, THREADS * 50);
+        let (turns, appends) = (proxy.turns() - before, CROWD * 50);
         assert_eq!(all_events(&store).len(), appends);
         assert_eq!(
             turns < appends / 2,
@@ -103,7 +75,7 @@ fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate() {
         open.join().unwrap().unwrap();
         assert_eq!(held_up.join().unwrap().unwrap().version().get(), 2);
     });
-    assert_eq!(all_events(&store).len(), THREADS * 50 + 5 + 2);
+    assert_eq!(all_events(&store).len(), CROWD * 50 + 5 + 2);
 }
 
 #[test]
@@ -111,21 +83,5 @@ fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged() {
     let Some((_database, proxy, store)) = behind_a_proxy(|builder| builder) else {
         return;
     };
-    let start = Barrier::new(THREADS + 1);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                start.wait();
-                append_in_turn(&store, 50);
-            });
-        }
-        start.wait();
-        for tenth in 1..10 {
-            while all_events(&store).len() < THREADS * 5 * tenth {
-                thread::yield_now();
-            }
-            proxy.cut_next_answer();
-        }
-    });
-    assert_eq!(all_events(&store).len(), THREADS * 50);
+    appended_once_each_although_answers_are_cut_off(&store, &proxy);
 }

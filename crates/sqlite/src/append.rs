@@ -154,6 +154,7 @@ fn insert_event(
 ) -> rusqlite::Result<usize> {
     let (mut event_id, mut aggregate_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
     let checksum = event.checksum().to_string();
+    let details = event.details();
     insert.execute(params![
         &*event.event_id().hyphenated().encode_lower(&mut event_id),
         &*append.aggregate.id().hyphenated().encode_lower(&mut aggregate_id),
@@ -161,12 +162,12 @@ fn insert_event(
         version.as_i64(),
         event.event_type().as_str(),
         event.data().as_str(),
-        event.details().metadata.map(|metadata| metadata.as_str()),
-        time_text(event.details().created_at.unwrap_or(now)).as_str(),
-        event.details().created_by.map(|name| name.as_str()),
+        details.metadata.map(|metadata| metadata.as_str()),
+        time_text(details.created_at.unwrap_or(now)).as_str(),
+        details.created_by.map(|name| name.as_str()),
         append.tenant.map(|name| name.as_str()),
-        event.details().correlation_id.map(|name| name.as_str()),
-        event.details().causation_id.map(|name| name.as_str()),
+        details.correlation_id.map(|name| name.as_str()),
+        details.causation_id.map(|name| name.as_str()),
         checksum,
     ])
 }

@@ -17,7 +17,9 @@ mod watchdog;
 
 pub use self::database::Database;
 pub use self::disk::Disk;
-pub use self::load::{WRITERS, appended_once_each_while};
+pub use self::load::{
+    CROWD, WRITERS, append_in_turn, appended_once_each_although_answers_are_cut_off, appended_once_each_while, at_once,
+};
 pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mysql, mysql_unless_missing};
 pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};
 pub use self::power::Power;

@@ -1,12 +1,15 @@
-//! Writers that go on whatever happens.
+//! Writers that go on whatever happens, and writers that come at once.
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
-use std::sync::{Mutex, OnceLock};
+use std::iter;
+use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::prelude::*;
+
+use crate::Proxy;
 
 /// How many threads append.
 pub const WRITERS: usize = 8;
@@ -106,4 +109,59 @@ fn until_acknowledged(
             }
         }
     }
+}
+
+/// How many threads come [`at_once`]: more than append without sharing statements.
+pub const CROWD: usize = 16;
+
+/// Has all of a crowd do the same, from the same moment on.
+pub fn at_once(work: impl Fn() + Sync) {
+    let start = Barrier::new(CROWD);
+    thread::scope(|scope| {
+        for _ in 0..CROWD {
+            scope.spawn(|| {
+                start.wait();
+                work();
+            });
+        }
+    });
+}
+
+/// Appends so many events to an aggregate of its own, each after the version before.
+///
+/// # Panics
+///
+/// An append fails, and repeating it does not help; or it has another result.
+pub fn append_in_turn(store: &dyn EventStore, appends: u64) {
+    let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+    for version in 0..appends {
+        let expected = Version::new(version).unwrap();
+        let event = [NewEvent::from_json("money.deposited", "{}").unwrap()];
+        // A second loss in a row is the caller's to bear.
+        let appended = iter::repeat_with(|| store.append(&account, expected, &event))
+            .find(|appended| appended.as_ref().err().is_none_or(|error| !error.is_retryable()))
+            .unwrap()
+            .unwrap();
+        assert_eq!(appended.version().get(), version + 1);
+    }
+}
+
+/// Appends from a crowd while answers are cut off on the way, and checks that each event is there once.
+///
+/// # Panics
+///
+/// An event is missing, or is there twice.
+pub fn appended_once_each_although_answers_are_cut_off(store: &dyn Store, proxy: &Proxy) {
+    const EACH: usize = 50;
+    let stored = || store.read(EventQuery::new()).map(Result::unwrap).count();
+    thread::scope(|scope| {
+        scope.spawn(|| at_once(|| append_in_turn(store, EACH as u64)));
+        for tenth in 1..10 {
+            while stored() < CROWD * EACH * tenth / 10 {
+                thread::yield_now();
+            }
+            proxy.cut_next_answer();
+        }
+    });
+    assert_eq!(stored(), CROWD * EACH);
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::payload_bytes;
 use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
 /// How many threads append without a group.
@@ -72,7 +73,7 @@ enum Turn {
 }
 
 impl Line {
-    /// Appends: by `alone`, or in a group by `lead`, whoever of its members calls that.
+    /// Appends: by `alone`, or in a group by `lead`, whoever of its members calls that. Only one append that has events joins a group.
     ///
     /// `lead` asks for the [group](Group::appends) once it has a connection, so that nobody else waits for that, and returns a result for each
     /// append: none if the aggregate was not as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no
@@ -81,7 +82,22 @@ impl Line {
     /// # Errors
     ///
     /// Those of `alone`, and those of `lead` for a group of one.
-    pub fn append(
+    pub fn append_all(
+        &self,
+        appends: &[Append<'_>],
+        alone: impl FnOnce() -> Result<Vec<Appended>>,
+        lead: impl FnOnce(&mut Group<'_>) -> Result<Vec<Option<Appended>>>,
+    ) -> Result<Vec<Appended>> {
+        match appends {
+            [append] if !append.events.is_empty() => {
+                let alone = || alone().map(|mut results| results.remove(0));
+                Ok(vec![self.append(append, alone, lead)?])
+            }
+            _ => alone(),
+        }
+    }
+
+    fn append(
         &self,
         append: &Append<'_>,
         alone: impl FnOnce() -> Result<Appended>,
@@ -382,11 +398,7 @@ impl Default for Room {
 impl Room {
     /// Takes what an append needs, if there is so much.
     fn take(&mut self, append: &Append<'_>) -> bool {
-        let size = |event: &NewEvent| {
-            let metadata = event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
-            event.data().as_str().len() + metadata
-        };
-        let bytes: usize = append.events.iter().map(size).sum();
+        let bytes: usize = append.events.iter().map(payload_bytes).sum();
         let left = self
             .events
             .checked_sub(append.events.len())

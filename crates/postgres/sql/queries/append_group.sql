@@ -93,4 +93,4 @@ WHERE (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
   -- Nobody waits long for what another transaction holds: each appends alone then.
   AND (SELECT set_config('lock_timeout', '100', true)) IS NOT NULL
 ORDER BY event.ordinal
-RETURNING aggregate_id, global_sequence, aggregate_version;
+RETURNING global_sequence, aggregate_version, aggregate_id;
