@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod finite;
 mod follow;
+mod indexes;
 mod limits;
 mod memory;
 pub mod migration;
@@ -46,6 +47,7 @@ pub use domain::{
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use event::{EventEnvelope, NewEvent};
 pub use follow::{Follow, Stopper};
+pub use indexes::Indexes;
 pub use limits::Limits;
 pub use memory::{FaultPoint, MemoryEventStore, MemoryTransaction};
 pub use migration::Migration;

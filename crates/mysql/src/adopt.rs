@@ -6,10 +6,10 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use crate::error::{altered, classify};
-use crate::migrate::{has, names, run};
-use crate::pool::{Flavour, Session};
 use crate::read;
 use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
+use crate::schema::{has, names, run};
+use crate::session::{Flavour, Session};
 use crate::sql;
 
 /// A table that may have been made by hand, and the columns of it that are taken over, which is also their order.

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::error::{classify, driver_error, is_lost, is_refused};
 use crate::flush;
-use crate::pool::{Server, Session};
 use crate::row::{self, decode, integer, text, uuid};
+use crate::session::{Server, Session};
 use crate::sql;
 
 /// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row

@@ -11,8 +11,8 @@ use mysql::{Row, Value};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::pool::{Place, Session};
 use crate::row::{count, decode, integer, optional, text, time, uuid};
+use crate::session::{Place, Session};
 use crate::sql;
 
 /// Writes. One round trip, and one more for each member that is forgotten because it was not seen.

@@ -12,8 +12,8 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, is_lost};
-use crate::pool::{Flavour, Session};
 use crate::row::{decode, text};
+use crate::session::{Flavour, Session};
 use crate::sql;
 
 /// How long a mark waits for the disk. Then what it saw is left for the next one.

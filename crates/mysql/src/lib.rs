@@ -9,16 +9,22 @@ mod flush;
 mod mark;
 mod migrate;
 mod operate;
+mod options;
 mod pool;
 mod prepared;
 mod read;
 mod row;
+mod schema;
+mod session;
 mod snapshot;
 mod sql;
+mod standing;
 mod store;
 mod topology;
 
 pub use error::classify;
+#[doc(inline)]
+pub use firefly_eventstore_core::Indexes;
 /// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
 pub use mysql as driver;
-pub use store::{Indexes, MysqlBuilder, MysqlEventStore, MysqlTransaction};
+pub use store::{MysqlBuilder, MysqlEventStore, MysqlTransaction};

@@ -10,8 +10,8 @@ use mysql::Value;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
-use crate::pool::Session;
 use crate::row::{count, decode, integer, optional};
+use crate::session::Session;
 use crate::{flush, prepared, read, sql};
 
 /// What a store has proved about its log.

@@ -4,26 +4,20 @@ use std::thread;
 use std::time::Duration;
 
 use firefly_eventstore_core::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, Migration, Result};
-use mysql::prelude::Queryable;
+use firefly_eventstore_core::{Error, ErrorKind, Indexes, Migration, Result};
 use mysql::{Conn, Value};
 
 use crate::adopt;
 use crate::append::TURNS;
 use crate::error::{altered, classify, driver_error, is_of_another_who_migrates};
 use crate::mark::GATES;
-use crate::pool::{Connection, Session};
+use crate::options::Choices;
+use crate::pool::Connection;
 use crate::row::{count, decode, integer, optional, text};
+use crate::schema::{OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
+use crate::session::Session;
 use crate::sql;
-use crate::store::Indexes;
-use crate::topology::Standing;
-
-/// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Choices {
-    pub(crate) indexes: Option<Indexes>,
-    pub(crate) cover_other_writers: Option<bool>,
-}
+use crate::standing::Standing;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 10] = [
@@ -73,21 +67,6 @@ const LAST_OF_TABLES: &str = "5.0.0";
 /// The step that makes the gates that appends take now.
 const GATES_OF_NOW: &str = "6.2.0";
 
-/// The indexes that a store may be without, with the least [`Indexes`] that has each.
-pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
-    ("idx_events_type", Indexes::Standard),
-    ("idx_events_aggregate_type", Indexes::Standard),
-    ("idx_events_created_at", Indexes::Standard),
-    ("idx_events_correlation_id", Indexes::Standard),
-    ("idx_events_causation_id", Indexes::Standard),
-    ("idx_events_tenant_id", Indexes::Standard),
-    ("idx_events_created_by", Indexes::Full),
-    ("idx_events_aggregate_type_created", Indexes::Full),
-    ("idx_events_type_created", Indexes::Full),
-    ("idx_events_tenant_aggregate", Indexes::Full),
-    ("idx_events_metadata_correlation", Indexes::Full),
-];
-
 /// What no store is without.
 const REQUIRED: &[&str] = &[
     "table events",
@@ -105,27 +84,8 @@ const REQUIRED: &[&str] = &[
     "index events.idx_events_aggregate_version",
 ];
 
-/// What says that appends of others take a gate too.
-pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
-
 /// How long to wait for others who migrate, in seconds.
 const PATIENCE: i64 = 600;
-
-/// A statement that changes a table waits for the transactions that have used it, and whoever comes later waits behind it: no
-/// longer than this, in seconds, where the server's default is up to a year.
-const GIVE_WAY: &str = "SET SESSION lock_wait_timeout = 5";
-const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
-
-/// Runs `work`, whose statements change tables, so that it holds up nobody for long.
-pub(crate) fn giving_way<R>(
-    session: &mut Session<'_, Conn>,
-    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
-) -> Result<R> {
-    run(session, GIVE_WAY)?;
-    let result = work(session);
-    run(session, GIVE_WAY_NO_MORE)?;
-    result
-}
 
 /// Refuses a schema that is not the one this crate works with, and returns the names in it.
 pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
@@ -156,22 +116,6 @@ pub(crate) fn pending(session: &mut Session<'_, Conn>) -> Result<Vec<Migration>>
 pub(crate) fn version(session: &mut Session<'_, Conn>) -> Result<Option<String>> {
     let names = names(session)?;
     Ok(applied(session, &names)?.pop().map(|step| step.version))
-}
-
-/// The indexes of the log among the names of a schema.
-pub(crate) fn indexes(names: &[String]) -> Vec<String> {
-    let of_the_log = names.iter().filter_map(|name| name.strip_prefix("index events."));
-    of_the_log.map(str::to_owned).collect()
-}
-
-/// What there is in the database, each with its kind, such as `table events`.
-pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
-    let names = session.query(sql::SCHEMA_NAMES, Vec::new()).map_err(classify)?;
-    decode(&names, |row| Ok(text(row, 0)?.to_owned()))
-}
-
-pub(crate) fn has(names: &[String], name: &str) -> bool {
-    names.iter().any(|found| found == name)
 }
 
 fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<AppliedMigration>> {
@@ -357,9 +301,4 @@ fn retire_gates(session: &mut Session<'_, Conn>) -> Result<()> {
         choose_cover(session, true)?;
     }
     run(session, sql::RETIRE_GATES)
-}
-
-/// Runs a statement that changes the schema, as text: not all of those can be prepared.
-pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
-    session.client.query_drop(statement).map_err(classify)
 }

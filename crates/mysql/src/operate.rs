@@ -1,13 +1,10 @@
 //! What a store does for its operator: import, restore, maintenance, and a look at the server.
 
 mod diagnose;
-
-use std::collections::HashMap;
+mod usage;
 
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
-};
+use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Metadata,
     Result, Snapshot, TenantId, backend,
@@ -16,14 +13,15 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
+use self::usage::{TABLES, index_usage};
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
 use crate::error::{altered, classify, driver_error, is_refused};
 use crate::mark::GATES;
-use crate::migrate::{self, OPTIONAL_INDEXES, has};
-use crate::pool::{Flavour, Server, Session};
 use crate::row::{self, count, decode, integer, optional, text, time_value};
+use crate::schema::{self, has};
+use crate::session::{Flavour, Server, Session};
 use crate::sql;
-use crate::store::{Indexes, MysqlEventStore};
+use crate::store::MysqlEventStore;
 
 impl Operations for MysqlEventStore {
     /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
@@ -285,7 +283,7 @@ impl Statement {
 }
 
 fn refuse_restored(session: &mut Session<'_, Conn>) -> Result<()> {
-    let names = migrate::names(session)?;
+    let names = schema::names(session)?;
     match ["table events_restored", "view events_restored"]
         .iter()
         .any(|name| has(&names, name))
@@ -321,8 +319,8 @@ fn restore_under_another_name(
     point: RestorePoint,
     mark: GlobalSequence,
 ) -> Result<u64> {
-    migrate::run(session, sql::RESTORE_UNDO)?;
-    migrate::run(session, sql::RESTORE_TABLE)?;
+    schema::run(session, sql::RESTORE_UNDO)?;
+    schema::run(session, sql::RESTORE_TABLE)?;
     let until = |sequence: GlobalSequence| Value::from(sequence.as_i64());
     let restored = match point {
         RestorePoint::Sequence(sequence) => {
@@ -344,26 +342,6 @@ fn restore_under_another_name(
         })?;
     Ok(restored)
 }
-
-/// The tables of a store, with the indexes that none is without.
-const TABLES: &[(&str, &[&str])] = &[
-    (
-        "events",
-        &["PRIMARY", "idx_events_event_id", "idx_events_aggregate_version"],
-    ),
-    (
-        "snapshots",
-        &["PRIMARY", "idx_snapshots_version", "idx_snapshots_created_at"],
-    ),
-    ("mv_aggregate_summary", &["PRIMARY", "idx_mv_aggregate_summary_pk"]),
-    ("firefly_gate", &["PRIMARY"]),
-    ("firefly_turn", &["PRIMARY"]),
-    ("firefly_seals", &["PRIMARY"]),
-    ("firefly_consumers", &["PRIMARY"]),
-    ("firefly_consumer_members", &["PRIMARY"]),
-    ("firefly_parked_events", &["PRIMARY", "idx_parked_events_aggregate"]),
-    ("firefly_schema_history", &["PRIMARY", "version"]),
-];
 
 /// What the server says of a table that it was to do something with.
 struct Remark {
@@ -416,7 +394,7 @@ fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
     // Or the size would be that of an estimate that was made long ago.
     maintain(session, sql::ANALYZE)?;
     let before = table_bytes(session)?;
-    let tables = migrate::giving_way(session, |session| maintain(session, sql::VACUUM))?;
+    let tables = schema::giving_way(session, |session| maintain(session, sql::VACUUM))?;
     let after = table_bytes(session)?;
     Ok(format!(
         "wrote {tables} anew: {before} bytes before, {after} bytes after"
@@ -432,82 +410,9 @@ fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
 /// MySQL answers questions about tables with what it knew of them within the last day, unless it is told not to.
 fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
     match session.server.flavour {
-        Flavour::Mysql => migrate::run(session, "SET SESSION information_schema_stats_expiry = 0"),
+        Flavour::Mysql => schema::run(session, "SET SESSION information_schema_stats_expiry = 0"),
         Flavour::Mariadb => Ok(()),
     }
-}
-
-/// The indexes of the store's tables, in the order of the tables.
-fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let rows = session.query(sql::INDEXES, Vec::new()).map_err(classify)?;
-    let there = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned())))?;
-    let mut bytes = numbers(session, sql::INDEX_BYTES)?;
-    let mut scans = numbers(session, sql::INDEX_SCANS)?;
-    let is_there = |table: &str, name: &str| there.iter().any(|(on, index)| on == table && index == name);
-    let profile = chosen.unwrap_or_else(|| profile_of(|name| is_there("events", name)));
-
-    let mut usage = Vec::new();
-    for (table, required) in TABLES {
-        let optional = OPTIONAL_INDEXES.iter().filter(|_| *table == "events");
-        let own: Vec<(&str, bool)> = required
-            .iter()
-            .map(|name| (*name, true))
-            .chain(optional.map(|(name, least)| (*name, *least <= profile)))
-            .collect();
-        let mut add = |name: &str, state| {
-            let key = ((*table).to_owned(), name.to_owned());
-            usage.push(IndexUsage {
-                bytes: bytes.remove(&key),
-                scans: scans.remove(&key),
-                table: key.0,
-                name: key.1,
-                state,
-            });
-        };
-        for (name, wanted) in &own {
-            match (is_there(table, name), wanted) {
-                (true, _) => add(name, IndexState::Present),
-                (false, true) => add(name, IndexState::Missing),
-                (false, false) => {}
-            }
-        }
-        let on_table = there.iter().filter(|(on, _)| on == table);
-        for (_, name) in on_table.filter(|(_, index)| own.iter().all(|(name, _)| name != index)) {
-            add(name, IndexState::Foreign);
-        }
-    }
-    Ok(usage)
-}
-
-/// Which indexes were chosen when the store was made: the least of them that has all that are there.
-fn profile_of(is_there: impl Fn(&str) -> bool) -> Indexes {
-    let there = OPTIONAL_INDEXES.iter().filter(|(name, _)| is_there(name));
-    there.map(|(_, least)| *least).max().unwrap_or(Indexes::Lean)
-}
-
-/// A number for each index, by its table and name; nothing where the server does not tell.
-fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(String, String), u64>> {
-    let Some(rows) = if_allowed(session.query(statement, Vec::new()))? else {
-        return Ok(HashMap::new());
-    };
-    let numbers = decode(&rows, |row| {
-        Ok(((text(row, 0)?.to_owned(), text(row, 1)?.to_owned()), count(row, 2)?))
-    })?;
-    Ok(numbers.into_iter().collect())
-}
-
-/// What the server answers to a question that not everybody may ask, and not every server understands.
-fn if_allowed<T>(answer: Result<T, mysql::Error>) -> Result<Option<T>> {
-    match answer.map_err(classify) {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if driver_error(&error).is_some_and(is_not_understood) => Ok(None),
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Schema(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_not_understood(error: &mysql::Error) -> bool {
-    matches!(error, mysql::Error::MySqlError(error) if error.code == 1064)
 }
 
 fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {

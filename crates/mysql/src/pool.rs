@@ -1,19 +1,19 @@
 //! Connections: how they are made, what each can count on, and their pool.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, canonical};
+use firefly_eventstore_core::{Error, ErrorKind, Result};
 use mysql::prelude::Queryable;
-use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Params, Row, Value};
+use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Row};
 
 use crate::error::{altered, classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
-use crate::row::{decode, optional, text};
+use crate::row::{decode, text};
+use crate::session::{Place, Server, Session, run_all};
 use crate::sql;
-use crate::topology::Standing;
+use crate::topology;
 
 /// Where a store is.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ impl Location {
         }
         // First: a server may bound what the next statement reads.
         let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
-        server.standing = Standing::of(&mut Session {
+        server.standing = topology::standing_of(&mut Session {
             client: &mut client,
             server,
             locks: false,
@@ -139,235 +139,6 @@ pub(crate) fn made_at(client: &mut impl Queryable) -> Result<String> {
         .into_iter()
         .next()
         .ok_or_else(|| altered("the history of migrations does not tell when the store was made".to_owned()))
-}
-
-/// MySQL, or what has become of it: everything in which they differ for a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flavour {
-    Mysql,
-    Mariadb,
-}
-
-impl Flavour {
-    /// What a server is, by the version that it tells; an error if it is too old.
-    fn of(version: &str) -> Result<Self> {
-        let flavour = match version.contains("MariaDB") {
-            true => Self::Mariadb,
-            false => Self::Mysql,
-        };
-        let least = flavour.least_version();
-        if numbers(version).is_some_and(|found| found >= least) {
-            return Ok(flavour);
-        }
-        let (major, minor, patch) = least;
-        Err(Error::new(ErrorKind::Backend {
-            reason: format!(
-                "the server is {} {version}; a store needs {major}.{minor}.{patch} at least",
-                flavour.name()
-            )
-            .into(),
-        }))
-    }
-
-    /// The least version that has what a store needs: locks that are not waited for, checks, and JSON
-    /// values by path.
-    fn least_version(self) -> (u32, u32, u32) {
-        match self {
-            Self::Mysql => (8, 0, 21),
-            Self::Mariadb => (10, 6, 0),
-        }
-    }
-
-    /// What health says that the backend is.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Mysql => "mysql",
-            Self::Mariadb => "mariadb",
-        }
-    }
-
-    /// The collation that compares characters by their code points, and trailing spaces too.
-    pub(crate) fn collation(self) -> &'static str {
-        match self {
-            Self::Mysql => "utf8mb4_0900_bin",
-            Self::Mariadb => "utf8mb4_nopad_bin",
-        }
-    }
-
-    /// Whether an `INSERT` can return the sequences that it allocated.
-    pub(crate) fn returns_sequences(self) -> bool {
-        self == Self::Mariadb
-    }
-
-    /// Refuses limits beyond what the server keeps.
-    pub(crate) fn check(self, limits: &Limits) -> Result<()> {
-        let deepest = match self {
-            Self::Mysql => 100.min(canonical::MAX_DEPTH),
-            Self::Mariadb => 31,
-        };
-        if limits.max_depth > deepest {
-            return Err(Error::invalid(format!(
-                "{} keeps JSON that nests {deepest} levels deep; do not lift that limit beyond it",
-                self.name()
-            )));
-        }
-        if limits.max_key_bytes > Limits::PORTABLE.max_key_bytes && self == Self::Mysql {
-            return Err(Error::invalid(format!(
-                "mysql keeps JSON keys of {} bytes; do not lift that limit beyond it",
-                Limits::PORTABLE.max_key_bytes
-            )));
-        }
-        if limits.allow_inexact_numbers && self == Self::Mysql {
-            return Err(Error::invalid(
-                "mysql rounds numbers that are neither 64-bit integers nor doubles; do not lift that limit",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// What a connection can count on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Server {
-    pub(crate) flavour: Flavour,
-    /// The step from one sequence of a statement to its next.
-    pub(crate) increment: i64,
-    /// The most bytes of a statement and its values.
-    pub(crate) packet: usize,
-    /// Whether the connection, as it was found, stores values as they are, or refuses them.
-    pub(crate) is_strict: bool,
-    /// Whether others see commits that are not on the disk yet: see [`flush`](crate::flush).
-    pub(crate) shows_before_flush: bool,
-    /// Whether each statement of the connection commits by itself, unless a transaction was begun.
-    pub(crate) commits_by_itself: bool,
-    /// Whether it took no writes when the connection was made.
-    pub(crate) is_read_only: bool,
-    /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
-    pub(crate) standing: Standing,
-}
-
-/// Where a connection is: a server, and the database that its statements are about, if any.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) server: String,
-    pub(crate) database: Option<String>,
-}
-
-impl Place {
-    pub(crate) fn is_on_server_of(&self, other: &Self) -> bool {
-        self.server == other.server
-    }
-}
-
-impl Server {
-    /// What this connection is connected to, and where; an error if it is too old.
-    pub(crate) fn of(client: &mut impl Queryable) -> Result<(Self, Place)> {
-        // As text: a prepared statement would repeat what it found when it was prepared.
-        let rows: Vec<Row> = client.query(sql::SESSION).map_err(classify)?;
-        let number = |row: &Row, index| {
-            text(row, index)?
-                .parse::<i64>()
-                .map_err(|_| Error::invalid(format!("column {index} is no number")))
-        };
-        let found = decode(&rows, |row| {
-            let place = Place {
-                server: text(row, 4)?.to_owned(),
-                database: optional(row, 5, text)?.map(str::to_owned),
-            };
-            let is_on = |index| Ok::<_, Error>(text(row, index)? == "1");
-            let server = Self {
-                flavour: Flavour::of(text(row, 0)?)?,
-                increment: number(row, 1)?,
-                packet: usize::try_from(number(row, 2)?).unwrap_or(usize::MAX),
-                is_strict: is_on(3)?,
-                shows_before_flush: is_on(6)?,
-                commits_by_itself: is_on(7)?,
-                is_read_only: is_on(8)?,
-                standing: Standing::Alone,
-            };
-            Ok((server, place))
-        })?;
-        Ok(found
-            .into_iter()
-            .next()
-            .expect("a query without a table returns one row"))
-    }
-}
-
-/// The three numbers that a version begins with, such as that of `10.11.19-MariaDB-0+deb12u1`.
-fn numbers(version: &str) -> Option<(u32, u32, u32)> {
-    let numbers = version.split(|character: char| !character.is_ascii_digit());
-    let mut numbers = numbers.map_while(|number| number.parse().ok());
-    Some((numbers.next()?, numbers.next()?, numbers.next()?))
-}
-
-/// A connection, or a transaction on it.
-pub(crate) struct Session<'a, C> {
-    pub(crate) client: &'a mut C,
-    pub(crate) server: Server,
-    /// Whether what is looked up for an append must be what was committed last, although the transaction may see an older state:
-    /// a locking read sees it.
-    pub(crate) locks: bool,
-}
-
-impl<C: Queryable> Session<'_, C> {
-    /// The rows of a statement, which is prepared once.
-    pub(crate) fn query(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, mysql::Error> {
-        self.client.exec(sql, parameters(values))
-    }
-
-    /// What is made of each row of a statement, while the server still sends others.
-    pub(crate) fn query_each<T>(
-        &mut self,
-        sql: &str,
-        values: Vec<Value>,
-        make: impl FnMut(Row) -> T,
-    ) -> Result<Vec<T>, mysql::Error> {
-        self.client.exec_map(sql, parameters(values), make)
-    }
-
-    /// Hands each row of a statement to `take`, while the server still sends others, until that breaks off; the rest is read and forgotten.
-    pub(crate) fn query_until(
-        &mut self,
-        sql: &str,
-        values: Vec<Value>,
-        mut take: impl FnMut(Row) -> ControlFlow<()>,
-    ) -> Result<(), mysql::Error> {
-        for row in self.client.exec_iter(sql, parameters(values))? {
-            if take(row?).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// How many rows a statement changed.
-    pub(crate) fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, mysql::Error> {
-        Ok(self.client.exec_iter(sql, parameters(values))?.affected_rows())
-    }
-
-    /// The first sequence that an `INSERT` allocated.
-    pub(crate) fn insert(&mut self, sql: &str, values: Vec<Value>) -> Result<Option<u64>, mysql::Error> {
-        Ok(self.client.exec_iter(sql, parameters(values))?.last_insert_id())
-    }
-}
-
-fn parameters(values: Vec<Value>) -> Params {
-    match values.is_empty() {
-        true => Params::Empty,
-        false => Params::Positional(values),
-    }
-}
-
-/// Runs statements, separated by semicolons, in one round trip, and returns the rows of the last. `query_drop` would tell of an
-/// error of the first alone.
-pub(crate) fn run_all(client: &mut impl Queryable, statements: &str) -> Result<Vec<Row>, mysql::Error> {
-    let mut results = client.query_iter(statements)?;
-    let mut rows = Vec::new();
-    while let Some(result) = results.iter() {
-        rows = result.collect::<Result<_, _>>()?;
-    }
-    Ok(rows)
 }
 
 /// A pooled connection.
@@ -556,28 +327,7 @@ mod tests {
 
     use mysql::Opts;
 
-    use super::{Flavour, Location};
-
-    #[test]
-    fn a_server_that_is_too_old_is_refused() {
-        let flavour = |version| Flavour::of(version).map_err(|error| error.to_string());
-        for version in ["8.0.21", "8.4.0", "9.7.4-2", "10.0.0"] {
-            assert_eq!(flavour(version), Ok(Flavour::Mysql), "{version}");
-        }
-        for version in ["10.6.0-MariaDB", "10.11.19-MariaDB-0+deb12u1", "12.1.2-MariaDB-ubu2404"] {
-            assert_eq!(flavour(version), Ok(Flavour::Mariadb), "{version}");
-        }
-        for (version, least) in [
-            ("5.7.44-log", "8.0.21"),
-            ("8.0.20", "8.0.21"),
-            ("8.0.11-TiDB-v7.5.1", "8.0.21"),
-            ("10.5.29-MariaDB-0+deb11u1", "10.6.0"),
-            ("nobody knows", "8.0.21"),
-        ] {
-            let error = flavour(version).unwrap_err();
-            assert!(error.contains(version) && error.contains(least), "{error}");
-        }
-    }
+    use super::Location;
 
     #[test]
     fn tls_is_refused_where_there_is_none() {

@@ -9,8 +9,8 @@ use mysql::Row;
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, is_not_told};
-use crate::pool::Session;
 use crate::row::text;
+use crate::session::Session;
 use crate::sql;
 
 /// How many sequences are looked at in one statement, at each hole. Beyond that the server is asked first whether anything is

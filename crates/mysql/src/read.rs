@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 
 use crate::append::head;
 use crate::error::classify;
-use crate::pool::{Flavour, Session};
 use crate::row::{self, Decoder, decode, double, integer, text, time, time_value, uuid};
+use crate::session::{Flavour, Session};
 use crate::{snapshot, sql};
 use containment::Condition;
 

@@ -13,9 +13,9 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
-    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    Window, backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
+    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
+    TenantId, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -26,12 +26,13 @@ use crate::error::{
     is_read_only_server, is_stale, kind_of, pool,
 };
 use crate::mark::{Mark, View};
-use crate::migrate::Choices;
-use crate::pool::{Connection, Location, Manager, Place, Server, Session, made_at, run_all};
+use crate::options::Options;
+use crate::pool::{Connection, Location, Manager, made_at};
 use crate::read::Reading;
 use crate::row::{decode, integer, text};
+use crate::session::{Place, Server, Session, run_all};
 use crate::topology::Watch;
-use crate::{append, consumer, flush, migrate, read, snapshot, sql};
+use crate::{append, consumer, flush, migrate, read, schema, snapshot, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -79,38 +80,8 @@ pub(crate) struct Shared {
     line: backend::Line,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) max_connections: u32,
-    group: bool,
-    pool_timeout: Duration,
-    migrate_on_open: bool,
-    pub(crate) choices: Choices,
-    verify_on_read: bool,
-    pub(crate) limits: Limits,
-    pub(crate) read_replica: bool,
-    pub(crate) only_writer: bool,
-    publish_mark: Option<Duration>,
-}
-
 /// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
 const MOST_REPETITIONS: usize = 100;
-
-/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
-///
-/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Indexes {
-    /// None: for a log that is appended to much, and read by aggregate or as a whole.
-    Lean,
-    /// By event type, aggregate type, time, correlation id, causation id and tenant.
-    #[default]
-    Standard,
-    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and by the
-    /// correlation id in metadata.
-    Full,
-}
 
 /// How to open a store: see [`MysqlEventStore::builder`].
 #[derive(Clone, Debug)]
@@ -501,18 +472,7 @@ impl MysqlBuilder {
     fn at(opts: Result<Opts>) -> Self {
         Self {
             location: opts.map(|opts| Box::new(Location::new(opts))),
-            options: Options {
-                max_connections: 10,
-                group: true,
-                pool_timeout: Duration::from_secs(10),
-                migrate_on_open: false,
-                choices: Choices::default(),
-                verify_on_read: false,
-                limits: Limits::PORTABLE,
-                read_replica: false,
-                only_writer: false,
-                publish_mark: None,
-            },
+            options: Options::default(),
         }
     }
 
@@ -661,7 +621,7 @@ impl MysqlBuilder {
             server,
             place: connection.place.clone(),
             made_at,
-            indexes: migrate::indexes(&names),
+            indexes: schema::indexes(&names),
             mark: Mark::default(),
             topology: Watch::default(),
             usual_size: UsualSize::guessed(read::FIRST_GUESS),

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
 use crate::migrate::go_on;
-use crate::pool::{Place, Session, rows};
+use crate::pool::{Place, rows};
 use crate::row::{self, Json, decode, get};
+use crate::session::Session;
 use crate::sql;
 
 /// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row

@@ -11,8 +11,9 @@ use postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::pool::{Place, Session};
+use crate::pool::Place;
 use crate::row::{self, decode, get};
+use crate::session::Session;
 use crate::sql;
 
 /// Writes. One round trip.

@@ -36,6 +36,11 @@ pub(crate) fn kind_of(error: &postgres::Error) -> ErrorKind {
     }
 }
 
+/// What the driver said, of which an error was made.
+pub(crate) fn driver_error(error: &Error) -> Option<&postgres::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// Whether the connection is gone, so that nobody knows what became of the statement.
 pub(crate) fn is_lost(error: &postgres::Error) -> bool {
     error.code().is_some_and(ends_the_session)

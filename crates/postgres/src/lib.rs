@@ -7,16 +7,20 @@ mod error;
 mod listen;
 mod migrate;
 mod operate;
+mod options;
 mod pool;
 mod read;
 mod row;
+mod session;
 mod snapshot;
 mod sql;
 mod store;
 mod tls;
 
 pub use error::classify;
+#[doc(inline)]
+pub use firefly_eventstore_core::Indexes;
 pub use listen::Listener;
 /// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
 pub use postgres as driver;
-pub use store::{Indexes, PostgresBuilder, PostgresEventStore, PostgresTransaction};
+pub use store::{PostgresBuilder, PostgresEventStore, PostgresTransaction};

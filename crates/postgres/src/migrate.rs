@@ -1,22 +1,16 @@
 //! The schema: its migrations, and the adoption of tables that were made by hand.
 
 use firefly_eventstore_core::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, EventData, Migration, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result, SchemaProblem};
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::pool::{Connection, Session, quoted};
+use crate::options::Choices;
+use crate::pool::{Connection, quoted};
 use crate::row::{Json, decode, get};
+use crate::session::Session;
 use crate::sql;
-use crate::store::Indexes;
-
-/// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Choices {
-    pub(crate) indexes: Option<Indexes>,
-    pub(crate) notify: Option<bool>,
-}
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 9] = [

@@ -1,13 +1,12 @@
 //! Operating a store: import, restore, maintenance, and what the server knows of its state.
 
 mod diagnose;
+mod usage;
 
 use std::collections::HashSet;
 
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
-};
+use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{
     CausationId, Checksum, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, GlobalSequence, Metadata, Result,
     Snapshot, TenantId, backend,
@@ -19,14 +18,15 @@ use postgres::{Client, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use self::usage::{Index, Table, indexes, tables, usage};
 use crate::append::{heads, locate};
-use crate::error::{classify, is_refused};
-use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES, behind, how_behind};
-use crate::pool::Session;
+use crate::error::{classify, driver_error, is_refused};
+use crate::migrate::{REQUIRED_INDEXES, behind, how_behind};
 use crate::read;
 use crate::row::{self, decode, get};
+use crate::session::Session;
 use crate::sql;
-use crate::store::{Indexes, PostgresEventStore, driver_error};
+use crate::store::PostgresEventStore;
 
 impl Operations for PostgresEventStore {
     /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Eight round trips,
@@ -288,109 +288,12 @@ fn restored(
         .map_err(classify)
 }
 
-/// A table that maintenance is for.
-struct Table {
-    name: String,
-    /// With its unit.
-    size: String,
-    estimated_rows: i64,
-    dead_rows: i64,
-    live_rows: i64,
-    vacuumed_at: Option<OffsetDateTime>,
-    may_maintain: bool,
-}
-
-fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
-    let rows = session.query(sql::TABLES, &[]).map_err(classify)?;
-    decode(&rows, |row| {
-        Ok(Table {
-            name: get(row, 0)?,
-            size: get(row, 1)?,
-            estimated_rows: get(row, 2)?,
-            dead_rows: get(row, 3)?,
-            live_rows: get(row, 4)?,
-            vacuumed_at: get(row, 5)?,
-            may_maintain: get(row, 6)?,
-        })
-    })
-}
-
 /// Refuses what the server would skip, with no more than a warning.
 fn require_maintainable(tables: &[Table]) -> Result<()> {
     match tables.iter().find(|table| !table.may_maintain) {
         None => Ok(()),
         Some(table) => Err(Error::new(ErrorKind::PermissionDenied).during(format_args!("maintain {}", table.name))),
     }
-}
-
-/// An index on one of the store's tables.
-struct Index {
-    table: String,
-    name: String,
-    oid: u32,
-    bytes: u64,
-    scans: Option<u64>,
-    is_valid: bool,
-    is_unique: bool,
-    is_btree: bool,
-}
-
-fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
-    let rows = session.query(sql::INDEXES, &[]).map_err(classify)?;
-    decode(&rows, |row| {
-        Ok(Index {
-            table: get(row, 0)?,
-            name: get(row, 1)?,
-            oid: get(row, 2)?,
-            bytes: row::count(row, 3)?,
-            scans: get::<Option<i64>>(row, 4)?.map(i64::unsigned_abs),
-            is_valid: get(row, 5)?,
-            is_unique: get(row, 6)?,
-            is_btree: get(row, 7)?,
-        })
-    })
-}
-
-/// The indexes that there are, and those that are to be there.
-fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsage> {
-    let chosen = chosen.unwrap_or_else(|| choice_of(indexes));
-    let required = REQUIRED_INDEXES.iter().map(|(table, name, _)| (*table, *name));
-    let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
-    let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
-    let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
-    let found = indexes.iter().map(|index| IndexUsage {
-        table: index.table.clone(),
-        name: index.name.clone(),
-        bytes: Some(index.bytes),
-        scans: index.scans,
-        state: match (is_own(&index.name), index.is_valid) {
-            (false, _) => IndexState::Foreign,
-            (true, true) => IndexState::Present,
-            (true, false) => IndexState::Missing,
-        },
-    });
-    let missing = missing.map(|(table, name)| IndexUsage {
-        table: table.to_owned(),
-        name: name.to_owned(),
-        bytes: None,
-        scans: None,
-        state: IndexState::Missing,
-    });
-    let mut usage: Vec<IndexUsage> = found.chain(missing).collect();
-    usage.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
-    usage
-}
-
-/// The least choice that has every optional index that there is.
-fn choice_of(indexes: &[Index]) -> Indexes {
-    let is_there = |name: &str| indexes.iter().any(|index| index.name == name);
-    let there = OPTIONAL_INDEXES.iter().filter(|(name, _)| is_there(name));
-    there.map(|(_, least)| *least).max().unwrap_or(Indexes::Lean)
-}
-
-fn is_own(index: &str) -> bool {
-    REQUIRED_INDEXES.iter().any(|(_, name, _)| *name == index)
-        || OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
 }
 
 fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {

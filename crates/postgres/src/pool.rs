@@ -1,6 +1,5 @@
 //! Connections: how they are made, the statements each has prepared, and their pool.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +7,11 @@ use std::time::Duration;
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::config::TargetSessionAttrs;
-use postgres::types::ToSql;
-use postgres::{Client, Config, GenericClient, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
+use postgres::{Client, Config, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::error::{classify, classify_connecting, is_elsewhere};
 use crate::row::{decode, get};
+use crate::session::{Session, Statements};
 use crate::sql;
 
 /// Makes a connection, with TLS or without.
@@ -197,57 +196,6 @@ pub(crate) fn rows(answers: &[SimpleQueryMessage]) -> impl Iterator<Item = &Simp
 /// A name as SQL has it.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The statements that one connection has prepared.
-#[derive(Default)]
-pub(crate) struct Statements(HashMap<String, Statement>);
-
-/// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
-const PREPARED_STATEMENTS: usize = 256;
-
-/// A connection, or a transaction on it, with the statements it has prepared.
-pub(crate) struct Session<'a, C> {
-    pub(crate) client: &'a mut C,
-    pub(crate) statements: &'a mut Statements,
-    /// Whether the server was a standby when the connection was made. Nobody has asked on a connection of the caller's.
-    pub(crate) is_in_recovery: bool,
-}
-
-impl<C: GenericClient> Session<'_, C> {
-    /// The rows of a statement, which is prepared once.
-    pub(crate) fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, postgres::Error> {
-        let statement = self.prepared(sql)?;
-        let result = self.client.query(&statement, parameters);
-        self.forget_if_stale(&result);
-        result
-    }
-
-    /// How many rows a statement changed.
-    pub(crate) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, postgres::Error> {
-        let statement = self.prepared(sql)?;
-        let result = self.client.execute(&statement, parameters);
-        self.forget_if_stale(&result);
-        result
-    }
-
-    fn prepared(&mut self, sql: &str) -> Result<Statement, postgres::Error> {
-        if let Some(statement) = self.statements.0.get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.prepare(sql)?;
-        if self.statements.0.len() >= PREPARED_STATEMENTS {
-            self.statements.0.clear();
-        }
-        self.statements.0.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
-    }
-
-    fn forget_if_stale<T>(&mut self, result: &Result<T, postgres::Error>) {
-        if result.as_ref().is_err_and(crate::error::is_stale) {
-            self.statements.0.clear();
-        }
-    }
 }
 
 /// A pooled connection.

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::append::head;
 use crate::error::{classify, classify_mark, unavailable};
-use crate::pool::Session;
 use crate::row::{self, Decoder, decode, get};
+use crate::session::Session;
 use crate::sql;
 
 impl<C: GenericClient> StreamSource for Session<'_, C> {

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::append::head;
 use crate::error::classify;
-use crate::pool::Session;
 use crate::row::{self, decode, get};
+use crate::session::Session;
 use crate::sql;
 
 /// Saves a snapshot. Two round trips: who the aggregate belongs to never changes, and its version only grows.

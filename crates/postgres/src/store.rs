@@ -14,19 +14,20 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
-    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    Window, backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
+    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
+    TenantId, Window, backend,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
 use uuid::Uuid;
 
-use crate::error::{classify, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
+use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
 use crate::listen::Listener;
-use crate::migrate::Choices;
-use crate::pool::{Connect, Connection, Location, Manager, Place, Session, Statements};
+use crate::options::Options;
+use crate::pool::{Connect, Connection, Location, Manager, Place};
 use crate::row::{decode, get};
+use crate::session::{Session, Statements};
 use crate::tls::{Tls, plain};
 use crate::{append, consumer, migrate, read, snapshot, sql};
 
@@ -66,35 +67,6 @@ struct Shared {
     usual_size: UsualSize,
     wake: Wake,
     line: backend::Line,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) max_connections: u32,
-    group: bool,
-    pool_timeout: Duration,
-    migrate_on_open: bool,
-    pub(crate) choices: Choices,
-    verify_on_read: bool,
-    pub(crate) limits: Limits,
-    pub(crate) read_replica: bool,
-    publish_mark: Option<Duration>,
-}
-
-/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
-///
-/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Indexes {
-    /// None: for a log that is appended to much, and read by aggregate or as a whole.
-    Lean,
-    /// By event type, aggregate type, time, correlation id, causation id and tenant.
-    #[default]
-    Standard,
-    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and
-    /// by metadata.
-    Full,
 }
 
 /// How to open a store: see [`PostgresEventStore::builder`].
@@ -478,17 +450,7 @@ impl PostgresBuilder {
                     read_replica: false,
                 })
             }),
-            options: Options {
-                max_connections: 10,
-                group: true,
-                pool_timeout: Duration::from_secs(10),
-                migrate_on_open: false,
-                choices: Choices::default(),
-                verify_on_read: false,
-                limits: Limits::PORTABLE,
-                read_replica: false,
-                publish_mark: None,
-            },
+            options: Options::default(),
         }
     }
 
@@ -832,10 +794,6 @@ impl EventStore for PostgresEventStore {
         };
         check().map_err(|error: Error| error.during("check the health"))
     }
-}
-
-pub(crate) fn driver_error(error: &Error) -> Option<&postgres::Error> {
-    std::error::Error::source(error)?.downcast_ref()
 }
 
 impl SnapshotStore for PostgresEventStore {

@@ -8,11 +8,12 @@ use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{classify, classify_preparing, classify_writing, is_unique_violation};
+use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
-use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
+use crate::statement::{collect, prepared};
+use crate::transaction::{RollbackOnDrop, begin, commit, run};
 
 /// Appends in a transaction of its own.
 pub(crate) fn alone(connection: &Connection, database: &Database, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
@@ -218,38 +219,4 @@ pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -
             causation_id: row::name(row, 12)?,
         })
     })
-}
-
-/// A statement that the connection prepares once.
-pub(crate) fn prepared<'a>(connection: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
-    connection.prepare_cached(sql).map_err(classify_preparing)
-}
-
-/// Begins a transaction that writes: at once, so that it never has to give way to another writer half-way.
-pub(crate) fn begin(connection: &Connection) -> Result<()> {
-    run(connection, "BEGIN IMMEDIATE")
-}
-
-/// Commits, unless the file of the store is no longer where it was. This is asked last: whoever moves the file after that could as
-/// well have moved it after the commit.
-pub(crate) fn commit(connection: &Connection, database: Option<&Database>) -> Result<()> {
-    database.map_or(Ok(()), Database::check)?;
-    run(connection, "COMMIT")
-}
-
-fn run(connection: &Connection, sql: &str) -> Result<()> {
-    prepared(connection, sql)?.execute([]).map_err(classify)?;
-    Ok(())
-}
-
-/// Rolls a transaction back that was not committed, also when its work panics.
-pub(crate) struct RollbackOnDrop<'a>(pub(crate) &'a Connection);
-
-impl Drop for RollbackOnDrop<'_> {
-    fn drop(&mut self) {
-        if !self.0.is_autocommit() {
-            // If even this fails, the connection is broken, and the next BEGIN says so.
-            drop(run(self.0, "ROLLBACK"));
-        }
-    }
 }

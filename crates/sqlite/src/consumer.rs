@@ -8,11 +8,10 @@ use rusqlite::{Connection, Row, ToSql, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::append::prepared;
 use crate::error::{classify, classify_writing};
-use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
+use crate::statement::{collect, prepared};
 
 /// Writes, within a transaction.
 pub(crate) fn change(connection: &Connection, change: ConsumerChange<'_>) -> Result<()> {

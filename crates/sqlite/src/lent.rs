@@ -9,11 +9,10 @@ use firefly_eventstore_core::Result;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{CachedStatement, Connection, StatementStatus};
 
-use crate::append::prepared;
 use crate::error::classify;
 use crate::pool::Database;
-use crate::read::collect;
-use crate::{migrate, row, sql};
+use crate::statement::{collect, prepared};
+use crate::{row, schema, sql};
 
 /// The writing connection. One that a caller's work has changed is given up for a new one.
 ///
@@ -80,7 +79,7 @@ impl WritingConnection {
     fn renew(&mut self) -> Result<()> {
         // An exclusive lock that was left is given back with the next read; the new connection would wait for it in vain.
         drop(self.connection.execute_batch("PRAGMA locking_mode = NORMAL"));
-        drop(migrate::is_empty(&self.connection));
+        drop(schema::is_empty(&self.connection));
         // The new one is opened first: a database in memory is gone with its last connection.
         let mut connection = self.database.open_writer()?;
         self.changed = watch(&mut connection)?;

@@ -8,15 +8,22 @@ mod identity;
 mod lent;
 mod migrate;
 mod operate;
+mod options;
 mod pool;
 mod read;
 mod row;
+mod schema;
 mod snapshot;
 mod sql;
+mod statement;
 mod store;
+mod transaction;
 mod writer;
 
 pub use error::classify;
+#[doc(inline)]
+pub use firefly_eventstore_core::Indexes;
+pub use options::{JournalMode, Synchronous};
 /// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
 pub use rusqlite as driver;
-pub use store::{Indexes, JournalMode, SqliteBuilder, SqliteEventStore, SqliteTransaction, Synchronous};
+pub use store::{SqliteBuilder, SqliteEventStore, SqliteTransaction};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use firefly_eventstore_core::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, EventData, Metadata, Migration, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Metadata, Migration, Result, SchemaProblem};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -12,11 +12,11 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::read::collect;
 use crate::row::{self, time_text};
+use crate::schema::names;
 use crate::sql;
-use crate::store::Indexes;
-use crate::writer::in_transaction;
+use crate::statement::collect;
+use crate::transaction::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 9] = [
@@ -118,11 +118,6 @@ fn is_own(name: &str) -> bool {
         || OPTIONAL_INDEXES.iter().any(|(index, _)| *index == name)
 }
 
-/// Whether there is nothing in the database at all.
-pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
-    Ok(names(connection)?.is_empty())
-}
-
 /// Refuses a schema that is not the one this crate works with.
 pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     migration::require_current(&MIGRATIONS, &applied(connection)?)?;
@@ -166,17 +161,6 @@ pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
         .into_iter()
         .min_by_key(|chosen| differs(*chosen))
         .unwrap_or_default()
-}
-
-/// Whether there is something with this name; SQLite takes capital and small letters for the same.
-pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
-    Ok(names(connection)?.iter().any(|there| there.eq_ignore_ascii_case(name)))
-}
-
-fn names(connection: &Connection) -> Result<Vec<String>> {
-    collect(connection, sql::SCHEMA_NAMES, [], |row| {
-        Ok(row::text(row, 0)?.to_owned())
-    })
 }
 
 /// The steps that the schema still needs.

@@ -1,27 +1,26 @@
 //! What the store does for its operator: import, restore, maintenance, and telling how it is.
 
 mod diagnose;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, Operations, RestorePoint, Seal,
-};
+use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use crate::append::{head, locate, prepared};
+use self::usage::{index_usage, pragma};
+use crate::append::{head, locate};
 use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
-use crate::read::collect;
 use crate::row::{self, time_text};
-use crate::store::Indexes;
-use crate::writer::in_transaction;
-use crate::{SqliteEventStore, migrate, snapshot, sql};
+use crate::statement::{collect, prepared};
+use crate::transaction::in_transaction;
+use crate::{SqliteEventStore, schema, snapshot, sql};
 
 impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
@@ -204,7 +203,7 @@ fn sequences(connection: &Connection) -> Result<(i64, Given)> {
 }
 
 fn restore(connection: &Connection, point: RestorePoint) -> Result<u64> {
-    if migrate::has_name(connection, "events_restored")? {
+    if schema::has_name(connection, "events_restored")? {
         return Err(Error::invalid(
             "there is a table events_restored already; drop it, or give it another name",
         ));
@@ -247,54 +246,6 @@ fn vacuum(connection: &mut Connection, what: &str) -> Result<String> {
 
 fn bytes(connection: &Connection) -> Result<i64> {
     Ok(pragma::<i64>(connection, "page_count")? * pragma::<i64>(connection, "page_size")?)
-}
-
-fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T> {
-    connection
-        .pragma_query_value(None, name, |row| row.get(0))
-        .map_err(classify)
-}
-
-fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let mut usage = indexes(connection, chosen)?;
-    let has_dbstat: bool = connection
-        .query_row(sql::HAS_DBSTAT, [], |row| row.get(0))
-        .map_err(classify)?;
-    if has_dbstat {
-        for index in usage.iter_mut().filter(|index| index.state != IndexState::Missing) {
-            index.bytes = collect(connection, sql::INDEX_BYTES, [&index.name], |row| row::count(row, 0))?.pop();
-        }
-    }
-    Ok(usage)
-}
-
-/// The indexes that are there, or should be; not how large they are.
-fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let index = |table: &str, name: &str, state| IndexUsage {
-        table: table.to_owned(),
-        name: name.to_owned(),
-        bytes: None,
-        scans: None,
-        state,
-    };
-    let mut indexes = collect(connection, sql::INDEXES, [], |row| {
-        let name = row::text(row, 1)?;
-        // What a key of the table needs, SQLite makes and names.
-        let is_own =
-            name.starts_with("sqlite_autoindex_") || migrate::indexes_of(Indexes::Full).any(|(_, own)| own == name);
-        let state = if is_own {
-            IndexState::Present
-        } else {
-            IndexState::Foreign
-        };
-        Ok(index(row::text(row, 0)?, name, state))
-    })?;
-    let names: Vec<_> = indexes.iter().map(|index| index.name.clone()).collect();
-    let chosen = chosen.unwrap_or_else(|| migrate::nearest_choice(&names));
-    let missing = migrate::indexes_of(chosen).filter(|(_, name)| !names.iter().any(|there| there == name));
-    indexes.extend(missing.map(|(table, name)| index(table, name, IndexState::Missing)));
-    indexes.sort_by(|one, other| (&one.table, &one.name).cmp(&(&other.table, &other.name)));
-    Ok(indexes)
 }
 
 fn check_storage(connection: &Connection) -> Result<Vec<Finding>> {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::error::{classify, is_about_files};
 use crate::identity::{self, Files, beside};
-use crate::store::{JournalMode, Options, Synchronous};
-use crate::{migrate, sql};
+use crate::options::{JournalMode, Options, Synchronous};
+use crate::{schema, sql};
 
 /// Where a database is.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl Database {
     /// That of a connection, which has read in it.
     pub(crate) fn of(connection: &Connection, location: Location, options: Options) -> Result<Self> {
         // Where journal modes change, the log comes and goes with the first read after it.
-        migrate::is_empty(connection)?;
+        schema::is_empty(connection)?;
         let location = location.without_links();
         let files = match &location {
             Location::File(path) => Some(Files::of(path, options.immutable)?),
@@ -173,7 +173,7 @@ pub(crate) fn open(location: &Location, options: &mut Options) -> Result<Connect
     };
     let open = |options: &Options| {
         let connection = open_with(location, options, flags)?;
-        migrate::is_empty(&connection)?;
+        schema::is_empty(&connection)?;
         Ok(connection)
     };
     let error = match open(options) {

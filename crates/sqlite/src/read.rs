@@ -6,17 +6,18 @@ use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
 use firefly_eventstore_core::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter,
     EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt,
-    SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, ToSql, params, params_from_iter};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::append::{head, prepared};
-use crate::error::{classify, classify_reading};
+use crate::append::head;
+use crate::error::classify;
 use crate::row::{self, Decoder, time_text};
 use crate::sql;
+use crate::statement::{collect, prepared, walk};
 
 /// A connection, as the streams of aggregates are loaded from it.
 pub(crate) struct Source<'a>(pub(crate) &'a Connection);
@@ -98,38 +99,6 @@ fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params
 fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {
     let mut decoder = Decoder::default();
     collect(connection, sql, parameters, |row| decoder.event(row))
-}
-
-/// The rows of a query.
-pub(crate) fn collect<T>(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-    mut decode: impl FnMut(&Row<'_>) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut decoded = Vec::new();
-    walk(connection, sql, parameters, |row| {
-        decoded.push(decode(row)?);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(decoded)
-}
-
-/// Goes through the rows of a query, until `visit` has enough.
-fn walk(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-    mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    let mut statement = prepared(connection, sql)?;
-    let mut rows = statement.query(parameters).map_err(classify)?;
-    while let Some(row) = rows.next().map_err(classify_reading)? {
-        if visit(row).map_err(|error| backend::damaged(&error, None))?.is_break() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The greatest committed sequence at or below which nothing can appear any more.

@@ -7,11 +7,11 @@ use firefly_eventstore_core::{
 use rusqlite::{Connection, params};
 use time::OffsetDateTime;
 
-use crate::append::{head, prepared};
+use crate::append::head;
 use crate::error::{classify, classify_writing};
-use crate::read::collect;
 use crate::row::{self, time_text};
 use crate::sql;
+use crate::statement::{collect, prepared};
 
 /// Saves a snapshot, within a transaction.
 pub(crate) fn save(connection: &Connection, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {

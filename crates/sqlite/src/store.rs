@@ -14,18 +14,19 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, NewSnapshot, Page, Result, Snapshot,
-    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
-    backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
+    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
+    TenantId, backend,
 };
 use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::error::{classify, is_interrupted, kind_of, pool};
 use crate::lent::WritingConnection;
+use crate::options::{JournalMode, Options, Synchronous};
 use crate::pool::{Database, Location, Readers};
-use crate::writer::{self, WriteLine};
-use crate::{append, consumer, migrate, read, snapshot};
+use crate::writer::WriteLine;
+use crate::{append, consumer, migrate, read, schema, snapshot, transaction};
 
 /// A store in an SQLite database.
 ///
@@ -68,68 +69,6 @@ enum Writing {
     Allowed(WriteLine),
     /// A store that only reads keeps the connection that it was opened with: while a file is open, no other gets its number.
     Refused(#[expect(dead_code, reason = "it is only kept")] Mutex<Connection>),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) synchronous: Synchronous,
-    pub(crate) journal_mode: JournalMode,
-    pub(crate) busy_timeout: Duration,
-    pub(crate) readers: u32,
-    pub(crate) read_only: bool,
-    /// SQLite is told that nobody changes the file: see [`crate::pool::open`].
-    pub(crate) immutable: bool,
-    pub(crate) migrate_on_open: bool,
-    pub(crate) indexes: Option<Indexes>,
-    pub(crate) verify_on_read: bool,
-    pub(crate) limits: Limits,
-}
-
-/// How sure a commit is before it is reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Synchronous {
-    /// It survives a power failure: an `fsync` for each commit, which all threads that append at once share. With
-    /// [`JournalMode::Delete`] the directory is synced too.
-    #[default]
-    Full,
-    /// It survives a crash of the program; a power failure may undo the last commits, never damage the file.
-    ///
-    /// The sequences of what was undone go to the next events. So a follower may have read events that are gone, and its checkpoint
-    /// may be beyond the end of the log: its next read is then refused with [`BeyondEnd`](ErrorKind::BeyondEnd), unless new events
-    /// have come as far meanwhile. Let it keep the id of the last event beside the checkpoint, and compare it when it starts; if the
-    /// event at the checkpoint is another, rebuild what it made from an older checkpoint, or from the beginning.
-    Normal,
-}
-
-/// How SQLite keeps a commit whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JournalMode {
-    /// A write-ahead log beside the file: readers and the writer never wait for one another.
-    #[default]
-    Wal,
-    /// A rollback journal beside the file, for places where a write-ahead log cannot be, such as a network drive.
-    Delete,
-    /// As [`Delete`](Self::Delete), but the journal is truncated instead of deleted.
-    Truncate,
-}
-
-/// Which indexes a store has beside the unique ones. Each makes a kind of read fast, and every append slower.
-///
-/// Reads find the same events with any choice; without an index that would serve them, they walk the log.
-/// The repository's `sql/README.md` has the indexes and what each costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Indexes {
-    /// None: for a log that is appended to much, and read by aggregate or as a whole.
-    Lean,
-    /// By event type, aggregate type, time, correlation id, causation id and tenant.
-    #[default]
-    Standard,
-    /// All that the schema of the Firefly Event Sourcing Library has: also by creator, by a type and time together, and
-    /// by a correlation id in the metadata.
-    Full,
 }
 
 /// How to open a store: see [`SqliteEventStore::builder`].
@@ -211,7 +150,7 @@ impl SqliteEventStore {
         work: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         let work = |connection: &Connection, had_connection: &Cell<bool>| {
-            writer::in_transaction(connection, Some(&self.0.database), |connection| {
+            transaction::in_transaction(connection, Some(&self.0.database), |connection| {
                 let mut transaction = SqliteTransaction {
                     connection,
                     had_connection,
@@ -290,7 +229,7 @@ impl SqliteEventStore {
 
     /// Runs `work` in a transaction of its own.
     fn write<R>(&self, work: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
-        self.alone(|connection| writer::in_transaction(connection, Some(&self.0.database), work))
+        self.alone(|connection| transaction::in_transaction(connection, Some(&self.0.database), work))
     }
 
     fn take_turn<R>(&self, work: impl FnOnce(&mut WritingConnection) -> R) -> Result<R> {
@@ -378,18 +317,7 @@ impl SqliteBuilder {
     fn at(location: Location) -> Self {
         Self {
             location,
-            options: Options {
-                synchronous: Synchronous::Full,
-                journal_mode: JournalMode::Wal,
-                busy_timeout: Duration::from_secs(5),
-                readers: std::thread::available_parallelism().map_or(4, |cores| cores.get().clamp(4, 16) as u32),
-                read_only: false,
-                immutable: false,
-                migrate_on_open: false,
-                indexes: None,
-                verify_on_read: false,
-                limits: Limits::PORTABLE,
-            },
+            options: Options::default(),
         }
     }
 
@@ -471,7 +399,7 @@ impl SqliteBuilder {
         let Self { location, mut options } = self;
         let location = location.absolute()?;
         let mut connection = crate::pool::open(&location, &mut options)?;
-        if !options.read_only && (options.migrate_on_open || migrate::is_empty(&connection)?) {
+        if !options.read_only && (options.migrate_on_open || schema::is_empty(&connection)?) {
             migrate::migrate(&mut connection, options.indexes)?;
         }
         migrate::require_current(&connection)?;
@@ -777,7 +705,7 @@ impl SqliteTransaction<'_> {
         // A statement of the caller's that failed may have ended the transaction, as one that finds the disk full does. A checkpoint
         // that was written now would stay without what it stands for.
         let result = match self.connection.is_autocommit() {
-            true => Err(writer::ended()),
+            true => Err(transaction::ended()),
             false => run(self.connection),
         };
         self.doom = result.as_ref().err().cloned();

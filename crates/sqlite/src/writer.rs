@@ -16,6 +16,7 @@ use rusqlite::Connection;
 use crate::append::{self, Failure};
 use crate::lent::WritingConnection;
 use crate::pool::Database;
+use crate::transaction;
 
 /// The writing connection and the line before it.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl WriteLine {
         let name = |error: Error| error.during(backend::describe(own));
         let mut connection = self.connection.lock()?;
         let connection = connection.get().map_err(name)?;
-        if let Err(error) = append::begin(connection) {
+        if let Err(error) = transaction::begin(connection) {
             self.dismiss_late(&error);
             return Err(name(error));
         }
@@ -134,7 +135,7 @@ impl WriteLine {
         own: &[Append<'_>],
         followers: &mut Followers,
     ) -> Result<Result<Vec<Appended>>, Failure> {
-        let _rollback = append::RollbackOnDrop(connection);
+        let _rollback = transaction::RollbackOnDrop(connection);
         let own = append::shared(connection, own)?;
         while let Some(ticket) = self.next_append() {
             let written = ticket.with_appends(|appends| append::shared(connection, appends));
@@ -145,7 +146,7 @@ impl WriteLine {
             followers.0.push(Follower { ticket, result });
             failure.map_or(Ok(()), Err)?;
         }
-        append::commit(connection, Some(&self.database)).map_err(Failure::other)?;
+        transaction::commit(connection, Some(&self.database)).map_err(Failure::other)?;
         Ok(own)
     }
 
@@ -247,28 +248,4 @@ impl Ticket {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds, and if the file of the store is
-/// still where it was. (There is no store yet while a schema is made.)
-pub(crate) fn in_transaction<R, E: From<Error>>(
-    connection: &Connection,
-    database: Option<&Database>,
-    work: impl FnOnce(&Connection) -> Result<R, E>,
-) -> Result<R, E> {
-    append::begin(connection)?;
-    let _rollback = append::RollbackOnDrop(connection);
-    let result = work(connection)?;
-    if connection.is_autocommit() {
-        return Err(ended().into());
-    }
-    append::commit(connection, database)?;
-    Ok(result)
-}
-
-/// A transaction is over that was to go on.
-pub(crate) fn ended() -> Error {
-    Error::new(ErrorKind::Backend {
-        reason: "the transaction ended before its work did; nothing is known to be stored".into(),
-    })
 }

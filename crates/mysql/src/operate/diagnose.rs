@@ -7,15 +7,16 @@ use firefly_eventstore_core::{Result, backend};
 use mysql::{Conn, Row};
 use time::{Duration, OffsetDateTime};
 
-use super::{if_allowed, index_usage};
+use super::usage::{if_allowed, index_usage};
 use crate::error::classify;
 use crate::mark::{GATES, free_gates, gates};
-use crate::migrate::{self, TRIGGER, has};
-use crate::pool::Session;
+use crate::migrate;
+use crate::options::Options;
 use crate::prepared;
 use crate::row::{decode, integer, text, time};
-use crate::store::Options;
-use crate::topology::{self, Standing};
+use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, has};
+use crate::session::Session;
+use crate::topology;
 use crate::{read, sql};
 
 /// Looks at everything that matters to a store; waits for nobody.
@@ -318,7 +319,7 @@ impl Settings {
 /// Whether the mark can be proved here, or what is done instead.
 fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
     let subject = "topology";
-    let standing = Standing::of(session)?;
+    let standing = topology::standing_of(session)?;
     let found = standing.to_string();
     let (refusal, advice) = match options.read_replica {
         true => (
@@ -434,7 +435,7 @@ fn prepared(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
 
 fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
     let subject = "other writers";
-    Ok(match has(&migrate::names(session)?, TRIGGER) {
+    Ok(match has(&schema::names(session)?, TRIGGER) {
         true => Diagnosis::good(
             subject,
             "covered by trigger_events_gate: readers skip nothing of theirs",
@@ -456,7 +457,7 @@ fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
     };
     let missing = names(&|index| index.state == IndexState::Missing);
     let foreign = names(&|index| index.state == IndexState::Foreign);
-    let is_optional = |index: &IndexUsage| migrate::OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index.name);
+    let is_optional = |index: &IndexUsage| OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index.name);
     let unused = names(&|index| index.state == IndexState::Present && index.scans == Some(0) && is_optional(index));
     let counted = usage.iter().any(|index| index.scans.is_some());
     let cases = [

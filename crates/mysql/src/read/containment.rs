@@ -7,7 +7,7 @@ use firefly_eventstore_core::Metadata;
 use mysql::Value;
 use serde_json::Value as Json;
 
-use crate::pool::Flavour;
+use crate::session::Flavour;
 
 /// A part of a `WHERE` clause, and the values of its parameters.
 pub(super) struct Condition {

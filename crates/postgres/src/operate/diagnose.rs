@@ -5,14 +5,14 @@ use firefly_eventstore_core::{Error, ErrorKind, Result, backend};
 use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
-use super::{Table, indexes, tables, usage};
+use super::usage::{Table, indexes, tables, usage};
 use crate::error::classify;
 use crate::migrate;
-use crate::pool::Session;
+use crate::options::Options;
 use crate::read;
 use crate::row::{decode, get};
+use crate::session::Session;
 use crate::sql;
-use crate::store::Options;
 
 pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> Result<Vec<Diagnosis>> {
     let settings = Settings::of(session)?;

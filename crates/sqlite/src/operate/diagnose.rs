@@ -7,7 +7,7 @@ use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severi
 use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, SchemaProblem};
 use rusqlite::Connection;
 
-use super::pragma;
+use super::usage::{indexes, pragma};
 use crate::error::classify;
 use crate::pool::{Database, Location};
 use crate::{SqliteEventStore, migrate};
@@ -28,7 +28,7 @@ impl SqliteEventStore {
         }
         let look = |connection: &Connection| {
             let settings = Settings::of(connection)?;
-            let indexes = super::indexes(connection, self.options().indexes)?;
+            let indexes = indexes(connection, self.options().indexes)?;
             Ok((settings, schema(connection)?, indexes))
         };
         // The settings are those of a connection: those that count are the writer's.

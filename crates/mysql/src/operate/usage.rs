@@ -1,0 +1,100 @@
+//! The indexes that there are, how large they are, and how often they are used, as far as the server tells.
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::operate::{IndexState, IndexUsage};
+use firefly_eventstore_core::{ErrorKind, Indexes, Result};
+use mysql::Conn;
+
+use crate::error::{classify, driver_error};
+use crate::row::{count, decode, text};
+use crate::schema::OPTIONAL_INDEXES;
+use crate::session::Session;
+use crate::sql;
+
+/// The tables of a store, with the indexes that none is without.
+pub(super) const TABLES: &[(&str, &[&str])] = &[
+    (
+        "events",
+        &["PRIMARY", "idx_events_event_id", "idx_events_aggregate_version"],
+    ),
+    (
+        "snapshots",
+        &["PRIMARY", "idx_snapshots_version", "idx_snapshots_created_at"],
+    ),
+    ("mv_aggregate_summary", &["PRIMARY", "idx_mv_aggregate_summary_pk"]),
+    ("firefly_gate", &["PRIMARY"]),
+    ("firefly_turn", &["PRIMARY"]),
+    ("firefly_seals", &["PRIMARY"]),
+    ("firefly_consumers", &["PRIMARY"]),
+    ("firefly_consumer_members", &["PRIMARY"]),
+    ("firefly_parked_events", &["PRIMARY", "idx_parked_events_aggregate"]),
+    ("firefly_schema_history", &["PRIMARY", "version"]),
+];
+
+/// The indexes of the store's tables, in the order of the tables.
+pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
+    let rows = session.query(sql::INDEXES, Vec::new()).map_err(classify)?;
+    let there = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned())))?;
+    let mut bytes = numbers(session, sql::INDEX_BYTES)?;
+    let mut scans = numbers(session, sql::INDEX_SCANS)?;
+    let is_there = |table: &str, name: &str| there.iter().any(|(on, index)| on == table && index == name);
+    let profile = chosen.unwrap_or_else(|| Indexes::of_those_there(OPTIONAL_INDEXES, |name| is_there("events", name)));
+
+    let mut usage = Vec::new();
+    for (table, required) in TABLES {
+        let optional = OPTIONAL_INDEXES.iter().filter(|_| *table == "events");
+        let own: Vec<(&str, bool)> = required
+            .iter()
+            .map(|name| (*name, true))
+            .chain(optional.map(|(name, least)| (*name, *least <= profile)))
+            .collect();
+        let mut add = |name: &str, state| {
+            let key = ((*table).to_owned(), name.to_owned());
+            usage.push(IndexUsage {
+                bytes: bytes.remove(&key),
+                scans: scans.remove(&key),
+                table: key.0,
+                name: key.1,
+                state,
+            });
+        };
+        for (name, wanted) in &own {
+            match (is_there(table, name), wanted) {
+                (true, _) => add(name, IndexState::Present),
+                (false, true) => add(name, IndexState::Missing),
+                (false, false) => {}
+            }
+        }
+        let on_table = there.iter().filter(|(on, _)| on == table);
+        for (_, name) in on_table.filter(|(_, index)| own.iter().all(|(name, _)| name != index)) {
+            add(name, IndexState::Foreign);
+        }
+    }
+    Ok(usage)
+}
+
+/// A number for each index, by its table and name; nothing where the server does not tell.
+fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(String, String), u64>> {
+    let Some(rows) = if_allowed(session.query(statement, Vec::new()))? else {
+        return Ok(HashMap::new());
+    };
+    let numbers = decode(&rows, |row| {
+        Ok(((text(row, 0)?.to_owned(), text(row, 1)?.to_owned()), count(row, 2)?))
+    })?;
+    Ok(numbers.into_iter().collect())
+}
+
+/// What the server answers to a question that not everybody may ask, and not every server understands.
+pub(super) fn if_allowed<T>(answer: Result<T, mysql::Error>) -> Result<Option<T>> {
+    match answer.map_err(classify) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if driver_error(&error).is_some_and(is_not_understood) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Schema(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_understood(error: &mysql::Error) -> bool {
+    matches!(error, mysql::Error::MySqlError(error) if error.code == 1064)
+}

@@ -1,0 +1,65 @@
+//! What there is in the database: names of tables, columns, indexes and triggers.
+
+use firefly_eventstore_core::{Indexes, Result};
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+use crate::error::classify;
+use crate::row::{decode, text};
+use crate::session::Session;
+use crate::sql;
+
+/// The indexes that a store may be without, with the least [`Indexes`] that has each.
+pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
+    ("idx_events_type", Indexes::Standard),
+    ("idx_events_aggregate_type", Indexes::Standard),
+    ("idx_events_created_at", Indexes::Standard),
+    ("idx_events_correlation_id", Indexes::Standard),
+    ("idx_events_causation_id", Indexes::Standard),
+    ("idx_events_tenant_id", Indexes::Standard),
+    ("idx_events_created_by", Indexes::Full),
+    ("idx_events_aggregate_type_created", Indexes::Full),
+    ("idx_events_type_created", Indexes::Full),
+    ("idx_events_tenant_aggregate", Indexes::Full),
+    ("idx_events_metadata_correlation", Indexes::Full),
+];
+
+/// What says that appends of others take a gate too.
+pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
+
+/// What there is in the database, each with its kind, such as `table events`.
+pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
+    let names = session.query(sql::SCHEMA_NAMES, Vec::new()).map_err(classify)?;
+    decode(&names, |row| Ok(text(row, 0)?.to_owned()))
+}
+
+pub(crate) fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|found| found == name)
+}
+
+/// The indexes of the log among the names of a schema.
+pub(crate) fn indexes(names: &[String]) -> Vec<String> {
+    let of_the_log = names.iter().filter_map(|name| name.strip_prefix("index events."));
+    of_the_log.map(str::to_owned).collect()
+}
+
+/// Runs a statement that changes the schema, as text: not all of those can be prepared.
+pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
+    session.client.query_drop(statement).map_err(classify)
+}
+
+/// A statement that changes a table waits for the transactions that have used it, and whoever comes later waits behind it: no
+/// longer than this, in seconds, where the server's default is up to a year.
+const GIVE_WAY: &str = "SET SESSION lock_wait_timeout = 5";
+const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
+
+/// Runs `work`, whose statements change tables, so that it holds up nobody for long.
+pub(crate) fn giving_way<R>(
+    session: &mut Session<'_, Conn>,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+) -> Result<R> {
+    run(session, GIVE_WAY)?;
+    let result = work(session);
+    run(session, GIVE_WAY_NO_MORE)?;
+    result
+}

@@ -1,0 +1,104 @@
+//! The tables and the indexes that there are, how large they are, and how often they are used.
+
+use firefly_eventstore_core::operate::{IndexState, IndexUsage};
+use firefly_eventstore_core::{Indexes, Result};
+use postgres::Client;
+use time::OffsetDateTime;
+
+use crate::error::classify;
+use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES};
+use crate::row::{self, decode, get};
+use crate::session::Session;
+use crate::sql;
+
+/// A table that maintenance is for.
+pub(super) struct Table {
+    pub(super) name: String,
+    /// With its unit.
+    pub(super) size: String,
+    pub(super) estimated_rows: i64,
+    pub(super) dead_rows: i64,
+    pub(super) live_rows: i64,
+    pub(super) vacuumed_at: Option<OffsetDateTime>,
+    pub(super) may_maintain: bool,
+}
+
+pub(super) fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
+    let rows = session.query(sql::TABLES, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(Table {
+            name: get(row, 0)?,
+            size: get(row, 1)?,
+            estimated_rows: get(row, 2)?,
+            dead_rows: get(row, 3)?,
+            live_rows: get(row, 4)?,
+            vacuumed_at: get(row, 5)?,
+            may_maintain: get(row, 6)?,
+        })
+    })
+}
+
+/// An index on one of the store's tables.
+pub(super) struct Index {
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) oid: u32,
+    pub(super) bytes: u64,
+    pub(super) scans: Option<u64>,
+    pub(super) is_valid: bool,
+    pub(super) is_unique: bool,
+    pub(super) is_btree: bool,
+}
+
+pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
+    let rows = session.query(sql::INDEXES, &[]).map_err(classify)?;
+    decode(&rows, |row| {
+        Ok(Index {
+            table: get(row, 0)?,
+            name: get(row, 1)?,
+            oid: get(row, 2)?,
+            bytes: row::count(row, 3)?,
+            scans: get::<Option<i64>>(row, 4)?.map(i64::unsigned_abs),
+            is_valid: get(row, 5)?,
+            is_unique: get(row, 6)?,
+            is_btree: get(row, 7)?,
+        })
+    })
+}
+
+/// The indexes that there are, and those that are to be there.
+pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsage> {
+    let chosen = chosen.unwrap_or_else(|| {
+        Indexes::of_those_there(OPTIONAL_INDEXES, |name| indexes.iter().any(|index| index.name == name))
+    });
+    let required = REQUIRED_INDEXES.iter().map(|(table, name, _)| (*table, *name));
+    let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
+    let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
+    let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
+    let found = indexes.iter().map(|index| IndexUsage {
+        table: index.table.clone(),
+        name: index.name.clone(),
+        bytes: Some(index.bytes),
+        scans: index.scans,
+        state: match (is_own(&index.name), index.is_valid) {
+            (false, _) => IndexState::Foreign,
+            (true, true) => IndexState::Present,
+            (true, false) => IndexState::Missing,
+        },
+    });
+    let missing = missing.map(|(table, name)| IndexUsage {
+        table: table.to_owned(),
+        name: name.to_owned(),
+        bytes: None,
+        scans: None,
+        state: IndexState::Missing,
+    });
+    let mut usage: Vec<IndexUsage> = found.chain(missing).collect();
+    usage.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
+    usage
+}
+
+fn is_own(index: &str) -> bool {
+    REQUIRED_INDEXES.iter().any(|(_, name, _)| *name == index)
+        || OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
+}

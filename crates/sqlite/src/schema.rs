@@ -1,0 +1,24 @@
+//! What there is in the database: names of tables, indexes, triggers and views.
+
+use firefly_eventstore_core::Result;
+use rusqlite::Connection;
+
+use crate::statement::collect;
+use crate::{row, sql};
+
+/// Whether there is nothing in the database at all.
+pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
+    Ok(names(connection)?.is_empty())
+}
+
+/// Whether there is something with this name; SQLite takes capital and small letters for the same.
+pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
+    Ok(names(connection)?.iter().any(|there| there.eq_ignore_ascii_case(name)))
+}
+
+/// What has a name in the database.
+pub(crate) fn names(connection: &Connection) -> Result<Vec<String>> {
+    collect(connection, sql::SCHEMA_NAMES, [], |row| {
+        Ok(row::text(row, 0)?.to_owned())
+    })
+}

@@ -1,0 +1,62 @@
+//! Transactions of the connection that writes.
+
+use firefly_eventstore_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
+
+use crate::error::classify;
+use crate::pool::Database;
+use crate::statement::prepared;
+
+/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds, and if the file of the store is
+/// still where it was. (There is no store yet while a schema is made.)
+pub(crate) fn in_transaction<R, E: From<Error>>(
+    connection: &Connection,
+    database: Option<&Database>,
+    work: impl FnOnce(&Connection) -> Result<R, E>,
+) -> Result<R, E> {
+    begin(connection)?;
+    let _rollback = RollbackOnDrop(connection);
+    let result = work(connection)?;
+    if connection.is_autocommit() {
+        return Err(ended().into());
+    }
+    commit(connection, database)?;
+    Ok(result)
+}
+
+/// A transaction is over that was to go on.
+pub(crate) fn ended() -> Error {
+    Error::new(ErrorKind::Backend {
+        reason: "the transaction ended before its work did; nothing is known to be stored".into(),
+    })
+}
+
+/// Begins a transaction that writes: at once, so that it never has to give way to another writer half-way.
+pub(crate) fn begin(connection: &Connection) -> Result<()> {
+    run(connection, "BEGIN IMMEDIATE")
+}
+
+/// Commits, unless the file of the store is no longer where it was. This is asked last: whoever moves the file after that could as
+/// well have moved it after the commit.
+pub(crate) fn commit(connection: &Connection, database: Option<&Database>) -> Result<()> {
+    database.map_or(Ok(()), Database::check)?;
+    run(connection, "COMMIT")
+}
+
+/// Runs a statement that begins, marks or ends a transaction.
+pub(crate) fn run(connection: &Connection, sql: &str) -> Result<()> {
+    prepared(connection, sql)?.execute([]).map_err(classify)?;
+    Ok(())
+}
+
+/// Rolls a transaction back that was not committed, also when its work panics.
+pub(crate) struct RollbackOnDrop<'a>(pub(crate) &'a Connection);
+
+impl Drop for RollbackOnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // If even this fails, the connection is broken, and the next BEGIN says so.
+            drop(run(self.0, "ROLLBACK"));
+        }
+    }
+}
