@@ -7,8 +7,8 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
-    AggregateType, CausationId, CorrelationId, CreatedBy, Direction, Error, EventEnvelope, EventType, GlobalSequence,
-    Metadata, Result, TenantId,
+    AggregateType, CausationId, CorrelationId, CreatedBy, Direction, Error, ErrorKind, EventEnvelope, EventType,
+    GlobalSequence, Metadata, Result, TenantId,
 };
 
 /// How many events a page has unless the query says otherwise, where it filters them or orders them by time: an index finds so
@@ -408,7 +408,7 @@ impl EventQuery {
     ///
     /// [`BeyondEnd`](crate::ErrorKind::BeyondEnd), and those of `end`.
     pub fn check_end(&self, mark: GlobalSequence, end: impl FnOnce() -> Result<GlobalSequence>) -> Result<()> {
-        crate::backend::check_end(self.after, mark, end)
+        check_end(self.after, mark, end)
     }
 
     /// The filters.
@@ -553,6 +553,28 @@ impl Page {
         let mut found = PageEvents::new(&query.window(cursor, high_water_mark));
         events.into_iter().for_each(|event| found.push(event));
         found.into_page(query, cursor, high_water_mark)
+    }
+}
+
+/// For those who write a backend: refuses a read that begins beyond the end of the log, where events are gone that were there when its checkpoint was kept.
+///
+/// `position` is where the read begins, or a mark that was proved before, and `mark` what is proved now. A mark may be behind what
+/// another store proved; so `end`, the greatest sequence that is committed, is asked only where the position is beyond it.
+///
+/// # Errors
+///
+/// [`BeyondEnd`](ErrorKind::BeyondEnd), and those of `end`.
+pub fn check_end(
+    position: GlobalSequence,
+    mark: GlobalSequence,
+    end: impl FnOnce() -> Result<GlobalSequence>,
+) -> Result<()> {
+    if position <= mark {
+        return Ok(());
+    }
+    match end()? {
+        end if position <= end => Ok(()),
+        end => Err(Error::new(ErrorKind::BeyondEnd { position, end })),
     }
 }
 

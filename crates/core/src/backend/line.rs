@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::payload_bytes;
+use super::append::payload_bytes;
 use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
 /// How many threads append without a group.

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Head, check_type};
+use super::head::{Head, check_type};
 use crate::{
     AggregateKey, AsOf, Direction, EventEnvelope, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt,
     StreamRange, TenantId, Version,

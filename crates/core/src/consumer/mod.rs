@@ -38,9 +38,12 @@ mod inline;
 mod keeper;
 mod member;
 mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observer;
 mod parking;
 mod progress;
+mod project;
 mod projecting;
 mod projection;
 mod runner;
@@ -50,6 +53,8 @@ mod store;
 mod subscribing;
 mod subscription;
 mod tables;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod transaction;
 mod wait;
 mod wake;
@@ -61,16 +66,17 @@ pub use control::{
 pub use failure::{BoxError, ConsumerError, OnFailure};
 pub use inline::Inline;
 #[cfg(feature = "metrics")]
-pub use observer::MetricsObserver;
-#[cfg(feature = "tracing")]
-pub use observer::TracingObserver;
+pub use metrics::MetricsObserver;
 pub use observer::{ConsumerEvent, Observer};
-pub use projection::{DEFAULT_BATCH, Projection, project, reset};
+pub use project::{project, reset};
+pub use projection::{DEFAULT_BATCH, Projection};
 pub use runner::{Runner, Running};
 pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
 pub use store::{Appends, ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
 pub use subscription::{Batch, Delivery, Failure, Publish, Start, Subscription};
 pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
+#[cfg(feature = "tracing")]
+pub use tracing::TracingObserver;
 pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
 pub use wait::wait_for;
 pub use wake::{Listening, Wake};

@@ -1,10 +1,5 @@
 //! Telling what consumers do.
 
-#[cfg(feature = "metrics")]
-mod metrics;
-#[cfg(feature = "tracing")]
-mod tracing;
-
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +7,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::store::causes;
-
 use super::failure::ConsumerError;
+use super::store::causes;
 use crate::GlobalSequence;
-
-#[cfg(feature = "metrics")]
-pub use self::metrics::MetricsObserver;
-#[cfg(feature = "tracing")]
-pub use self::tracing::TracingObserver;
 
 /// Who is told what consumers do: for logs and for metrics. It is called on the consumers' threads, so it should be quick.
 ///
@@ -214,7 +203,7 @@ fn who(consumer: Option<&str>) -> String {
 }
 
 /// What the watcher of the high-water mark is called.
-const WATCHER: &str = "the watcher of the log";
+pub(super) const WATCHER: &str = "the watcher of the log";
 
 /// An error with its causes.
 pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {

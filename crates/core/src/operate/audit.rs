@@ -1,20 +1,18 @@
 //! Audit: whether what is stored is what was stored.
 
 use std::collections::VecDeque;
-use std::fmt;
-
-use uuid::Uuid;
 
 use super::digest::Hashed;
-use super::import::Streams;
+use super::finding::{Finding, FindingKind};
+use super::operations::Operations;
 use super::progress::{Progress, Telling};
-use super::seal::log_ends_before;
+use super::seal::{Remembered, Seal, log_ends_before};
 use super::snapshots::PAGE;
-use super::{LogDigest, Operations, Seal};
+use super::streams::Streams;
 use crate::timestamp::time_text;
 use crate::{
-    AggregateKey, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, SnapshotCover,
-    StreamRange, Version, pipeline,
+    Cursor, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, SnapshotCover, StreamRange,
+    Version, pipeline,
 };
 
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
@@ -48,35 +46,6 @@ pub struct Audit {
     only_new: bool,
 }
 
-/// A log as an audit found it intact. Keep it outside of the database: a later audit then finds every change of these events, also
-/// that the last ones were removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// The last sequence of the log then.
-    pub global_sequence: GlobalSequence,
-    /// How many events it had.
-    pub events: u64,
-    /// Its digest.
-    pub digest: LogDigest,
-}
-
-impl Remembered {
-    /// A log without events.
-    pub(super) const NOTHING: Self = Self {
-        global_sequence: GlobalSequence::ZERO,
-        events: 0,
-        digest: LogDigest::OF_NOTHING,
-    };
-
-    /// The log that goes on with this event. What cannot be read counts, too.
-    pub(super) fn add(&mut self, hashed: &Hashed) -> Result<()> {
-        self.events += 1;
-        self.global_sequence = hashed.event.global_sequence;
-        self.digest = self.digest.with_hashed(hashed)?;
-        Ok(())
-    }
-}
-
 /// What an audit looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,108 +74,6 @@ impl Audited {
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.findings == 0
-    }
-}
-
-/// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// What kind of thing.
-    pub kind: FindingKind,
-    /// Where in the log, if it is one event.
-    pub global_sequence: Option<GlobalSequence>,
-    /// The id of the event, if it can be read.
-    pub event_id: Option<Uuid>,
-    /// The aggregate, if it can be read.
-    pub aggregate: Option<AggregateKey>,
-    /// The version of the event or snapshot.
-    pub version: Option<Version>,
-    /// What is wrong, in words.
-    pub reason: String,
-}
-
-/// What kind of thing is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FindingKind {
-    /// An event's data does not match its checksum, or it has none.
-    Checksum,
-    /// An event cannot be read.
-    Unreadable,
-    /// The size that is stored of an event is not that of its data.
-    Size,
-    /// An aggregate's versions are not contiguous in the order of the log: an event is missing, or changed places.
-    Versions,
-    /// An aggregate's events have different types or tenants.
-    Owner,
-    /// A snapshot does not match its checksum, or the events of its aggregate.
-    Snapshot,
-    /// A snapshot is of an aggregate without events.
-    OrphanedSnapshot,
-    /// The next sequence would be one that is used already.
-    Sequence,
-    /// The database found damage of its own, or tables do not agree.
-    Storage,
-    /// The log is not the one that was remembered.
-    History,
-    /// A part of the log is not what was sealed, or a seal was changed.
-    Seal,
-}
-
-impl Finding {
-    /// Something wrong that is not an event or a snapshot.
-    #[must_use]
-    pub fn of_store(kind: FindingKind, reason: impl Into<String>) -> Self {
-        Self {
-            kind,
-            global_sequence: None,
-            event_id: None,
-            aggregate: None,
-            version: None,
-            reason: reason.into(),
-        }
-    }
-
-    fn of_event(kind: FindingKind, event: &EventEnvelope, reason: impl Into<String>) -> Self {
-        Self {
-            kind,
-            global_sequence: Some(event.global_sequence),
-            event_id: Some(event.event_id),
-            aggregate: Some(event.aggregate.clone()),
-            version: Some(event.version),
-            reason: reason.into(),
-        }
-    }
-
-    fn of_snapshot(kind: FindingKind, snapshot: &Snapshot, reason: impl Into<String>) -> Self {
-        Self {
-            kind,
-            global_sequence: None,
-            event_id: None,
-            aggregate: Some(snapshot.aggregate.clone()),
-            version: Some(snapshot.version),
-            reason: reason.into(),
-        }
-    }
-}
-
-/// One line: where, and what.
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(sequence) = self.global_sequence {
-            write!(f, "global sequence {sequence}, ")?;
-        }
-        if let Some(id) = self.event_id {
-            write!(f, "event {id}, ")?;
-        }
-        if let Some(aggregate) = &self.aggregate {
-            write!(f, "{aggregate}, ")?;
-        }
-        if let Some(version) = self.version {
-            write!(f, "version {version}: ")?;
-        }
-        f.write_str(&self.reason)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::diagnosis::{Diagnosis, Severity};
 use super::seal::log_ends_before;
-use super::{Diagnosis, Severity};
 use crate::consumer::{ConsumerSlot, ConsumerState, ConsumerStatus, ConsumerStore, Failing, status};
 use crate::{GlobalSequence, Result};
 

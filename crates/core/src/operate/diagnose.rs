@@ -1,8 +1,9 @@
 //! What a backend finds about itself, and what is found in what it stores.
 
 use super::consumers::diagnose_consumers;
-use super::seal::diagnose_seals;
-use super::{Diagnosis, Operations};
+use super::diagnosis::Diagnosis;
+use super::operations::Operations;
+use super::sealing::diagnose_seals;
 use crate::{EventStore, GlobalSequence, Result};
 
 /// What [`Operations::diagnose`] finds; how much of the log is sealed, with the subject `seals`; and which consumers stand still, with

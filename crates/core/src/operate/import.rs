@@ -1,19 +1,14 @@
 //! Import: an exported log into any store.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io::{BufRead, Seek, SeekFrom};
 
-use uuid::Uuid;
-
+use super::LogDigest;
 use super::digest::Hashed;
 use super::lines::{Chunk, Footer, Header, Line, LineReader, damaged, not_read};
+use super::operations::Operations;
 use super::progress::{Progress, Telling};
-use super::{FindingKind, LogDigest, Operations};
-use crate::{
-    AggregateType, Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, TenantId,
-    Version, pipeline,
-};
+use super::streams::Streams;
+use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, pipeline};
 
 /// Brings an export into a store, whatever database it came from: ids, versions, sequences, times, context and checksums stay as
 /// they are.
@@ -213,90 +208,6 @@ fn each_line<E: Send>(
         parsed.failed.map_or(Ok(()), Err)
     })?;
     Ok(closing.expect("a file without a closing line is refused"))
-}
-
-/// How far each aggregate is in the events so far.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    heads: HashMap<Uuid, (Version, AggregateType, Option<TenantId>)>,
-}
-
-/// An event that does not go on where its aggregate is.
-#[derive(Debug)]
-pub(crate) struct Break {
-    pub(crate) kind: FindingKind,
-    pub(crate) reason: String,
-}
-
-impl Break {
-    fn versions(reason: String) -> Self {
-        let kind = FindingKind::Versions;
-        Self { kind, reason }
-    }
-
-    fn owner(reason: String) -> Self {
-        let kind = FindingKind::Owner;
-        Self { kind, reason }
-    }
-}
-
-impl Streams {
-    /// Takes the next event in; what is wrong with it, if it does not go on where its aggregate is.
-    ///
-    /// An aggregate whose first events are elsewhere may begin with any version if it `may_go_on`.
-    pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), Break> {
-        let id = event.aggregate.id();
-        let aggregate_type = event.aggregate.aggregate_type();
-        let (version, known_type, tenant) = match self.heads.entry(id) {
-            Entry::Occupied(head) => head.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert((event.version, aggregate_type.clone(), event.tenant.clone()));
-                return match event.version.get() == 1 || may_go_on {
-                    true => Ok(()),
-                    false => Err(Break::versions(format!(
-                        "{} begins with version {}; its first events are missing",
-                        event.aggregate, event.version
-                    ))),
-                };
-            }
-        };
-        let before = *version;
-        *version = event.version.max(before);
-        if known_type != aggregate_type {
-            return Err(Break::owner(format!(
-                "the aggregate {id} has the type {known_type} before this event, and {aggregate_type} here"
-            )));
-        }
-        if *tenant != event.tenant {
-            return Err(Break::owner(format!(
-                "{} has another tenant before this event",
-                event.aggregate
-            )));
-        }
-        if before.checked_add(1) != Some(event.version) {
-            return Err(Break::versions(format!(
-                "{} has version {} after version {before}",
-                event.aggregate, event.version
-            )));
-        }
-        Ok(())
-    }
-
-    pub(super) fn knows(&self, id: Uuid) -> bool {
-        self.heads.contains_key(&id)
-    }
-
-    /// Takes note of an event whose aggregate is known from elsewhere.
-    pub(super) fn note(&mut self, event: &EventEnvelope) {
-        self.heads.insert(
-            event.aggregate.id(),
-            (
-                event.version,
-                event.aggregate.aggregate_type().clone(),
-                event.tenant.clone(),
-            ),
-        );
-    }
 }
 
 /// Stores events in batches, and skips what is there already.

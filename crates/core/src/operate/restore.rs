@@ -2,36 +2,14 @@
 
 use std::collections::HashSet;
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::LogDigest;
 use super::digest::Hashed;
-use super::import::{BATCH_SIZE, Feeder};
+use super::import::{BATCH_SIZE, Feeder, Imported};
+use super::operations::{Operations, RestorePoint};
 use super::progress::{Progress, Telling};
-use super::{Imported, LogDigest, Operations};
 use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result, pipeline};
-
-/// A point in the history of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestorePoint {
-    /// After the event with this global sequence, which is included.
-    Sequence(GlobalSequence),
-    /// At this time, inclusive: of each aggregate, what comes before its first event that was created later. Times are not always in
-    /// the order of the log, and an aggregate keeps no gap.
-    Time(OffsetDateTime),
-}
-
-impl From<GlobalSequence> for RestorePoint {
-    fn from(sequence: GlobalSequence) -> Self {
-        Self::Sequence(sequence)
-    }
-}
-
-impl From<OffsetDateTime> for RestorePoint {
-    fn from(time: OffsetDateTime) -> Self {
-        Self::Time(time)
-    }
-}
 
 /// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: what is there already is
 /// skipped, so a restore that was cut off is simply repeated. The source stays as it is.

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::Operations;
+use super::operations::Operations;
 use super::progress::{Progress, Telling};
 use crate::{Result, Snapshot, SnapshotSelection};
 

@@ -2,7 +2,7 @@
 
 use ::metrics::{Label, counter, gauge, histogram};
 
-use super::{ConsumerEvent, Observer, WATCHER};
+use super::observer::{ConsumerEvent, Observer, WATCHER};
 
 /// Counts what consumers do, by the program's recorder of the [`metrics`] crate, such as that of `metrics-exporter-prometheus`.
 ///

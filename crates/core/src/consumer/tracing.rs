@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::tracing::{debug, error, info, warn};
 
-use super::{ConsumerEvent, Observer};
+use super::observer::{ConsumerEvent, Observer};
 
 /// Writes what consumers do to the program's [`tracing`] subscriber, with the target `firefly_eventstore::consumer`.
 ///

@@ -1,0 +1,189 @@
+//! What may be appended, and what a repeated append comes to.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::damaged::damaged;
+use super::head::check_owner;
+use crate::{Append, Appended, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
+
+/// Refuses what cannot be stored exactly, or makes no sense, before anything is sent.
+///
+/// # Errors
+///
+/// [`InvalidInput`](ErrorKind::InvalidInput) if an event exceeds the limits, an event id occurs twice, or an aggregate
+/// does.
+pub fn check(appends: &[Append<'_>], limits: &Limits) -> Result<()> {
+    for append in appends {
+        for (index, event) in append.events.iter().enumerate() {
+            event.admit(limits).map_err(|error| {
+                Error::invalid(format!(
+                    "event {} ({}, {}): {error}",
+                    index + 1,
+                    event.event_type(),
+                    event.event_id()
+                ))
+                .during(describe(appends))
+            })?;
+        }
+    }
+    if let Some(event_id) = first_repeated(appends.iter().flat_map(|a| a.events).map(NewEvent::event_id)) {
+        return Err(
+            Error::invalid(format!("the event id {event_id} occurs twice; give each event its own"))
+                .during(describe(appends)),
+        );
+    }
+    if let Some(id) = first_repeated(appends.iter().map(|append| append.aggregate.id())) {
+        return Err(Error::invalid(format!(
+            "the aggregate id {id} occurs twice; put all its events into one append"
+        ))
+        .during(describe(appends)));
+    }
+    Ok(())
+}
+
+pub(super) fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
+    let mut ids = ids.peekable();
+    let first = ids.next()?;
+    ids.peek()?;
+    let mut seen = HashSet::from([first]);
+    ids.find(|id| !seen.insert(*id))
+}
+
+/// Decides whether the events of `appends`, some of whose ids were found, are a repeated append.
+///
+/// Returns the original result, marked, if every event is stored for its aggregate, in this order, one version after the
+/// other; none if no id was found.
+///
+/// # Errors
+///
+/// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the
+/// aggregate is somebody else's; [`Integrity`](ErrorKind::Integrity) if metadata that was found is no JSON;
+/// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
+pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let by_id: HashMap<Uuid, &Located> = found.iter().map(|located| (located.event_id, located)).collect();
+    let mut results = Vec::with_capacity(appends.len());
+    for append in appends {
+        let result = resolve_one(append, &by_id).map_err(|refusal| match refusal {
+            Refusal::Other(error) => error,
+            Refusal::Ids(reason) => duplicate(appends, append, &by_id, reason),
+        });
+        results.push(result.map_err(|error| error.during(describe(appends)))?);
+    }
+    Ok(Some(results))
+}
+
+enum Refusal {
+    /// The aggregate is somebody else's, or what is stored is damaged.
+    Other(Error),
+    /// The ids are stored in another way.
+    Ids(Cow<'static, str>),
+}
+
+fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<Appended, Refusal> {
+    let mut sequences = Vec::with_capacity(append.events.len());
+    let mut last: Option<Version> = None;
+    for event in append.events {
+        let Some(located) = by_id.get(&event.event_id()) else {
+            return Err(Refusal::Ids("only some of the event ids are stored already".into()));
+        };
+        if located.aggregate.id() != append.aggregate.id() {
+            return Err(Refusal::Ids(
+                "event ids are stored already, in another aggregate".into(),
+            ));
+        }
+        check_owner(
+            append.aggregate,
+            append.tenant,
+            located.aggregate.aggregate_type(),
+            located.tenant.as_ref(),
+        )
+        .map_err(Refusal::Other)?;
+        if let Some(what) = difference(event, located).map_err(Refusal::Other)? {
+            return Err(Refusal::Ids(
+                format!("event ids are stored already, with {what}").into(),
+            ));
+        }
+        if last.is_some_and(|last| last.checked_add(1) != Some(located.version)) {
+            return Err(Refusal::Ids(
+                "the event ids are stored already, in another order".into(),
+            ));
+        }
+        last = Some(located.version);
+        sequences.push(located.global_sequence);
+    }
+    Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
+}
+
+/// What the stored event has otherwise than this one; none if both are the same.
+///
+/// The time counts only where the caller set it: otherwise the store's clock did.
+fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
+    let metadata = stored.metadata.as_ref().map(Metadata::checksum).transpose();
+    let metadata = metadata.map_err(|error| damaged(&error, Some(stored.global_sequence)))?;
+    let details = event.details();
+    let is_set_otherwise = |time| time != stored.created_at;
+    let differences = [
+        (stored.event_type != *event.event_type(), "another type"),
+        (stored.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
+        (metadata != event.metadata_checksum(), "other metadata"),
+        (stored.created_by.as_ref() != details.created_by, "another creator"),
+        (
+            stored.correlation_id.as_ref() != details.correlation_id,
+            "another correlation id",
+        ),
+        (
+            stored.causation_id.as_ref() != details.causation_id,
+            "another causation id",
+        ),
+        (details.created_at.is_some_and(is_set_otherwise), "another time"),
+    ];
+    let found = differences.into_iter().find(|(differs, _)| *differs);
+    Ok(found.map(|(_, what)| what))
+}
+
+fn duplicate(
+    appends: &[Append<'_>],
+    append: &Append<'_>,
+    by_id: &HashMap<Uuid, &Located>,
+    reason: Cow<'static, str>,
+) -> Error {
+    let ids = appends.iter().flat_map(|append| append.events).map(NewEvent::event_id);
+    Error::new(ErrorKind::Duplicate {
+        aggregate: append.aggregate.clone(),
+        event_ids: ids.filter(|id| by_id.contains_key(id)).collect(),
+        reason: reason.into_owned().into(),
+    })
+}
+
+/// How many bytes the data and the metadata of a new event have.
+#[must_use]
+pub fn payload_bytes(event: &NewEvent) -> usize {
+    let metadata = event.details().metadata.map_or(0, |metadata| metadata.as_str().len());
+    event.data().as_str().len() + metadata
+}
+
+/// Names an append for an error, such as `append to Account 0192…`.
+#[must_use]
+pub fn describe<'a>(appends: &'a [Append<'a>]) -> impl fmt::Display + 'a {
+    struct Description<'a>(&'a [Append<'a>]);
+
+    impl fmt::Display for Description<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("append to ")?;
+            match self.0 {
+                [] => f.write_str("nothing"),
+                [one] => one.aggregate.fmt(f),
+                [first, others @ ..] => write!(f, "{} and {} others", first.aggregate, others.len()),
+            }
+        }
+    }
+
+    Description(appends)
+}

@@ -1,0 +1,99 @@
+//! The head of an aggregate: whose it is, at which version, and what may go on top of it.
+
+use crate::{AggregateKey, AggregateType, Append, Error, ErrorKind, NewSnapshot, Result, TenantId, Version};
+
+/// What a backend needs to know of an aggregate: who it belongs to, and its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The type its id belongs to.
+    pub aggregate_type: AggregateType,
+    /// The tenant it belongs to.
+    pub tenant: Option<TenantId>,
+    /// The version it is at, at least 1.
+    pub version: Version,
+}
+
+impl Head {
+    /// Decides whether `append` may go on top of what is there, and returns the version before its first event.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](ErrorKind::TypeMismatch), [`TenantMismatch`](ErrorKind::TenantMismatch),
+    /// [`Conflict`](ErrorKind::Conflict), or [`InvalidInput`](ErrorKind::InvalidInput) if the versions would go beyond
+    /// `i64::MAX`.
+    pub fn admit(head: Option<&Self>, append: &Append<'_>) -> Result<Version> {
+        if let Some(head) = head {
+            head.check_owner(append.aggregate, append.tenant)?;
+        }
+        let actual = head.map_or(Version::ZERO, |head| head.version);
+        if !append.expected.admits(actual) {
+            return Err(Error::new(ErrorKind::Conflict {
+                aggregate: append.aggregate.clone(),
+                expected: append.expected,
+                actual,
+            }));
+        }
+        if actual.checked_add(append.events.len() as u64).is_none() {
+            return Err(Error::invalid("the aggregate's versions would go beyond i64::MAX"));
+        }
+        Ok(actual)
+    }
+
+    /// Refuses an aggregate id that is used with another type or tenant than it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`TypeMismatch`](ErrorKind::TypeMismatch) or [`TenantMismatch`](ErrorKind::TenantMismatch).
+    pub fn check_owner(&self, aggregate: &AggregateKey, tenant: Option<&TenantId>) -> Result<()> {
+        check_owner(aggregate, tenant, &self.aggregate_type, self.tenant.as_ref())
+    }
+}
+
+pub(super) fn check_owner(
+    aggregate: &AggregateKey,
+    tenant: Option<&TenantId>,
+    actual_type: &AggregateType,
+    actual_tenant: Option<&TenantId>,
+) -> Result<()> {
+    // The tenant first: nothing of another tenant's aggregate is told, not even its type.
+    if actual_tenant != tenant {
+        return Err(Error::new(ErrorKind::TenantMismatch {
+            aggregate: aggregate.clone(),
+        }));
+    }
+    check_type(aggregate, actual_type)
+}
+
+/// Refuses an aggregate id that is used with another type than it belongs to.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](ErrorKind::TypeMismatch).
+pub fn check_type(aggregate: &AggregateKey, actual: &AggregateType) -> Result<()> {
+    if aggregate.aggregate_type() == actual {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::TypeMismatch {
+        aggregate: aggregate.clone(),
+        actual: actual.clone(),
+    }))
+}
+
+/// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.
+///
+/// # Errors
+///
+/// [`TypeMismatch`](ErrorKind::TypeMismatch), [`TenantMismatch`](ErrorKind::TenantMismatch), or
+/// [`InvalidInput`](ErrorKind::InvalidInput).
+pub fn check_snapshot(head: Option<&Head>, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+    if let Some(head) = head {
+        head.check_owner(snapshot.aggregate(), tenant)?;
+    }
+    let actual = head.map_or(Version::ZERO, |head| head.version);
+    if snapshot.version() > actual {
+        return Err(Error::invalid(format!(
+            "the aggregate is at version {actual} only; append the events first"
+        )));
+    }
+    Ok(())
+}

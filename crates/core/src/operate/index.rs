@@ -1,0 +1,28 @@
+//! The indexes of a store, and what use they are.
+
+/// An index, and what use it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexUsage {
+    /// The table it is on.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// How many bytes it takes; none where the database does not tell.
+    pub bytes: Option<u64>,
+    /// How often it was read since the database began to count; none where the database does not count.
+    pub scans: Option<u64>,
+    /// Whether it is there, and whose it is.
+    pub state: IndexState,
+}
+
+/// Whether an index is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IndexState {
+    /// The store's own, and there.
+    Present,
+    /// The store's own for the indexes that were chosen, but not there, or not usable: `migrate()` makes those again that a choice
+    /// may leave out.
+    Missing,
+    /// Somebody else's.
+    Foreign,
+}

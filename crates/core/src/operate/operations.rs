@@ -1,0 +1,142 @@
+//! What a backend does for its operator.
+
+use time::OffsetDateTime;
+
+use super::diagnosis::Diagnosis;
+use super::finding::Finding;
+use super::index::IndexUsage;
+use super::seal::Seal;
+use crate::consumer::ConsumerStore;
+use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore};
+
+/// What a backend does for its operator. Needs more rights than a program does: to change tables, to see statistics.
+///
+/// Implement it to make a backend's log movable and its state visible; the functions of [this module](super) need no more.
+pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
+    /// Stores events exactly as they are, with the sequences, versions, times and checksums that they have, in one
+    /// transaction: all of them, or none. Other writers wait, or are refused and may repeat.
+    ///
+    /// They are to be in the order of their sequences, all after the last sequence of the log; each aggregate's versions go on
+    /// where the aggregate is. What is appended later gets later sequences. Readers never see a part of it, and skip nothing.
+    /// [`Import`](super::Import) skips what is there already, and calls this for what is not.
+    ///
+    /// # Errors
+    ///
+    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the log does not end before the first event, an aggregate is at
+    ///   another version or is somebody else's, or an event id is stored already;
+    /// - [`Integrity`](crate::ErrorKind::Integrity) if data does not match its checksum;
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) for what the store's limits refuse, or events in another order;
+    /// - those of the backend.
+    fn import_events(&self, events: &[EventEnvelope]) -> Result<()>;
+
+    /// Copies the log as it was at a point into a new table `events_restored` of the same database, which has the columns of
+    /// `events` and no part in the store, and returns how many events it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first. Those of the backend.
+    fn restore_table(&self, point: RestorePoint) -> Result<u64>;
+
+    /// The snapshots of every aggregate, whatever its tenant, ordered by the aggregate's id, the version and the form; those after one,
+    /// which may be gone by now, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>>;
+
+    /// Stores a seal, unless there is one at its sequence: that one stays. [`seal`](super::seal()) makes them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn insert_seal(&self, seal: &Seal) -> Result<()>;
+
+    /// The seals after a sequence, in their order, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>>;
+
+    /// The last seals, the newest first, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>>;
+
+    /// Brings what the planner knows of the tables up to date, and returns what was done. Locks nobody out.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn update_statistics(&self) -> Result<String>;
+
+    /// Gives back the room that deleted and updated rows left, and returns what was done. May take long, and the room of a copy;
+    /// does not keep readers and writers waiting where the database can do without.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn vacuum(&self) -> Result<String>;
+
+    /// The indexes of the store's tables: how large they are, how much they are used, and whether they are all there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn index_usage(&self) -> Result<Vec<IndexUsage>>;
+
+    /// Lets the database check its own structures as far as it can, and compares what is to agree with the log: where the next
+    /// sequence comes from, and the keys of every table. Reads everything.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend, when it cannot check; what it finds is returned.
+    fn check_storage(&self) -> Result<Vec<Finding>>;
+
+    /// Proves the high-water mark and publishes it: stores it in a row of the database, up to which stores on replicas read that are
+    /// opened with `read_replica`. A published mark never goes back. Returns the mark that is published now.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) on a database that has no replicas to read from;
+    /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) in a store that was opened with `read_replica`;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the log ends before the mark that was published: events that were there are gone;
+    /// - those of [`high_water_mark`](EventStore::high_water_mark), and of the backend.
+    fn publish_mark(&self) -> Result<GlobalSequence> {
+        Err(Error::invalid(
+            "a mark is published for replicas of PostgreSQL, MySQL and MariaDB; this database has none",
+        ))
+    }
+
+    /// Looks at the server, the schema and the settings, and says of each whether it is as it should be.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn diagnose(&self) -> Result<Vec<Diagnosis>>;
+}
+
+/// A point in the history of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestorePoint {
+    /// After the event with this global sequence, which is included.
+    Sequence(GlobalSequence),
+    /// At this time, inclusive: of each aggregate, what comes before its first event that was created later. Times are not always in
+    /// the order of the log, and an aggregate keeps no gap.
+    Time(OffsetDateTime),
+}
+
+impl From<GlobalSequence> for RestorePoint {
+    fn from(sequence: GlobalSequence) -> Self {
+        Self::Sequence(sequence)
+    }
+}
+
+impl From<OffsetDateTime> for RestorePoint {
+    fn from(time: OffsetDateTime) -> Self {
+        Self::Time(time)
+    }
+}

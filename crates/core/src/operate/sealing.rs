@@ -1,0 +1,144 @@
+//! Sealing the log, and what its seals tell.
+
+use time::OffsetDateTime;
+
+use super::diagnosis::{Diagnosis, Severity};
+use super::digest::Hashed;
+use super::operations::Operations;
+use super::progress::{Progress, Telling};
+use super::seal::{Remembered, Seal, log_ends_before};
+use crate::timestamp::time_text;
+use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result, pipeline};
+
+/// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if nothing came since.
+///
+/// Reads what came since the last seal, and once more what that one sealed since the seal before, to see that it is still the same.
+/// So each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some
+/// 16 MiB of events are in memory. Nobody who appends or reads waits. Several programs may seal at once: what they seal is the same
+/// log. A seal is some 100 bytes; once an hour or once a day is usual.
+///
+/// What is not sealed yet can be changed without being found out; what the newest seal covers, only by whoever also rewrites the
+/// seals from there on, and that is found out by [comparing](super::Audit::against) with a seal that was kept elsewhere.
+///
+/// # Errors
+///
+/// - [`Integrity`](ErrorKind::Integrity) if the log is not what the last seal says, or an event does not match its checksum, or
+///   has none: nothing is sealed. [`Audit`](super::Audit) says more;
+/// - those of the store.
+pub fn seal(store: &dyn Operations, progress: impl FnMut(Progress)) -> Result<Seal> {
+    try_seal(store, Telling::new(progress)).map_err(|error| error.during("seal the log"))
+}
+
+fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>) -> Result<Seal> {
+    let mut newest = store.newest_seals(2)?.into_iter();
+    let last = newest.next();
+    let end_of_last = last.map_or(GlobalSequence::ZERO, |seal| seal.global_sequence);
+    let mut log = newest.next().map_or(Remembered::NOTHING, Remembered::from);
+    let mark = store.high_water_mark()?;
+    if mark < end_of_last && log_ends_before(store, end_of_last)? {
+        return Err(not_as_sealed(format!(
+            "it was sealed up to global sequence {end_of_last}, and ends at {mark}: its last events are gone"
+        )));
+    }
+    telling.expect(Some(mark.get().saturating_sub(log.global_sequence.get())));
+
+    let mut is_last_checked = false;
+    let query = EventQuery::new().after(log.global_sequence).until(mark);
+    pipeline::read_in_order(store, query, Hashed::all, |events| {
+        for hashed in events {
+            if !is_last_checked && hashed.event.global_sequence > end_of_last {
+                check_last(last, &log)?;
+                is_last_checked = true;
+            }
+            hashed.verify()?;
+            log.add(&hashed)?;
+            telling.add(1);
+        }
+        Ok(())
+    })?;
+    if !is_last_checked && mark >= end_of_last {
+        check_last(last, &log)?;
+    }
+    telling.finish();
+
+    let sealed = Seal {
+        global_sequence: log.global_sequence,
+        events: log.events,
+        digest: log.digest,
+        sealed_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
+    };
+    match last {
+        // The mark of another store may be behind what this one sealed.
+        Some(last) if sealed.global_sequence <= end_of_last => Ok(last),
+        None if sealed.events == 0 => Ok(sealed),
+        _ => insert(store, sealed),
+    }
+}
+
+/// Stores a seal, or finds the one that another program stored meanwhile.
+fn insert(store: &dyn Operations, seal: Seal) -> Result<Seal> {
+    store.insert_seal(&seal)?;
+    let before = GlobalSequence::new(seal.global_sequence.get() - 1)?;
+    match store.seals_after(before, 1)?.pop() {
+        Some(stored) if Remembered::from(stored) == Remembered::from(seal) => Ok(stored),
+        _ => Err(not_as_sealed(format!(
+            "there is another seal at global sequence {}, which says otherwise",
+            seal.global_sequence
+        ))),
+    }
+}
+
+fn check_last(last: Option<Seal>, log: &Remembered) -> Result<()> {
+    match last {
+        Some(seal) if Remembered::from(seal) != *log => Err(not_as_sealed(format!(
+            "it was sealed up to global sequence {} with {} events and the digest {}, and has {} with {}",
+            seal.global_sequence, seal.events, seal.digest, log.events, log.digest
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn not_as_sealed(reason: String) -> Error {
+    Error::new(ErrorKind::Integrity {
+        event_id: None,
+        global_sequence: None,
+        reason: format!("the log is not what was sealed, and nothing more is: {reason}").into(),
+    })
+}
+
+/// How much of the log is sealed, and whether what was sealed is still there.
+///
+/// `mark` is the high-water mark, if it is known here.
+pub(super) fn diagnose_seals(store: &dyn Operations, mark: Option<GlobalSequence>) -> Result<Diagnosis> {
+    const SUBJECT: &str = "seals";
+    let Some(seal) = store.newest_seals(1)?.pop() else {
+        return Ok(Diagnosis::good(SUBJECT, "none; the log is not sealed"));
+    };
+    let sealed = format!(
+        "the newest is of {}, up to global sequence {}",
+        time_text(seal.sealed_at),
+        seal.global_sequence
+    );
+    let Some(mark) = mark else {
+        return Ok(Diagnosis::good(
+            SUBJECT,
+            format!("{sealed}; what came since is not known here"),
+        ));
+    };
+    if mark < seal.global_sequence && log_ends_before(store, seal.global_sequence)? {
+        return Ok(Diagnosis::bad(
+            Severity::Danger,
+            SUBJECT,
+            format!("{sealed}, and the log ends at {mark}: its last events are gone"),
+            "find out who removed them, and restore a backup; an audit says which seals do not match",
+        ));
+    }
+    let unsealed = mark.get().saturating_sub(seal.global_sequence.get());
+    Ok(Diagnosis::good(
+        SUBJECT,
+        match unsealed {
+            0 => format!("{sealed}, where the log ends"),
+            _ => format!("{sealed}; the log ends {unsealed} after it"),
+        },
+    ))
+}
