@@ -3,11 +3,10 @@
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
-use crate::exit::EXIT_CODES;
-use crate::url::StoreUrl;
-
-/// The environment variable that may name the store.
-pub(crate) const STORE_VARIABLE: &str = "FIREFLY_EVENTSTORE_URL";
+use crate::console::Console;
+use crate::exit::{EXIT_CODES, Exit, Result};
+use crate::store::Chosen;
+use crate::url::{STORE_VARIABLE, StoreUrl};
 
 /// Operate an event store in SQLite, PostgreSQL, MySQL or MariaDB
 ///
@@ -60,6 +59,15 @@ impl Arguments {
         let matches = with_negative_numbers(Self::command()).try_get_matches()?;
         Self::from_arg_matches(&matches)
     }
+
+    /// Runs the command that was asked for.
+    pub(crate) fn run(self, console: &mut Console) -> Result<Exit> {
+        let store = Chosen(self.store.filter(|url| !url.secret().is_empty()));
+        self.command.run(&store, console).map_err(|failure| match &store.0 {
+            Some(store) => failure.on(store),
+            None => failure,
+        })
+    }
 }
 
 /// Takes `-7` for a value, which an option then refuses with its reason, and not for an option that there is not.
@@ -95,4 +103,34 @@ pub(crate) enum Command {
     Report(commands::report::Report),
     Completions(commands::completions::Completions),
     Man(commands::man::Man),
+}
+
+impl Command {
+    fn run(self, store: &Chosen, console: &mut Console) -> Result<Exit> {
+        match self {
+            Self::Migrate(command) => command.run(store, console),
+            Self::Doctor(command) => command.run(store, console),
+            Self::Stats(command) => command.run(store, console),
+            Self::Types(command) => command.run(store, console),
+            Self::Aggregates(command) => command.run(store, console),
+            Self::Show(command) => command.run(store, console),
+            Self::Tail(command) => command.run(store, console),
+            Self::Append(command) => command.run(store, console),
+            Self::Export(command) => command.run(store, console),
+            Self::Import(command) => command.run(store, console),
+            Self::Restore(command) => command.run(store, console),
+            Self::Seal(command) => command.run(store, console),
+            Self::Verify(command) => command.run(store, console),
+            Self::Diff(command) => command.run(store, console),
+            Self::Maintain(command) => command.run(store, console),
+            Self::PublishMark(command) => command.run(store, console),
+            Self::Snapshots(command) => command.run(store, console),
+            Self::Consumers(command) => command.run(store, console),
+            Self::Parked(command) => command.run(store, console),
+            Self::Metrics(command) => command.run(store, console),
+            Self::Report(command) => command.run(store, console),
+            Self::Completions(command) => command.run(Arguments::command(), console),
+            Self::Man(command) => command.run(Arguments::command(), console),
+        }
+    }
 }

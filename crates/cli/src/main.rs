@@ -13,6 +13,7 @@ mod parse;
 mod progress;
 mod report;
 mod signal;
+mod store;
 mod table;
 mod text;
 mod url;
@@ -24,16 +25,16 @@ use std::process::ExitCode;
 use crate::arguments::Arguments;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
-use crate::url::Secrets;
+use crate::url::{STORE_VARIABLE, Secrets};
 
 fn main() -> ExitCode {
-    let secrets = Secrets::of(env::args_os(), env::var_os(arguments::STORE_VARIABLE));
+    let secrets = Secrets::of(env::args_os(), env::var_os(STORE_VARIABLE));
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(answer) => return answer_usage(&answer, &secrets).into(),
     };
     let mut console = Console::new(arguments.json, arguments.quiet, secrets);
-    let done = commands::run(arguments, &mut console);
+    let done = arguments.run(&mut console);
     let exit = done.and_then(|exit| {
         console.flush()?;
         Ok(exit)

@@ -6,13 +6,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use firefly_eventstore::operate::Operations;
-
-use crate::arguments::STORE_VARIABLE;
-use crate::exit::{Exit, Failure, Result};
 use crate::text::shell_quoted;
+
+/// The environment variable that may name the store.
+pub(crate) const STORE_VARIABLE: &str = "FIREFLY_EVENTSTORE_URL";
 
 /// What stands for what is not shown.
 const HIDDEN: &str = "***";
@@ -25,18 +23,6 @@ impl StoreUrl {
     /// The URL as it is, to connect.
     pub(crate) fn secret(&self) -> &str {
         &self.0
-    }
-
-    /// The store, which must be there: only `migrate` makes one.
-    pub(crate) fn open(&self) -> Result<Arc<dyn Operations>> {
-        self.check_scheme()?;
-        self.find_file()?;
-        let opened = firefly_eventstore::connect_operator(&self.0).map_err(|error| match error.is_integrity() {
-            // What cannot be opened cannot be verified.
-            true => Failure::from(error).advise("restore it from a backup"),
-            false => error.into(),
-        });
-        opened.map_err(|failure| failure.on(self))
     }
 
     /// The command of this tool that does this with the same store, for a shell.
@@ -53,34 +39,6 @@ impl StoreUrl {
         quoted.join(" ")
     }
 
-    /// Refuses a SQLite file that is not there, which the driver would make.
-    fn find_file(&self) -> Result<()> {
-        let Some(path) = self.file().filter(|path| !path.exists()) else {
-            return Ok(());
-        };
-        // `migrate` would refuse it.
-        firefly_eventstore::check_url(&self.0)?;
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-        if let Some(directory) = directory.filter(|directory| !directory.exists()) {
-            let missing = format!("there is no directory {} for the store {self}", directory.display());
-            return Err(Failure::new(Exit::Files, missing).advise("make it, or correct the path"));
-        }
-        let missing = Failure::new(Exit::Schema, format!("there is no file yet for the store {self}"));
-        Err(missing.advise_command(["migrate"]).on(self))
-    }
-
-    /// Refuses what is no URL, without repeating it.
-    pub(crate) fn check_scheme(&self) -> Result<()> {
-        let is_scheme =
-            |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-        match self.0.split_once(':') {
-            Some((scheme, _)) if is_scheme(scheme) => Ok(()),
-            _ => Err(Failure::usage(
-                "the store is no URL; write sqlite:ledger.db, postgres://user@host/database or mysql://user@host/database",
-            )),
-        }
-    }
-
     /// Whether its options say that nothing is written through it.
     pub(crate) fn is_for_reading(&self) -> bool {
         let options = self.0.split_once('?').map_or("", |(_, options)| options);
@@ -94,7 +52,7 @@ impl StoreUrl {
     }
 
     /// The SQLite file.
-    fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         let rest = self.0.strip_prefix("sqlite:")?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let path = rest.split_once('?').map_or(rest, |(path, _)| path);
@@ -317,13 +275,5 @@ mod tests {
             }
         }
         assert_eq!(secrets.hidden_in("the next exit"), "the next exit");
-    }
-
-    #[test]
-    fn what_is_no_url_is_not_repeated() {
-        for text in ["", "ledger.db", "host=localhost password=a:b"] {
-            let failure = text.parse::<StoreUrl>().unwrap().check_scheme().unwrap_err();
-            assert!(!failure.to_string().contains("host="), "{failure}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::service::{PATIENCE, POLL};
+use crate::patience::{PATIENCE, POLL};
 
 /// The library that is preloaded into whoever is to have such a disk.
 const LIBRARY: &str = include_str!("disk.c");

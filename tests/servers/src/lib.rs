@@ -6,6 +6,7 @@ mod disk;
 mod load;
 mod mysql;
 mod password;
+mod patience;
 mod postgres;
 mod power;
 mod proxy;

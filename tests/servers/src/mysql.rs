@@ -536,7 +536,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::service::{PATIENCE, POLL};
+    use crate::patience::{PATIENCE, POLL};
 
     /// The cases, once for each flavour; a function that is not among them is dead code.
     macro_rules! cases {

@@ -11,8 +11,9 @@ use std::time::Instant;
 use ::postgres::{Client, NoTls};
 
 use crate::database::with_database;
+use crate::patience::{PATIENCE, POLL};
 use crate::required::unless_missing;
-use crate::service::{self, PATIENCE, POLL, Service};
+use crate::service::{self, Service};
 use crate::{Database, Disk};
 
 const KIND: service::Kind = service::Kind {

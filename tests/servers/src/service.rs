@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Disk;
+use crate::patience::{PATIENCE, POLL};
 use crate::watchdog::Watchdog;
-
-/// How long a server may take to start or to stop.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// What is to be known of a kind of server before one is started.
 #[derive(Clone, Copy, Debug)]

@@ -5,11 +5,11 @@ use clap::builder::RangedU64ValueParser;
 use firefly_eventstore::{AggregateType, EventStore as _, SummaryQuery, TenantId};
 use uuid::Uuid;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::json::SummaryRow;
 use crate::parse::short_time;
+use crate::store::Chosen;
 use crate::table::Table;
 
 /// List aggregates, ordered by id

@@ -13,10 +13,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::parse;
+use crate::store::Chosen;
 
 /// Append events from JSON on the standard input, all or none
 ///

@@ -1,9 +1,8 @@
 //! `completions`: for shells.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 
@@ -20,9 +19,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self, console: &mut Console) -> Result<Exit> {
+    pub(crate) fn run(self, mut tool: Command, console: &mut Console) -> Result<Exit> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "firefly-eventstore", &mut script);
+        clap_complete::generate(self.shell, &mut tool, "firefly-eventstore", &mut script);
         console.raw(&script)?;
         Ok(Exit::Fine)
     }

@@ -6,12 +6,12 @@ use firefly_eventstore::consumer::{self, ConsumerSlot, ConsumerStatus, Failing};
 use firefly_eventstore::operate::Operations;
 use time::Duration;
 
-use super::Chosen;
 use crate::age::age_text;
 use crate::console::{Console, DANGER, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::ConsumerRow;
 use crate::parse::{self, short_time};
+use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::{counted, cut};
 

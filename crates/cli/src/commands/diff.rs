@@ -9,11 +9,11 @@ use firefly_eventstore::operate::{LogDigest, Operations, Seal};
 use firefly_eventstore::{Error, EventEnvelope, EventQuery, EventStoreExt as _, GlobalSequence};
 use serde::Serialize;
 
-use super::Chosen;
 use super::tail::event_text;
 use crate::console::{Console, DANGER, GOOD};
 use crate::exit::{Exit, Failure, Result};
 use crate::parse;
+use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 

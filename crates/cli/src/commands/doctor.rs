@@ -4,10 +4,10 @@ use clap::Args;
 use firefly_eventstore::operate::{CONSUMERS, Diagnosis, Severity, diagnose};
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::{Console, DANGER, GOOD, NOTICE, WARNING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::{DiagnosisRow, severity_of};
+use crate::store::Chosen;
 
 /// Look at the server, the schema, the settings and the consumers
 ///

@@ -8,12 +8,12 @@ use firefly_eventstore::operate::{Export as LogExport, Exported, Operations};
 use firefly_eventstore::{EventStore as _, GlobalSequence};
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::file::{self, Existing};
 use crate::filter::Filter;
 use crate::signal::{Stop, Stoppable};
+use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 

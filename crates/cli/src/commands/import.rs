@@ -7,10 +7,10 @@ use firefly_eventstore::GlobalSequence;
 use firefly_eventstore::operate::{CheckedExport, Import as LogImport, Imported};
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::file;
+use crate::store::Chosen;
 use crate::text::counted;
 
 /// Bring an export into a store, whatever database it came from

@@ -9,12 +9,12 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::Chosen;
 use super::seal::seal;
 use crate::console::{Console, DANGER, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::{FindingRow, IndexRow, SealRow, kind_of, state_of};
 use crate::parse;
+use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::counted;
 

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 
-use crate::arguments::Arguments;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 
@@ -22,12 +21,11 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self, console: &mut Console) -> Result<Exit> {
-        let command = Arguments::command();
+    pub(crate) fn run(self, tool: Command, console: &mut Console) -> Result<Exit> {
         match self.directory {
-            Some(directory) => clap_mangen::generate_to(command, &directory)
+            Some(directory) => clap_mangen::generate_to(tool, &directory)
                 .map_err(|error| Failure::io(format_args!("{} cannot be written", directory.display()), &error))?,
-            None => console.raw(&manual(command)?)?,
+            None => console.raw(&manual(tool)?)?,
         }
         Ok(Exit::Fine)
     }

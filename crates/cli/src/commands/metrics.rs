@@ -7,9 +7,9 @@ use clap::Args;
 use firefly_eventstore::consumer::{self, ConsumerState, ConsumerStatus};
 use firefly_eventstore::{EventStore as _, Health, SnapshotStatistics, SnapshotStore as _, Statistics};
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
+use crate::store::Chosen;
 
 /// Print how the store and its consumers fare, for Prometheus
 ///

@@ -4,10 +4,10 @@ use clap::Args;
 use firefly_eventstore::Migration;
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::json::MigrationRow;
+use crate::store::Chosen;
 
 /// Make the store's tables, or bring them up to date
 ///

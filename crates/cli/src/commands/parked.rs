@@ -8,13 +8,13 @@ use firefly_eventstore::{EventEnvelope, EventQuery, GlobalSequence};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Chosen;
 use super::consumers::find;
 use super::tail::event_line;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::ParkedRow;
 use crate::parse::{self, short_time, time_text};
+use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::{counted, cut};
 

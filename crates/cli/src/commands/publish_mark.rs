@@ -7,11 +7,11 @@ use firefly_eventstore::GlobalSequence;
 use firefly_eventstore::operate::Operations;
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::parse;
 use crate::signal::Stop;
+use crate::store::Chosen;
 
 /// Publish the high-water mark for readers of replicas
 ///

@@ -7,11 +7,11 @@ use firefly_eventstore::TenantId;
 use firefly_eventstore::operate::{Audit, Audited, Finding, Operations};
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::file::{self, Existing};
 use crate::report::{self, About};
+use crate::store::Chosen;
 use crate::text;
 
 /// Write a page with plots about the store, for any browser

@@ -6,11 +6,11 @@ use firefly_eventstore::operate::{RestorePoint, restore};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::Chosen;
 use super::import::tell_imported;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::parse;
+use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 

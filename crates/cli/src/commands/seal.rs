@@ -3,10 +3,10 @@
 use clap::Args;
 use firefly_eventstore::operate::{self, Operations};
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::json::SealRow;
+use crate::store::Chosen;
 use crate::text::counted;
 
 /// Seal the log, so that it is found out if its past changes

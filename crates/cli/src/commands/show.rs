@@ -12,12 +12,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Chosen;
 use super::tail::event_line;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::json::SnapshotRow;
 use crate::parse::{self, time_text};
+use crate::store::Chosen;
 
 /// Show an aggregate's events, or its state as of a point
 ///

@@ -8,12 +8,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Chosen;
 use super::stats::SnapshotsRow;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::json::SnapshotRow;
 use crate::parse::{self, short_time, time_text};
+use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::counted;
 

@@ -5,10 +5,10 @@ use firefly_eventstore::{EventStore as _, Health, SnapshotStatistics, SnapshotSt
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::parse::time_text;
+use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::counted;
 

@@ -7,13 +7,13 @@ use clap::Args;
 use firefly_eventstore::operate::Operations;
 use firefly_eventstore::{EventEnvelope, EventQuery, EventStoreExt as _, GlobalSequence, Order};
 
-use super::Chosen;
 use crate::condition::Condition;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::filter::Filter;
 use crate::parse::{self, time_text};
 use crate::signal::{Stop, is_output_closed};
+use crate::store::Chosen;
 
 /// Show the newest events, and follow the log
 ///

@@ -3,11 +3,11 @@
 use clap::Args;
 use firefly_eventstore::{EventStore as _, TenantId};
 
-use super::Chosen;
 use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::json::StatisticsRow;
 use crate::parse::short_time;
+use crate::store::Chosen;
 use crate::table::Table;
 
 /// List event types with counts, sizes and times

@@ -7,11 +7,11 @@ use clap::Args;
 use firefly_eventstore::operate::{Audit, Audited, Remembered, Seal};
 use serde::Serialize;
 
-use super::Chosen;
 use crate::console::{Console, DANGER, GOOD};
 use crate::exit::{Exit, Failure, Result};
 use crate::file::{self, Existing};
 use crate::json::{FindingRow, RememberedRow, SealRow, kind_of};
+use crate::store::Chosen;
 use crate::text::counted;
 
 /// Check every event and snapshot, and the database itself

@@ -1,5 +1,6 @@
 //! The report: one HTML file about a store, which needs nothing else to be read, neither a network nor scripts.
 
+mod about;
 mod calendar;
 mod distribution;
 mod html;
@@ -9,26 +10,15 @@ mod survey;
 
 use std::io;
 
-use firefly_eventstore::consumer::{self, ConsumerStatus};
-use firefly_eventstore::operate::{Audited, CONSUMERS, Diagnosis, Finding, IndexUsage, Operations, diagnose};
-use firefly_eventstore::{Error, Health, Result, SnapshotStatistics, TenantId};
+use firefly_eventstore::consumer::{self};
+use firefly_eventstore::operate::{CONSUMERS, Operations, diagnose};
+use firefly_eventstore::{Error, Result};
 use time::OffsetDateTime;
 
+pub(crate) use self::about::About;
+use self::about::Condition;
 use self::page::Page;
 use self::survey::Survey;
-
-/// What a report is about, and what is known of it already.
-#[derive(Debug)]
-pub(crate) struct About {
-    /// The URL of the store, without a password.
-    pub(crate) store: String,
-    /// The tenant whose part of the store it is; the whole store if none.
-    pub(crate) tenant: Option<TenantId>,
-    /// What an audit said, if there was one.
-    pub(crate) audited: Option<(Audited, Vec<Finding>)>,
-    /// What it is called, if not as usual.
-    pub(crate) title: Option<String>,
-}
 
 /// Writes the report. Reads the log once, in memory for every aggregate and type, some 100 bytes each; nothing is written before
 /// everything is read.
@@ -61,15 +51,4 @@ pub(crate) fn write(
     let page = Page::of(about, &survey, &condition);
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::io("the report cannot be written", error))
-}
-
-/// The state of the database when the report was made.
-struct Condition {
-    at: OffsetDateTime,
-    health: Health,
-    snapshots: SnapshotStatistics,
-    indexes: Result<Vec<IndexUsage>>,
-    diagnoses: Result<Vec<Diagnosis>>,
-    /// Of the whole store; none in the report of a tenant.
-    consumers: Option<Result<Vec<ConsumerStatus>>>,
 }

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use firefly_eventstore::consumer::{ConsumerState, ConsumerStatus};
 use firefly_eventstore::operate::{CONSUMERS, Diagnosis, Finding, FindingKind, IndexState, Severity};
 
+use super::about::{About, Condition};
 use super::calendar::Step;
 use super::distribution::{Bin, Distribution};
 use super::html::{Escaped, bytes, count, cut, name, number, rate, share, time};
 use super::plot::{Anchor, Bar, Mark, Plot, Tick};
 use super::survey::{Groups, Grown, Survey, Tally, Timeline};
-use super::{About, Condition};
 use crate::age::age_text;
 
 /// How many names a table has before it sums up the rest.

@@ -8,7 +8,8 @@ use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
 use super::{Flavour, Private, USER, address_of};
-use crate::service::{PATIENCE, POLL, Service};
+use crate::patience::{PATIENCE, POLL};
+use crate::service::Service;
 
 /// The group's identity.
 const GROUP: &str = "6f5e2c3a-0002-11ee-8000-000000000000";
