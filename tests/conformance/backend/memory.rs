@@ -1,105 +1,12 @@
-//! The in-memory store, as it is and in the disguises that test the suite itself.
+//! The in-memory store.
 
-use std::num::NonZeroU32;
+use std::sync::Arc;
 
-use firefly_eventstore_core::operate::Seal;
-use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_core::{Checksum, EventData, FaultPoint, Limits, MemoryEventStore};
+use firefly_eventstore_conformance::MemoryEnvironment;
 
-use super::{Backend, Damage, Environment, Unmigrated};
-use crate::support::Handle;
+use super::Fresh;
 
 /// The in-memory store.
-pub(crate) fn memory() -> Backend {
-    Backend {
-        name: "memory",
-        family: "memory",
-        fresh: || Ok(Box::new(MemoryEnvironment::new(|memory| std::sync::Arc::new(memory)))),
-    }
-}
-
-/// An in-memory store behind a wrapper, which is where a mutant has its bug.
-pub(crate) struct MemoryEnvironment {
-    memory: MemoryEventStore,
-    wrap: Box<dyn Fn(MemoryEventStore) -> Handle>,
-}
-
-impl MemoryEnvironment {
-    pub(crate) fn new(wrap: impl Fn(MemoryEventStore) -> Handle + 'static) -> Self {
-        Self {
-            memory: MemoryEventStore::new(),
-            wrap: Box::new(wrap),
-        }
-    }
-}
-
-impl Environment for MemoryEnvironment {
-    fn store(&self) -> Handle {
-        (self.wrap)(self.memory.clone())
-    }
-
-    fn reopen(&self) -> Handle {
-        self.store()
-    }
-
-    fn store_with(&self, limits: Limits) -> Handle {
-        (self.wrap)(self.memory.clone().with_limits(limits))
-    }
-
-    fn verifying_store(&self) -> Handle {
-        (self.wrap)(self.memory.clone().verify_on_read(true))
-    }
-
-    fn damage(&self, event: Uuid, damage: &Damage<'_>) {
-        self.memory.tamper(event, |stored| match damage {
-            Damage::Data(data) => stored.data = EventData::from_stored(*data),
-            Damage::Checksum(checksum) => stored.checksum = Some(checksum.parse::<Checksum>().unwrap()),
-            Damage::NoChecksum => stored.checksum = None,
-            Damage::Version(version) => stored.version = Version::new(*version).unwrap(),
-        });
-    }
-
-    fn rewrite_log(&self, events: &[EventEnvelope]) {
-        self.memory.tamper_with_log(events.to_vec());
-    }
-
-    fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
-        self.memory.tamper_with_snapshots(snapshots.to_vec());
-    }
-
-    fn rewrite_seals(&self, seals: &[Seal]) {
-        self.memory.tamper_with_seals(seals.to_vec());
-    }
-
-    fn break_at(&self, position: u64) {
-        self.memory.fail_at(FaultPoint::AtEvent(position));
-    }
-
-    fn repair(&self) {
-        // A fault happens once.
-    }
-
-    fn make_hole(&self) -> GlobalSequence {
-        let last = EventQuery::new().backwards().limit(1).page_size(NonZeroU32::MIN);
-        let Some(last) = self.memory.read(last).next() else {
-            return GlobalSequence::from(1);
-        };
-        let last = last.unwrap();
-        self.memory.tamper(last.event_id, |stored| {
-            stored.global_sequence = stored.global_sequence.checked_add(1).unwrap();
-        });
-        last.global_sequence
-    }
-
-    fn cut_log(&self, _after: GlobalSequence) -> bool {
-        false
-    }
-
-    fn has_driver(&self) -> bool {
-        false
-    }
-
-    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
-        None
-    }
+pub(crate) fn memory() -> Fresh {
+    Some(Box::new(MemoryEnvironment::new(|memory| Arc::new(memory))))
 }

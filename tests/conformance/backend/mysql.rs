@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firefly_eventstore_conformance::{Ability, Damage, Environment, FAULTY, Handle, Unmigrated};
 use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
@@ -13,43 +14,26 @@ use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, mariadb as mariadb_server, mysql as mysql_server,
 };
 
-use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
-use crate::support::Handle;
+use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
 /// MySQL with every index, so that every way to find events is tried.
-pub(crate) fn mysql() -> Backend {
-    Backend {
-        name: "mysql",
-        family: "mysql",
-        fresh: || environment(mysql_server(), Indexes::Full),
-    }
+pub(crate) fn mysql() -> Fresh {
+    unless_missing("mysql", environment(mysql_server(), Indexes::Full))
 }
 
 /// MySQL without the indexes that may be missing.
-pub(crate) fn mysql_lean() -> Backend {
-    Backend {
-        name: "mysql_lean",
-        family: "mysql",
-        fresh: || environment(mysql_server(), Indexes::Lean),
-    }
+pub(crate) fn mysql_lean() -> Fresh {
+    unless_missing("mysql", environment(mysql_server(), Indexes::Lean))
 }
 
 /// MariaDB with every index, so that every way to find events is tried.
-pub(crate) fn mariadb() -> Backend {
-    Backend {
-        name: "mariadb",
-        family: "mariadb",
-        fresh: || environment(mariadb_server(), Indexes::Full),
-    }
+pub(crate) fn mariadb() -> Fresh {
+    unless_missing("mariadb", environment(mariadb_server(), Indexes::Full))
 }
 
 /// MariaDB without the indexes that may be missing.
-pub(crate) fn mariadb_lean() -> Backend {
-    Backend {
-        name: "mariadb_lean",
-        family: "mariadb",
-        fresh: || environment(mariadb_server(), Indexes::Lean),
-    }
+pub(crate) fn mariadb_lean() -> Fresh {
+    unless_missing("mariadb", environment(mariadb_server(), Indexes::Lean))
 }
 
 fn environment(
@@ -120,6 +104,13 @@ impl Environment for MysqlDatabase {
 
     fn reopen(&self) -> Handle {
         Arc::new(builder(&self.database).open().unwrap())
+    }
+
+    fn lacks(&self) -> &[Ability] {
+        match self.server.flavour() {
+            Flavour::Mysql => &[Ability::JsonAsText],
+            Flavour::Mariadb => &[],
+        }
     }
 
     fn store_with(&self, limits: Limits) -> Handle {
@@ -215,18 +206,13 @@ impl Environment for MysqlDatabase {
         GlobalSequence::try_from(sequence).unwrap()
     }
 
-    fn cut_log(&self, after: GlobalSequence) -> bool {
+    fn cut_log(&self, after: GlobalSequence) {
         let delete = "DELETE FROM events WHERE global_sequence > ?";
         self.client().exec_drop(delete, (after.as_i64(),)).unwrap();
-        true
     }
 
     fn writes_beside_a_transaction(&self) -> bool {
         true
-    }
-
-    fn keeps_json_as_text(&self) -> bool {
-        self.server.flavour() == Flavour::Mariadb
     }
 
     fn widest_limits(&self) -> Limits {
@@ -242,7 +228,7 @@ impl Environment for MysqlDatabase {
         limits
     }
 
-    fn out_of_time(&self) -> Option<BoxError> {
+    fn out_of_time(&self) -> BoxError {
         let mut client = self.client();
         let statements: &[&str] = match self.server.flavour() {
             Flavour::Mariadb => &["SET SESSION max_statement_time = 0.01", "SELECT SLEEP(60)"],
@@ -253,14 +239,14 @@ impl Environment for MysqlDatabase {
             ],
         };
         client.query_drop(statements[0]).unwrap();
-        Some(client.query_first::<u64, _>(statements[1]).unwrap_err().into())
+        client.query_first::<u64, _>(statements[1]).unwrap_err().into()
     }
 
-    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+    fn unmigrated(&self) -> Box<dyn Unmigrated> {
         let database = self.server.new_database();
         // A database that belongs to a program with tables of its own.
         run(&database, "CREATE TABLE notes (note TEXT NOT NULL)");
-        Some(Box::new(UnmigratedDatabase(database)))
+        Box::new(UnmigratedDatabase(database))
     }
 }
 

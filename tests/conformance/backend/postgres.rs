@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use firefly_eventstore_conformance::{Ability, Damage, Environment, FAULTY, Handle, Unmigrated};
 use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
@@ -11,25 +12,16 @@ use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{Indexes, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 
-use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
-use crate::support::Handle;
+use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
 /// PostgreSQL with every index, so that every way to find events is tried.
-pub(crate) fn postgres() -> Backend {
-    Backend {
-        name: "postgres",
-        family: "postgres",
-        fresh: || environment(Indexes::Full),
-    }
+pub(crate) fn postgres() -> Fresh {
+    unless_missing("postgres", environment(Indexes::Full))
 }
 
 /// PostgreSQL without the indexes that may be missing.
-pub(crate) fn postgres_lean() -> Backend {
-    Backend {
-        name: "postgres_lean",
-        family: "postgres",
-        fresh: || environment(Indexes::Lean),
-    }
+pub(crate) fn postgres_lean() -> Fresh {
+    unless_missing("postgres", environment(Indexes::Lean))
 }
 
 fn environment(indexes: Indexes) -> Result<Box<dyn Environment>, Missing> {
@@ -135,6 +127,10 @@ impl Environment for PostgresSchema {
         Arc::new(self.schema.builder().open().unwrap())
     }
 
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::JsonAsText]
+    }
+
     fn store_with(&self, limits: Limits) -> Handle {
         Arc::new(self.schema.builder().limits(limits).open().unwrap())
     }
@@ -227,18 +223,13 @@ impl Environment for PostgresSchema {
         GlobalSequence::try_from(row.get::<_, i64>(0)).unwrap()
     }
 
-    fn cut_log(&self, after: GlobalSequence) -> bool {
+    fn cut_log(&self, after: GlobalSequence) {
         let delete = "DELETE FROM events WHERE global_sequence > $1";
         self.schema.client().execute(delete, &[&after.as_i64()]).unwrap();
-        true
     }
 
     fn writes_beside_a_transaction(&self) -> bool {
         true
-    }
-
-    fn keeps_json_as_text(&self) -> bool {
-        false
     }
 
     fn widest_limits(&self) -> Limits {
@@ -247,22 +238,22 @@ impl Environment for PostgresSchema {
         limits
     }
 
-    fn out_of_time(&self) -> Option<BoxError> {
+    fn out_of_time(&self) -> BoxError {
         let error = self
             .schema
             .client()
             .batch_execute("SET statement_timeout = 1; SELECT pg_sleep(60)");
-        Some(error.unwrap_err().into())
+        error.unwrap_err().into()
     }
 
-    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
-        let schema = Schema::fresh().ok()?;
+    fn unmigrated(&self) -> Box<dyn Unmigrated> {
+        let schema = Schema::fresh().expect("the backend is there");
         // A schema that belongs to a program with tables of its own.
         schema.run(&format!(
             "CREATE SCHEMA {}; CREATE TABLE notes (note TEXT NOT NULL)",
             schema.name
         ));
-        Some(Box::new(UnmigratedSchema(schema)))
+        Box::new(UnmigratedSchema(schema))
     }
 }
 

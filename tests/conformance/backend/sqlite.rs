@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use firefly_eventstore_conformance::{Ability, Damage, Environment, FAULTY, Handle, Unmigrated};
 use firefly_eventstore_core::consumer::BoxError;
 use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
@@ -15,25 +16,22 @@ use firefly_eventstore_sqlite::{Indexes, SqliteBuilder, SqliteEventStore, Synchr
 use tempfile::TempDir;
 use time::macros::format_description;
 
-use super::{Backend, Damage, EVENT_COLUMNS, Environment, FAULTY, SEAL_COLUMNS, SNAPSHOT_COLUMNS, Unmigrated};
-use crate::support::Handle;
+use super::{EVENT_COLUMNS, Fresh, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
 /// SQLite in memory, with every index, so that every way to find events is tried.
-pub(crate) fn sqlite_memory() -> Backend {
-    Backend {
-        name: "sqlite_memory",
-        family: "sqlite",
-        fresh: || Ok(Box::new(SqliteMemory(in_memory(Indexes::Full).open().unwrap()))),
-    }
+pub(crate) fn sqlite_memory() -> Fresh {
+    unless_missing(
+        "sqlite",
+        Ok(Box::new(SqliteMemory(in_memory(Indexes::Full).open().unwrap()))),
+    )
 }
 
 /// SQLite in memory, without the indexes that may be missing.
-pub(crate) fn sqlite_lean() -> Backend {
-    Backend {
-        name: "sqlite_lean",
-        family: "sqlite",
-        fresh: || Ok(Box::new(SqliteMemory(in_memory(Indexes::Lean).open().unwrap()))),
-    }
+pub(crate) fn sqlite_lean() -> Fresh {
+    unless_missing(
+        "sqlite",
+        Ok(Box::new(SqliteMemory(in_memory(Indexes::Lean).open().unwrap()))),
+    )
 }
 
 fn in_memory(indexes: Indexes) -> SqliteBuilder {
@@ -41,20 +39,16 @@ fn in_memory(indexes: Indexes) -> SqliteBuilder {
 }
 
 /// SQLite in a file, with the usual indexes.
-pub(crate) fn sqlite_file() -> Backend {
-    Backend {
-        name: "sqlite_file",
-        family: "sqlite",
-        fresh: || {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("events.db");
-            Ok(Box::new(SqliteFile {
-                store: file(&path).open().unwrap(),
-                path,
-                _directory: directory,
-            }))
-        },
-    }
+pub(crate) fn sqlite_file() -> Fresh {
+    unless_missing("sqlite", {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.db");
+        Ok(Box::new(SqliteFile {
+            store: file(&path).open().unwrap(),
+            path,
+            _directory: directory,
+        }))
+    })
 }
 
 /// Durability is tested elsewhere; here the cases are to be quick.
@@ -109,6 +103,11 @@ impl Environment for SqliteMemory {
         self.store()
     }
 
+    /// All who have the database have the same store, so only one would be told of a log that was cut. It has no other schema before.
+    fn lacks(&self) -> &[Ability] {
+        &[Ability::CutLog, Ability::Timeouts, Ability::Schema]
+    }
+
     fn store_with(&self, limits: Limits) -> Handle {
         self.copy(SqliteEventStore::in_memory_builder().limits(limits))
     }
@@ -151,17 +150,8 @@ impl Environment for SqliteMemory {
         delete_last_but_one(&self.0)
     }
 
-    /// All who have the database have the same store, so only one is told.
-    fn cut_log(&self, _after: GlobalSequence) -> bool {
-        false
-    }
-
     fn reads_beside_a_transaction(&self) -> bool {
         false
-    }
-
-    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
-        None
     }
 }
 
@@ -227,11 +217,11 @@ impl Environment for SqliteFile {
         delete_last_but_one(&self.store)
     }
 
-    fn cut_log(&self, after: GlobalSequence) -> bool {
-        delete_after(&self.store, after)
+    fn cut_log(&self, after: GlobalSequence) {
+        delete_after(&self.store, after);
     }
 
-    fn out_of_time(&self) -> Option<BoxError> {
+    fn out_of_time(&self) -> BoxError {
         let connection = Connection::open_in_memory().unwrap();
         let (handle, is_over) = (connection.get_interrupt_handle(), AtomicBool::new(false));
         let endless =
@@ -247,18 +237,18 @@ impl Environment for SqliteFile {
             is_over.store(true, Ordering::SeqCst);
             error
         });
-        Some(error.into())
+        error.into()
     }
 
-    fn unmigrated(&self) -> Option<Box<dyn Unmigrated>> {
+    fn unmigrated(&self) -> Box<dyn Unmigrated> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes.db");
         // An empty file would become a store when it is opened; this one belongs to a program that has tables of its own.
         raw(&path, "CREATE TABLE notes (note TEXT NOT NULL)");
-        Some(Box::new(UnmigratedFile {
+        Box::new(UnmigratedFile {
             path,
             _directory: directory,
-        }))
+        })
     }
 }
 
@@ -278,12 +268,11 @@ fn write<R>(store: &SqliteEventStore, work: impl FnOnce(&Connection) -> R) -> R 
     result.unwrap()
 }
 
-fn delete_after(store: &SqliteEventStore, sequence: GlobalSequence) -> bool {
+fn delete_after(store: &SqliteEventStore, sequence: GlobalSequence) {
     let delete = "DELETE FROM events WHERE global_sequence > ?";
     write(store, |connection| {
         connection.execute(delete, [sequence.as_i64()]).unwrap()
     });
-    true
 }
 
 fn damage_event(store: &SqliteEventStore, event: Uuid, damage: &Damage<'_>) {
