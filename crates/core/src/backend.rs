@@ -11,6 +11,7 @@ mod import;
 mod line;
 mod load;
 mod page;
+pub mod snapshots;
 mod url;
 mod usual;
 
@@ -29,5 +30,6 @@ pub use line::{Group, Line, OwnedAppend};
 pub(crate) use load::from_snapshot;
 pub use load::{StreamSource, load, load_from_snapshot};
 pub use page::{FirstPage, Found, first_page};
+pub use snapshots::{Connections, SnapshotTable, load_range};
 pub use url::refused_url;
 pub use usual::UsualSize;

@@ -63,8 +63,7 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
-        let (from, to, form) = at.bounds();
-        let chosen = snapshot::chosen(tenant, aggregate, from, to, form);
+        let chosen = snapshot::chosen(tenant, aggregate, at.bounds());
         let values = [&chosen[..], &[aggregate.id().into()], &chosen[..]].concat();
         let mut snapshot = None;
         let mut decoder = Decoder::default();

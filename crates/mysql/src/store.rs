@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{
+    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within,
+};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
-    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
-    TenantId, Window, backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
+    StreamRange, SummaryQuery, TenantId, Window, backend, snapshot_store,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -32,7 +33,7 @@ use crate::read::Reading;
 use crate::row::{decode, integer, text};
 use crate::session::{Place, Server, Session, run_all};
 use crate::topology::Watch;
-use crate::{append, consumer, flush, migrate, read, schema, snapshot, sql};
+use crate::{append, consumer, flush, migrate, read, schema, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -720,9 +721,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.with(|session| backend::load(session, aggregate, range))
-            .and_then(|stream| backend::verified(stream, self.0.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        backend::load_range(&Sessions(self), aggregate, range)
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
@@ -785,66 +784,31 @@ impl EventStore for MysqlEventStore {
     }
 }
 
-impl SnapshotStore for MysqlEventStore {
-    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
-        let save = || {
-            self.require_writable()?;
-            snapshot.check(&self.0.options.limits)?;
-            self.with(|session| snapshot::save(session, tenant, snapshot))
-        };
-        save().map_err(|error: Error| {
-            error.during(format_args!(
-                "save a snapshot of {} at version {}",
-                snapshot.aggregate(),
-                snapshot.version()
-            ))
-        })
+/// The store's connections, for what is the same for every database.
+struct Sessions<'a>(&'a MysqlEventStore);
+
+impl Connections for Sessions<'_> {
+    type Session<'c> = Session<'c, Conn>;
+
+    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.with(work)
     }
 
-    fn find_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<Option<Snapshot>> {
-        self.with(|session| snapshot::find(session, tenant, aggregate, at))
-            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.0.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.require_writable()?;
+        self.0.with(work)
     }
 
-    fn load_from_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, EventStream)> {
-        self.with(|session| backend::load_from_snapshot(session, tenant, aggregate, at))
-            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.0.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+    fn limits(&self) -> &Limits {
+        &self.0.0.options.limits
     }
 
-    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
-        self.with(|session| snapshot::list(session, tenant, aggregate))
-            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.0.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
-    }
-
-    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
-        self.with(|session| snapshot::count(session, tenant, aggregate))
-            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
-    }
-
-    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| snapshot::delete(session, tenant, selection)))
-            .map_err(|error| error.during("delete snapshots"))
-    }
-
-    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
-        self.with(|session| snapshot::statistics(session, tenant))
-            .map_err(|error| error.during("read statistics of snapshots"))
+    fn verifies_on_read(&self) -> bool {
+        self.0.0.options.verify_on_read
     }
 }
+
+snapshot_store!(MysqlEventStore, Sessions);
 
 impl ConsumerStore for MysqlEventStore {
     fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within};
+use firefly_eventstore_core::backend::{
+    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within,
+};
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
     ParkedQuery, SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
-    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
-    TenantId, Window, backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
+    StreamRange, SummaryQuery, TenantId, Window, backend, snapshot_store,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
@@ -29,7 +30,7 @@ use crate::pool::{Connect, Connection, Location, Manager, Place};
 use crate::row::{decode, get};
 use crate::session::{Session, Statements};
 use crate::tls::{Tls, plain};
-use crate::{append, consumer, migrate, read, snapshot, sql};
+use crate::{append, consumer, migrate, read, sql};
 
 /// A store in a PostgreSQL database.
 ///
@@ -730,9 +731,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.with(|session| backend::load(session, aggregate, range))
-            .and_then(|stream| backend::verified(stream, self.shared.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        backend::load_range(&Sessions(self), aggregate, range)
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
@@ -796,66 +795,31 @@ impl EventStore for PostgresEventStore {
     }
 }
 
-impl SnapshotStore for PostgresEventStore {
-    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
-        let save = || {
-            self.require_writable()?;
-            snapshot.check(&self.shared.options.limits)?;
-            self.with(|session| snapshot::save(session, tenant, snapshot))
-        };
-        save().map_err(|error: Error| {
-            error.during(format_args!(
-                "save a snapshot of {} at version {}",
-                snapshot.aggregate(),
-                snapshot.version()
-            ))
-        })
+/// The store's connections, for what is the same for every database.
+struct Sessions<'a>(&'a PostgresEventStore);
+
+impl Connections for Sessions<'_> {
+    type Session<'c> = Session<'c, Client>;
+
+    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.with(work)
     }
 
-    fn find_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<Option<Snapshot>> {
-        self.with(|session| snapshot::find(session, tenant, aggregate, at))
-            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.shared.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.require_writable()?;
+        self.0.with(work)
     }
 
-    fn load_from_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, EventStream)> {
-        self.with(|session| backend::load_from_snapshot(session, tenant, aggregate, at))
-            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.shared.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+    fn limits(&self) -> &Limits {
+        &self.0.shared.options.limits
     }
 
-    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
-        self.with(|session| snapshot::list(session, tenant, aggregate))
-            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.shared.options.verify_on_read))
-            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
-    }
-
-    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
-        self.with(|session| snapshot::count(session, tenant, aggregate))
-            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
-    }
-
-    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| snapshot::delete(session, tenant, selection)))
-            .map_err(|error| error.during("delete snapshots"))
-    }
-
-    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
-        self.with(|session| snapshot::statistics(session, tenant))
-            .map_err(|error| error.during("read statistics of snapshots"))
+    fn verifies_on_read(&self) -> bool {
+        self.0.shared.options.verify_on_read
     }
 }
+
+snapshot_store!(PostgresEventStore, Sessions);
 
 impl ConsumerStore for PostgresEventStore {
     fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::Scope;
+use firefly_eventstore_core::backend::{Connections, Scope};
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
     SlotsQuery, Transactional, Wake, any_cause, any_transient,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, NewSnapshot, Page, Result,
-    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery,
-    TenantId, backend,
+    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
+    StreamRange, SummaryQuery, TenantId, backend, snapshot_store,
 };
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -26,7 +25,7 @@ use crate::lent::WritingConnection;
 use crate::options::{JournalMode, Options, Synchronous};
 use crate::pool::{Database, Location, Readers};
 use crate::writer::WriteLine;
-use crate::{append, consumer, migrate, read, schema, snapshot, transaction};
+use crate::{append, consumer, migrate, read, schema, transaction};
 
 /// A store in an SQLite database.
 ///
@@ -487,9 +486,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.read(|connection| backend::load(&mut read::Source(connection), aggregate, range))
-            .and_then(|stream| backend::verified(stream, self.options().verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        backend::load_range(&Sessions(self), aggregate, range)
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
@@ -557,64 +554,30 @@ impl EventStore for SqliteEventStore {
     }
 }
 
-impl SnapshotStore for SqliteEventStore {
-    fn save_snapshot(&self, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
-        let save = || {
-            snapshot.check(&self.options().limits)?;
-            self.write(|connection| snapshot::save(connection, tenant, snapshot))
-        };
-        save().map_err(|error: Error| {
-            error.during(format_args!(
-                "save a snapshot of {} at version {}",
-                snapshot.aggregate(),
-                snapshot.version()
-            ))
-        })
+/// The store's connections, for what is the same for every database.
+struct Sessions<'a>(&'a SqliteEventStore);
+
+impl Connections for Sessions<'_> {
+    type Session<'c> = read::Source<'c>;
+
+    fn read<R>(&self, mut work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.read(|connection| work(&mut read::Source(connection)))
     }
 
-    fn find_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<Option<Snapshot>> {
-        self.read(|connection| snapshot::find(connection, tenant, aggregate, at))
-            .and_then(|snapshot| backend::verified_snapshots(snapshot, self.options().verify_on_read))
-            .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+    fn write<R>(&self, mut work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.write(|connection| work(&mut read::Source(connection)))
     }
 
-    fn load_from_snapshot(
-        &self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, EventStream)> {
-        self.read(|connection| backend::load_from_snapshot(&mut read::Source(connection), tenant, aggregate, at))
-            .and_then(|loaded| backend::verified_with_snapshot(loaded, self.options().verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+    fn limits(&self) -> &Limits {
+        &self.0.options().limits
     }
 
-    fn list_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<Vec<Snapshot>> {
-        self.read(|connection| snapshot::list(connection, tenant, aggregate))
-            .and_then(|snapshots| backend::verified_snapshots(snapshots, self.options().verify_on_read))
-            .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
-    }
-
-    fn count_snapshots(&self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
-        self.read(|connection| snapshot::count(connection, tenant, aggregate))
-            .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
-    }
-
-    fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64> {
-        self.write(|connection| snapshot::delete(connection, tenant, selection))
-            .map_err(|error: Error| error.during("delete snapshots"))
-    }
-
-    fn snapshot_statistics(&self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
-        self.read(|connection| snapshot::statistics(connection, tenant))
-            .map_err(|error| error.during("read statistics of snapshots"))
+    fn verifies_on_read(&self) -> bool {
+        self.0.options().verify_on_read
     }
 }
+
+snapshot_store!(SqliteEventStore, Sessions);
 
 impl ConsumerStore for SqliteEventStore {
     fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {

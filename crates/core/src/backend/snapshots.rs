@@ -1,0 +1,275 @@
+//! Snapshots on a database: what is the same on each, given its connections and the statements on the table of snapshots.
+
+use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
+use super::head::check_snapshot;
+use super::load::{self, StreamSource};
+use crate::{
+    AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection,
+    SnapshotStatistics, SnapshotType, StreamRange, TenantId, Version,
+};
+
+/// A connection, as the table of snapshots is read and written by it. Each method is a statement. With a tenant, they are about its own
+/// snapshots only.
+pub trait SnapshotTable: StreamSource {
+    /// Inserts a snapshot, or replaces the one of the same version and form.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn insert(&mut self, snapshot: &Snapshot) -> Result<()>;
+
+    /// The snapshots of an aggregate within versions, inclusive, the newest first, so many at most; only those of one form if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn select(
+        &mut self,
+        tenant: Option<&TenantId>,
+        aggregate: &AggregateKey,
+        versions: (Version, Version, Option<&SnapshotType>),
+        limit: Option<u32>,
+    ) -> Result<Vec<Snapshot>>;
+
+    /// How many snapshots an aggregate has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn count(&mut self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64>;
+
+    /// Deletes snapshots, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn delete(&mut self, tenant: Option<&TenantId>, deletion: SnapshotDeletion<'_>) -> Result<u64>;
+
+    /// What there is of snapshots.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
+}
+
+/// A store's connections, as its calls use them. What is made of them is the same for every database: [`load_range`], and the
+/// [`SnapshotStore`](crate::SnapshotStore) that [`snapshot_store!`](crate::snapshot_store) writes.
+pub trait Connections {
+    /// A connection, while statements run on it.
+    type Session<'c>: SnapshotTable;
+
+    /// Runs `work`, whose statements only read, on a connection. It may be run again on another one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and of getting a connection.
+    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R>;
+
+    /// Runs `work`, whose statements may write, on a connection. It may be run again on another one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the store only reads; those of `work`, and of getting a connection.
+    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R>;
+
+    /// What the store accepts.
+    fn limits(&self) -> &Limits;
+
+    /// Whether what is read is compared to its checksum.
+    fn verifies_on_read(&self) -> bool;
+}
+
+/// [`EventStore::load_range`](crate::EventStore::load_range).
+///
+/// # Errors
+///
+/// As there.
+pub fn load_range(
+    connections: &impl Connections,
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+) -> Result<EventStream> {
+    connections
+        .read(|session| load::load(session, aggregate, range))
+        .and_then(|stream| verified(stream, connections.verifies_on_read()))
+        .map_err(|error| error.during(format_args!("load {aggregate}")))
+}
+
+/// [`SnapshotStore::save_snapshot`](crate::SnapshotStore::save_snapshot). Two statements: whose the aggregate is never changes, and its
+/// version only grows.
+///
+/// # Errors
+///
+/// As there.
+pub fn save(connections: &impl Connections, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
+    let save = || {
+        snapshot.check(connections.limits())?;
+        connections.write(|session| {
+            check_snapshot(session.head(snapshot.aggregate())?.as_ref(), tenant, snapshot)?;
+            session.insert(&snapshot.stored(tenant))
+        })
+    };
+    save().map_err(|error| {
+        let (aggregate, version) = (snapshot.aggregate(), snapshot.version());
+        error.during(format_args!("save a snapshot of {aggregate} at version {version}"))
+    })
+}
+
+/// [`SnapshotStore::find_snapshot`](crate::SnapshotStore::find_snapshot).
+///
+/// # Errors
+///
+/// As there.
+pub fn find(
+    connections: &impl Connections,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+) -> Result<Option<Snapshot>> {
+    connections
+        .read(|session| Ok(session.select(tenant, aggregate, at.bounds(), Some(1))?.pop()))
+        .and_then(|snapshot| verified_snapshots(snapshot, connections.verifies_on_read()))
+        .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
+}
+
+/// [`SnapshotStore::load_from_snapshot`](crate::SnapshotStore::load_from_snapshot).
+///
+/// # Errors
+///
+/// As there.
+pub fn load_from(
+    connections: &impl Connections,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    at: SnapshotAt<'_>,
+) -> Result<(Option<Snapshot>, EventStream)> {
+    connections
+        .read(|session| load::load_from_snapshot(session, tenant, aggregate, at))
+        .and_then(|loaded| verified_with_snapshot(loaded, connections.verifies_on_read()))
+        .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
+}
+
+/// [`SnapshotStore::list_snapshots`](crate::SnapshotStore::list_snapshots).
+///
+/// # Errors
+///
+/// As there.
+pub fn list(
+    connections: &impl Connections,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+) -> Result<Vec<Snapshot>> {
+    let all = (Version::ZERO, Version::MAX, None);
+    connections
+        .read(|session| session.select(tenant, aggregate, all, None))
+        .and_then(|snapshots| verified_snapshots(snapshots, connections.verifies_on_read()))
+        .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
+}
+
+/// [`SnapshotStore::count_snapshots`](crate::SnapshotStore::count_snapshots).
+///
+/// # Errors
+///
+/// As there.
+pub fn count(connections: &impl Connections, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+    connections
+        .read(|session| session.count(tenant, aggregate))
+        .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
+}
+
+/// [`SnapshotStore::delete_snapshots`](crate::SnapshotStore::delete_snapshots).
+///
+/// # Errors
+///
+/// As there.
+pub fn delete(
+    connections: &impl Connections,
+    tenant: Option<&TenantId>,
+    selection: SnapshotSelection<'_>,
+) -> Result<u64> {
+    connections
+        .write(|session| match selection.deletion() {
+            Some(deletion) => session.delete(tenant, deletion),
+            None => Ok(0),
+        })
+        .map_err(|error| error.during("delete snapshots"))
+}
+
+/// [`SnapshotStore::snapshot_statistics`](crate::SnapshotStore::snapshot_statistics).
+///
+/// # Errors
+///
+/// As there.
+pub fn statistics(connections: &impl Connections, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+    connections
+        .read(|session| session.statistics(tenant))
+        .map_err(|error| error.during("read statistics of snapshots"))
+}
+
+/// Writes a store's [`SnapshotStore`](crate::SnapshotStore): each method calls the function of
+/// [`backend::snapshots`](crate::backend::snapshots) with the store's [`Connections`](crate::backend::Connections), which the second name
+/// makes of it. For those who write a backend.
+#[macro_export]
+macro_rules! snapshot_store {
+    ($Store:ident, $connections:expr) => {
+        impl $crate::SnapshotStore for $Store {
+            fn save_snapshot(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                snapshot: &$crate::NewSnapshot,
+            ) -> $crate::Result<()> {
+                $crate::backend::snapshots::save(&$connections(self), tenant, snapshot)
+            }
+
+            fn find_snapshot(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                aggregate: &$crate::AggregateKey,
+                at: $crate::SnapshotAt<'_>,
+            ) -> $crate::Result<Option<$crate::Snapshot>> {
+                $crate::backend::snapshots::find(&$connections(self), tenant, aggregate, at)
+            }
+
+            fn load_from_snapshot(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                aggregate: &$crate::AggregateKey,
+                at: $crate::SnapshotAt<'_>,
+            ) -> $crate::Result<(Option<$crate::Snapshot>, $crate::EventStream)> {
+                $crate::backend::snapshots::load_from(&$connections(self), tenant, aggregate, at)
+            }
+
+            fn list_snapshots(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                aggregate: &$crate::AggregateKey,
+            ) -> $crate::Result<Vec<$crate::Snapshot>> {
+                $crate::backend::snapshots::list(&$connections(self), tenant, aggregate)
+            }
+
+            fn count_snapshots(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                aggregate: &$crate::AggregateKey,
+            ) -> $crate::Result<u64> {
+                $crate::backend::snapshots::count(&$connections(self), tenant, aggregate)
+            }
+
+            fn delete_snapshots(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+                selection: $crate::SnapshotSelection<'_>,
+            ) -> $crate::Result<u64> {
+                $crate::backend::snapshots::delete(&$connections(self), tenant, selection)
+            }
+
+            fn snapshot_statistics(
+                &self,
+                tenant: Option<&$crate::TenantId>,
+            ) -> $crate::Result<$crate::SnapshotStatistics> {
+                $crate::backend::snapshots::statistics(&$connections(self), tenant)
+            }
+        }
+    };
+}
