@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use firefly_eventstore_core::backend::{self, Head};
+use firefly_eventstore_core::backend::{self, Head, rows};
 use firefly_eventstore_core::{
-    AggregateKey, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
-    ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
+    Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion, GlobalSequence,
+    Located, Metadata, NewEvent, Result, TenantId, Version,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{classify, driver_error, is_lost, is_refused};
 use crate::flush;
-use crate::row::{self, decode, integer, text, uuid};
+use crate::row::{self, Cells, decode, integer, uuid};
 use crate::session::{Server, Session};
 use crate::sql;
 
@@ -520,12 +520,7 @@ fn locked_heads<C: Queryable>(
         let statement = vec![one; ids.len()].join("\nUNION ALL\n");
         let rows = session.query(&statement, ids.into_iter().map(Value::from).collect());
         heads.extend(decode(&rows.map_err(classify)?, |row| {
-            let head = Head {
-                aggregate_type: text(row, 1)?.try_into()?,
-                tenant: row::name(row, 2)?,
-                version: Version::try_from(integer(row, 3)?)?,
-            };
-            Ok((uuid(row, 0)?, head))
+            Ok((uuid(row, 0)?, rows::head(&Cells(row), 1)?))
         })?);
     }
     Ok(heads)
@@ -554,22 +549,7 @@ pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) 
         );
         let ids = sql::padded(ids.iter().map(|id| Value::from(*id)).collect(), Value::NULL);
         let rows = session.query(&statement, ids).map_err(classify)?;
-        located.extend(decode(&rows, |row| {
-            Ok(Located {
-                event_id: uuid(row, 0)?,
-                aggregate: AggregateKey::new(text(row, 2)?, uuid(row, 1)?)?,
-                tenant: row::name(row, 3)?,
-                version: Version::try_from(integer(row, 4)?)?,
-                global_sequence: GlobalSequence::try_from(integer(row, 5)?)?,
-                event_type: EventType::new(text(row, 6)?)?,
-                checksum: row::checksum(row, 7)?,
-                metadata: row::optional(row, 8, text)?.map(Metadata::from_stored),
-                created_at: row::time(row, 9)?,
-                created_by: row::name(row, 10)?,
-                correlation_id: row::name(row, 11)?,
-                causation_id: row::name(row, 12)?,
-            })
-        })?);
+        located.extend(decode(&rows, |row| rows::located(&Cells(row)))?);
     }
     Ok(located)
 }

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, Failing, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
+    ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
 };
-use firefly_eventstore_core::{Error, GlobalSequence, Result};
+use mysql::Value;
 use mysql::prelude::Queryable;
-use mysql::{Row, Value};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::row::{count, decode, integer, optional, text, time, uuid};
+use crate::row::{Cells, count, decode, uuid};
 use crate::session::{Place, Session};
 use crate::sql;
 
@@ -151,32 +152,8 @@ pub(crate) fn slots<C: Queryable>(session: &mut Session<'_, C>, which: SlotsQuer
         SlotsQuery::LockFree(consumer) => (sql::CONSUMER_FREE_SLOTS, vec![consumer.into()]),
     };
     let rows = session.query(statement, values).map_err(classify);
-    rows.and_then(|rows| decode(&rows, slot))
+    rows.and_then(|rows| decode(&rows, |row| rows::slot(&Cells(row), None)))
         .map_err(|error| error.during(which))
-}
-
-/// A slot from the columns of `consumer_slots.sql`.
-fn slot(row: &Row) -> Result<ConsumerSlot> {
-    let failing = match optional(row, 7, integer)? {
-        None => None,
-        Some(sequence) => Some(Failing {
-            sequence: GlobalSequence::try_from(sequence)?,
-            attempts: small(row, 8)?,
-            error: optional(row, 9, text)?.unwrap_or_default().to_owned(),
-        }),
-    };
-    Ok(ConsumerSlot::new(
-        text(row, 0)?.to_owned(),
-        small(row, 1)?,
-        GlobalSequence::try_from(integer(row, 2)?)?,
-        integer(row, 3)?,
-        optional(row, 4, uuid)?,
-        optional(row, 5, integer)?.map(::time::Duration::microseconds),
-        text(row, 6)?.parse()?,
-        failing,
-        optional(row, 10, text)?.map(str::to_owned),
-        time(row, 11)?,
-    ))
 }
 
 /// Parked events. One round trip.
@@ -209,21 +186,8 @@ pub(crate) fn parked<C: Queryable>(session: &mut Session<'_, C>, which: ParkedQu
         ),
     };
     let rows = session.query(statement, values).map_err(classify);
-    rows.and_then(|rows| decode(&rows, parked_event))
+    rows.and_then(|rows| decode(&rows, |row| rows::parked_event(&Cells(row))))
         .map_err(|error| error.during(which))
-}
-
-/// A parked event from the columns of `consumer_parked.sql`.
-fn parked_event(row: &Row) -> Result<ParkedEvent> {
-    Ok(ParkedEvent::new(
-        text(row, 0)?.to_owned(),
-        GlobalSequence::try_from(integer(row, 1)?)?,
-        uuid(row, 2)?,
-        small(row, 3)?,
-        text(row, 4)?.to_owned(),
-        time(row, 5)?,
-        integer(row, 6)? != 0,
-    ))
 }
 
 /// How many events of a consumer are parked. One round trip.
@@ -250,10 +214,4 @@ pub(crate) fn members<C: Queryable>(
     rows.and_then(|rows| decode(&rows, |row| count(row, 0)))
         .map(|counts| counts.into_iter().sum())
         .map_err(|error| error.during(format_args!("count the members of consumer {consumer}")))
-}
-
-/// A number that has fewer bits than the column.
-fn small<T: TryFrom<i64>>(row: &Row, index: usize) -> Result<T> {
-    let number = integer(row, index)?;
-    T::try_from(number).map_err(|_| Error::invalid(format!("column {index} is {number}")))
 }

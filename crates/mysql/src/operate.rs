@@ -3,6 +3,7 @@
 mod diagnose;
 mod usage;
 
+use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{
@@ -17,7 +18,7 @@ use self::usage::{TABLES, index_usage};
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
 use crate::error::{altered, classify, driver_error, is_refused};
 use crate::mark::GATES;
-use crate::row::{self, count, decode, integer, optional, text, time_value};
+use crate::row::{Cells, count, decode, integer, optional, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Server, Session};
 use crate::sql;
@@ -76,7 +77,7 @@ impl Operations for MysqlEventStore {
         ];
         self.with(|session| {
             let rows = session.query(sql::SNAPSHOTS_AFTER, values.to_vec());
-            decode(&rows.map_err(classify)?, row::snapshot)
+            decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
         })
         .map_err(|error| error.during("list the snapshots"))
     }
@@ -99,7 +100,7 @@ impl Operations for MysqlEventStore {
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
         self.with(|session| {
             let rows = session.query(sql::SEALS_AFTER, vec![sequence.as_i64().into(), limit.into()]);
-            decode(&rows.map_err(classify)?, row::seal)
+            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
         })
         .map_err(|error| error.during("list the seals"))
     }
@@ -107,7 +108,7 @@ impl Operations for MysqlEventStore {
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
         self.with(|session| {
             let rows = session.query(sql::NEWEST_SEALS, vec![limit.into()]);
-            decode(&rows.map_err(classify)?, row::seal)
+            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
         })
         .map_err(|error| error.during("list the newest seals"))
     }

@@ -4,12 +4,11 @@ mod containment;
 
 use std::ops::ControlFlow;
 
-use firefly_eventstore_core::backend::{Found, Head, PageEvents, StreamSource, UsualSize};
+use firefly_eventstore_core::backend::{EventDecoder, Found, Head, PageEvents, StreamSource, UsualSize, rows};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error,
-    ErrorKind, EventEnvelope, EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence,
-    Order, Page, Position, Result, Snapshot, SnapshotAt, Statistics, StreamRange, SummaryQuery, TenantId, Version,
-    Window, backend,
+    AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
+    EventEnvelope, EventFilter, EventQuery, EventType, GlobalSequence, Order, Page, Position, Result, Snapshot,
+    SnapshotAt, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -17,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::append::head;
 use crate::error::classify;
-use crate::row::{self, Decoder, decode, double, integer, text, time, time_value, uuid};
+use crate::row::{Cells, decode, integer, time_value};
 use crate::session::{Flavour, Session};
 use crate::{snapshot, sql};
 use containment::Condition;
@@ -66,16 +65,16 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         let chosen = snapshot::chosen(tenant, aggregate, at.bounds());
         let values = [&chosen[..], &[aggregate.id().into()], &chosen[..]].concat();
         let mut snapshot = None;
-        let mut decoder = Decoder::default();
+        let mut decoder = EventDecoder::default();
         let events = self.query_each(
             sql::LOAD_FROM_SNAPSHOT,
             values,
-            |row| match row::snapshot_among_events(&row).map_err(|error| backend::damaged(&error, None))? {
+            |row| match rows::snapshot_among_events(&Cells(&row))? {
                 Some(found) => {
                     snapshot = Some(found);
                     Ok(None)
                 }
-                None => decoder.event(&row).map(Some),
+                None => decoder.event(&Cells(&row)).map(Some),
             },
         );
         let events: Result<Vec<_>> = events
@@ -97,8 +96,8 @@ fn version(rows: &[Row]) -> Result<Version> {
 }
 
 fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Value>) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = Decoder::default();
-    let events = session.query_each(sql, values, |row| decoder.event(&row));
+    let mut decoder = EventDecoder::default();
+    let events = session.query_each(sql, values, |row| decoder.event(&Cells(&row)));
     events.map_err(classify)?.into_iter().collect()
 }
 
@@ -188,9 +187,9 @@ impl Reading<'_> {
         mut take: impl FnMut(EventEnvelope) -> Result<bool>,
     ) -> Result<Sent> {
         let statement = LogStatement::new(self, window, session.server.flavour);
-        let (mut decoder, mut sent) = (Decoder::default(), Sent::default());
+        let (mut decoder, mut sent) = (EventDecoder::default(), Sent::default());
         let mut take_row = |row: &Row| {
-            let event = decoder.event(row)?;
+            let event = decoder.event(&Cells(row))?;
             sent.rows += 1;
             sent.bytes +=
                 event.data.as_str().len() as u64 + event.metadata.as_ref().map_or(0, |part| part.as_str().len() as u64);
@@ -628,45 +627,18 @@ pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Opt
         let rows = session.query(sql, vec![tenant.clone(), tenant.clone()]);
         rows.map_err(classify)
     };
-    let totals = decode(&query(sql::TOTALS)?, |row| {
-        Ok(Statistics {
-            total_events: row::count(row, 0)?,
-            total_aggregates: row::count(row, 1)?,
-            current_global_sequence: GlobalSequence::try_from(integer(row, 2)?)?,
-            unique_event_types: row::count(row, 3)?,
-            unique_aggregate_types: row::count(row, 4)?,
-            ..Statistics::default()
-        })
-    })?;
+    let totals = decode(&query(sql::TOTALS)?, |row| rows::totals(&Cells(row)))?;
     let totals = totals.into_iter().next().expect("an aggregate query returns one row");
     let total = totals.total_events;
     Ok(Statistics {
         event_types: decode(&query(sql::EVENT_TYPE_DISTRIBUTION)?, |row| {
-            Ok(EventTypeShare::new(
-                text(row, 0)?.try_into()?,
-                row::count(row, 1)?,
-                total,
-            ))
+            rows::event_type_share(&Cells(row), total)
         })?,
         aggregate_types: decode(&query(sql::AGGREGATE_ACTIVITY)?, |row| {
-            Ok(AggregateActivity {
-                aggregate_type: text(row, 0)?.try_into()?,
-                aggregate_count: row::count(row, 1)?,
-                average_version: double(row, 2)?,
-                max_version: Version::try_from(integer(row, 3)?)?,
-            })
+            rows::aggregate_activity(&Cells(row))
         })?,
         details: decode(&query(sql::EVENT_STATISTICS)?, |row| {
-            Ok(EventStatistics {
-                aggregate_type: text(row, 0)?.try_into()?,
-                event_type: text(row, 1)?.try_into()?,
-                event_count: row::count(row, 2)?,
-                average_size_bytes: double(row, 3)?,
-                max_size_bytes: row::count(row, 4)?,
-                first_event_at: time(row, 5)?,
-                last_event_at: time(row, 6)?,
-                unique_aggregates: row::count(row, 7)?,
-            })
+            rows::event_statistics(&Cells(row))
         })?,
         ..totals
     })
@@ -708,18 +680,7 @@ pub(crate) fn summaries<C: Queryable>(
         values.push(limit);
         session.query(&sql::AGGREGATE_SUMMARIES.replacen("WHERE TRUE", &condition, 1), values)
     };
-    decode(&rows.map_err(classify)?, |row| {
-        Ok(AggregateSummary {
-            aggregate_id: uuid(row, 0)?,
-            aggregate_type: text(row, 1)?.try_into()?,
-            current_version: Version::try_from(integer(row, 2)?)?,
-            total_events: row::count(row, 3)?,
-            created_at: time(row, 4)?,
-            last_modified_at: time(row, 5)?,
-            total_size_bytes: row::count(row, 6)?,
-            tenant: row::name(row, 7)?,
-        })
-    })
+    decode(&rows.map_err(classify)?, |row| rows::summary(&Cells(row)))
 }
 
 /// Brings the summaries up to date, and removes those of aggregates that are no more.

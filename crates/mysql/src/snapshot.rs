@@ -1,6 +1,6 @@
 //! The table of snapshots.
 
-use firefly_eventstore_core::backend::SnapshotTable;
+use firefly_eventstore_core::backend::{SnapshotTable, rows};
 use firefly_eventstore_core::{
     AggregateKey, Result, Snapshot, SnapshotDeletion, SnapshotStatistics, SnapshotType, TenantId, Version,
 };
@@ -8,7 +8,7 @@ use mysql::Value;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
-use crate::row::{self, decode, optional, time, time_value};
+use crate::row::{self, Cells, decode, time_value};
 use crate::session::Session;
 use crate::sql;
 
@@ -38,7 +38,7 @@ impl<C: Queryable> SnapshotTable for Session<'_, C> {
         let mut values = chosen(tenant, aggregate, versions);
         values.push(limit.map_or(i64::MAX, i64::from).into());
         let rows = self.query(sql::FIND_SNAPSHOTS, values);
-        decode(&rows.map_err(classify)?, row::snapshot)
+        decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
     }
 
     fn count(&mut self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
@@ -83,15 +83,7 @@ impl<C: Queryable> SnapshotTable for Session<'_, C> {
     fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
         let tenant = Value::from(tenant.map(TenantId::as_str));
         let rows = self.query(sql::SNAPSHOT_STATISTICS, vec![tenant.clone(), tenant]);
-        let rows = decode(&rows.map_err(classify)?, |row| {
-            Ok(SnapshotStatistics::new(
-                row::count(row, 0)?,
-                row::count(row, 1)?,
-                row::count(row, 2)?,
-                optional(row, 3, time)?,
-                optional(row, 4, time)?,
-            ))
-        })?;
+        let rows = decode(&rows.map_err(classify)?, |row| rows::snapshot_statistics(&Cells(row)))?;
         Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, Head};
+use firefly_eventstore_core::backend::{self, Head, rows};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventType,
-    ExpectedVersion, GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
+    AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
+    GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
 use crate::migrate::go_on;
 use crate::pool::{Place, rows};
-use crate::row::{self, Json, decode, get};
+use crate::row::{Cells, decode, get};
 use crate::session::Session;
 use crate::sql;
 
@@ -467,14 +467,7 @@ fn explain<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>
 /// Who aggregates belong to, and the versions they are at; nothing for those without events.
 pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
     let rows = session.query(sql::HEAD, &[&ids]).map_err(classify)?;
-    let heads = decode(&rows, |row| {
-        let head = Head {
-            aggregate_type: get::<&str>(row, 1)?.try_into()?,
-            tenant: row::name(row, 2)?,
-            version: Version::try_from(get::<i64>(row, 3)?)?,
-        };
-        Ok((get(row, 0)?, head))
-    })?;
+    let heads = decode(&rows, |row| Ok((get(row, 0)?, rows::head(&Cells(row), 1)?)))?;
     Ok(heads.into_iter().collect())
 }
 
@@ -486,22 +479,7 @@ pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> 
 /// Where the events with these ids are.
 pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
-    decode(&rows, |row| {
-        Ok(Located {
-            event_id: get(row, 0)?,
-            aggregate: AggregateKey::new(get::<&str>(row, 2)?, get(row, 1)?)?,
-            tenant: row::name(row, 3)?,
-            version: Version::try_from(get::<i64>(row, 4)?)?,
-            global_sequence: GlobalSequence::try_from(get::<i64>(row, 5)?)?,
-            event_type: EventType::new(get::<&str>(row, 6)?)?,
-            checksum: row::checksum(row, 7)?,
-            metadata: get::<Option<Json<'_>>>(row, 8)?.map(|json| Metadata::from_stored(json.0)),
-            created_at: get(row, 9)?,
-            created_by: row::name(row, 10)?,
-            correlation_id: row::name(row, 11)?,
-            causation_id: row::name(row, 12)?,
-        })
-    })
+    decode(&rows, |row| rows::located(&Cells(row)))
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, Failing, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
+    ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
 };
-use firefly_eventstore_core::{Error, GlobalSequence, Result};
+use postgres::GenericClient;
 use postgres::types::ToSql;
-use postgres::{GenericClient, Row};
 use uuid::Uuid;
 
 use crate::error::classify;
 use crate::pool::Place;
-use crate::row::{self, decode, get};
+use crate::row::{self, Cells, decode};
 use crate::session::Session;
 use crate::sql;
 
@@ -131,33 +132,8 @@ pub(crate) fn slots<C: GenericClient>(
         SlotsQuery::LockFree(consumer) => session.query(sql::CONSUMER_FREE_SLOTS, &[&consumer]),
     };
     rows.map_err(classify)
-        .and_then(|rows| decode(&rows, slot))
+        .and_then(|rows| decode(&rows, |row| rows::slot(&Cells(row), None)))
         .map_err(|error| error.during(which))
-}
-
-/// A slot from the columns of `consumer_slots.sql`.
-fn slot(row: &Row) -> Result<ConsumerSlot> {
-    let failing = match get::<Option<i64>>(row, 7)? {
-        None => None,
-        Some(sequence) => Some(Failing {
-            sequence: GlobalSequence::try_from(sequence)?,
-            attempts: small(row, 8)?,
-            error: get::<Option<String>>(row, 9)?.unwrap_or_default(),
-        }),
-    };
-    let number: i32 = get(row, 1)?;
-    Ok(ConsumerSlot::new(
-        get(row, 0)?,
-        u16::try_from(number).map_err(|_| Error::invalid(format!("column 1 is {number}")))?,
-        GlobalSequence::try_from(get::<i64>(row, 2)?)?,
-        get(row, 3)?,
-        get(row, 4)?,
-        get::<Option<i64>>(row, 5)?.map(time::Duration::microseconds),
-        get::<&str>(row, 6)?.parse()?,
-        failing,
-        get(row, 10)?,
-        get(row, 11)?,
-    ))
 }
 
 /// Parked events. One round trip.
@@ -188,21 +164,8 @@ pub(crate) fn parked<C: GenericClient>(
         ),
     };
     rows.map_err(classify)
-        .and_then(|rows| decode(&rows, parked_event))
+        .and_then(|rows| decode(&rows, |row| rows::parked_event(&Cells(row))))
         .map_err(|error| error.during(which))
-}
-
-/// A parked event from the columns of `consumer_parked.sql`.
-fn parked_event(row: &Row) -> Result<ParkedEvent> {
-    Ok(ParkedEvent::new(
-        get(row, 0)?,
-        GlobalSequence::try_from(get::<i64>(row, 1)?)?,
-        get(row, 2)?,
-        small(row, 3)?,
-        get(row, 4)?,
-        get(row, 5)?,
-        get(row, 6)?,
-    ))
 }
 
 /// How many events of a consumer are parked. One round trip.
@@ -231,10 +194,4 @@ pub(crate) fn members<C: GenericClient>(
         .and_then(|rows| decode(&rows, |row| row::count(row, 0)))
         .map(|counts| counts.into_iter().sum())
         .map_err(|error| error.during(format_args!("count the members of consumer {consumer}")))
-}
-
-/// A count that has fewer bits than the column.
-fn small(row: &Row, index: usize) -> Result<u32> {
-    let number: i64 = get(row, index)?;
-    u32::try_from(number).map_err(|_| Error::invalid(format!("column {index} is {number}")))
 }

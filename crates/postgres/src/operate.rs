@@ -5,6 +5,7 @@ mod usage;
 
 use std::collections::HashSet;
 
+use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{
@@ -23,7 +24,7 @@ use crate::append::{heads, locate};
 use crate::error::{classify, driver_error, is_refused};
 use crate::migrate::{REQUIRED_INDEXES, behind, how_behind};
 use crate::read;
-use crate::row::{self, decode, get};
+use crate::row::{self, Cells, decode, get};
 use crate::session::Session;
 use crate::sql;
 use crate::store::PostgresEventStore;
@@ -82,7 +83,7 @@ impl Operations for PostgresEventStore {
         });
         let snapshots = self.with(|session| {
             let rows = session.query(sql::SNAPSHOTS_AFTER, &[&id, &version, &form, &i64::from(limit)]);
-            decode(&rows.map_err(classify)?, row::snapshot)
+            decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
         });
         snapshots.map_err(|error| error.during("list snapshots"))
     }
@@ -101,7 +102,7 @@ impl Operations for PostgresEventStore {
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
         let seals = self.with(|session| {
             let rows = session.query(sql::SEALS_AFTER, &[&sequence.as_i64(), &i64::from(limit)]);
-            decode(&rows.map_err(classify)?, row::seal)
+            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
         });
         seals.map_err(|error| error.during("list the seals"))
     }
@@ -109,7 +110,7 @@ impl Operations for PostgresEventStore {
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
         let seals = self.with(|session| {
             let rows = session.query(sql::NEWEST_SEALS, &[&i64::from(limit)]);
-            decode(&rows.map_err(classify)?, row::seal)
+            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
         });
         seals.map_err(|error| error.during("list the newest seals"))
     }

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use firefly_eventstore_core::backend::{Found, Head, PageEvents, StreamSource, UsualSize};
+use firefly_eventstore_core::backend::{EventDecoder, Found, Head, PageEvents, StreamSource, UsualSize, rows};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope,
-    EventFilter, EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Position, Result,
-    Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventFilter, EventQuery,
+    EventType, GlobalSequence, Order, Page, Position, Result, Snapshot, SnapshotAt, SnapshotType, Statistics,
+    StreamRange, SummaryQuery, TenantId, Version, Window, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::append::head;
 use crate::error::{classify, classify_mark, unavailable};
-use crate::row::{self, Decoder, decode, get};
+use crate::row::{self, Cells, decode, get};
 use crate::session::Session;
 use crate::sql;
 
@@ -70,11 +70,11 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
         );
         let rows = rows.map_err(classify)?;
         let (mut snapshot, mut events) = (None, Vec::with_capacity(rows.len()));
-        let mut decoder = Decoder::default();
+        let mut decoder = EventDecoder::default();
         for row in &rows {
-            match row::snapshot_among_events(row).map_err(|error| backend::damaged(&error, None))? {
+            match rows::snapshot_among_events(&Cells(row))? {
                 Some(found) => snapshot = Some(found),
-                None => events.push(decoder.event(row)?),
+                None => events.push(decoder.event(&Cells(row))?),
             }
         }
         Ok((snapshot, events))
@@ -91,8 +91,8 @@ fn version(rows: &[Row]) -> Result<Version> {
 }
 
 fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = Decoder::default();
-    rows.iter().map(|row| decoder.event(row)).collect()
+    let mut decoder = EventDecoder::default();
+    rows.iter().map(|row| decoder.event(&Cells(row))).collect()
 }
 
 /// The mark, as this moment proves it.
@@ -212,7 +212,7 @@ pub(crate) fn find<C: GenericClient>(
     let most = window.rows;
     let mut events = PageEvents::new(&window);
     let mut end = None;
-    let mut decoder = Decoder::default();
+    let mut decoder = EventDecoder::default();
     while !events.is_full() && window.after < window.until {
         let left = most.saturating_sub(u32::try_from(events.len()).unwrap_or(most));
         let (asked, largest) = share(usual, left, window.bytes);
@@ -232,7 +232,7 @@ pub(crate) fn find<C: GenericClient>(
             let before = events.bytes();
             let is_withheld = row::is_null(&row, 6)?;
             events.push(match is_withheld {
-                false => decoder.event(&row)?,
+                false => decoder.event(&Cells(&row))?,
                 true => large_event(session, &row)?,
             });
             seen.add(events.bytes() - before, is_withheld);
@@ -756,49 +756,16 @@ pub(crate) fn statistics<C: GenericClient>(
 ) -> Result<Statistics> {
     let tenant: &[&(dyn ToSql + Sync)] = &[&tenant.map(TenantId::as_str)];
     let totals = session.query(sql::TOTALS, tenant).map_err(classify)?;
-    let totals = decode(&totals, |row| {
-        Ok(Statistics {
-            total_events: row::count(row, 0)?,
-            total_aggregates: row::count(row, 1)?,
-            current_global_sequence: GlobalSequence::try_from(get::<i64>(row, 2)?)?,
-            unique_event_types: row::count(row, 3)?,
-            unique_aggregate_types: row::count(row, 4)?,
-            ..Statistics::default()
-        })
-    })?;
+    let totals = decode(&totals, |row| rows::totals(&Cells(row)))?;
     let totals = totals.into_iter().next().expect("an aggregate query returns one row");
     let total = totals.total_events;
     let types = session.query(sql::EVENT_TYPE_DISTRIBUTION, tenant).map_err(classify)?;
     let activity = session.query(sql::AGGREGATE_ACTIVITY, tenant).map_err(classify)?;
     let details = session.query(sql::EVENT_STATISTICS, tenant).map_err(classify)?;
     Ok(Statistics {
-        event_types: decode(&types, |row| {
-            Ok(EventTypeShare::new(
-                get::<&str>(row, 0)?.try_into()?,
-                row::count(row, 1)?,
-                total,
-            ))
-        })?,
-        aggregate_types: decode(&activity, |row| {
-            Ok(AggregateActivity {
-                aggregate_type: get::<&str>(row, 0)?.try_into()?,
-                aggregate_count: row::count(row, 1)?,
-                average_version: get(row, 2)?,
-                max_version: Version::try_from(get::<i64>(row, 3)?)?,
-            })
-        })?,
-        details: decode(&details, |row| {
-            Ok(EventStatistics {
-                aggregate_type: get::<&str>(row, 0)?.try_into()?,
-                event_type: get::<&str>(row, 1)?.try_into()?,
-                event_count: row::count(row, 2)?,
-                average_size_bytes: get(row, 3)?,
-                max_size_bytes: row::count(row, 4)?,
-                first_event_at: get(row, 5)?,
-                last_event_at: get(row, 6)?,
-                unique_aggregates: row::count(row, 7)?,
-            })
-        })?,
+        event_types: decode(&types, |row| rows::event_type_share(&Cells(row), total))?,
+        aggregate_types: decode(&activity, |row| rows::aggregate_activity(&Cells(row)))?,
+        details: decode(&details, |row| rows::event_statistics(&Cells(row)))?,
         ..totals
     })
 }
@@ -832,16 +799,5 @@ pub(crate) fn summaries<C: GenericClient>(
         let statement = sql::AGGREGATE_SUMMARIES.replacen("WHERE firefly_here()", &condition, 1);
         session.query(&statement, &parameters)
     };
-    decode(&rows.map_err(classify)?, |row| {
-        Ok(AggregateSummary {
-            aggregate_id: get(row, 0)?,
-            aggregate_type: get::<&str>(row, 1)?.try_into()?,
-            current_version: Version::try_from(get::<i64>(row, 2)?)?,
-            total_events: row::count(row, 3)?,
-            created_at: get(row, 4)?,
-            last_modified_at: get(row, 5)?,
-            total_size_bytes: row::count(row, 6)?,
-            tenant: row::name(row, 7)?,
-        })
-    })
+    decode(&rows.map_err(classify)?, |row| rows::summary(&Cells(row)))
 }

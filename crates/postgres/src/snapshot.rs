@@ -1,13 +1,13 @@
 //! The table of snapshots.
 
-use firefly_eventstore_core::backend::SnapshotTable;
+use firefly_eventstore_core::backend::{SnapshotTable, rows};
 use firefly_eventstore_core::{
     AggregateKey, Result, Snapshot, SnapshotDeletion, SnapshotStatistics, SnapshotType, TenantId, Version,
 };
 use postgres::GenericClient;
 
 use crate::error::classify;
-use crate::row::{self, decode, get};
+use crate::row::{self, Cells, decode};
 use crate::session::Session;
 use crate::sql;
 
@@ -50,7 +50,7 @@ impl<C: GenericClient> SnapshotTable for Session<'_, C> {
                 &limit.map(i64::from),
             ],
         );
-        decode(&rows.map_err(classify)?, row::snapshot)
+        decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
     }
 
     fn count(&mut self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
@@ -97,15 +97,7 @@ impl<C: GenericClient> SnapshotTable for Session<'_, C> {
 
     fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
         let rows = self.query(sql::SNAPSHOT_STATISTICS, &[&tenant.map(TenantId::as_str)]);
-        let rows = decode(&rows.map_err(classify)?, |row| {
-            Ok(SnapshotStatistics::new(
-                row::count(row, 0)?,
-                row::count(row, 1)?,
-                row::count(row, 2)?,
-                get(row, 3)?,
-                get(row, 4)?,
-            ))
-        })?;
+        let rows = decode(&rows.map_err(classify)?, |row| rows::snapshot_statistics(&Cells(row)))?;
         Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
     }
 }

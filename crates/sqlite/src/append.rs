@@ -1,16 +1,14 @@
 //! Appending, within a transaction of the one writer.
 
-use firefly_eventstore_core::backend::{self, Head};
-use firefly_eventstore_core::{
-    AggregateKey, Append, Appended, Error, EventType, GlobalSequence, Located, Metadata, NewEvent, Result, Version,
-};
+use firefly_eventstore_core::backend::{self, Head, rows};
+use firefly_eventstore_core::{Append, Appended, Error, GlobalSequence, Located, NewEvent, Result, Version};
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
-use crate::row::{self, time_text};
+use crate::row::{Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared};
 use crate::transaction::{RollbackOnDrop, begin, commit, run};
@@ -177,13 +175,7 @@ fn insert_event(
 pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option<Head>> {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = aggregate_id.hyphenated().encode_lower(&mut buffer);
-    let heads = collect(connection, sql::HEAD, [id], |row| {
-        Ok(Head {
-            aggregate_type: row::text(row, 0)?.try_into()?,
-            tenant: row::name(row, 1)?,
-            version: Version::try_from(row::integer(row, 2)?)?,
-        })
-    })?;
+    let heads = collect(connection, sql::HEAD, [id], |row| rows::head(&Cells(row), 0))?;
     Ok(heads.into_iter().next())
 }
 
@@ -203,20 +195,5 @@ fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<A
 pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
     let ids: Vec<Uuid> = ids.collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
-    collect(connection, sql::LOCATE, [ids], |row| {
-        Ok(Located {
-            event_id: row::uuid(row, 0)?,
-            aggregate: AggregateKey::new(row::text(row, 2)?, row::uuid(row, 1)?)?,
-            tenant: row::name(row, 3)?,
-            version: Version::try_from(row::integer(row, 4)?)?,
-            global_sequence: GlobalSequence::try_from(row::integer(row, 5)?)?,
-            event_type: EventType::new(row::text(row, 6)?)?,
-            checksum: row::optional(row, 7)?.map(row::parse_checksum).transpose()?,
-            metadata: row::optional(row, 8)?.map(Metadata::from_stored),
-            created_at: row::parse_time(row::text(row, 9)?)?,
-            created_by: row::name(row, 10)?,
-            correlation_id: row::name(row, 11)?,
-            causation_id: row::name(row, 12)?,
-        })
-    })
+    collect(connection, sql::LOCATE, [ids], |row| rows::located(&Cells(row)))
 }

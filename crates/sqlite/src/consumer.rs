@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use firefly_eventstore_core::consumer::{ConsumerChange, ConsumerSlot, Failing, ParkedEvent, ParkedQuery, SlotsQuery};
-use firefly_eventstore_core::{Error, GlobalSequence, Result};
+use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::{Columns as _, rows};
+use firefly_eventstore_core::consumer::{ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery};
 use rusqlite::{Connection, Row, ToSql, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{classify, classify_writing};
-use crate::row::{self, time_text};
+use crate::error::classify_writing;
+use crate::row::{self, Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared};
 
@@ -132,34 +133,17 @@ pub(crate) fn slots(connection: &Connection, which: SlotsQuery<'_>) -> Result<Ve
     .map_err(|error| error.during(which))
 }
 
-/// A slot from the columns of `consumer_slots.sql`.
+/// A slot from the columns of `consumer_slots.sql`, which have the time until which it is leased.
 fn slot(row: &Row<'_>, now: OffsetDateTime) -> Result<ConsumerSlot> {
-    let lease_until = row::optional(row, 5)?.map(row::parse_time).transpose()?;
-    let failing = match row.get::<_, Option<i64>>(7).map_err(classify)? {
-        None => None,
-        Some(sequence) => Some(Failing {
-            sequence: GlobalSequence::try_from(sequence)?,
-            attempts: small(row, 8)?,
-            error: row::optional(row, 9)?.unwrap_or_default().to_owned(),
-        }),
-    };
-    Ok(ConsumerSlot::new(
-        row::text(row, 0)?.to_owned(),
-        small(row, 1)?,
-        GlobalSequence::try_from(row::integer(row, 2)?)?,
-        row::integer(row, 3)?,
-        row::optional(row, 4)?.map(|_| row::uuid(row, 4)).transpose()?,
-        lease_until.map(|until| until - now),
-        row::text(row, 6)?.parse()?,
-        failing,
-        row::optional(row, 10)?.map(str::to_owned),
-        row::parse_time(row::text(row, 11)?)?,
-    ))
+    let lease_until = Cells(row).optional_time(5)?;
+    rows::slot(&Cells(row), Some(lease_until.map(|until| until - now)))
 }
 
 /// Parked events.
 pub(crate) fn parked(connection: &Connection, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-    let parked = |sql: &str, parameters: &[&dyn ToSql]| collect(connection, sql, parameters, parked_event);
+    let parked = |sql: &str, parameters: &[&dyn ToSql]| {
+        collect(connection, sql, parameters, |row| rows::parked_event(&Cells(row)))
+    };
     match which {
         ParkedQuery::All {
             after: (consumer, sequence),
@@ -181,19 +165,6 @@ pub(crate) fn parked(connection: &Connection, which: ParkedQuery<'_>) -> Result<
     .map_err(|error| error.during(which))
 }
 
-/// A parked event from the columns of `consumer_parked.sql`.
-fn parked_event(row: &Row<'_>) -> Result<ParkedEvent> {
-    Ok(ParkedEvent::new(
-        row::text(row, 0)?.to_owned(),
-        GlobalSequence::try_from(row::integer(row, 1)?)?,
-        row::uuid(row, 2)?,
-        small(row, 3)?,
-        row::text(row, 4)?.to_owned(),
-        row::parse_time(row::text(row, 5)?)?,
-        row::integer(row, 6)? != 0,
-    ))
-}
-
 /// How many events of a consumer are parked.
 pub(crate) fn count_parked(connection: &Connection, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
     let parameters = params![consumer, aggregate_id.map(id)];
@@ -211,12 +182,6 @@ pub(crate) fn members(connection: &Connection, consumer: &str, seen_within: Dura
     collect(connection, sql::CONSUMER_MEMBERS, parameters, |row| row::count(row, 0))
         .map(|counts| counts.into_iter().sum())
         .map_err(|error| error.during(format_args!("count the members of consumer {consumer}")))
-}
-
-/// A number that has fewer bits than the column.
-fn small<T: TryFrom<i64>>(row: &Row<'_>, index: usize) -> Result<T> {
-    let number = row::integer(row, index)?;
-    T::try_from(number).map_err(|_| Error::invalid(format!("column {index} is {number}")))
 }
 
 fn id(id: Uuid) -> String {

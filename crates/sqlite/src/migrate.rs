@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Metadata, Migration, Result, SchemaProblem};
 use rusqlite::config::DbConfig;
@@ -12,7 +13,7 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::row::{self, time_text};
+use crate::row::{self, Cells, time_text};
 use crate::schema::names;
 use crate::sql;
 use crate::statement::collect;
@@ -496,7 +497,7 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
 
 /// What an aggregate made by hand must be, so that the store's promises hold for it.
 fn refuse_broken_streams(connection: &Connection) -> Result<()> {
-    let broken = collect(connection, sql::BROKEN_STREAM, [], |row| row::uuid(row, 0))?;
+    let broken = collect(connection, sql::BROKEN_STREAM, [], |row| Cells(row).id(0))?;
     match broken.first() {
         None => Ok(()),
         Some(id) => Err(Error::invalid(format!(

@@ -6,6 +6,7 @@ mod usage;
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
+use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
@@ -17,7 +18,7 @@ use self::usage::{index_usage, pragma};
 use crate::append::{head, locate};
 use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
-use crate::row::{self, time_text};
+use crate::row::{self, Cells, time_text};
 use crate::statement::{collect, prepared};
 use crate::transaction::in_transaction;
 use crate::{SqliteEventStore, schema, snapshot, sql};
@@ -62,12 +63,12 @@ impl Operations for SqliteEventStore {
 
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
         let parameters = params![sequence.as_i64(), limit];
-        self.read(|connection| collect(connection, sql::SEALS_AFTER, parameters, row::seal))
+        self.read(|connection| collect(connection, sql::SEALS_AFTER, parameters, |row| rows::seal(&Cells(row))))
             .map_err(|error| error.during("list the seals"))
     }
 
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
-        self.read(|connection| collect(connection, sql::NEWEST_SEALS, [limit], row::seal))
+        self.read(|connection| collect(connection, sql::NEWEST_SEALS, [limit], |row| rows::seal(&Cells(row))))
             .map_err(|error| error.during("list the newest seals"))
     }
 

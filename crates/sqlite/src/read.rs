@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use firefly_eventstore_core::backend::{Head, PageEvents, StreamSource};
+use firefly_eventstore_core::backend::{EventDecoder, Head, PageEvents, StreamSource, rows};
 use firefly_eventstore_core::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter,
-    EventQuery, EventStatistics, EventType, EventTypeShare, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt,
-    SnapshotType, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window,
+    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter, EventQuery,
+    EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange,
+    SummaryQuery, TenantId, Version, Window,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql, params, params_from_iter};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::append::head;
 use crate::error::classify;
-use crate::row::{self, Decoder, time_text};
+use crate::row::{self, Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared, walk};
 
@@ -73,11 +73,11 @@ impl StreamSource for Source<'_> {
             form.map(SnapshotType::as_str),
         ];
         let (mut snapshot, mut events) = (None, Vec::new());
-        let mut decoder = Decoder::default();
+        let mut decoder = EventDecoder::default();
         walk(self.0, sql::LOAD_FROM_SNAPSHOT, parameters, |row| {
-            match row::snapshot_among_events(row)? {
+            match rows::snapshot_among_events(&Cells(row))? {
                 Some(found) => snapshot = Some(found),
-                None => events.push(decoder.event(row)?),
+                None => events.push(decoder.event(&Cells(row))?),
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -97,8 +97,8 @@ fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params
 }
 
 fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = Decoder::default();
-    collect(connection, sql, parameters, |row| decoder.event(row))
+    let mut decoder = EventDecoder::default();
+    collect(connection, sql, parameters, |row| decoder.event(&Cells(row)))
 }
 
 /// The greatest committed sequence at or below which nothing can appear any more.
@@ -122,9 +122,9 @@ pub(crate) fn page(
     let mut events = PageEvents::new(&window);
     if window.rows > 0 && window.after < window.until {
         let LogStatement { sql, parameters } = LogStatement::new(query, &window, cursor.is_some(), indexes);
-        let mut decoder = Decoder::default();
+        let mut decoder = EventDecoder::default();
         walk(connection, &sql, params_from_iter(parameters), |row| {
-            events.push(decoder.event(row)?);
+            events.push(decoder.event(&Cells(row))?);
             Ok(match events.is_full() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -367,45 +367,18 @@ fn metadata_correlation(filter: &EventFilter) -> Option<String> {
 /// What there is in the log, or of one tenant.
 pub(crate) fn statistics(connection: &Connection, tenant: Option<&TenantId>) -> Result<Statistics> {
     let tenant: &[&dyn ToSql] = &[&tenant.map(TenantId::as_str)];
-    let totals = collect(connection, sql::TOTALS, tenant, |row| {
-        Ok(Statistics {
-            total_events: row::count(row, 0)?,
-            total_aggregates: row::count(row, 1)?,
-            current_global_sequence: GlobalSequence::try_from(row::integer(row, 2)?)?,
-            unique_event_types: row::count(row, 3)?,
-            unique_aggregate_types: row::count(row, 4)?,
-            ..Statistics::default()
-        })
-    })?;
+    let totals = collect(connection, sql::TOTALS, tenant, |row| rows::totals(&Cells(row)))?;
     let totals = totals.into_iter().next().expect("an aggregate query returns one row");
     let total = totals.total_events;
     Ok(Statistics {
         event_types: collect(connection, sql::EVENT_TYPE_DISTRIBUTION, tenant, |row| {
-            Ok(EventTypeShare::new(
-                row::text(row, 0)?.try_into()?,
-                row::count(row, 1)?,
-                total,
-            ))
+            rows::event_type_share(&Cells(row), total)
         })?,
         aggregate_types: collect(connection, sql::AGGREGATE_ACTIVITY, tenant, |row| {
-            Ok(AggregateActivity {
-                aggregate_type: row::text(row, 0)?.try_into()?,
-                aggregate_count: row::count(row, 1)?,
-                average_version: row.get(2).map_err(classify)?,
-                max_version: Version::try_from(row::integer(row, 3)?)?,
-            })
+            rows::aggregate_activity(&Cells(row))
         })?,
         details: collect(connection, sql::EVENT_STATISTICS, tenant, |row| {
-            Ok(EventStatistics {
-                aggregate_type: row::text(row, 0)?.try_into()?,
-                event_type: row::text(row, 1)?.try_into()?,
-                event_count: row::count(row, 2)?,
-                average_size_bytes: row.get(3).map_err(classify)?,
-                max_size_bytes: row::count(row, 4)?,
-                first_event_at: row::parse_time(row::text(row, 5)?)?,
-                last_event_at: row::parse_time(row::text(row, 6)?)?,
-                unique_aggregates: row::count(row, 7)?,
-            })
+            rows::event_statistics(&Cells(row))
         })?,
         ..totals
     })
@@ -421,15 +394,6 @@ pub(crate) fn summaries(connection: &Connection, query: &SummaryQuery) -> Result
         query.limit.map_or(-1, i64::from),
     ];
     collect(connection, sql::AGGREGATE_SUMMARIES, parameters, |row| {
-        Ok(AggregateSummary {
-            aggregate_id: row::uuid(row, 0)?,
-            aggregate_type: row::text(row, 1)?.try_into()?,
-            current_version: Version::try_from(row::integer(row, 2)?)?,
-            total_events: row::count(row, 3)?,
-            created_at: row::parse_time(row::text(row, 4)?)?,
-            last_modified_at: row::parse_time(row::text(row, 5)?)?,
-            total_size_bytes: row::count(row, 6)?,
-            tenant: row::name(row, 7)?,
-        })
+        rows::summary(&Cells(row))
     })
 }

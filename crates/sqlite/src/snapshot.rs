@@ -1,6 +1,6 @@
 //! The table of snapshots.
 
-use firefly_eventstore_core::backend::SnapshotTable;
+use firefly_eventstore_core::backend::{SnapshotTable, rows};
 use firefly_eventstore_core::{
     AggregateKey, Result, Snapshot, SnapshotDeletion, SnapshotStatistics, SnapshotType, TenantId, Version,
 };
@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::{classify, classify_writing};
 use crate::read::Source;
-use crate::row::{self, time_text};
+use crate::row::{self, Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared};
 
@@ -46,7 +46,9 @@ impl SnapshotTable for Source<'_> {
             form.map(SnapshotType::as_str),
             limit.map_or(-1, i64::from),
         ];
-        collect(self.0, sql::FIND_SNAPSHOTS, parameters, row::snapshot)
+        collect(self.0, sql::FIND_SNAPSHOTS, parameters, |row| {
+            rows::snapshot(&Cells(row))
+        })
     }
 
     fn count(&mut self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
@@ -90,13 +92,7 @@ impl SnapshotTable for Source<'_> {
     fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
         let parameters = params![tenant.map(TenantId::as_str)];
         let rows = collect(self.0, sql::SNAPSHOT_STATISTICS, parameters, |row| {
-            Ok(SnapshotStatistics::new(
-                row::count(row, 0)?,
-                row::count(row, 1)?,
-                row::count(row, 2)?,
-                row::optional(row, 3)?.map(row::parse_time).transpose()?,
-                row::optional(row, 4)?.map(row::parse_time).transpose()?,
-            ))
+            rows::snapshot_statistics(&Cells(row))
         })?;
         Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
     }
@@ -110,5 +106,7 @@ pub(crate) fn after(connection: &Connection, after: Option<&Snapshot>, limit: u3
         after.map_or("", |after| after.snapshot_type.as_str()),
         limit,
     ];
-    collect(connection, sql::SNAPSHOTS_AFTER, parameters, row::snapshot)
+    collect(connection, sql::SNAPSHOTS_AFTER, parameters, |row| {
+        rows::snapshot(&Cells(row))
+    })
 }
