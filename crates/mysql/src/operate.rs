@@ -29,7 +29,7 @@ impl Operations for MysqlEventStore {
     /// aggregates of the import wait for it, and it for them.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         self.require_writable()?;
-        backend::check_import(events, &self.0.options.limits)?;
+        backend::check_import(events, &self.0.options.server.limits)?;
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return Ok(());
         };

@@ -15,8 +15,8 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, Window, backend, snapshot_store,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange,
+    SummaryQuery, TenantId, Window, backend, server_options, snapshot_store,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -206,7 +206,7 @@ impl MysqlEventStore {
     /// As [`EventStore::append_all`].
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
-        backend::check(appends, &self.0.options.limits)?;
+        backend::check(appends, &self.0.options.server.limits)?;
         let server = self
             .0
             .admit(transaction)
@@ -277,7 +277,7 @@ impl MysqlEventStore {
     /// Whether an error is that of a server that takes no writes, or none any more, where a fresh connection may lead to the one that
     /// does: the old primary, after a failover.
     fn is_overtaken(&self, connection: &Connection, error: &Error) -> bool {
-        !self.0.options.read_replica
+        !self.0.options.server.read_replica
             && match error.kind() {
                 ErrorKind::ReadOnly => driver_error(error).is_some_and(is_read_only_server),
                 ErrorKind::Unprovable { .. } => !connection.server.standing.is_one_of_equals(),
@@ -321,7 +321,7 @@ impl MysqlEventStore {
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
-        self.with(|session| match self.0.options.read_replica {
+        self.with(|session| match self.0.options.server.read_replica {
             true => Ok(read::published_mark(session)?.mark),
             false => self.prove(session),
         })
@@ -363,7 +363,7 @@ impl MysqlEventStore {
 
     /// Refuses to write in a store that is for reading from a replica, before anything is sent.
     pub(crate) fn require_writable(&self) -> Result<()> {
-        match self.0.options.read_replica {
+        match self.0.options.server.read_replica {
             true => Err(Error::new(ErrorKind::ReadOnly)),
             false => Ok(()),
         }
@@ -469,39 +469,14 @@ impl Shared {
     }
 }
 
+server_options!(MysqlBuilder);
+
 impl MysqlBuilder {
     fn at(opts: Result<Opts>) -> Self {
         Self {
             location: opts.map(|opts| Box::new(Location::new(opts))),
             options: Options::default(),
         }
-    }
-
-    /// How many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
-    pub fn max_connections(mut self, connections: u32) -> Self {
-        self.options.max_connections = connections.max(1);
-        self
-    }
-
-    /// Whether threads that append at once share a statement and a commit (group commit); they do unless this is turned off.
-    ///
-    /// Up to four threads append each on a connection of its own, as all do without. Where more do, one appends for all who wait, up to 256
-    /// events and 1 MiB; it waits for as many as came a moment ago, but no longer than a quarter of what a group takes, and than a millisecond.
-    /// The others hold no connection meanwhile. Each gets the answer that it would get alone: if one is refused, or the connection is lost, those
-    /// that have no answer append by themselves, which is one round trip more. Nobody waits for a group longer than 50 milliseconds before
-    /// it appends too.
-    ///
-    /// Only calls with one aggregate, and with as few events, join a group; [`transaction`](MysqlEventStore::transaction) and
-    /// [`append_within`](MysqlEventStore::append_within) never do.
-    pub fn group(mut self, group: bool) -> Self {
-        self.options.group = group;
-        self
-    }
-
-    /// How long to wait for a connection; 10 seconds unless set.
-    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
-        self.options.pool_timeout = timeout;
-        self
     }
 
     /// Opens the store for reading where events are replicated to; off unless set.
@@ -517,17 +492,7 @@ impl MysqlBuilder {
     /// there with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A checkpoint beyond the end of a replica is taken for one that
     /// the replica does not have yet, and the page is empty: whether it is beyond the end of the log, the primary tells.
     pub fn read_replica(mut self, read: bool) -> Self {
-        self.options.read_replica = read;
-        self
-    }
-
-    /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
-    ///
-    /// A thread of the store does so, also while nobody reads, until the last clone of the store is dropped, which waits for a
-    /// publication that is under way. One that fails is tried again after the interval. One store of all is enough; several do no harm.
-    /// Each publication is two round trips beside those of the mark, on a connection of the pool, and writes one row.
-    pub fn publish_mark(mut self, interval: Duration) -> Self {
-        self.options.publish_mark = Some(interval);
+        self.options.server.read_replica = read;
         self
     }
 
@@ -536,20 +501,6 @@ impl MysqlBuilder {
     /// [`read_replica`](Self::read_replica), and let this one [publish the mark](Self::publish_mark).
     pub fn only_writer(mut self, only: bool) -> Self {
         self.options.only_writer = only;
-        self
-    }
-
-    /// Migrates a missing or an older schema when opening; otherwise those are refused.
-    pub fn migrate_on_open(mut self, migrate: bool) -> Self {
-        self.options.migrate_on_open = migrate;
-        self
-    }
-
-    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) with
-    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing one keeps what
-    /// it has.
-    pub fn indexes(mut self, indexes: Indexes) -> Self {
-        self.options.choices.indexes = Some(indexes);
         self
     }
 
@@ -562,19 +513,11 @@ impl MysqlBuilder {
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
-    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
-    /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error.
-    pub fn verify_on_read(mut self, verify: bool) -> Self {
-        self.options.verify_on_read = verify;
-        self
-    }
-
     /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels
     /// deep, and keeps keys of 65,535 bytes; MariaDB nests JSON 31 levels deep. Limits of those beyond what the server keeps are
     /// refused when the store is opened. Sizes of events are not: an event larger than the server's `max_allowed_packet` is refused when it is appended.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.limits = limits;
+        self.options.server.limits = limits;
         self
     }
 
@@ -592,28 +535,24 @@ impl MysqlBuilder {
     fn try_open(self) -> Result<MysqlEventStore> {
         let Self { location, options } = self;
         let location = *location?;
-        if options.read_replica && (options.migrate_on_open || options.publish_mark.is_some()) {
-            return Err(Error::invalid(
-                "a store for reading from a replica neither migrates nor publishes a mark: do both on the primary",
-            ));
-        }
+        options.server.check()?;
         let mut connection = location.open()?;
         let server = connection.server;
-        server.flavour.check(&options.limits)?;
-        if options.migrate_on_open {
+        server.flavour.check(&options.server.limits)?;
+        if options.server.migrate_on_open {
             migrate::migrate(&mut connection, options.choices)?;
         }
         let names = migrate::require_current(&mut connection.session())?;
         let made_at = made_at(&mut connection.client)?;
         let generation = Arc::new(AtomicU64::new(0));
-        let interval = options.publish_mark;
+        let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
             connections: crate::pool::connections(
                 location.clone(),
                 made_at.clone(),
                 Arc::clone(&generation),
-                options.max_connections,
-                options.pool_timeout,
+                options.server.max_connections,
+                options.server.pool_timeout,
             ),
             location,
             options,
@@ -653,7 +592,7 @@ impl MysqlBuilder {
     /// has one that cannot be adopted.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
-            if self.options.read_replica {
+            if self.options.server.read_replica {
                 return Err(Error::new(ErrorKind::ReadOnly));
             }
             let location = self.location.clone()?;
@@ -698,7 +637,7 @@ impl fmt::Debug for MysqlEventStore {
 impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
-        backend::check(appends, &self.0.options.limits)?;
+        backend::check(appends, &self.0.options.server.limits)?;
         let alone = || self.with(|session| append::alone(session, appends));
         let lead = |group: &mut Group<'_>| {
             self.with(|session| match &group.appends()[..] {
@@ -707,10 +646,14 @@ impl EventStore for MysqlEventStore {
             })
         };
         // Who is led has no connection of its own, whose owner would be asked.
-        let results = self.0.within.check_outside().and_then(|()| match self.0.options.group {
-            true => self.0.line.append_all(appends, alone, lead),
-            false => alone(),
-        });
+        let results = self
+            .0
+            .within
+            .check_outside()
+            .and_then(|()| match self.0.options.server.group {
+                true => self.0.line.append_all(appends, alone, lead),
+                false => alone(),
+            });
         let results = results.map_err(|error| error.during(backend::describe(appends)))?;
         self.0.wake.tell();
         Ok(results)
@@ -726,7 +669,7 @@ impl EventStore for MysqlEventStore {
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let read = || {
-            let page = |indexes: &[String]| match self.0.options.read_replica {
+            let page = |indexes: &[String]| match self.0.options.server.read_replica {
                 true => self.published_page(query, cursor, indexes),
                 false => self.page(query, cursor, indexes),
             };
@@ -735,7 +678,7 @@ impl EventStore for MysqlEventStore {
                 Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
                 page => page,
             }?;
-            if self.0.options.verify_on_read {
+            if self.0.options.server.verify_on_read {
                 page.events.iter().try_for_each(EventEnvelope::verify)?;
             }
             Ok(page)
@@ -800,11 +743,11 @@ impl Connections for Sessions<'_> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.0.0.options.limits
+        &self.0.0.options.server.limits
     }
 
     fn verifies_on_read(&self) -> bool {
-        self.0.0.options.verify_on_read
+        self.0.0.options.server.verify_on_read
     }
 }
 
@@ -844,7 +787,7 @@ impl ConsumerStore for MysqlEventStore {
     }
 
     fn max_connections(&self) -> Option<u32> {
-        Some(self.0.options.max_connections)
+        Some(self.0.options.server.max_connections)
     }
 }
 
@@ -973,7 +916,7 @@ impl EventTransaction for MysqlTransaction<'_> {
         let scope = self.scope.clone();
         let mut append = || {
             let appends = scope.appends(appends)?;
-            backend::check(&appends, &self.store.options.limits)?;
+            backend::check(&appends, &self.store.options.server.limits)?;
             append::within(&mut self.checked()?, &appends)
         };
         let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
@@ -986,7 +929,7 @@ impl EventTransaction for MysqlTransaction<'_> {
         let scope = self.scope.clone();
         let mut load = || backend::load(&mut self.checked()?, aggregate, &*scope.range(range)?);
         load()
-            .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.store.options.server.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

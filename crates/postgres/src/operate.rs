@@ -36,7 +36,7 @@ impl Operations for PostgresEventStore {
     /// Needs the rights to `SELECT` and `INSERT` on the table `events`; to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
     /// `MAINTAIN` from PostgreSQL 17 on; and `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
-        backend::check_import(events, &self.options().limits)?;
+        backend::check_import(events, &self.options().server.limits)?;
         let Some(last) = events.last() else {
             return Ok(());
         };

@@ -16,8 +16,8 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, Window, backend, snapshot_store,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange,
+    SummaryQuery, TenantId, Window, backend, server_options, snapshot_store,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
@@ -184,7 +184,7 @@ impl PostgresEventStore {
     /// connection leads to another server, database or schema than the store was opened in, or has another `client_encoding` than UTF8.
     pub fn append_within(&self, transaction: &mut Transaction<'_>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
-        backend::check(appends, &self.shared.options.limits)?;
+        backend::check(appends, &self.shared.options.server.limits)?;
         let mut session = Session {
             client: transaction,
             statements: &mut Statements::default(),
@@ -262,7 +262,7 @@ impl PostgresEventStore {
 
     /// Refuses to write in a store that is for reading from a replica, before anything is sent.
     pub(crate) fn require_writable(&self) -> Result<()> {
-        match self.shared.options.read_replica {
+        match self.shared.options.server.read_replica {
             true => Err(Error::new(ErrorKind::ReadOnly)),
             false => Ok(()),
         }
@@ -329,7 +329,7 @@ impl PostgresEventStore {
     /// Whether an error is that of a connection that is lost, that leads elsewhere since schemas were renamed, or that leads to a
     /// standby since a failover, which takes those that are as old with it.
     fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
-        let is_on_a_standby = !self.shared.options.read_replica
+        let is_on_a_standby = !self.shared.options.server.read_replica
             && connection.is_in_recovery
             && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Unprovable { .. });
         let lost = connection.client.is_closed()
@@ -361,7 +361,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
-        match self.shared.options.read_replica {
+        match self.shared.options.server.read_replica {
             true => Ok(self.with(read::published_mark)?.mark),
             false => self.prove(),
         }
@@ -439,6 +439,8 @@ impl FirstPage for Reading<'_> {
     }
 }
 
+server_options!(PostgresBuilder);
+
 impl PostgresBuilder {
     fn at(location: Result<(Config, Arc<Connect>)>) -> Self {
         Self {
@@ -480,33 +482,6 @@ impl PostgresBuilder {
         self
     }
 
-    /// How many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
-    pub fn max_connections(mut self, connections: u32) -> Self {
-        self.options.max_connections = connections.max(1);
-        self
-    }
-
-    /// Whether threads that append at once share a statement and a commit (group commit); they do unless this is turned off.
-    ///
-    /// Up to four threads append each on a connection of its own, as all do without. Where more do, one appends for all who wait, up to 256
-    /// events and 1 MiB; it waits for as many as came a moment ago, but no longer than a quarter of what a group takes, and than a millisecond.
-    /// The others hold no connection meanwhile. Each gets the answer that it would get alone: if one is refused, or the connection is lost, those
-    /// that have no answer append by themselves, which is one round trip more. Nobody waits for a group longer than 50 milliseconds before
-    /// it appends too.
-    ///
-    /// Only calls with one aggregate, and with as few events, join a group; [`transaction`](PostgresEventStore::transaction) and
-    /// [`append_within`](PostgresEventStore::append_within) never do.
-    pub fn group(mut self, group: bool) -> Self {
-        self.options.group = group;
-        self
-    }
-
-    /// How long to wait for a connection; 10 seconds unless set.
-    pub fn pool_timeout(mut self, timeout: Duration) -> Self {
-        self.options.pool_timeout = timeout;
-        self
-    }
-
     /// Opens the store for reading where events are replicated to, such as a streaming standby; off unless set.
     ///
     /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary, as far as this server shows it, so
@@ -521,31 +496,7 @@ impl PostgresBuilder {
     /// checkpoint beyond the end of a standby is taken for one that the standby does not have yet, and the page is empty: whether it is
     /// beyond the end of the log, the primary tells.
     pub fn read_replica(mut self, read: bool) -> Self {
-        self.options.read_replica = read;
-        self
-    }
-
-    /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
-    ///
-    /// A thread of the store does so, also while nobody reads, until the last clone of the store is dropped, which waits for a
-    /// publication that is under way. One that fails is tried again after the interval. One store of all is enough; several do no harm.
-    /// Each publication is one round trip on a connection of the pool, and writes one row.
-    pub fn publish_mark(mut self, interval: Duration) -> Self {
-        self.options.publish_mark = Some(interval);
-        self
-    }
-
-    /// Migrates a missing or an older schema when opening; otherwise those are refused.
-    pub fn migrate_on_open(mut self, migrate: bool) -> Self {
-        self.options.migrate_on_open = migrate;
-        self
-    }
-
-    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) with
-    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing
-    /// one keeps what it has.
-    pub fn indexes(mut self, indexes: Indexes) -> Self {
-        self.options.choices.indexes = Some(indexes);
+        self.options.server.read_replica = read;
         self
     }
 
@@ -560,18 +511,10 @@ impl PostgresBuilder {
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
-    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
-    /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error.
-    pub fn verify_on_read(mut self, verify: bool) -> Self {
-        self.options.verify_on_read = verify;
-        self
-    }
-
     /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. U+0000 is what PostgreSQL cannot keep: limits
     /// that allow it are refused when the store is opened.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.options.limits = limits;
+        self.options.server.limits = limits;
         self
     }
 
@@ -590,28 +533,24 @@ impl PostgresBuilder {
     fn try_open(self) -> Result<PostgresEventStore> {
         let mut location = self.location()?;
         let options = self.options;
-        if options.limits.allow_nul {
+        if options.server.limits.allow_nul {
             return Err(Error::invalid("PostgreSQL cannot keep U+0000; do not lift that limit"));
         }
-        if options.read_replica && (options.migrate_on_open || options.publish_mark.is_some()) {
-            return Err(Error::invalid(
-                "a store for reading from a replica neither migrates nor publishes a mark: do both on the primary",
-            ));
-        }
+        options.server.check()?;
         let mut connection = location.open()?;
-        if options.migrate_on_open {
+        if options.server.migrate_on_open {
             migrate::migrate(&mut connection, location.schema.as_deref(), options.choices)?;
         }
         let indexes = migrate::require_current(&mut connection.session())?;
         location.place = Some(Place::of(&mut connection.session())?);
         let generation = Arc::new(AtomicU64::new(0));
-        let interval = options.publish_mark;
+        let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
             connections: crate::pool::connections(
                 location.clone(),
                 Arc::clone(&generation),
-                options.max_connections,
-                options.pool_timeout,
+                options.server.max_connections,
+                options.server.pool_timeout,
             ),
             location,
             options,
@@ -642,7 +581,7 @@ impl PostgresBuilder {
     /// Where the store is.
     fn location(&self) -> Result<Location> {
         let mut location = *self.location.clone()?;
-        location.read_replica = self.options.read_replica;
+        location.read_replica = self.options.server.read_replica;
         Ok(location)
     }
 
@@ -659,7 +598,7 @@ impl PostgresBuilder {
     /// has one that cannot be adopted.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
-            if self.options.read_replica {
+            if self.options.server.read_replica {
                 return Err(Error::new(ErrorKind::ReadOnly));
             }
             let location = self.location()?;
@@ -704,7 +643,7 @@ impl EventStore for PostgresEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()
             .map_err(|error| error.during(backend::describe(appends)))?;
-        backend::check(appends, &self.shared.options.limits)?;
+        backend::check(appends, &self.shared.options.server.limits)?;
         let alone = || self.with(|session| append::alone(session, appends));
         let lead = |group: &mut Group<'_>| {
             self.with(|session| match &group.appends()[..] {
@@ -717,7 +656,7 @@ impl EventStore for PostgresEventStore {
             .shared
             .within
             .check_outside()
-            .and_then(|()| match self.shared.options.group {
+            .and_then(|()| match self.shared.options.server.group {
                 true => self.shared.line.append_all(appends, alone, lead),
                 false => alone(),
             });
@@ -736,11 +675,11 @@ impl EventStore for PostgresEventStore {
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let read = || {
-            let page = match self.shared.options.read_replica {
+            let page = match self.shared.options.server.read_replica {
                 true => self.published_page(query, cursor)?,
                 false => self.page(query, cursor)?,
             };
-            if self.shared.options.verify_on_read {
+            if self.shared.options.server.verify_on_read {
                 page.events.iter().try_for_each(EventEnvelope::verify)?;
             }
             Ok(page)
@@ -788,7 +727,7 @@ impl EventStore for PostgresEventStore {
             let mark = self.mark()?;
             let latency = asked.elapsed();
             let schema = self.with(migrate::version)?;
-            let writable = writable && !self.shared.options.read_replica;
+            let writable = writable && !self.shared.options.server.read_replica;
             Ok(Health::new("postgres", server, schema, writable, mark, latency))
         };
         check().map_err(|error: Error| error.during("check the health"))
@@ -811,11 +750,11 @@ impl Connections for Sessions<'_> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.0.shared.options.limits
+        &self.0.shared.options.server.limits
     }
 
     fn verifies_on_read(&self) -> bool {
-        self.0.shared.options.verify_on_read
+        self.0.shared.options.server.verify_on_read
     }
 }
 
@@ -868,7 +807,7 @@ impl ConsumerStore for PostgresEventStore {
     }
 
     fn max_connections(&self) -> Option<u32> {
-        Some(self.shared.options.max_connections)
+        Some(self.shared.options.server.max_connections)
     }
 }
 
@@ -1020,7 +959,7 @@ impl EventTransaction for PostgresTransaction<'_> {
         let scope = self.scope.clone();
         let mut append = || {
             let appends = scope.appends(appends)?;
-            backend::check(&appends, &self.store.options.limits)?;
+            backend::check(&appends, &self.store.options.server.limits)?;
             append::within(&mut self.session(), &appends, place)
         };
         let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
@@ -1034,7 +973,7 @@ impl EventTransaction for PostgresTransaction<'_> {
         let range = self.scope.range(range);
         let stream = range.and_then(|range| backend::load(&mut self.session(), aggregate, &range));
         self.noted(stream)
-            .and_then(|stream| backend::verified(stream, self.store.options.verify_on_read))
+            .and_then(|stream| backend::verified(stream, self.store.options.server.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }

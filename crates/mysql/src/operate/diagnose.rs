@@ -33,9 +33,9 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     ];
     diagnoses.extend(settings.durability());
     diagnoses.extend(settings.binary_log());
-    diagnoses.push(settings.writable(options.read_replica));
+    diagnoses.push(settings.writable(options.server.read_replica));
     diagnoses.push(topology(session, options)?);
-    diagnoses.push(replica(session, options.read_replica)?);
+    diagnoses.push(replica(session, options.server.read_replica)?);
     diagnoses.push(published(session, options)?);
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
@@ -44,7 +44,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(settings.strictness());
     diagnoses.push(packet(session.server.packet));
     diagnoses.extend(settings.sequences());
-    diagnoses.extend(settings.connections(options.max_connections));
+    diagnoses.extend(settings.connections(options.server.max_connections));
     diagnoses.push(encryption(session, &surroundings)?);
     diagnoses.push(settings.time_zone());
     diagnoses.push(surroundings.character_set());
@@ -321,7 +321,7 @@ fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagno
     let subject = "topology";
     let standing = topology::standing_of(session)?;
     let found = standing.to_string();
-    let (refusal, advice) = match options.read_replica {
+    let (refusal, advice) = match options.server.read_replica {
         true => (
             standing.require_order(),
             "publish the mark on the primary, and read it here",
@@ -340,7 +340,7 @@ fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagno
 /// The mark that was published for readers of replicas.
 fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
     let published = read::published_mark(session).map(|published| (published.mark, published.age));
-    backend::diagnose_published_mark(published, options.read_replica.then_some(Severity::Danger))
+    backend::diagnose_published_mark(published, options.server.read_replica.then_some(Severity::Danger))
 }
 
 /// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet. A

@@ -21,10 +21,10 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
     diagnoses.extend(settings.durability());
     diagnoses.extend([
         settings.clock(),
-        topology.replication(options.read_replica),
-        published(session, &topology, options.read_replica)?,
+        topology.replication(options.server.read_replica),
+        published(session, &topology, options.server.read_replica)?,
         settings.read_only(),
-        settings.connections(options.max_connections),
+        settings.connections(options.server.max_connections),
         settings.encryption(),
         sequence(session)?,
         open_writers(session)?,

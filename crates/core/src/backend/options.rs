@@ -1,0 +1,127 @@
+//! How a store on a server is opened.
+
+use std::time::Duration;
+
+use crate::{Error, Limits, Result};
+
+/// How a store on a server is opened, whatever the server is. [`server_options!`](crate::server_options) writes the methods of its builder.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// How many connections there may be at once, at least 1.
+    pub max_connections: u32,
+    /// Whether threads that append at once share a statement and a commit.
+    pub group: bool,
+    /// How long to wait for a connection.
+    pub pool_timeout: Duration,
+    /// Whether a missing or an older schema is migrated.
+    pub migrate_on_open: bool,
+    /// Whether what is read is compared to its checksum.
+    pub verify_on_read: bool,
+    /// What the store accepts.
+    pub limits: Limits,
+    /// Whether the store reads where events are replicated to.
+    pub read_replica: bool,
+    /// How often the high-water mark is published, if it is.
+    pub publish_mark: Option<Duration>,
+}
+
+impl ServerOptions {
+    /// Refuses options that exclude one another.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+    pub fn check(&self) -> Result<()> {
+        if self.read_replica && (self.migrate_on_open || self.publish_mark.is_some()) {
+            return Err(Error::invalid(
+                "a store for reading from a replica neither migrates nor publishes a mark: do both on the primary",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            group: true,
+            pool_timeout: Duration::from_secs(10),
+            migrate_on_open: false,
+            verify_on_read: false,
+            limits: Limits::PORTABLE,
+            read_replica: false,
+            publish_mark: None,
+        }
+    }
+}
+
+/// Writes the methods of a builder that are the same for every server. The builder has `options.server`, which are
+/// [`ServerOptions`](crate::backend::ServerOptions), and `options.choices.indexes`. For those who write a backend.
+#[macro_export]
+macro_rules! server_options {
+    ($Builder:ident) => {
+        impl $Builder {
+            /// Sets how many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
+            pub fn max_connections(mut self, connections: u32) -> Self {
+                self.options.server.max_connections = connections.max(1);
+                self
+            }
+
+            /// Sets whether threads that append at once share a statement and a commit (group commit); on unless set.
+            ///
+            /// Up to four threads append at once, each on a connection of its own. When more do, one thread appends for all that wait, up
+            /// to 256 events and 1 MiB in one statement. Before it does, it waits for as many appends as there were a moment ago, for a
+            /// quarter of the time that a group takes and for 1 ms at most. The other threads hold no connection while they wait.
+            ///
+            /// Each append gets the answer that it would get alone. If one append of the group is refused, or the connection is lost, the
+            /// appends without an answer are made again, each alone, which is one round trip more. No append waits for a group longer than
+            /// 50 ms.
+            ///
+            /// Only a call with one aggregate, and with as few events, joins a group. `transaction` and `append_within` never do.
+            pub fn group(mut self, group: bool) -> Self {
+                self.options.server.group = group;
+                self
+            }
+
+            /// Sets how long a call waits for a connection; 10 seconds unless set.
+            pub fn pool_timeout(mut self, timeout: ::std::time::Duration) -> Self {
+                self.options.server.pool_timeout = timeout;
+                self
+            }
+
+            /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
+            ///
+            /// A thread of the store publishes, whether anybody reads or not. It ends when the last clone of the store is dropped; the drop
+            /// waits for a publication that is under way. A publication that fails is tried again after the interval. One store that
+            /// publishes is enough; several do no harm. Each publication uses a connection of the pool and writes one row.
+            pub fn publish_mark(mut self, interval: ::std::time::Duration) -> Self {
+                self.options.server.publish_mark = Some(interval);
+                self
+            }
+
+            /// Migrates a missing or an older schema when the store is opened. Without this, such a schema is refused.
+            pub fn migrate_on_open(mut self, migrate: bool) -> Self {
+                self.options.server.migrate_on_open = migrate;
+                self
+            }
+
+            /// Sets the indexes that [`migrate`](Self::migrate) makes and leaves, and that [`open`](Self::open) does with
+            /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets
+            /// [`Indexes::Standard`](firefly_eventstore_core::Indexes::Standard), and an existing one keeps what it has.
+            pub fn indexes(mut self, indexes: $crate::Indexes) -> Self {
+                self.options.choices.indexes = Some(indexes);
+                self
+            }
+
+            /// Verifies the checksum of every event and snapshot that is read; off unless set.
+            ///
+            /// This costs a SHA-256 of the canonical JSON of each. Data that does not match its checksum is an
+            /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error, and so is data without one, which another program wrote.
+            pub fn verify_on_read(mut self, verify: bool) -> Self {
+                self.options.server.verify_on_read = verify;
+                self
+            }
+        }
+    };
+}
