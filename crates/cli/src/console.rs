@@ -107,7 +107,7 @@ impl Console {
         self.tell(format_args!("{}", escaped_json(&json)));
     }
 
-    /// Tells what somebody who waits may like to know, unless they like quiet.
+    /// Writes a remark to the error output, unless `--quiet` is set.
     pub(crate) fn remark(&self, remark: impl fmt::Display) {
         self.tell(format_args!("{}", escaped(&remark.to_string())));
     }

@@ -47,7 +47,7 @@ Exit codes:
     3  conflict: what is stored contradicts what was asked for
     4  the database cannot answer now: repeat later, nothing is lost
     5  the schema is missing, older, newer, altered or moved
-    6  a file, or what is stored, is damaged
+    6  a file or stored data is damaged
     7  the database refuses: read-only, a replica, no rights, or no room
     8  a file or stream cannot be read or written
     9  any other error of the database
@@ -148,7 +148,7 @@ impl Failure {
         self.exit
     }
 
-    /// Whether nothing is wrong but that nobody reads the output any more.
+    /// Whether the only problem is that the reader of the output has closed it.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
     }

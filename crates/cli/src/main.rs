@@ -51,7 +51,7 @@ fn told(failure: &Failure, console: &Console) -> Exit {
     let message = console.hidden(&failure.to_string());
     let message = text::escaped(&message);
     let style = console::DANGER;
-    // There is nobody to tell if the error output is closed.
+    // If the error output is closed, the message is lost.
     let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {message}");
     failure.exit()
 }
@@ -59,7 +59,7 @@ fn told(failure: &Failure, console: &Console) -> Exit {
 /// Writes the help that was asked for, or what is wrong with the command line.
 fn answer_usage(answer: &clap::Error, secrets: &Secrets) -> Exit {
     let answer_text = secrets.hidden_in(&answer.render().ansi().to_string());
-    // A closed pipe is no error, and nothing else can be told to somebody who does not listen.
+    // A closed pipe is no error. Any other error cannot be reported either, since the output is closed.
     let _ = match answer.use_stderr() {
         true => anstream::stderr().write_all(answer_text.as_bytes()),
         false => anstream::stdout().write_all(answer_text.as_bytes()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure, Result};
 
-/// Whether somebody asked to stop. Whoever asks twice is obeyed at once, whatever goes on.
+/// Whether somebody asked to stop. The second request stops the program at once.
 #[derive(Debug)]
 pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
@@ -52,7 +52,7 @@ impl Stop {
     }
 }
 
-/// A writer that fails once somebody asked to stop, so that what writes to it ends.
+/// A writer that fails after a request to stop, so that the command that writes to it ends.
 #[derive(Debug)]
 pub(crate) struct Stoppable<'a, W> {
     pub(crate) out: W,
@@ -73,8 +73,8 @@ impl<W: Write> Write for Stoppable<'_, W> {
     }
 }
 
-/// Whether the standard output is a pipe that nobody reads any more. Who writes finds that out, but who follows a quiet log has
-/// nothing to write.
+/// Whether the standard output is a pipe that its reader has closed. Who writes finds that out, but who follows a quiet log has nothing to
+/// write.
 #[cfg(unix)]
 pub(crate) fn is_output_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

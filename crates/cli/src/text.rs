@@ -22,8 +22,8 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// JSON on one line, with the same characters escaped as JSON has it. Outside of strings only line breaks and tabs can be among
-/// them, where they mean no more than a space.
+/// JSON on one line, with the same characters escaped as JSON has it. Outside of strings these can only be line breaks and tabs, and a
+/// space means the same.
 pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
     if !json.contains(is_obeyed) {
         return Cow::Borrowed(json);

@@ -1,4 +1,4 @@
-//! Appending: what is asked for, what comes back.
+//! Appends and their results.
 
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! What the work of a transaction returns, carried past a transaction whose own work returns nothing.
+//! Returns the result of a caller's work through a transaction whose own work returns `()`.
 
 use crate::{Error, Result};
 

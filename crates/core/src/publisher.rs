@@ -124,7 +124,7 @@ pub fn diagnose_published_mark(
             "give it SELECT on firefly_published_mark, or ask as an administrator".to_owned(),
         ),
         (ErrorKind::Schema(_), _) => {
-            let advice = "see what is said of the schema";
+            let advice = "see the finding about the schema";
             bad(Severity::Warning, error.to_string(), advice.to_owned())
         }
         _ => return Err(error),

@@ -33,8 +33,8 @@ pub enum Order {
 
 /// Which events of the log to read: every filter that is set must match.
 ///
-/// Nothing set reads everything, oldest first. A read ends at the high-water mark of its first page, so it ends, and what
-/// it passed is complete.
+/// Nothing set reads everything, oldest first. A read ends at the high-water mark of its first page. So it does end, and no event can still
+/// be committed at or before its end.
 ///
 /// ```
 /// use firefly_eventstore_core::{EventQuery, Order};
@@ -269,8 +269,8 @@ impl EventQuery {
     /// Only events after this global sequence: where a consumer's checkpoint goes, such as
     /// [`Events::checkpoint`](crate::Events::checkpoint).
     ///
-    /// Beyond the end of the log the read is an error, [`BeyondEnd`](crate::ErrorKind::BeyondEnd): whoever has such a checkpoint
-    /// saw events that are gone.
+    /// Beyond the end of the log the read is an error, [`BeyondEnd`](crate::ErrorKind::BeyondEnd): a consumer with such a checkpoint has
+    /// read events that no longer exist.
     #[must_use]
     pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
         self.after = sequence.into();

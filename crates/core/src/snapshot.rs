@@ -221,8 +221,7 @@ impl Snapshot {
 
     /// Recomputes the checksum and compares it.
     ///
-    /// Whoever changes a snapshot and knows how to compute its checksum is not found out: only the events tell what the state
-    /// has to be.
+    /// A change is not detected if its author also computes the checksum: only the events tell what the state has to be.
     ///
     /// # Errors
     ///
@@ -289,8 +288,8 @@ impl Snapshot {
 
 /// Which snapshot of an aggregate to find.
 ///
-/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf). Whoever names no form
-/// gets the last one by name, in the order of its bytes, if there are several at the version.
+/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf). If no form is named
+/// and the version has several, the result is the last one by name, in byte order.
 ///
 /// ```
 /// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotSelection, SnapshotType, prelude::*};

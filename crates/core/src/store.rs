@@ -24,8 +24,8 @@ use crate::{
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Appends to one or more aggregates, in one transaction: all events of all aggregates are stored, or none.
     ///
-    /// Repeating an append whose events are already stored returns the original result, marked, also when the expected
-    /// version is stale by now. So a call whose answer was lost is safe to repeat.
+    /// Repeating an append whose events are already stored returns the original result, marked as already stored, even if the expected
+    /// version is outdated. So a call whose answer was lost is safe to repeat.
     ///
     /// # Errors
     ///
@@ -189,8 +189,8 @@ pub trait SnapshotStore: EventStore {
     /// Finds one snapshot of an aggregate, and loads the events from its version on: the one that it goes up to, and those after it. All
     /// events if there is no such snapshot. With a tenant, only if it owns the aggregate.
     ///
-    /// The event that it goes up to comes with it, so that the caller can tell whether they belong together. The stream's version is that
-    /// of the aggregate.
+    /// The result includes the event at the snapshot's version, so that the caller can check that both belong together. The stream's
+    /// version is that of the aggregate.
     ///
     /// A database store finds both by one statement, so they are of one moment. On a server, that is one round trip, and two more
     /// where the snapshot goes up to an event that is gone. The default is [`find_snapshot`](Self::find_snapshot), and then

@@ -1,4 +1,4 @@
-//! Verification on demand: is what is stored what was stored?
+//! Verification on demand: was stored data changed or damaged?
 
 use crate::{Error, EventEnvelope, EventQuery, EventStore, GlobalSequence, Result, pipeline};
 
@@ -34,7 +34,7 @@ pub struct VerifyProgress {
     pub at: GlobalSequence,
 }
 
-/// Recomputes the checksum of every event that `query` selects, names each that is damaged, and goes on after it.
+/// Recomputes the checksum of every event that `query` selects, and reports each damaged event. It does not stop at one.
 ///
 /// `progress` is called after each event, by this thread. Another one reads, page by page, and as many as there are cores compute;
 /// some 16 MiB of events are in memory.

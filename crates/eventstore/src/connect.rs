@@ -153,7 +153,7 @@ impl Target {
     fn of(url: &str) -> Result<Self> {
         // Nothing of the URL but its scheme goes into an error: there may be a password in it.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        // And what is no URL at all may have one before its first colon.
+        // A text that is no URL may also have a password before its first colon.
         if !scheme
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))

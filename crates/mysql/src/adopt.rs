@@ -140,7 +140,7 @@ impl Table {
             return Ok(());
         }
         Err(altered(format!(
-            "the table {}, made by hand, gives way to another, and what is bound to it would be lost: {}; drop that first, and              make it anew afterwards",
+            "the table {}, made by hand, is replaced, and objects that depend on it would be lost: {}; drop them first, and make them again afterwards",
             self.name,
             bound.join(", ")
         )))
@@ -178,8 +178,8 @@ impl Table {
     }
 }
 
-/// Renames the tables that were made by hand out of the way, if there are any, and drops what is made anew. Whatever of this
-/// is done before a crash is not there to be done again.
+/// Renames tables that were made by hand, and drops what the migrations make again. Whatever of this is done before a crash is not there to
+/// be done again.
 pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
     let tables: Vec<Table> = [EVENTS, SNAPSHOTS]
         .into_iter()

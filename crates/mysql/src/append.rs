@@ -21,7 +21,7 @@ use crate::sql;
 /// means something else is wrong.
 const MOST_ATTEMPTS: usize = 1_000;
 
-/// Appends in a statement of its own: one round trip, unless something is in the way, or a version has to be looked up.
+/// Appends in a statement of its own. One round trip, unless the append is refused or a version has to be looked up.
 pub(crate) fn alone(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     repeated(session, appends, false, TRANSACTION).map_err(|error| error.during(backend::describe(appends)))
 }
@@ -42,9 +42,10 @@ type Brackets = [&'static str; 3];
 
 const TRANSACTION: Brackets = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
 
-/// How often appends on top of the same versions were refused, although nothing was found in the way.
+/// How often an append may be refused at the same versions although no conflicting event is found.
 ///
-/// Now and then somebody was, who gave up. But where that goes on, it is a key that somebody else has put on the table.
+/// Now and then a conflicting transaction was rolled back meanwhile. If it happens again and again, another program has added a unique key
+/// to the table.
 #[derive(Default)]
 struct Unexplained {
     bases: Vec<Base>,
@@ -460,8 +461,8 @@ fn with_versions<C: Queryable>(
     Ok(appends.iter().map(complete).collect())
 }
 
-/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more. What is told
-/// of stored events is on the disk.
+/// Finds out why an append was refused; perhaps it was a repeated one. None if the conflicting append was rolled back. Stored events that
+/// the answer speaks of are on the disk.
 fn explain<C: Queryable>(
     session: &mut Session<'_, C>,
     appends: &[Append<'_>],

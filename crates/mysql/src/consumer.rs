@@ -102,8 +102,8 @@ fn try_change<C: Queryable>(session: &mut Session<'_, C>, change: ConsumerChange
     session.execute(statement, values).map(drop).map_err(classify)
 }
 
-/// Saves a slot that is locked, if the connection, which somebody's work has had meanwhile, still leads to the store and commits nothing by
-/// itself. One round trip. Returns whether it was saved.
+/// Saves a locked slot. The caller's work has used the connection meanwhile, so the statement checks that it still leads to the store and
+/// is not in autocommit. One round trip. Returns whether it was saved.
 pub(crate) fn save_after_work<C: Queryable>(
     session: &mut Session<'_, C>,
     slot: &ConsumerSlot,
@@ -130,8 +130,8 @@ fn row_of(slot: &ConsumerSlot) -> Vec<Value> {
     ]
 }
 
-/// Deletes the members that nobody has seen. A `DELETE` by the time would lock whatever it looks at, and so wait for members that write
-/// that they live, and these for it.
+/// Deletes the members that nobody has seen. A `DELETE` by the time would lock every row that it looks at. It would then wait for members
+/// that renew their rows, and they for it.
 fn forget_members<C: Queryable>(session: &mut Session<'_, C>, consumer: &str, unseen_for: Duration) -> Result<()> {
     let values = vec![consumer.into(), microseconds(unseen_for).into()];
     let rows = session.query(sql::CONSUMER_UNSEEN_MEMBERS, values).map_err(classify)?;

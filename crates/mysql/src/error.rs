@@ -27,7 +27,9 @@ pub fn classify(error: mysql::Error) -> Error {
 /// What an error of the driver is to every store.
 pub(crate) fn kind_of(error: &mysql::Error) -> ErrorKind {
     match code(error) {
-        Some(_) if is_lost(error) => unavailable("the server ended the connection; it restarts, or somebody ended it"),
+        Some(_) if is_lost(error) => {
+            unavailable("the server closed the connection; it restarts, or an administrator ended it")
+        }
         Some(code) => by_code(code),
         None if is_misunderstood(error) => {
             backend("a packet is larger than the max_allowed_packet of the URL, or not one of the server's protocol")
@@ -67,8 +69,8 @@ pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => matches!(
             error.code,
-            // Shut down, taken offline or killed; what the server says of a connection that it gives up, such as one that was idle,
-            // and of one that is another by now, without the statements that were prepared.
+            // Shut down, taken offline or killed; the server closed the connection, for example because it was idle, or the connection is a
+            // new session without the prepared statements.
             1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3032 | 3169 | 4031
         ),
         mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
@@ -114,7 +116,7 @@ fn by_code(code: u16) -> ErrorKind {
             "the server keeps no more prepared statements: raise max_prepared_stmt_count, or lower stmt_cache_size in the URL",
         ),
         1205 | 1206 | 1213 | 1467 | 1613 | 1614 | 1637 | 1689 | 3058 | 3572 => {
-            unavailable("another transaction was in the way for too long")
+            unavailable("another transaction held a lock for too long")
         }
         // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
         1020 => unavailable(
@@ -183,8 +185,8 @@ fn code(error: &mysql::Error) -> Option<u16> {
     }
 }
 
-/// Whether what is stored already may stand in the way: another append of the aggregate, or one of these events; or the
-/// aggregate is elsewhere, so that no version comes out, or one beyond the greatest.
+/// Whether the append may conflict with stored events: another append of the aggregate, or one of these events; or the aggregate is
+/// elsewhere, so that no version comes out, or one beyond the greatest.
 pub(crate) fn is_refused(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1048 | 1062 | 1690))
 }
@@ -211,8 +213,8 @@ pub(crate) fn is_denied(error: &mysql::Error) -> bool {
     code(error).is_some_and(|code| by_code(code) == ErrorKind::PermissionDenied)
 }
 
-/// Whether something is there already that a migration makes, or gone that it drops, or a statement was cut off by one of another
-/// node of a Galera cluster, which does not know of the lock of those who migrate.
+/// Whether another node of a Galera cluster migrates at the same time: an object exists that a migration makes, or is missing that it
+/// drops, or a statement was aborted. Nodes do not share the lock of migrations.
 pub(crate) fn is_of_another_who_migrates(error: &mysql::Error) -> bool {
     matches!(
         code(error),

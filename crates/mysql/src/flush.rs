@@ -1,9 +1,8 @@
 //! What a crash of the server cannot take back.
 //!
-//! Without a binary log, InnoDB shows a commit to others before its redo log is on the disk. What is told of such a commit, beside
-//! the answer to whoever made it, is to wait until the log is flushed as far as it went when the rows had been read. MariaDB tells
-//! how far that is. MySQL has such numbers too, but mostly tells those of a moment ago: there a commit of a row of ours, which is
-//! answered when all before it is flushed, has to tell.
+//! Without a binary log, InnoDB shows a commit to others before its redo log is on the disk. A reader must not report such a commit before
+//! the redo log is flushed up to where it was when the rows were read. MariaDB shows both positions. MySQL shows them too, but late. There
+//! the library commits a row of its own: the server answers once everything before it is flushed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A flush that is under way, or that of the next append, is on the disk within so many pauses. Where nobody appends, the server
-/// flushes what is left once a second.
+/// A flush that is under way, or the flush of the next append, ends within this many pauses. Without appends, the server flushes once a
+/// second.
 const PAUSES_BEFORE_ASKING: usize = 2;
 
 /// Whether the rows that the session has seen so far are on the disk. Waits for that: with MariaDB not for long, and one round trip
@@ -53,8 +52,8 @@ pub(crate) fn is_flushed<C: Queryable>(session: &mut Session<'_, C>, flush_soon:
 
 /// Waits until the rows that the session has seen so far are on the disk, however long that takes.
 ///
-/// Within a transaction that goes on (`is_within`), MariaDB is not asked to flush, which it does once a second by itself. The commit of
-/// the transaction does what MySQL is asked for.
+/// Within an open transaction (`is_within`), MariaDB is not asked to flush: it does so by itself once a second. On MySQL, the commit of the
+/// transaction waits for the flush.
 pub(crate) fn until_flushed<C: Queryable>(session: &mut Session<'_, C>, is_within: bool) -> Result<()> {
     if !session.server.shows_before_flush {
         return Ok(());

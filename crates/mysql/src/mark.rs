@@ -1,4 +1,4 @@
-//! The high-water mark, by gates: what is settled below a sequence, although some sequences are missing.
+//! The high-water mark, proved by gates: whether a missing sequence can still be committed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -16,15 +16,15 @@ use crate::{flush, prepared, read, sql};
 
 /// What a store has proved about its log.
 ///
-/// Without a hole there is nothing to prove: whatever was allocated up to the last row is there. A sequence that is missing was
-/// rolled back, or its transaction is still open. An append holds a gate from before it allocates a sequence until its
-/// transaction ends. So, once each gate was free at some time after a sequence was seen, whoever allocated one up to that is
-/// done, and what is missing then will never come. Which gate an append takes is a matter of the moment: a hundred take turns, so that a
-/// gate that was seen free is not waited for again, and those that are held are given back soon; nothing depends on clocks, and nobody
-/// waits. The idea is the grace period of read-copy-update.
+/// If no sequence is missing, there is nothing to prove. A missing sequence was rolled back, or its transaction is still open. An append
+/// takes a gate before it allocates a sequence, and holds it until its transaction ends. A reader notes the greatest sequence that it sees,
+/// and then waits until it has seen each gate free once. Then every append that had allocated a sequence up to the noted one has ended.
+/// What is missing then was rolled back. There are a hundred gates, which appends take in turn, so a gate is free again soon, and one that
+/// was seen free is not looked at again. The proof needs no clock, and no append waits for it. The idea is the grace period of
+/// read-copy-update.
 ///
-/// What is kept here outlives a crash of the server, after which a sequence whose commit was not on the disk is given out again. So
-/// nothing is taken for seen that is not flushed.
+/// This state outlives a crash of the server. After a crash, the server gives out a sequence again whose commit was not on the disk. So
+/// only flushed rows count as seen.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     /// The greatest sequence that is known to be there with nothing missing before it.
@@ -41,7 +41,7 @@ struct Proof {
     looked: Option<Instant>,
 }
 
-/// The time until whoever is at work when a sequence is noted is done.
+/// A grace period: it ends when every append that ran when a sequence was noted has ended.
 #[derive(Debug)]
 struct Grace {
     noted: i64,
@@ -55,19 +55,19 @@ pub(crate) const GATES: u8 = 100;
 /// How many rows one statement looks at.
 const ROWS_AT_ONCE: i64 = 10_000;
 
-/// How many graces one call goes through, where others leave holes as fast.
+/// How many grace periods one call waits for, while other appends leave new holes.
 const MOST_GRACES: usize = 8;
 
-/// Who looks as often as this goes on with the grace the next time. Who does not would stop at a hole that was left long ago,
-/// because somebody happens to be appending now.
+/// A caller that comes back within this time continues the grace period at its next call. Another caller waits here instead: otherwise an
+/// append that happens to run now would stop it at an old hole.
 const OFTEN: Duration = Duration::from_secs(1);
 
-/// How long somebody who does not look often goes on with graces, and the pause before another look at the gates: those of short
-/// appends are all free once within a turn, which takes 10 milliseconds.
+/// How long such a caller waits, and the pause between two looks at the gates. The gates of short appends are all free once within a turn
+/// of 10 milliseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often such a one looks again at the least, where one look takes as long as that.
+/// How often such a caller looks at least, even if one look takes longer than that time.
 const LOOKS_AGAIN: usize = 2;
 
 /// How the log is looked at.
@@ -78,8 +78,8 @@ pub(crate) struct View<'a, 's, C> {
 }
 
 impl Mark {
-    /// The greatest committed sequence at or below which nothing can appear any more, as far as this moment can prove it. An error,
-    /// and nothing is proved any more, if the log ends before what was proved.
+    /// The last final position that can be proved now: no event can still be committed at or before it. If the log ends before an earlier
+    /// proof, this is an error, and the proof is dropped.
     pub(crate) fn take<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<GlobalSequence> {
         let mut proof = match self.proof.try_lock() {
             Ok(proof) => proof,

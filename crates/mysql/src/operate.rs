@@ -303,7 +303,7 @@ fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSeq
     let locked = session.query(sql::LOCK_RESTORE, Vec::new()).map_err(classify)?;
     if decode(&locked, |row| optional(row, 0, integer))? != [Some(1)] {
         return Err(Error::new(ErrorKind::Unavailable {
-            reason: "somebody else restores into the table events_restored now".into(),
+            reason: "another program is restoring into the table events_restored".into(),
         }));
     }
     let result = restore_under_another_name(session, point, mark);
@@ -408,7 +408,7 @@ fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
     Ok(decode(&rows, |row| count(row, 0))?.into_iter().sum())
 }
 
-/// MySQL answers questions about tables with what it knew of them within the last day, unless it is told not to.
+/// MySQL answers questions about tables from a cache of up to a day, unless the session turns that off.
 fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
     match session.server.flavour {
         Flavour::Mysql => schema::run(session, "SET SESSION information_schema_stats_expiry = 0"),
@@ -432,7 +432,7 @@ fn check_next_sequence(session: &mut Session<'_, Conn>) -> Result<Option<Finding
     let places = decode(&rows, |row| Ok((integer(row, 0)?, optional(row, 1, integer)?)))?;
     let reason = match places.as_slice() {
         [(last, Some(next))] if next > last => return Ok(None),
-        [(last, Some(next))] => format!("the next global sequence is {next}, and the log goes on to {last} already"),
+        [(last, Some(next))] => format!("the next global sequence is {next}, but the log ends at {last}"),
         _ => "the table events gives no global sequences: the column has lost its AUTO_INCREMENT".to_owned(),
     };
     Ok(Some(Finding::of_store(FindingKind::Sequence, reason)))

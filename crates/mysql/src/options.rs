@@ -12,7 +12,7 @@ pub(crate) struct Options {
     pub(crate) only_writer: bool,
 }
 
-/// What may be chosen about a schema; what is not keeps what it has, and a new one has the defaults.
+/// What may be chosen about a schema. Without a choice, an existing schema stays as it is, and a new one gets the defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,

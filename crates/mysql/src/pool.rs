@@ -22,9 +22,8 @@ pub(crate) struct Location(Opts);
 /// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
 const PREPARED_STATEMENTS: usize = 256;
 
-/// What every session needs, whatever the server's defaults are: the whole of Unicode, errors for what would be changed
-/// silently, UTC, statements that commit by themselves, all rows of a result however many are read for it,
-/// recursion as far as the migrations need it, and reads that see what was committed a moment ago. Everybody may set these.
+/// What every session needs, whatever the server's defaults are: all of Unicode; errors instead of silent changes of values; UTC;
+/// autocommit; results without a limit of rows; recursion as deep as the migrations need; and `READ COMMITTED`. Everybody may set these.
 const SETTINGS: &str = "SET NAMES utf8mb4, \
          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, \
@@ -150,7 +149,7 @@ pub(crate) struct Connection {
     id: u32,
     state: Option<String>,
     generation: u64,
-    /// Whether somebody is at work with it, or left it so that its next answer may be that to an earlier question.
+    /// Whether it is in use, or was left while an answer was outstanding: its next answer may belong to an earlier question.
     in_doubt: bool,
     /// Whether a caller has had it since the transaction began.
     is_lent: bool,
@@ -189,7 +188,7 @@ impl Connection {
         result
     }
 
-    /// The connection, for a caller to do with it what it likes until the transaction ends.
+    /// The connection, for the caller's own statements until the transaction ends.
     pub(crate) fn lend(&mut self) -> &mut Conn {
         self.is_lent = true;
         &mut self.client

@@ -1,8 +1,7 @@
-//! XA transactions that are prepared: their events are in the table, not yet committed, and their gates are free already.
+//! Prepared XA transactions. Their events are in the table and not committed yet, but their gates are free already.
 //!
-//! MariaDB lets go of a transaction's shared locks when it is prepared, MySQL when it is restarted then. What stays are the rows: a
-//! prepared transaction inserts no more, so once the gates were free, each of its events is there for whoever reads what is not
-//! committed.
+//! MariaDB releases the shared locks of a transaction when it is prepared, MySQL when the server is restarted after that. The rows stay. A
+//! prepared transaction inserts no more rows. So once the gates were free, a read of uncommitted rows finds all of its events.
 
 use firefly_eventstore_core::Result;
 use mysql::Row;
@@ -17,8 +16,8 @@ use crate::sql;
 /// prepared at all.
 const SEQUENCES_AT_ONCE: i64 = 10_000;
 
-/// How far beyond what is settled, up to what was noted, nothing is prepared: a committed event, or what is settled. To be asked once the
-/// gates were free.
+/// The last committed event before the first prepared one, between the settled position and the noted one; the settled position if there is
+/// none. Call it after the gates were free.
 pub(crate) fn free_up_to<C: Queryable>(session: &mut Session<'_, C>, settled: i64, noted: i64) -> Result<i64> {
     let mut begin = settled;
     if noted - settled > SEQUENCES_AT_ONCE && is_none_told_of(session)? {
@@ -46,7 +45,7 @@ struct Events {
     last: i64,
 }
 
-/// The events in a range, first with those that are not committed yet, then those that are by now. One round trip.
+/// The events in a range: first with the uncommitted ones, then only the committed ones. One round trip.
 ///
 /// In this order: what is committed in between is in both. An event that is deleted in between is missed, and the next look decides.
 fn look<C: Queryable>(session: &mut Session<'_, C>, after: i64, until: i64) -> Result<[Events; 2]> {
@@ -73,7 +72,7 @@ fn events(row: &Row) -> Result<Events> {
     })
 }
 
-/// Whether the server tells of no XA transaction that is prepared, or does not tell this user.
+/// Whether the server lists no prepared XA transaction, or refuses to list them to this user.
 fn is_none_told_of<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
     Ok(told(session)?.is_none_or(|prepared| prepared == 0))
 }

@@ -134,8 +134,8 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The events in a window of the log. It takes a statement, and more where the events are smaller than those that were read before, or
-    /// where the server sends events whose metadata does not match: what contains what is decided here.
+    /// The events in a window of the log. This is one statement. It is more if the events are smaller than usual, or if the server sends
+    /// events whose metadata does not match: the library decides what metadata contains.
     pub(crate) fn find<C: Queryable>(
         &mut self,
         session: &mut Session<'_, C>,
@@ -510,7 +510,7 @@ impl Driver {
         }
     }
 
-    /// The first of those that the filters and the order allow, and whose index there is.
+    /// The first driver that the filters and the order allow and whose index exists.
     fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
         fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
             types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))

@@ -48,8 +48,8 @@ pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()
     session.client.query_drop(statement).map_err(classify)
 }
 
-/// A statement that changes a table waits for the transactions that have used it, and whoever comes later waits behind it: no
-/// longer than this, in seconds, where the server's default is up to a year.
+/// A statement that changes a table waits for the transactions that have used the table, and later statements wait behind it: no longer
+/// than this, in seconds, where the server's default is up to a year.
 const GIVE_WAY: &str = "SET SESSION lock_wait_timeout = 5";
 const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
 

@@ -175,8 +175,7 @@ fn numbers(version: &str) -> Option<(u32, u32, u32)> {
 pub(crate) struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) server: Server,
-    /// Whether what is looked up for an append must be what was committed last, although the transaction may see an older state:
-    /// a locking read sees it.
+    /// Whether look-ups for an append must see the last commit, although the transaction may see an older state: a locking read sees it.
     pub(crate) locks: bool,
 }
 

@@ -274,8 +274,8 @@ impl MysqlEventStore {
         self.once(work)
     }
 
-    /// Whether an error is that of a server that takes no writes, or none any more, where a fresh connection may lead to the one that
-    /// does: the old primary, after a failover.
+    /// Whether an error shows that the server is the old primary after a failover: it takes no writes, and a new connection may lead to the
+    /// new primary.
     fn is_overtaken(&self, connection: &Connection, error: &Error) -> bool {
         !self.0.options.server.read_replica
             && match error.kind() {

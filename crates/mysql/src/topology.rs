@@ -81,11 +81,11 @@ fn has_others<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
     Ok(sizes.iter().any(|size| !matches!(&**size, "0" | "1")))
 }
 
-/// Looks again from time to time whether a server is still what it was when a connection to it was made.
+/// Checks from time to time whether a server still has the role that it had when the connection was made.
 #[derive(Debug, Default)]
 pub(crate) struct Watch(Mutex<Option<(Instant, Standing)>>);
 
-/// Whoever makes a replica of a server does not go on writing there.
+/// A server that is made a replica is not written to any more, so this need not be often.
 const OFTEN: Duration = Duration::from_secs(1);
 
 impl Watch {

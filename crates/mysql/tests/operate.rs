@@ -285,7 +285,7 @@ fn what_contradicts_the_log_is_refused_and_leaves_nothing(server: &MysqlServer) 
     store.import_events(&log[..20]).unwrap();
     let next = &log[20..];
 
-    assert_contradiction(&store, &log[19..], &log[19], "goes on to 20");
+    assert_contradiction(&store, &log[19..], &log[19], "has events up to 20");
     let gone_on = next.iter().find(|event| event.version.get() > 1).unwrap();
     let change = |change: &dyn Fn(&mut EventEnvelope)| {
         let mut changed = gone_on.clone();
@@ -1157,7 +1157,7 @@ fn sequences_that_would_come_twice_are_found(server: &MysqlServer) {
     only(
         &store.check_storage().unwrap(),
         FindingKind::Sequence,
-        &["goes on to 9223372036854775807"],
+        &["the log ends at 9223372036854775807"],
     );
     run(&mut other, "DELETE FROM events WHERE global_sequence > 3");
     run(&mut other, "ALTER TABLE events AUTO_INCREMENT = 4");

@@ -23,15 +23,15 @@ use crate::sql;
 /// means something else is wrong.
 const MOST_ATTEMPTS: usize = 1_000;
 
-/// Appends in a statement of its own: one round trip, unless something is in the way.
+/// Appends in a statement of its own. One round trip, unless the append is refused.
 pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let attempt = |session: &mut Session<'_, Client>| Ok(write(session, appends)?);
     repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
 }
 
-/// Appends within a transaction that goes on, whatever becomes of the append: a savepoint, the statement, and its release.
+/// Appends within a transaction that continues even if the append fails: a savepoint, the statement, and the savepoint's release.
 ///
-/// On a connection that is not the store's, or that somebody's work used, the place is looked up along with the savepoint.
+/// If the connection is the caller's, or the caller's work used it, the statement with the savepoint also checks where it leads.
 pub(crate) fn within(
     session: &mut Session<'_, Transaction<'_>>,
     appends: &[Append<'_>],
@@ -178,8 +178,7 @@ fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
     let obstacles = decode(&rows, |row| Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?)))?;
     match obstacles[..] {
         [(_, true)] => Err(Error::new(ErrorKind::Backend {
-            reason: "row level security hides the event or the aggregate that stands in the way from this role; append as one that sees every \
-                     row of events"
+            reason: "row level security hides the conflicting event or aggregate from this role; append as a role that sees every row of events"
                 .into(),
         })),
         [(true, _)] => Err(Error::new(ErrorKind::Unavailable {
@@ -444,7 +443,7 @@ fn with_versions<C: GenericClient>(
     Ok(appends.iter().map(complete).collect())
 }
 
-/// What stood in the way: perhaps the append was a repeated one. None if nothing is in the way any more.
+/// Finds out why an append was refused; perhaps it was a repeated one. None if the conflicting append was rolled back.
 fn explain<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
     let events = appends.iter().flat_map(|append| append.events);
     let event_ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();

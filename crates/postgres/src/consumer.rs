@@ -89,8 +89,8 @@ pub(crate) fn change<C: GenericClient>(session: &mut Session<'_, C>, change: Con
     .map_err(|error| error.during(change))
 }
 
-/// Saves a slot that is locked, if the connection, which somebody's work has had meanwhile, still leads to the store. One round trip.
-/// Returns whether it was saved.
+/// Saves a locked slot. The caller's work has used the connection meanwhile, so the statement checks that it still leads to the store. One
+/// round trip. Returns whether it was saved.
 pub(crate) fn save_after_work<C: GenericClient>(
     session: &mut Session<'_, C>,
     slot: &ConsumerSlot,

@@ -74,9 +74,7 @@ pub(crate) fn classify_mark(error: postgres::Error) -> Error {
     if error.code() != Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) {
         return classify(error);
     }
-    let reason = "this PostgreSQL server is a standby, or recovers: it shows neither the sequence nor the locks of those who append, so it \
-                  cannot prove the high-water mark; read on the primary, or publish the mark there (publish_mark) and open this store \
-                  with read_replica";
+    let reason = "this PostgreSQL server is a standby, or is in recovery: it shows neither the sequence nor the locks of appends, so it cannot prove the high-water mark; read on the primary, or publish the mark there (publish_mark) and open this store with read_replica";
     Error::new(ErrorKind::Unprovable { reason: reason.into() }).with_source(error)
 }
 
@@ -102,7 +100,7 @@ fn by_code(code: &SqlState) -> ErrorKind {
         "53300" => unavailable("the server accepts no more connections"),
         "57014" => unavailable("the server cancelled the statement, because of its statement timeout or on request"),
         "57P04" => backend("the database was dropped"),
-        "55006" | "55P03" | "40P01" => unavailable("another transaction was in the way for too long"),
+        "55006" | "55P03" | "40P01" => unavailable("another transaction held a lock for too long"),
         "40001" | "40003" => unavailable(BEGIN_ANEW),
         "3D000" => backend("the server has no such database; create it first"),
         "42P01" | "42703" | "42883" | "3F000" | "42704" => ErrorKind::Schema(SchemaProblem::Altered {
@@ -121,7 +119,7 @@ fn by_code(code: &SqlState) -> ErrorKind {
         code => match &code[..2] {
             "08" => unavailable("the connection to the server was lost, or could not be made"),
             "53" => unavailable("the server is short of resources"),
-            "57" => unavailable("the server ended the connection; it restarts, or somebody ended it"),
+            "57" => unavailable("the server closed the connection; it restarts, or an administrator ended it"),
             "54" => invalid("the server does not take so much: a text, a number of elements or a nesting is beyond its limits"),
             "22" => invalid("the server does not take a value: it is beyond what its type keeps"),
             "23" => backend("a constraint of the schema was violated"),
@@ -146,7 +144,7 @@ fn backend(reason: &str) -> ErrorKind {
     ErrorKind::Backend { reason: reason.into() }
 }
 
-/// Whether what is stored already stands in the way: another append of the aggregate, or one of these events.
+/// Whether the append conflicts with stored events: another append of the aggregate, or one of these events.
 pub(crate) fn is_refused(error: &postgres::Error) -> bool {
     let Some(database) = error.as_db_error() else {
         return false;

@@ -27,7 +27,7 @@ impl Listener {
     /// Waits until something was appended since the last call, or since there is this listener, but not longer than
     /// `timeout`. Returns whether to look.
     ///
-    /// No round trip. A lost connection is made anew; since nobody knows what was missed, the answer is then to look.
+    /// No round trip. A lost connection is made anew; notifications may have been missed, so the answer is then to read the log.
     ///
     /// # Errors
     ///

@@ -147,7 +147,7 @@ pub(crate) fn how_behind((last, allocated): (i64, i64)) -> String {
     )
 }
 
-/// The last sequence of the log, and the last that was given out, if what it gives out next is behind.
+/// The last sequence of the log and the last that was allocated, if the next one to be allocated is not after the log.
 pub(crate) fn behind(session: &mut Session<'_, Client>) -> Result<Option<(i64, i64)>> {
     let Some(sequences @ (last, _)) = lagging(session)? else {
         return Ok(None);

@@ -193,12 +193,12 @@ impl Operations for PostgresEventStore {
 
 /// Stores events that were checked, the last of which has this sequence.
 ///
-/// They may take sequences up to the last that was allocated, where appends that were rolled back left holes, since an import that
-/// was cut off is to be repeated although the sequence is ahead of the log by then. What makes that safe:
+/// Imported events may have sequences at or before the last allocated one, where rolled-back appends left holes. This lets an import be
+/// repeated that was cut off: by then, the sequence is ahead of the log. What makes that safe:
 ///
-/// - Whoever allocates a sequence holds a lock on the table from before that until the end of the transaction. Once it is locked
-///   here, all of them are done, and those that come wait before they announce themselves. So nobody is about to commit a
-///   sequence that is allocated already, and what is not in the log by now is a hole for ever.
+/// - A transaction locks the table before it allocates a sequence, and until it ends. Once the import has its own lock, all of these have
+///   ended, and later ones wait before they announce themselves. So no allocated sequence can still be committed, and a sequence that is
+///   missing now is missing for ever.
 /// - A mark that was given away, kept by a reader or cached as proved, is the sequence of a committed event, never one beyond. So
 ///   none is greater than the last of the log, which is looked at here with every commit in sight, and all that is imported comes
 ///   after each. (A log whose last events somebody deleted is shorter than that: hence what this store proved counts, too.)

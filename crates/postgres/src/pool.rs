@@ -155,7 +155,7 @@ impl Location {
         (self.connect)(&config).map_err(classify_connecting)
     }
 
-    /// What every connection is set to, in statements of which one, where the store was opened, tells whether it is still there.
+    /// The statements that set up a connection. Once the store is open, one of them also shows whether its schema still exists.
     fn settings(&self) -> String {
         match (&self.place, &self.schema) {
             (Some(place), _) => format!("{ISOLATION}; {}", place.pin()),
@@ -180,7 +180,7 @@ impl Location {
     }
 }
 
-/// The mark needs to see what was committed a moment ago, whatever the server's default.
+/// The mark needs `READ COMMITTED`, whatever the server's default is.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 const ENCODING: &str = "SELECT current_setting('server_encoding') AS encoding";
@@ -270,7 +270,7 @@ impl r2d2::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        // One that did not find the store is handed out once, so that its user is told at once.
+        // A connection that did not find the store is handed out once, so that its user gets the error at once.
         connection.is_lost(&self.generation) || connection.is_touched || connection.is_elsewhere
     }
 }

@@ -277,7 +277,7 @@ impl Seen {
     }
 }
 
-/// How many rows to ask for, of those that are left, and the most bytes that one of them may have.
+/// How many of the remaining rows to ask for, and how many bytes a row may have.
 fn share(usual: &UsualSize, left: u32, page_bytes: u64) -> (u32, i32) {
     let bytes = page_bytes.saturating_add(page_bytes / 4);
     let rows = usual.events(left, bytes);
@@ -286,7 +286,7 @@ fn share(usual: &UsualSize, left: u32, page_bytes: u64) -> (u32, i32) {
     (rows, i32::try_from(largest).unwrap_or(i32::MAX))
 }
 
-/// How large all but a few events are, as a statement found out that sent at once none that were larger than it allowed.
+/// The size that all but a few events keep to. It was found by a statement that sent no row beyond its limit at once.
 fn learn(usual: &UsualSize, seen: &Seen) {
     if seen.events == 0 {
         return;
@@ -719,7 +719,7 @@ impl Driver {
         })
     }
 
-    /// The first of those that the filters and the order allow, and whose index there is.
+    /// The first driver that the filters and the order allow and whose index exists.
     fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
         fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
             types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))

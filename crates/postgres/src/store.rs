@@ -326,8 +326,8 @@ impl PostgresEventStore {
         result.as_ref().is_err_and(|error| self.is_lost(connection, error))
     }
 
-    /// Whether an error is that of a connection that is lost, that leads elsewhere since schemas were renamed, or that leads to a
-    /// standby since a failover, which takes those that are as old with it.
+    /// Whether an error shows that the connection is of no use: it was lost, it leads to another schema since schemas were renamed, or to a
+    /// standby since a failover. Then all connections of its age are given up.
     fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
         let is_on_a_standby = !self.shared.options.server.read_replica
             && connection.is_in_recovery
@@ -367,7 +367,7 @@ impl PostgresEventStore {
         }
     }
 
-    /// Proves the mark. Where the log does not go as far as what was proved before, that is void: it is told, and forgotten.
+    /// Proves the mark. If the log ends before the mark that was proved earlier, that proof is void: it is told, and forgotten.
     fn prove(&self) -> Result<GlobalSequence> {
         // Before the server is asked: what others prove meanwhile may not have been there yet when it looked.
         let before = self.proved()?;
@@ -887,7 +887,7 @@ impl<'a> PostgresTransaction<'a> {
         Ok(())
     }
 
-    /// The result of a call. If the connection leads elsewhere since schemas were renamed, those that are as old do, too.
+    /// The result of a call. If the connection leads to another schema since schemas were renamed, so do all connections of its age.
     fn noted<R>(&self, result: Result<R>) -> Result<R> {
         let elsewhere = result.as_ref().err().and_then(driver_error).is_some_and(is_elsewhere);
         if elsewhere {

@@ -58,7 +58,7 @@ impl Error {
     }
 }
 
-/// The codes of errors that say something of the server and not of what was asked.
+/// The codes of errors that are the server's fault, not the command's.
 const PASSING: [&str; 15] = [
     "BUSY",        // another script runs
     "CLUSTERDOWN", //

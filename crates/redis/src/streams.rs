@@ -141,7 +141,7 @@ impl RedisStreams {
         let grace = Duration::from_secs(u64::from(self.replicas > 0));
         connection.set_read_timeout(Some(self.timeout.saturating_add(grace)))?;
         connection.set_write_timeout(Some(self.timeout))?;
-        // Without a password a server does not read a batch as far as to say what is missing.
+        // Without the password, a server refuses a batch before it says what is missing.
         redis::cmd("PING").exec(&mut connection)?;
         Ok(connection)
     }

@@ -31,7 +31,7 @@ pub(crate) fn alone(connection: &Connection, database: &Database, appends: &[App
     }
 }
 
-/// Appends within a transaction that goes on, whatever becomes of the append.
+/// Appends within a transaction that continues even if the append fails.
 pub(crate) fn within(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let name = |error: Error| error.during(backend::describe(appends));
     run(connection, "SAVEPOINT firefly_append").map_err(name)?;
@@ -60,7 +60,7 @@ pub(crate) fn shared(connection: &Connection, appends: &[Append<'_>]) -> Result<
 /// Why an append failed.
 pub(crate) struct Failure {
     error: Error,
-    /// An append that is refused for what is stored already may be one that was repeated.
+    /// An append that conflicts with stored events may be a repeated one.
     may_be_repeated: bool,
     /// Some of its events were written.
     spoiled: bool,
@@ -131,7 +131,7 @@ fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended
     Ok(results)
 }
 
-/// The version before the first event of an append, if it may go on top of what is there.
+/// The version before the first event of an append, if the aggregate's head admits the append.
 fn admit(connection: &Connection, append: &Append<'_>) -> Result<Version, Failure> {
     let head = head(connection, append.aggregate.id()).map_err(Failure::other)?;
     if append.events.is_empty() {

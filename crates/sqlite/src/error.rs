@@ -83,8 +83,7 @@ fn by_code(extended_code: i32) -> ErrorKind {
     match extended_code {
         ffi::SQLITE_BUSY_SNAPSHOT => {
             return ErrorKind::InvalidInput {
-                reason: "the transaction read before another connection wrote, so it cannot write any more; roll it back, begin it \
-                         with BEGIN IMMEDIATE, and do all of it again"
+                reason: "the transaction has read data that another connection has changed since, so it cannot write; roll it back, begin it with BEGIN IMMEDIATE, and repeat all of it"
                     .into(),
             };
         }

@@ -53,7 +53,7 @@ impl Files {
         })
     }
 
-    /// Refuses to go on with files that are not at their paths any more. What is written would be found by nobody.
+    /// Returns an error if a file was moved or replaced. What is written would be found by nobody.
     pub(crate) fn check(&self) -> Result<()> {
         self.database.check(
             "the file that was opened is no longer there, it was moved, replaced or removed; find out what became of it, \

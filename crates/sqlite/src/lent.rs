@@ -1,4 +1,4 @@
-//! The writing connection, and what a caller's work leaves on it when it is lent: nothing that another call finds.
+//! The writing connection. A caller's work may borrow it, and leaves nothing on it that another call finds.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -16,9 +16,9 @@ use crate::{row, schema, sql};
 
 /// The writing connection. One that a caller's work has changed is given up for a new one.
 ///
-/// To open a connection for each call would cost a transaction more than the rest of it does. So it is watched instead: an
-/// authorizer sees what statements would change, when they are prepared, and a statement that SQLite has to prepare again tells
-/// of the rest.
+/// A new connection for each transaction would cost more than the transaction itself. So the connection is watched instead. An authorizer
+/// sees what each statement is going to change when it is prepared. All other changes make SQLite prepare its statements again, and one
+/// statement is there to notice that.
 #[derive(Debug)]
 pub(crate) struct WritingConnection {
     connection: Connection,

@@ -294,16 +294,16 @@ fn out_of_step(last: i64, given: &Given) -> Option<Finding> {
     let reason = match *given {
         Given::Nothing if last == 0 => return None,
         Given::Nothing => {
-            format!("which sequence was given last is not remembered, and the log goes on to {last}")
+            format!("sqlite_sequence has no row for events, but the log ends at {last}")
         }
         Given::Up(given) if given == last => return None,
         Given::Up(given) if given < last => {
-            format!("the sequence that was given last is remembered as {given}, and the log goes on to {last}")
+            format!("sqlite_sequence says that the last sequence is {given}, but the log ends at {last}")
         }
         Given::Up(given) => {
             format!("sequences up to {given} were given, and the log ends with {last}: its last events were deleted")
         }
-        Given::Unreadable => format!("what was given last is remembered as no number, and the log goes on to {last}"),
+        Given::Unreadable => format!("sqlite_sequence has no number for events, but the log ends at {last}"),
     };
     Some(Finding::of_store(FindingKind::Sequence, reason))
 }

@@ -99,7 +99,7 @@ impl Database {
         })
     }
 
-    /// Refuses to go on if the file is not at its path any more.
+    /// Returns an error if the file was moved or replaced.
     pub(crate) fn check(&self) -> Result<()> {
         self.files.as_ref().map_or(Ok(()), Files::check)
     }

@@ -101,7 +101,7 @@ fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite:
     collect(connection, sql, parameters, |row| decoder.event(&Cells(row)))
 }
 
-/// The greatest committed sequence at or below which nothing can appear any more.
+/// The last final position: no event can still be committed at or before it.
 pub(crate) fn mark(connection: &Connection) -> Result<GlobalSequence> {
     let mark: i64 = prepared(connection, sql::MARK)?
         .query_row([], |row| row.get(0))
@@ -328,7 +328,7 @@ impl Driver {
         })
     }
 
-    /// The first of those that the filters and the order allow, and whose index there is.
+    /// The first driver that the filters and the order allow and whose index exists.
     fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
         fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
             types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))

@@ -7,8 +7,8 @@ use crate::error::classify;
 use crate::pool::Database;
 use crate::statement::prepared;
 
-/// Runs `work` in a transaction on a connection that nobody else uses, and commits if it succeeds, and if the file of the store is
-/// still where it was. (There is no store yet while a schema is made.)
+/// Runs `work` in a transaction, on a connection that no other thread uses. Commits if `work` succeeds and the store's file was not moved.
+/// (There is no store yet while a schema is made.)
 pub(crate) fn in_transaction<R, E: From<Error>>(
     connection: &Connection,
     database: Option<&Database>,
@@ -36,8 +36,8 @@ pub(crate) fn begin(connection: &Connection) -> Result<()> {
     run(connection, "BEGIN IMMEDIATE")
 }
 
-/// Commits, unless the file of the store is no longer where it was. This is asked last: whoever moves the file after that could as
-/// well have moved it after the commit.
+/// Commits, unless the store's file was moved. The check is the last step before the commit. A file that is moved after the check might as
+/// well have been moved after the commit.
 pub(crate) fn commit(connection: &Connection, database: Option<&Database>) -> Result<()> {
     database.map_or(Ok(()), Database::check)?;
     run(connection, "COMMIT")

@@ -1,9 +1,9 @@
 //! The one writing connection, and the line of those who want to write: group commit.
 //!
-//! Whoever comes when nobody writes leads: it writes what it came with, then what the others who have come meanwhile want
-//! to append, all in one transaction, and commits once for all of them. Then it hands the lead to the first who waits.
-//! So one `fsync` serves as many appends as came during the one before, nobody waits for company, and each caller gets its
-//! own result. The idea is the group commit of PostgreSQL and InnoDB, and the leader of LevelDB's writer queue.
+//! A thread that finds no other thread writing leads. In one transaction it writes its own append, and then the appends of the threads that
+//! have come meanwhile. It commits once for all of them, and hands the lead to the first thread that waits. So one `fsync` serves all
+//! appends that came during the one before. No thread waits for others to come, and each gets its own result. The idea is the group commit
+//! of PostgreSQL and InnoDB, and the leader of LevelDB's writer queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -128,7 +128,7 @@ impl WriteLine {
         }
     }
 
-    /// Writes the leader's append and those of whoever waits, until nobody does, and commits; or rolls all of it back.
+    /// Writes the leader's append and those of the waiting threads, until none waits, and commits; or rolls all of it back.
     fn write_group(
         &self,
         connection: &Connection,
@@ -150,8 +150,8 @@ impl WriteLine {
         Ok(own)
     }
 
-    /// Tells those who have waited as long as the leader did that the connection cannot write: otherwise each of them would
-    /// become the leader and wait as long again.
+    /// Passes the error on to the threads that have waited as long as the leader. Otherwise each of them would become the leader and wait
+    /// as long again.
     fn dismiss_late(&self, error: &Error) {
         let mut line = lock(&self.line);
         line.waiting.retain(|ticket| {

@@ -787,9 +787,9 @@ fn a_sequence_that_is_out_of_step_with_the_log_is_found() {
     for (damage, what) in [
         (
             "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'events'",
-            "remembered as 3",
+            "the last sequence is 3",
         ),
-        ("DELETE FROM sqlite_sequence", "not remembered"),
+        ("DELETE FROM sqlite_sequence", "no row"),
         ("INSERT INTO sqlite_sequence VALUES ('events', 'three')", "no number"),
         (
             "UPDATE sqlite_sequence SET seq = 4000 WHERE name = 'events'",

@@ -324,7 +324,7 @@ fn unsure(consumer: &ConsumerStatus, to: GlobalSequence) -> Failure {
     .advise("write --yes to do it")
 }
 
-/// Says what was done, and how the consumer fares by now.
+/// Says what was done, and the state of the consumer after it.
 fn done(store: &dyn Operations, name: &str, did: &str, console: &mut Console) -> Result<()> {
     let consumer = find(store, name)?;
     if console.is_json() {

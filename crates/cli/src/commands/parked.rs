@@ -332,7 +332,7 @@ fn find_parked(store: &dyn Operations, name: &str, sequence: GlobalSequence) -> 
     Err(Failure::usage(missing).advise_command(["parked"]))
 }
 
-/// The event itself; none if it is gone, which only somebody can have done who writes to the database by hand.
+/// The event itself; none if it was deleted, which only a program without this library can do.
 fn event_at(store: &dyn Operations, sequence: GlobalSequence) -> Result<Option<EventEnvelope>> {
     let before = GlobalSequence::new(sequence.get().saturating_sub(1))?;
     match store.read_page(&EventQuery::new().after(before).until(sequence), None) {

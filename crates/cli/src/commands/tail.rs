@@ -115,7 +115,7 @@ impl Reading<'_> {
         self.console.flush()
     }
 
-    /// Shows what came after what was shown.
+    /// Shows the events that came since.
     fn show_new(&mut self) -> Result<()> {
         let store = self.store;
         let mut events = store.read(self.query.clone().after(self.shown));

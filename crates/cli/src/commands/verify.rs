@@ -1,4 +1,4 @@
-//! `verify`: whether what is stored is what was stored.
+//! `verify`: whether stored data was changed or damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};

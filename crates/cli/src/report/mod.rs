@@ -27,7 +27,7 @@ use self::survey::Survey;
 ///
 /// # Errors
 ///
-/// Those of the store, and of `out`. What the database does not want to say of its indexes and settings is told in the report.
+/// Those of the store, and of `out`. If the database refuses to list its indexes or settings, the report says so.
 pub(crate) fn write(
     store: &dyn Operations,
     about: &About,

@@ -170,9 +170,7 @@ impl Page {
             let Some((audited, findings)) = &about.audited else {
                 page.paragraph(&badge("unknown", "?", "Not audited"));
                 page.paragraph(
-                    "Whether what is stored is what was stored was not looked at for this report. \
-                     <code>report --verify</code> does, as <code>verify</code> does by itself: at the checksum and the size of \
-                     every event, at the versions of every aggregate, at the seals, at the snapshots, and at the database’s own structures.",
+                    "This report did not check whether stored data was changed or damaged. <code>report --verify</code> does, and so does <code>verify</code>: it checks the checksum and the size of every event, the versions of every aggregate, the seals, the snapshots, and the database’s own structures.",
                 );
                 return;
             };
@@ -183,7 +181,7 @@ impl Page {
             );
             if audited.is_intact() {
                 page.paragraph(&badge("good", "✓", "Audited and intact"));
-                page.paragraph(&format!("{looked}: what is stored is what was stored."));
+                page.paragraph(&format!("{looked}: nothing was changed or damaged."));
             } else {
                 page.paragraph(&badge("danger", "✕", &count(audited.findings, "finding", "findings")));
                 page.paragraph(&format!("{looked}."));
@@ -306,7 +304,7 @@ impl Page {
         });
     }
 
-    /// A table of what there is per name, with a bar under each, as wide as the table for the most.
+    /// A table with a row for each name, and a bar under each row. The longest bar is as wide as the table.
     fn groups<N>(
         &mut self,
         caption: &str,

@@ -14,7 +14,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Decides whether `append` may go on top of what is there, and returns the version before its first event.
+    /// Checks `append` against the aggregate's head, and returns the version before its first event.
     ///
     /// # Errors
     ///

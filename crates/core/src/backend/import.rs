@@ -66,7 +66,10 @@ pub fn admit_import(events: &[EventEnvelope], end: GlobalSequence, heads: &HashM
         return Ok(());
     };
     if first.global_sequence <= end {
-        return Err(contradiction(first, format!("the store goes on to {end} already")));
+        return Err(contradiction(
+            first,
+            format!("the store has events up to {end} already"),
+        ));
     }
     let mut seen = HashSet::new();
     for event in events.iter().filter(|event| seen.insert(event.aggregate.id())) {
@@ -96,7 +99,11 @@ pub fn refuse_import(events: &[EventEnvelope], found: &[Located]) -> Error {
     match (events.iter().find(is_stored), events.first()) {
         (Some(event), _) => contradiction(event, "its id is stored already".to_owned()),
         (None, Some(first)) => Error::new(ErrorKind::Unavailable {
-            reason: format!("somebody else appended while {} and others were imported", first.name()).into(),
+            reason: format!(
+                "another program appended while {} and others were imported",
+                first.name()
+            )
+            .into(),
         }),
         (None, None) => Error::invalid("there is nothing to import"),
     }

@@ -23,16 +23,17 @@ const FULL: usize = 32;
 const MOST_EVENTS: usize = 256;
 const MOST_BYTES: usize = 1 << 20;
 
-/// How long a thread waits for those who lead before it leads too: they may be waiting for a lock that somebody else has.
+/// How long a thread waits for the leaders before it leads too. A leader may be waiting for a lock of another transaction.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
-/// How long a group waits at most for the company that was there a moment ago: a quarter of what a group takes, but no longer than this.
+/// The longest time that a group waits for further appends. It waits for a quarter of the time that a group takes, and for this time at
+/// most.
 const LONGEST_PATIENCE: Duration = Duration::from_millis(1);
 
-/// The line before a database, for those who write a backend whose server takes many connections.
+/// The queue of threads that append to a server, for those who write a backend.
 ///
-/// An append joins a group if it is to one aggregate, and has at most 256 events of 1 MiB together. A group has no two appends to one aggregate
-/// that could not follow each other, and none to an aggregate that another group is appending to.
+/// An append joins a group if it is to one aggregate and has at most 256 events and 1 MiB. Two appends to one aggregate are in one group
+/// only if the second can follow the first. An aggregate is in one group at a time.
 #[derive(Debug, Default)]
 pub struct Line {
     state: Mutex<State>,
@@ -73,11 +74,13 @@ enum Turn {
 }
 
 impl Line {
-    /// Appends: by `alone`, or in a group by `lead`, whoever of its members calls that. Only one append that has events joins a group.
+    /// Appends, either alone or as a member of a group. `alone` appends this call's events. `lead` appends those of a whole group; one
+    /// member calls it for all. Only a call with one append that has events joins a group.
     ///
-    /// `lead` asks for the [group](Group::appends) once it has a connection, so that nobody else waits for that, and returns a result for each
-    /// append: none if the aggregate was not as expected. If it fails, it must have stored nothing, or what can be repeated. Whoever gets no
-    /// result appends by `alone`, which so tells each what it would have been told without the others. No error is another thread's.
+    /// `lead` takes the members of the [group](Group::appends) when it has a connection, so that no member waits for the connection of
+    /// another. It returns a result for each append, and none for an append whose aggregate was not as expected. If it fails, it must have
+    /// stored nothing, or only what can be stored again. A member without a result then calls `alone`, and so gets its own answer. No
+    /// thread gets the error of another.
     ///
     /// # Errors
     ///
@@ -159,7 +162,7 @@ impl State {
         Turn::Leading(now)
     }
 
-    /// How many may lead. Who has done so for long waits for a lock that somebody else has, and is not counted.
+    /// How many threads may lead. A leader that has led for long is waiting for a lock of another transaction. It does not count.
     fn leaders(&self) -> usize {
         match self.usual <= FEW {
             true => FEW,
@@ -167,7 +170,7 @@ impl State {
         }
     }
 
-    /// Lets the first who can lead do so, unless others lead, or the company that was there a moment ago is about to come again.
+    /// Lets the first thread that can lead do so. It does not if enough others lead, or if further appends are expected soon.
     fn hand_on(&mut self) {
         while self
             .leading

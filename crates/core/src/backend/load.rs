@@ -1,4 +1,4 @@
-//! Loading a part of an aggregate's stream, by as few statements as tell one state of it.
+//! Loading a part of an aggregate's stream in one state of the database, with as few statements as possible.
 
 use time::OffsetDateTime;
 
@@ -61,9 +61,9 @@ pub trait StreamSource {
 
 /// Loads a part of an aggregate's stream, and the version it is at: both are of one state of the database, without a transaction.
 ///
-/// One statement, where the events tell the version: the newest was among them. Otherwise a second one looks the version up. Others
-/// may have appended in between; since a stream only grows at its end, what was found is still right, unless nothing was: then
-/// the events are looked for again, up to that version. A time or a global sequence in the past takes one statement more, first.
+/// One statement, where the events tell the version: the newest was among them. Otherwise a second one looks the version up. Another append
+/// may have come in between. A stream only grows at its end, so the events that were found are still right. If none were found, they are
+/// read again, up to that version. A time or a global sequence in the past takes one statement more, first.
 ///
 /// # Errors
 ///
@@ -176,7 +176,7 @@ fn is_empty(range: &StreamRange, to: Option<Version>) -> bool {
     range.limit == Some(0) || to.is_some_and(|to| to < range.from.max(Version::from(1)))
 }
 
-/// The version that is the stream's, if the events that were found up to `to` tell it.
+/// The version of the stream, if the events that were found up to `to` show it.
 fn told_version(
     range: &StreamRange,
     past: Option<Past>,

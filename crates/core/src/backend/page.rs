@@ -41,9 +41,9 @@ pub trait FirstPage {
 /// Reads the first page of the log.
 ///
 /// What is at or below a mark that was `proved` before is final. So a page that is filled by it needs no mark of its own: with a newer one
-/// it would have the same events. That is tried where it is likely to succeed: the query ends at or before that mark; or it goes forwards, its
-/// limit is one page, and it selects events by type, tenant or creator, or not at all. Otherwise, or if the page is not filled, the mark
-/// is proved, and what is missing is read.
+/// it would have the same events. That is tried where it is likely to succeed: the query ends at or before that mark; or it goes forwards,
+/// its limit is one page, and it selects events by type, tenant or creator, or not at all. Otherwise, or if the page has room left, the
+/// mark is proved and the rest of the page is read.
 ///
 /// # Errors
 ///

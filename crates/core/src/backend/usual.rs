@@ -1,11 +1,11 @@
-//! How many events to ask a server for, so that a page that is bounded by bytes is filled by one statement, and little is sent in vain.
+//! How many events to ask a server for. The aim is one statement per page, and few events that do not fit into it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How large, in bytes, the events of a log usually are, as the statements of a store find out.
+/// The usual size of an event in bytes, as the last statements of a store found it.
 ///
-/// What a server has begun to send, it sends to its end, whether somebody wants the rest or not. So a statement asks for no more
-/// events than are likely to fit into the page.
+/// A server sends the whole result of a statement, also the rows that the page has no room for. So a statement asks for as many events as
+/// are likely to fit.
 ///
 /// ```
 /// use firefly_eventstore_core::backend::UsualSize;
@@ -33,7 +33,7 @@ impl UsualSize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// How many events to ask for, so many at most, where there is room for so many bytes.
+    /// How many events to ask for: at most `most`, where the page has room for `room` bytes.
     #[must_use]
     pub fn events(&self, most: u32, room: u64) -> u32 {
         u32::try_from(room / self.bytes().max(1)).map_or(most, |events| events.saturating_add(1).min(most))

@@ -164,8 +164,8 @@ pub fn reposition(
     })
 }
 
-/// Has the parked events of an aggregate handled again, in their order, by whoever runs the consumer. What fails again stays parked, and
-/// all that is behind it; so does what a process ends over. Returns how many are parked.
+/// Lets the process that runs the consumer handle the parked events of an aggregate again, in their order. What fails again stays parked,
+/// and all that is behind it; so does what a process ends over. Returns how many are parked.
 ///
 /// # Errors
 ///

@@ -49,7 +49,7 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
     replays_due: Instant,
 }
 
-/// What the row of a projection tells of the next event, so that a process that ends while it applies the event leaves a trace.
+/// What the projection's row says about the next event. If the process ends while it applies the event, the next process finds this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Noted {
     /// That it is in hand, perhaps with others after it: no attempt is counted.
@@ -88,8 +88,8 @@ impl From<Error> for Trouble {
 }
 
 impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
-    /// Registers the projection, and begins at its checkpoint. If the process ends while it applies the first events, the row tells those
-    /// that come after it.
+    /// Registers the projection, and begins at its checkpoint. Before it applies the first events, it notes them in its row. If the process
+    /// ends meanwhile, the next process knows.
     pub(crate) fn begin(store: &'a S, projection: &'a P) -> Result<Self> {
         Self::start(store, projection, true)
     }
@@ -128,7 +128,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(follower)
     }
 
-    /// Forgets what was read, and goes on where the checkpoint is.
+    /// Drops the events that were read, and continues at the checkpoint.
     pub(crate) fn go_on_at(&mut self, slot: &ConsumerSlot) -> Result<()> {
         self.position = slot.position;
         self.token = slot.token;
@@ -137,7 +137,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.next = None;
         self.noted = None;
         self.suspects = match self.notes && slot.failing.is_some() {
-            // Which of the events of a commit ended a process is found out one by one.
+            // One of the events of a commit ended a process. They are applied one by one, to find which.
             true => self.projection.batch().get() as usize,
             false => 0,
         };
@@ -146,8 +146,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(())
     }
 
-    /// Whether an error is the server's fault, not the event's. What took too long is the event's if the server answers, which is found out
-    /// before anything is counted.
+    /// Whether an error is the server's fault, not the event's. A statement that took too long is the event's fault if the server still
+    /// answers. The server is asked before the attempt is counted.
     pub(crate) fn is_outage(&self, error: &BoxError) -> bool {
         is_outage(self.store, &**error)
     }
@@ -256,7 +256,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             _ => Ok(()),
         };
         match kept {
-            // Whoever overtook this one, or halted it, has stored what there is to store.
+            // The process that overtook this consumer, or halted it, has stored the consumer's state.
             Ok(_) | Err(Trouble::Overtaken(_) | Trouble::Halted(_) | Trouble::Event(_) | Trouble::Batch) => Ok(()),
             Err(Trouble::Store(error)) => Err(error),
         }
@@ -563,7 +563,7 @@ pub(crate) struct Failed {
     pub(crate) next: Next,
 }
 
-/// Refuses to go on where somebody else moved the checkpoint, or the consumer is not to run.
+/// Refuses to continue if another process moved the checkpoint, or the consumer was paused or failed.
 fn compare(slot: &ConsumerSlot, position: GlobalSequence, token: i64) -> Result<(), Trouble> {
     match slot.state {
         ConsumerState::Running if slot.position == position && slot.token == token => Ok(()),

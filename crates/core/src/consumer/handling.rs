@@ -497,7 +497,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// Reads what is parked when this process has got other slots, whose former holders may have parked events.
+    /// Reads which events are parked once this process holds other slots: their former holders may have parked some.
     fn learn_parked(&mut self) -> Result<()> {
         let held: Vec<(u16, i64)> = {
             let held = self.member.held();

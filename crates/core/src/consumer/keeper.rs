@@ -41,7 +41,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         }
     }
 
-    /// Renews the leases, takes slots that are free, and gives up those that are beyond this process's share.
+    /// Renews the leases, takes free slots, and releases slots beyond this process's share.
     pub(crate) fn keep(&self) -> Result<()> {
         let member = self.member;
         if self.is_hung() {
@@ -132,7 +132,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         }
     }
 
-    /// Takes so many slots out of the handler's reach, none of which is in its hands.
+    /// Takes this many slots away from the handler. It is not handling an event of any of them.
     fn take_back(&self, count: usize) -> Vec<(u16, Slot)> {
         let mut held = self.member.held();
         let mut given_up = Vec::with_capacity(count);

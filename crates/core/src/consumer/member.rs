@@ -31,7 +31,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// How long the pause still is that ends first, of a slot that is to go on.
+    /// The time until the first pause of a slot ends.
     pub(crate) fn shortest_pause(&self, now: Instant) -> Option<Duration> {
         let running = self.slots.values().filter(|slot| slot.state == ConsumerState::Running);
         let ends = running.filter_map(|slot| slot.not_before).filter(|end| *end > now);

@@ -103,7 +103,7 @@ pub enum ConsumerEvent<'a> {
         /// The high-water mark.
         mark: GlobalSequence,
     },
-    /// Somebody else moved its checkpoint, so that what it was about to do was dropped.
+    /// Another process moved its checkpoint. The consumer dropped the events that it had read.
     Overtaken {
         /// The consumer's name.
         consumer: &'a str,

@@ -95,8 +95,8 @@ pub(crate) fn unpark_all<'a>(
     }
 }
 
-/// Writes that an event failed, in a slot that is locked, and does what is decided: the slot stops before it, or parks it and goes on to a
-/// position. Where the attempt was counted before it was made, it is not counted again. Returns how often the event was tried.
+/// Records in a locked slot that an event failed. The slot then either stops before the event, or parks it and moves to a position. Where
+/// the attempt was counted before it was made, it is not counted again. Returns how often the event was tried.
 pub(crate) fn fail(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     slot: &mut ConsumerSlot,
@@ -213,5 +213,5 @@ pub(crate) fn event_at(store: &(impl EventStore + ?Sized), sequence: GlobalSeque
     page.events
         .into_iter()
         .next()
-        .ok_or_else(|| Error::invalid(format!("there is no event at global sequence {sequence} any more")))
+        .ok_or_else(|| Error::invalid(format!("the event with global sequence {sequence} no longer exists")))
 }

@@ -100,8 +100,8 @@ impl Progress {
         std::mem::take(&mut self.lock().is_doubted)
     }
 
-    /// Waits until everything up to a position is handled, and the consumer goes on from a checkpoint with this token or a later one.
-    /// Returns that token; tells how far the consumer came if that is not so in time.
+    /// Waits until every event up to a position is handled under this token or a later one. Returns that token; tells how far the consumer
+    /// came if that is not so in time.
     pub(crate) fn wait_for(
         &self,
         wanted: GlobalSequence,

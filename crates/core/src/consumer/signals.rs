@@ -64,7 +64,7 @@ impl Signals {
         self.lock().nudges
     }
 
-    /// Waits until the log goes beyond a position, or there was a change since so many.
+    /// Waits until the log has events after a position, or something changed since `nudges`.
     pub(crate) fn wait_for_change(&self, position: GlobalSequence, nudges: u64, longest: Duration) -> Waited {
         self.wait(longest, |state| state.mark > position || state.nudges != nudges)
     }

@@ -118,9 +118,8 @@ impl std::str::FromStr for ConsumerState {
 
 /// An event that a consumer cannot handle, or that it has in hand.
 ///
-/// A projection writes the first event of the first commit after its start here, with no attempts, and a consumer that comes after one that
-/// did not finish each event that it is about to try: so a process that ends over an event leaves a trace. It is gone with the
-/// commit.
+/// Before the first commit after its start, a projection writes the first event here, with 0 attempts. A consumer that follows one that did
+/// not finish writes each event here before it tries it: so a process that ends over an event leaves a trace. It is gone with the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
     /// Where it is in the log.
@@ -131,7 +130,7 @@ pub struct Failing {
     pub error: String,
 }
 
-/// An event that a consumer put aside, so that it could go on with other aggregates.
+/// An event that a consumer could not handle and set aside, to continue with other aggregates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParkedEvent {

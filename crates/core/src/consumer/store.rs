@@ -47,7 +47,7 @@ pub trait ConsumerStore: EventStore {
     /// Those of the backend.
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64>;
 
-    /// Where appends of this process tell those that wait for events.
+    /// Wakes threads of this process that wait for events, after an append.
     fn wake(&self) -> &Wake;
 
     /// What tells of appends of other processes as soon as they are committed; none where nothing does, and the log is looked at now and
@@ -102,7 +102,7 @@ pub trait Transactional: ConsumerStore + Clone {
 
     /// Runs `work` in a transaction: everything it does is stored when it returns `Ok`, nothing when it returns an error.
     ///
-    /// As the `transaction` of each driver, which says what it costs and what `work` has to heed.
+    /// As the `transaction` of each driver's store. Its documentation has the costs and the rules for `work`.
     ///
     /// # Errors
     ///

@@ -16,13 +16,13 @@ use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 /// A handler that is given every event of a kind at least once, in the order of each aggregate: to send mail, to call a service, to
 /// publish.
 ///
-/// Its checkpoint moves after each event that was handled. A process that dies between the two is given that event again when it, or
-/// another one, goes on: **at least once** means that an effect outside of the database can happen twice. Hand
-/// [`Delivery::key`] to whatever you call, which is the same each time, and let that leave out what it did already.
+/// Its checkpoint moves after each event that was handled. If a process dies between the two, the event is delivered again. **At least
+/// once** means that an effect outside of the database can happen twice. Pass [`Delivery::key`] to the service that you call: it is the
+/// same each time, so the service can ignore a repetition.
 ///
-/// Any number of processes may run the same subscription. [`group`](Self::group) divides the aggregates into slots; each slot is held
-/// by one process, by a lease that it renews. Without a group there is one slot, so one process works and the others are in reserve.
-/// A process that lost its slot, because it was suspended or could not reach the database, cannot move the checkpoint any more.
+/// Any number of processes may run the same subscription. [`group`](Self::group) divides the aggregates into slots; each slot is held by
+/// one process, by a lease that it renews. Without a group there is one slot, so one process works and the others are in reserve. A process
+/// loses its slot if it is suspended, or cannot reach the database, for longer than the lease. It can then not move the checkpoint.
 ///
 /// ```
 /// use std::sync::mpsc;

@@ -14,9 +14,9 @@ use crate::{GlobalSequence, Result};
 /// [`ConsumerTransaction`](super::ConsumerTransaction), so it is the same on every database. A statement that fails fails the
 /// transaction, whatever its work makes of the error: a checkpoint must not stay without what it stands for.
 ///
-/// Each takes one round trip. Where the work used the transaction's `connection()` since the last one, PostgreSQL, MySQL and MariaDB
-/// take one more, to find out whether that still leads to the store; [`ConsumerChange::Save`] finds that out by itself. SQLite runs in the
-/// process.
+/// Each takes one round trip. If the work used the transaction's `connection()` since the last statement, PostgreSQL, MySQL and MariaDB
+/// take one more round trip. It checks that the connection still leads to the store; [`ConsumerChange::Save`] finds that out by itself.
+/// SQLite runs in the process.
 pub trait ConsumerTables {
     /// Writes.
     ///
@@ -192,8 +192,8 @@ pub enum SlotsQuery<'a> {
     Of(&'a str),
     /// One slot, locked until the transaction ends (`FOR UPDATE`).
     Lock(&'a str, u16),
-    /// Those of a consumer that nobody holds, or whose lease ran out by the database's clock; locked, without waiting for those that
-    /// others have locked (`FOR UPDATE SKIP LOCKED`).
+    /// The free slots of a consumer: no process holds them, or the lease ended by the database's clock; locked, without waiting for those
+    /// that others have locked (`FOR UPDATE SKIP LOCKED`).
     LockFree(&'a str),
 }
 

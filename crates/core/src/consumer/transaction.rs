@@ -111,8 +111,8 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
 
     /// Writes that a process lives, renews its leases, takes its share of the slots that are free, and returns all that it holds.
     ///
-    /// Its share is the slots divided by the members that were seen within a lease, rounded up. Whoever holds more has to
-    /// [give up](Self::release) what is beyond it, between two events.
+    /// Its share is the slots divided by the members that were seen within a lease, rounded up. A process that holds more must
+    /// [release](Self::release) the surplus, between two events.
     ///
     /// # Errors
     ///
@@ -261,10 +261,10 @@ impl Registration<'_> {
         let is_inline = |state| state == ConsumerState::Inline;
         match found.first() {
             Some(slot) if is_inline(slot.state) && !is_inline(self.state) => Err(Error::invalid(format!(
-                "the read model of {name} is changed within appends; whoever follows the log for it too would apply each event twice"
+                "{name} changes its read model within appends; to follow the log for it as well would apply each event twice"
             ))),
             Some(slot) if is_inline(self.state) && !is_inline(slot.state) => Err(Error::invalid(format!(
-                "the read model of {name} follows the log; whoever changes it within appends too would apply each event twice"
+                "{name} follows the log; to change its read model within appends as well would apply each event twice"
             ))),
             _ => Ok(()),
         }

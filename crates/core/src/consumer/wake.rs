@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where appends tell those in the same process that wait for events. For those who write a backend: a store and its clones share
-/// one, of which clones are the same, and [tell](Self::tell) after every commit of an append.
+/// Wakes threads of this process that wait for events. For those who write a backend: a store and its clones share one, and call
+/// [`tell`](Self::tell) after each commit of an append. A clone of it is the same one.
 ///
-/// Telling costs one atomic read while nobody waits.
+/// `tell` costs one atomic read while no thread waits.
 #[derive(Clone, Debug, Default)]
 pub struct Wake(Arc<State>);
 
@@ -21,7 +21,7 @@ struct State {
 impl Wake {
     /// Wakes whoever waits: there is something new.
     pub fn tell(&self) {
-        // Whoever begins to wait after this look saw the commit when it looked for events, or does so before it waits.
+        // A thread that begins to listen after this read looks for events later, and so sees the commit.
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -37,7 +37,7 @@ impl Wake {
     }
 }
 
-/// Somebody who waits for events: see [`Wake::listen`]. Listen, then look for events, then wait: so none is missed.
+/// A thread that waits for events: see [`Wake::listen`]. Listen, then look for events, then wait: so none is missed.
 #[derive(Debug)]
 pub struct Listening<'a> {
     wake: &'a Wake,

@@ -33,7 +33,7 @@ impl Context {
         }
     }
 
-    /// Tells that a consumer goes on, if a part of it waited, and no other one does.
+    /// Reports that a consumer continues: a part of it waited, and no part waits now.
     pub(crate) fn recovered(&self, consumer: &str, part: Part) {
         if self.progress.recovered(part) {
             self.observer.observe(&ConsumerEvent::Recovered {

@@ -189,9 +189,9 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// # A command with an id acts once
     ///
     /// The ids of its events are [made of](Context::event_id) the command's. Before it decides, the aggregate is asked for them. If they
-    /// are there, the command was executed before: by this process or another, today or last year. Then nothing is decided, and the
-    /// result is that of the first time, [marked](Executed::was_executed_before), with the aggregate as it is by now. Two processes that
-    /// execute it at once make one of them find the other's.
+    /// are there, the command was executed before: by this process or another, today or last year. Then nothing is decided. The result is
+    /// that of the first execution, [marked](Executed::was_executed_before), with the aggregate's current state. Two processes that execute
+    /// it at once make one of them find the other's.
     ///
     /// - A refusal, and a decision for nothing, leave no trace. If such a command is repeated, it is decided anew, and may act then, once.
     /// - An id is for one aggregate. Executed on another, the command is refused by the store, as

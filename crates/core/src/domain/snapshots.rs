@@ -20,7 +20,7 @@ pub enum SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// Whether one is due, after an aggregate came from one version to another, and so many events were taken in.
+    /// Whether a snapshot is due after an aggregate went from one version to another and this many events were applied.
     fn is_due(self, before: Version, after: Version, taken_in: u64) -> bool {
         match self {
             // It is passed, not met: an append of several events goes over it.
@@ -144,7 +144,7 @@ pub(super) fn beyond_end(key: &AggregateKey, at: Version, end: Version) -> Error
 }
 
 fn of_other_events(key: &AggregateKey, at: Version) -> Error {
-    let reason = "it goes up to another event than the one that is stored at this version; delete it".to_owned();
+    let reason = "it was made of another event than the one that is stored at this version; delete it".to_owned();
     wrong(key, at, reason)
 }
 

@@ -187,7 +187,7 @@ impl Upcasts {
             Ok(events) => match events.iter().find(|(to, _)| !upcast.to.contains(to)) {
                 // Only what was named has been checked to end.
                 Some((to, _)) => Err(decode(format!(
-                    "the upcast of {event_type} made an event of the type {to}, which it does not name among those that it makes"
+                    "the upcast of {event_type} made an event of the type {to}, which is not in its list of types"
                 ))),
                 None => Ok(events),
             },

@@ -1,4 +1,4 @@
-//! Audit: whether what is stored is what was stored.
+//! Audit: whether stored data was changed or damaged.
 
 use std::collections::VecDeque;
 
@@ -19,9 +19,9 @@ use crate::{
 /// one tenant, that the log is what its [seals](super::seal()) say, that snapshots belong to events, and what the database can
 /// check by itself.
 ///
-/// Names everything that is wrong, in the order of the log, and goes on after it, also where a row cannot be read. One thread reads,
-/// page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100
-/// bytes, in memory.
+/// Reports everything that is wrong, in the order of the log. It does not stop at a finding, nor at a row that cannot be read. One thread
+/// reads, page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100 bytes,
+/// in memory.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::Audit;
@@ -84,7 +84,7 @@ impl Audit {
         Self::default()
     }
 
-    /// Compares the log with what was remembered of it, besides, or with a [`Seal`] that was kept elsewhere; also where the log was
+    /// Also compares the log with what an earlier audit returned, or with a [`Seal`] that was kept elsewhere; also where the log was
     /// imported into another database since.
     #[must_use]
     pub fn against(mut self, remembered: impl Into<Remembered>) -> Self {
@@ -289,7 +289,7 @@ struct Seals {
     last: Remembered,
     /// What the log had there.
     events: u64,
-    /// The log as it goes on from what the last one said, where that is not what the log was.
+    /// The log as the last seal describes it, continued, where the log differs from that seal.
     diverged: Option<Remembered>,
     compared: u64,
 }

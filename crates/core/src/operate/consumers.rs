@@ -98,7 +98,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
         bad(
             Severity::Warning,
             found,
-            "mend what the error names, then resume it: it tries that event again",
+            "mend the cause of the error, then resume the consumer: it tries that event again",
         );
     }
 
@@ -116,7 +116,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
         bad(
             severity,
             format!("{} cannot go on {}", name_of(&trying), told(failing)),
-            "mend what the error names; the consumer tries again by itself, for as long as it was told to",
+            "mend the cause of the error; the consumer tries again by itself, as long as its retries last",
         );
     }
 

@@ -178,7 +178,7 @@ fn check<F: FnMut(Progress)>(input: impl BufRead + Send, telling: &mut Telling<F
         Ok(())
     })?;
     if (footer.events, footer.last_sequence, footer.digest(number)?) != (events, last, digest) {
-        return Err(damaged(number, "what it says of the events before is not true"));
+        return Err(damaged(number, "what it says about the events before it is wrong"));
     }
     Ok(CheckedExport {
         events,
@@ -294,12 +294,12 @@ impl<'a> Feeder<'a> {
         }
         let mark = stored.high_water_mark().unwrap_or(GlobalSequence::ZERO);
         self.end = mark;
-        // A batch that ends in the middle of what is stored must be in it whole.
+        // If a batch ends before the stored log does, all of its events must be stored already.
         match self.batch.get(known) {
             Some(event) if event.global_sequence <= mark => Err(Error::new(ErrorKind::Contradiction {
                 event_id: event.event_id,
                 global_sequence: event.global_sequence,
-                reason: format!("the store goes on to {mark}, and does not hold it").into(),
+                reason: format!("the store has events up to {mark}, but not this one").into(),
             })),
             _ => Ok(known),
         }

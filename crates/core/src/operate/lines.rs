@@ -1,7 +1,7 @@
 //! The lines of an export: how an event becomes a line of text, and a line an event again.
 //!
-//! A file is a header, a line per event, and a closing line. Each line ends with its link of a chain of SHA-256 over all lines up
-//! to it, so that a file that was cut, edited or damaged is found out, and at which line.
+//! A file is a header, a line per event, and a closing line. Each line ends with a SHA-256 of all lines up to it. So a check finds the
+//! first line at which a file was cut, edited or damaged.
 
 use std::fmt::Display;
 use std::io::{BufRead, Write};

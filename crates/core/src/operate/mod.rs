@@ -8,7 +8,7 @@
 //! | write the log into a file, whole or what came since | [`Export`] |
 //! | bring such a file into a store, whatever database it came from | [`Import`] |
 //! | copy a store's past into another store | [`restore`] |
-//! | find out whether what is stored is what was stored | [`Audit`] |
+//! | find out whether stored data was changed or damaged | [`Audit`] |
 //! | make changes of the past, and missing events, be found out | [`seal`](seal()) |
 //! | forget old snapshots | [`prune_snapshots`] |
 //!

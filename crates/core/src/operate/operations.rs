@@ -29,16 +29,16 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// - those of the backend.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()>;
 
-    /// Copies the log as it was at a point into a new table `events_restored` of the same database, which has the columns of
-    /// `events` and no part in the store, and returns how many events it holds.
+    /// Copies the log as it was at a point into a new table `events_restored` of the same database. The table has the columns of `events`;
+    /// the store does not use it. Returns how many events it holds.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first. Those of the backend.
     fn restore_table(&self, point: RestorePoint) -> Result<u64>;
 
-    /// The snapshots of every aggregate, whatever its tenant, ordered by the aggregate's id, the version and the form; those after one,
-    /// which may be gone by now, at most so many.
+    /// The snapshots of all aggregates of all tenants, ordered by aggregate id, version and form: at most `limit`, after the snapshot
+    /// `after`, which may have been deleted.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>>;
 
-    /// Brings what the planner knows of the tables up to date, and returns what was done. Locks nobody out.
+    /// Updates the planner's statistics of the tables, and returns what was done. Readers and writers go on.
     ///
     /// # Errors
     ///
@@ -88,8 +88,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn index_usage(&self) -> Result<Vec<IndexUsage>>;
 
-    /// Lets the database check its own structures as far as it can, and compares what is to agree with the log: where the next
-    /// sequence comes from, and the keys of every table. Reads everything.
+    /// Lets the database check its own structures, as far as it can. Also compares the next sequence and the keys of every table with the
+    /// log. Reads everything.
     ///
     /// # Errors
     ///

@@ -12,10 +12,10 @@ use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result, pipeline};
 
 /// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if nothing came since.
 ///
-/// Reads what came since the last seal, and once more what that one sealed since the seal before, to see that it is still the same.
-/// So each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some
-/// 16 MiB of events are in memory. Nobody who appends or reads waits. Several programs may seal at once: what they seal is the same
-/// log. A seal is some 100 bytes; once an hour or once a day is usual.
+/// Reads the events since the last seal. It also reads again the events that the last seal added, and checks that they are unchanged. So
+/// each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some 16 MiB of
+/// events are in memory. Appends and reads do not wait for it. Several programs may seal at once: what they seal is the same log. A seal is
+/// some 100 bytes; once an hour or once a day is usual.
 ///
 /// What is not sealed yet can be changed without being found out; what the newest seal covers, only by whoever also rewrites the
 /// seals from there on, and that is found out by [comparing](super::Audit::against) with a seal that was kept elsewhere.
@@ -102,7 +102,7 @@ fn not_as_sealed(reason: String) -> Error {
     Error::new(ErrorKind::Integrity {
         event_id: None,
         global_sequence: None,
-        reason: format!("the log is not what was sealed, and nothing more is: {reason}").into(),
+        reason: format!("the log is not what was sealed, so no new seal was made: {reason}").into(),
     })
 }
 

@@ -34,7 +34,7 @@ impl Break {
 }
 
 impl Streams {
-    /// Takes the next event in; what is wrong with it, if it does not go on where its aggregate is.
+    /// Adds the next event. The error says what is wrong if its version does not follow the version of its aggregate.
     ///
     /// An aggregate whose first events are elsewhere may begin with any version if it `may_go_on`.
     pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), Break> {

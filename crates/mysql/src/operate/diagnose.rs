@@ -182,13 +182,13 @@ impl Settings {
             "0" => Diagnosis::bad(
                 Severity::Danger,
                 flush,
-                "0: commits are written once a second, and those of the last one are lost when the server ends",
+                "0: commits are written once a second; a crash of the server loses those of the last second",
                 "SET GLOBAL innodb_flush_log_at_trx_commit = 1, and in the server's configuration",
             ),
             "2" => Diagnosis::bad(
                 Severity::Warning,
                 flush,
-                "2: commits are flushed once a second, and those of the last one are lost when the machine ends",
+                "2: commits are flushed once a second; a power failure loses those of the last second",
                 "SET GLOBAL innodb_flush_log_at_trx_commit = 1, and in the server's configuration",
             ),
             value => Diagnosis::good(flush, format!("{value}: a commit is on the disk when it is answered")),
@@ -226,9 +226,7 @@ impl Settings {
             _ => Diagnosis::bad(
                 Severity::Warning,
                 "sync_binlog",
-                format!(
-                    "{value}: what was committed last may be missing in the binary log, and in replicas, after a crash"
-                ),
+                format!("{value}: after a crash, the last commits may be missing in the binary log and on replicas"),
                 "SET GLOBAL sync_binlog = 1, and in the server's configuration",
             ),
         };
@@ -270,7 +268,9 @@ impl Settings {
             false => Diagnosis::bad(
                 Severity::Notice,
                 "sql_mode",
-                format!("not strict ({modes}): the store's own connections are, others store what is too long cut off"),
+                format!(
+                    "not strict ({modes}): the store's connections are strict; on others, values that are too long are cut off"
+                ),
                 "add STRICT_ALL_TABLES to sql_mode, or use only this library to write",
             ),
         }
@@ -412,7 +412,7 @@ fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             Severity::Warning,
             subject,
             format!("{held} gates are held now, and these have held locks for long: {open}"),
-            "end transactions soon: what was appended after one that appends is read only when that ends",
+            "end transactions soon: while a transaction that appended is open, readers do not see later events",
         ),
     })
 }
@@ -470,7 +470,7 @@ fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
         (
             foreign,
             "foreign indexes",
-            "drop those that nobody needs: every append pays for each",
+            "drop those that no query needs: every append pays for each",
         ),
         (
             unused,
@@ -524,7 +524,7 @@ fn encryption(session: &mut Session<'_, Conn>, surroundings: &Surroundings) -> R
             Severity::Notice,
             "TLS",
             format!(
-                "not used by {}: who is in between can read and change everything",
+                "not used by {}: anybody on the network between can read and change everything",
                 surroundings.user
             ),
             "add root_cert_path=FILE to the URL, of a program that was built with the feature rustls",

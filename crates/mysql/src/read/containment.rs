@@ -1,7 +1,7 @@
-//! What a server can tell of a row before it sends it, where a filter says what the metadata contains.
+//! Conditions by which a server sorts out rows early, for a filter on what the metadata contains.
 //!
-//! [`Metadata::contains`] decides, on the rows that are sent: the servers differ in what contains what. Here each is asked
-//! what it surely answers with yes for every row that matches, and with no for most of the others.
+//! [`Metadata::contains`] decides, on the rows that are sent: the servers have different rules for it. The condition here is true for every
+//! row that matches, and false for most of the others.
 
 use firefly_eventstore_core::Metadata;
 use mysql::Value;

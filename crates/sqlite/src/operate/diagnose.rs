@@ -154,7 +154,7 @@ impl Settings {
             0 => Diagnosis::bad(
                 Severity::Notice,
                 subject,
-                "0 ms: whatever finds the file locked by another process fails at once",
+                "0 ms: a call fails at once if another process has locked the file",
                 "give the builder a busy_timeout, such as 5 seconds, unless no other process uses the file",
             ),
             milliseconds => Diagnosis::good(subject, format!("{milliseconds} ms")),
@@ -197,9 +197,7 @@ fn write_ahead_log(path: &Path) -> Option<Diagnosis> {
         true => Diagnosis::bad(
             Severity::Notice,
             subject,
-            format!(
-                "{bytes} bytes: one transaction wrote as much, or somebody who reads for long keeps it from being emptied"
-            ),
+            format!("{bytes} bytes: a transaction wrote that much, or a long read keeps it from being emptied"),
             "end reads that take long, then run vacuum, which empties it",
         ),
         false => Diagnosis::good(subject, format!("{bytes} bytes")),
