@@ -28,7 +28,11 @@ pub struct Follow<'a, S: ConsumerStore + ?Sized> {
     stopper: Stopper,
     timeout: Option<Duration>,
     page: std::vec::IntoIter<EventEnvelope>,
+    /// What the pages of one read select.
+    reading: EventQuery,
     cursor: Option<Cursor>,
+    /// A mark beyond the checkpoint, proved while this waited: what is read up to it needs no other.
+    proved: Option<GlobalSequence>,
     checkpoint: GlobalSequence,
     /// The checkpoint once every event of the page is handled.
     page_end: Option<GlobalSequence>,
@@ -84,7 +88,9 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
             },
             timeout: None,
             page: Vec::new().into_iter(),
+            reading: query.clone(),
             cursor: None,
+            proved: None,
             checkpoint: query.bounds().0,
             page_end: None,
             remaining: query.limited_to(),
@@ -126,16 +132,16 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
 
     /// Reads the next page. Returns whether there may be events: if not, the log was looked through.
     fn read(&mut self) -> Result<bool> {
-        let page = match &self.cursor {
-            Some(cursor) => self.store.read_page(&self.query, Some(cursor))?,
-            None => {
-                self.query = self.query.clone().after(self.checkpoint);
-                if let Some(remaining) = self.remaining {
-                    self.query = self.query.clone().limit(remaining);
-                }
-                self.store.read_page(&self.query, None)?
-            }
-        };
+        if self.cursor.is_none() {
+            let (_, until) = self.query.bounds();
+            let proved = self.proved.take().unwrap_or(GlobalSequence::MAX);
+            let reading = self.query.clone().after(self.checkpoint).until(until.min(proved));
+            self.reading = match self.remaining {
+                Some(remaining) => reading.limit(remaining),
+                None => reading,
+            };
+        }
+        let page = self.store.read_page(&self.reading, self.cursor.as_ref())?;
         Ok(self.take(page))
     }
 
@@ -169,7 +175,10 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
             if self.listen(interval.min(left)) {
                 return Ok(true);
             }
-            if self.store.high_water_mark()? != self.checkpoint {
+            let mark = self.store.high_water_mark()?;
+            if mark != self.checkpoint {
+                // Before the checkpoint, the log was cut or a replica is behind: the read finds that out.
+                self.proved = Some(mark).filter(|mark| *mark > self.checkpoint);
                 return Ok(true);
             }
             interval = (interval * 2).min(LONGEST_LOOK);
