@@ -248,6 +248,7 @@ impl Place<'_> {
         let results = lead(&mut group);
         let Group { followers, order, .. } = group;
         let followers = followers.unwrap_or_default();
+        self.leave_to_others();
         let results = match results {
             Err(error) if followers.0.is_empty() => return Err(error),
             results => results.unwrap_or_default(),
@@ -261,18 +262,14 @@ impl Place<'_> {
             }
         }
         drop(followers);
-        own.map_or_else(
-            || {
-                self.leave_to_others();
-                alone()
-            },
-            Ok,
-        )
+        own.map_or_else(alone, Ok)
     }
 
-    /// Those that were led append by themselves meanwhile.
+    /// Nothing is appended for those that were led any more: they may come again, in another group, before this thread goes on.
     fn leave_to_others(&mut self) {
-        let own = self.busy[0];
+        let [own, _, ..] = self.busy[..] else {
+            return;
+        };
         let mut state = lock(&self.line.state);
         for id in self.busy.drain(1..).filter(|id| *id != own) {
             state.busy.remove(&id);

@@ -20,14 +20,15 @@ struct Slow {
 
 impl Slow {
     fn append(&self, append: &Append<'_>) -> Result<Appended> {
-        self.line.append(
-            append,
-            || self.alone(append),
-            |group| match &group.appends()[..] {
-                [append] => self.alone(append).map(|appended| vec![Some(appended)]),
-                group => self.together(group),
-            },
-        )
+        self.line
+            .append(append, || self.alone(append), |group| self.lead(&group.appends()))
+    }
+
+    fn lead(&self, group: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
+        match group {
+            [append] => self.alone(append).map(|appended| vec![Some(appended)]),
+            group => self.together(group),
+        }
     }
 
     fn alone(&self, append: &Append<'_>) -> Result<Appended> {
@@ -283,6 +284,48 @@ fn groups_are_bounded_and_in_the_order_of_the_line() {
     assert_eq!(taken, accounts[..2]);
     let next = state.waiting.front().unwrap().append.borrow().aggregate.clone();
     assert_eq!(next, accounts[2]);
+}
+
+/// So a thread waits for the groups that are at work when it comes, and for its own: never for a third.
+#[test]
+fn a_group_begins_without_someone_who_waits_only_if_it_is_full() {
+    const THREADS: usize = 64;
+    // A group has its leader, who may come from the middle of the line, and as many of the first as it has room for.
+    let most_groups_before = |size: usize| match MOST_EVENTS / size {
+        room if room > THREADS => 0,
+        room => THREADS.div_ceil(room - 1),
+    };
+    for size in [1, 16] {
+        let database = Slow::default();
+        let passed_over: Mutex<HashMap<Uuid, usize>> = Mutex::default();
+        let waiting = || {
+            let state = lock(&database.line.state);
+            let ids = state.waiting.iter().map(|ticket| ticket.append.events[0].event_id());
+            ids.collect::<HashSet<Uuid>>()
+        };
+        at_once(THREADS, |_| {
+            let account = account();
+            for _ in 0..20 {
+                let events: Vec<NewEvent> = (0..size).map(|_| deposited()).collect();
+                let append = Append::new(&account, ExpectedVersion::Any, &events);
+                let lead = |group: &mut Group<'_>| {
+                    let before = waiting();
+                    let appends = group.appends();
+                    for id in before.intersection(&waiting()) {
+                        *lock(&passed_over).entry(*id).or_default() += 1;
+                    }
+                    database.lead(&appends)
+                };
+                database.line.append(&append, || database.alone(&append), lead).unwrap();
+            }
+        });
+        assert!(!lock(&database.groups).is_empty());
+        let most = lock(&passed_over).values().copied().max().unwrap_or(0);
+        assert!(
+            most <= most_groups_before(size),
+            "{most} groups began without one that waited"
+        );
+    }
 }
 
 #[test]
