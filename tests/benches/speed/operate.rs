@@ -29,12 +29,13 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     let rounds = bench.scaled(5, 3);
     let [export, import, audit, verify] = &cases;
 
+    let make_anew = |file: &Path, export: &dyn Fn()| {
+        let _ = std::fs::remove_file(file);
+        timed(events, export)
+    };
     let mut contenders = [
-        Contender::new(|| {
-            let _ = std::fs::remove_file(&dump);
-            timed(events, || backend.own_dump(&name, &dump))
-        }),
-        Contender::new(|| timed(events, || export_lines(&*store, &lines))),
+        Contender::new(|| make_anew(&dump, &|| backend.own_dump(&name, &dump))),
+        Contender::new(|| make_anew(&lines, &|| export_lines(&*store, &lines))),
     ];
     compete(rounds, &mut contenders);
     told(export, "export/own dump", &contenders);

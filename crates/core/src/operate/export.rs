@@ -5,7 +5,7 @@ use std::io::Write;
 use time::OffsetDateTime;
 
 use super::LogDigest;
-use super::digest::Hashed;
+use super::digest::Rows;
 use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, event_line, not_written};
 use super::progress::{Progress, Telling};
 use crate::timestamp::time_text;
@@ -137,15 +137,14 @@ fn each(
     }
     let query = query.until(end);
     let mut digest = LogDigest::OF_NOTHING;
-    let work = |events| Lines::of(events, &line);
-    pipeline::read_in_order(store, query, work, |lines: Lines| {
-        for hashed in &lines.events {
-            digest = digest.with_hashed(hashed)?;
+    let work = |events: Vec<EventEnvelope>| Lines::of(&events, &line);
+    pipeline::read_in_order(store, query, work, |lines| {
+        let Lines { rows, text, ends, last } = lines?;
+        digest = digest.with_rows(&rows);
+        if let Some(last) = last {
+            write(text, &ends, last)?;
         }
-        if let Some(last) = lines.events.last() {
-            write(lines.text, &lines.ends, last.event.global_sequence)?;
-        }
-        lines.events.iter().for_each(|_| telling.add(1));
+        ends.iter().for_each(|_| telling.add(1));
         Ok(())
     })?;
     Ok(Exported {
@@ -155,24 +154,27 @@ fn each(
     })
 }
 
-/// The lines of a page of events.
+/// What is written and hashed of a page of events.
 struct Lines {
-    events: Vec<Hashed>,
+    rows: Rows,
     text: Vec<u8>,
-    /// Where the line of each ends.
+    /// Where the line of each event ends.
     ends: Vec<usize>,
+    /// The sequence of the last event.
+    last: Option<GlobalSequence>,
 }
 
 impl Lines {
-    fn of(events: Vec<EventEnvelope>, line: impl Fn(&mut Vec<u8>, &EventEnvelope)) -> Self {
-        let mut text = Vec::with_capacity(pipeline::bytes_of(&events) as usize);
-        let events = Hashed::all(events);
-        let add = |hashed: &Hashed| {
-            line(&mut text, &hashed.event);
+    fn of(events: &[EventEnvelope], line: impl Fn(&mut Vec<u8>, &EventEnvelope)) -> Result<Self> {
+        let rows = Rows::of(events)?;
+        let mut text = Vec::with_capacity(pipeline::bytes_of(events) as usize);
+        let add = |event| {
+            line(&mut text, event);
             text.len()
         };
         let ends = events.iter().map(add).collect();
-        Self { events, text, ends }
+        let last = events.last().map(|event| event.global_sequence);
+        Ok(Self { rows, text, ends, last })
     }
 }
 

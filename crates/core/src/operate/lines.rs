@@ -228,7 +228,7 @@ impl EventWriter<'_> {
     }
 
     fn json(&mut self, [as_it_is, as_text]: [&str; 2], json: &str) {
-        match json.contains(['\n', '\r']) || json.trim_ascii() != json {
+        match has_line_break(json) || json.trim_ascii() != json {
             true => self.text(as_text, json),
             false => {
                 self.key(as_it_is);
@@ -236,6 +236,16 @@ impl EventWriter<'_> {
             }
         }
     }
+}
+
+/// Looks at many bytes at once: every payload passes here.
+fn has_line_break(json: &str) -> bool {
+    let any = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(false, |any, byte| any | matches!(byte, b'\n' | b'\r'))
+    };
+    json.as_bytes().chunks(64).any(any)
 }
 
 fn link(before: &[u8; 32], line: &[u8]) -> [u8; 32] {
