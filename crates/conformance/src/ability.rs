@@ -19,8 +19,11 @@ pub enum Ability {
     Limits,
     /// A store that verifies what it reads: [`Environment::verifying_store`](crate::Environment::verifying_store).
     Verification,
-    /// Stored data can be damaged and rewritten: [`Environment::damage`](crate::Environment::damage) and the methods after it.
+    /// Stored events can be damaged: [`Environment::damage`](crate::Environment::damage).
     Damage,
+    /// What is stored can be replaced: [`Environment::rewrite_log`](crate::Environment::rewrite_log), and likewise snapshots and seals, if
+    /// the store keeps them.
+    Rewriting,
     /// JSON is kept as text, so that text which is no JSON can take its place. A database with a JSON type refuses such text.
     JsonAsText,
     /// The database can be made to fail: [`Environment::break_at`](crate::Environment::break_at).

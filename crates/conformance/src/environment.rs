@@ -57,19 +57,19 @@ pub trait Environment {
     /// Replaces the whole log behind the store's back, as whoever may write to the database can.
     fn rewrite_log(&self, events: &[EventEnvelope]) {
         let _ = events;
-        missing(Ability::Damage)
+        missing(Ability::Rewriting)
     }
 
     /// Replaces all snapshots behind the store's back.
     fn rewrite_snapshots(&self, snapshots: &[Snapshot]) {
         let _ = snapshots;
-        missing(Ability::Damage)
+        missing(Ability::Rewriting)
     }
 
     /// Replaces all seals behind the store's back.
     fn rewrite_seals(&self, seals: &[Seal]) {
         let _ = seals;
-        missing(Ability::Damage)
+        missing(Ability::Rewriting)
     }
 
     /// From now on the database itself fails when an event of the type [`FAULTY`] is written, which every append of the
@@ -113,6 +113,12 @@ pub trait Environment {
 
     /// Whether threads can append while another thread has a transaction open.
     fn writes_beside_a_transaction(&self) -> bool {
+        false
+    }
+
+    /// Whether the database keeps summaries of aggregates, as of the last
+    /// [`refresh_aggregate_summaries`](firefly_eventstore_core::EventStore::refresh_aggregate_summaries), beside those that are computed.
+    fn keeps_summaries(&self) -> bool {
         false
     }
 

@@ -5,6 +5,7 @@
 mod ability;
 mod cases;
 mod environment;
+pub mod guide;
 mod list;
 mod macros;
 mod memory;

@@ -4,7 +4,7 @@
 ///
 /// It takes a name, and the path of a function that makes a fresh [`Environment`](crate::Environment):
 /// `fn() -> Option<Box<dyn Environment>>`. The function returns none if the backend is not there, such as a server that is not installed:
-/// then it says so itself, or panics. See the [example](crate#a-backend-in-an-afternoon).
+/// then it says so itself, or panics. See the [guide](crate::guide).
 ///
 /// The tests are in a module of that name: the cases of a store in modules by topic, those that run consumers in `running`, and
 /// `model::agrees_with_the_reference`. To have some of them only, see [`stores!`](crate::stores), [`indexes!`](crate::indexes),

@@ -9,6 +9,7 @@ use firefly_eventstore_core::MemoryEventStore;
 use proptest::collection::vec;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use crate::ability::Ability;
 use crate::environment::Environment;
 use crate::quiet;
 use operation::Operation;
@@ -56,6 +57,9 @@ fn compare(mut runner: TestRunner, fresh: impl Fn() -> Box<dyn Environment>) -> 
         let mut store = Side::new(environment.store());
         let mut reference = Side::new(std::sync::Arc::new(MemoryEventStore::new()));
         for (number, operation) in operations.iter().enumerate() {
+            if operation.needs_snapshots() && environment.lacks().contains(&Ability::Snapshots) {
+                continue;
+            }
             if matches!(operation, Operation::Reopen) {
                 store.reopen(environment.reopen());
                 continue;

@@ -38,7 +38,8 @@ pub(crate) const LOOK_ALIKES: [&str; 17] = [
     "Account😁",
 ];
 
-/// Ends the case, as not applicable, if the environment lacks an ability that no method of it stands for.
+/// Ends the case, as not applicable, if the environment lacks an ability: one that no method of it stands for, or that threads of the case
+/// need, in which the case could not end.
 pub(crate) fn needs(env: &dyn Environment, ability: Ability) {
     if env.lacks().contains(&ability) {
         missing(ability);

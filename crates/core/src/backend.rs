@@ -3,6 +3,20 @@
 //! A backend's append is: [`check`] the input; insert, guarded by its unique keys; when a key is violated, or the guard
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
+//!
+//! The guide, an example, and the suite that says when a backend is right are in the crate
+//! [`firefly-eventstore-conformance`](https://docs.rs/firefly-eventstore-conformance).
+//!
+//! | for | see |
+//! |---|---|
+//! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
+//! | loading from a database | [`load`], [`StreamSource`], [`load_from_snapshot`], [`SnapshotSource`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
+//! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
+//! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
+//! | transactions | [`Within`], [`Writer`], [`Scope`] |
+//! | threads that append at once | [`Line`], [`Group`] |
+//! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
 
 mod append;
 mod damaged;
@@ -13,13 +27,15 @@ mod load;
 mod options;
 mod page;
 pub mod rows;
+mod scan;
 pub mod snapshots;
 mod url;
 mod usual;
 
+pub use crate::append::Located;
 pub use crate::event::{EventDetails, to_utc};
 pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
-pub use crate::query::{PageEvents, check_end};
+pub use crate::query::{EventFilter, PageEvents, Position, Window, check_end};
 pub use crate::tenant::Scope;
 pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
@@ -30,10 +46,11 @@ pub use head::{Head, check_snapshot, check_type};
 pub use import::{admit_import, check_import, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
 pub(crate) use load::from_snapshot;
-pub use load::{StreamSource, load, load_from_snapshot};
+pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
 pub use rows::{Columns, EventDecoder};
+pub use scan::{scan_page, scan_statistics, scan_stream, scan_summaries};
 pub use snapshots::{Connections, SnapshotTable, load_range};
 pub use url::refused_url;
 pub use usual::UsualSize;

@@ -221,6 +221,35 @@ impl NewEvent {
         }
     }
 
+    /// For those who write a backend: the event as it is stored. It was created `now`, unless the caller set a time.
+    #[must_use]
+    pub fn stored(
+        &self,
+        aggregate: &AggregateKey,
+        tenant: Option<&TenantId>,
+        version: Version,
+        global_sequence: GlobalSequence,
+        now: OffsetDateTime,
+    ) -> EventEnvelope {
+        EventEnvelope {
+            metadata: self.details().metadata.cloned(),
+            created_by: self.created_by.clone(),
+            tenant: tenant.cloned(),
+            correlation_id: self.correlation_id.clone(),
+            causation_id: self.causation_id.clone(),
+            checksum: Some(self.checksum()),
+            ..EventEnvelope::new(
+                self.event_id,
+                aggregate.clone(),
+                version,
+                global_sequence,
+                self.event_type.clone(),
+                self.data().clone(),
+                self.created_at.unwrap_or(now),
+            )
+        }
+    }
+
     /// The checksum of the metadata's canonical JSON, if any was given.
     pub(crate) fn metadata_checksum(&self) -> Option<Checksum> {
         self.metadata.as_ref().map(|metadata| metadata.findings.checksum)
@@ -289,6 +318,7 @@ pub(crate) fn check_time(time: OffsetDateTime) -> Result<OffsetDateTime> {
 
 /// An event as it is stored: the envelope, with everything that is known about the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventEnvelope {
     /// The id of the event, made by the client that appended it.
     pub event_id: Uuid,
@@ -325,6 +355,37 @@ pub struct EventEnvelope {
 }
 
 impl EventEnvelope {
+    /// For those who write a backend: an event with what every one has. What may be absent is, and is set afterwards. Its size is that of
+    /// the data.
+    #[must_use]
+    pub fn new(
+        event_id: Uuid,
+        aggregate: AggregateKey,
+        version: Version,
+        global_sequence: GlobalSequence,
+        event_type: EventType,
+        data: EventData,
+        created_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            event_id,
+            aggregate,
+            version,
+            global_sequence,
+            event_type,
+            size_bytes: u32::try_from(data.as_str().len()).ok(),
+            data,
+            metadata: None,
+            created_at,
+            updated_at: None,
+            created_by: None,
+            tenant: None,
+            correlation_id: None,
+            causation_id: None,
+            checksum: None,
+        }
+    }
+
     /// Parses the data into a type of the caller's.
     ///
     /// # Errors

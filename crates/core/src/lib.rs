@@ -37,7 +37,7 @@ mod within;
 mod writer;
 
 pub use aggregate::AggregateKey;
-pub use append::{Append, Appended, Located};
+pub use append::{Append, Appended};
 pub use backoff::Backoff;
 pub use canonical::Checksum;
 pub use data::{EventData, Metadata};
@@ -54,10 +54,7 @@ pub use migration::Migration;
 pub use name::{
     AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,
 };
-pub use query::{
-    Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventFilter, EventQuery, LOG_PAGE_SIZE, Order, Page, Position,
-    Window,
-};
+pub use query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
 pub use snapshot::{
     NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
 };
@@ -71,6 +68,9 @@ pub use stream::{AsOf, Direction, EventStream, StreamRange};
 pub use tenant::TenantStore;
 pub use verify::{Verification, VerifyProgress, verify};
 pub use version::{ExpectedVersion, GlobalSequence, Version};
+
+pub(crate) use append::Located;
+pub(crate) use query::{EventFilter, Position, Window};
 
 pub use time;
 pub use uuid;

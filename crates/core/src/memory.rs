@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::backend::{self, Head, PageEvents, Scope, Writer};
+use crate::backend::{self, Head, Scope, Writer};
 use crate::consumer::{
     self, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, MemoryConsumers,
     ParkedEvent, ParkedQuery, SlotsQuery, Transactional, Wake,
 };
 use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal, Severity};
 use crate::{
-    AggregateActivity, AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind,
-    EventEnvelope, EventFilter, EventQuery, EventStatistics, EventStore, EventStream, EventTransaction, EventTypeShare,
-    GlobalSequence, Health, Limits, Located, NewEvent, NewSnapshot, Order, Page, Position, Result, Snapshot,
-    SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, SnapshotType, Statistics, StreamRange,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
+    EventStream, EventTransaction, GlobalSequence, Health, Limits, Located, NewEvent, NewSnapshot, Page, Result,
+    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, SnapshotType, Statistics, StreamRange,
     SummaryQuery, TenantId, Version,
 };
 
@@ -225,7 +224,7 @@ impl EventStore for MemoryEventStore {
             .and_then(|()| {
                 self.read(|log| {
                     let stream = log.stream(aggregate.id());
-                    select(aggregate, range, &stream)
+                    backend::scan_stream(aggregate, range, &stream)
                 })
             })
             .flatten()
@@ -250,12 +249,12 @@ impl EventStore for MemoryEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.read(|log| log.statistics(tenant))
+        self.read(|log| backend::scan_statistics(&log.events, tenant))
             .map_err(|error| error.during("read statistics"))
     }
 
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
-        self.read(|log| log.summaries(query))
+        self.read(|log| backend::scan_summaries(&log.events, query))
             .map_err(|error| error.during("read aggregate summaries"))
     }
 
@@ -277,7 +276,7 @@ impl Operations for MemoryEventStore {
         backend::check_import(events, &self.limits)?;
         let _writing = self.shared.writer.lock()?;
         let (end, heads, found) = self.look(|log| {
-            let stream = |event: &EventEnvelope| Some(head_at(log.stream(event.aggregate.id()).last()?));
+            let stream = |event: &EventEnvelope| Some(Head::of(log.stream(event.aggregate.id()).last()?));
             let heads = events
                 .iter()
                 .filter_map(|event| Some((event.aggregate.id(), stream(event)?)))
@@ -476,7 +475,8 @@ impl<'a> MemoryTransaction<'a> {
             self.store.pass(FaultPoint::AtEvent(number))?;
             version = version.checked_add(1).expect("the head admitted these versions");
             let sequence = GlobalSequence::new(self.committed + self.events.len() as u64 + 1)?;
-            self.events.push(envelope(append, event, version, sequence, now));
+            self.events
+                .push(event.stored(aggregate, append.tenant, version, sequence, now));
             sequences.push(sequence);
         }
         Ok(Appended::new(aggregate.clone(), version, sequences))
@@ -513,9 +513,10 @@ impl<'a> MemoryTransaction<'a> {
 
     fn head(&self, id: Uuid) -> Option<Head> {
         let staged = self.events.iter().rev().find(|event| event.aggregate.id() == id);
-        staged
-            .map(head_at)
-            .or_else(|| self.store.look(|log| log.stream(id).last().map(|event| head_at(event))))
+        staged.map(Head::of).or_else(|| {
+            self.store
+                .look(|log| log.stream(id).last().map(|event| Head::of(event)))
+        })
     }
 
     fn commit(self) {
@@ -589,77 +590,12 @@ impl EventTransaction for MemoryTransaction<'_> {
                 .iter()
                 .filter(|event| event.aggregate.id() == aggregate.id());
             let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
-            select(aggregate, range, &stream)
+            backend::scan_stream(aggregate, range, &stream)
         });
         stream
             .and_then(|stream| backend::verified(stream, self.store.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
-}
-
-fn envelope(
-    append: &Append<'_>,
-    event: &NewEvent,
-    version: Version,
-    global_sequence: GlobalSequence,
-    now: OffsetDateTime,
-) -> EventEnvelope {
-    let details = event.details();
-    EventEnvelope {
-        event_id: event.event_id(),
-        aggregate: append.aggregate.clone(),
-        version,
-        global_sequence,
-        event_type: event.event_type().clone(),
-        data: event.data().clone(),
-        metadata: details.metadata.cloned(),
-        created_at: details.created_at.unwrap_or(now),
-        updated_at: None,
-        created_by: details.created_by.cloned(),
-        tenant: append.tenant.cloned(),
-        correlation_id: details.correlation_id.cloned(),
-        causation_id: details.causation_id.cloned(),
-        size_bytes: u32::try_from(event.data().as_str().len()).ok(),
-        checksum: Some(event.checksum()),
-    }
-}
-
-fn head_at(event: &EventEnvelope) -> Head {
-    Head {
-        aggregate_type: event.aggregate.aggregate_type().clone(),
-        tenant: event.tenant.clone(),
-        version: event.version,
-    }
-}
-
-/// The part of a stream, oldest first, that a range asks for.
-fn select(aggregate: &AggregateKey, range: &StreamRange, stream: &[&EventEnvelope]) -> Result<EventStream> {
-    let mut stream = stream;
-    if let Some(first) = stream.first() {
-        if range.tenant.is_some() && range.tenant != first.tenant {
-            stream = &[];
-        } else {
-            backend::check_type(aggregate, first.aggregate.aggregate_type())?;
-        }
-    }
-    let past = match range.as_of {
-        None => stream.len(),
-        Some(AsOf::Version(version)) => stream.partition_point(|event| event.version <= version),
-        Some(AsOf::Sequence(sequence)) => stream.partition_point(|event| event.global_sequence <= sequence),
-        Some(AsOf::Time(time)) => stream.iter().take_while(|event| event.created_at <= time).count(),
-    };
-    let stream = &stream[..past];
-    let version = stream.last().map_or(Version::ZERO, |event| event.version);
-
-    let wanted = stream
-        .iter()
-        .filter(|event| event.version >= range.from && range.to.is_none_or(|to| event.version <= to));
-    let limit = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let events = match range.direction {
-        Direction::Forwards => wanted.take(limit).copied().cloned().collect(),
-        Direction::Backwards => wanted.rev().take(limit).copied().cloned().collect(),
-    };
-    Ok(EventStream::new(aggregate.clone(), version, events))
 }
 
 impl Log {
@@ -690,177 +626,7 @@ impl Log {
                 mark
             }
         };
-        let window = query.window(cursor, mark);
-        let first = self
-            .events
-            .partition_point(|event| event.global_sequence <= window.after);
-        let end = self
-            .events
-            .partition_point(|event| event.global_sequence <= window.until);
-        let slice = self.events.get(first..end).unwrap_or_default();
-
-        let mut page = PageEvents::new(&window);
-        match (query.order(), query.direction()) {
-            (Order::Sequence, Direction::Forwards) => collect(slice.iter(), query.filter(), &mut page)?,
-            (Order::Sequence, Direction::Backwards) => collect(slice.iter().rev(), query.filter(), &mut page)?,
-            (Order::Time, direction) => {
-                let mut events: Vec<_> = slice
-                    .iter()
-                    .filter(|event| match (window.beyond, direction) {
-                        (None, _) => true,
-                        (Some(at), Direction::Forwards) => Position::of(event) > at,
-                        (Some(at), Direction::Backwards) => Position::of(event) < at,
-                    })
-                    .collect();
-                events.sort_by_key(|event| Position::of(event));
-                if direction == Direction::Backwards {
-                    events.reverse();
-                }
-                collect(events.into_iter(), query.filter(), &mut page)?;
-            }
-        }
-        Ok(page.into_page(query, cursor, mark))
-    }
-
-    fn of_tenant<'a>(&'a self, tenant: Option<&'a TenantId>) -> impl Iterator<Item = &'a EventEnvelope> {
-        self.events
-            .iter()
-            .filter(move |event| tenant.is_none() || event.tenant.as_ref() == tenant)
-    }
-
-    fn statistics(&self, tenant: Option<&TenantId>) -> Statistics {
-        let mut total = Tally::default();
-        let mut by_event_type = BTreeMap::<_, Tally>::new();
-        let mut by_aggregate_type = BTreeMap::<_, Tally>::new();
-        let mut by_both = BTreeMap::<_, Tally>::new();
-        for event in self.of_tenant(tenant) {
-            let aggregate_type = event.aggregate.aggregate_type();
-            total.count(event);
-            by_event_type.entry(&event.event_type).or_default().count(event);
-            by_aggregate_type.entry(aggregate_type).or_default().count(event);
-            by_both
-                .entry((aggregate_type, &event.event_type))
-                .or_default()
-                .count(event);
-        }
-
-        let share = |(name, tally): (&&crate::EventType, &Tally)| {
-            EventTypeShare::new((*name).clone(), tally.events, total.events)
-        };
-        let mut event_types: Vec<_> = by_event_type.iter().map(share).collect();
-        event_types.sort_by_key(|share| std::cmp::Reverse(share.event_count));
-        let activity = |(name, tally): (&&crate::AggregateType, &Tally)| AggregateActivity {
-            aggregate_type: (*name).clone(),
-            aggregate_count: tally.aggregates.len() as u64,
-            average_version: tally.versions as f64 / tally.events as f64,
-            max_version: tally.max_version,
-        };
-        let detail = |((aggregate_type, event_type), tally): ((&crate::AggregateType, &crate::EventType), Tally)| {
-            let (first_event_at, last_event_at) = tally.times.expect("a group has an event");
-            EventStatistics {
-                aggregate_type: aggregate_type.clone(),
-                event_type: event_type.clone(),
-                event_count: tally.events,
-                average_size_bytes: tally.bytes as f64 / tally.events as f64,
-                max_size_bytes: tally.max_bytes,
-                first_event_at,
-                last_event_at,
-                unique_aggregates: tally.aggregates.len() as u64,
-            }
-        };
-        Statistics {
-            total_events: total.events,
-            total_aggregates: total.aggregates.len() as u64,
-            current_global_sequence: total.sequence,
-            unique_event_types: by_event_type.len() as u64,
-            unique_aggregate_types: by_aggregate_type.len() as u64,
-            event_types,
-            aggregate_types: by_aggregate_type.iter().map(activity).collect(),
-            details: by_both.into_iter().map(detail).collect(),
-        }
-    }
-
-    fn summaries(&self, query: &SummaryQuery) -> Vec<AggregateSummary> {
-        let mut ids: Vec<_> = self
-            .by_aggregate
-            .keys()
-            .filter(|id| query.after.is_none_or(|after| **id > after))
-            .collect();
-        ids.sort_unstable();
-        let limit = query.limit.map_or(usize::MAX, |limit| limit as usize);
-        ids.into_iter()
-            .filter_map(|id| summary(&self.stream(*id)))
-            .filter(|summary| {
-                let of_type = query
-                    .aggregate_type
-                    .as_ref()
-                    .is_none_or(|wanted| *wanted == summary.aggregate_type);
-                of_type && (query.tenant.is_none() || query.tenant == summary.tenant)
-            })
-            .take(limit)
-            .collect()
-    }
-}
-
-fn collect<'a>(
-    events: impl Iterator<Item = &'a EventEnvelope>,
-    filter: &EventFilter,
-    page: &mut PageEvents,
-) -> Result<()> {
-    for event in events {
-        if page.is_full() {
-            break;
-        }
-        if filter.matches(event)? {
-            page.push(event.clone());
-        }
-    }
-    Ok(())
-}
-
-fn summary(stream: &[&EventEnvelope]) -> Option<AggregateSummary> {
-    let mut tally = Tally::default();
-    for event in stream {
-        tally.count(event);
-    }
-    let (created_at, last_modified_at) = tally.times?;
-    let first = stream.first()?;
-    Some(AggregateSummary {
-        aggregate_id: first.aggregate.id(),
-        aggregate_type: first.aggregate.aggregate_type().clone(),
-        current_version: tally.max_version,
-        total_events: tally.events,
-        created_at,
-        last_modified_at,
-        total_size_bytes: tally.bytes,
-        tenant: first.tenant.clone(),
-    })
-}
-
-#[derive(Default)]
-struct Tally {
-    events: u64,
-    aggregates: HashSet<Uuid>,
-    versions: u128,
-    max_version: Version,
-    bytes: u64,
-    max_bytes: u64,
-    sequence: GlobalSequence,
-    times: Option<(OffsetDateTime, OffsetDateTime)>,
-}
-
-impl Tally {
-    fn count(&mut self, event: &EventEnvelope) {
-        let bytes = event.size_bytes.map_or(0, u64::from);
-        let (first, last) = self.times.unwrap_or((event.created_at, event.created_at));
-        self.events += 1;
-        self.aggregates.insert(event.aggregate.id());
-        self.versions += u128::from(event.version.get());
-        self.max_version = self.max_version.max(event.version);
-        self.bytes += bytes;
-        self.max_bytes = self.max_bytes.max(bytes);
-        self.sequence = self.sequence.max(event.global_sequence);
-        self.times = Some((first.min(event.created_at), last.max(event.created_at)));
+        backend::scan_page(&self.events, query, cursor, mark)
     }
 }
 
@@ -896,7 +662,7 @@ impl SnapshotStore for MemoryEventStore {
                 self.read(|log| {
                     let snapshot = find(&lock(&self.shared.snapshots), tenant, aggregate, at);
                     let range = backend::from_snapshot(tenant, snapshot.as_ref());
-                    let stream = select(aggregate, &range, &log.stream(aggregate.id()))?;
+                    let stream = backend::scan_stream(aggregate, &range, &log.stream(aggregate.id()))?;
                     Ok((snapshot, stream))
                 })
             })
@@ -979,7 +745,7 @@ impl MemoryEventStore {
         snapshot.check(&self.limits)?;
         self.pass(FaultPoint::SaveSnapshot)?;
         let aggregate = snapshot.aggregate();
-        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| head_at(event)))?;
+        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| Head::of(event)))?;
         backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
         let snapshot = snapshot.stored(tenant);
         lock(&self.shared.snapshots).insert(place_of(&snapshot), snapshot);

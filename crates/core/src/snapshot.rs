@@ -149,16 +149,15 @@ impl NewSnapshot {
     #[must_use]
     pub fn stored(&self, tenant: Option<&TenantId>) -> Snapshot {
         let now = || OffsetDateTime::now_utc().truncate_to_microsecond();
-        let mut snapshot = Snapshot {
-            snapshot_id: self.snapshot_id,
-            aggregate: self.aggregate.clone(),
-            tenant: tenant.cloned(),
-            version: self.version,
-            snapshot_type: self.snapshot_type.clone(),
-            state: self.state.json.clone(),
-            created_at: self.created_at.unwrap_or_else(now),
-            checksum: None,
-        };
+        let mut snapshot = Snapshot::new(
+            self.snapshot_id,
+            self.aggregate.clone(),
+            self.version,
+            self.snapshot_type.clone(),
+            self.state.json.clone(),
+            self.created_at.unwrap_or_else(now),
+        );
+        snapshot.tenant = tenant.cloned();
         snapshot.checksum = Some(snapshot.row_checksum(&self.state.findings.checksum));
         snapshot
     }
@@ -176,6 +175,7 @@ impl NewSnapshot {
 
 /// A snapshot as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The id of the snapshot.
     pub snapshot_id: Uuid,
@@ -210,6 +210,28 @@ pub enum SnapshotCover {
 const ROW: &[u8] = b"firefly-eventstore snapshot\n";
 
 impl Snapshot {
+    /// For those who write a backend: a snapshot with what every one has. The tenant and the checksum are set afterwards.
+    #[must_use]
+    pub fn new(
+        snapshot_id: Uuid,
+        aggregate: AggregateKey,
+        version: Version,
+        snapshot_type: SnapshotType,
+        state: EventData,
+        created_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            snapshot_id,
+            aggregate,
+            tenant: None,
+            version,
+            snapshot_type,
+            state,
+            created_at,
+            checksum: None,
+        }
+    }
+
     /// Parses the state into a type of the caller's.
     ///
     /// # Errors

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use firefly_eventstore_core::backend::{self, Head, rows};
+use firefly_eventstore_core::backend::{self, Head, Located, rows};
 use firefly_eventstore_core::{
     Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion, GlobalSequence,
-    Located, Metadata, NewEvent, Result, TenantId, Version,
+    Metadata, NewEvent, Result, TenantId, Version,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};

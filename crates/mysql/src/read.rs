@@ -4,11 +4,13 @@ mod containment;
 
 use std::ops::ControlFlow;
 
-use firefly_eventstore_core::backend::{EventDecoder, Found, Head, PageEvents, StreamSource, UsualSize, rows};
+use firefly_eventstore_core::backend::{
+    EventDecoder, EventFilter, Found, Head, PageEvents, Position, SnapshotSource, StreamSource, UsualSize, Window, rows,
+};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
-    EventEnvelope, EventFilter, EventQuery, EventType, GlobalSequence, Order, Page, Position, Result, Snapshot,
-    SnapshotAt, Statistics, StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, Statistics,
+    StreamRange, SummaryQuery, TenantId, Version, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -56,6 +58,12 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         events(self, statement, values)
     }
 
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self, aggregate.id())
+    }
+}
+
+impl<C: Queryable> SnapshotSource for Session<'_, C> {
     fn snapshot_and_events(
         &mut self,
         tenant: Option<&TenantId>,
@@ -83,10 +91,6 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
             .filter_map(Result::transpose)
             .collect();
         Ok((snapshot, events?))
-    }
-
-    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
-        head(self, aggregate.id())
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within,
+    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Window, Within,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
@@ -16,7 +16,7 @@ use firefly_eventstore_core::consumer::{
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, Window, backend, server_options, snapshot_store,
+    SummaryQuery, TenantId, backend, server_options, snapshot_store,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, Head, rows};
+use firefly_eventstore_core::backend::{self, Head, Located, rows};
 use firefly_eventstore_core::{
     AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
-    GlobalSequence, Located, Metadata, NewEvent, Result, TenantId, Version,
+    GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use firefly_eventstore_core::backend::{EventDecoder, Found, Head, PageEvents, StreamSource, UsualSize, rows};
+use firefly_eventstore_core::backend::{
+    EventDecoder, EventFilter, Found, Head, PageEvents, Position, SnapshotSource, StreamSource, UsualSize, Window, rows,
+};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventFilter, EventQuery,
-    EventType, GlobalSequence, Order, Page, Position, Result, Snapshot, SnapshotAt, SnapshotType, Statistics,
-    StreamRange, SummaryQuery, TenantId, Version, Window, backend,
+    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventQuery, EventType,
+    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
+    TenantId, Version, backend,
 };
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
@@ -50,6 +52,12 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
         events(&rows.map_err(classify)?)
     }
 
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self, aggregate.id())
+    }
+}
+
+impl<C: GenericClient> SnapshotSource for Session<'_, C> {
     fn snapshot_and_events(
         &mut self,
         tenant: Option<&TenantId>,
@@ -78,10 +86,6 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
             }
         }
         Ok((snapshot, events))
-    }
-
-    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
-        head(self, aggregate.id())
     }
 }
 

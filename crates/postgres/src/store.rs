@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Within,
+    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Window, Within,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
@@ -17,7 +17,7 @@ use firefly_eventstore_core::consumer::{
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
     EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, Window, backend, server_options, snapshot_store,
+    SummaryQuery, TenantId, backend, server_options, snapshot_store,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};

@@ -1,7 +1,7 @@
 //! Appending, within a transaction of the one writer.
 
-use firefly_eventstore_core::backend::{self, Head, rows};
-use firefly_eventstore_core::{Append, Appended, Error, GlobalSequence, Located, NewEvent, Result, Version};
+use firefly_eventstore_core::backend::{self, Head, Located, rows};
+use firefly_eventstore_core::{Append, Appended, Error, GlobalSequence, NewEvent, Result, Version};
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;

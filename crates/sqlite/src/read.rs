@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use firefly_eventstore_core::backend::{EventDecoder, Head, PageEvents, StreamSource, rows};
+use firefly_eventstore_core::backend::{
+    EventDecoder, EventFilter, Head, PageEvents, SnapshotSource, StreamSource, Window, rows,
+};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventFilter, EventQuery,
-    EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange,
-    SummaryQuery, TenantId, Version, Window,
+    AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventQuery, EventType,
+    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
+    TenantId, Version,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql, params, params_from_iter};
@@ -56,6 +58,12 @@ impl StreamSource for Source<'_> {
         collect_events(self.0, statement, parameters)
     }
 
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        head(self.0, aggregate.id())
+    }
+}
+
+impl SnapshotSource for Source<'_> {
     fn snapshot_and_events(
         &mut self,
         tenant: Option<&TenantId>,
@@ -82,10 +90,6 @@ impl StreamSource for Source<'_> {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok((snapshot, events))
-    }
-
-    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
-        head(self.0, aggregate.id())
     }
 }
 

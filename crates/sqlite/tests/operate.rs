@@ -1371,29 +1371,21 @@ fn large_event(aggregate: &AggregateKey, version: u64, sequence: u64) -> EventEn
 }
 
 fn envelope(aggregate: &AggregateKey, version: u64, sequence: u64, event: &NewEvent) -> EventEnvelope {
-    EventEnvelope {
-        event_id: event.event_id(),
-        aggregate: aggregate.clone(),
-        version: Version::new(version).unwrap(),
-        global_sequence: sequence.try_into().unwrap(),
-        event_type: event.event_type().clone(),
-        data: event.data().clone(),
-        metadata: None,
-        created_at: NOON,
-        updated_at: None,
-        created_by: None,
-        tenant: None,
-        correlation_id: None,
-        causation_id: None,
-        size_bytes: None,
-        checksum: Some(event.checksum()),
-    }
+    let mut stored = event.stored(
+        aggregate,
+        None,
+        Version::new(version).unwrap(),
+        sequence.try_into().unwrap(),
+        NOON,
+    );
+    stored.size_bytes = None;
+    stored
 }
 
 fn without_size(events: Vec<EventEnvelope>) -> Vec<EventEnvelope> {
-    let strip = |event| EventEnvelope {
-        size_bytes: None,
-        ..event
+    let strip = |mut event: EventEnvelope| {
+        event.size_bytes = None;
+        event
     };
     events.into_iter().map(strip).collect()
 }

@@ -214,21 +214,12 @@ fn envelope(
     dice: &mut Dice,
 ) -> EventEnvelope {
     let event = &sample.event;
-    EventEnvelope {
-        event_id: Uuid::now_v7(),
-        aggregate: key.clone(),
-        version: Version::new(version as u64).unwrap(),
-        global_sequence,
-        event_type: event.event_type().clone(),
-        data: event.data().clone(),
-        metadata: event.details().metadata.cloned(),
-        created_at,
-        updated_at: None,
-        created_by: event.details().created_by.cloned(),
-        tenant: None,
-        correlation_id: Some(events::correlation_id(dice)),
-        causation_id: None,
-        size_bytes: None,
-        checksum: Some(event.checksum()),
-    }
+    let version = Version::new(version as u64).unwrap();
+    let mut stored = event.stored(key, None, version, global_sequence, created_at);
+    stored.event_id = Uuid::now_v7();
+    stored.created_at = created_at;
+    stored.correlation_id = Some(events::correlation_id(dice));
+    stored.causation_id = None;
+    stored.size_bytes = None;
+    stored
 }

@@ -215,6 +215,10 @@ impl Environment for MysqlDatabase {
         true
     }
 
+    fn keeps_summaries(&self) -> bool {
+        true
+    }
+
     fn widest_limits(&self) -> Limits {
         let mut limits = Limits::TEXT;
         match self.server.flavour() {

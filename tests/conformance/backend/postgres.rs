@@ -232,6 +232,10 @@ impl Environment for PostgresSchema {
         true
     }
 
+    fn keeps_summaries(&self) -> bool {
+        true
+    }
+
     fn widest_limits(&self) -> Limits {
         let mut limits = Limits::TEXT;
         limits.allow_nul = false;

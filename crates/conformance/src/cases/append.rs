@@ -372,7 +372,10 @@ pub(crate) fn a_fault_in_the_second_aggregate_leaves_nothing_of_the_first(env: &
 #[track_caller]
 fn assert_fault(error: &Error) {
     let kind = error.kind();
-    let by_the_database = matches!(kind, ErrorKind::Unavailable { .. } | ErrorKind::Backend { .. });
+    let by_the_database = matches!(
+        kind,
+        ErrorKind::Unavailable { .. } | ErrorKind::Backend { .. } | ErrorKind::Io { .. }
+    );
     assert!(by_the_database, "{error:?}");
 }
 

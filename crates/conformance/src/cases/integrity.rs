@@ -131,8 +131,9 @@ pub(crate) fn a_damaged_snapshot_is_found_out(env: &dyn Environment) {
     intact.verify().unwrap();
     let found = env.verifying_store().latest_snapshot(&account).unwrap();
     assert_eq!(found.as_ref(), Some(&intact));
-    let state = EventData::from_stored(r#"{"balance":3}"#);
-    env.rewrite_snapshots(&[Snapshot { state, ..intact }]);
+    let mut damaged = intact;
+    damaged.state = EventData::from_stored(r#"{"balance":3}"#);
+    env.rewrite_snapshots(&[damaged]);
     let verifying = env.verifying_store();
     let damaged = store.latest_snapshot(&account).unwrap().unwrap();
     assert!(damaged.verify().unwrap_err().is_integrity());

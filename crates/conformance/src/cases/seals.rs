@@ -10,6 +10,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{AggregateType, EventData, MemoryEventStore, SnapshotCover, time};
 
 use super::operate::{audit, export};
+use crate::ability::Ability;
 use crate::environment::{Damage, Environment};
 use crate::support::*;
 
@@ -152,6 +153,7 @@ pub(crate) fn a_seal_that_is_stored_meanwhile_must_say_the_same(env: &dyn Enviro
 }
 
 pub(crate) fn threads_that_seal_at_once_agree(env: &dyn Environment) {
+    needs(env, Ability::Operations);
     let store = env.store();
     thread::scope(|scope| {
         for _ in 0..4 {

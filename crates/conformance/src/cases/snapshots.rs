@@ -546,8 +546,9 @@ pub(crate) fn what_is_loaded_from_a_snapshot_is_verified_if_told_to(env: &dyn En
     assert_eq!(load(&store).unwrap().1.len(), 3);
 
     let intact = store.latest_snapshot(&account).unwrap().unwrap();
-    let state = EventData::from_stored(r#"{"balance":3}"#);
-    env.rewrite_snapshots(&[Snapshot { state, ..intact }]);
+    let mut damaged = intact;
+    damaged.state = EventData::from_stored(r#"{"balance":3}"#);
+    env.rewrite_snapshots(&[damaged]);
     assert!(load(&env.verifying_store()).unwrap_err().is_integrity());
     assert!(load(&store).unwrap().0.unwrap().verify().is_err());
 }

@@ -60,6 +60,19 @@ pub(super) enum Operation {
     Reopen,
 }
 
+impl Operation {
+    /// Whether only a store that keeps snapshots can do it.
+    pub(super) fn needs_snapshots(&self) -> bool {
+        matches!(
+            self,
+            Self::SaveSnapshot { .. }
+                | Self::FindSnapshot { .. }
+                | Self::ListSnapshots(_)
+                | Self::DeleteSnapshots { .. }
+        )
+    }
+}
+
 /// An aggregate, named rightly or wrongly.
 #[derive(Clone, Debug)]
 pub(super) struct Target {

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use firefly_eventstore_conformance::MemoryEnvironment;
-use firefly_eventstore_core::backend::PageEvents;
+use firefly_eventstore_core::backend::{EventFilter, PageEvents, Position, Window};
 use firefly_eventstore_core::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
-    AggregateSummary, Cursor, Direction, EventFilter, Health, MemoryEventStore, Order, Page, Position, SnapshotAt,
-    SnapshotSelection, SnapshotStatistics, Statistics, SummaryQuery, Window,
+    AggregateSummary, Cursor, Direction, Health, MemoryEventStore, Order, Page, SnapshotAt, SnapshotSelection,
+    SnapshotStatistics, Statistics, SummaryQuery,
 };
 
 pub(super) type Work<'a> = &'a mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>;

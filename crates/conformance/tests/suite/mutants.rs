@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use firefly_eventstore_conformance::finds_out;
+use firefly_eventstore_core::backend::EventFilter;
 use firefly_eventstore_core::operate::{Operations, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::Duration;
 use firefly_eventstore_core::{
-    AggregateSummary, AsOf, Cursor, DEFAULT_PAGE_SIZE, Direction, EventData, EventFilter, EventTypeShare, Limits,
-    MemoryEventStore, Order, Page, SnapshotAt, SnapshotSelection, Statistics, SummaryQuery,
+    AggregateSummary, AsOf, Cursor, DEFAULT_PAGE_SIZE, Direction, EventData, EventTypeShare, Limits, MemoryEventStore,
+    Order, Page, SnapshotAt, SnapshotSelection, Statistics, SummaryQuery,
 };
 
 use super::consuming::*;

@@ -1,6 +1,8 @@
 //! The head of an aggregate: whose it is, at which version, and what may go on top of it.
 
-use crate::{AggregateKey, AggregateType, Append, Error, ErrorKind, NewSnapshot, Result, TenantId, Version};
+use crate::{
+    AggregateKey, AggregateType, Append, Error, ErrorKind, EventEnvelope, NewSnapshot, Result, TenantId, Version,
+};
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,16 @@ pub struct Head {
 }
 
 impl Head {
+    /// That of an aggregate whose last event this is.
+    #[must_use]
+    pub fn of(last: &EventEnvelope) -> Self {
+        Self {
+            aggregate_type: last.aggregate.aggregate_type().clone(),
+            tenant: last.tenant.clone(),
+            version: last.version,
+        }
+    }
+
     /// Checks `append` against the aggregate's head, and returns the version before its first event.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use crate::{
     StreamRange, TenantId, Version,
 };
 
-/// Where [`load`] and [`load_from_snapshot`] find an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of
-/// the database. A later statement may see a later state.
+/// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of the
+/// database. A later statement may see a later state.
 pub trait StreamSource {
     /// The version that the aggregate was at, at a time: the one before its first event that was created later, else its last one;
     /// 0 if it has no event.
@@ -38,6 +38,16 @@ pub trait StreamSource {
         to: Option<Version>,
     ) -> Result<Vec<EventEnvelope>>;
 
+    /// Who the aggregate belongs to, and the version it is at; none if it has no event.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
+}
+
+/// Where [`load_from_snapshot`] finds an aggregate's snapshot and its stream: a source whose backend keeps snapshots.
+pub trait SnapshotSource: StreamSource {
     /// A snapshot of an aggregate, and the events from its version on, in any order; all events if there is no such snapshot. With a
     /// tenant, only a snapshot of its own; events of whomever.
     ///
@@ -50,13 +60,6 @@ pub trait StreamSource {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)>;
-
-    /// Who the aggregate belongs to, and the version it is at; none if it has no event.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
 }
 
 /// Loads a part of an aggregate's stream, and the version it is at: both are of one state of the database, without a transaction.
@@ -109,7 +112,7 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
 ///
 /// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
 pub fn load_from_snapshot(
-    source: &mut impl StreamSource,
+    source: &mut impl SnapshotSource,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
     at: SnapshotAt<'_>,
@@ -217,7 +220,6 @@ mod tests {
 
     /// A stream that others append to, so many events before each statement.
     struct Growing<'a> {
-        aggregate: &'a AggregateKey,
         all: &'a [EventEnvelope],
         there: usize,
         growth: [usize; 4],
@@ -260,6 +262,12 @@ mod tests {
             })
         }
 
+        fn head(&mut self, _: &AggregateKey) -> Result<Option<Head>> {
+            Ok(self.look().last().map(Head::of))
+        }
+    }
+
+    impl SnapshotSource for Growing<'_> {
         /// There is a snapshot of the version that is named, if one is.
         fn snapshot_and_events(
             &mut self,
@@ -274,15 +282,6 @@ mod tests {
             };
             let events = self.look().iter().rev().filter(|event| event.version >= from);
             Ok((snapshot, events.cloned().collect()))
-        }
-
-        fn head(&mut self, _: &AggregateKey) -> Result<Option<Head>> {
-            let aggregate_type = self.aggregate.aggregate_type().clone();
-            Ok(self.look().last().map(|event| Head {
-                aggregate_type,
-                tenant: event.tenant.clone(),
-                version: event.version,
-            }))
         }
     }
 
@@ -349,7 +348,6 @@ mod tests {
             let states: Vec<_> = (0..=MOST)
                 .map(|there| {
                     let mut still = Growing {
-                        aggregate: &aggregate,
                         all: &all[..there],
                         there,
                         growth: [0; 4],
@@ -369,7 +367,6 @@ mod tests {
             for growth in growths() {
                 for first in 0..=MOST {
                     let mut source = Growing {
-                        aggregate: &aggregate,
                         all: &all,
                         there: first,
                         growth,
@@ -392,7 +389,6 @@ mod tests {
         let (aggregate, all) = stream();
         let statements = |there, range: &StreamRange| {
             let mut source = Growing {
-                aggregate: &aggregate,
                 all: &all[..there],
                 there,
                 growth: [0; 4],
@@ -443,7 +439,6 @@ mod tests {
             (SnapshotAt::Exactly(version(5)), 3, [0, 0, 2, 0], &[5], 4),
         ] {
             let mut source = Growing {
-                aggregate: &aggregate,
                 all: &all,
                 there,
                 growth,
@@ -469,7 +464,6 @@ mod tests {
             StreamRange::all().as_of(at(5)),
         ] {
             let mut source = Growing {
-                aggregate: &aggregate,
                 all: &all,
                 there: MOST,
                 growth: [0; 4],

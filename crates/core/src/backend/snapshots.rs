@@ -2,7 +2,7 @@
 
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
-use super::load::{self, StreamSource};
+use super::load::{self, SnapshotSource, StreamSource as _};
 use crate::{
     AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection,
     SnapshotStatistics, SnapshotType, StreamRange, TenantId, Version,
@@ -10,7 +10,7 @@ use crate::{
 
 /// A connection, as the table of snapshots is read and written by it. Each method is a statement. With a tenant, they are about its own
 /// snapshots only.
-pub trait SnapshotTable: StreamSource {
+pub trait SnapshotTable: SnapshotSource {
     /// Inserts a snapshot, or replaces the one of the same version and form.
     ///
     /// # Errors
