@@ -724,7 +724,7 @@ pub(crate) fn replaying_finds_snapshots_that_the_events_do_not_make(env: &dyn En
     assert_eq!(wrong.len(), 2, "{wrong:?}");
     for (error, says) in wrong.iter().zip([
         "at version 2: it is not the state",
-        "at version 5: it goes up to another event",
+        "at version 5: it was made of another event",
     ]) {
         assert!(error.is_integrity());
         assert!(error.to_string().contains(says), "{error}");
