@@ -110,9 +110,9 @@ pub enum ErrorKind {
     Schema(SchemaProblem),
     /// A read, or a mark that this store proved before, begins beyond the end of the log: events that were there are gone.
     ///
-    /// A crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand does
-    /// that. What was read of the lost events is no longer true. Rebuild what was made of them, then begin at a checkpoint that the
-    /// log still has; repeating the read cannot help.
+    /// A crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand does that.
+    /// What was read of the lost events is no longer true. Rebuild the read models that were made of them, then begin at a checkpoint that
+    /// the log still has; repeating the read cannot help.
     BeyondEnd {
         /// Where the read was to begin, or the mark that was proved before.
         position: GlobalSequence,

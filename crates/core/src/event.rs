@@ -399,8 +399,7 @@ impl EventEnvelope {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](crate::ErrorKind::Integrity), naming the event, if the data is not what was appended, or the checksum is
-    /// absent.
+    /// [`Integrity`](crate::ErrorKind::Integrity), naming the event, if the data was changed or damaged, or there is no checksum.
     pub fn verify(&self) -> Result<()> {
         let reason: Cow<'static, str> = match (self.data.checksum(), self.checksum) {
             (Ok(computed), Some(stored)) if computed == stored => return Ok(()),

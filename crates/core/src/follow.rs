@@ -123,8 +123,8 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
     /// The checkpoint to keep when every event that was handed out is handled: to follow on [after](EventQuery::after) it skips nothing
     /// and repeats nothing, whyever this one ended.
     ///
-    /// It is the last event that was handed out. While [`next`](Iterator::next) waits, and after it returned `None`, it is the position
-    /// up to which the log was looked through, whatever the filters let pass.
+    /// It is the last event that was handed out. While [`next`](Iterator::next) waits, and after it returned `None`, it is the position up
+    /// to which the log was read, also where no event passed the filters.
     #[must_use]
     pub fn checkpoint(&self) -> GlobalSequence {
         self.checkpoint
@@ -185,7 +185,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         }
     }
 
-    /// Waits for whatever tells of appends. Returns whether something did.
+    /// Waits for a notification of appends. Returns whether something did.
     fn listen(&mut self, longest: Duration) -> bool {
         if matches!(self.told, Told::Unknown) {
             self.told = match self.store.appends() {
@@ -215,7 +215,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         false
     }
 
-    /// Waits before a store that could not be reached is tried again, or until it is told to stop.
+    /// Waits before it tries again to reach the store, or until it is stopped.
     fn pause(&mut self, how_long: Duration) {
         let deadline = Instant::now() + how_long;
         while !self.is_stopped() {

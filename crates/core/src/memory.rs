@@ -134,7 +134,7 @@ impl MemoryEventStore {
         lock(&self.shared.faults).insert(point);
     }
 
-    /// Replaces what is stored of an event, behind the store's back, to try how a program deals with damage.
+    /// Changes a stored event without the store's knowledge, to test how a program reacts to damage.
     ///
     /// Returns whether there is such an event.
     pub fn tamper(&self, event_id: Uuid, damage: impl FnOnce(&mut EventEnvelope)) -> bool {

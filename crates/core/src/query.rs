@@ -11,8 +11,8 @@ use crate::{
     GlobalSequence, Metadata, Result, TenantId,
 };
 
-/// How many events a page has unless the query says otherwise, where it filters them or orders them by time: an index finds so
-/// many, and a database that expects no more of them than a page may sort them instead.
+/// How many events a page has unless the query says otherwise, where it filters them or orders them by time: an index may find many events.
+/// A database that expects fewer than a page may sort them instead.
 pub const DEFAULT_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
 
 /// How many events a page of the whole log has unless the query says otherwise: rows that lie one after the other are read the faster

@@ -247,7 +247,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if it is not what was saved, or the checksum is absent.
+    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if it was changed or damaged, or there is no checksum.
     pub fn verify(&self) -> Result<()> {
         match self.cover() {
             Some(_) => Ok(()),
@@ -370,7 +370,7 @@ pub enum SnapshotSelection<'a> {
     Exactly(&'a AggregateKey, Version),
     /// All of an aggregate before a version.
     Before(&'a AggregateKey, Version),
-    /// All of an aggregate but the newest so many, whatever their forms.
+    /// All of an aggregate except this many of the newest, of any form.
     AllButLatest(&'a AggregateKey, u64),
     /// All of an aggregate that are of this form but the newest so many; those of other forms stay.
     AllButLatestOf(&'a AggregateKey, &'a SnapshotType, u64),

@@ -426,8 +426,8 @@ pub trait EventStoreExt: EventStore {
         }
     }
 
-    /// Follows the log: reads what there is, as [`read`](Self::read) does, and waits for what comes, whoever appends it. Nothing is skipped,
-    /// and nothing is handed out twice.
+    /// Follows the log: reads the stored events, as [`read`](Self::read) does, and then waits for new ones, from this program or another.
+    /// Nothing is skipped, and nothing is handed out twice.
     ///
     /// Appends through this store, or a clone of it, end the wait at once. So do those of other programs on PostgreSQL, where appends
     /// notify; elsewhere the log is looked at after 20 milliseconds, and then ever less often, down to once a second: one statement,
@@ -638,8 +638,8 @@ pub struct Events<'a, S: EventStore + ?Sized> {
 }
 
 impl<S: EventStore + ?Sized> Events<'_, S> {
-    /// The checkpoint to keep when every event that was handed out is handled: a read that goes on
-    /// [after](EventQuery::after) it skips nothing and repeats nothing, whyever this one stopped.
+    /// The checkpoint to keep when every event that was handed out is handled: a read that continues [after](EventQuery::after) it skips
+    /// nothing and repeats nothing, whatever ended this one.
     ///
     /// It is the last event that was handed out. Once the iterator has returned `None`, it is the position up to which the log was
     /// looked through: the high-water mark or the query's `until`, whichever is smaller, whatever the filters let pass; but the last

@@ -288,7 +288,7 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
 
 impl<S: Transactional> TenantStore<S> {
     /// Runs `work` in a transaction of the driver's, which appends and loads for the tenant, and has a `connection()` for the caller's own
-    /// tables. As the `transaction` of each driver's store, which says what it costs and what `work` has to heed.
+    /// tables. As the `transaction` of each driver's store. Its documentation has the costs and the rules for `work`.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;

@@ -37,10 +37,10 @@ use crate::{append, consumer, flush, migrate, read, schema, sql};
 
 /// A store in a MySQL or MariaDB database.
 ///
-/// Clones share a pool of connections. An append that names its version is one round trip in autocommit, with `Any` and
-/// `Exists` two; a lost connection is found out by use, and so is one that leads to a server which takes no writes any more. The
-/// call is repeated once on a fresh one, which is safe because appends are.
-/// More than four threads that append at once share statements: see [`group`](MysqlBuilder::group).
+/// Clones share a pool of connections. An append with `Exact` or `NoStream` is one round trip in autocommit, and one with `Any` or `Exists`
+/// two. If a call finds that its connection was lost, or leads to a server that has become read-only, it is repeated once on a new
+/// connection. That is safe, because appends are safe to repeat. More than four threads that append at once share statements: see
+/// [`group`](MysqlBuilder::group).
 ///
 /// ```no_run
 /// use firefly_eventstore_core::prelude::*;
@@ -132,24 +132,24 @@ impl MysqlEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back; an append that fails does so whatever `work` returns. To begin and to commit takes a round
-    /// trip each, an append one, or two with [`Any`](firefly_eventstore_core::ExpectedVersion::Any) and
-    /// [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists); it waits for other transactions on its aggregates, and until the commit
-    /// readers do not pass it. What `work` reads was committed a moment ago: the transaction is `READ COMMITTED`, in UTC and
-    /// `utf8mb4`, with a strict `sql_mode`. To mix this crate's errors with `mysql`'s, let `work` return
-    /// `Box<dyn Error + Send + Sync>`. A connection that is found lost when the transaction begins is replaced.
+    /// An error rolls everything back, and so does an append that failed, even if `work` returns `Ok`. The begin and the commit take a
+    /// round trip each. An append takes one, or two with [`Any`](firefly_eventstore_core::ExpectedVersion::Any) and
+    /// [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists); an append waits for other transactions on its aggregates. Readers do
+    /// not see later events before the commit. The transaction is `READ COMMITTED`, in UTC and `utf8mb4`, with a strict `sql_mode`. To mix
+    /// this crate's errors with `mysql`'s, let `work` return `Box<dyn Error + Send + Sync>`. A connection that was lost before the
+    /// transaction began is replaced.
     ///
-    /// The victim of a deadlock gets a retryable error, and so does a `work` that goes on after one of its own statements was it:
-    /// nothing of what followed is kept. A statement that commits by itself, such as `CREATE TABLE`, ends the transaction likewise, but
-    /// keeps what went before. If the connection is lost while committing, nobody knows whether it was: appends are safe to repeat,
-    /// see to it that the rest of `work` is.
+    /// A deadlock gives a retryable error. If a statement of `work` itself was the victim of a deadlock and `work` continues, the commit
+    /// fails with that error, and nothing that followed is kept. A statement that commits by itself, such as `CREATE TABLE`, also ends the
+    /// transaction, but what came before it is kept. If the connection is lost during the commit, it is unknown whether the transaction was
+    /// committed. Appends are safe to repeat; make the rest of `work` safe to repeat, too.
     ///
-    /// What `work` leaves on the connection (`USE`, `SET`, a role, temporary tables, locks) reaches no other call: once
-    /// [`connection`](MysqlTransaction::connection) was used, the commit sets the session up again in its own round trip, and closes the
-    /// connection where something else was changed, such as the database, the role or a time limit. An append or a load of the
-    /// transaction after that takes a round trip more, and is refused if the connection uses another database, is not strict or has
-    /// another character set than `utf8mb4`. Within `work`, the store itself, and its clones, are refused to this thread, which might wait
-    /// for itself: use the transaction.
+    /// What `work` leaves on the connection (`USE`, `SET`, a role, temporary tables, locks) does not affect other calls. If
+    /// [`connection`](MysqlTransaction::connection) was used, the commit resets the session in the same round trip. If something else was
+    /// changed, such as the database, the role or a time limit, the connection is closed. After `connection` was used, the next append or
+    /// load of the transaction takes one round trip more. It is refused if the connection uses another database, is not strict, or has
+    /// another character set than `utf8mb4`. Within `work`, this thread must use the transaction: calls of the store and its clones are
+    /// refused, because the thread might wait for itself.
     ///
     /// # Errors
     ///
@@ -190,16 +190,16 @@ impl MysqlEventStore {
     /// store in it, is [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), and nothing is written; a copy of the whole
     /// database on another server is not told from it.
     ///
-    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of
-    /// a deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip
-    /// more than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet. The store does
-    /// not learn of the commit, so it does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
+    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of a
+    /// deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip more
+    /// than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet. The store does not
+    /// see the commit, so it does not [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
-    /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap after the aggregate
-    /// in the index: until the commit, new aggregates whose ids come next, as those of new version 7 UUIDs do, have to wait. And where
-    /// MariaDB isolates snapshots (`innodb_snapshot_isolation`, on by default since 11.6), an append to an aggregate that others
-    /// appended to since the transaction's snapshot gets a retryable error, with the whole transaction rolled back.
+    /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap
+    /// after the aggregate in the index: until the commit, new aggregates whose ids come next, as those of new version 7 UUIDs do, have to
+    /// wait. With MariaDB's `innodb_snapshot_isolation` (on by default since 11.6), an append fails if the aggregate got events since the
+    /// transaction's snapshot. The error is retryable, and the whole transaction is rolled back.
     ///
     /// # Errors
     ///
@@ -496,8 +496,8 @@ impl MysqlBuilder {
         self
     }
 
-    /// Promises that, of the Galera cluster that the server belongs to, no other node is written to; off unless set, and then a node
-    /// beside others refuses the mark. Readers skip events where the promise is broken. On the other nodes, open the store with
+    /// Promises that no other node of the server's Galera cluster is written to; off unless set. Without this promise, a node with others
+    /// in its cluster refuses to prove the mark. If the promise is broken, readers skip events. On the other nodes, open the store with
     /// [`read_replica`](Self::read_replica), and let this one [publish the mark](Self::publish_mark).
     pub fn only_writer(mut self, only: bool) -> Self {
         self.options.only_writer = only;
@@ -578,9 +578,9 @@ impl MysqlBuilder {
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself, so each says what it
-    /// makes, and a crash in the middle is made good by the next call; any number of processes may start at once, and each waits up to
-    /// ten minutes for another. A statement that changes a table holds up appends for no longer than five seconds.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself. After a crash in the
+    /// middle, the next call makes what is still missing; any number of processes may start at once, and each waits up to ten minutes for
+    /// another. A statement that changes a table holds up appends for no longer than five seconds.
     ///
     /// Tables that were made by hand from the schema of the Firefly Event Sourcing Library are adopted: renamed to `events_by_hand` and
     /// `snapshots_by_hand`, their rows checked and moved, then dropped. Make a backup first.

@@ -106,7 +106,8 @@ pub(crate) fn mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Glo
     Ok(marks.into_iter().next().expect("a function returns one row"))
 }
 
-/// Proves the mark and publishes it, by one statement on one server: of two, one may be a standby that was promoted and has less.
+/// Proves the mark and publishes it in one statement. Two statements might reach two servers, of which one is a promoted standby with fewer
+/// events.
 pub(crate) fn publish_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
     let rows = session.query(sql::PUBLISH_MARK, &[]).map_err(classify_mark)?;
     let published = decode(&rows, |row| {
@@ -202,8 +203,8 @@ pub(crate) fn page<C: GenericClient>(
 
 /// The events in a window of the log, and, if that is asked, where the log ends.
 ///
-/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
-/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
+/// A statement asks for a limited number of rows of a limited size, which together fill a page and a quarter. Larger rows are fetched one
+/// by one. This is rare, because each statement learns the usual size from earlier ones.
 pub(crate) fn find<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -259,7 +260,7 @@ fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> R
         .ok_or_else(|| Error::new(unavailable("an event was deleted while it was read")))
 }
 
-/// The events that came of a statement.
+/// The events that a statement returned.
 #[derive(Default)]
 struct Seen {
     events: u64,

@@ -34,9 +34,9 @@ use crate::{append, consumer, migrate, read, sql};
 
 /// A store in a PostgreSQL database.
 ///
-/// Clones share a pool of connections. An append is one round trip in autocommit; a lost connection is found out by use,
-/// and the call is repeated once on a fresh one, which is safe because appends are.
-/// More than four threads that append at once share statements: see [`group`](PostgresBuilder::group).
+/// Clones share a pool of connections. An append is one round trip in autocommit. If a call finds that its connection was lost, it is
+/// repeated once on a new connection. That is safe, because appends are safe to repeat. More than four threads that append at once share
+/// statements: see [`group`](PostgresBuilder::group).
 ///
 /// ```no_run
 /// use firefly_eventstore_core::prelude::*;
@@ -132,14 +132,13 @@ impl PostgresEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back; an append that fails does so whatever `work` returns, and so does a statement of `work`'s own
-    /// outside a savepoint (`connection().transaction()`). To begin and to commit takes a round trip each, an append within it
-    /// three, since it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return
-    /// `Box<dyn Error + Send + Sync>`. A connection that is found lost before `work` began is replaced. If it is lost while
-    /// committing, nobody knows whether it was: appends are safe to repeat, see to it that the rest of `work` is. Within `work`, the
-    /// store itself, and its clones, are refused to this thread, which might wait for itself: use the transaction. Where `work` used the
-    /// transaction's connection, what it left there, such as settings, a role, locks or temporary tables, is forgotten in the same round
-    /// trip that ends it.
+    /// An error rolls everything back. So does a failed append, or a failed statement of `work` outside a savepoint
+    /// (`connection().transaction()`), even if `work` returns `Ok`. The begin and the commit take a round trip each. An append takes three,
+    /// because it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return `Box<dyn Error + Send +
+    /// Sync>`. A connection that was lost before `work` began is replaced. If it is lost during the commit, it is unknown whether the
+    /// transaction was committed. Appends are safe to repeat; make the rest of `work` safe to repeat, too. Within `work`, this thread must
+    /// use the transaction: calls of the store and its clones are refused, because the thread might wait for itself. If `work` used the
+    /// transaction's connection, the round trip that ends the transaction also resets settings, the role, locks and temporary tables.
     ///
     /// # Errors
     ///
@@ -174,9 +173,9 @@ impl PostgresEventStore {
     /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. Three
     /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
     ///
-    /// Prefer a `READ COMMITTED` transaction. One of another isolation level does not see what others append meanwhile; where that
-    /// stands in the way, the error is retryable, and says to begin the whole transaction anew. The store does not learn of the commit, so
-    /// it does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
+    /// Prefer a `READ COMMITTED` transaction. In another isolation level, it does not see events that were appended after its snapshot. If
+    /// such an event conflicts, the error is retryable, and says to begin the whole transaction again. The store does not see the commit,
+    /// so it does not [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// # Errors
     ///

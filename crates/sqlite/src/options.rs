@@ -48,10 +48,11 @@ pub enum Synchronous {
     Full,
     /// It survives a crash of the program; a power failure may undo the last commits, never damage the file.
     ///
-    /// The sequences of what was undone go to the next events. So a follower may have read events that are gone, and its checkpoint
-    /// may be beyond the end of the log: its next read is then refused with [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd), unless new events
-    /// have come as far meanwhile. Let it keep the id of the last event beside the checkpoint, and compare it when it starts; if the
-    /// event at the checkpoint is another, rebuild what it made from an older checkpoint, or from the beginning.
+    /// The next events get the sequences of the undone ones. So a follower may have read events that no longer exist, and its checkpoint
+    /// may be beyond the end of the log: its next read is then refused with [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd),
+    /// unless new events have come as far meanwhile. Let the follower keep the id of the last event beside the checkpoint, and compare it
+    /// when it starts. If the event at the checkpoint has another id, rebuild the read model from an older checkpoint, or from the
+    /// beginning.
     Normal,
 }
 

@@ -29,9 +29,8 @@ use crate::{append, consumer, migrate, read, schema, transaction};
 
 /// A store in an SQLite database.
 ///
-/// Clones share the connections: one that writes, and a pool of those that read. Threads that append at once share one
-/// commit, and in a file with a write-ahead log nobody who reads ever waits for somebody who writes, or the reverse.
-/// Several processes may use one file.
+/// Clones share the connections: one that writes, and a pool of those that read. Threads that append at once share one commit. In a file
+/// with a write-ahead log, reads do not wait for writes, and writes do not wait for reads. Several processes may use one file.
 ///
 /// ```
 /// use firefly_eventstore_core::prelude::*;
@@ -81,9 +80,9 @@ pub struct SqliteBuilder {
 impl SqliteEventStore {
     /// Opens the store in a file. A file that is missing or empty becomes a store.
     ///
-    /// The store is that file, whatever becomes of the working directory and of links in the path. If the file, or its write-ahead
-    /// log, is moved, replaced or removed while it is open, every later call is refused with [`Moved`](ErrorKind::Moved), on Unix:
-    /// what was appended would be found by nobody. That costs a call three look-ups of a file, about 1 µs.
+    /// The store stays with that file, even if the working directory or a link in the path changes. On Unix, if the file or its write-ahead
+    /// log is moved, replaced or removed while it is open, every later call is refused with [`Moved`](ErrorKind::Moved): appended events
+    /// would be lost. The check costs each call three look-ups of a file, about 1 µs.
     ///
     /// # Errors
     ///
@@ -120,8 +119,8 @@ impl SqliteEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back; an append that fails does so whatever `work` returns. Other threads' appends wait
-    /// meanwhile; to this thread the store itself, and its clones, are refused within `work`: use the transaction. To mix this crate's
+    /// An error rolls everything back, and so does an append that failed, even if `work` returns `Ok`. Appends of other threads wait
+    /// meanwhile. Within `work`, this thread must use the transaction: calls of the store and its clones are refused. To mix this crate's
     /// errors with `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
     ///
     /// ```
@@ -176,9 +175,9 @@ impl SqliteEventStore {
 
     /// Appends within a transaction of the caller's, on a connection of the caller's to the same file.
     ///
-    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction. Begin it with `BEGIN
-    /// IMMEDIATE`: a transaction that read first may find that it cannot write any more. The store does not learn of the commit, so it
-    /// does not [wake](ConsumerStore::wake) who waits for events: those find these at their next look.
+    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction. Begin it with `BEGIN IMMEDIATE`: a
+    /// transaction that read first may find that it cannot write any more. The store does not see the commit, so it does not
+    /// [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// # Errors
     ///
@@ -347,9 +346,9 @@ impl SqliteBuilder {
 
     /// Opens for reading only: every append is refused with [`ReadOnly`](ErrorKind::ReadOnly).
     ///
-    /// A store that was closed can be read in a directory that cannot be written, such as a backup on read-only media. If somebody
-    /// else does write it meanwhile, every later call is refused with [`Moved`](ErrorKind::Moved); open it again then. If its
-    /// write-ahead log is there, as in a copy of an open store, copy both files to where the program may write.
+    /// A store that was closed can be read in a directory that cannot be written, such as a backup on read-only media. If another program
+    /// writes to it meanwhile, every later call is refused with [`Moved`](ErrorKind::Moved); then open it again. If its write-ahead log is
+    /// there, as in a copy of an open store, copy both files to where the program may write.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.options.read_only = read_only;
         self
@@ -649,9 +648,9 @@ pub struct SqliteTransaction<'a> {
 impl SqliteTransaction<'_> {
     /// The connection, for the caller's own tables. Do not commit or roll back through it.
     ///
-    /// What is left on it, such as pragmas, temporary tables, attached databases and functions, reaches no other call: the store
-    /// gives such a connection up for a new one, which costs some 0.3 ms. Rows that are written cost nothing more. (What only has a
-    /// name of its own may stay: a collation, or a function that no statement called.)
+    /// Pragmas, temporary tables, attached databases and functions that are left on it do not affect other calls: the store replaces such a
+    /// connection, which costs about 0.3 ms. Rows that are written cost nothing more. (What only has a name of its own may stay: a
+    /// collation, or a function that no statement called.)
     #[must_use]
     pub fn connection(&self) -> &Connection {
         self.had_connection.set(true);

@@ -80,7 +80,7 @@ pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Opt
 }
 
 enum Refusal {
-    /// The aggregate is somebody else's, or what is stored is damaged.
+    /// The aggregate belongs to another type or tenant, or stored data is damaged.
     Other(Error),
     /// The ids are stored in another way.
     Ids(Cow<'static, str>),

@@ -97,9 +97,9 @@ pub trait Projection<S: Transactional>: Send + Sync + 'static {
 
     /// What is done about an event that cannot be applied: after five attempts the projection stops, unless it says otherwise.
     ///
-    /// A process that ends while it applies an event, because that overflows the stack or takes all memory, counts as an attempt once
-    /// another process goes on: the first commit after a start is written down before it is made, in a commit of its own. After a process
-    /// that did not finish, events are applied one by one, each written down before, until as many are passed as one commit takes.
+    /// If a process ends while it applies an event, because the stack overflows or memory runs out, this counts as an attempt once another
+    /// process continues: the first commit after a start is written down before it is made, in a commit of its own. After a process that
+    /// did not finish, events are applied one by one, each written down before, until as many are passed as one commit takes.
     fn on_failure(&self) -> OnFailure {
         OnFailure::default()
     }

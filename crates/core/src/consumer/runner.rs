@@ -110,7 +110,7 @@ impl<S: ConsumerStore + Clone> Runner<S> {
     }
 
     /// Tells what the consumers do. Without an observer, a consumer writes one line to the `log` crate when it stops by itself, when it
-    /// begins to wait because the store, or what its handler needs, is out of reach, and when it goes on after that.
+    /// begins to wait because the store or another service is out of reach, and when it continues after that.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Arc::new(observer);
         self

@@ -24,7 +24,7 @@ use crate::{
 ///
 /// - A command is decided on everything that is stored when its events are. Others who append meanwhile make it decide again.
 /// - What a decision is refused for, or does not decide, leaves nothing behind.
-/// - A command [with an id](Context::command_id) acts once, whoever executes it, how often, and from how many processes at once.
+/// - A command [with an id](Context::command_id) acts once, however often it is executed, and even by several processes at once.
 /// - An answer that is lost is learnt by repeating the same append. No outage makes two of one decision.
 /// - A [snapshot](Self::with_snapshots) makes loading cheaper and changes no result, whatever becomes of it.
 ///
@@ -178,7 +178,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         self.execute_as(&Context::new(), id, decide)
     }
 
-    /// Executes a command: loads the aggregate, decides, and appends what was decided, if nobody else appended meanwhile.
+    /// Executes a command: loads the aggregate, decides, and appends the decided events, if the aggregate got no other events meanwhile.
     ///
     /// If somebody did, it pauses, loads and decides again, [ten times](Self::attempts) at most. If the store
     /// [cannot answer](Error::is_retryable), the same call is repeated for some seconds, an append with the same events, never with

@@ -66,8 +66,8 @@ impl<S, A: Aggregate> Snapshots<S, A> {
         (self.load)(store, key, &self.form)
     }
 
-    /// The state in a snapshot that came with these events. Refuses one that is not what was saved, was made of other events than there are
-    /// now, or has a state that the program does not know.
+    /// The state in a snapshot that came with these events. Refuses a snapshot that was changed, was made of other events than the stored
+    /// ones, or has a state that the program cannot read.
     pub(super) fn state(&self, snapshot: &Snapshot, events: &EventStream) -> Result<A> {
         // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
         snapshot.verify()?;

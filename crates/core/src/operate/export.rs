@@ -41,7 +41,7 @@ impl Export {
         Self::default()
     }
 
-    /// Of the events that a query selects, in the order of the log whatever order and limit the query has.
+    /// Exports the events that a query selects, in the order of the log; the query's own order and limit do not count.
     ///
     /// A file that lacks events of an aggregate can be read by others, but not imported.
     #[must_use]

@@ -15,8 +15,8 @@ use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSe
 ///
 /// The file is read twice: first it is checked from beginning to end, then it is stored, in transactions of
 /// [`batch_size`](Self::batch_size) events. One thread reads it, as many as there are cores check and parse, and the caller's thread
-/// stores; some 32 MiB of events are in memory. What is there already, and the same, is skipped: an import that was cut off is
-/// simply repeated, and an incremental export goes on where the one before ended.
+/// stores; some 32 MiB of events are in memory. What is there already, and the same, is skipped: repeat an import that was cut off, and
+/// import incremental exports one after another.
 #[derive(Clone, Debug)]
 pub struct Import {
     batch_size: usize,

@@ -11,8 +11,8 @@ use super::operations::{Operations, RestorePoint};
 use super::progress::{Progress, Telling};
 use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result, pipeline};
 
-/// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: what is there already is
-/// skipped, so a restore that was cut off is simply repeated. The source stays as it is.
+/// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: stored events are skipped, so repeat
+/// a restore that was cut off. The source stays as it is.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::restore;
