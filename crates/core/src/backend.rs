@@ -20,6 +20,7 @@
 
 mod append;
 mod damaged;
+mod driver;
 mod head;
 mod import;
 mod line;
@@ -40,8 +41,9 @@ pub use crate::tenant::Scope;
 pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
-pub use append::{check, describe, payload_bytes, resolve_repeated};
+pub use append::{AppendSource, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
 pub use damaged::{damaged, verified, verified_snapshots, verified_with_snapshot};
+pub use driver::{Driver, MetadataIndex};
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{admit_import, check_import, refuse_import};
 pub use line::{Group, Line, OwnedAppend};

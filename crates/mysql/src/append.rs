@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use firefly_eventstore_core::backend::{self, Head, Located, rows};
+use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
 use firefly_eventstore_core::{
     Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion, GlobalSequence,
     Metadata, NewEvent, Result, TenantId, Version,
@@ -71,7 +71,7 @@ fn repeated<C: Queryable>(
     brackets: Brackets,
 ) -> Result<Vec<Appended>> {
     if appends.iter().all(|append| append.events.is_empty()) {
-        return with_versions(session, appends, HashMap::new());
+        return backend::with_versions(session, appends, HashMap::new());
     }
     let mut unexplained = Unexplained::default();
     for _ in 0..MOST_ATTEMPTS {
@@ -439,26 +439,7 @@ fn results<C: Queryable>(
         let result = base.appended(append, &mut sequences);
         results.insert(append.aggregate.id(), result);
     }
-    with_versions(session, appends, results)
-}
-
-/// Each append's result. An empty append has no event to tell its version by.
-fn with_versions<C: Queryable>(
-    session: &mut Session<'_, C>,
-    appends: &[Append<'_>],
-    mut results: HashMap<Uuid, Appended>,
-) -> Result<Vec<Appended>> {
-    let empty = appends.iter().filter(|append| append.events.is_empty());
-    let ids: Vec<Uuid> = empty.map(|append| append.aggregate.id()).collect();
-    let heads = heads(session, &ids)?;
-    let complete = |append: &Append<'_>| {
-        let id = append.aggregate.id();
-        results.remove(&id).unwrap_or_else(|| {
-            let version = heads.get(&id).map_or(Version::ZERO, |head| head.version);
-            Appended::new(append.aggregate.clone(), version, Vec::new())
-        })
-    };
-    Ok(appends.iter().map(complete).collect())
+    backend::with_versions(session, appends, results)
 }
 
 /// Finds out why an append was refused; perhaps it was a repeated one. None if the conflicting append was rolled back. Stored events that
@@ -468,7 +449,7 @@ fn explain<C: Queryable>(
     appends: &[Append<'_>],
     goes_on: bool,
 ) -> Result<Option<Vec<Appended>>> {
-    let explanation = look_for_obstacles(session, appends);
+    let explanation = backend::explain(session, appends);
     let tells_of_rows = match &explanation {
         Ok(results) => results.is_some(),
         Err(error) => driver_error(error).is_none(),
@@ -479,24 +460,14 @@ fn explain<C: Queryable>(
     explanation
 }
 
-fn look_for_obstacles<C: Queryable>(
-    session: &mut Session<'_, C>,
-    appends: &[Append<'_>],
-) -> Result<Option<Vec<Appended>>> {
-    if let Some(results) = backend::resolve_repeated(appends, &locate(session, appends)?)? {
-        let stored = appends
-            .iter()
-            .zip(results)
-            .filter(|(append, _)| !append.events.is_empty());
-        let stored = stored.map(|(append, result)| (append.aggregate.id(), result)).collect();
-        return with_versions(session, appends, stored).map(Some);
+impl<C: Queryable> AppendSource for Session<'_, C> {
+    fn locate(&mut self, event_ids: &[Uuid]) -> Result<Vec<Located>> {
+        located(self, event_ids)
     }
-    let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
-    let heads = heads(session, &ids)?;
-    for append in appends.iter().filter(|append| !append.events.is_empty()) {
-        Head::admit(heads.get(&append.aggregate.id()), append)?;
+
+    fn heads(&mut self, aggregate_ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+        heads(self, aggregate_ids)
     }
-    Ok(None)
 }
 
 /// How many aggregates are looked up in one statement, and how many event ids.
@@ -530,12 +501,6 @@ fn locked_heads<C: Queryable>(
 /// Who an aggregate belongs to, and the version it is at; none if it has no event.
 pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
     Ok(heads(session, &[id])?.remove(&id))
-}
-
-fn locate<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Located>> {
-    let events = appends.iter().flat_map(|append| append.events);
-    let ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
-    located(session, &ids)
 }
 
 /// Where the events with these ids are, those that are stored.

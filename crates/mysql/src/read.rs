@@ -5,7 +5,8 @@ mod containment;
 use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{
-    EventDecoder, EventFilter, Found, Head, PageEvents, Position, SnapshotSource, StreamSource, UsualSize, Window, rows,
+    Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, StreamSource,
+    UsualSize, Window, rows,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
@@ -267,36 +268,23 @@ struct LogStatement {
     containment: Vec<Condition>,
 }
 
-/// What finds the rows, the most selective first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    EventIds,
-    Aggregate,
-    Correlation,
-    Causation,
-    MetadataCorrelation,
-    Creator,
-    EventTypes,
-    Tenant,
-    AggregateTypes,
-    Time,
-    Sequence,
-}
-
-/// With more types than this, walking the log costs less than merging their indexes.
-const MOST_MERGED_TYPES: usize = 16;
-
 impl LogStatement {
     fn new(reading: &Reading<'_>, window: &Window, flavour: Flavour) -> Self {
         let Reading { query, indexes, .. } = reading;
         let metadata = query.filter().metadata.as_ref();
-        let driver = Driver::of(query.filter(), query.order() == Order::Time, indexes);
+        let is_there = |index: &str| indexes.iter().any(|name| name == index);
+        let driver = Driver::of(
+            query.filter(),
+            query.order() == Order::Time,
+            metadata_index(query.filter()),
+            is_there,
+        );
         let mut statement = Self {
             sql: String::new(),
             values: Vec::new(),
             containment: metadata.map_or_else(Vec::new, |part| containment::conditions(part, flavour)),
         };
-        let arms = driver.arms(query.filter());
+        let arms = arms_of(driver, query.filter());
         statement.sql = match &arms[..] {
             [] => statement.arm(sql::LOG, reading, window, driver, None),
             [arm] => statement.arm(sql::LOG, reading, window, driver, Some(arm)),
@@ -381,7 +369,7 @@ impl LogStatement {
         if let Some(types) = types.filter(|_| driver != Driver::AggregateTypes) {
             self.among(sql, "aggregate_type", types.iter().map(|one| one.as_str().into()));
         }
-        let correlation = metadata_correlation(filter).filter(|_| driver == Driver::MetadataCorrelation);
+        let correlation = metadata_correlation(filter).filter(|_| matches!(driver, Driver::Metadata(_)));
         let equalities: [(&str, Option<Value>); 6] = [
             ("aggregate_id", filter.aggregate_id.map(Value::from)),
             ("tenant_id", filter.tenant.as_ref().map(|name| name.as_str().into())),
@@ -475,77 +463,33 @@ fn in_order(query: &EventQuery, [time, sequence]: [&str; 2]) -> String {
     }
 }
 
-impl Driver {
-    /// Which index finds the rows; none for the table itself.
-    fn index(self, by_time: bool) -> Option<&'static str> {
-        Some(match self {
-            Self::EventIds => "idx_events_event_id",
-            Self::Aggregate => "idx_events_aggregate_version",
-            Self::Correlation => "idx_events_correlation_id",
-            Self::Causation => "idx_events_causation_id",
-            Self::MetadataCorrelation => "idx_events_metadata_correlation",
-            Self::Creator => "idx_events_created_by",
-            Self::EventTypes if by_time => "idx_events_type_created",
-            Self::EventTypes => "idx_events_type",
-            Self::Tenant => "idx_events_tenant_id",
-            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
-            Self::AggregateTypes => "idx_events_aggregate_type",
-            Self::Time => "idx_events_created_at",
-            Self::Sequence => return None,
-        })
-    }
-
-    /// The values that the driver has an arm for each of: several types are read like one.
-    fn arms(self, filter: &EventFilter) -> Vec<Equality> {
-        match self {
-            Self::EventTypes => {
-                let types = filter.event_types.iter().flatten();
-                types
-                    .map(|one: &EventType| ("event_type", one.as_str().into()))
-                    .collect()
-            }
-            Self::AggregateTypes => {
-                let types = filter.aggregate_types.iter().flatten();
-                types
-                    .map(|one: &AggregateType| ("aggregate_type", one.as_str().into()))
-                    .collect()
-            }
-            _ => Vec::new(),
+/// The values that the driver has an arm for each of: several types are read like one.
+fn arms_of(driver: Driver, filter: &EventFilter) -> Vec<Equality> {
+    match driver {
+        Driver::EventTypes => {
+            let types = filter.event_types.iter().flatten();
+            types
+                .map(|one: &EventType| ("event_type", one.as_str().into()))
+                .collect()
         }
-    }
-
-    /// The first driver that the filters and the order allow and whose index exists.
-    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
-        fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
-            types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
+        Driver::AggregateTypes => {
+            let types = filter.aggregate_types.iter().flatten();
+            types
+                .map(|one: &AggregateType| ("aggregate_type", one.as_str().into()))
+                .collect()
         }
-
-        let candidates = [
-            (filter.event_ids.is_some(), Self::EventIds),
-            (filter.aggregate_id.is_some(), Self::Aggregate),
-            (filter.correlation_id.is_some(), Self::Correlation),
-            (filter.causation_id.is_some(), Self::Causation),
-            (metadata_correlation(filter).is_some(), Self::MetadataCorrelation),
-            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
-            // In the order of time, what only narrows the log would have to be sorted for each page.
-            (filter.created_by.is_some() && !by_time, Self::Creator),
-            (filter.tenant.is_some() && !by_time, Self::Tenant),
-            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
-            (by_time, Self::Time),
-        ];
-        let usable = |(allowed, driver): &(bool, Self)| {
-            let there = |index| indexes.iter().any(|name| name == index);
-            *allowed && driver.index(by_time).is_none_or(there)
-        };
-        candidates
-            .into_iter()
-            .find(usable)
-            .map_or(Self::Sequence, |(_, driver)| driver)
+        _ => Vec::new(),
     }
 }
 
 /// The most characters that the index on a metadata's correlation id has of one.
 const INDEXED_CHARACTERS: usize = 255;
+
+/// The index on an id in the metadata, if the filter is by one.
+fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
+    let index = MetadataIndex::Selective("idx_events_metadata_correlation");
+    metadata_correlation(filter).map(|_| index)
+}
 
 /// The correlation id that the metadata filter asks for, as the index on it has it.
 fn metadata_correlation(filter: &EventFilter) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, Head, Located, rows};
+use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
 use firefly_eventstore_core::{
     AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
     GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
@@ -139,7 +139,7 @@ fn repeated<C: GenericClient>(
     mut attempt: impl FnMut(&mut Session<'_, C>) -> Result<Option<Vec<Written>>, Failure>,
 ) -> Result<Vec<Appended>> {
     if appends.iter().all(|append| append.events.is_empty()) {
-        return with_versions(session, appends, HashMap::new());
+        return backend::with_versions(session, appends, HashMap::new());
     }
     let events = appends.iter().flat_map(|append| append.events);
     check_bytes(events.map(backend::payload_bytes).sum())?;
@@ -153,7 +153,7 @@ fn repeated<C: GenericClient>(
             Err(Failure::Driver(error)) => return Err(classify(error)),
             Err(Failure::Refused(error)) => return Err(error),
         };
-        if let Some(results) = explain(session, appends)? {
+        if let Some(results) = backend::explain(session, appends)? {
             return Ok(results);
         }
         match obstacle {
@@ -417,50 +417,17 @@ fn results<C: GenericClient>(
         let result = Appended::new(append.aggregate.clone(), last.version, sequences);
         results.insert(append.aggregate.id(), result);
     }
-    with_versions(session, appends, results)
+    backend::with_versions(session, appends, results)
 }
 
-/// Each append's result. An empty append has no event to tell its version by.
-fn with_versions<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    appends: &[Append<'_>],
-    mut results: HashMap<Uuid, Appended>,
-) -> Result<Vec<Appended>> {
-    let empty = appends.iter().filter(|append| append.events.is_empty());
-    let ids: Vec<Uuid> = empty.map(|append| append.aggregate.id()).collect();
-    let heads = if ids.is_empty() {
-        HashMap::new()
-    } else {
-        heads(session, &ids)?
-    };
-    let complete = |append: &Append<'_>| {
-        let id = append.aggregate.id();
-        results.remove(&id).unwrap_or_else(|| {
-            let version = heads.get(&id).map_or(Version::ZERO, |head| head.version);
-            Appended::new(append.aggregate.clone(), version, Vec::new())
-        })
-    };
-    Ok(appends.iter().map(complete).collect())
-}
+impl<C: GenericClient> AppendSource for Session<'_, C> {
+    fn locate(&mut self, event_ids: &[Uuid]) -> Result<Vec<Located>> {
+        locate(self, event_ids)
+    }
 
-/// Finds out why an append was refused; perhaps it was a repeated one. None if the conflicting append was rolled back.
-fn explain<C: GenericClient>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
-    let events = appends.iter().flat_map(|append| append.events);
-    let event_ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
-    if let Some(results) = backend::resolve_repeated(appends, &locate(session, &event_ids)?)? {
-        let stored = appends
-            .iter()
-            .zip(results)
-            .filter(|(append, _)| !append.events.is_empty());
-        let stored = stored.map(|(append, result)| (append.aggregate.id(), result)).collect();
-        return with_versions(session, appends, stored).map(Some);
+    fn heads(&mut self, aggregate_ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+        heads(self, aggregate_ids)
     }
-    let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
-    let heads = heads(session, &ids)?;
-    for append in appends.iter().filter(|append| !append.events.is_empty()) {
-        Head::admit(heads.get(&append.aggregate.id()), append)?;
-    }
-    Ok(None)
 }
 
 /// Who aggregates belong to, and the versions they are at; nothing for those without events.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use firefly_eventstore_core::backend::{
-    EventDecoder, EventFilter, Found, Head, PageEvents, Position, SnapshotSource, StreamSource, UsualSize, Window, rows,
+    Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, StreamSource,
+    UsualSize, Window, rows,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventQuery, EventType,
@@ -339,25 +340,6 @@ struct LogStatement {
     parameters: Vec<Box<dyn ToSql + Sync>>,
 }
 
-/// What finds the rows, the most selective first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    EventIds,
-    Aggregate,
-    Correlation,
-    Causation,
-    Creator,
-    EventTypes,
-    Tenant,
-    AggregateTypes,
-    Metadata,
-    Time,
-    Sequence,
-}
-
-/// With more types than this, walking the log costs less than merging their indexes.
-const MOST_MERGED_TYPES: usize = 16;
-
 /// The rows that a driver finds, or some of them: an arm of a union.
 struct Arm {
     condition: String,
@@ -369,8 +351,12 @@ struct Arm {
 impl LogStatement {
     fn new(query: &EventQuery, window: &Window, asks_end: bool, largest: i32, indexes: &[String]) -> Self {
         let filter = query.filter();
+        let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
+        let metadata = filter.metadata.as_ref().map(|_| metadata);
+        // The index on event ids is the table's key, which has another name here.
+        let is_there = |index: &str| index == "idx_events_event_id" || indexes.iter().any(|name| name == index);
         let mut statement = Self {
-            driver: Driver::of(filter, query.order() == Order::Time, indexes),
+            driver: Driver::of(filter, query.order() == Order::Time, metadata, is_there),
             sql: String::new(),
             parameters: vec![
                 Box::new(largest),
@@ -426,7 +412,7 @@ impl LogStatement {
     /// Whether the statement is planned each time, which costs a round trip. One that is kept may have been planned for any
     /// values, and when there were few rows: with these drivers that may be a walk of the whole log, for ever.
     fn is_planned_anew(&self) -> bool {
-        matches!(self.driver, Driver::Metadata | Driver::EventIds | Driver::Time)
+        matches!(self.driver, Driver::Metadata(_) | Driver::EventIds | Driver::Time)
     }
 
     fn custom_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
@@ -481,7 +467,11 @@ impl LogStatement {
             let value = self.bind(value);
             checks.push(format!("{column} = {value}"));
         }
-        if let Some(metadata) = filter.metadata.as_ref().filter(|_| driver != Driver::Metadata) {
+        if let Some(metadata) = filter
+            .metadata
+            .as_ref()
+            .filter(|_| !matches!(driver, Driver::Metadata(_)))
+        {
             let metadata = self.bind(metadata.as_str().to_owned());
             checks.push(format!("metadata @> {metadata}::text::jsonb"));
         }
@@ -512,7 +502,7 @@ impl LogStatement {
                 let id = self.bind(filter.aggregate_id);
                 format!("aggregate_id = {id}")
             }
-            Driver::Metadata => {
+            Driver::Metadata(_) => {
                 let metadata = self.bind(filter.metadata.as_ref().map(|part| part.as_str().to_owned()));
                 // From here on, PostgreSQL chooses between the log and the index on metadata, by what it knows of the
                 // values.
@@ -704,54 +694,6 @@ fn columns(filter: &EventFilter) -> [(&'static str, Driver, Option<String>); 4] 
             filter.created_by.as_ref().map(ToString::to_string),
         ),
     ]
-}
-
-impl Driver {
-    /// The index that finds the rows; none if every store has it.
-    fn index(self, by_time: bool) -> Option<&'static str> {
-        Some(match self {
-            Self::EventIds | Self::Aggregate | Self::Sequence => return None,
-            Self::Correlation => "idx_events_correlation_id",
-            Self::Causation => "idx_events_causation_id",
-            Self::Creator => "idx_events_created_by",
-            Self::EventTypes if by_time => "idx_events_type_created",
-            Self::EventTypes => "idx_events_type",
-            Self::Tenant => "idx_events_tenant_id",
-            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
-            Self::AggregateTypes => "idx_events_aggregate_type",
-            Self::Metadata => "idx_events_metadata_gin",
-            Self::Time => "idx_events_created_at",
-        })
-    }
-
-    /// The first driver that the filters and the order allow and whose index exists.
-    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
-        fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
-            types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
-        }
-
-        let candidates = [
-            (filter.event_ids.is_some(), Self::EventIds),
-            (filter.aggregate_id.is_some(), Self::Aggregate),
-            (filter.correlation_id.is_some(), Self::Correlation),
-            (filter.causation_id.is_some(), Self::Causation),
-            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
-            // In the order of time, what only narrows the log would have to be sorted for each page.
-            (filter.created_by.is_some() && !by_time, Self::Creator),
-            (filter.tenant.is_some() && !by_time, Self::Tenant),
-            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
-            (by_time, Self::Time),
-            (filter.metadata.is_some(), Self::Metadata),
-        ];
-        let usable = |(allowed, driver): &(bool, Self)| {
-            let there = |index| indexes.iter().any(|name| name == index);
-            *allowed && driver.index(by_time).is_none_or(there)
-        };
-        candidates
-            .into_iter()
-            .find(usable)
-            .map_or(Self::Sequence, |(_, driver)| driver)
-    }
 }
 
 /// What there is in the log, or of one tenant.

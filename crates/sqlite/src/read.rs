@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{
-    EventDecoder, EventFilter, Head, PageEvents, SnapshotSource, StreamSource, Window, rows,
+    Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, StreamSource, Window, rows,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventQuery, EventType,
@@ -162,30 +162,13 @@ pub(crate) struct LogStatement {
     pub(crate) parameters: Vec<Value>,
 }
 
-/// What finds the rows, the most selective first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    EventIds,
-    Aggregate,
-    Correlation,
-    Causation,
-    MetadataCorrelation,
-    Creator,
-    EventTypes,
-    Tenant,
-    AggregateTypes,
-    Time,
-    Sequence,
-}
-
-/// With more types than this, walking the log costs less than merging their indexes.
-const MOST_MERGED_TYPES: usize = 16;
-
 impl LogStatement {
     pub(crate) fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
         let filter = query.filter();
         let by_time = query.order() == Order::Time;
-        let driver = Driver::of(filter, by_time, indexes);
+        let driver = Driver::of(filter, by_time, metadata_index(filter), |index| {
+            indexes.iter().any(|name| name == index)
+        });
         let mut statement = Self {
             sql: String::new(),
             parameters: vec![
@@ -263,7 +246,7 @@ impl LogStatement {
         if let Some(metadata) = &filter.metadata {
             let parameter = self.bind(Value::Text(metadata.as_str().to_owned()));
             *sql += &format!("\n  AND metadata IS NOT NULL AND metadata_contains(metadata, {parameter})");
-            if driver == Driver::MetadataCorrelation {
+            if matches!(driver, Driver::Metadata(_)) {
                 let parameter = self.bind(Value::Text(metadata_correlation(filter).unwrap_or_default()));
                 *sql += &format!("\n  AND metadata ->> '$.correlationId' = {parameter}");
             }
@@ -312,54 +295,10 @@ impl LogStatement {
     }
 }
 
-impl Driver {
-    /// Which index finds the rows. It is named, so that neither what ANALYZE counted nor its lack chooses another.
-    fn index(self, by_time: bool) -> Option<&'static str> {
-        Some(match self {
-            Self::EventIds => "idx_events_event_id",
-            Self::Aggregate => "idx_events_aggregate_version",
-            Self::Correlation => "idx_events_correlation_id",
-            Self::Causation => "idx_events_causation_id",
-            Self::MetadataCorrelation => "idx_events_metadata_correlation",
-            Self::Creator => "idx_events_created_by",
-            Self::EventTypes if by_time => "idx_events_type_created",
-            Self::EventTypes => "idx_events_type",
-            Self::Tenant => "idx_events_tenant_id",
-            Self::AggregateTypes if by_time => "idx_events_aggregate_type_created",
-            Self::AggregateTypes => "idx_events_aggregate_type",
-            Self::Time => "idx_events_created_at",
-            Self::Sequence => return None,
-        })
-    }
-
-    /// The first driver that the filters and the order allow and whose index exists.
-    fn of(filter: &EventFilter, by_time: bool, indexes: &[String]) -> Self {
-        fn mergeable<T>(types: Option<&Vec<T>>) -> bool {
-            types.is_some_and(|types| (1..=MOST_MERGED_TYPES).contains(&types.len()))
-        }
-
-        let candidates = [
-            (filter.event_ids.is_some(), Self::EventIds),
-            (filter.aggregate_id.is_some(), Self::Aggregate),
-            (filter.correlation_id.is_some(), Self::Correlation),
-            (filter.causation_id.is_some(), Self::Causation),
-            (metadata_correlation(filter).is_some(), Self::MetadataCorrelation),
-            (mergeable(filter.event_types.as_ref()), Self::EventTypes),
-            // In the order of time, what only narrows the log would have to be sorted for each page.
-            (filter.created_by.is_some() && !by_time, Self::Creator),
-            (filter.tenant.is_some() && !by_time, Self::Tenant),
-            (mergeable(filter.aggregate_types.as_ref()), Self::AggregateTypes),
-            (by_time, Self::Time),
-        ];
-        let usable = |(allowed, driver): &(bool, Self)| {
-            let there = |index| indexes.iter().any(|name| name == index);
-            *allowed && driver.index(by_time).is_none_or(there)
-        };
-        candidates
-            .into_iter()
-            .find(usable)
-            .map_or(Self::Sequence, |(_, driver)| driver)
-    }
+/// The index on an id in the metadata, if the filter is by one.
+fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
+    let index = MetadataIndex::Selective("idx_events_metadata_correlation");
+    metadata_correlation(filter).map(|_| index)
 }
 
 /// The correlation id that the metadata filter asks for, as the index on it has it.

@@ -7,7 +7,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::damaged::damaged;
-use super::head::check_owner;
+use super::head::{Head, check_owner};
 use crate::{Append, Appended, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
 
 /// Refuses what cannot be stored exactly, or makes no sense, before anything is sent.
@@ -160,6 +160,75 @@ fn duplicate(
         event_ids: ids.filter(|id| by_id.contains_key(id)).collect(),
         reason: reason.into_owned().into(),
     })
+}
+
+/// A connection, as a refused append is explained by it.
+pub trait AppendSource {
+    /// Where the events with these ids are, of those that are stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn locate(&mut self, event_ids: &[Uuid]) -> Result<Vec<Located>>;
+
+    /// The heads of these aggregates, by their ids; nothing for an aggregate without events.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn heads(&mut self, aggregate_ids: &[Uuid]) -> Result<HashMap<Uuid, Head>>;
+}
+
+/// Finds out why an append was refused: the original results if it is a repeated one, an error if it conflicts, none if the conflicting
+/// append was rolled back meanwhile.
+///
+/// # Errors
+///
+/// Those of [`resolve_repeated`] and [`Head::admit`], and of the source.
+pub fn explain(source: &mut impl AppendSource, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
+    let events = appends.iter().flat_map(|append| append.events);
+    let event_ids: Vec<Uuid> = events.map(NewEvent::event_id).collect();
+    if let Some(results) = resolve_repeated(appends, &source.locate(&event_ids)?)? {
+        let stored = appends
+            .iter()
+            .zip(results)
+            .filter(|(append, _)| !append.events.is_empty());
+        let stored = stored.map(|(append, result)| (append.aggregate.id(), result)).collect();
+        return with_versions(source, appends, stored).map(Some);
+    }
+    let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+    let heads = source.heads(&ids)?;
+    for append in appends.iter().filter(|append| !append.events.is_empty()) {
+        Head::admit(heads.get(&append.aggregate.id()), append)?;
+    }
+    Ok(None)
+}
+
+/// The results of appends in their order, given those of the appends that have events. An empty append has no event that tells its
+/// aggregate's version, so that is looked up.
+///
+/// # Errors
+///
+/// Those of the source.
+pub fn with_versions(
+    source: &mut impl AppendSource,
+    appends: &[Append<'_>],
+    mut results: HashMap<Uuid, Appended>,
+) -> Result<Vec<Appended>> {
+    let empty = appends.iter().filter(|append| append.events.is_empty());
+    let ids: Vec<Uuid> = empty.map(|append| append.aggregate.id()).collect();
+    let heads = match ids.is_empty() {
+        true => HashMap::new(),
+        false => source.heads(&ids)?,
+    };
+    let complete = |append: &Append<'_>| {
+        let id = append.aggregate.id();
+        results.remove(&id).unwrap_or_else(|| {
+            let version = heads.get(&id).map_or(Version::ZERO, |head| head.version);
+            Appended::new(append.aggregate.clone(), version, Vec::new())
+        })
+    };
+    Ok(appends.iter().map(complete).collect())
 }
 
 /// How many bytes the data and the metadata of a new event have.
