@@ -285,7 +285,7 @@ fn what_contradicts_the_log_is_refused_and_leaves_nothing(server: &MysqlServer) 
     store.import_events(&log[..20]).unwrap();
     let next = &log[20..];
 
-    assert_contradiction(&store, &log[19..], &log[19], "has events up to 20");
+    assert_contradiction(&store, &log[19..], &log[19], "sequences up to 20");
     let gone_on = next.iter().find(|event| event.version.get() > 1).unwrap();
     let change = |change: &dyn Fn(&mut EventEnvelope)| {
         let mut changed = gone_on.clone();

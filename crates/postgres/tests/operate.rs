@@ -242,12 +242,12 @@ fn what_contradicts_the_store_is_refused_named_and_leaves_nothing() {
         (
             "a sequence that is taken",
             on_top(&|event| event.global_sequence = end.global_sequence),
-            "has events up to",
+            "has given out sequences up to",
         ),
         (
             "a hole before the end",
             on_top(&|event| event.global_sequence = at(8)),
-            "has events up to",
+            "has given out sequences up to",
         ),
         (
             "a version that is taken",
@@ -501,7 +501,7 @@ fn a_mark_that_was_given_out_is_never_imported_below() {
         .batch_execute("DELETE FROM events WHERE global_sequence > 1")
         .unwrap();
     let error = store.import_events(&from_elsewhere([2, 3])).unwrap_err();
-    assert!(error.to_string().contains("goes on to 3"), "{error}");
+    assert!(error.to_string().contains("sequences up to 3"), "{error}");
     store.import_events(&from_elsewhere([4])).unwrap();
     assert_eq!(all_events(&store).numbers(), [1, 4]);
 }
