@@ -15,6 +15,9 @@ pub enum Ability {
     Consumers,
     /// The store has [`Operations`](firefly_eventstore_core::operate::Operations).
     Operations,
+    /// The operations archive: [`Operations::retire_events`](firefly_eventstore_core::operate::Operations::retire_events) and those
+    /// beside it.
+    Archives,
     /// A store with other limits: [`Environment::store_with`](crate::Environment::store_with).
     Limits,
     /// A store that verifies what it reads: [`Environment::verifying_store`](crate::Environment::verifying_store).

@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod append;
+pub(crate) mod archives;
 pub(crate) mod as_of;
 pub(crate) mod checkpoint;
 pub(crate) mod concurrency;

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::backend::Fingerprint;
 use crate::{
     AggregateKey, CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, EventType, ExpectedVersion,
     GlobalSequence, Metadata, NewEvent, TenantId, Version,
@@ -126,24 +127,40 @@ pub struct Located {
     pub version: Version,
     /// Its global sequence.
     pub global_sequence: GlobalSequence,
-    /// The type it was stored with.
+    /// What it was stored with.
+    pub contents: Contents,
+}
+
+/// What tells an event that is stored from another with the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// The columns of an event in the log.
+    Live(Box<LiveContents>),
+    /// The fingerprint of an event that is archived.
+    Archived(Fingerprint),
+}
+
+/// The columns that an event in the log was stored with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveContents {
+    /// The type.
     pub event_type: EventType,
-    /// The checksum it was stored with.
+    /// The checksum.
     pub checksum: Option<Checksum>,
-    /// The metadata it was stored with, as the database spells it.
+    /// The metadata, as the database spells it.
     pub metadata: Option<Metadata>,
-    /// The time it was stored with.
+    /// The time.
     pub created_at: OffsetDateTime,
-    /// The creator it was stored with.
+    /// The creator.
     pub created_by: Option<CreatedBy>,
-    /// The correlation id it was stored with.
+    /// The correlation id.
     pub correlation_id: Option<CorrelationId>,
-    /// The causation id it was stored with.
+    /// The causation id.
     pub causation_id: Option<CausationId>,
 }
 
 impl Located {
-    /// A place an event was found at.
+    /// A place in the log that an event was found at.
     #[must_use]
     pub fn of(event: &EventEnvelope) -> Self {
         Self {
@@ -152,13 +169,15 @@ impl Located {
             tenant: event.tenant.clone(),
             version: event.version,
             global_sequence: event.global_sequence,
-            event_type: event.event_type.clone(),
-            checksum: event.checksum,
-            metadata: event.metadata.clone(),
-            created_at: event.created_at,
-            created_by: event.created_by.clone(),
-            correlation_id: event.correlation_id.clone(),
-            causation_id: event.causation_id.clone(),
+            contents: Contents::Live(Box::new(LiveContents {
+                event_type: event.event_type.clone(),
+                checksum: event.checksum,
+                metadata: event.metadata.clone(),
+                created_at: event.created_at,
+                created_by: event.created_by.clone(),
+                correlation_id: event.correlation_id.clone(),
+                causation_id: event.causation_id.clone(),
+            })),
         }
     }
 }

@@ -16,11 +16,14 @@
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | transactions | [`Within`], [`Writer`], [`Scope`] |
 //! | threads that append at once | [`Line`], [`Group`] |
+//! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
 
 mod append;
+mod archived;
 mod damaged;
 mod driver;
+mod fingerprint;
 mod head;
 mod import;
 mod line;
@@ -33,7 +36,7 @@ pub mod snapshots;
 mod url;
 mod usual;
 
-pub use crate::append::Located;
+pub use crate::append::{Contents, LiveContents, Located};
 pub use crate::event::{EventDetails, to_utc};
 pub use crate::publisher::{Publisher, diagnose_published_mark, never_published};
 pub use crate::query::{EventFilter, PageEvents, Position, Window, check_end};
@@ -42,8 +45,13 @@ pub use crate::timestamp::{TimeText, parse_time, time_text};
 pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 pub use append::{AppendSource, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
+pub use archived::{
+    ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, check_archived,
+    may_pass_archive, may_pass_archived,
+};
 pub use damaged::{damaged, verified, verified_snapshots, verified_with_snapshot};
 pub use driver::{Driver, MetadataIndex};
+pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{admit_import, check_import, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
@@ -52,7 +60,7 @@ pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
 pub use rows::{Columns, EventDecoder};
-pub use scan::{scan_page, scan_statistics, scan_stream, scan_summaries};
+pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
 pub use snapshots::{Connections, SnapshotTable, load_range};
 pub use url::refused_url;
 pub use usual::UsualSize;

@@ -119,6 +119,17 @@ pub enum ErrorKind {
         /// The greatest sequence that the log has; 0 if it has none.
         end: GlobalSequence,
     },
+    /// The read, or the state, needs events that were [archived](crate::operate::Archiving). Nothing was read, so that nothing is missing
+    /// in silence. Attach the archive, here or in another store; or read only what is left: begin [after](crate::EventQuery::after) these
+    /// events, [skip](crate::EventQuery::skip_archived) them, or load from a snapshot.
+    Archived {
+        /// The sequence of the first event that is archived and may be needed.
+        first: GlobalSequence,
+        /// The sequence of the last.
+        last: GlobalSequence,
+        /// Where the archives are that hold them, as their operator named the places.
+        location: Box<str>,
+    },
     /// This server cannot prove the high-water mark: it is a replica, in recovery, or one node of a cluster beside others.
     /// Events that it shows may still be preceded by others. Read where the events are written.
     Unprovable {
@@ -287,6 +298,12 @@ impl Error {
         matches!(self.0.kind, ErrorKind::BeyondEnd { .. })
     }
 
+    /// Whether events are needed that were archived.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Archived { .. })
+    }
+
     /// Whether this server cannot prove the high-water mark.
     #[must_use]
     pub fn is_unprovable(&self) -> bool {
@@ -347,6 +364,11 @@ impl fmt::Display for ErrorKind {
                 f,
                 "the log ends at global sequence {end}, before {position}: events that were there are gone, by a crash, a restore, a \
                  failover or a purge; rebuild what was made of them, and begin at a checkpoint that the log still has"
+            ),
+            Self::Archived { first, last, location } => write!(
+                f,
+                "it needs events with global sequences {first} to {last}, which were archived to {location}; attach the archive, or read only \
+                 what came later"
             ),
             Self::Contradiction {
                 event_id,

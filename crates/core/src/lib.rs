@@ -69,7 +69,7 @@ pub use tenant::TenantStore;
 pub use verify::{Verification, VerifyProgress, verify};
 pub use version::{ExpectedVersion, GlobalSequence, Version};
 
-pub(crate) use append::Located;
+pub(crate) use append::{Contents, LiveContents, Located};
 pub(crate) use query::{EventFilter, Position, Window};
 
 pub use time;

@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::backend::{self, Head, Scope, Writer};
+use crate::backend::{
+    self, ArchivedStream, Contents, EventFilter, EventKey, Fingerprint, Head, Located, Scope, Window, Writer,
+};
 use crate::consumer::{
     self, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, MemoryConsumers,
     ParkedEvent, ParkedQuery, SlotsQuery, Transactional, Wake,
 };
-use crate::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal, Severity};
+use crate::operate::{
+    Archive, Diagnosis, Finding, IndexUsage, LogDigest, Operations, RestorePoint, Seal, Severity, needed,
+};
 use crate::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Located, NewEvent, NewSnapshot, Page, Result,
-    Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, SnapshotType, Statistics, StreamRange,
-    SummaryQuery, TenantId, Version,
+    AggregateKey, AggregateSummary, Append, Appended, AsOf, Cursor, Direction, Error, ErrorKind, EventEnvelope,
+    EventQuery, EventStore, EventStream, EventTransaction, GlobalSequence, Health, Limits, NewEvent, NewSnapshot, Page,
+    Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics, SnapshotStore, SnapshotType, Statistics,
+    StreamRange, SummaryQuery, TenantId, Version,
 };
 
 /// A store in memory, with exactly the behaviour of the stores on a database.
@@ -56,6 +60,7 @@ struct Shared {
     log: RwLock<Log>,
     snapshots: Mutex<BTreeMap<SnapshotPlace, Snapshot>>,
     seals: Mutex<BTreeMap<GlobalSequence, Seal>>,
+    archives: Mutex<Vec<Archive>>,
     consumers: Mutex<MemoryConsumers>,
     wake: Wake,
     faults: Mutex<HashSet<FaultPoint>>,
@@ -77,6 +82,9 @@ struct Log {
     events: Vec<EventEnvelope>,
     by_id: HashMap<Uuid, usize>,
     by_aggregate: HashMap<Uuid, Vec<usize>>,
+    archived: BTreeMap<GlobalSequence, (EventKey, Fingerprint)>,
+    archived_ids: HashMap<Uuid, GlobalSequence>,
+    archived_streams: HashMap<Uuid, ArchivedStream>,
 }
 
 /// Where the in-memory store is to fail, once: see [`MemoryEventStore::fail_at`].
@@ -105,6 +113,7 @@ impl MemoryEventStore {
                 log: RwLock::default(),
                 snapshots: Mutex::default(),
                 seals: Mutex::default(),
+                archives: Mutex::default(),
                 consumers: Mutex::default(),
                 wake: Wake::default(),
                 faults: Mutex::default(),
@@ -149,7 +158,7 @@ impl MemoryEventStore {
     /// Replaces the whole log, behind the store's back: events may be changed, gone, moved, or others.
     pub fn tamper_with_log(&self, events: Vec<EventEnvelope>) {
         let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
-        *log = Log::default();
+        log.replace(Vec::new());
         events.into_iter().for_each(|event| log.push(event));
     }
 
@@ -223,8 +232,8 @@ impl EventStore for MemoryEventStore {
         self.pass(FaultPoint::Read)
             .and_then(|()| {
                 self.read(|log| {
-                    let stream = log.stream(aggregate.id());
-                    backend::scan_stream(aggregate, range, &stream)
+                    let (stream, archived) = (log.stream(aggregate.id()), log.archived_streams.get(&aggregate.id()));
+                    self.select(aggregate, range, &stream, archived)
                 })
             })
             .flatten()
@@ -234,7 +243,7 @@ impl EventStore for MemoryEventStore {
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         self.pass(FaultPoint::Read)
-            .and_then(|()| self.read(|log| log.page(query, cursor)))
+            .and_then(|()| self.read(|log| self.page(log, query, cursor)))
             .flatten()
             .and_then(|page| {
                 self.verify(&page.events)?;
@@ -249,8 +258,11 @@ impl EventStore for MemoryEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.read(|log| backend::scan_statistics(&log.events, tenant))
-            .map_err(|error| error.during("read statistics"))
+        self.read(|log| Statistics {
+            archived_events: log.count_archived(tenant),
+            ..backend::scan_statistics(&log.events, tenant)
+        })
+        .map_err(|error| error.during("read statistics"))
     }
 
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>> {
@@ -276,13 +288,9 @@ impl Operations for MemoryEventStore {
         backend::check_import(events, &self.limits)?;
         let _writing = self.shared.writer.lock()?;
         let (end, heads, found) = self.look(|log| {
-            let stream = |event: &EventEnvelope| Some(Head::of(log.stream(event.aggregate.id()).last()?));
-            let heads = events
-                .iter()
-                .filter_map(|event| Some((event.aggregate.id(), stream(event)?)))
-                .collect();
-            let stored = events.iter().filter_map(|event| log.by_id.get(&event.event_id));
-            let found: Vec<Located> = stored.map(|&index| Located::of(&log.events[index])).collect();
+            let ids = || events.iter().map(|event| event.aggregate.id());
+            let heads = ids().filter_map(|id| Some((id, log.head(id)?))).collect();
+            let found: Vec<Located> = events.iter().filter_map(|event| log.locate(event.event_id)).collect();
             (log.mark(), heads, found)
         });
         backend::admit_import(events, end, &heads)?;
@@ -290,13 +298,7 @@ impl Operations for MemoryEventStore {
             return Err(backend::refuse_import(events, &found));
         }
         let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
-        for event in events {
-            let size_bytes = u32::try_from(event.data.as_str().len()).ok();
-            log.push(EventEnvelope {
-                size_bytes,
-                ..event.clone()
-            });
-        }
+        events.iter().for_each(|event| log.push(as_stored(event)));
         drop(log);
         self.shared.wake.tell();
         Ok(())
@@ -333,6 +335,73 @@ impl Operations for MemoryEventStore {
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
         let seals = lock(&self.shared.seals);
         Ok(seals.values().rev().take(limit as usize).copied().collect())
+    }
+
+    fn archives(&self) -> Result<Vec<Archive>> {
+        self.shared.writer.check_not_held()?;
+        Ok(lock(&self.shared.archives).clone())
+    }
+
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+        self.read(|log| log.archived_streams.get(&aggregate_id).cloned())
+    }
+
+    fn record_archive(&self, archive: &Archive) -> Result<()> {
+        let mut archives = lock(&self.shared.archives);
+        archives.retain(|other| other.digest != archive.digest);
+        archives.push(archive.clone());
+        archives.sort_by_key(|archive| archive.first);
+        Ok(())
+    }
+
+    fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
+        lock(&self.shared.archives).retain(|archive| archive.digest != *digest);
+        Ok(())
+    }
+
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let _writing = self.shared.writer.lock()?;
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        let archived = log
+            .archived
+            .iter()
+            .map(|(sequence, (key, _))| (*sequence, *key))
+            .collect();
+        let retired = backend::admit_retirement(events, &log.keys(), &archived, &log.archived_streams, log.mark())?;
+        let mut gone = HashSet::new();
+        for event in &retired.events {
+            let key = EventKey::of(event);
+            log.archived.insert(key.global_sequence, (key, Fingerprint::of(event)?));
+            log.archived_ids.insert(key.event_id, key.global_sequence);
+            gone.insert(key.global_sequence);
+        }
+        for stream in retired.streams {
+            log.archived_streams.insert(stream.aggregate.id(), stream);
+        }
+        let mut left = std::mem::take(&mut log.events);
+        left.retain(|event| !gone.contains(&event.global_sequence));
+        log.replace(left);
+        Ok(gone.len() as u64)
+    }
+
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let _writing = self.shared.writer.lock()?;
+        let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
+        let archived = log.archived.clone().into_iter().collect();
+        let attached = backend::admit_attachment(events, &log.keys(), &archived, &log.archived_streams)?;
+        let count = attached.events.len() as u64;
+        for event in &attached.events {
+            log.archived.remove(&event.global_sequence);
+            log.archived_ids.remove(&event.event_id);
+        }
+        for (id, version) in attached.versions {
+            log.cut_archived_stream(id, version);
+        }
+        let mut all = std::mem::take(&mut log.events);
+        all.extend(attached.events.into_iter().map(as_stored));
+        all.sort_by_key(|event| event.global_sequence);
+        log.replace(all);
+        Ok(count)
     }
 
     fn update_statistics(&self) -> Result<String> {
@@ -490,10 +559,8 @@ impl<'a> MemoryTransaction<'a> {
             .collect();
         let staged = self.events.iter().filter(|event| ids.contains(&event.event_id));
         let mut found: Vec<Located> = staged.map(Located::of).collect();
-        self.store.look(|log| {
-            let committed = ids.iter().filter_map(|id| log.by_id.get(id));
-            found.extend(committed.map(|&index| Located::of(&log.events[index])));
-        });
+        self.store
+            .look(|log| found.extend(ids.iter().filter_map(|id| log.locate(*id))));
         found
     }
 
@@ -513,10 +580,7 @@ impl<'a> MemoryTransaction<'a> {
 
     fn head(&self, id: Uuid) -> Option<Head> {
         let staged = self.events.iter().rev().find(|event| event.aggregate.id() == id);
-        staged.map(Head::of).or_else(|| {
-            self.store
-                .look(|log| log.stream(id).last().map(|event| Head::of(event)))
-        })
+        staged.map(Head::of).or_else(|| self.store.look(|log| log.head(id)))
     }
 
     fn commit(self) {
@@ -590,11 +654,124 @@ impl EventTransaction for MemoryTransaction<'_> {
                 .iter()
                 .filter(|event| event.aggregate.id() == aggregate.id());
             let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
-            backend::scan_stream(aggregate, range, &stream)
+            let archived = log.archived_streams.get(&aggregate.id());
+            self.store.select(aggregate, range, &stream, archived)
         });
         stream
             .and_then(|stream| backend::verified(stream, self.store.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+/// An imported event, as the store keeps it.
+fn as_stored(event: &EventEnvelope) -> EventEnvelope {
+    let size_bytes = u32::try_from(event.data.as_str().len()).ok();
+    EventEnvelope {
+        size_bytes,
+        ..event.clone()
+    }
+}
+
+impl MemoryEventStore {
+    /// The part of a stream, whose events in the log are these, oldest first, that a range asks for.
+    fn select(
+        &self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        stream: &[&EventEnvelope],
+        archived: Option<&ArchivedStream>,
+    ) -> Result<EventStream> {
+        let Some(archived) = archived else {
+            return backend::scan_stream(aggregate, range, stream);
+        };
+        if range.tenant.is_some() && range.tenant != archived.tenant {
+            return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+        }
+        backend::check_type(aggregate, archived.aggregate.aggregate_type())?;
+        let past = match range.as_of {
+            None => stream.len(),
+            Some(AsOf::Version(version)) => stream.partition_point(|event| event.version <= version),
+            Some(AsOf::Sequence(sequence)) => stream.partition_point(|event| event.global_sequence <= sequence),
+            Some(AsOf::Time(time)) => stream.iter().take_while(|event| event.created_at <= time).count(),
+        };
+        let stream = &stream[..past];
+        let mut version = stream.last().map_or(archived.version, |event| event.version);
+        match range.as_of {
+            Some(AsOf::Version(at)) => version = version.min(at),
+            Some(AsOf::Sequence(at)) if at < archived.first_sequence => version = Version::ZERO,
+            Some(AsOf::Sequence(at)) if at < archived.last_sequence => return Err(self.needed(archived)),
+            Some(AsOf::Time(at)) if at < archived.created_until => return Err(self.needed(archived)),
+            Some(AsOf::Sequence(_) | AsOf::Time(_)) | None => {}
+        }
+
+        let to = range.to.map_or(version, |to| to.min(version));
+        let wanted = stream
+            .iter()
+            .filter(|event| event.version >= range.from && event.version <= to);
+        let limit = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let events: Vec<_> = match range.direction {
+            Direction::Forwards => wanted.take(limit).copied().cloned().collect(),
+            Direction::Backwards => wanted.rev().take(limit).copied().cloned().collect(),
+        };
+        let first = range.from.max(Version::from(1));
+        let is_filled = match range.direction {
+            Direction::Forwards => limit == 0,
+            Direction::Backwards => events.len() >= limit,
+        };
+        if first <= to.min(archived.version) && !is_filled {
+            return Err(self.needed(archived));
+        }
+        let archived = (archived.version, archived.last_event_id);
+        Ok(EventStream::new(aggregate.clone(), version, events).with_archived(Some(archived)))
+    }
+
+    /// The error of whoever needs what is archived of a stream.
+    fn needed(&self, stream: &ArchivedStream) -> Error {
+        let (first, last) = (stream.first_sequence, stream.last_sequence);
+        let archives = lock(&self.shared.archives);
+        let holding: Vec<_> = archives
+            .iter()
+            .filter(|archive| archive.first <= last && archive.last >= first)
+            .cloned()
+            .collect();
+        needed(first, last, &holding)
+    }
+
+    fn page(&self, log: &Log, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let mark = match cursor {
+            Some(cursor) => cursor.high_water_mark(),
+            None => {
+                let mark = log.mark();
+                query.check_end(mark, || Ok(mark))?;
+                mark
+            }
+        };
+        let window = query.window(cursor, mark);
+        let found = backend::scan_events(&log.events, query, &window)?;
+        let archived_until = log.archived.keys().next_back().copied();
+        backend::check_archived(query, &window, &found, archived_until, |covered| {
+            Ok(self.archive_with(log, query.filter(), covered))
+        })?;
+        Ok(found.into_page(query, cursor, mark))
+    }
+
+    /// The first archive with an event in a window that the filters may let pass.
+    fn archive_with(&self, log: &Log, filter: &EventFilter, window: &Window) -> Option<Archive> {
+        let may_pass = |(_, (key, _)): &(&GlobalSequence, &(EventKey, Fingerprint))| {
+            let stream = &log.archived_streams[&key.aggregate_id];
+            backend::may_pass_archived(filter, key.event_id, stream)
+        };
+        let archives = lock(&self.shared.archives);
+        let mut archives = archives
+            .iter()
+            .filter(|archive| backend::may_pass_archive(filter, archive));
+        archives
+            .find(|archive| {
+                let first = archive.first.max(window.after.checked_add(1).unwrap_or(window.after));
+                let last = archive.last.min(window.until);
+                first <= last && log.archived.range(first..=last).any(|entry| may_pass(&entry))
+            })
+            .cloned()
     }
 }
 
@@ -617,16 +794,63 @@ impl Log {
             .map_or(GlobalSequence::ZERO, |event| event.global_sequence)
     }
 
-    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let mark = match cursor {
-            Some(cursor) => cursor.high_water_mark(),
-            None => {
-                let mark = self.mark();
-                query.check_end(mark, || Ok(mark))?;
-                mark
+    /// All events, anew.
+    fn replace(&mut self, events: Vec<EventEnvelope>) {
+        self.events.clear();
+        self.by_id.clear();
+        self.by_aggregate.clear();
+        events.into_iter().for_each(|event| self.push(event));
+    }
+
+    /// The keys of the events in the log, by their sequences.
+    fn keys(&self) -> HashMap<GlobalSequence, EventKey> {
+        let keys = self.events.iter().map(EventKey::of);
+        keys.map(|key| (key.global_sequence, key)).collect()
+    }
+
+    /// Where an event is, archived or not.
+    fn locate(&self, event_id: Uuid) -> Option<Located> {
+        if let Some(&index) = self.by_id.get(&event_id) {
+            return Some(Located::of(&self.events[index]));
+        }
+        let (key, fingerprint) = self.archived.get(self.archived_ids.get(&event_id)?)?;
+        let stream = self.archived_streams.get(&key.aggregate_id)?;
+        Some(Located {
+            event_id,
+            aggregate: stream.aggregate.clone(),
+            tenant: stream.tenant.clone(),
+            version: key.version,
+            global_sequence: key.global_sequence,
+            contents: Contents::Archived(*fingerprint),
+        })
+    }
+
+    /// The head of an aggregate, archived or not.
+    fn head(&self, aggregate_id: Uuid) -> Option<Head> {
+        let live = self.stream(aggregate_id).last().map(|event| Head::of(event));
+        live.or_else(|| self.archived_streams.get(&aggregate_id).map(ArchivedStream::head))
+    }
+
+    /// Leaves the versions up to this one archived of a stream.
+    fn cut_archived_stream(&mut self, aggregate_id: Uuid, version: Version) {
+        let mut keys = self.archived.values().map(|(key, _)| key);
+        let last = keys.find(|key| key.aggregate_id == aggregate_id && key.version == version);
+        match (last, self.archived_streams.get_mut(&aggregate_id)) {
+            (Some(last), Some(stream)) => {
+                (stream.version, stream.last_event_id, stream.last_sequence) =
+                    (version, last.event_id, last.global_sequence);
             }
+            _ => drop(self.archived_streams.remove(&aggregate_id)),
+        }
+    }
+
+    /// How many events are archived, or of one tenant.
+    fn count_archived(&self, tenant: Option<&TenantId>) -> u64 {
+        let is_of_tenant = |(key, _): &&(EventKey, Fingerprint)| {
+            let stream = self.archived_streams.get(&key.aggregate_id);
+            tenant.is_none() || stream.and_then(|stream| stream.tenant.as_ref()) == tenant
         };
-        backend::scan_page(&self.events, query, cursor, mark)
+        self.archived.values().filter(is_of_tenant).count() as u64
     }
 }
 
@@ -661,8 +885,12 @@ impl SnapshotStore for MemoryEventStore {
             .and_then(|()| {
                 self.read(|log| {
                     let snapshot = find(&lock(&self.shared.snapshots), tenant, aggregate, at);
-                    let range = backend::from_snapshot(tenant, snapshot.as_ref());
-                    let stream = backend::scan_stream(aggregate, &range, &log.stream(aggregate.id()))?;
+                    let mut range = backend::from_snapshot(tenant, snapshot.as_ref());
+                    let archived = log.archived_streams.get(&aggregate.id());
+                    if archived.is_some_and(|archived| snapshot.is_some() && archived.version == range.from) {
+                        range.from = range.from.checked_add(1).unwrap_or(range.from);
+                    }
+                    let stream = self.select(aggregate, &range, &log.stream(aggregate.id()), archived)?;
                     Ok((snapshot, stream))
                 })
             })
@@ -745,7 +973,7 @@ impl MemoryEventStore {
         snapshot.check(&self.limits)?;
         self.pass(FaultPoint::SaveSnapshot)?;
         let aggregate = snapshot.aggregate();
-        let head = self.read(|log| log.stream(aggregate.id()).last().map(|event| Head::of(event)))?;
+        let head = self.read(|log| log.head(aggregate.id()))?;
         backend::check_snapshot(head.as_ref(), tenant, snapshot)?;
         let snapshot = snapshot.stored(tenant);
         lock(&self.shared.snapshots).insert(place_of(&snapshot), snapshot);

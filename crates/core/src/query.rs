@@ -60,6 +60,7 @@ pub struct EventQuery {
     limit: Option<u64>,
     page_size: Option<NonZeroU32>,
     page_bytes: NonZeroU64,
+    skips_archived: bool,
 }
 
 /// The filters of a query, for those who write a backend: each is either absent or must match.
@@ -144,6 +145,7 @@ impl Default for EventQuery {
             limit: None,
             page_size: None,
             page_bytes: DEFAULT_PAGE_BYTES,
+            skips_archived: false,
         }
     }
 }
@@ -345,6 +347,23 @@ impl EventQuery {
     pub fn page_bytes(mut self, bytes: NonZeroU64) -> Self {
         self.page_bytes = bytes;
         self
+    }
+
+    /// Only what is left in the log: events that were [archived](crate::operate::Archiving) are skipped. Without this, a read that may need
+    /// one of them is an [`Archived`](crate::ErrorKind::Archived) error.
+    ///
+    /// Of an archived event, the id, aggregate, tenant and place in the log are known, and of its archive the times: filters by anything
+    /// else let it pass.
+    #[must_use]
+    pub fn skip_archived(mut self) -> Self {
+        self.skips_archived = true;
+        self
+    }
+
+    /// For those who write a backend: whether archived events are skipped.
+    #[must_use]
+    pub fn skips_archived(&self) -> bool {
+        self.skips_archived
     }
 
     /// The query in the order of the log, whose end is followed.

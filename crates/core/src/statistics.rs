@@ -10,8 +10,10 @@ use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};
 /// What there is in a store: its totals, and what they are made of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statistics {
-    /// How many events.
+    /// How many events, without those that are archived.
     pub total_events: u64,
+    /// How many events were [archived](crate::operate::Archiving).
+    pub archived_events: u64,
     /// Of how many aggregates.
     pub total_aggregates: u64,
     /// The global sequence of the last event; 0 if there is none.

@@ -56,7 +56,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// On a server, one round trip for the whole stream, and for any part of it whose events tell the version: where the newest event is
     /// among them, as with [`last`](StreamRange::last), or with [`from_version`](StreamRange::from_version) where an event follows. Two
     /// where the version is looked up: no event was found, or a limit or the range's last version ended the part; three where somebody
-    /// appended between these two. As of a time or a global sequence, one more; as of a version, none.
+    /// appended between these two. As of a time or a global sequence, one more, and
+    /// another if the aggregate had no event yet; as of a version, none.
     ///
     /// Memory: all events of the part, with their data and metadata as text, and some hundred bytes for each besides; while it loads on
     /// PostgreSQL, up to three times that. No other bound is kept, since half of a stream is no state. Where streams are large, load
@@ -65,6 +66,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// - [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type;
+    /// - [`Archived`](crate::ErrorKind::Archived) if events of the part were [archived](crate::operate::Archiving);
     /// - [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that
     ///   verifies what it reads;
     /// - those of the backend.
@@ -84,6 +86,9 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the query begins beyond the end of the log: events that were there are gone;
     /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove the high-water mark;
+    /// - [`Archived`](crate::ErrorKind::Archived) if the page may lack events that were [archived](crate::operate::Archiving), unless the
+    ///   query
+    ///   [skips](EventQuery::skip_archived) them;
     /// - [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that verifies what
     ///   it reads;
     /// - those of the backend.
@@ -107,7 +112,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Those of the backend.
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
 
-    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every event that is committed counts.
+    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every event that is committed counts, but those that
+    /// are [archived](crate::operate::Archiving).
     ///
     /// It reads every event of the aggregates that it lists. PostgreSQL, MySQL and MariaDB also keep summaries in a table,
     /// which a query may [ask for](SummaryQuery::as_of_last_refresh): these are as of the last
@@ -189,8 +195,8 @@ pub trait SnapshotStore: EventStore {
     /// Finds one snapshot of an aggregate, and loads the events from its version on: the one that it goes up to, and those after it. All
     /// events if there is no such snapshot. With a tenant, only if it owns the aggregate.
     ///
-    /// The result includes the event at the snapshot's version, so that the caller can check that both belong together. The stream's
-    /// version is that of the aggregate.
+    /// The result includes the event at the snapshot's version, so that the caller can check that both belong together, unless that event
+    /// is [archived](crate::operate::Archiving). The stream's version is that of the aggregate.
     ///
     /// A database store finds both by one statement, so they are of one moment. On a server, that is one round trip, and two more
     /// where the snapshot goes up to an event that is gone. The default is [`find_snapshot`](Self::find_snapshot), and then
@@ -224,7 +230,15 @@ pub trait SnapshotStore: EventStore {
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, EventStream)> {
         let snapshot = self.find_snapshot(tenant, aggregate, at)?;
-        let stream = self.load_range(aggregate, &backend::from_snapshot(tenant, snapshot.as_ref()))?;
+        let mut range = backend::from_snapshot(tenant, snapshot.as_ref());
+        let stream = match self.load_range(aggregate, &range) {
+            // The event that the snapshot goes up to may be the last one that is archived.
+            Err(error) if error.is_archived() && snapshot.is_some() => {
+                range.from = range.from.checked_add(1).unwrap_or(range.from);
+                self.load_range(aggregate, &range)?
+            }
+            stream => stream?,
+        };
         Ok((snapshot, stream))
     }
 
@@ -381,13 +395,13 @@ pub trait EventStoreExt: EventStore {
         self.load_range(aggregate, &StreamRange::all().as_of(point))
     }
 
-    /// The version an aggregate is at; 0 if it has no events. Loads one event: on a server, one round trip.
+    /// The version an aggregate is at; 0 if it has no events. Loads no event: on a server, one round trip.
     ///
     /// # Errors
     ///
     /// As [`EventStore::load_range`].
     fn version(&self, aggregate: &AggregateKey) -> Result<Version> {
-        Ok(self.load_range(aggregate, &StreamRange::all().last(1))?.version())
+        Ok(self.load_range(aggregate, &StreamRange::all().limit(0))?.version())
     }
 
     /// Reads the log, page by page behind the scenes, up to the high-water mark of the first page.

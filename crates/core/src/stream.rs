@@ -1,6 +1,7 @@
 //! One aggregate's stream: what to load of it, and what was loaded.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{AggregateKey, EventEnvelope, GlobalSequence, TenantId, Version};
 
@@ -140,6 +141,7 @@ pub struct EventStream {
     aggregate: AggregateKey,
     version: Version,
     events: Vec<EventEnvelope>,
+    archived: Option<(Version, Uuid)>,
 }
 
 impl EventStream {
@@ -150,7 +152,15 @@ impl EventStream {
             aggregate,
             version,
             events,
+            archived: None,
         }
+    }
+
+    /// For those who write a backend: with the last version that is archived, and the id of its event.
+    #[must_use]
+    pub fn with_archived(mut self, archived: Option<(Version, Uuid)>) -> Self {
+        self.archived = archived;
+        self
     }
 
     /// The aggregate.
@@ -176,6 +186,19 @@ impl EventStream {
     #[must_use]
     pub fn into_events(self) -> Vec<EventEnvelope> {
         self.events
+    }
+
+    /// The last version that is [archived](crate::operate::Archiving); [`Version::ZERO`] if nothing is. Those up to it are not in the log.
+    #[must_use]
+    pub fn archived_version(&self) -> Version {
+        self.archived.map_or(Version::ZERO, |(version, _)| version)
+    }
+
+    /// The id of the event with this version, if it was loaded first, or is the last archived one.
+    pub(crate) fn event_id_at(&self, version: Version) -> Option<Uuid> {
+        let loaded = self.events.first().filter(|event| event.version == version);
+        let archived = self.archived.filter(|(archived, _)| *archived == version);
+        loaded.map(|event| event.event_id).or(archived.map(|(_, id)| id))
     }
 
     /// How many events were loaded.

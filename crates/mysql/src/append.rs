@@ -1,8 +1,9 @@
 //! Appending: one statement, alone or within a transaction.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
+use firefly_eventstore_core::backend::{self, AppendSource, Columns, Head, Located, rows};
 use firefly_eventstore_core::{
     Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion, GlobalSequence,
     Metadata, NewEvent, Result, TenantId, Version,
@@ -87,6 +88,7 @@ fn repeated<C: Queryable>(
         if let Some(results) = explain(session, appends, goes_on)? {
             return Ok(results);
         }
+        session.server.looks_for_archived = has_archived(session)?;
         // The conflicting append was rolled back, or this attempt takes it into account. Try again.
         if let Some((error, bases)) = refusal
             && unexplained.is_too_often(bases)
@@ -104,7 +106,8 @@ fn repeated<C: Queryable>(
 pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
     let mut ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
     ids.dedup();
-    let heads = locked_heads(session, &ids, UNLESS_LOCKED)?;
+    let looks_for_archived = session.server.looks_for_archived;
+    let heads = locked_heads(session, &ids, UNLESS_LOCKED, looks_for_archived)?;
     let mut bases = Vec::with_capacity(appends.len());
     let mut last: Option<(Uuid, Option<Version>)> = None;
     for append in appends {
@@ -197,7 +200,10 @@ fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> 
         .collect();
     let heads = match ids.is_empty() {
         true => HashMap::new(),
-        false => heads(session, &ids)?,
+        false => {
+            let (locking, looks_for_archived) = (locking(session), session.server.looks_for_archived);
+            locked_heads(session, &ids, locking, looks_for_archived)?
+        }
     };
     let mut bases = Vec::with_capacity(appends.len());
     for append in appends {
@@ -221,16 +227,27 @@ fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> 
 struct Statement {
     sql: String,
     values: Vec<Value>,
+    unless_archived: UnlessArchived,
     rows: usize,
     bytes: usize,
+}
+
+/// What must not be archived, for a statement to store its rows.
+#[derive(Default)]
+struct UnlessArchived {
+    /// Where in the text, and among the values, it is asked: in the first row.
+    at: (usize, usize),
+    event_ids: Vec<Uuid>,
+    /// Aggregates, and the version that each may be archived up to.
+    streams: Vec<(Uuid, i64)>,
 }
 
 /// The most placeholders that a statement takes.
 pub(crate) const MOST_PLACEHOLDERS: usize = 65_535;
 
-/// The most placeholders of one row, and the most bytes of its text. A turn, which belongs to an aggregate, is one more.
-const ROW_PLACEHOLDERS: usize = 18;
-pub(crate) const ROW_TEXT: usize = 512;
+/// The most placeholders of one row, and the most bytes of its text; with a turn, and what must not be archived.
+const ROW_PLACEHOLDERS: usize = 24;
+pub(crate) const ROW_TEXT: usize = 1_024;
 
 /// The bytes that a value takes beside its own: its type, its length, and whether it is NULL.
 pub(crate) const VALUE_OVERHEAD: usize = 12;
@@ -268,9 +285,9 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: 
                     server.packet
                 )));
             }
-            let last = statements
-                .last_mut()
-                .filter(|last| last.values.len() + ROW_PLACEHOLDERS <= MOST_PLACEHOLDERS && last.bytes + bytes <= room);
+            let last = statements.last_mut().filter(|last| {
+                last.placeholders() + ROW_PLACEHOLDERS <= MOST_PLACEHOLDERS && last.bytes + bytes <= room
+            });
             let begins = last.is_none();
             let statement = match last {
                 Some(statement) => statement,
@@ -292,7 +309,7 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: 
                 (true, true) => Beginning::TurnsAndGate(turns()),
             };
             taken = true;
-            statement.add(append, event, before, beginning, step == 0, base.is_seen);
+            statement.add(server, append, event, before, beginning, step == 0, base.is_seen);
         }
     }
     for statement in &mut statements {
@@ -329,14 +346,21 @@ impl Statement {
         Self {
             sql: sql::APPEND.to_owned(),
             values: Vec::new(),
+            unless_archived: UnlessArchived::default(),
             rows: 0,
             bytes: 0,
         }
     }
 
+    fn placeholders(&self) -> usize {
+        self.values.len() + self.unless_archived.placeholders()
+    }
+
     /// Adds a row; `before` is the version before it.
+    #[expect(clippy::too_many_arguments, reason = "a row has that much to it")]
     fn add(
         &mut self,
+        server: &Server,
         append: &Append<'_>,
         event: &NewEvent,
         before: Option<Version>,
@@ -357,13 +381,31 @@ impl Statement {
             self.sql += " + ";
             self.values.extend(sql::padded(turns, Value::NULL));
         }
+        let takes_gate_first = server.flavour.evaluates_in_order();
+        if begins && takes_gate_first {
+            self.unless_archived.at = (self.sql.len(), self.values.len());
+            self.sql += " + ";
+        }
+        if server.looks_for_archived && (first || begins) {
+            let before = before.map_or(i64::MAX, Version::as_i64);
+            self.unless_archived.add_stream(append.aggregate.id(), before);
+        }
+        if server.looks_for_archived {
+            self.unless_archived.event_ids.push(event.event_id());
+        }
         match before {
             // The unique key refuses the second first event of an aggregate.
             Some(Version::ZERO) if !is_seen => self.sql += "1",
             Some(before) if !is_seen && (first || begins) => {
-                self.sql += sql::APPEND_GUARD.trim_end();
-                self.values
-                    .extend([id(), before.as_i64().into(), aggregate_type(), tenant()]);
+                self.sql += match server.looks_for_archived {
+                    true => sql::APPEND_GUARD_ARCHIVED.trim_end(),
+                    false => sql::APPEND_GUARD.trim_end(),
+                };
+                // In the log, or as the last one that is archived.
+                for _ in 0..=usize::from(server.looks_for_archived) {
+                    self.values
+                        .extend([id(), before.as_i64().into(), aggregate_type(), tenant()]);
+                }
             }
             before => {
                 let version = before.and_then(|before| before.checked_add(1));
@@ -371,9 +413,9 @@ impl Statement {
                 self.values.push(version.map(Version::as_i64).into());
             }
         }
-        if begins {
-            self.sql += " + 0 * ";
-            self.sql += sql::APPEND_GATE.trim_end();
+        if begins && !takes_gate_first {
+            self.sql += " + ";
+            self.unless_archived.at = (self.sql.len(), self.values.len());
         }
         self.sql += ", ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(6)), ?, ?, ?, ?, ?)";
         let details = event.details();
@@ -392,6 +434,10 @@ impl Statement {
     }
 
     fn end(&mut self, server: &Server) {
+        let (in_text, among_values) = self.unless_archived.at;
+        let (condition, values) = std::mem::take(&mut self.unless_archived).into_sql();
+        self.sql.insert_str(in_text, &condition);
+        self.values.splice(among_values..among_values, values);
         if self.returns_sequences(server) {
             self.sql += "\nRETURNING global_sequence";
         }
@@ -420,6 +466,54 @@ impl Statement {
         let sequence = |place: u64| GlobalSequence::new(first + place * step).expect(stored);
         Ok((0..self.rows as u64).map(sequence).collect())
     }
+}
+
+impl UnlessArchived {
+    fn placeholders(&self) -> usize {
+        self.event_ids.len() + 2 * self.streams.len()
+    }
+
+    fn add_stream(&mut self, id: Uuid, before: i64) {
+        // Of several appends to one aggregate, which are beside each other, the first decides.
+        if self.streams.last().is_none_or(|(last, _)| *last != id) {
+            self.streams.push((id, before));
+        }
+    }
+
+    /// A number, NULL if something is archived that must not be; and its values. It takes the gate.
+    ///
+    /// Where nothing is looked for, nothing may be archived at all.
+    ///
+    /// Both lists have one entry more, which equals none of the others: what a single key finds, a server may look up before it runs
+    /// the statement, and so before the gate is taken.
+    fn into_sql(self) -> (String, Vec<Value>) {
+        let Self {
+            mut event_ids,
+            mut streams,
+            ..
+        } = self;
+        if event_ids.is_empty() {
+            let condition = format!("CASE {} WHEN 0 THEN 0 END", sql::APPEND_GATE.trim_end());
+            return (condition, Vec::new());
+        }
+        event_ids.extend(event_ids.first().copied().map(another));
+        streams.extend(streams.first().map(|(id, _)| (another(*id), i64::MAX)));
+        let list = vec!["?"; event_ids.len()].join(", ");
+        let stream = "(aggregate_id = ? AND version > ?)";
+        let condition = sql::APPEND_UNLESS_ARCHIVED
+            .trim_end()
+            .replace("{gate}", sql::APPEND_GATE.trim_end())
+            .replace("{list}", &format!("({list})"))
+            .replace("{streams}", &vec![stream; streams.len()].join(" OR "));
+        let streams = streams.into_iter().flat_map(|(id, before)| [id.into(), before.into()]);
+        let values = event_ids.into_iter().map(Value::from).chain(streams);
+        (condition, values.collect())
+    }
+}
+
+/// An id that is another one.
+fn another(id: Uuid) -> Uuid {
+    if id.is_nil() { Uuid::max() } else { Uuid::nil() }
 }
 
 /// The results of rows in the order of the events.
@@ -474,48 +568,68 @@ impl<C: Queryable> AppendSource for Session<'_, C> {
 const HEADS_AT_ONCE: usize = 64;
 const IDS_AT_ONCE: usize = 4_096;
 
-/// Who aggregates belong to, and the versions they are at; nothing for those without events.
+/// Who aggregates belong to, and the versions they are at, archived or not; nothing for those without events.
 pub(crate) fn heads<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
     let locking = locking(session);
-    locked_heads(session, ids, locking)
+    locked_heads(session, ids, locking, true)
+}
+
+/// Whether events are archived, as a gate tells appends.
+fn has_archived<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
+    let statement = format!("{}{}", sql::HAS_ARCHIVED.trim_end(), locking(session));
+    let rows = session.query(&statement, Vec::new()).map_err(classify)?;
+    Ok(decode(&rows, |row| integer(row, 0))?.contains(&1))
 }
 
 fn locked_heads<C: Queryable>(
     session: &mut Session<'_, C>,
     ids: &[Uuid],
     locking: &str,
+    with_archived: bool,
 ) -> Result<HashMap<Uuid, Head>> {
     let mut heads = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(HEADS_AT_ONCE) {
         let ids = sql::padded(ids.to_vec(), Uuid::nil());
-        let one = format!("({}{})", sql::HEAD.trim_end(), locking);
-        let statement = vec![one; ids.len()].join("\nUNION ALL\n");
-        let rows = session.query(&statement, ids.into_iter().map(Value::from).collect());
-        heads.extend(decode(&rows.map_err(classify)?, |row| {
+        let archived = format!("{} {}", sql::HEAD_ARCHIVED.trim_end(), sql::list(ids.len()));
+        let live = vec![sql::HEAD.trim_end(); ids.len()];
+        let all = live.into_iter().chain(with_archived.then_some(&*archived));
+        let all: Vec<String> = all.map(|one| format!("({one}{locking})")).collect();
+        let again = if with_archived { &ids[..] } else { &[] };
+        let ids = ids.iter().chain(again).map(|id| Value::from(*id)).collect();
+        let rows = session.query(&all.join("\nUNION ALL\n"), ids);
+        for (id, head) in decode(&rows.map_err(classify)?, |row| {
             Ok((uuid(row, 0)?, rows::head(&Cells(row), 1)?))
-        })?);
+        })? {
+            match heads.entry(id) {
+                Entry::Vacant(place) => drop(place.insert(head)),
+                // What is archived comes before what is in the log.
+                Entry::Occupied(mut entry) if entry.get().version < head.version => drop(entry.insert(head)),
+                Entry::Occupied(_) => {}
+            }
+        }
     }
     Ok(heads)
 }
 
-/// Who an aggregate belongs to, and the version it is at; none if it has no event.
+/// Who an aggregate belongs to, and the version it is at, archived or not; none if it has no event.
 pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
     Ok(heads(session, &[id])?.remove(&id))
 }
 
-/// Where the events with these ids are, those that are stored.
+/// Where the events with these ids are, those that are stored, in the log or archived.
 pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let mut located = Vec::new();
     for ids in ids.chunks(IDS_AT_ONCE) {
-        let statement = format!(
-            "{} {}{}",
-            sql::LOCATE.trim_end(),
-            sql::list(ids.len()),
-            locking(session)
-        );
+        let statement = sql::LOCATE.replace("{list}", &sql::list(ids.len()));
+        let statement = statement.replace("{locking}", locking(session));
         let ids = sql::padded(ids.iter().map(|id| Value::from(*id)).collect(), Value::NULL);
-        let rows = session.query(&statement, ids).map_err(classify)?;
-        located.extend(decode(&rows, |row| rows::located(&Cells(row)))?);
+        let rows = session.query(&statement, [&ids[..], &ids[..]].concat());
+        located.extend(decode(&rows.map_err(classify)?, |row| {
+            match Cells(row).optional_time(9)? {
+                Some(_) => rows::located(&Cells(row)),
+                None => rows::located_archived(&Cells(row)),
+            }
+        })?);
     }
     Ok(located)
 }

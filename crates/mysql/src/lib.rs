@@ -3,6 +3,7 @@
 
 mod adopt;
 mod append;
+mod archive;
 mod consumer;
 mod error;
 mod flush;

@@ -20,7 +20,7 @@ use crate::sql;
 use crate::standing::Standing;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 10] = [
+static MIGRATIONS: [Migration; 11] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -59,13 +59,18 @@ static MIGRATIONS: [Migration; 10] = [
         include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
     Migration::new("6.2.0", "gates", include_str!("../sql/migrations/6.2.0_gates.sql")),
+    Migration::new(
+        "7.0.0",
+        "archives",
+        include_str!("../sql/migrations/7.0.0_archives.sql"),
+    ),
 ];
 
 /// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
 const LAST_OF_TABLES: &str = "5.0.0";
 
-/// The step that makes the gates that appends take now.
-const GATES_OF_NOW: &str = "6.2.0";
+/// The step after which the gates are as appends take them now.
+const GATES_OF_NOW: &str = "7.0.0";
 
 /// What no store is without.
 const REQUIRED: &[&str] = &[
@@ -75,6 +80,12 @@ const REQUIRED: &[&str] = &[
     "table firefly_consumers",
     "table firefly_consumer_members",
     "table firefly_parked_events",
+    "table firefly_archives",
+    "table firefly_archived_streams",
+    "table firefly_archived_events",
+    "table firefly_moves",
+    "index firefly_archived_events.idx_archived_events_event_id",
+    "index firefly_archived_events.idx_archived_events_version",
     "table firefly_gate",
     "table firefly_turn",
     "table firefly_flush",

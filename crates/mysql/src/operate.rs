@@ -3,9 +3,12 @@
 mod diagnose;
 mod usage;
 
+use firefly_eventstore_core::backend::ArchivedStream;
 use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
+use firefly_eventstore_core::operate::{
+    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
+};
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Metadata,
     Result, Snapshot, TenantId, backend,
@@ -21,8 +24,8 @@ use crate::mark::GATES;
 use crate::row::{Cells, count, decode, integer, optional, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Server, Session};
-use crate::sql;
 use crate::store::MysqlEventStore;
+use crate::{archive, read, sql};
 
 impl Operations for MysqlEventStore {
     /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
@@ -54,6 +57,7 @@ impl Operations for MysqlEventStore {
             // The table is filled with a snapshot that is taken after the mark was.
             let mark = self.high_water_mark()?;
             self.with(refuse_restored)?;
+            self.with(|session| refuse_archived(session, point, mark))?;
             self.once(|session| restore(session, point, mark))
         };
         restore().map_err(|error: Error| error.during("restore the log into the table events_restored"))
@@ -113,6 +117,41 @@ impl Operations for MysqlEventStore {
         .map_err(|error| error.during("list the newest seals"))
     }
 
+    fn archives(&self) -> Result<Vec<Archive>> {
+        self.with(|session| read::archives(session, GlobalSequence::ZERO, GlobalSequence::MAX))
+            .map_err(|error| error.during("list the archives"))
+    }
+
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+        self.with(|session| archive::stream(session, aggregate_id))
+            .map_err(|error| error.during("look up what of a stream is archived"))
+    }
+
+    /// Needs `INSERT`, `UPDATE` and `SELECT` on `firefly_archives`. One round trip.
+    fn record_archive(&self, archive: &Archive) -> Result<()> {
+        self.require_writable()
+            .and_then(|()| self.with(|session| archive::record(session, archive)))
+            .map_err(|error| error.during("record an archive"))
+    }
+
+    /// Needs `DELETE` and `SELECT` on `firefly_archives`. One round trip.
+    fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
+        self.require_writable()
+            .and_then(|()| self.with(|session| archive::forget(session, digest)))
+            .map_err(|error| error.during("forget an archive"))
+    }
+
+    /// Holds all gates for some ten milliseconds, until the commit: appends wait that long. Takes a dozen round trips, and needs `DELETE`
+    /// on `events`. Where transactions that append stay open, it gives up after 30 milliseconds, with a retryable error.
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        self.move_events(events, archive::retire)
+    }
+
+    /// Appends wait as for [`retire_events`](Self::retire_events).
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        self.move_events(events, archive::attach)
+    }
+
     /// `ANALYZE TABLE` of the store's tables. Needs `SELECT` and `INSERT` on them.
     fn update_statistics(&self) -> Result<String> {
         self.require_writable()
@@ -152,6 +191,23 @@ impl Operations for MysqlEventStore {
 }
 
 impl MysqlEventStore {
+    /// Moves events between the log and the archives, on the server that writes and nowhere else.
+    fn move_events(
+        &self,
+        events: &[EventEnvelope],
+        how: impl FnOnce(&mut Session<'_, Conn>, &[EventEnvelope]) -> Result<u64>,
+    ) -> Result<u64> {
+        self.require_writable()?;
+        if events.is_empty() {
+            return Ok(0);
+        }
+        self.transaction(|transaction| {
+            let session = &mut transaction.session();
+            session.server.standing.require_provable(self.0.options.only_writer)?;
+            how(session, events)
+        })
+    }
+
     /// The error of an import that violated a unique key, once it was rolled back.
     fn refusal(&self, events: &[EventEnvelope]) -> Result<Error> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
@@ -182,23 +238,36 @@ fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) 
     let turns = append::turns(ids.iter().copied());
     let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
     lock(session, &turn, sql::padded(turns, Value::NULL))?;
-    lock(session, sql::APPEND_GATE.trim_end(), Vec::new())?;
+    let has_archived = lock(session, sql::APPEND_GATE.trim_end(), Vec::new())? != 0;
     let end = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
     let end = decode(&end, |row| GlobalSequence::try_from(integer(row, 0)?))?;
     let end = end.into_iter().next().expect("an aggregate query returns one row");
     let heads = append::heads(session, &ids)?;
     backend::admit_import(events, end, &heads)?;
+    if has_archived {
+        // No unique key is in the way of those.
+        let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+        let found = append::located(session, &ids)?;
+        if !found.is_empty() {
+            return Err(backend::refuse_import(events, &found));
+        }
+    }
+    insert(session, &events.iter().collect::<Vec<_>>())
+}
+
+/// Inserts events as they are, with their sequences, in as few statements as take them.
+pub(crate) fn insert<C: Queryable>(session: &mut Session<'_, C>, events: &[&EventEnvelope]) -> Result<()> {
     for statement in statements(&session.server, events)? {
         session.execute(&statement.sql, statement.values).map_err(classify)?;
     }
     Ok(())
 }
 
-/// Takes the locks of a subquery, which finds what it locks.
-fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<()> {
+/// Takes the locks of a subquery, which finds what it locks, and returns what it tells.
+fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<i64> {
     let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
     match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
-        [Some(_)] => Ok(()),
+        [Some(told)] => Ok(*told),
         _ => Err(altered("a row of firefly_gate is missing".to_owned())),
     }
 }
@@ -214,7 +283,7 @@ struct Statement {
 const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const ROW_PLACEHOLDERS: usize = 15;
 
-fn statements(server: &Server, events: &[EventEnvelope]) -> Result<Vec<Statement>> {
+fn statements(server: &Server, events: &[&EventEnvelope]) -> Result<Vec<Statement>> {
     let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
     let mut statements: Vec<Statement> = Vec::new();
     for event in events {
@@ -291,6 +360,23 @@ fn refuse_restored(session: &mut Session<'_, Conn>) -> Result<()> {
     {
         true => Err(there_is_a_restored_log()),
         false => Ok(()),
+    }
+}
+
+/// A log that lacks archived events is not as it was.
+fn refuse_archived(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<()> {
+    let until = match point {
+        RestorePoint::Sequence(sequence) => sequence.min(mark),
+        RestorePoint::Time(_) => mark,
+    };
+    let is_older = |archive: &Archive| match point {
+        RestorePoint::Sequence(_) => true,
+        RestorePoint::Time(time) => archive.created_from <= time,
+    };
+    let archives = read::archives(session, GlobalSequence::ZERO, until)?;
+    match archives.iter().find(|archive| is_older(archive)) {
+        None => Ok(()),
+        Some(archive) => Err(archive.needed()),
     }
 }
 

@@ -36,7 +36,8 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
 /// of a transaction.
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
      events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history, \
-     firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events";
+     firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events, firefly_archives, \
+     firefly_archived_streams, firefly_archived_events, firefly_moves";
 
 /// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
 /// server ends a transaction, is not kept. The savepoint is gone then, too. Tells whether the server takes no writes.

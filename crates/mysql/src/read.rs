@@ -1,13 +1,16 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
+mod archived;
 mod containment;
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use firefly_eventstore_core::backend::{
-    Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, StreamSource,
-    UsualSize, Window, rows,
+    Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource,
+    StreamPart, StreamSource, UsualSize, Window, rows,
 };
+use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
     EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, Statistics,
@@ -22,6 +25,7 @@ use crate::error::classify;
 use crate::row::{Cells, decode, integer, time_value};
 use crate::session::{Flavour, Session};
 use crate::{snapshot, sql};
+use archived::archive_with;
 use containment::Condition;
 
 impl<C: Queryable> StreamSource for Session<'_, C> {
@@ -42,12 +46,8 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         aggregate: &AggregateKey,
         range: &StreamRange,
         to: Option<Version>,
-    ) -> Result<Vec<EventEnvelope>> {
-        let statement = match range.direction {
-            Direction::Forwards => sql::LOAD,
-            Direction::Backwards => sql::LOAD_BACKWARDS,
-        };
-        let values = vec![
+    ) -> Result<StreamPart> {
+        let mut values = vec![
             aggregate.id().into(),
             range.from.as_i64().into(),
             to.unwrap_or(Version::MAX).as_i64().into(),
@@ -56,11 +56,40 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
                 .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
                 .into(),
         ];
-        events(self, statement, values)
+        // Where the first event is found, nothing is archived.
+        let may_be_first = range.from <= Version::from(1) && to != Some(Version::ZERO);
+        if may_be_first && range.direction == Direction::Forwards {
+            let (mut events, mut decoder) = (Vec::new(), EventDecoder::default());
+            walk(self, sql::LOAD_WHOLE, values.clone(), |row| {
+                events.push(decoder.event(&Cells(row))?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            if events.iter().any(|event| event.version == 1) {
+                return Ok(StreamPart { events, archived: None });
+            }
+        }
+        let statement = match range.direction {
+            Direction::Forwards => sql::LOAD,
+            Direction::Backwards => sql::LOAD_BACKWARDS,
+        };
+        values.push(aggregate.id().into());
+        let (mut part, mut decoder) = (StreamPart::default(), EventDecoder::default());
+        walk(self, statement, values, |row| {
+            match rows::archived_among_events(&Cells(row))? {
+                Some(archived) => part.archived = Some(archived),
+                None => part.events.push(decoder.event(&Cells(row))?),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(part)
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
+    }
+
+    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+        archives(self, first, last)
     }
 }
 
@@ -70,29 +99,34 @@ impl<C: Queryable> SnapshotSource for Session<'_, C> {
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+    ) -> Result<(Option<Snapshot>, StreamPart)> {
         let chosen = snapshot::chosen(tenant, aggregate, at.bounds());
-        let values = [&chosen[..], &[aggregate.id().into()], &chosen[..]].concat();
-        let mut snapshot = None;
-        let mut decoder = EventDecoder::default();
-        let events = self.query_each(
-            sql::LOAD_FROM_SNAPSHOT,
-            values,
-            |row| match rows::snapshot_among_events(&Cells(&row))? {
-                Some(found) => {
-                    snapshot = Some(found);
-                    Ok(None)
-                }
-                None => decoder.event(&Cells(&row)).map(Some),
-            },
-        );
-        let events: Result<Vec<_>> = events
-            .map_err(classify)?
-            .into_iter()
-            .filter_map(Result::transpose)
-            .collect();
-        Ok((snapshot, events?))
+        let id = [aggregate.id().into()];
+        let values = [&chosen[..], &id, &chosen[..], &id].concat();
+        let (mut snapshot, mut part, mut decoder) = (None, StreamPart::default(), EventDecoder::default());
+        walk(self, sql::LOAD_FROM_SNAPSHOT, values, |row| {
+            if let Some(archived) = rows::archived_among_events(&Cells(row))? {
+                part.archived = Some(archived);
+            } else if let Some(found) = rows::snapshot_among_events(&Cells(row))? {
+                snapshot = Some(found);
+            } else {
+                part.events.push(decoder.event(&Cells(row))?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((snapshot, part))
     }
+}
+
+/// The archives with events between two sequences.
+pub(crate) fn archives<C: Queryable>(
+    session: &mut Session<'_, C>,
+    first: GlobalSequence,
+    last: GlobalSequence,
+) -> Result<Vec<Archive>> {
+    let bounds = [first.as_i64(), last.as_i64()].map(Value::from);
+    let rows = session.query(sql::ARCHIVES, bounds.to_vec()).map_err(classify)?;
+    decode(&rows, |row| rows::archive(&Cells(row)))
 }
 
 fn version(rows: &[Row]) -> Result<Version> {
@@ -100,14 +134,44 @@ fn version(rows: &[Row]) -> Result<Version> {
     Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
-fn events<C: Queryable>(session: &mut Session<'_, C>, sql: &str, values: Vec<Value>) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = EventDecoder::default();
-    let events = session.query_each(sql, values, |row| decoder.event(&Cells(&row)));
-    events.map_err(classify)?.into_iter().collect()
+/// Hands each row of a statement to `visit`, until that breaks off or one is damaged.
+fn walk<C: Queryable>(
+    session: &mut Session<'_, C>,
+    sql: &str,
+    values: Vec<Value>,
+    mut visit: impl FnMut(&Row) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let mut failed = None;
+    let each = |row: Row| match visit(&row) {
+        Ok(flow) => flow,
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    session.query_until(sql, values, each).map_err(classify)?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// What a store knows of its log from what it has read.
+#[derive(Debug)]
+pub(crate) struct Known {
+    usual_size: UsualSize,
+    /// How often events were attached.
+    attached: AtomicI64,
+}
+
+impl Known {
+    pub(crate) fn nothing() -> Self {
+        Self {
+            usual_size: UsualSize::guessed(FIRST_GUESS),
+            attached: AtomicI64::new(0),
+        }
+    }
 }
 
 /// What a store takes for the size of an event, until a statement told it: some hundred to a page.
-pub(crate) const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
+const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
 
 /// A page of the log up to a mark, which was taken before.
 pub(crate) fn page<C: Queryable>(
@@ -116,7 +180,7 @@ pub(crate) fn page<C: Queryable>(
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
     indexes: &[String],
-    usual: &UsualSize,
+    known: &Known,
 ) -> Result<Page> {
     let mut reading = Reading {
         query,
@@ -124,7 +188,7 @@ pub(crate) fn page<C: Queryable>(
         resumed: cursor.is_some(),
         asks_end: false,
     };
-    let found = reading.find(session, &query.window(cursor, mark), usual)?;
+    let found = reading.find(session, &query.window(cursor, mark), known)?;
     Ok(found.events.into_page(query, cursor, mark))
 }
 
@@ -139,15 +203,48 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The events in a window of the log. This is one statement. It is more if the events are smaller than usual, or if the server sends
-    /// events whose metadata does not match: the library decides what metadata contains.
+    /// The events in a window of the log, none of which is archived. This is one statement. It is more if the events are smaller than
+    /// usual, or if the server sends events whose metadata does not match: the library decides what metadata contains. It is one more if
+    /// nothing is found, or if events after the beginning of the window are archived.
     pub(crate) fn find<C: Queryable>(
         &mut self,
         session: &mut Session<'_, C>,
         window: &Window,
-        usual: &UsualSize,
+        known: &Known,
     ) -> Result<Found> {
+        let mut attached = known.attached.load(Ordering::Acquire);
+        for _ in 0..MOST_READINGS {
+            let resumed = self.resumed;
+            let (found, archived_until) = self.find_live(session, window, &known.usual_size)?;
+            let mut attached_by_now = attached;
+            let filter = self.query.filter();
+            backend::check_archived(self.query, window, &found.events, archived_until, |covered| {
+                let archive;
+                (archive, attached_by_now) = archive_with(session, filter, covered)?;
+                Ok(archive)
+            })?;
+            if attached_by_now == attached {
+                return Ok(found);
+            }
+            // What was archived when the log was read may have been in it when the archives were.
+            attached = attached_by_now;
+            known.attached.store(attached, Ordering::Release);
+            self.resumed = resumed;
+        }
+        Err(Error::new(ErrorKind::Unavailable {
+            reason: "an archive is being attached".into(),
+        }))
+    }
+
+    /// The events in a window that are in the log, and the last sequence that may be archived.
+    fn find_live<C: Queryable>(
+        &mut self,
+        session: &mut Session<'_, C>,
+        window: &Window,
+        usual: &UsualSize,
+    ) -> Result<(Found, Option<GlobalSequence>)> {
         let mut window = *window;
+        let mut archived_until = None;
         let mut events = PageEvents::new(&window);
         let mut end = None;
         let (wanted, room) = (window.rows, window.bytes);
@@ -171,6 +268,11 @@ impl Reading<'_> {
                 }
                 Ok(events.is_full())
             })?;
+            // A statement that sends nothing tells nothing.
+            archived_until = archived_until.max(match sent.rows {
+                0 => Some(GlobalSequence::MAX),
+                _ => sent.archived_until,
+            });
             if sent.rows > 0 {
                 usual.learn(sent.bytes / u64::from(sent.rows));
                 end = sent.log_end;
@@ -181,7 +283,7 @@ impl Reading<'_> {
             window.go_on_beyond(self.query, last);
             self.resumed = true;
         }
-        Ok(Found { events, end })
+        Ok((Found { events, end }, archived_until))
     }
 
     /// Hands out the events in the window, until `take` says that it has enough.
@@ -193,30 +295,23 @@ impl Reading<'_> {
     ) -> Result<Sent> {
         let statement = LogStatement::new(self, window, session.server.flavour);
         let (mut decoder, mut sent) = (EventDecoder::default(), Sent::default());
-        let mut take_row = |row: &Row| {
+        walk(session, &statement.sql, statement.values, |row| {
             let event = decoder.event(&Cells(row))?;
             sent.rows += 1;
             sent.bytes +=
                 event.data.as_str().len() as u64 + event.metadata.as_ref().map_or(0, |part| part.as_str().len() as u64);
             sent.last = Some(Position::of(&event));
+            let until = Cells(row).optional_integer(ARCHIVED_UNTIL)?;
+            sent.archived_until = until.map(GlobalSequence::try_from).transpose()?;
             if self.asks_end {
                 sent.log_end = Some(GlobalSequence::try_from(integer(row, LOG_END)?)?);
             }
-            take(event)
-        };
-        let mut failed = None;
-        let each = |row: Row| match take_row(&row) {
-            Ok(false) => ControlFlow::Continue(()),
-            Ok(true) => ControlFlow::Break(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        };
-        session
-            .query_until(&statement.sql, statement.values, each)
-            .map_err(classify)?;
-        failed.map_or(Ok(sent), Err)
+            Ok(match take(event)? {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        Ok(sent)
     }
 }
 
@@ -226,11 +321,16 @@ struct Sent {
     rows: u32,
     bytes: u64,
     last: Option<Position>,
+    archived_until: Option<GlobalSequence>,
     log_end: Option<GlobalSequence>,
 }
 
-/// Which column tells where the log ends, if that was asked.
-const LOG_END: usize = 16;
+/// Which columns tell up to where events are archived, and where the log ends, if that was asked.
+const ARCHIVED_UNTIL: usize = 16;
+const LOG_END: usize = 17;
+
+/// How often a window is read again because events were attached meanwhile.
+const MOST_READINGS: usize = 100;
 
 /// How the server would find that page: for each table, the index that it uses, and what else it does.
 pub(crate) fn explain<C: Queryable>(
@@ -292,8 +392,8 @@ impl LogStatement {
         };
         if reading.asks_end {
             // Looked up once, not for each row.
-            let columns = "    checksum,\n    (SELECT MAX(log.global_sequence) FROM events AS log) AS log_end\n";
-            statement.sql = statement.sql.replacen("    checksum\n", columns, 1);
+            let columns = "AS archived_until,\n    (SELECT MAX(log.global_sequence) FROM events AS log) AS log_end\n";
+            statement.sql = statement.sql.replacen("AS archived_until\n", columns, 1);
         }
         statement
     }
@@ -424,9 +524,11 @@ impl LogStatement {
                 Direction::Forwards => window.after.as_i64(),
                 Direction::Backwards => window.until.as_i64().saturating_add(1),
             };
-            let last = self.bind(last);
+            let [live, archived] = [self.bind(last), self.bind(last)];
             *sql += &format!(
-                "\n  AND aggregate_version {comparison} (SELECT last.aggregate_version FROM events AS last WHERE last.global_sequence = {last})"
+                "\n  AND aggregate_version {comparison} COALESCE(\
+                 (SELECT last.aggregate_version FROM events AS last WHERE last.global_sequence = {live}), \
+                 (SELECT last.aggregate_version FROM firefly_archived_events AS last WHERE last.global_sequence = {archived}))"
             );
         }
         for (comparison, time) in [(">=", from), ("<=", until)] {
@@ -547,7 +649,7 @@ pub(crate) fn published_page<C: Queryable>(
     query: &EventQuery,
     cursor: Option<&Cursor>,
     indexes: &[String],
-    usual: &UsualSize,
+    known: &Known,
 ) -> Result<Page> {
     let published = published_mark(session)?;
     let mark = match cursor.map(Cursor::high_water_mark) {
@@ -565,27 +667,27 @@ pub(crate) fn published_page<C: Queryable>(
             published.mark
         }
     };
-    page(session, query, cursor, mark, indexes, usual)
+    page(session, query, cursor, mark, indexes, known)
 }
 
 /// What there is in the log, or of one tenant.
 pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Option<&TenantId>) -> Result<Statistics> {
     let tenant = Value::from(tenant.map(TenantId::as_str));
-    let mut query = |sql| {
-        let rows = session.query(sql, vec![tenant.clone(), tenant.clone()]);
+    let mut query = |sql, times| {
+        let rows = session.query(sql, vec![tenant.clone(); times]);
         rows.map_err(classify)
     };
-    let totals = decode(&query(sql::TOTALS)?, |row| rows::totals(&Cells(row)))?;
+    let totals = decode(&query(sql::TOTALS, 4)?, |row| rows::totals(&Cells(row)))?;
     let totals = totals.into_iter().next().expect("an aggregate query returns one row");
     let total = totals.total_events;
     Ok(Statistics {
-        event_types: decode(&query(sql::EVENT_TYPE_DISTRIBUTION)?, |row| {
+        event_types: decode(&query(sql::EVENT_TYPE_DISTRIBUTION, 2)?, |row| {
             rows::event_type_share(&Cells(row), total)
         })?,
-        aggregate_types: decode(&query(sql::AGGREGATE_ACTIVITY)?, |row| {
+        aggregate_types: decode(&query(sql::AGGREGATE_ACTIVITY, 2)?, |row| {
             rows::aggregate_activity(&Cells(row))
         })?,
-        details: decode(&query(sql::EVENT_STATISTICS)?, |row| {
+        details: decode(&query(sql::EVENT_STATISTICS, 2)?, |row| {
             rows::event_statistics(&Cells(row))
         })?,
         ..totals

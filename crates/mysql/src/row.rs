@@ -1,6 +1,6 @@
 //! Rows: the values of their columns; and values for statements.
 
-use firefly_eventstore_core::backend::{self, Columns};
+use firefly_eventstore_core::backend::{self, Columns, Fingerprint};
 use firefly_eventstore_core::{Error, Result};
 use mysql::{Row, Value};
 use time::macros::datetime;
@@ -32,6 +32,15 @@ impl Columns for Cells<'_> {
             Value::Double(number) => Ok(number),
             _ => Err(not("a double", index)),
         }
+    }
+
+    fn fingerprint(&self, index: usize) -> Result<Fingerprint> {
+        let bytes = match column(self.0, index) {
+            Value::Bytes(bytes) => bytes.as_slice().try_into().ok(),
+            _ => None,
+        };
+        let bytes = bytes.ok_or_else(|| not("a fingerprint of 32 bytes", index))?;
+        Ok(Fingerprint::from_bytes(bytes))
     }
 }
 

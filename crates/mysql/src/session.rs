@@ -64,6 +64,12 @@ impl Flavour {
         }
     }
 
+    /// Whether the server evaluates subqueries that find one row by a key in the order of the text. MariaDB does before it runs the
+    /// statement, the last one first.
+    pub(crate) fn evaluates_in_order(self) -> bool {
+        self == Self::Mysql
+    }
+
     /// Whether an `INSERT` can return the sequences that it allocated.
     pub(crate) fn returns_sequences(self) -> bool {
         self == Self::Mariadb
@@ -112,6 +118,8 @@ pub(crate) struct Server {
     pub(crate) commits_by_itself: bool,
     /// Whether it took no writes when the connection was made.
     pub(crate) is_read_only: bool,
+    /// Whether appends look for what is archived. Where they do not, and something is, the gate refuses them, and they learn of it.
+    pub(crate) looks_for_archived: bool,
     /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
     pub(crate) standing: Standing,
 }
@@ -153,6 +161,7 @@ impl Server {
                 shows_before_flush: is_on(6)?,
                 commits_by_itself: is_on(7)?,
                 is_read_only: is_on(8)?,
+                looks_for_archived: false,
                 standing: Standing::Alone,
             };
             Ok((server, place))
@@ -183,16 +192,6 @@ impl<C: Queryable> Session<'_, C> {
     /// The rows of a statement, which is prepared once.
     pub(crate) fn query(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, mysql::Error> {
         self.client.exec(sql, parameters(values))
-    }
-
-    /// What is made of each row of a statement, while the server still sends others.
-    pub(crate) fn query_each<T>(
-        &mut self,
-        sql: &str,
-        values: Vec<Value>,
-        make: impl FnMut(Row) -> T,
-    ) -> Result<Vec<T>, mysql::Error> {
-        self.client.exec_map(sql, parameters(values), make)
     }
 
     /// Hands each row of a statement to `take`, while the server still sends others, until that breaks off; the rest is read and forgotten.

@@ -16,11 +16,18 @@ statements! {
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";
+    ANY_ARCHIVED = "any_archived.sql";
     APPEND = "append.sql";
     APPEND_GATE = "append_gate.sql";
     APPEND_GUARD = "append_guard.sql";
+    APPEND_GUARD_ARCHIVED = "append_guard_archived.sql";
     APPEND_TURN = "append_turn.sql";
+    APPEND_UNLESS_ARCHIVED = "append_unless_archived.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
+    ARCHIVED_IN = "archived_in.sql";
+    ARCHIVED_KEY = "archived_key.sql";
+    ARCHIVED_STREAM = "archived_stream.sql";
+    ARCHIVES = "archives.sql";
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
     CLUSTER_SIZE = "cluster_size.sql";
@@ -44,8 +51,10 @@ statements! {
     CONSUMER_SLOTS_OF = "consumer_slots_of.sql";
     CONSUMER_UNPARK = "consumer_unpark.sql";
     CONSUMER_UNSEEN_MEMBERS = "consumer_unseen_members.sql";
+    COUNT_ATTACHED = "count_attached.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     COVER_OTHER_WRITERS = "cover_other_writers.sql";
+    CUT_ARCHIVED_STREAM = "cut_archived_stream.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
     DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     DO_NOT_COVER_OTHER_WRITERS = "do_not_cover_other_writers.sql";
@@ -54,21 +63,31 @@ statements! {
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
     FLUSH = "flush.sql";
+    FORGET_ARCHIVE = "forget_archive.sql";
+    FORGET_ARCHIVED_STREAM = "forget_archived_stream.sql";
+    FORGET_KEY = "forget_key.sql";
     FORGET_SUMMARIES = "forget_summaries.sql";
     FREE_GATES = "free_gates.sql";
     GATES = "gates.sql";
     GREATEST = "greatest.sql";
+    HAS_ARCHIVED = "has_archived.sql";
     HEAD = "head.sql";
+    HEAD_ARCHIVED = "head_archived.sql";
     HISTORY = "history.sql";
+    HOLD_MOVES = "hold_moves.sql";
     IMPORT = "import.sql";
     INDEX_BYTES = "index_bytes.sql";
     INDEX_SCANS = "index_scans.sql";
     INDEXES = "indexes.sql";
     INSERT_SEAL = "insert_seal.sql";
     INTEGRITY_CHECK = "integrity_check.sql";
+    KEEP_ARCHIVED_STREAM = "keep_archived_stream.sql";
+    KEEP_KEY = "keep_key.sql";
+    LIVE_KEY = "live_key.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
+    LOAD_WHOLE = "load_whole.sql";
     LOCATE = "locate.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOCK_RESTORE = "lock_restore.sql";
@@ -82,10 +101,12 @@ statements! {
     PREPARED = "prepared.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
+    RECORD_ARCHIVE = "record_archive.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REDO_LOG = "redo_log.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
+    REMOVE_EVENT = "remove_event.sql";
     REPLICA = "replica.sql";
     RESTORE_FINISH = "restore_finish.sql";
     RESTORE_TABLE = "restore_table.sql";
@@ -104,6 +125,7 @@ statements! {
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SURROUNDINGS = "surroundings.sql";
     TABLE_BYTES = "table_bytes.sql";
+    TELL_ARCHIVED = "tell_archived.sql";
     TOPOLOGY = "topology.sql";
     TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
@@ -183,15 +205,37 @@ mod tests {
                     .prep(format!("{sql} (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
                     .map(drop),
                 "free_gates.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
-                "append_guard.sql" | "append_gate.sql" | "append_turn.sql" => {
+                "append_guard.sql"
+                | "append_guard_archived.sql"
+                | "append_gate.sql"
+                | "append_turn.sql"
+                | "append_unless_archived.sql" => {
                     let part = sql.replace("{list}", &super::list(3));
+                    let part = part.replace("{streams}", "aggregate_id = ? AND version > ?");
+                    let part = part.replace("{gate}", super::APPEND_GATE);
                     client.prep(format!("SELECT {part}")).map(drop)
                 }
                 "import.sql" => {
                     let row = super::list(16).replacen("?, ", "", 1);
                     client.prep(format!("{sql} {row}")).map(drop)
                 }
-                "locate.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
+                "archived_in.sql" => client.prep(sql.replace("{events}", "SELECT 1")).map(drop),
+                "cut_archived_stream.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
+                "keep_archived_stream.sql" => client.prep(sql.replace("{rows}", "(?, ?, ?, ?, ?, ?, ?, ?)")).map(drop),
+                "keep_key.sql" => client.prep(format!("{sql} (?, ?, ?, ?, ?)")).map(drop),
+                "locate.sql" => {
+                    let statement = sql.replace("{list}", &super::list(3));
+                    client
+                        .prep(statement.replace("{locking}", "LOCK IN SHARE MODE"))
+                        .map(drop)
+                }
+                "head_archived.sql"
+                | "archived_key.sql"
+                | "live_key.sql"
+                | "archived_stream.sql"
+                | "forget_key.sql"
+                | "forget_archived_stream.sql"
+                | "remove_event.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
                 "prepared.sql" => client
                     .prep(sql.replace("{after}", "0").replace("{until}", "1"))
                     .map(drop),

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Window, Within,
+    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, Window, Within,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
@@ -29,7 +29,7 @@ use crate::error::{
 use crate::mark::{Mark, View};
 use crate::options::Options;
 use crate::pool::{Connection, Location, Manager, made_at};
-use crate::read::Reading;
+use crate::read::{Known, Reading};
 use crate::row::{decode, integer, text};
 use crate::session::{Place, Server, Session, run_all};
 use crate::topology::Watch;
@@ -74,7 +74,9 @@ pub(crate) struct Shared {
     indexes: Vec<String>,
     mark: Mark,
     topology: Watch,
-    usual_size: UsualSize,
+    known: Known,
+    /// Whether appends look for what is archived, since one was refused because something is.
+    looks_for_archived: AtomicBool,
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
     wake: Wake,
@@ -216,7 +218,8 @@ impl MysqlEventStore {
             server,
             locks: true,
         };
-        append::within(&mut session, appends)
+        self.0
+            .appending(&mut session, |session| append::within(session, appends))
     }
 
     /// Proves the high-water mark and publishes it, for stores on replicas that are opened with
@@ -346,8 +349,8 @@ impl MysqlEventStore {
     /// are read after the mark was taken, with a snapshot of their own.
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
         if let Some(cursor) = cursor {
-            let (mark, usual_size) = (cursor.high_water_mark(), &self.0.usual_size);
-            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, usual_size));
+            let (mark, known) = (cursor.high_water_mark(), &self.0.known);
+            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, known));
         }
         let mut reading = FirstReading {
             store: self,
@@ -358,7 +361,7 @@ impl MysqlEventStore {
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
-        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.usual_size))
+        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.known))
     }
 
     /// Refuses to write in a store that is for reading from a replica, before anything is sent.
@@ -406,9 +409,9 @@ impl FirstReading<'_> {
 
 impl FirstPage for FirstReading<'_> {
     fn find(&mut self, window: &Window) -> Result<Option<Found>> {
-        let usual_size = &self.store.0.usual_size;
+        let known = &self.store.0.known;
         self.store.with(|session| match session.server.standing.writes_alone() {
-            true => self.reading(true).find(session, window, usual_size).map(Some),
+            true => self.reading(true).find(session, window, known).map(Some),
             false => Ok(None),
         })
     }
@@ -420,15 +423,25 @@ impl FirstPage for FirstReading<'_> {
     }
 
     fn read(&mut self, window: &Window) -> Result<PageEvents> {
-        let usual_size = &self.store.0.usual_size;
+        let known = &self.store.0.known;
         let found = self
             .store
-            .with(|session| self.reading(false).find(session, window, usual_size))?;
+            .with(|session| self.reading(false).find(session, window, known))?;
         Ok(found.events)
     }
 }
 
 impl Shared {
+    /// Appends in the way that appends do now, and remembers it if that changed.
+    fn appending<C, R>(&self, session: &mut Session<'_, C>, append: impl FnOnce(&mut Session<'_, C>) -> R) -> R {
+        session.server.looks_for_archived = self.looks_for_archived.load(Ordering::Relaxed);
+        let result = append(session);
+        if session.server.looks_for_archived {
+            self.looks_for_archived.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
     /// What a connection of a caller's can count on; refuses one that would change values silently, or is not connected to this store.
     /// One round trip, unless it is on another server than the one that the store was opened on.
     fn admit(&self, client: &mut impl Queryable) -> Result<Server> {
@@ -564,7 +577,8 @@ impl MysqlBuilder {
             indexes: schema::indexes(&names),
             mark: Mark::default(),
             topology: Watch::default(),
-            usual_size: UsualSize::guessed(read::FIRST_GUESS),
+            known: Known::nothing(),
+            looks_for_archived: AtomicBool::new(false),
             is_flushing: AtomicBool::new(false),
             wake: Wake::default(),
             line: backend::Line::default(),
@@ -638,11 +652,13 @@ impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.require_writable()?;
         backend::check(appends, &self.0.options.server.limits)?;
-        let alone = || self.with(|session| append::alone(session, appends));
+        let alone = || self.with(|session| self.0.appending(session, |session| append::alone(session, appends)));
         let lead = |group: &mut Group<'_>| {
-            self.with(|session| match &group.appends()[..] {
-                [_] => Ok(vec![append::alone(session, appends)?.pop()]),
-                group => append::together(session, group),
+            self.with(|session| {
+                self.0.appending(session, |session| match &group.appends()[..] {
+                    [_] => Ok(vec![append::alone(session, appends)?.pop()]),
+                    group => append::together(session, group),
+                })
             })
         };
         // Who is led has no connection of its own, whose owner would be asked.
@@ -917,7 +933,8 @@ impl EventTransaction for MysqlTransaction<'_> {
         let mut append = || {
             let appends = scope.appends(appends)?;
             backend::check(&appends, &self.store.options.server.limits)?;
-            append::within(&mut self.checked()?, &appends)
+            let store = self.store;
+            store.appending(&mut self.checked()?, |session| append::within(session, &appends))
         };
         let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
         self.has_appended |= result.is_ok();

@@ -909,7 +909,7 @@ fn what_cannot_be_reached_is_said_without_the_password(server: &MysqlServer) {
     let error = builder(&database).open().unwrap_err();
     let missing = ErrorKind::Schema(SchemaProblem::NotMigrated {
         found: None,
-        required: "6.2.0".into(),
+        required: "7.0.0".into(),
     });
     assert_eq!(*error.kind(), missing);
 }

@@ -7,6 +7,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SchemaProblem, SummaryQuery};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
@@ -22,6 +23,7 @@ on_both!(
     an_older_store_keeps_the_indexes_that_were_chosen_for_it,
     snapshots_of_an_older_store_stay_and_make_room_for_other_forms,
     the_gates_of_before_go_once_no_append_holds_one,
+    a_store_of_before_there_were_archives_gets_what_they_need,
     a_gate_that_is_missing_is_found_out,
     the_source_documents_table_is_adopted,
     an_adoption_goes_on_after_a_crash,
@@ -179,7 +181,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &Mysql
             &mut other,
             "DELETE FROM firefly_schema_history WHERE version >= '6.1.0'",
         );
-        assert_eq!(builder(&database).migrate().unwrap().len(), 2);
+        assert_eq!(builder(&database).migrate().unwrap().len(), 3);
     }
     store.save(&of_form("State.v2")).unwrap();
     store.save(&of_form("State.v2")).unwrap();
@@ -192,9 +194,9 @@ fn the_gates_of_before_go_once_no_append_holds_one(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let mut admin = client(&database);
     for before in [
-        "DELETE FROM firefly_schema_history WHERE version = '6.2.0'",
+        "DELETE FROM firefly_schema_history WHERE version IN ('6.2.0', '7.0.0')",
         "DELETE FROM firefly_gate",
-        "INSERT INTO firefly_gate VALUES (0), (1), (2)",
+        "INSERT INTO firefly_gate (id) VALUES (0), (1), (2)",
         "CREATE TRIGGER trigger_events_gate BEFORE INSERT ON events FOR EACH ROW SET @firefly_gate = (
              SELECT id FROM firefly_gate WHERE id = MICROSECOND(NOW(6)) DIV 20000 MOD 3 LOCK IN SHARE MODE)",
     ] {
@@ -243,12 +245,42 @@ fn the_gates_of_before_go_once_no_append_holds_one(server: &MysqlServer) {
     assert_eq!(mark(&store), 2);
 }
 
+fn a_store_of_before_there_were_archives_gets_what_they_need(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let account = account();
+    let three = [1, 2, 3].map(deposited);
+    store.append(&account, ExpectedVersion::NoStream, &three).unwrap();
+    for before in [
+        "DELETE FROM firefly_schema_history WHERE version = '7.0.0'",
+        "DROP TABLE firefly_archives, firefly_archived_streams, firefly_archived_events, firefly_moves",
+        "ALTER TABLE firefly_gate DROP COLUMN has_archived",
+        "CREATE TRIGGER trigger_events_gate BEFORE INSERT ON events FOR EACH ROW SET @firefly_gate = (
+             SELECT id FROM firefly_gate WHERE id = 3 + MICROSECOND(NOW(6)) DIV 10000 LOCK IN SHARE MODE)",
+    ] {
+        run(&mut client(&database), before);
+    }
+    let migrated = builder(&database).migrate().unwrap();
+    assert_eq!(migrated.iter().map(|step| step.version).collect::<Vec<_>>(), ["7.0.0"]);
+    let store = builder(&database).open().unwrap();
+    let events = store.load(&account).unwrap().into_events();
+    assert_eq!(store.retire_events(&events[..2]).unwrap(), 2);
+    store
+        .append(&account, ExpectedVersion::Exact(3.into()), &[deposited(4)])
+        .unwrap();
+    // What others insert is looked at, too.
+    let mut other = client(&database);
+    let again = "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+                 VALUES (?, ?, 'Account', 1, 'account.opened', '{}')";
+    let refused = other.exec_drop(again, (events[0].event_id, Uuid::now_v7()));
+    assert!(refused.unwrap_err().to_string().contains("archived"));
+}
+
 fn a_gate_that_is_missing_is_found_out(server: &MysqlServer) {
     let (database, _) = fresh(server);
     for (breaks, repairs) in [
         (
             "DELETE FROM firefly_gate WHERE id = 5",
-            "INSERT INTO firefly_gate VALUES (5)",
+            "INSERT INTO firefly_gate (id) VALUES (5)",
         ),
         (
             "DELETE FROM firefly_turn WHERE id = 7",
@@ -669,7 +701,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("created_at FROM events", 3),
         ("updated_at FROM events WHERE updated_at IS NOT NULL", 1),
         ("created_at FROM snapshots", 1),
-        ("installed_at FROM firefly_schema_history", 10),
+        ("installed_at FROM firefly_schema_history", 11),
     ] {
         let (column, from) = times.split_once(' ').unwrap();
         let ages: Vec<i64> = other

@@ -1124,7 +1124,7 @@ fn gates_turns_and_tables_that_are_missing_are_found(server: &MysqlServer) {
         FindingKind::Storage,
         &["firefly_gate", "99 of its 100"],
     );
-    run(&mut other, "INSERT INTO firefly_gate VALUES (5)");
+    run(&mut other, "INSERT INTO firefly_gate (id) VALUES (5)");
     run(&mut other, "DELETE FROM firefly_turn WHERE id IN (7, 8)");
     only(
         &store.check_storage().unwrap(),
@@ -1206,7 +1206,7 @@ fn a_careful_server_is_healthy(server: &MysqlServer) {
         );
     }
     assert!(found(&diagnoses, "server", Severity::Good).contains(server.flavour().name()));
-    assert!(found(&diagnoses, "schema", Severity::Good).contains("6.2.0"));
+    assert!(found(&diagnoses, "schema", Severity::Good).contains("7.0.0"));
     found(&diagnoses, "time_zone", Severity::Good);
 }
 
@@ -1360,9 +1360,9 @@ fn an_append_that_waits_is_no_error(server: &MysqlServer) {
 fn what_is_missing_in_the_schema_is_named(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let mut other = client(&database);
-    run(&mut other, "DELETE FROM firefly_schema_history WHERE version = '6.2.0'");
+    run(&mut other, "DELETE FROM firefly_schema_history WHERE version = '7.0.0'");
     let schema = found(&store.diagnose().unwrap(), "schema", Severity::Warning);
-    assert!(schema.contains("without 6.2.0"), "{schema}");
+    assert!(schema.contains("without 7.0.0"), "{schema}");
     run(
         &mut other,
         "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('9.0.0', '', '')",

@@ -251,7 +251,7 @@ fn assert_same(rows: &[Row], events: &[EventEnvelope]) {
 
 fn one_aggregate_is_found_by_its_id_and_version(server: &MysqlServer) {
     let id = || Value::from(busy().id());
-    let part = || vec![id(), 993.into(), 999.into(), 5.into()];
+    let part = || vec![id(), 993.into(), 999.into(), 5.into(), id()];
     statement(include_str!("../sql/queries/load.sql"), part())
         .finding(5)
         .reads_by(server, &[VERSIONS]);
@@ -278,19 +278,21 @@ fn one_aggregate_is_found_by_its_id_and_version(server: &MysqlServer) {
 }
 
 fn what_an_append_looks_up_is_found_by_its_index(server: &MysqlServer) {
-    let guard = format!("SELECT {}", include_str!("../sql/queries/append_guard.sql"));
-    let values = vec![
+    let guard = format!("SELECT {}", include_str!("../sql/queries/append_guard_archived.sql"));
+    let values: [Value; 4] = [
         busy().id().into(),
         1_000.into(),
         "Account".into(),
         "tenant-common".into(),
     ];
+    // In the log, or as the last one that is archived.
+    let values = [&values[..], &values[..]].concat();
     statement(&guard, values).finding(1).reads_by(server, &[VERSIONS]);
     for number in [1, 1_024] {
         let ids: Vec<Value> = (0..number).map(|number| event_id(number * 100).into()).collect();
         let list = vec!["?"; ids.len()].join(", ");
-        let locate = format!("{} ({list})", include_str!("../sql/queries/locate.sql"));
-        statement(&locate, ids)
+        let locate = include_str!("../sql/queries/locate.sql").replace("{list}", &format!("({list})"));
+        statement(&locate.replace("{locking}", ""), [&ids[..], &ids[..]].concat())
             .finding(usize::try_from(number).unwrap())
             .reads_by(server, &["idx_events_event_id"]);
     }
@@ -350,7 +352,8 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version(server:
             "State.v1".into(),
             "State.v1".into(),
         ];
-        let values = [&snapshot[..], &[busy().id().into()], &snapshot[..]].concat();
+        let id = [busy().id().into()];
+        let values = [&snapshot[..], &id, &snapshot[..], &id].concat();
         let plan = explain(&mut log.client, sql, values.clone());
         let keys = plan
             .iter()
@@ -398,7 +401,7 @@ fn an_event_type_is_found_by_its_index_in_the_order_of_the_log(server: &MysqlSer
     log(of_types(&["type.common"]).aggregate_types(["Account"]).unwrap()).found_by(server, by);
     log(of_types(&["type.rare"]).created_by("clerk-common").unwrap()).found_by(server, by);
     log(of_types(&["type.rare"]).tenant("tenant-7").unwrap())
-        .reading(12)
+        .reading(20)
         .finding_few()
         .found_by(server, by);
 }
@@ -476,7 +479,7 @@ fn a_creator_is_found_by_its_index_in_the_order_of_the_log(server: &MysqlServer)
     .reading(100)
     .found_by(server, by);
     log(query().created_by("clerk-rare").unwrap().tenant("tenant-9").unwrap())
-        .reading(12)
+        .reading(30)
         .finding_few()
         .found_by(server, by);
 }
@@ -575,7 +578,8 @@ fn without_its_index_a_filter_walks_the_log(server: &MysqlServer) {
         query().created_by("c").unwrap(),
     ] {
         let plan = store.explain(&query, None).unwrap();
-        assert!(plan.len() == 1 && plan[0].contains(" PRIMARY: "), "{plan:#?}");
+        let events: Vec<&String> = plan.iter().filter(|line| line.starts_with("events: ")).collect();
+        assert!(events.len() == 1 && events[0].contains(" PRIMARY: "), "{plan:#?}");
     }
 }
 
@@ -764,8 +768,14 @@ impl StatementPlans<'_> {
             if self.once_analyzed && state == State::NeverAnalyzed {
                 return;
             }
+            // What is archived is looked up by keys, too, which a table that is empty does not show.
+            let is_of_archives = |row: &&Row| {
+                let table = row.get::<Option<String>, _>("table").unwrap().unwrap_or_default();
+                ["firefly_archived_streams", "archived", "event", "stream"].contains(&&*table)
+            };
             let keys = plan
                 .iter()
+                .filter(|row| !is_of_archives(row))
                 .filter_map(|row| row.get::<Option<String>, _>("key").unwrap());
             let keys: Vec<String> = keys.collect();
             assert_eq!(keys, indexes, "{state:?}: {}", self.sql);

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
+use firefly_eventstore_core::backend::{self, AppendSource, Columns, Contents, Head, Located, rows};
 use firefly_eventstore_core::{
-    AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
-    GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
+    AggregateKey, AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind,
+    ExpectedVersion, GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
+use crate::error::{
+    BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused, unavailable,
+};
 use crate::migrate::go_on;
-use crate::pool::{Place, rows};
-use crate::row::{Cells, decode, get};
+use crate::pool::{Location, Place, rows};
+use crate::row::{Cells, decode, get, is_null};
 use crate::session::Session;
 use crate::sql;
 
@@ -35,18 +37,26 @@ pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -
 pub(crate) fn within(
     session: &mut Session<'_, Transaction<'_>>,
     appends: &[Append<'_>],
-    place: Option<&Place>,
+    unchecked: Option<&Location>,
 ) -> Result<Vec<Appended>> {
     let attempt = |session: &mut Session<'_, Transaction<'_>>| {
         let mut end = "RELEASE firefly_append".to_owned();
-        match place {
+        let mut looks_back = None;
+        match unchecked.and_then(|location| Some((location, location.place.as_ref()?))) {
             None => session.client.batch_execute("SAVEPOINT firefly_append")?,
-            Some(place) => {
-                let opened_before = enter(session, place)?;
-                end = format!("SET LOCAL firefly.store = '{opened_before}'; {end}");
+            Some((location, place)) => {
+                let entered = enter(session, place)?;
+                end = format!("SET LOCAL firefly.store = '{}'; {end}", entered.opened_before);
+                looks_back = entered.looks_back.then_some(location);
             }
         }
-        let result = write(session, appends);
+        let result = write(session, appends).map_err(Failure::from);
+        let result = result.and_then(|written| {
+            if let (Some(location), Some(written)) = (looks_back, &written) {
+                check_not_archived(location, appends, written)?;
+            }
+            Ok(written)
+        });
         let ended = session.client.batch_execute(if result.is_ok() { &end } else { UNDO });
         let written = result?;
         ended?;
@@ -57,9 +67,51 @@ pub(crate) fn within(
 
 const UNDO: &str = "ROLLBACK TO firefly_append; RELEASE firefly_append";
 
-/// Sets the savepoint if the connection leads to the place, and lets the schema's functions know the store. Returns the store that they
-/// knew before.
-fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<String, Failure> {
+/// Refuses what was appended in a transaction that sees an older state, if it was archived since: neither the events nor their keys were
+/// seen there. Another connection looks. Nothing more is archived until this transaction ends, since it has written.
+fn check_not_archived(location: &Location, appends: &[Append<'_>], written: &[Written]) -> Result<(), Failure> {
+    let looked = || {
+        let mut connection = location.open()?;
+        connection.check_place()?;
+        // Whoever waits for this transaction is not waited for.
+        connection
+            .client
+            .batch_execute("SET lock_timeout = '1s'")
+            .map_err(classify)?;
+        let mut session = connection.session();
+        let event_ids: Vec<Uuid> = appends
+            .iter()
+            .flat_map(|append| append.events)
+            .map(NewEvent::event_id)
+            .collect();
+        let ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
+        Ok((locate(&mut session, &event_ids)?, heads(&mut session, &ids)?))
+    };
+    let (located, heads) = looked().map_err(Failure::Refused)?;
+    let mut rows = written.iter();
+    let mut is_taken = |append: &Append<'_>| {
+        let first = rows.by_ref().take(append.events.len()).next();
+        let head = heads.get(&append.aggregate.id());
+        first
+            .zip(head)
+            .is_some_and(|(first, head)| first.version <= head.version)
+    };
+    match located.is_empty() && !appends.iter().any(&mut is_taken) {
+        true => Ok(()),
+        false => Err(Failure::Refused(Error::new(unavailable(BEGIN_ANEW)))),
+    }
+}
+
+/// What was found out of a transaction that an append is in.
+struct EnteredTransaction {
+    /// The store that the schema's functions knew before.
+    opened_before: String,
+    /// Whether it sees what was committed until its first statement only.
+    looks_back: bool,
+}
+
+/// Sets the savepoint if the connection leads to the place, and lets the schema's functions know the store.
+fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<EnteredTransaction, Failure> {
     let found = look(session, place, "SAVEPOINT firefly_append");
     if found.is_err() {
         session.client.batch_execute(UNDO)?;
@@ -79,8 +131,8 @@ pub(crate) fn check_place(session: &mut Session<'_, Transaction<'_>>, place: &Pl
 }
 
 /// Does the first, looks whether the connection leads to the place, and lets the schema's functions know the store until the transaction
-/// ends. Returns the store that they knew before. One round trip.
-fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) -> Result<String, Failure> {
+/// ends. One round trip.
+fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) -> Result<EnteredTransaction, Failure> {
     let look = sql::without_comments(sql::PLACE);
     let store = place.events();
     let enter = format!("{first}; {look}; SET LOCAL firefly.store = '{store}'");
@@ -91,7 +143,10 @@ fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) 
         .and_then(|answers| rows(answers).find(|row| place.is_that_of(row)));
     if let Some(row) = found.filter(|row| row.get("encoding") == Some("UTF8")) {
         let is_oid = |store: &&str| store.bytes().all(|byte| byte.is_ascii_digit());
-        return Ok(row.get("store").filter(is_oid).unwrap_or_default().to_owned());
+        return Ok(EnteredTransaction {
+            opened_before: row.get("store").filter(is_oid).unwrap_or_default().to_owned(),
+            looks_back: row.get("looks_back") == Some("t"),
+        });
     }
     let is_there = found.is_some();
     let refusal = match answers {
@@ -430,7 +485,7 @@ impl<C: GenericClient> AppendSource for Session<'_, C> {
     }
 }
 
-/// Who aggregates belong to, and the versions they are at; nothing for those without events.
+/// Who aggregates belong to, and the versions they are at, archived or not; nothing for those without events.
 pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
     let rows = session.query(sql::HEAD, &[&ids]).map_err(classify)?;
     let heads = decode(&rows, |row| Ok((get(row, 0)?, rows::head(&Cells(row), 1)?)))?;
@@ -442,10 +497,24 @@ pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> 
     Ok(heads(session, &[id])?.remove(&id))
 }
 
-/// Where the events with these ids are.
+/// Where the events with these ids are, archived or not.
 pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
-    decode(&rows, |row| rows::located(&Cells(row)))
+    decode(&rows, |row| match is_null(row, 13)? {
+        true => rows::located(&Cells(row)),
+        false => located_archived(&Cells(row)),
+    })
+}
+
+fn located_archived(row: &Cells<'_>) -> Result<Located> {
+    Ok(Located {
+        event_id: row.id(0)?,
+        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
+        tenant: row.name(3)?,
+        version: row.version(4)?,
+        global_sequence: row.sequence(5)?,
+        contents: Contents::Archived(row.fingerprint(13)?),
+    })
 }
 
 #[cfg(test)]

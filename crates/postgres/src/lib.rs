@@ -2,8 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod append;
+mod archive;
 mod consumer;
 mod error;
+mod import;
 mod listen;
 mod migrate;
 mod operate;

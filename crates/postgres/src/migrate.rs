@@ -13,7 +13,7 @@ use crate::session::Session;
 use crate::sql;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 9] = [
+static MIGRATIONS: [Migration; 10] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -51,6 +51,11 @@ static MIGRATIONS: [Migration; 9] = [
         "snapshots by form",
         include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
+    Migration::new(
+        "7.0.0",
+        "archives",
+        include_str!("../sql/migrations/7.0.0_archives.sql"),
+    ),
 ];
 
 /// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
@@ -77,6 +82,11 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
     ("events", "events_pkey", true),
     ("events", "idx_events_aggregate_version", true),
     ("events", "idx_events_global_sequence", true),
+    ("firefly_archived_events", "idx_archived_events_event_id", true),
+    ("firefly_archived_events", "firefly_archived_events_pkey", true),
+    ("firefly_archived_events", "idx_archived_events_version", true),
+    ("firefly_archived_streams", "firefly_archived_streams_pkey", true),
+    ("firefly_archives", "firefly_archives_pkey", true),
     ("firefly_consumer_members", "firefly_consumer_members_pkey", true),
     ("firefly_consumers", "firefly_consumers_pkey", true),
     ("firefly_parked_events", "firefly_parked_events_pkey", true),
@@ -94,6 +104,9 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
+    "firefly_archived_events",
+    "firefly_archived_streams",
+    "firefly_archives",
     "firefly_consumer_members",
     "firefly_consumers",
     "firefly_parked_events",
@@ -102,6 +115,10 @@ const REQUIRED: &[&str] = &[
     "events_pkey",
     "idx_events_aggregate_version",
     "idx_events_global_sequence",
+    "firefly_archived_events_pkey",
+    "idx_archived_events_event_id",
+    "firefly_archived_streams_pkey",
+    "idx_archived_events_version",
     "trigger_events_announce",
 ];
 

@@ -3,38 +3,37 @@
 mod diagnose;
 mod usage;
 
-use std::collections::HashSet;
-
-use firefly_eventstore_core::backend::rows;
+use firefly_eventstore_core::backend::{ArchivedStream, rows};
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
-use firefly_eventstore_core::{
-    CausationId, Checksum, CorrelationId, CreatedBy, Error, ErrorKind, EventEnvelope, GlobalSequence, Metadata, Result,
-    Snapshot, TenantId, backend,
+use firefly_eventstore_core::operate::{
+    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
-use postgres::binary_copy::BinaryCopyInWriter;
+use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use postgres::error::SqlState;
-use postgres::types::{ToSql, Type};
+use postgres::types::ToSql;
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use self::usage::{Index, Table, indexes, tables, usage};
-use crate::append::{heads, locate};
+use crate::append::locate;
+use crate::archive;
 use crate::error::{classify, driver_error, is_refused};
+use crate::import::import;
 use crate::migrate::{REQUIRED_INDEXES, behind, how_behind};
-use crate::read;
+use crate::read::{archived_streams, archives};
 use crate::row::{self, Cells, decode, get};
 use crate::session::Session;
 use crate::sql;
 use crate::store::PostgresEventStore;
 
 impl Operations for PostgresEventStore {
-    /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Eight round trips,
+    /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Nine round trips,
     /// and the events by `COPY`. Within a transaction that appended, it would wait for ever: call it outside.
     ///
     /// Needs the rights to `SELECT` and `INSERT` on the table `events`; to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
-    /// `MAINTAIN` from PostgreSQL 17 on; and `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`.
+    /// `MAINTAIN` from PostgreSQL 17 on; `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`; and to `SELECT` from the
+    /// tables of archives.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         backend::check_import(events, &self.options().server.limits)?;
         let Some(last) = events.last() else {
@@ -59,7 +58,7 @@ impl Operations for PostgresEventStore {
     }
 
     /// In one transaction, which reads the log up to the high-water mark once, for a time twice. Needs the right to `CREATE` in
-    /// the schema.
+    /// the schema. [`Archived`](ErrorKind::Archived) if the log up to there has events that were archived.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         let restore = || {
             let (until, time) = match point {
@@ -68,7 +67,7 @@ impl Operations for PostgresEventStore {
                 RestorePoint::Time(time) => (GlobalSequence::MAX, Some(row::floor(time))),
             };
             let until = self.mark()?.min(until);
-            self.transaction(|transaction| restored(transaction.connection(), until, time))
+            self.transaction(|transaction| restored(&mut transaction.session(), until, time))
         };
         restore().map_err(|error: Error| error.during("restore into the table events_restored"))
     }
@@ -113,6 +112,56 @@ impl Operations for PostgresEventStore {
             decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
         });
         seals.map_err(|error| error.during("list the newest seals"))
+    }
+
+    fn archives(&self) -> Result<Vec<Archive>> {
+        self.with(|session| archives(session, GlobalSequence::ZERO, GlobalSequence::MAX))
+            .map_err(|error| error.during("list the archives"))
+    }
+
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+        let found = self.with(|session| archived_streams(session, &[aggregate_id]));
+        found
+            .map(|mut streams| streams.pop())
+            .map_err(|error| error.during("look up what of a stream is archived"))
+    }
+
+    /// Needs the rights to `SELECT`, `INSERT` and `UPDATE` on the table `firefly_archives`. One round trip.
+    fn record_archive(&self, archive: &Archive) -> Result<()> {
+        self.require_writable()
+            .and_then(|()| self.with(|session| archive::record(session, archive)))
+            .map_err(|error| error.during("record an archive"))
+    }
+
+    /// Needs the rights to `SELECT` and `DELETE` on the table `firefly_archives`. One round trip.
+    fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
+        self.require_writable()
+            .and_then(|()| self.with(|session| archive::forget(session, digest)))
+            .map_err(|error| error.during("forget an archive"))
+    }
+
+    /// Other writers wait until it has committed; readers go on. It waits 50 ms at most for those that write already, so that nobody waits
+    /// behind it for longer, and is refused as [`Unavailable`](ErrorKind::Unavailable) if they are not done. Before that it waits up to 5
+    /// s, which holds nobody up, for what maintains the table, such as a `VACUUM`. Eight round trips, and an `ANALYZE` of what is
+    /// archived each time that it has doubled. Within a transaction that appended, it is always refused: call it outside.
+    ///
+    /// Needs the rights to `SELECT` and `DELETE` on the table `events`, and to `SELECT`, `INSERT` and `UPDATE` on
+    /// `firefly_archived_events` and `firefly_archived_streams`.
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let fingerprints = archive::fingerprints(events)?;
+        let retired =
+            self.transaction(|transaction| archive::retire(&mut transaction.session(), events, &fingerprints))?;
+        self.with(archive::analyze_if_grown)?;
+        Ok(retired)
+    }
+
+    /// Waits, and lets others wait, as `retire_events`. Six round trips, and the events by `COPY`.
+    ///
+    /// Needs the rights to `SELECT` and `INSERT` on the table `events`, and to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
+    /// `MAINTAIN` from PostgreSQL 17 on; and to `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
+    /// `firefly_archived_streams`.
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        self.transaction(|transaction| archive::attach(&mut transaction.session(), events))
     }
 
     /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from
@@ -191,100 +240,24 @@ impl Operations for PostgresEventStore {
     }
 }
 
-/// Stores events that were checked, the last of which has this sequence.
-///
-/// Imported events may have sequences at or before the last allocated one, where rolled-back appends left holes. This lets an import be
-/// repeated that was cut off: by then, the sequence is ahead of the log. What makes that safe:
-///
-/// - A transaction locks the table before it allocates a sequence, and until it ends. Once the import has its own lock, all of these have
-///   ended, and later ones wait before they announce themselves. So no allocated sequence can still be committed, and a sequence that is
-///   missing now is missing for ever.
-/// - A mark that was given away, kept by a reader or cached as proved, is the sequence of a committed event, never one beyond. So
-///   none is greater than the last of the log, which is looked at here with every commit in sight, and all that is imported comes
-///   after each. (A log whose last events somebody deleted is shorter than that: hence what this store proved counts, too.)
-/// - A reader that takes the mark meanwhile sees all of the import or nothing, because it looks at the rows last, in one statement:
-///   before the commit the last of the log as it was, after it an imported event, and nothing that is below it is missing.
-///   If the sequence that the reader saw, before this began, lies within the import, the reader stops before it, or, at a hole
-///   of the import's own, in its midst, as it may with an append; the next mark is beyond.
-/// - The sequence is advanced before the commit, which lets others append: they announce, and get, what comes after.
-fn import(
-    session: &mut Session<'_, Transaction<'_>>,
-    events: &[EventEnvelope],
-    last: GlobalSequence,
-    given_away: GlobalSequence,
-) -> Result<()> {
-    session.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
-    let end = read::end_of_log(session)?.max(given_away);
-    let ids: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
-    let ids: Vec<Uuid> = ids.into_iter().collect();
-    backend::admit_import(events, end, &heads(session, &ids)?)?;
-    copy(session, events).map_err(classify)?;
-    session
-        .query(sql::ADVANCE_SEQUENCE, &[&last.as_i64()])
-        .map_err(classify)?;
-    Ok(())
-}
-
-/// The types of the columns of `import.sql`, as they are sent.
-const IMPORTED: [Type; 15] = [
-    Type::UUID,
-    Type::UUID,
-    Type::VARCHAR,
-    Type::INT8,
-    Type::INT8,
-    Type::VARCHAR,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TIMESTAMPTZ,
-    Type::TIMESTAMPTZ,
-    Type::VARCHAR,
-    Type::VARCHAR,
-    Type::VARCHAR,
-    Type::VARCHAR,
-    Type::VARCHAR,
-];
-
-/// The binary form of JSONB: its version, and the text.
-fn jsonb(text: &str) -> String {
-    format!("\u{1}{text}")
-}
-
-fn copy(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<(), postgres::Error> {
-    let mut rows = BinaryCopyInWriter::new(session.client.copy_in(sql::IMPORT)?, &IMPORTED);
-    for event in events {
-        rows.write(&[
-            &event.event_id,
-            &event.aggregate.id(),
-            &event.aggregate.aggregate_type().as_str(),
-            &event.version.as_i64(),
-            &event.global_sequence.as_i64(),
-            &event.event_type.as_str(),
-            &jsonb(event.data.as_str()),
-            &event.metadata.as_ref().map(Metadata::as_str).map(jsonb),
-            &event.created_at,
-            &event.updated_at,
-            &event.created_by.as_ref().map(CreatedBy::as_str),
-            &event.tenant.as_ref().map(TenantId::as_str),
-            &event.correlation_id.as_ref().map(CorrelationId::as_str),
-            &event.causation_id.as_ref().map(CausationId::as_str),
-            &event.checksum.as_ref().map(Checksum::to_string),
-        ])?;
-    }
-    rows.finish().map(drop)
-}
-
 fn restored(
-    transaction: &mut Transaction<'_>,
+    session: &mut Session<'_, Transaction<'_>>,
     until: GlobalSequence,
     time: Option<OffsetDateTime>,
 ) -> Result<u64, Error> {
-    transaction.batch_execute(sql::CREATE_RESTORED).map_err(|error| {
+    // What is archived, and what is not, are of one state.
+    let one_state = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+    session.client.batch_execute(one_state).map_err(classify)?;
+    if let Some(archive) = archives(session, GlobalSequence::ZERO, until)?.first() {
+        return Err(archive.needed());
+    }
+    session.client.batch_execute(sql::CREATE_RESTORED).map_err(|error| {
         if error.code() == Some(&SqlState::DUPLICATE_TABLE) {
             return Error::invalid("there is a table events_restored; drop or rename it first").with_source(error);
         }
         classify(error)
     })?;
-    transaction
+    session
         .execute(sql::FILL_RESTORED, &[&until.as_i64(), &time])
         .map_err(classify)
 }

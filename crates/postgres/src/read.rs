@@ -1,18 +1,17 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
-use std::borrow::Cow;
-
 use firefly_eventstore_core::backend::{
-    Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, StreamSource,
-    UsualSize, Window, rows,
+    ArchivedStream, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
+    SnapshotSource, StreamPart, StreamSource, UsualSize, Window, rows,
 };
+use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventQuery, EventType,
     GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
     TenantId, Version, backend,
 };
 use postgres::types::ToSql;
-use postgres::{GenericClient, Row};
+use postgres::{Client, GenericClient, IsolationLevel, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -42,7 +41,7 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
         aggregate: &AggregateKey,
         range: &StreamRange,
         to: Option<Version>,
-    ) -> Result<Vec<EventEnvelope>> {
+    ) -> Result<StreamPart> {
         let statement = match range.direction {
             Direction::Forwards => sql::LOAD,
             Direction::Backwards => sql::LOAD_BACKWARDS,
@@ -50,11 +49,15 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
         let limit = range.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let to = to.unwrap_or(Version::MAX).as_i64();
         let rows = self.query(statement, &[&aggregate.id(), &range.from.as_i64(), &to, &limit]);
-        events(&rows.map_err(classify)?)
+        stream_part(&rows.map_err(classify)?)
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
+    }
+
+    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+        archives(self, first, last)
     }
 }
 
@@ -64,7 +67,7 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+    ) -> Result<(Option<Snapshot>, StreamPart)> {
         let (from, to, form) = at.bounds();
         let rows = self.query(
             sql::LOAD_FROM_SNAPSHOT,
@@ -78,16 +81,58 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
             ],
         );
         let rows = rows.map_err(classify)?;
-        let (mut snapshot, mut events) = (None, Vec::with_capacity(rows.len()));
-        let mut decoder = EventDecoder::default();
+        let (mut snapshot, mut part) = (None, PartDecoder::with_capacity(rows.len()));
         for row in &rows {
             match rows::snapshot_among_events(&Cells(row))? {
                 Some(found) => snapshot = Some(found),
-                None => events.push(decoder.event(&Cells(row))?),
+                None => part.add(row)?,
             }
         }
-        Ok((snapshot, events))
+        Ok((snapshot, part.part))
     }
+}
+
+/// The archives with events between two sequences.
+pub(crate) fn archives<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    first: GlobalSequence,
+    last: GlobalSequence,
+) -> Result<Vec<Archive>> {
+    let rows = session.query(sql::ARCHIVES, &[&first.as_i64(), &last.as_i64()]);
+    decode(&rows.map_err(classify)?, |row| rows::archive(&Cells(row)))
+}
+
+/// What is archived of these aggregates' streams.
+pub(crate) fn archived_streams<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    ids: &[Uuid],
+) -> Result<Vec<ArchivedStream>> {
+    let rows = session.query(sql::ARCHIVED_STREAMS, &[&ids]).map_err(classify)?;
+    decode(&rows, |row| rows::archived_stream(&Cells(row)))
+}
+
+/// The first archive with an event in a window of the log that the filters may let pass.
+pub(crate) fn archive_in<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    filter: &EventFilter,
+    window: &Window,
+) -> Result<Option<Archive>> {
+    let types = filter.aggregate_types.as_ref();
+    let types = types.map(|types| types.iter().map(AggregateType::as_str).collect::<Vec<_>>());
+    let rows = session.query(
+        sql::ARCHIVED_IN,
+        &[
+            &window.after.as_i64().saturating_add(1),
+            &window.until.as_i64(),
+            &filter.created_from.map(row::floor),
+            &filter.created_until.map(row::floor),
+            &filter.aggregate_id,
+            &filter.event_ids,
+            &filter.tenant.as_ref().map(TenantId::as_str),
+            &types,
+        ],
+    );
+    Ok(decode(&rows.map_err(classify)?, |row| rows::archive(&Cells(row)))?.pop())
 }
 
 fn version(rows: &[Row]) -> Result<Version> {
@@ -95,9 +140,37 @@ fn version(rows: &[Row]) -> Result<Version> {
     Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
-fn events(rows: &[Row]) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = EventDecoder::default();
-    rows.iter().map(|row| decoder.event(&Cells(row))).collect()
+/// Events of a stream, and what of it is archived, from the rows of `load.sql`.
+fn stream_part(rows: &[Row]) -> Result<StreamPart> {
+    let mut part = PartDecoder::with_capacity(rows.len());
+    rows.iter().try_for_each(|row| part.add(row))?;
+    Ok(part.part)
+}
+
+/// Reads the rows of a part of a stream.
+struct PartDecoder {
+    part: StreamPart,
+    decoder: EventDecoder,
+}
+
+impl PartDecoder {
+    fn with_capacity(events: usize) -> Self {
+        Self {
+            part: StreamPart {
+                events: Vec::with_capacity(events),
+                archived: None,
+            },
+            decoder: EventDecoder::default(),
+        }
+    }
+
+    fn add(&mut self, row: &Row) -> Result<()> {
+        match row::archived_among_events(&Cells(row))? {
+            Some(archived) => self.part.archived = Some(archived),
+            None => self.part.events.push(self.decoder.event(&Cells(row))?),
+        }
+        Ok(())
+    }
 }
 
 /// The mark, as this moment proves it.
@@ -163,8 +236,8 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
 
 /// A page of the log up to the mark that was published. It is looked at on the connection of the page, since another replica may
 /// have more, or less.
-pub(crate) fn published_page<C: GenericClient>(
-    session: &mut Session<'_, C>,
+pub(crate) fn published_page(
+    session: &mut Session<'_, Client>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
     indexes: &[String],
@@ -190,50 +263,91 @@ pub(crate) fn published_page<C: GenericClient>(
 }
 
 /// A page of the log up to a mark, which was taken before.
-pub(crate) fn page<C: GenericClient>(
-    session: &mut Session<'_, C>,
+pub(crate) fn page(
+    session: &mut Session<'_, Client>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
     indexes: &[String],
     usual: &UsualSize,
 ) -> Result<Page> {
-    let found = find(session, query, &query.window(cursor, mark), false, indexes, usual)?;
+    let found = find(session, query, &query.window(cursor, mark), indexes, usual)?;
     Ok(found.events.into_page(query, cursor, mark))
 }
 
-/// The events in a window of the log, and, if that is asked, where the log ends.
+/// The events in a window of the log, and where the log ends; the error of whoever needs what is archived of them.
 ///
 /// A statement asks for a limited number of rows of a limited size, which together fill a page and a quarter. Larger rows are fetched one
 /// by one. This is rare, because each statement learns the usual size from earlier ones.
-pub(crate) fn find<C: GenericClient>(
-    session: &mut Session<'_, C>,
+///
+/// Where a part of the window may be archived, it is looked at again in a transaction: its statements see one state, in which each event is
+/// either in the log or archived. Otherwise one that was attached meanwhile would be found in neither.
+pub(crate) fn find(
+    session: &mut Session<'_, Client>,
     query: &EventQuery,
     window: &Window,
-    asks_end: bool,
     indexes: &[String],
     usual: &UsualSize,
 ) -> Result<Found> {
+    let (found, archived_until) = look(session, query, window, indexes, usual)?;
+    if query.skips_archived() || archived_until.is_none_or(|until| until <= window.after) {
+        return Ok(found);
+    }
+    let transaction = session.client.build_transaction();
+    let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
+    let mut transaction = transaction.read_only(true).start().map_err(classify)?;
+    let mut one_state = Session {
+        client: &mut transaction,
+        statements: &mut *session.statements,
+        is_in_recovery: session.is_in_recovery,
+    };
+    let (found, archived_until) = look(&mut one_state, query, window, indexes, usual)?;
+    backend::check_archived(query, window, &found.events, archived_until, |covered| {
+        archive_in(&mut one_state, query.filter(), covered)
+    })?;
+    transaction.commit().map_err(classify)?;
+    Ok(found)
+}
+
+/// The events in a window of the log that are in it, and where it ends; and the last sequence that is archived, if anything is.
+///
+/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
+/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
+fn look<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    query: &EventQuery,
+    window: &Window,
+    indexes: &[String],
+    usual: &UsualSize,
+) -> Result<(Found, Option<GlobalSequence>)> {
     let mut window = *window;
     let most = window.rows;
     let mut events = PageEvents::new(&window);
-    let mut end = None;
+    let (mut end, mut archived_until) = (None, None);
     let mut decoder = EventDecoder::default();
     while !events.is_full() && window.after < window.until {
         let left = most.saturating_sub(u32::try_from(events.len()).unwrap_or(most));
         let (asked, largest) = share(usual, left, window.bytes);
         window.rows = asked;
-        let statement = LogStatement::new(query, &window, asks_end, largest, indexes);
+        let statement = LogStatement::new(query, &window, largest, indexes);
         let rows = statement.query(session).map_err(classify)?;
-        if let Some(row) = rows.first().filter(|_| asks_end) {
-            end = Some(GlobalSequence::try_from(get::<i64>(row, LOG_END)?)?);
-        }
-        let is_last = rows.len() < asked as usize;
+        // One of them is no event.
+        let is_last = rows.len() <= asked as usize;
         let mut seen = Seen::default();
         events.reserve(rows.len());
         for row in rows {
+            if row::is_null(&row, 0)? {
+                let sequence = |index| {
+                    get::<Option<i64>>(&row, index)?
+                        .map(GlobalSequence::try_from)
+                        .transpose()
+                };
+                end = sequence(3)?;
+                archived_until = archived_until.max(sequence(4)?);
+                continue;
+            }
             if events.is_full() {
-                break;
+                continue;
             }
             let before = events.bytes();
             let is_withheld = row::is_null(&row, 6)?;
@@ -249,14 +363,15 @@ pub(crate) fn find<C: GenericClient>(
         };
         window.go_on_beyond(query, Position::of(last));
     }
-    Ok(Found { events, end })
+    Ok((Found { events, end }, archived_until))
 }
 
 /// An event that was found, and is too large to be sent among others.
 fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> Result<EventEnvelope> {
     let (aggregate, version): (Uuid, i64) = (get(found, 1)?, get(found, 3)?);
     let rows = session.query(sql::LOAD, &[&aggregate, &version, &version, &Some(1_i64)]);
-    events(&rows.map_err(classify)?)?
+    stream_part(&rows.map_err(classify)?)?
+        .events
         .pop()
         .ok_or_else(|| Error::new(unavailable("an event was deleted while it was read")))
 }
@@ -313,7 +428,7 @@ pub(crate) fn explain<C: GenericClient>(
     indexes: &[String],
 ) -> Result<Vec<Vec<String>>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), false, i32::MAX, indexes);
+    let statement = LogStatement::new(query, &query.window(cursor, mark), i32::MAX, indexes);
     let mut plans = vec![statement.custom_plan(session).map_err(classify)?];
     if !statement.is_planned_anew() {
         plans.push(statement.generic_plan(session).map_err(classify)?);
@@ -349,7 +464,7 @@ struct Arm {
 }
 
 impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, asks_end: bool, largest: i32, indexes: &[String]) -> Self {
+    fn new(query: &EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
         let filter = query.filter();
         let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
         let metadata = filter.metadata.as_ref().map(|_| metadata);
@@ -371,10 +486,7 @@ impl LogStatement {
             true => String::new(),
             false => format!("\n  AND ({})::integer <> 0", checks.join("\n  AND ")),
         };
-        let log = match asks_end {
-            false => Cow::Borrowed(sql::LOG.trim_end()),
-            true => Cow::Owned(with_end(sql::LOG.trim_end())),
-        };
+        let log = sql::LOG.trim_end();
         let one = |arm: &Arm| {
             format!(
                 "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $4",
@@ -391,13 +503,14 @@ impl LogStatement {
                 one(arm)
             )
         };
-        statement.sql = match &arms[..] {
+        let events = match &arms[..] {
             [arm] => one(arm),
             arms => {
                 let arms: Vec<String> = arms.iter().map(merged).collect();
                 format!("{}\nORDER BY {order}\nLIMIT $4", arms.join("\nUNION ALL\n"))
             }
         };
+        statement.sql = format!("({events})\nUNION ALL\n{}", sql::LOG_END);
         statement
     }
 
@@ -631,15 +744,6 @@ impl LogStatement {
         self.parameters.push(Box::new(value));
         format!("${}", self.parameters.len())
     }
-}
-
-/// Which column tells where the log ends.
-const LOG_END: usize = 16;
-
-/// The statement with that column, which is looked up once, not for each row.
-fn with_end(log: &str) -> String {
-    let columns = "    checksum,\n    (SELECT MAX(global_sequence) FROM events) AS log_end\n";
-    log.replacen("    checksum\n", columns, 1)
 }
 
 /// The window of sequences, where it does not find the rows.

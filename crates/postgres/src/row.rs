@@ -2,8 +2,8 @@
 
 use std::error::Error as StdError;
 
-use firefly_eventstore_core::backend::{self, Columns};
-use firefly_eventstore_core::{Error, Result};
+use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint};
+use firefly_eventstore_core::{AggregateKey, Error, Result};
 use postgres::Row;
 use postgres::types::{FromSql, Type};
 use time::macros::datetime;
@@ -70,9 +70,36 @@ impl Columns for Cells<'_> {
         get(self.0, index)
     }
 
+    fn fingerprint(&self, index: usize) -> Result<Fingerprint> {
+        let bytes = get::<&[u8]>(self.0, index)?.try_into();
+        let bytes = bytes.map_err(|_| Error::invalid(format!("column {index} does not have 32 bytes")))?;
+        Ok(Fingerprint::from_bytes(bytes))
+    }
+
     fn boolean(&self, index: usize) -> Result<bool> {
         get(self.0, index)
     }
+}
+
+/// What of a stream is archived, from the columns of `load.sql`, which are those of an event; none if the row is one.
+pub(crate) fn archived_among_events(row: &Cells<'_>) -> Result<Option<ArchivedStream>> {
+    let archived = || match row.optional_integer(16)? {
+        None => Ok(None),
+        Some(_) => archived_stream(row).map(Some),
+    };
+    archived().map_err(|error| backend::damaged(&error, None))
+}
+
+fn archived_stream(row: &Cells<'_>) -> Result<ArchivedStream> {
+    Ok(ArchivedStream {
+        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
+        tenant: row.name(11)?,
+        version: row.version(3)?,
+        last_event_id: row.id(0)?,
+        first_sequence: row.sequence(4)?,
+        last_sequence: row.sequence(16)?,
+        created_until: row.time(8)?,
+    })
 }
 
 /// A column.

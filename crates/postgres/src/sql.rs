@@ -15,12 +15,18 @@ statements! {
     AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";
+    ANALYZE_ARCHIVED = "analyze_archived.sql";
     APPEND = "append.sql";
     APPEND_BATCH = "append_batch.sql";
     APPEND_GROUP = "append_group.sql";
     APPEND_ONE = "append_one.sql";
     APPEND_ONE_EXACTLY = "append_one_exactly.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
+    ARCHIVED_GREW = "archived_grew.sql";
+    ARCHIVED_IN = "archived_in.sql";
+    ARCHIVED_STREAMS = "archived_streams.sql";
+    ARCHIVES = "archives.sql";
+    ATTACH = "attach.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
     CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
@@ -57,6 +63,7 @@ statements! {
     FIND_IN_SCHEMA = "find_in_schema.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
     FORGET = "forget.sql";
+    FORGET_ARCHIVE = "forget_archive.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HERE = "here.sql";
@@ -66,6 +73,7 @@ statements! {
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
     INSERT_SEAL = "insert_seal.sql";
+    KEYS = "keys.sql";
     LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
@@ -73,7 +81,9 @@ statements! {
     LOCATE = "locate.sql";
     LOCK_EVENTS = "lock_events.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
+    LOCK_TO_MOVE = "lock_to_move.sql";
     LOG = "log.sql";
+    LOG_END = "log_end.sql";
     MARK = "mark.sql";
     NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
@@ -84,9 +94,11 @@ statements! {
     PLACE = "place.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
+    RECORD_ARCHIVE = "record_archive.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
+    RETIRE = "retire.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SEALS_AFTER = "seals_after.sql";
@@ -156,5 +168,11 @@ mod tests {
     }
 
     /// What changes the schema, or has several statements, is run, in this order, and not prepared.
-    const SCRIPTS: &[&str] = &["create_restored.sql", "notify.sql", "do_not_notify.sql", "forget.sql"];
+    const SCRIPTS: &[&str] = &[
+        "create_restored.sql",
+        "notify.sql",
+        "do_not_notify.sql",
+        "forget.sql",
+        "lock_to_move.sql",
+    ];
 }

@@ -174,8 +174,9 @@ impl PostgresEventStore {
     /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
     ///
     /// Prefer a `READ COMMITTED` transaction. In another isolation level, it does not see events that were appended after its snapshot. If
-    /// such an event conflicts, the error is retryable, and says to begin the whole transaction again. The store does not see the commit,
-    /// so it does not [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
+    /// such an event conflicts, the error is retryable, and says to begin the whole transaction again. Each append in it makes a
+    /// connection, which looks whether the aggregate was archived meanwhile. The store does not see the commit, so it does not
+    /// [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// # Errors
     ///
@@ -189,8 +190,7 @@ impl PostgresEventStore {
             statements: &mut Statements::default(),
             is_in_recovery: false,
         };
-        let place = self.shared.location.place.as_ref();
-        append::within(&mut session, appends, place)
+        append::within(&mut session, appends, Some(&self.shared.location))
     }
 
     /// Waits for appends, so that a follower of the log need not poll: where appends
@@ -417,7 +417,7 @@ impl FirstPage for Reading<'_> {
         } = &*self.store.shared;
         self.store.with(|session| match session.is_in_recovery {
             true => Ok(None),
-            false => read::find(session, self.query, window, true, indexes, usual_size).map(Some),
+            false => read::find(session, self.query, window, indexes, usual_size).map(Some),
         })
     }
 
@@ -433,7 +433,7 @@ impl FirstPage for Reading<'_> {
         } = &*self.store.shared;
         let found = self
             .store
-            .with(|session| read::find(session, self.query, window, false, indexes, usual_size))?;
+            .with(|session| read::find(session, self.query, window, indexes, usual_size))?;
         Ok(found.events)
     }
 }
@@ -954,12 +954,12 @@ impl EventTransaction for PostgresTransaction<'_> {
             return Err(doom.clone());
         }
         // The work may have changed where its connection leads.
-        let place = self.store.location.place.as_ref().filter(|_| *self.is_touched);
+        let unchecked = Some(&self.store.location).filter(|_| *self.is_touched);
         let scope = self.scope.clone();
         let mut append = || {
             let appends = scope.appends(appends)?;
             backend::check(&appends, &self.store.options.server.limits)?;
-            append::within(&mut self.session(), &appends, place)
+            append::within(&mut self.session(), &appends, unchecked)
         };
         let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
         let result = self.noted(result);

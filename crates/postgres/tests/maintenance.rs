@@ -32,7 +32,8 @@ fn statistics_are_brought_up_to_date_and_the_room_of_dead_rows_is_given_back() {
     let said = store.update_statistics().unwrap();
     assert_eq!(
         said,
-        "ANALYZE of events (about 2000 rows), mv_aggregate_summary (about 0 rows), snapshots (about 0 rows)"
+        "ANALYZE of events (about 2000 rows), firefly_archived_events (about 0 rows), firefly_archived_streams (about 0 rows), \
+         mv_aggregate_summary (about 0 rows), snapshots (about 0 rows)"
     );
 
     let size = || -> i64 {
@@ -92,7 +93,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
     let Some((database, store)) = fresh() else { return };
     append(&store, 10);
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 20, "{usage:?}");
+    assert_eq!(usage.len(), 25, "{usage:?}");
     assert!(
         usage
             .iter()
@@ -326,7 +327,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
 fn a_schema_that_was_changed_behind_an_open_store_is_diagnosed() {
     let changes = [
         (
-            "DELETE FROM firefly_schema_history WHERE version = '6.1.0'",
+            "DELETE FROM firefly_schema_history WHERE version = '7.0.0'",
             "schema",
             Severity::Warning,
             "run migrate",

@@ -198,8 +198,8 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
 }
 
 /// The versions of the schema.
-const VERSIONS: [&str; 9] = [
-    "1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0", "6.1.0",
+const VERSIONS: [&str; 10] = [
+    "1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0", "6.1.0", "7.0.0",
 ];
 
 #[test]
@@ -394,7 +394,8 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
             ('5.1.0', 'firefly_published_mark', 'global_sequence'),
             ('5.2.0', 'firefly_seals', 'digest'),
             ('6.0.0', 'firefly_parked_events', 'replay'),
-            ('6.1.0', 'idx_snapshots_version', 'snapshot_type')
+            ('6.1.0', 'idx_snapshots_version', 'snapshot_type'),
+            ('7.0.0', 'firefly_archived_events', 'fingerprint')
         ) AS made (version, relation, attribute)
         JOIN firefly_schema_history AS history ON history.version = made.version
         JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute
@@ -592,10 +593,10 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
         .batch_execute(
             "DROP INDEX idx_snapshots_version;
              CREATE UNIQUE INDEX idx_snapshots_version ON snapshots (aggregate_id, version DESC);
-             DELETE FROM firefly_schema_history WHERE version = '6.1.0'",
+             DELETE FROM firefly_schema_history WHERE version >= '6.1.0'",
         )
         .unwrap();
-    assert_eq!(PostgresEventStore::builder(database.url()).migrate().unwrap().len(), 1);
+    assert_eq!(PostgresEventStore::builder(database.url()).migrate().unwrap().len(), 2);
     let store = open(&database);
     store.save(&of_form("State.v2")).unwrap();
     store.save(&of_form("State.v2")).unwrap();

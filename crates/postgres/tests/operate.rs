@@ -513,7 +513,7 @@ fn an_import_needs_no_more_rights_than_it_says() {
     let mut admin = client(&database);
     let mut sql = |script: &str| admin.batch_execute(&script.replace("IMPORTER", &importer)).unwrap();
     sql("CREATE ROLE IMPORTER LOGIN;
-         GRANT SELECT ON firefly_schema_history TO IMPORTER;
+         GRANT SELECT ON firefly_schema_history, firefly_archives, firefly_archived_streams TO IMPORTER;
          GRANT SELECT, INSERT ON events TO IMPORTER;
          GRANT USAGE, UPDATE ON SEQUENCE events_global_sequence_seq TO IMPORTER");
     let config: Config = database.url().parse().unwrap();

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use firefly_eventstore_core::ErrorKind;
-use firefly_eventstore_core::operate::{Operations, RestorePoint, Severity};
+use firefly_eventstore_core::operate::{LogDigest, Operations, RestorePoint, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, postgres_unless_missing};
 
-use support::{account, all_events, client, deposited, stored_sequences, write_with_delays_and_rollbacks};
+use support::{
+    account, all_events, archive, client, deposited, movable, stored_sequences, write_with_delays_and_rollbacks,
+};
 
 /// A primary and its streaming standby, with a store.
 struct Pair {
@@ -92,6 +94,31 @@ fn append(store: &PostgresEventStore) -> Result<Appended, Error> {
 
 /// What is called on a store.
 type Call<'a> = dyn FnMut(&PostgresEventStore) -> Result<(), Error> + 'a;
+
+#[test]
+fn a_replica_tells_what_is_archived_as_the_primary_does() {
+    let Some(pair) = Pair::shared() else { return };
+    let (database, store) = pair.fresh();
+    let (ada, bob) = (account(), account());
+    for account in [&ada, &ada, &bob] {
+        store.append(account, ExpectedVersion::Any, &[deposited(1)]).unwrap();
+    }
+    archive(&store, &movable(&store));
+    store.publish_mark().unwrap();
+    pair.catch_up();
+    let replica = pair.on_the_standby(&database).read_replica(true).open().unwrap();
+    assert_eq!(replica.archives().unwrap(), store.archives().unwrap());
+    assert_eq!(replica.version(&ada).unwrap(), 2);
+    for error in [
+        replica.load(&ada).unwrap_err(),
+        replica.read(EventQuery::new()).next().unwrap().unwrap_err(),
+    ] {
+        assert!(error.is_archived(), "{error}");
+    }
+    assert_eq!(replica.read(EventQuery::new().skip_archived()).count(), 1);
+    let rest = EventQuery::new().after(GlobalSequence::from(2));
+    assert_eq!(replica.read(rest).count(), 1);
+}
 
 #[test]
 fn a_standby_refuses_the_mark_and_says_what_to_do() {
@@ -229,7 +256,8 @@ fn a_store_for_reading_from_a_replica_reads_up_to_what_was_published_and_writes_
         let append = Append::new(&known, ExpectedVersion::Any, std::slice::from_ref(&event));
         replica.append_within(&mut elsewhere, &[append]).map(drop)
     };
-    let calls: [&mut Call<'_>; 10] = [
+    let digest = LogDigest::OF_NOTHING;
+    let calls: [&mut Call<'_>; 13] = [
         &mut |replica| append(replica).map(drop),
         &mut |replica| replica.transaction(|_| Ok(())),
         &mut |replica| replica.transact(&mut |_| panic!("nothing is begun")),
@@ -240,6 +268,9 @@ fn a_store_for_reading_from_a_replica_reads_up_to_what_was_published_and_writes_
         &mut |replica| replica.vacuum().map(drop),
         &mut |replica| replica.update_statistics().map(drop),
         &mut |replica| replica.publish_mark().map(drop),
+        &mut |replica| replica.retire_events(&[]).map(drop),
+        &mut |replica| replica.attach_events(&[]).map(drop),
+        &mut |replica| replica.forget_archive(&digest),
     ];
     for (number, call) in calls.into_iter().enumerate() {
         let error = call(&replica).unwrap_err();

@@ -1,14 +1,14 @@
 //! Appending, within a transaction of the one writer.
 
-use firefly_eventstore_core::backend::{self, Head, Located, rows};
-use firefly_eventstore_core::{Append, Appended, Error, GlobalSequence, NewEvent, Result, Version};
+use firefly_eventstore_core::backend::{self, ArchivedStream, Head, Located, rows};
+use firefly_eventstore_core::{Append, Appended, Error, EventEnvelope, GlobalSequence, NewEvent, Result, Version};
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
-use crate::row::{Cells, time_text};
+use crate::row::{self, Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared};
 use crate::transaction::{RollbackOnDrop, begin, commit, run};
@@ -118,11 +118,21 @@ fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended
         let mut sequences = Vec::with_capacity(append.events.len());
         for event in append.events {
             version = version.checked_add(1).expect("the head admitted these versions");
-            insert_event(&mut insert, append, version, event, now).map_err(|error| Failure {
+            let inserted = insert_event(&mut insert, append, version, event, now).map_err(|error| Failure {
                 may_be_repeated: is_unique_violation(&error),
                 error: classify_writing(error),
                 spoiled,
             })?;
+            if inserted == 0 {
+                return Err(Failure {
+                    may_be_repeated: true,
+                    error: Error::invalid(format!(
+                        "the event id {} is stored already, in an archive",
+                        event.event_id()
+                    )),
+                    spoiled,
+                });
+            }
             spoiled = true;
             sequences.push(GlobalSequence::try_from(connection.last_insert_rowid()).map_err(Failure::other)?);
         }
@@ -171,12 +181,46 @@ fn insert_event(
     ])
 }
 
-/// Who an aggregate belongs to, and the version it is at; none if it has no event.
+/// Inserts an event as it is, by `adopt_event.sql`.
+pub(crate) fn adopt_event(insert: &mut CachedStatement<'_>, event: &EventEnvelope) -> rusqlite::Result<usize> {
+    let (mut event_id, mut aggregate_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
+    insert.execute(params![
+        &*event.event_id.hyphenated().encode_lower(&mut event_id),
+        &*event.aggregate.id().hyphenated().encode_lower(&mut aggregate_id),
+        event.aggregate.aggregate_type().as_str(),
+        event.version.as_i64(),
+        event.global_sequence.as_i64(),
+        event.event_type.as_str(),
+        event.data.as_str(),
+        event.metadata.as_ref().map(|metadata| metadata.as_str()),
+        time_text(event.created_at).as_str(),
+        event.updated_at.map(time_text).as_ref().map(row::TimeText::as_str),
+        event.created_by.as_ref().map(|name| name.as_str()),
+        event.tenant.as_ref().map(|name| name.as_str()),
+        event.correlation_id.as_ref().map(|name| name.as_str()),
+        event.causation_id.as_ref().map(|name| name.as_str()),
+        event.checksum.map(|checksum| checksum.to_string()),
+    ])
+}
+
+/// Who an aggregate belongs to, and the version it is at, archived or not; none if it has no event.
 pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option<Head>> {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = aggregate_id.hyphenated().encode_lower(&mut buffer);
     let heads = collect(connection, sql::HEAD, [id], |row| rows::head(&Cells(row), 0))?;
-    Ok(heads.into_iter().next())
+    match heads.into_iter().next() {
+        Some(head) => Ok(Some(head)),
+        None => Ok(archived_stream(connection, aggregate_id)?.map(|stream| stream.head())),
+    }
+}
+
+/// What of an aggregate's stream is archived.
+pub(crate) fn archived_stream(connection: &Connection, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+    let id = aggregate_id.hyphenated().to_string();
+    let found = collect(connection, sql::ARCHIVED_STREAM, [id], |row| {
+        rows::archived_stream(&Cells(row))
+    })?;
+    Ok(found.into_iter().next())
 }
 
 /// An empty append within a repeated one has no event to tell its version by.
@@ -191,9 +235,13 @@ fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<A
     appends.iter().zip(results).map(complete).collect()
 }
 
-/// Where the events with these ids are, of those that are stored.
+/// Where the events with these ids are, of those that are stored or archived.
 pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
     let ids: Vec<Uuid> = ids.collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
-    collect(connection, sql::LOCATE, [ids], |row| rows::located(&Cells(row)))
+    let mut found = collect(connection, sql::LOCATE, [&ids], |row| rows::located(&Cells(row)))?;
+    found.extend(collect(connection, sql::LOCATE_ARCHIVED, [&ids], |row| {
+        rows::located_archived(&Cells(row))
+    })?);
+    Ok(found)
 }

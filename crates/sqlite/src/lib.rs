@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod append;
+mod archive;
 mod consumer;
 mod error;
 mod identity;

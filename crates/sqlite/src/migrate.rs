@@ -20,7 +20,7 @@ use crate::statement::collect;
 use crate::transaction::in_transaction;
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 9] = [
+static MIGRATIONS: [Migration; 10] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -58,6 +58,11 @@ static MIGRATIONS: [Migration; 9] = [
         "snapshots by form",
         include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
     ),
+    Migration::new(
+        "7.0.0",
+        "archives",
+        include_str!("../sql/migrations/7.0.0_archives.sql"),
+    ),
 ];
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
@@ -81,6 +86,8 @@ const LASTING_INDEXES: &[(&str, &str)] = &[
     ("events", "idx_events_event_id"),
     ("snapshots", "idx_snapshots_created_at"),
     ("snapshots", "idx_snapshots_version"),
+    ("firefly_archived_events", "idx_archived_events_event_id"),
+    ("firefly_archived_events", "idx_archived_events_version"),
     ("firefly_parked_events", "idx_parked_events_aggregate"),
 ];
 
@@ -88,6 +95,9 @@ const LASTING_INDEXES: &[(&str, &str)] = &[
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
+    "firefly_archived_events",
+    "firefly_archived_streams",
+    "firefly_archives",
     "firefly_seals",
     "firefly_consumers",
     "firefly_consumer_members",

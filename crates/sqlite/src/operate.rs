@@ -6,22 +6,25 @@ mod usage;
 use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
-use firefly_eventstore_core::backend::rows;
+use firefly_eventstore_core::backend::{ArchivedStream, rows};
 use firefly_eventstore_core::consumer::ConsumerStore;
-use firefly_eventstore_core::operate::{Diagnosis, Finding, FindingKind, IndexUsage, Operations, RestorePoint, Seal};
+use firefly_eventstore_core::operate::{
+    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
+};
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use self::usage::{index_usage, pragma};
-use crate::append::{head, locate};
+use crate::append::{adopt_event, archived_stream, head, locate};
 use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
+use crate::read::archives;
 use crate::row::{self, Cells, time_text};
 use crate::statement::{collect, prepared};
 use crate::transaction::in_transaction;
-use crate::{SqliteEventStore, schema, snapshot, sql};
+use crate::{SqliteEventStore, archive, schema, snapshot, sql};
 
 impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
@@ -70,6 +73,44 @@ impl Operations for SqliteEventStore {
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
         self.read(|connection| collect(connection, sql::NEWEST_SEALS, [limit], |row| rows::seal(&Cells(row))))
             .map_err(|error| error.during("list the newest seals"))
+    }
+
+    fn archives(&self) -> Result<Vec<Archive>> {
+        self.read(|connection| archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX))
+            .map_err(|error| error.during("list the archives"))
+    }
+
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+        self.read(|connection| archived_stream(connection, aggregate_id))
+            .map_err(|error| error.during("look up what of a stream is archived"))
+    }
+
+    fn record_archive(&self, archive: &Archive) -> Result<()> {
+        self.alone(|connection| archive::record(connection, archive))
+            .map_err(|error| error.during("record an archive"))
+    }
+
+    fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
+        self.alone(|connection| archive::forget(connection, digest))
+            .map_err(|error| error.during("forget an archive"))
+    }
+
+    /// Appends wait meanwhile, as for any transaction.
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        self.alone(|connection| {
+            in_transaction(connection, Some(self.database()), |connection| {
+                archive::retire(connection, events)
+            })
+        })
+    }
+
+    /// Appends wait meanwhile, as for any transaction.
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        self.alone(|connection| {
+            in_transaction(connection, Some(self.database()), |connection| {
+                archive::attach(connection, events)
+            })
+        })
     }
 
     /// `ANALYZE`, of 1,000 rows of each index: a transaction that takes milliseconds, however long the log is. Connections that
@@ -142,32 +183,18 @@ fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refus
         heads.extend(head(connection, id)?.map(|head| (id, head)));
     }
     backend::admit_import(events, last_given(connection)?, &heads)?;
-
+    if !archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
+        let found = locate(connection, events.iter().map(|event| event.event_id))?;
+        if !found.is_empty() {
+            return Err(Refusal::Other(backend::refuse_import(events, &found)));
+        }
+    }
     let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
     for event in events {
-        let (mut event_id, mut aggregate_id) = (Uuid::encode_buffer(), Uuid::encode_buffer());
-        insert
-            .execute(params![
-                &*event.event_id.hyphenated().encode_lower(&mut event_id),
-                &*event.aggregate.id().hyphenated().encode_lower(&mut aggregate_id),
-                event.aggregate.aggregate_type().as_str(),
-                event.version.as_i64(),
-                event.global_sequence.as_i64(),
-                event.event_type.as_str(),
-                event.data.as_str(),
-                event.metadata.as_ref().map(|metadata| metadata.as_str()),
-                time_text(event.created_at).as_str(),
-                event.updated_at.map(time_text).as_ref().map(row::TimeText::as_str),
-                event.created_by.as_ref().map(|name| name.as_str()),
-                event.tenant.as_ref().map(|name| name.as_str()),
-                event.correlation_id.as_ref().map(|name| name.as_str()),
-                event.causation_id.as_ref().map(|name| name.as_str()),
-                event.checksum.map(|checksum| checksum.to_string()),
-            ])
-            .map_err(|error| match is_unique_violation(&error) {
-                true => Refusal::Key(error),
-                false => Refusal::Other(classify_writing(error)),
-            })?;
+        adopt_event(&mut insert, event).map_err(|error| match is_unique_violation(&error) {
+            true => Refusal::Key(error),
+            false => Refusal::Other(classify_writing(error)),
+        })?;
     }
     Ok(())
 }
@@ -204,6 +231,9 @@ fn sequences(connection: &Connection) -> Result<(i64, Given)> {
 }
 
 fn restore(connection: &Connection, point: RestorePoint) -> Result<u64> {
+    if let Some(archive) = archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX)?.first() {
+        return Err(archive.needed());
+    }
     if schema::has_name(connection, "events_restored")? {
         return Err(Error::invalid(
             "there is a table events_restored already; drop it, or give it another name",

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{
-    Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, StreamSource, Window, rows,
+    self, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, StreamPart, StreamSource,
+    Window, rows,
 };
+use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventQuery, EventType,
     GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
@@ -15,14 +17,30 @@ use rusqlite::{Connection, ToSql, params, params_from_iter};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::append::head;
+use crate::append::{archived_stream, head};
 use crate::error::classify;
 use crate::row::{self, Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared, walk};
+use crate::transaction::in_one_state;
 
 /// A connection, as the streams of aggregates are loaded from it.
 pub(crate) struct Source<'a>(pub(crate) &'a Connection);
+
+/// Events that were read, and what of their stream is archived: that are its first versions. Both are to be of one state, since an archive
+/// may be attached at any time.
+fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<EventEnvelope>) -> Result<StreamPart> {
+    let archived = match has_first(&events) {
+        true => None,
+        false => archived_stream(connection, aggregate.id())?,
+    };
+    Ok(StreamPart { events, archived })
+}
+
+/// Whether the first event of a stream is among these: then nothing of it is archived.
+fn has_first(events: &[EventEnvelope]) -> bool {
+    events.iter().any(|event| event.version == 1)
+}
 
 impl StreamSource for Source<'_> {
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
@@ -42,7 +60,7 @@ impl StreamSource for Source<'_> {
         aggregate: &AggregateKey,
         range: &StreamRange,
         to: Option<Version>,
-    ) -> Result<Vec<EventEnvelope>> {
+    ) -> Result<StreamPart> {
         let statement = match range.direction {
             Direction::Forwards => sql::LOAD,
             Direction::Backwards => sql::LOAD_BACKWARDS,
@@ -55,11 +73,29 @@ impl StreamSource for Source<'_> {
             to.unwrap_or(Version::MAX).as_i64(),
             limit,
         ];
-        collect_events(self.0, statement, parameters)
+        let read = |connection: &Connection| {
+            let mut decoder = EventDecoder::default();
+            collect(connection, statement, parameters, |row| decoder.event(&Cells(row)))
+        };
+        // A transaction costs as much as some events. Where the first is likely to be found, it is tried without.
+        let may_be_first = range.from <= Version::from(1) && to != Some(Version::ZERO);
+        if may_be_first && range.direction == Direction::Forwards {
+            let events = read(self.0)?;
+            if has_first(&events) {
+                return Ok(StreamPart { events, archived: None });
+            }
+        }
+        in_one_state(self.0, |connection| {
+            with_archived(connection, aggregate, read(connection)?)
+        })
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self.0, aggregate.id())
+    }
+
+    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+        archives(self.0, first, last)
     }
 }
 
@@ -69,7 +105,7 @@ impl SnapshotSource for Source<'_> {
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+    ) -> Result<(Option<Snapshot>, StreamPart)> {
         let (from, to, form) = at.bounds();
         let mut buffer = Uuid::encode_buffer();
         let parameters = params![
@@ -80,17 +116,24 @@ impl SnapshotSource for Source<'_> {
             to.as_i64(),
             form.map(SnapshotType::as_str),
         ];
-        let (mut snapshot, mut events) = (None, Vec::new());
-        let mut decoder = EventDecoder::default();
-        walk(self.0, sql::LOAD_FROM_SNAPSHOT, parameters, |row| {
-            match rows::snapshot_among_events(&Cells(row))? {
-                Some(found) => snapshot = Some(found),
-                None => events.push(decoder.event(&Cells(row))?),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok((snapshot, events))
+        in_one_state(self.0, |connection| {
+            let (mut snapshot, mut events, mut decoder) = (None, Vec::new(), EventDecoder::default());
+            walk(connection, sql::LOAD_FROM_SNAPSHOT, parameters, |row| {
+                match rows::snapshot_among_events(&Cells(row))? {
+                    Some(found) => snapshot = Some(found),
+                    None => events.push(decoder.event(&Cells(row))?),
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok((snapshot, with_archived(connection, aggregate, events)?))
+        })
     }
+}
+
+/// The archives with events between two sequences.
+pub(crate) fn archives(connection: &Connection, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+    let bounds = [first.as_i64(), last.as_i64()];
+    collect(connection, sql::ARCHIVES, bounds, |row| rows::archive(&Cells(row)))
 }
 
 fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Version> {
@@ -98,11 +141,6 @@ fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params
         .query_row(parameters, |row| row.get(0))
         .map_err(classify)?;
     Version::try_from(version)
-}
-
-fn collect_events(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<EventEnvelope>> {
-    let mut decoder = EventDecoder::default();
-    collect(connection, sql, parameters, |row| decoder.event(&Cells(row)))
 }
 
 /// The last final position: no event can still be committed at or before it.
@@ -123,19 +161,54 @@ pub(crate) fn page(
     indexes: &[String],
 ) -> Result<Page> {
     let window = query.window(cursor, mark);
-    let mut events = PageEvents::new(&window);
-    if window.rows > 0 && window.after < window.until {
-        let LogStatement { sql, parameters } = LogStatement::new(query, &window, cursor.is_some(), indexes);
-        let mut decoder = EventDecoder::default();
-        walk(connection, &sql, params_from_iter(parameters), |row| {
-            events.push(decoder.event(&Cells(row))?);
-            Ok(match events.is_full() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            })
+    let events = in_one_state(connection, |connection| {
+        let mut events = PageEvents::new(&window);
+        if window.rows > 0 && window.after < window.until {
+            let LogStatement { sql, parameters } = LogStatement::new(query, &window, cursor.is_some(), indexes);
+            let mut decoder = EventDecoder::default();
+            walk(connection, &sql, params_from_iter(parameters), |row| {
+                events.push(decoder.event(&Cells(row))?);
+                Ok(match events.is_full() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            })?;
+        }
+        // Nothing is asked where there are no archives but their table, which is empty.
+        backend::check_archived(query, &window, &events, Some(GlobalSequence::MAX), |covered| {
+            archive_with(connection, query.filter(), covered)
         })?;
-    }
+        Ok(events)
+    })?;
     Ok(events.into_page(query, cursor, mark))
+}
+
+/// The first archive with an event in a window that the filters may let pass.
+fn archive_with(connection: &Connection, filter: &EventFilter, window: &Window) -> Result<Option<Archive>> {
+    let time = |time: Option<OffsetDateTime>| time.map(|time| time_text(time).as_str().to_owned());
+    let types = filter.aggregate_types.as_ref();
+    let types = types.map(|types| json_array(types.iter().map(AggregateType::to_string)));
+    let ids = filter.event_ids.as_ref();
+    let ids = ids.map(|ids| json_array(ids.iter().map(|id| id.hyphenated().to_string())));
+    let parameters = params![
+        window.after.as_i64(),
+        window.until.as_i64(),
+        time(filter.created_from),
+        time(filter.created_until),
+        filter.aggregate_id.map(|id| id.hyphenated().to_string()),
+        filter.tenant.as_ref().map(TenantId::as_str),
+        types,
+        ids,
+    ];
+    let found = collect(connection, sql::ARCHIVED_IN, parameters, |row| {
+        rows::archive(&Cells(row))
+    })?;
+    Ok(found.into_iter().next())
+}
+
+/// Text as a JSON array, which a statement takes for a list.
+fn json_array(values: impl Iterator<Item = String>) -> String {
+    serde_json::to_string(&values.collect::<Vec<_>>()).expect("strings are written as JSON")
 }
 
 /// How SQLite would find that page.
@@ -269,7 +342,9 @@ impl LogStatement {
                 Direction::Backwards => "?2 + 1",
             };
             *sql += &format!(
-                "\n  AND aggregate_version {comparison} (SELECT aggregate_version FROM events WHERE global_sequence = {last})"
+                "\n  AND aggregate_version {comparison} COALESCE(\
+                 (SELECT aggregate_version FROM events WHERE global_sequence = {last}), \
+                 (SELECT aggregate_version FROM firefly_archived_events WHERE global_sequence = {last}))"
             );
         }
     }
@@ -283,9 +358,7 @@ impl LogStatement {
     }
 
     fn among(&mut self, sql: &mut String, column: &str, values: impl Iterator<Item = String>) {
-        let values: Vec<String> = values.collect();
-        let list = serde_json::to_string(&values).expect("strings are written as JSON");
-        let parameter = self.bind(Value::Text(list));
+        let parameter = self.bind(Value::Text(json_array(values)));
         *sql += &format!("\n  AND {column} IN (SELECT value FROM json_each({parameter}))");
     }
 

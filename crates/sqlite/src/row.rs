@@ -1,6 +1,6 @@
 //! Rows: the values of their columns.
 
-use firefly_eventstore_core::backend::Columns;
+use firefly_eventstore_core::backend::{Columns, Fingerprint};
 pub(crate) use firefly_eventstore_core::backend::{TimeText, parse_time, time_text};
 use firefly_eventstore_core::{Error, Result};
 use rusqlite::Row;
@@ -34,6 +34,10 @@ impl Columns for Cells<'_, '_> {
 
     fn double(&self, index: usize) -> Result<f64> {
         self.0.get(index).map_err(classify)
+    }
+
+    fn fingerprint(&self, index: usize) -> Result<Fingerprint> {
+        self.0.get(index).map(Fingerprint::from_bytes).map_err(classify)
     }
 }
 

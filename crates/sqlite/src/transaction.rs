@@ -24,6 +24,17 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
     Ok(result)
 }
 
+/// Runs several statements that read, so that they see one state of the database.
+pub(crate) fn in_one_state<R>(connection: &Connection, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+    if !connection.is_autocommit() {
+        // The transaction that is open sees one state.
+        return read(connection);
+    }
+    run(connection, "BEGIN")?;
+    let _end = RollbackOnDrop(connection);
+    read(connection)
+}
+
 /// A transaction is over that was to go on.
 pub(crate) fn ended() -> Error {
     Error::new(ErrorKind::Backend {

@@ -22,7 +22,7 @@ use support::{
     together, wait_for_parent,
 };
 
-const STEPS: [Migration; 9] = [
+const STEPS: [Migration; 10] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -59,6 +59,11 @@ const STEPS: [Migration; 9] = [
         "6.1.0",
         "snapshots by form",
         include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
+    ),
+    Migration::new(
+        "7.0.0",
+        "archives",
+        include_str!("../sql/migrations/7.0.0_archives.sql"),
     ),
 ];
 
@@ -408,10 +413,13 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
         .execute_batch(
             "DROP INDEX idx_snapshots_version;
              CREATE UNIQUE INDEX idx_snapshots_version ON snapshots (aggregate_id, version DESC);
-             DELETE FROM firefly_schema_history WHERE version = '6.1.0'",
+             DROP TABLE firefly_archives;
+             DROP TABLE firefly_archived_streams;
+             DROP TABLE firefly_archived_events;
+             DELETE FROM firefly_schema_history WHERE version >= '6.1.0'",
         )
         .unwrap();
-    assert_eq!(SqliteEventStore::builder(&path).migrate().unwrap().len(), 1);
+    assert_eq!(SqliteEventStore::builder(&path).migrate().unwrap().len(), 2);
     let store = SqliteEventStore::open(&path).unwrap();
     store.save(&of_form("State.v2")).unwrap();
     store.save(&of_form("State.v2")).unwrap();
@@ -1245,6 +1253,9 @@ fn the_names_of_the_source_document_are_there() {
         objects("table"),
         [
             "events",
+            "firefly_archived_events",
+            "firefly_archived_streams",
+            "firefly_archives",
             "firefly_consumer_members",
             "firefly_consumers",
             "firefly_parked_events",

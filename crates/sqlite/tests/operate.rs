@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration as Wait;
 
 use firefly_eventstore_core::operate::{
-    Audit, Diagnosis, Export, Finding, FindingKind, Import, IndexState, IndexUsage, Operations, RestorePoint, Severity,
-    prune_snapshots, restore,
+    Archiving, Audit, Diagnosis, Export, Finding, FindingKind, Import, IndexState, IndexUsage, Operations,
+    RestorePoint, Severity, attach, prune_snapshots, restore,
 };
 use firefly_eventstore_core::{Checksum, EventData, GlobalSequence, Limits, MemoryEventStore, time};
 use firefly_eventstore_sqlite::driver::{Connection, types::Value};
@@ -699,7 +699,7 @@ fn indexes_are_there_missing_or_somebody_elses_by_the_choice_that_was_made() {
     let events: Vec<_> = (0..200).map(deposited).collect();
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 12, "{usage:#?}");
+    assert_eq!(usage.len(), 14, "{usage:#?}");
     for index in &usage {
         assert_eq!(index.state, IndexState::Present, "{index:?}");
         assert!(index.bytes.is_some_and(|bytes| bytes >= 4096), "{index:?}");
@@ -1142,7 +1142,7 @@ fn a_store_as_it_is_opened_by_default_is_as_it_should_be() {
     assert_eq!(found("journal_mode"), "wal");
     assert_eq!(found("synchronous"), "FULL");
     assert_eq!(found("busy_timeout"), "5000 ms");
-    assert!(found("schema").contains("6.1.0"));
+    assert!(found("schema").contains("7.0.0"));
 
     let memory = SqliteEventStore::in_memory().unwrap().diagnose().unwrap();
     let bad: Vec<_> = memory.iter().filter(|diagnosis| !is_good(diagnosis)).collect();
@@ -1186,7 +1186,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
     let store = open("schema.db");
     with_writer(&store, |connection| {
         connection
-            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '6.1.0'")
+            .execute_batch("DELETE FROM firefly_schema_history WHERE version = '7.0.0'")
             .unwrap();
     });
     let advice = assert_bad(&store, "schema", Severity::Warning).advice;
@@ -1195,7 +1195,7 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
         connection
             .execute_batch(
                 "INSERT INTO firefly_schema_history (version, description, checksum)
-                 VALUES ('6.1.0', 'snapshots by form', 'other'), ('9.0.0', 'newer', '')",
+                 VALUES ('7.0.0', 'archives', 'other'), ('9.0.0', 'newer', '')",
             )
             .unwrap();
     });
@@ -1503,4 +1503,36 @@ fn assert_bad(store: &SqliteEventStore, subject: &str, severity: Severity) -> Di
         "{diagnosis:?}"
     );
     diagnosis
+}
+
+#[test]
+fn an_archive_is_a_file_that_is_there_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteEventStore::open(directory.path().join("ledger.db")).unwrap();
+    let events: Vec<_> = (0..5).map(deposited).collect();
+    store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    let path = directory.path().join("past.jsonl");
+    let archiving = Archiving::until(3);
+
+    let nowhere = archiving.into_file(&store, directory.path().join("none/past.jsonl"), |_| {});
+    assert!(matches!(nowhere.unwrap_err().kind(), ErrorKind::Io { .. }));
+    let nothing = Archiving::until(0).into_file(&store, &path, |_| {}).unwrap_err();
+    assert!(nothing.is_invalid_input(), "{nothing}");
+    let archive = archiving.into_file(&store, &path, |_| {}).unwrap();
+    assert_eq!((archive.events, archive.is_retired), (3, true));
+    assert_eq!(archive.location, path.canonicalize().unwrap().display().to_string());
+    let again = Archiving::until(4).into_file(&store, &path, |_| {}).unwrap_err();
+    assert!(
+        again.is_invalid_input() && again.to_string().contains("there already"),
+        "{again}"
+    );
+
+    let names = std::fs::read_dir(directory.path()).unwrap();
+    let names: Vec<_> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(!names.iter().any(|name| name.ends_with(".part")), "{names:?}");
+    let file = std::fs::File::open(&path).unwrap();
+    attach(&store, std::io::BufReader::new(file), |_| {}).unwrap();
+    assert_eq!(store.read(EventQuery::new()).count(), 5);
 }

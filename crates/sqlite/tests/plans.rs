@@ -171,6 +171,33 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version() {
     }
 }
 
+#[test]
+fn what_is_archived_is_found_by_its_keys() {
+    let stream = ["SEARCH main.firefly_archived_streams USING PRIMARY KEY (aggregate_id=?)"];
+    assert_statement(
+        include_str!("../sql/queries/archived_stream.sql"),
+        params![AN_AGGREGATE],
+        &stream,
+    );
+    let parameters = params![
+        0,
+        100,
+        None::<String>,
+        None::<String>,
+        AN_AGGREGATE,
+        "tenant-1",
+        None::<String>,
+        None::<String>
+    ];
+    for store in [plain(), analyzed()] {
+        let plan = plan_of(store, include_str!("../sql/queries/archived_in.sql"), parameters);
+        let events = "SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)";
+        assert!(plan.iter().any(|line| line == events), "{plan:#?}");
+        let streams = "SEARCH stream USING PRIMARY KEY (aggregate_id=?)";
+        assert!(plan.iter().any(|line| line == streams), "{plan:#?}");
+    }
+}
+
 /// Another process drops them, by a migration to another choice or with a shell, or makes others with their names.
 #[test]
 fn reads_find_the_same_events_after_an_index_is_gone() {
@@ -490,9 +517,11 @@ const HARMLESS: &[&str] = &[
     "LIST SUBQUERY 2",
     "SCAN json_each VIRTUAL TABLE INDEX 1:",
     "CREATE BLOOM FILTER",
-    // The version of the one event that the page before ended with.
+    // The version of the one event that the page before ended with, archived or not.
     "SCALAR SUBQUERY 1",
     "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)",
+    "SCALAR SUBQUERY 2",
+    "SEARCH firefly_archived_events USING INTEGER PRIMARY KEY (rowid=?)",
 ];
 
 #[track_caller]

@@ -4,6 +4,7 @@
 //! aggregate, so that one that is applied twice, or left out, shows.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,9 +15,11 @@ use firefly_eventstore_core::consumer::{
     BoxError, ConsumerChange, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure,
     Projection, Transactional, discard, pause, project, replay, reset, resume, wait_for,
 };
+use firefly_eventstore_core::operate::{Archiving, attach, retire};
 use firefly_eventstore_core::prelude::*;
 use serde_json::json;
 
+use crate::ability::Ability;
 use crate::environment::Environment;
 use crate::quiet;
 use crate::support::*;
@@ -341,6 +344,41 @@ pub(crate) fn a_runner_follows_what_is_appended_and_tells_who_waits(env: &dyn En
     assert!(matches!(beyond, ConsumerError::Behind { .. }), "{beyond}");
     assert!(running.wait_for("nobody", GlobalSequence::ZERO, LONG).is_err());
     assert!(running.stop().is_empty());
+}
+
+pub(crate) fn a_projection_that_stands_before_an_archive_is_told_and_goes_on_once_it_is_attached(
+    env: &dyn Environment,
+) {
+    needs(env, Ability::Operations);
+    needs(env, Ability::Archives);
+    let store = env.store();
+    given_some(&store, 2, 3);
+    let stopping = Mirror::new().batch(1).trap(|event| match event.version.get() {
+        2 => Err("the second".into()),
+        _ => Ok(()),
+    });
+    project(&store, &stopping).unwrap_err();
+    let mut file = Vec::new();
+    let archiving = Archiving::until(4);
+    let refused = archiving.json_lines(&*store, &mut file, |_| {}).unwrap_err();
+    assert_invalid(&refused, NAME);
+    file.clear();
+    archiving
+        .despite_consumers()
+        .json_lines(&*store, &mut file, |_| {})
+        .unwrap();
+    retire(&*store, Cursor::new(&file), "elsewhere", |_| {}).unwrap();
+
+    resume(&store, NAME).unwrap();
+    let at = position(&store);
+    match project(&store, &Mirror::new()).unwrap_err() {
+        ConsumerError::Store { error, .. } => assert!(error.is_archived(), "{error:?}"),
+        error => panic!("{error:?}"),
+    }
+    assert_eq!(position(&store), at);
+    attach(&*store, Cursor::new(&file), |_| {}).unwrap();
+    project(&store, &Mirror::new()).unwrap();
+    assert_all_applied(&store);
 }
 
 pub(crate) fn a_poison_event_stops_its_projection_until_it_is_resumed(env: &dyn Environment) {

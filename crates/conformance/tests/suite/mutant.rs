@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use firefly_eventstore_conformance::MemoryEnvironment;
-use firefly_eventstore_core::backend::{EventFilter, PageEvents, Position, Window};
+use firefly_eventstore_core::backend::{ArchivedStream, EventFilter, PageEvents, Position, Window};
 use firefly_eventstore_core::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
-use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
+use firefly_eventstore_core::operate::{
+    Archive, Diagnosis, Finding, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
+};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{
     AggregateSummary, Cursor, Direction, Health, MemoryEventStore, Order, Page, SnapshotAt, SnapshotSelection,
@@ -122,6 +124,14 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Snapshot>, Error> {
         memory.snapshots_after(after, limit)
+    }
+
+    fn retire_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        memory.retire_events(events)
+    }
+
+    fn attach_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        memory.attach_events(events)
     }
 
     fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
@@ -312,6 +322,30 @@ impl<B: Bug> Operations for Mutant<B> {
         self.bug.newest_seals(&self.memory, limit)
     }
 
+    fn archives(&self) -> Result<Vec<Archive>, Error> {
+        self.memory.archives()
+    }
+
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>, Error> {
+        self.memory.archived_stream(aggregate_id)
+    }
+
+    fn record_archive(&self, archive: &Archive) -> Result<(), Error> {
+        self.memory.record_archive(archive)
+    }
+
+    fn forget_archive(&self, digest: &LogDigest) -> Result<(), Error> {
+        self.memory.forget_archive(digest)
+    }
+
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64, Error> {
+        self.bug.retire_events(&self.memory, events)
+    }
+
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64, Error> {
+        self.bug.attach_events(&self.memory, events)
+    }
+
     fn update_statistics(&self) -> Result<String, Error> {
         self.memory.update_statistics()
     }
@@ -350,6 +384,12 @@ impl<'a> Reading<'a> {
     ) -> Result<Self, Error> {
         // Refused where the store is.
         let current = memory.high_water_mark()?;
+        // So is what needs archived events.
+        if let Err(error) = memory.read_page(query, cursor)
+            && error.is_archived()
+        {
+            return Err(error);
+        }
         Ok(Self {
             memory,
             query,
@@ -366,7 +406,7 @@ impl<'a> Reading<'a> {
     /// The events in the window, in order, neither filtered nor limited.
     pub(super) fn candidates(&self, window: &Window) -> Vec<EventEnvelope> {
         let unverified = self.memory.clone().verify_on_read(false);
-        let all = unverified.read(EventQuery::new()).map(Result::unwrap);
+        let all = unverified.read(EventQuery::new().skip_archived()).map(Result::unwrap);
         let mut events: Vec<_> = all
             .filter(|event| event.global_sequence > window.after && event.global_sequence <= window.until)
             .filter(|event| match (window.beyond, self.query.direction()) {

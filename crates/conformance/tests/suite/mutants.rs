@@ -90,6 +90,12 @@ caught! {
     imports_damaged_data: ImportsDamagedData,
     lists_one_snapshot_too_few: ListsTooFewSnapshots,
     covers_no_more_than_the_state_of_a_snapshot: CoversTheStateOnly,
+    forgets_what_it_retires: ForgetsWhatItRetires,
+    keeps_what_it_retires: KeepsWhatItRetires,
+    reads_what_is_left: ReadsWhatIsLeft,
+    loads_what_is_left: LoadsWhatIsLeft,
+    attaches_as_if_new: AttachesAsIfNew,
+    attaches_less: AttachesLess,
     replaces_a_seal: ReplacesASeal,
     lists_only_the_newest_seal: ListsOnlyTheNewestSeal,
     lists_the_oldest_seals_as_the_newest: ListsTheOldestSeals,
@@ -1618,5 +1624,64 @@ mutant! { CutsTheTimeOfSeals
             sealed_at: seal.sealed_at.truncate_to_second(),
             ..*seal
         })
+    }
+}
+
+mutant! { ForgetsWhatItRetires
+    fn retire_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        let mut left: Vec<_> = memory.read(EventQuery::new()).collect::<Result<_, _>>()?;
+        left.retain(|event| !events.contains(event));
+        memory.tamper_with_log(left);
+        Ok(events.len() as u64)
+    }
+}
+
+mutant! { KeepsWhatItRetires
+    fn retire_events(&self, _: &MemoryEventStore, _: &[EventEnvelope]) -> Result<u64, Error> {
+        Ok(0)
+    }
+}
+
+mutant! { ReadsWhatIsLeft
+    fn read_page(
+        &self,
+        memory: &MemoryEventStore,
+        query: &EventQuery,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page, Error> {
+        memory.read_page(&query.clone().skip_archived(), cursor)
+    }
+}
+
+mutant! { LoadsWhatIsLeft
+    fn load_range(
+        &self,
+        memory: &MemoryEventStore,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+    ) -> Result<EventStream, Error> {
+        memory.load_range(aggregate, range).or_else(|error| {
+            let Some(archived) = memory.archived_stream(aggregate.id())?.filter(|_| error.is_archived()) else {
+                return Err(error);
+            };
+            let left = range.clone().from_version(archived.version.checked_add(1).unwrap_or_default());
+            memory.load_range(aggregate, &left)
+        })
+    }
+}
+
+mutant! { AttachesAsIfNew
+    fn attach_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        let mut events = events.to_vec();
+        for event in &mut events {
+            event.created_at = OffsetDateTime::now_utc();
+        }
+        memory.attach_events(&events)
+    }
+}
+
+mutant! { AttachesLess
+    fn attach_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        memory.attach_events(events.get(1..).unwrap_or_default())
     }
 }

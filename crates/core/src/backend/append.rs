@@ -7,8 +7,9 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::damaged::damaged;
+use super::fingerprint::Fingerprint;
 use super::head::{Head, check_owner};
-use crate::{Append, Appended, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
+use crate::{Append, Appended, Contents, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
 
 /// Refuses what cannot be stored exactly, or makes no sense, before anything is sent.
 ///
@@ -123,23 +124,30 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
 
 /// What the stored event has otherwise than this one; none if both are the same.
 ///
-/// The time counts only where the caller set it: otherwise the store's clock did.
+/// The time counts only where the caller set it: otherwise the store's clock did. Of an event that is archived, it is not known.
 fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
-    let metadata = stored.metadata.as_ref().map(Metadata::checksum).transpose();
+    let live = match &stored.contents {
+        Contents::Live(live) => live,
+        Contents::Archived(fingerprint) => {
+            let is_other = *fingerprint != Fingerprint::of_new(event);
+            return Ok(is_other.then_some("another type, or other data or context"));
+        }
+    };
+    let metadata = live.metadata.as_ref().map(Metadata::checksum).transpose();
     let metadata = metadata.map_err(|error| damaged(&error, Some(stored.global_sequence)))?;
     let details = event.details();
-    let is_set_otherwise = |time| time != stored.created_at;
+    let is_set_otherwise = |time| time != live.created_at;
     let differences = [
-        (stored.event_type != *event.event_type(), "another type"),
-        (stored.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
+        (live.event_type != *event.event_type(), "another type"),
+        (live.checksum.is_some_and(|sum| sum != event.checksum()), "other data"),
         (metadata != event.metadata_checksum(), "other metadata"),
-        (stored.created_by.as_ref() != details.created_by, "another creator"),
+        (live.created_by.as_ref() != details.created_by, "another creator"),
         (
-            stored.correlation_id.as_ref() != details.correlation_id,
+            live.correlation_id.as_ref() != details.correlation_id,
             "another correlation id",
         ),
         (
-            stored.causation_id.as_ref() != details.causation_id,
+            live.causation_id.as_ref() != details.causation_id,
             "another causation id",
         ),
         (details.created_at.is_some_and(is_set_otherwise), "another time"),

@@ -109,7 +109,7 @@ pub fn refuse_import(events: &[EventEnvelope], found: &[Located]) -> Error {
     }
 }
 
-fn contradiction(event: &EventEnvelope, reason: String) -> Error {
+pub(super) fn contradiction(event: &EventEnvelope, reason: String) -> Error {
     Error::new(ErrorKind::Contradiction {
         event_id: event.event_id,
         global_sequence: event.global_sequence,

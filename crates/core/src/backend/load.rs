@@ -2,10 +2,12 @@
 
 use time::OffsetDateTime;
 
+use super::archived::{ArchivedStream, StreamPart};
 use super::head::{Head, check_type};
+use crate::operate::{Archive, needed};
 use crate::{
-    AggregateKey, AsOf, Direction, EventEnvelope, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt,
-    StreamRange, TenantId, Version,
+    AggregateKey, AsOf, Direction, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt, StreamRange, TenantId,
+    Version,
 };
 
 /// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of the
@@ -26,7 +28,8 @@ pub trait StreamSource {
     /// Those of the backend.
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version>;
 
-    /// The events of a part of the stream, up to the version `to`, which takes the range's own end and point in the past into account.
+    /// The events of a part of the stream that are in the log, up to the version `to`, which takes the range's own end and point in the
+    /// past into account; and what of the stream is archived.
     ///
     /// # Errors
     ///
@@ -36,20 +39,31 @@ pub trait StreamSource {
         aggregate: &AggregateKey,
         range: &StreamRange,
         to: Option<Version>,
-    ) -> Result<Vec<EventEnvelope>>;
+    ) -> Result<StreamPart>;
 
-    /// Who the aggregate belongs to, and the version it is at; none if it has no event.
+    /// Who the aggregate belongs to, and the version it is at, archived or not; none if it has no event.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
+
+    /// The archives with events between these sequences, both included, in their order. Asked where such an event is needed: a backend that
+    /// archives nothing is never asked.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+        let _ = (first, last);
+        Ok(Vec::new())
+    }
 }
 
 /// Where [`load_from_snapshot`] finds an aggregate's snapshot and its stream: a source whose backend keeps snapshots.
 pub trait SnapshotSource: StreamSource {
-    /// A snapshot of an aggregate, and the events from its version on, in any order; all events if there is no such snapshot. With a
-    /// tenant, only a snapshot of its own; events of whomever.
+    /// A snapshot of an aggregate, and the events from its version on that are in the log, in any order; all events if there is no such
+    /// snapshot; and what of the stream is archived. With a tenant, only a snapshot of its own; events of whomever.
     ///
     /// # Errors
     ///
@@ -59,7 +73,7 @@ pub trait SnapshotSource: StreamSource {
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
-    ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)>;
+    ) -> Result<(Option<Snapshot>, StreamPart)>;
 }
 
 /// Loads a part of an aggregate's stream, and the version it is at: both are of one state of the database, without a transaction.
@@ -70,21 +84,31 @@ pub trait SnapshotSource: StreamSource {
 ///
 /// # Errors
 ///
-/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
+/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, [`Archived`](crate::ErrorKind::Archived) if events
+/// of the part are archived, and those of the source.
 pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-    let past = match range.as_of {
+    let mut past = match range.as_of {
         None => None,
         Some(AsOf::Version(version)) => Some(Past::Named(version)),
         Some(AsOf::Time(time)) => Some(Past::Reached(source.version_at_time(aggregate, time)?)),
         Some(AsOf::Sequence(sequence)) => Some(Past::Reached(source.version_at_sequence(aggregate, sequence)?)),
     };
-    let to = [past.map(Past::version), range.to].into_iter().flatten().min();
-    let mut events = match is_empty(range, to) {
-        true => Vec::new(),
+    let until = |past: Option<Past>| [past.map(Past::version), range.to].into_iter().flatten().min();
+    let mut to = until(past);
+    let tenant = range.tenant.as_ref();
+    let mut part = match is_empty(range, to) && !matches!(past, Some(Past::Reached(_))) {
+        true => StreamPart::default(),
         false => source.events_up_to(aggregate, range, to)?,
     };
-    let tenant = range.tenant.as_ref();
-    let version = match told_version(range, past, to, &events) {
+    if let (Some(archived), Some(Past::Reached(found))) = (&part.archived, past) {
+        match reached(range, archived, found) {
+            Some(version) => past = Some(Past::Reached(version)),
+            None => check_needed(source, tenant, aggregate, archived)?,
+        }
+        to = until(past);
+    }
+    check_part(source, aggregate, range, to, &part)?;
+    let version = match told_version(range, past, to, &part) {
         Some(version) => version,
         None => match source.head(aggregate)? {
             None => Version::ZERO,
@@ -92,14 +116,15 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
             Some(head) => {
                 check_type(aggregate, &head.aggregate_type)?;
                 let by_now = to.map_or(head.version, |to| to.min(head.version));
-                if events.is_empty() && !is_empty(range, Some(by_now)) {
-                    events = source.events_up_to(aggregate, range, Some(by_now))?;
+                if part.events.is_empty() && !is_empty(range, Some(by_now)) {
+                    part = source.events_up_to(aggregate, range, Some(by_now))?;
+                    check_part(source, aggregate, range, Some(by_now), &part)?;
                 }
                 past.map_or(head.version, |past| past.version().min(head.version))
             }
         },
     };
-    stream_of(aggregate, tenant, version, events)
+    stream_of(aggregate, tenant, version, part)
 }
 
 /// Loads a snapshot of an aggregate, the events from its version on, and the version that the aggregate is at: see
@@ -110,21 +135,71 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
 ///
 /// # Errors
 ///
-/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, and those of the source.
+/// [`TypeMismatch`](crate::ErrorKind::TypeMismatch) if the id belongs to another type, [`Archived`](crate::ErrorKind::Archived) if events
+/// after the snapshot are archived, and those of the source.
 pub fn load_from_snapshot(
     source: &mut impl SnapshotSource,
     tenant: Option<&TenantId>,
     aggregate: &AggregateKey,
     at: SnapshotAt<'_>,
 ) -> Result<(Option<Snapshot>, EventStream)> {
-    let (snapshot, mut events) = source.snapshot_and_events(tenant, aggregate, at)?;
+    let (snapshot, mut part) = source.snapshot_and_events(tenant, aggregate, at)?;
     // Databases return the rows of a union in order, but SQL does not promise it. What is sorted already costs next to nothing.
-    events.sort_by_key(|event| event.version);
-    let stream = match events.last().map(|event| event.version) {
+    part.events.sort_by_key(|event| event.version);
+    let taken_in = snapshot.as_ref().map_or(Version::ZERO, |snapshot| snapshot.version);
+    if let Some(archived) = part.archived.as_ref().filter(|archived| archived.version > taken_in) {
+        check_needed(source, tenant, aggregate, archived)?;
+    }
+    let archived = part.archived.as_ref().map(|archived| archived.version);
+    let stream = match part.events.last().map(|event| event.version).or(archived) {
         None if snapshot.is_some() => load(source, aggregate, &from_snapshot(tenant, snapshot.as_ref()))?,
-        newest => stream_of(aggregate, tenant, newest.unwrap_or(Version::ZERO), events)?,
+        newest => stream_of(aggregate, tenant, newest.unwrap_or(Version::ZERO), part)?,
     };
     Ok((snapshot, stream))
+}
+
+/// The version at a time or a global sequence, where another was found in the log, which lacks what is archived; none if that decides.
+fn reached(range: &StreamRange, archived: &ArchivedStream, found: Version) -> Option<Version> {
+    let is_after = match range.as_of {
+        Some(AsOf::Time(time)) => time >= archived.created_until,
+        Some(AsOf::Sequence(sequence)) if sequence < archived.first_sequence => return Some(Version::ZERO),
+        Some(AsOf::Sequence(sequence)) => sequence >= archived.last_sequence,
+        Some(AsOf::Version(_)) | None => true,
+    };
+    is_after.then(|| found.max(archived.version))
+}
+
+/// Refuses a part of a stream, up to the version `to`, that lacks events because they are archived.
+fn check_part(
+    source: &mut impl StreamSource,
+    aggregate: &AggregateKey,
+    range: &StreamRange,
+    to: Option<Version>,
+    part: &StreamPart,
+) -> Result<()> {
+    let Some(archived) = &part.archived else { return Ok(()) };
+    let first = range.from.max(Version::from(1));
+    let found = part.events.len() as u64;
+    let is_filled = range.direction == Direction::Backwards && range.limit.is_some_and(|limit| found >= limit);
+    match first <= archived.version && !is_empty(range, to) && !is_filled {
+        true => check_needed(source, range.tenant.as_ref(), aggregate, archived),
+        false => Ok(()),
+    }
+}
+
+/// The error of whoever needs what is archived of a stream, if it may know of it.
+fn check_needed(
+    source: &mut impl StreamSource,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    archived: &ArchivedStream,
+) -> Result<()> {
+    if is_other(tenant, archived.tenant.as_ref()) {
+        return Ok(());
+    }
+    check_type(aggregate, archived.aggregate.aggregate_type())?;
+    let (first, last) = (archived.first_sequence, archived.last_sequence);
+    Err(needed(first, last, &source.archives(first, last)?))
 }
 
 /// The part of a stream that a snapshot leaves to be loaded: from its own version on, or all.
@@ -140,16 +215,21 @@ fn stream_of(
     aggregate: &AggregateKey,
     tenant: Option<&TenantId>,
     version: Version,
-    events: Vec<EventEnvelope>,
+    part: StreamPart,
 ) -> Result<EventStream> {
-    let Some(event) = events.first() else {
-        return Ok(EventStream::new(aggregate.clone(), version, events));
-    };
-    if is_other(tenant, event.tenant.as_ref()) {
-        return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+    let StreamPart { events, archived } = part;
+    let owner = events.first().map(|event| (&event.aggregate, &event.tenant));
+    let owner = owner.or(archived
+        .as_ref()
+        .map(|archived| (&archived.aggregate, &archived.tenant)));
+    if let Some((found, owner)) = owner {
+        if is_other(tenant, owner.as_ref()) {
+            return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
+        }
+        check_type(aggregate, found.aggregate_type())?;
     }
-    check_type(aggregate, event.aggregate.aggregate_type())?;
-    Ok(EventStream::new(aggregate.clone(), version, events))
+    let archived = archived.map(|archived| (archived.version, archived.last_event_id));
+    Ok(EventStream::new(aggregate.clone(), version, events).with_archived(archived))
 }
 
 /// Whether an aggregate is of another tenant than the one that asks, if one does.
@@ -180,12 +260,8 @@ fn is_empty(range: &StreamRange, to: Option<Version>) -> bool {
 }
 
 /// The version of the stream, if the events that were found up to `to` show it.
-fn told_version(
-    range: &StreamRange,
-    past: Option<Past>,
-    to: Option<Version>,
-    events: &[EventEnvelope],
-) -> Option<Version> {
+fn told_version(range: &StreamRange, past: Option<Past>, to: Option<Version>, part: &StreamPart) -> Option<Version> {
+    let events = &part.events;
     let newest = match range.direction {
         Direction::Forwards => events.last(),
         Direction::Backwards => events.first(),
@@ -194,7 +270,7 @@ fn told_version(
         // Any event would have been found.
         (None, _) => {
             let is_any = range.from <= Version::from(1) && to.is_none() && range.limit != Some(0);
-            is_any.then_some(Version::ZERO)
+            (is_any && part.archived.is_none()).then_some(Version::ZERO)
         }
         (Some(_), Some(Past::Reached(version))) => Some(version),
         (Some(newest), Some(Past::Named(version))) if newest == version => Some(version),
@@ -211,7 +287,9 @@ fn told_version(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, ErrorKind, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent, NewSnapshot};
+    use crate::{
+        Error, ErrorKind, EventEnvelope, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent, NewSnapshot,
+    };
     use time::Duration;
     use uuid::Uuid;
 
@@ -247,18 +325,16 @@ mod tests {
             Ok(last.map_or(Version::ZERO, |event| event.version))
         }
 
-        fn events_up_to(
-            &mut self,
-            _: &AggregateKey,
-            range: &StreamRange,
-            to: Option<Version>,
-        ) -> Result<Vec<EventEnvelope>> {
+        fn events_up_to(&mut self, _: &AggregateKey, range: &StreamRange, to: Option<Version>) -> Result<StreamPart> {
             let most = range.limit.unwrap_or(u64::MAX) as usize;
             let events = self.look().iter();
             let events = events.filter(|event| event.version >= range.from && to.is_none_or(|to| event.version <= to));
-            Ok(match range.direction {
-                Direction::Forwards => events.take(most).cloned().collect(),
-                Direction::Backwards => events.rev().take(most).cloned().collect(),
+            Ok(StreamPart {
+                events: match range.direction {
+                    Direction::Forwards => events.take(most).cloned().collect(),
+                    Direction::Backwards => events.rev().take(most).cloned().collect(),
+                },
+                archived: None,
             })
         }
 
@@ -274,14 +350,15 @@ mod tests {
             _: Option<&TenantId>,
             aggregate: &AggregateKey,
             at: SnapshotAt<'_>,
-        ) -> Result<(Option<Snapshot>, Vec<EventEnvelope>)> {
+        ) -> Result<(Option<Snapshot>, StreamPart)> {
             let (from, ..) = at.bounds();
             let snapshot = match at {
                 SnapshotAt::Exactly(at) => Some(NewSnapshot::new(aggregate, at, "State", &0)?.stored(None)),
                 _ => None,
             };
             let events = self.look().iter().rev().filter(|event| event.version >= from);
-            Ok((snapshot, events.cloned().collect()))
+            let events = events.cloned().collect();
+            Ok((snapshot, StreamPart { events, archived: None }))
         }
     }
 
@@ -360,7 +437,7 @@ mod tests {
                         None => Version::new(there as u64).unwrap(),
                     };
                     let to = range.to.map_or(point, |to| to.min(point));
-                    let events = still.events_up_to(&aggregate, &range, Some(to)).unwrap();
+                    let events = still.events_up_to(&aggregate, &range, Some(to)).unwrap().events;
                     EventStream::new(aggregate.clone(), point, events)
                 })
                 .collect();
@@ -414,7 +491,8 @@ mod tests {
             (all().as_of(at(15)), 2),
             (all().as_of(at(15)).last(1), 2),
             (all().as_of(at(45)).limit(1), 2),
-            (all().as_of(at(5)), 2),
+            // Whether it had no event then, or archived ones, is looked up, too.
+            (all().as_of(at(5)), 3),
             (all().as_of(GlobalSequence::new(4).unwrap()), 2),
         ] {
             assert_eq!(statements(MOST, &range), expected, "{range:?}");

@@ -3,14 +3,16 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::archived::{ArchivedStream, EventKey};
 use super::damaged::damaged;
+use super::fingerprint::Fingerprint;
 use super::head::Head;
 use crate::consumer::{ConsumerSlot, Failing, ParkedEvent};
-use crate::operate::Seal;
+use crate::operate::{Archive, Remembered, Seal};
 use crate::{
-    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Checksum, Error, EventData, EventEnvelope,
-    EventStatistics, EventType, EventTypeShare, GlobalSequence, Located, Metadata, Result, Snapshot,
-    SnapshotStatistics, Statistics, Version,
+    AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Checksum, Contents, Error, EventData,
+    EventEnvelope, EventStatistics, EventType, EventTypeShare, GlobalSequence, LiveContents, Located, Metadata, Result,
+    Snapshot, SnapshotStatistics, Statistics, Version,
 };
 
 /// The columns of a row, by their places from 0. An error says which column is not what it should be.
@@ -38,6 +40,9 @@ pub trait Columns {
 
     /// A floating-point number.
     fn double(&self, index: usize) -> Result<f64>;
+
+    /// A fingerprint, which is stored as 32 bytes.
+    fn fingerprint(&self, index: usize) -> Result<Fingerprint>;
 
     /// Whether something is so; a number other than 0 says yes.
     fn boolean(&self, index: usize) -> Result<bool> {
@@ -252,18 +257,13 @@ pub fn head(row: &impl Columns, first: usize) -> Result<Head> {
     })
 }
 
-/// Where an event is, from the columns of `locate.sql`.
+/// Where an event in the log is, from the columns of `locate.sql`.
 ///
 /// # Errors
 ///
 /// If a column is not what it should be.
 pub fn located(row: &impl Columns) -> Result<Located> {
-    Ok(Located {
-        event_id: row.id(0)?,
-        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
-        tenant: row.name(3)?,
-        version: row.version(4)?,
-        global_sequence: row.sequence(5)?,
+    let contents = LiveContents {
         event_type: EventType::new(row.text(6)?)?,
         checksum: row.checksum(7)?,
         metadata: row.optional_json(8)?.map(Metadata::from_stored),
@@ -271,7 +271,119 @@ pub fn located(row: &impl Columns) -> Result<Located> {
         created_by: row.name(10)?,
         correlation_id: row.name(11)?,
         causation_id: row.name(12)?,
+    };
+    located_with(row, Contents::Live(Box::new(contents)))
+}
+
+/// Where an archived event was, from the columns of `locate_archived.sql`: the first of `locate.sql`, and the fingerprint.
+///
+/// # Errors
+///
+/// If a column is not what it should be.
+pub fn located_archived(row: &impl Columns) -> Result<Located> {
+    located_with(row, Contents::Archived(row.fingerprint(6)?))
+}
+
+fn located_with(row: &impl Columns, contents: Contents) -> Result<Located> {
+    Ok(Located {
+        event_id: row.id(0)?,
+        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
+        tenant: row.name(3)?,
+        version: row.version(4)?,
+        global_sequence: row.sequence(5)?,
+        contents,
     })
+}
+
+/// The key of an event in the log, from the columns of `live_key.sql`.
+///
+/// # Errors
+///
+/// If a column is not what it should be.
+pub fn event_key(row: &impl Columns) -> Result<EventKey> {
+    Ok(EventKey {
+        global_sequence: row.sequence(0)?,
+        event_id: row.id(1)?,
+        aggregate_id: row.id(2)?,
+        version: row.version(3)?,
+    })
+}
+
+/// The key and the fingerprint of an archived event, from the columns of `archived_key.sql`.
+///
+/// # Errors
+///
+/// If a column is not what it should be.
+pub fn archived_key(row: &impl Columns) -> Result<(EventKey, Fingerprint)> {
+    Ok((event_key(row)?, row.fingerprint(4)?))
+}
+
+/// What of a stream is archived, from the columns of `archived_stream.sql`.
+///
+/// # Errors
+///
+/// [`Integrity`](crate::ErrorKind::Integrity) if it cannot be read.
+pub fn archived_stream(row: &impl Columns) -> Result<ArchivedStream> {
+    archived_stream_of(row, [0, 1, 2, 3, 4, 5, 6, 7]).map_err(|error| damaged(&error, None))
+}
+
+/// What of a stream is archived, from the columns of `load.sql`, which are those of an event; none if the row is one. It has no id. Its
+/// last event's id is in the column of the event's type, its first sequence in that of the size.
+///
+/// # Errors
+///
+/// [`Integrity`](crate::ErrorKind::Integrity) if it cannot be read.
+pub fn archived_among_events(row: &impl Columns) -> Result<Option<ArchivedStream>> {
+    let archived = || match row.optional_id(0)? {
+        None => archived_stream_of(row, [1, 2, 11, 3, 5, 14, 4, 8]).map(Some),
+        Some(_) => Ok(None),
+    };
+    archived().map_err(|error| damaged(&error, None))
+}
+
+fn archived_stream_of(row: &impl Columns, columns: [usize; 8]) -> Result<ArchivedStream> {
+    let [aggregate, of_type, tenant, version, last_event, first, last, until] = columns;
+    Ok(ArchivedStream {
+        aggregate: AggregateKey::new(row.text(of_type)?, row.id(aggregate)?)?,
+        tenant: row.name(tenant)?,
+        version: row.version(version)?,
+        last_event_id: row.id(last_event)?,
+        first_sequence: row.sequence(first)?,
+        last_sequence: row.sequence(last)?,
+        created_until: row.time(until)?,
+    })
+}
+
+/// An archive from the columns of `archives.sql`.
+///
+/// # Errors
+///
+/// [`Integrity`](crate::ErrorKind::Integrity) if it cannot be read.
+pub fn archive(row: &impl Columns) -> Result<Archive> {
+    let read = || -> Result<Archive> {
+        let last = row.sequence(2)?;
+        let log = match row.optional_text(9)? {
+            None => None,
+            Some(digest) => Some(Remembered {
+                global_sequence: last,
+                events: row.count(8)?,
+                digest: digest.parse()?,
+            }),
+        };
+        Ok(Archive {
+            digest: row.text(0)?.parse()?,
+            first: row.sequence(1)?,
+            last,
+            events: row.count(3)?,
+            created_from: row.time(4)?,
+            created_until: row.time(5)?,
+            location: row.text(6)?.to_owned(),
+            archived_at: row.time(7)?,
+            log,
+            is_retired: row.boolean(10)?,
+        })
+    };
+    read().map_err(|error| damaged(&error, None))
 }
 
 /// A slot of a consumer, from the columns of `consumer_slots.sql`. What is left of its lease is in a column of microseconds, or given.
@@ -335,6 +447,7 @@ pub fn totals(row: &impl Columns) -> Result<Statistics> {
         current_global_sequence: row.sequence(2)?,
         unique_event_types: row.count(3)?,
         unique_aggregate_types: row.count(4)?,
+        archived_events: row.count(5)?,
         ..Statistics::default()
     })
 }

@@ -11,7 +11,7 @@ use crate::query::PageEvents;
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, AsOf, Cursor, Direction, EventEnvelope, EventQuery,
     EventStatistics, EventStream, EventTypeShare, GlobalSequence, Order, Page, Position, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, Version,
+    StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 
 /// The part of a stream that a range asks for. `stream` is all events of the aggregate's id, oldest first.
@@ -61,12 +61,21 @@ pub fn scan_page(
     cursor: Option<&Cursor>,
     mark: GlobalSequence,
 ) -> Result<Page> {
-    let window = query.window(cursor, mark);
+    let events = scan_events(log, query, &query.window(cursor, mark))?;
+    Ok(events.into_page(query, cursor, mark))
+}
+
+/// The events of a log that a page with this window has. `log` is in the order of the sequences.
+///
+/// # Errors
+///
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if metadata that is looked into is damaged.
+pub fn scan_events(log: &[EventEnvelope], query: &EventQuery, window: &Window) -> Result<PageEvents> {
     let first = log.partition_point(|event| event.global_sequence <= window.after);
     let end = log.partition_point(|event| event.global_sequence <= window.until);
     let log = log.get(first..end).unwrap_or_default();
 
-    let mut page = PageEvents::new(&window);
+    let mut page = PageEvents::new(window);
     match (query.order(), query.direction()) {
         (Order::Sequence, Direction::Forwards) => collect(log.iter(), query, &mut page)?,
         (Order::Sequence, Direction::Backwards) => collect(log.iter().rev(), query, &mut page)?,
@@ -84,7 +93,7 @@ pub fn scan_page(
             collect(events.into_iter(), query, &mut page)?;
         }
     }
-    Ok(page.into_page(query, cursor, mark))
+    Ok(page)
 }
 
 fn collect<'a>(
@@ -149,6 +158,7 @@ pub fn scan_statistics(log: &[EventEnvelope], tenant: Option<&TenantId>) -> Stat
     };
     Statistics {
         total_events: total.events,
+        archived_events: 0,
         total_aggregates: total.aggregates.len() as u64,
         current_global_sequence: total.sequence,
         unique_event_types: by_event_type.len() as u64,

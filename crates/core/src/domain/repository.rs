@@ -12,7 +12,7 @@ use super::snapshots::{self, SnapshotPolicy, Snapshots};
 use super::vocabulary::Vocabulary;
 use crate::{
     AggregateKey, AggregateType, Appended, Backoff, Error, EventEnvelope, EventQuery, EventStore, EventStoreExt,
-    EventStream, NewEvent, Result, Snapshot, SnapshotStore, StreamRange, Version,
+    EventStream, GlobalSequence, NewEvent, Result, Snapshot, SnapshotStore, StreamRange, Version,
 };
 
 /// The aggregates of one type in a store: loads them, and executes commands on them.
@@ -353,7 +353,12 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
             Ok(state) => state,
             Err(error) => return Ok(After::Wrong(error)),
         };
-        let (key, hidden) = (stream.aggregate().clone(), stream.events()[0].global_sequence);
+        // What is archived is in the log as far as every mark goes.
+        let hidden = stream
+            .events()
+            .first()
+            .map_or(GlobalSequence::ZERO, |event| event.global_sequence);
+        let key = stream.aggregate().clone();
         let root = Root::new(key.clone(), snapshot.version, state);
         let mut loaded = self.take_in(root, stream, command)?;
         if let (Some(command), None) = (command, loaded.executed_at) {

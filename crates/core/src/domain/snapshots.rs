@@ -72,9 +72,10 @@ impl<S, A: Aggregate> Snapshots<S, A> {
         // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
         snapshot.verify()?;
         let (key, at) = (events.aggregate(), snapshot.version);
-        let last = events.events().first().filter(|event| event.version == at);
-        let last = last.ok_or_else(|| beyond_end(key, at, events.version()))?;
-        match snapshot.snapshot_id == snapshot_id(last.event_id, &self.form) {
+        let last = events
+            .event_id_at(at)
+            .ok_or_else(|| beyond_end(key, at, events.version()))?;
+        match snapshot.snapshot_id == snapshot_id(last, &self.form) {
             true => (self.parse)(snapshot),
             false => Err(of_other_events(key, at)),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::archive::archived_log;
 use super::digest::Hashed;
 use super::finding::{Finding, FindingKind};
 use super::operations::Operations;
@@ -18,6 +19,9 @@ use crate::{
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
 /// one tenant, that the log is what its [seals](super::seal()) say, that snapshots belong to events, and what the database can
 /// check by itself.
+///
+/// A log whose beginning was [archived](super::Archiving) is audited from there on; the files are checked by
+/// [`Import::check`](super::Import::check).
 ///
 /// Reports everything that is wrong, in the order of the log. It does not stop at a finding, nor at a row that cannot be read. One thread
 /// reads, page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100 bytes,
@@ -113,14 +117,24 @@ impl Audit {
         mut found: impl FnMut(Finding),
     ) -> Result<Audited> {
         let mut telling = Telling::new(progress);
+        let archives = store.archives()?;
         let start = self.remembered.filter(|_| self.only_new);
-        let log = start.unwrap_or(Remembered::NOTHING);
+        let log = beginning(start, archived_log(&archives));
+        if let Some(remembered) = self
+            .remembered
+            .filter(|remembered| remembered.global_sequence < log.global_sequence)
+        {
+            return Err(Error::invalid(format!(
+                "what was remembered ends with global sequence {}, and the log is archived up to {}; compare it with the archive's file",
+                remembered.global_sequence, log.global_sequence
+            )));
+        }
         let mut walk = Walk {
             store,
             found: &mut found,
             findings: 0,
             streams: Streams::default(),
-            begins_in_the_middle: start.is_some(),
+            begins_in_the_middle: start.is_some() || !archives.is_empty(),
             log,
             compared: self.remembered.filter(|_| !self.only_new),
             seals: Seals::after(log),
@@ -161,6 +175,13 @@ impl Audit {
             remembered: (damaged == 0).then_some(walk.log),
         })
     }
+}
+
+/// Where an audit begins: after what is archived, unless it is to look at what came later only.
+fn beginning(start: Option<Remembered>, archived: Option<Remembered>) -> Remembered {
+    let beginnings = [start, archived].into_iter().flatten();
+    let latest = beginnings.max_by_key(|log| log.global_sequence);
+    latest.unwrap_or(Remembered::NOTHING)
 }
 
 /// What was read of a log.
@@ -214,7 +235,7 @@ impl Iterator for Reading<'_> {
         let (query, cursor) = match self.next.take() {
             Some((query, cursor)) => (query, Some(cursor)),
             None => {
-                let query = EventQuery::new().after(self.at).until(self.until);
+                let query = EventQuery::new().after(self.at).until(self.until).skip_archived();
                 (pipeline::in_small_pages(query), None)
             }
         };
@@ -429,6 +450,12 @@ impl Walk<'_> {
         let range = StreamRange::all().from_version(previous).to_version(previous);
         let stream = match self.store.load_range(&event.aggregate, &range) {
             Ok(stream) => stream,
+            // Versions up to one are archived, and those of the log follow.
+            Err(error) if error.is_archived() => {
+                let archived = self.store.archived_stream(event.aggregate.id())?;
+                let archived = archived.map_or(Version::ZERO, |archived| archived.version);
+                return Ok((archived != previous).then(|| format!("version {previous} is missing before it")));
+            }
             Err(error)
                 if matches!(
                     error.kind(),
@@ -575,8 +602,8 @@ impl Walk<'_> {
                 self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason_of(&error)));
                 return Ok(());
             }
-            // The event is damaged, which was found before.
-            Err(error) if error.is_integrity() => return Ok(()),
+            // The event is damaged, which was found before, or it is archived.
+            Err(error) if error.is_integrity() || error.is_archived() => return Ok(()),
             Err(error) => return Err(error),
         };
         let (kind, reason) = match stream.events().first() {

@@ -1,13 +1,14 @@
 //! What a backend finds about itself, and what is found in what it stores.
 
+use super::archiving::diagnose_archives;
 use super::consumers::diagnose_consumers;
 use super::diagnosis::Diagnosis;
 use super::operations::Operations;
 use super::sealing::diagnose_seals;
 use crate::{EventStore, GlobalSequence, Result};
 
-/// What [`Operations::diagnose`] finds; how much of the log is sealed, with the subject `seals`; and which consumers stand still, with
-/// the subject `consumers`.
+/// What [`Operations::diagnose`] finds; how much of the log is sealed, with the subject `seals`; what of it is archived, with the subject
+/// `archives`; and which consumers stand still, with the subject `consumers`.
 ///
 /// # Errors
 ///
@@ -16,6 +17,9 @@ pub fn diagnose(store: &dyn Operations) -> Result<Vec<Diagnosis>> {
     let mut diagnoses = store.diagnose()?;
     let mark = known_mark(store)?;
     diagnoses.push(diagnose_seals(store, mark).map_err(|error| error.during("look at the seals"))?);
+    diagnoses.extend(diagnose_archives(
+        &store.archives().map_err(|error| error.during("list the archives"))?,
+    ));
     diagnoses.extend(diagnose_consumers(store, mark).map_err(|error| error.during("look at the consumers"))?);
     Ok(diagnoses)
 }

@@ -2,11 +2,9 @@
 
 use std::io::Write;
 
-use time::OffsetDateTime;
-
 use super::LogDigest;
 use super::digest::Rows;
-use super::lines::{FORMAT, FORMAT_VERSION, Footer, Header, LineWriter, event_line, not_written};
+use super::lines::{Footer, Header, LineWriter, event_line, not_written};
 use super::progress::{Progress, Telling};
 use crate::timestamp::time_text;
 use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result, pipeline};
@@ -78,27 +76,10 @@ impl Export {
         let mark = health.high_water_mark;
         let mut lines = LineWriter::new(out);
         lines.header(&Header {
-            format: FORMAT.to_owned(),
-            format_version: FORMAT_VERSION,
-            library_version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: health.backend.to_owned(),
-            server_version: health.server_version,
-            exported_at: time_text(OffsetDateTime::now_utc()).to_string(),
-            after,
-            until: mark.min(until),
-            filtered: *query.filter() != EventFilter::default(),
+            filtered: *query.filter() != EventFilter::default() || query.skips_archived(),
+            ..Header::of(health, after, mark.min(until))
         })?;
-        let mut last_sequence = after;
-        let exported = each(store, query, mark, progress, event_line, |text, ends, last| {
-            last_sequence = last;
-            lines.lines(text, ends)
-        })?;
-        lines.footer(&Footer {
-            events: exported.events,
-            last_sequence,
-            digest: exported.digest.to_string(),
-        })?;
-        Ok(exported)
+        write_lines(store, query, mark, &mut lines, progress, |_| true)
     }
 
     /// Writes CSV (RFC 4180) with a header line and the columns of the table `events`; what is NULL is empty, and empty text is
@@ -111,12 +92,40 @@ impl Export {
         out.write_all(CSV_HEADER.as_bytes()).map_err(not_written)?;
         let mark = store.high_water_mark()?;
         let query = self.query.clone().in_log_order();
-        let exported = each(store, query, mark, progress, csv_line, |text, _, _| {
-            out.write_all(&text).map_err(not_written)
-        })?;
+        let exported = each(
+            store,
+            query,
+            mark,
+            progress,
+            |_| true,
+            csv_line,
+            |text, _, _| out.write_all(&text).map_err(not_written),
+        )?;
         out.flush().map_err(not_written)?;
         Ok(exported)
     }
+}
+
+/// Writes the lines of the events that a query selects and `has` lets pass, and the closing line.
+pub(super) fn write_lines(
+    store: &dyn EventStore,
+    query: EventQuery,
+    mark: GlobalSequence,
+    lines: &mut LineWriter<impl Write>,
+    progress: impl FnMut(Progress),
+    has: impl Fn(&EventEnvelope) -> bool + Sync,
+) -> Result<Exported> {
+    let (mut last_sequence, _) = query.bounds();
+    let exported = each(store, query, mark, progress, has, event_line, |text, ends, last| {
+        last_sequence = last;
+        lines.lines(text, ends)
+    })?;
+    lines.footer(&Footer {
+        events: exported.events,
+        last_sequence,
+        digest: exported.digest.to_string(),
+    })?;
+    Ok(exported)
 }
 
 /// Hands the lines of the events that a query selects to `write`, in their order: some lines, where each ends, and the sequence of the
@@ -126,6 +135,7 @@ fn each(
     query: EventQuery,
     mark: GlobalSequence,
     progress: impl FnMut(Progress),
+    has: impl Fn(&EventEnvelope) -> bool + Sync,
     line: impl Fn(&mut Vec<u8>, &EventEnvelope) + Sync,
     mut write: impl FnMut(Vec<u8>, &[usize], GlobalSequence) -> Result<()>,
 ) -> Result<Exported> {
@@ -137,7 +147,10 @@ fn each(
     }
     let query = query.until(end);
     let mut digest = LogDigest::OF_NOTHING;
-    let work = |events: Vec<EventEnvelope>| Lines::of(&events, &line);
+    let work = |mut events: Vec<EventEnvelope>| {
+        events.retain(&has);
+        Lines::of(&events, &line)
+    };
     pipeline::read_in_order(store, query, work, |lines| {
         let Lines { rows, text, ends, last } = lines?;
         digest = digest.with_rows(&rows);

@@ -34,6 +34,8 @@ pub struct CheckedExport {
     pub until: GlobalSequence,
     /// Whether events between the two may be missing, because they were not asked for.
     pub filtered: bool,
+    /// Whether it was written by [`Archiving`](super::Archiving): its events may have left their log.
+    pub archive: bool,
     /// The digest of the events.
     pub digest: LogDigest,
 }
@@ -142,9 +144,22 @@ impl Default for Import {
 }
 
 fn check<F: FnMut(Progress)>(input: impl BufRead + Send, telling: &mut Telling<F>) -> Result<CheckedExport> {
+    check_lines(input, telling, |_| Ok(()))
+}
+
+/// Checks a file, and shows each event to `see`.
+pub(super) fn check_lines<F: FnMut(Progress)>(
+    input: impl BufRead + Send,
+    telling: &mut Telling<F>,
+    mut see: impl FnMut(&Hashed) -> Result<()>,
+) -> Result<CheckedExport> {
     let (lines, header) = LineReader::new(input)?;
     let Header {
-        after, until, filtered, ..
+        after,
+        until,
+        filtered,
+        archive,
+        ..
     } = header;
     if until > after {
         telling.expect(Some(2 * (until.get() - after.get())));
@@ -172,6 +187,7 @@ fn check<F: FnMut(Progress)>(input: impl BufRead + Send, telling: &mut Telling<F
         streams
             .add(event, after > GlobalSequence::ZERO)
             .map_err(|found| damaged(number, found.reason))?;
+        see(&hashed).map_err(refused)?;
         last = event.global_sequence;
         events += 1;
         telling.add(1);
@@ -185,13 +201,14 @@ fn check<F: FnMut(Progress)>(input: impl BufRead + Send, telling: &mut Telling<F
         after,
         until,
         filtered,
+        archive,
         digest,
     })
 }
 
 /// Takes the events of a file, with the numbers of their lines, in their order, after `work` on each in other threads. Returns the
 /// closing line and its number.
-fn each_line<E: Send>(
+pub(super) fn each_line<E: Send>(
     lines: LineReader<impl BufRead + Send>,
     work: impl Fn(EventEnvelope) -> E + Sync,
     mut take: impl FnMut(u64, E) -> Result<()>,

@@ -15,11 +15,12 @@ use uuid::Uuid;
 use super::LogDigest;
 use crate::timestamp::{self, time_text};
 use crate::{
-    AggregateKey, Checksum, Error, ErrorKind, EventData, EventEnvelope, GlobalSequence, Metadata, Result, Version,
+    AggregateKey, Checksum, Error, ErrorKind, EventData, EventEnvelope, GlobalSequence, Health, Metadata, Result,
+    Version,
 };
 
-pub(super) const FORMAT: &str = "firefly-eventstore";
-pub(super) const FORMAT_VERSION: u32 = 1;
+const FORMAT: &str = "firefly-eventstore";
+const FORMAT_VERSION: u32 = 1;
 
 /// The first line: what the file is, where it comes from, and which part of the log it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,27 @@ pub(super) struct Header {
     pub(super) until: GlobalSequence,
     /// Whether there may be others between them, which were not asked for.
     pub(super) filtered: bool,
+    /// Whether it was written to be archived: its events may be taken out of the log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) archive: bool,
+}
+
+impl Header {
+    /// Of an export that is made now.
+    pub(super) fn of(health: Health, after: GlobalSequence, until: GlobalSequence) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            format_version: FORMAT_VERSION,
+            library_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: health.backend.to_owned(),
+            server_version: health.server_version,
+            exported_at: time_text(OffsetDateTime::now_utc()).to_string(),
+            after,
+            until,
+            filtered: false,
+            archive: false,
+        }
+    }
 }
 
 /// The last line: what the file holds.
@@ -329,7 +351,7 @@ impl<R: BufRead> LineReader<R> {
             chunk.ends.push(chunk.text.len());
             let line = &chunk.text[start..];
             self.link = told_link(line).unwrap_or_default();
-            if line.starts_with(FOOTER) {
+            if is_footer(line) {
                 self.is_over = true;
                 return match self.input.read(&mut [0]).map_err(not_read)? {
                     0 => Ok(()),
@@ -397,8 +419,24 @@ impl Chunk {
     }
 }
 
+/// Whether a line is the closing one.
+pub(super) fn is_footer(line: &[u8]) -> bool {
+    line.starts_with(FOOTER)
+}
+
+/// The event of a line that is read apart from those before it, in a file that was checked.
+pub(super) fn event_alone(line: &mut [u8]) -> Result<EventEnvelope> {
+    let changed = || Error::invalid("the file was changed while it was read");
+    let body = line.len().checked_sub(TAIL).ok_or_else(changed)?;
+    line[body] = b'}';
+    match parse_line(&line[..=body], 0)? {
+        Line::Event(event) => Ok(event),
+        Line::Footer(_) => Err(changed()),
+    }
+}
+
 fn parse_line(object: &[u8], number: u64) -> Result<Line<EventEnvelope>> {
-    if object.starts_with(FOOTER) {
+    if is_footer(object) {
         return parse(object, "a closing line", number).map(Line::Footer);
     }
     let line: EventLine<'_> = parse(object, "an event", number)?;

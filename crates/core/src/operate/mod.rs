@@ -10,6 +10,7 @@
 //! | copy a store's past into another store | [`restore`] |
 //! | find out whether stored data was changed or damaged | [`Audit`] |
 //! | make changes of the past, and missing events, be found out | [`seal`](seal()) |
+//! | move a part of the log into a file, and back | [`Archiving`], [`retire`], [`attach`] |
 //! | forget old snapshots | [`prune_snapshots`] |
 //!
 //! ```
@@ -30,6 +31,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod archive;
+mod archiving;
 mod audit;
 mod consumers;
 mod diagnose;
@@ -48,6 +51,8 @@ mod sealing;
 mod snapshots;
 mod streams;
 
+pub use archive::Archive;
+pub use archiving::{Archiving, attach, retire};
 pub use audit::{Audit, Audited};
 pub use consumers::CONSUMERS;
 pub use diagnose::diagnose;
@@ -64,5 +69,6 @@ pub use seal::{Remembered, Seal};
 pub use sealing::seal;
 pub use snapshots::prune_snapshots;
 
+pub(crate) use archive::needed;
 pub(crate) use digest::Row;
 pub(crate) use streams::Streams;

@@ -1,11 +1,15 @@
 //! What a backend does for its operator.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
+use super::LogDigest;
+use super::archive::Archive;
 use super::diagnosis::Diagnosis;
 use super::finding::Finding;
 use super::index::IndexUsage;
 use super::seal::Seal;
+use crate::backend::ArchivedStream;
 use crate::consumer::ConsumerStore;
 use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore};
 
@@ -34,7 +38,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first. Those of the backend.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first.
+    /// [`Archived`](crate::ErrorKind::Archived) if a part of the log is archived: attach it first. Those of the backend.
     fn restore_table(&self, point: RestorePoint) -> Result<u64>;
 
     /// The snapshots of all aggregates of all tenants, ordered by aggregate id, version and form: at most `limit`, after the snapshot
@@ -65,6 +70,76 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// Those of the backend.
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>>;
+
+    /// The archives of the store, in the order of their first sequences. None, unless the backend implements this and the methods that
+    /// follow it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn archives(&self) -> Result<Vec<Archive>> {
+        Ok(Vec::new())
+    }
+
+    /// What of an aggregate's stream is archived; none if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
+        let _ = aggregate_id;
+        Ok(None)
+    }
+
+    /// Records an archive, or the location and the state of the one with the same digest. [`retire`](super::retire) and
+    /// [`attach`](super::attach) do it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn record_archive(&self, archive: &Archive) -> Result<()> {
+        let _ = archive;
+        Err(does_not_archive())
+    }
+
+    /// Forgets an archive whose events are back in the log.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
+        let _ = digest;
+        Err(does_not_archive())
+    }
+
+    /// Moves events, which are in the order of their sequences, out of the log and keeps their keys, in one transaction: all of them, or
+    /// none. What is archived already is skipped. Returns how many it moved. [`retire`](super::retire) calls it for some hundred events
+    /// at once.
+    ///
+    /// Other writers wait, or are refused and may repeat: an append that began before must not take a version or an id a second time.
+    /// [`admit_retirement`](crate::backend::admit_retirement) decides what is moved.
+    ///
+    /// # Errors
+    ///
+    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the store holds something else at the same place;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if other writers do not let it;
+    /// - those of the backend.
+    fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let _ = events;
+        Err(does_not_archive())
+    }
+
+    /// Moves archived events, which are in the order of their sequences, back into the log as they were, in one transaction: all of them,
+    /// or none. What is in the log already is skipped. Returns how many it moved. [`attach`](super::attach) calls it, the newest events
+    /// first. [`admit_attachment`](crate::backend::admit_attachment) decides what is moved.
+    ///
+    /// # Errors
+    ///
+    /// As [`retire_events`](Self::retire_events).
+    fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let _ = events;
+        Err(does_not_archive())
+    }
 
     /// Updates the planner's statistics of the tables, and returns what was done. Readers and writers go on.
     ///
@@ -117,6 +192,11 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// Those of the backend.
     fn diagnose(&self) -> Result<Vec<Diagnosis>>;
+}
+
+/// The refusal of a backend that keeps all its events.
+fn does_not_archive() -> Error {
+    Error::invalid("this store archives nothing")
 }
 
 /// A point in the history of a log.

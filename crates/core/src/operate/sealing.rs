@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::archive::archived_log;
 use super::diagnosis::{Diagnosis, Severity};
 use super::digest::Hashed;
 use super::operations::Operations;
@@ -16,6 +17,8 @@ use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result, pipeline};
 /// each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some 16 MiB of
 /// events are in memory. Appends and reads do not wait for it. Several programs may seal at once: what they seal is the same log. A seal is
 /// some 100 bytes; once an hour or once a day is usual.
+///
+/// A log whose beginning was [archived](super::Archiving) goes on from what its last range says.
 ///
 /// What is not sealed yet can be changed without being found out; what the newest seal covers, only by whoever also rewrites the
 /// seals from there on, and that is found out by [comparing](super::Audit::against) with a seal that was kept elsewhere.
@@ -33,7 +36,10 @@ fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>)
     let mut newest = store.newest_seals(2)?.into_iter();
     let last = newest.next();
     let end_of_last = last.map_or(GlobalSequence::ZERO, |seal| seal.global_sequence);
-    let mut log = newest.next().map_or(Remembered::NOTHING, Remembered::from);
+    // What was archived is vouched for by its file. The log goes on from there.
+    let bases = [newest.next().map(Remembered::from), archived_log(&store.archives()?)];
+    let base = bases.into_iter().flatten().max_by_key(|log| log.global_sequence);
+    let mut log = base.unwrap_or(Remembered::NOTHING);
     let mark = store.high_water_mark()?;
     if mark < end_of_last && log_ends_before(store, end_of_last)? {
         return Err(not_as_sealed(format!(
@@ -42,7 +48,7 @@ fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>)
     }
     telling.expect(Some(mark.get().saturating_sub(log.global_sequence.get())));
 
-    let mut is_last_checked = false;
+    let mut is_last_checked = log.global_sequence > end_of_last;
     let query = EventQuery::new().after(log.global_sequence).until(mark);
     pipeline::read_in_order(store, query, Hashed::all, |events| {
         for hashed in events {

@@ -1,7 +1,8 @@
 -- Append events: the rows are added to this, each with its values bound.
--- The first row of an aggregate computes its version by looking up the version before it; where that is not there, or is
--- somebody else's, the version is NULL, which is refused (1048) before anything is stored. The first row of all also takes the
--- gate of the moment, which happens before a sequence is allocated, and keeps it until the commit.
+-- The first row of an aggregate computes its version by looking up the version before it, also as the last one that is archived; where
+-- that is not there, or is somebody else's, the version is NULL, which is refused (1048) before anything is stored. The first row of all
+-- also takes the gate of the moment, which happens before a sequence is allocated, and keeps it until the commit. If the gate tells that
+-- events are archived, the version is NULL, too, where one of the ids is archived, or a version that is to be stored.
 -- A violated unique key (1062) means that a concurrent append won, or that an event id is stored already.
 INSERT INTO events (
     event_id,

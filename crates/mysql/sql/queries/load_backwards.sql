@@ -1,24 +1,48 @@
 -- Load a part of an aggregate's stream, newest first.
--- ? aggregate_id · ? first version · ? last version · ? most events
+-- ? aggregate_id · ? first version · ? last version · ? most events · ? aggregate_id
+-- What of the stream is archived comes last. It has the columns of an event, without an id: the type is the id of its last event, and the
+-- size the sequence of its first.
+(
+    SELECT
+        event_id,
+        aggregate_id,
+        aggregate_type,
+        aggregate_version,
+        global_sequence,
+        event_type,
+        event_data,
+        metadata,
+        created_at,
+        updated_at,
+        created_by,
+        tenant_id,
+        correlation_id,
+        causation_id,
+        event_size_bytes,
+        checksum
+    FROM events FORCE INDEX (idx_events_aggregate_version)
+    WHERE aggregate_id = ?
+      AND aggregate_version BETWEEN ? AND ?
+    ORDER BY aggregate_version DESC
+    LIMIT ?
+)
+UNION ALL
 SELECT
-    event_id,
+    NULL,
     aggregate_id,
     aggregate_type,
-    aggregate_version,
-    global_sequence,
-    event_type,
-    event_data,
-    metadata,
-    created_at,
-    updated_at,
-    created_by,
+    version,
+    last_sequence,
+    last_event_id,
+    NULL,
+    NULL,
+    created_until,
+    NULL,
+    NULL,
     tenant_id,
-    correlation_id,
-    causation_id,
-    event_size_bytes,
-    checksum
-FROM events FORCE INDEX (idx_events_aggregate_version)
+    NULL,
+    NULL,
+    first_sequence,
+    NULL
+FROM firefly_archived_streams
 WHERE aggregate_id = ?
-  AND aggregate_version BETWEEN ? AND ?
-ORDER BY aggregate_version DESC
-LIMIT ?

@@ -1,9 +1,9 @@
 -- Load the newest snapshot of an aggregate in a range of versions, and the events from its version on; without one, all events.
 -- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version · ? ? snapshot_type or NULL
--- ? aggregate_id · the snapshot's again
+-- ? aggregate_id · the snapshot's again · ? aggregate_id
 -- The snapshot has the columns of an event: its type and data are the event's, and it has no sequence, which tells it from one. Nothing
 -- is said about the order of the rows. The snapshot is looked for twice: a common table expression would copy the state into a temporary
--- table, on MariaDB one on the disk. Where MariaDB would look through more than 100 snapshots, of other forms, it reads the whole stream.
+-- table, on MariaDB one on the disk. What of the stream is archived has no id, as in load.sql. Where MariaDB would look through more than 100 snapshots, of other forms, it reads the whole stream.
 (
     SELECT
         snapshot_id AS event_id,
@@ -62,3 +62,23 @@ WHERE aggregate_id = ?
       ORDER BY version DESC, snapshot_type DESC
       LIMIT 1
   ), 0)
+UNION ALL
+SELECT
+    NULL,
+    aggregate_id,
+    aggregate_type,
+    version,
+    last_sequence,
+    last_event_id,
+    NULL,
+    NULL,
+    created_until,
+    NULL,
+    NULL,
+    tenant_id,
+    NULL,
+    NULL,
+    first_sequence,
+    NULL
+FROM firefly_archived_streams
+WHERE aggregate_id = ?

@@ -1,4 +1,5 @@
--- Read the log: which index finds the rows, the filters, an order and a limit are added to this.
+-- Read the log: which index finds the rows, the filters, an order and a limit are added to this. Each row tells, too, up to which
+-- sequence events are archived, NULL if none are; that is looked up once.
 SELECT
     event_id,
     aggregate_id,
@@ -15,5 +16,6 @@ SELECT
     correlation_id,
     causation_id,
     event_size_bytes,
-    checksum
+    checksum,
+    (SELECT MAX(last_sequence) FROM firefly_archives) AS archived_until
 FROM events

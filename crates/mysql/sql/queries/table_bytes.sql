@@ -4,5 +4,6 @@ FROM information_schema.tables
 WHERE table_schema = DATABASE()
   AND table_name IN (
       'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_seals',
-      'firefly_consumers', 'firefly_consumer_members', 'firefly_parked_events', 'firefly_schema_history'
+      'firefly_consumers', 'firefly_consumer_members', 'firefly_parked_events', 'firefly_archives',
+      'firefly_archived_streams', 'firefly_archived_events', 'firefly_moves', 'firefly_schema_history'
   )

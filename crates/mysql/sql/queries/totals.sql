@@ -1,10 +1,16 @@
 -- The source document's first monitoring query: totals.
--- ? ? tenant_id, or NULL for everything
+-- ? ? ? ? tenant_id, or NULL for everything
+-- The versions of a stream up to one are archived, so that is how many are.
 SELECT
     COUNT(*) AS total_events,
     COUNT(DISTINCT aggregate_id) AS total_aggregates,
     COALESCE(MAX(global_sequence), 0) AS current_global_sequence,
     COUNT(DISTINCT event_type) AS unique_event_types,
-    COUNT(DISTINCT aggregate_type) AS unique_aggregate_types
+    COUNT(DISTINCT aggregate_type) AS unique_aggregate_types,
+    (
+        SELECT CAST(COALESCE(SUM(version), 0) AS SIGNED)
+        FROM firefly_archived_streams
+        WHERE ? IS NULL OR tenant_id = ?
+    ) AS archived_events
 FROM events
 WHERE ? IS NULL OR tenant_id = ?

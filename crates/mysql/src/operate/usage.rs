@@ -29,6 +29,13 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("firefly_consumers", &["PRIMARY"]),
     ("firefly_consumer_members", &["PRIMARY"]),
     ("firefly_parked_events", &["PRIMARY", "idx_parked_events_aggregate"]),
+    ("firefly_archives", &["PRIMARY"]),
+    ("firefly_archived_streams", &["PRIMARY"]),
+    (
+        "firefly_archived_events",
+        &["PRIMARY", "idx_archived_events_event_id", "idx_archived_events_version"],
+    ),
+    ("firefly_moves", &["PRIMARY"]),
     ("firefly_schema_history", &["PRIMARY", "version"]),
 ];
 

@@ -1,2 +1,2 @@
 -- Bring what the planner knows of the store's tables up to date. Nobody waits.
-ANALYZE events, snapshots, mv_aggregate_summary;
+ANALYZE events, firefly_archived_events, firefly_archived_streams, mv_aggregate_summary, snapshots;

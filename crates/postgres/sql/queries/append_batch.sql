@@ -2,15 +2,25 @@
 -- $1 aggregate_id · $2 aggregate_type · $3 tenant_id · $4 expected: a version, -1 for any, -2 for one that exists
 -- $5 event_id uuid[] · $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by
 -- $11 correlation_id · $12 causation_id · $13 checksum: per event
--- Returns one row per event, unordered; no row means the aggregate is elsewhere, or somebody else's. A unique violation means
--- that a concurrent append won, or that an event id is stored already.
+-- Returns one row per event, unordered; no row means the aggregate is elsewhere, or somebody else's, or an event is archived. A unique
+-- violation means that a concurrent append won, or that an event id is in the log already.
 WITH head AS MATERIALIZED (
+    (
+        SELECT
+            aggregate_version,
+            aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text AS is_own
+        FROM events
+        WHERE aggregate_id = $1
+        ORDER BY aggregate_version DESC
+        LIMIT 1
+    )
+    UNION ALL
+    -- Looked at only where the log has no event of the aggregate.
     SELECT
-        aggregate_version,
-        aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text AS is_own
-    FROM events
+        version,
+        aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text
+    FROM firefly_archived_streams
     WHERE aggregate_id = $1
-    ORDER BY aggregate_version DESC
     LIMIT 1
 )
 INSERT INTO events (
@@ -71,5 +81,16 @@ WHERE COALESCE(
   -- Not where the sequence is behind the log, and would give out what readers have passed.
   AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
+  -- Not where one of the events is archived.
+  AND NOT EXISTS (
+    SELECT 1
+    FROM unnest($5::uuid[]) AS wanted (event_id)
+    CROSS JOIN LATERAL (
+        SELECT 1
+        FROM firefly_archived_events AS archived
+        WHERE archived.event_id = wanted.event_id
+        LIMIT 1
+    ) AS stored
+  )
 ORDER BY event.ordinal
 RETURNING global_sequence, aggregate_version;

@@ -3,8 +3,8 @@
 -- one that exists: per aggregate
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data
 -- $10 metadata · $11 created_at or NULL for now · $12 created_by · $13 correlation_id · $14 causation_id · $15 checksum: per event
--- Returns one row per event, unordered; none of an aggregate that is elsewhere, or somebody else's. A unique violation means
--- that a concurrent append won, or that an event id is stored already: then nothing is stored.
+-- Returns one row per event, unordered; none of an aggregate that is elsewhere, or somebody else's; none at all if one of the events is
+-- archived. A unique violation means that a concurrent append won, or that an event id is in the log already: then nothing is stored.
 WITH appends AS MATERIALIZED (
     SELECT
         wanted.ordinal,
@@ -15,13 +15,24 @@ WITH appends AS MATERIALIZED (
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
         WITH ORDINALITY AS wanted (aggregate_id, aggregate_type, tenant_id, expected, ordinal)
     LEFT JOIN LATERAL (
+        (
+            SELECT
+                aggregate_version,
+                aggregate_type,
+                tenant_id
+            FROM events
+            WHERE events.aggregate_id = wanted.aggregate_id
+            ORDER BY aggregate_version DESC
+            LIMIT 1
+        )
+        UNION ALL
+        -- Looked at only where the log has no event of the aggregate.
         SELECT
-            aggregate_version,
+            version,
             aggregate_type,
             tenant_id
-        FROM events
-        WHERE events.aggregate_id = wanted.aggregate_id
-        ORDER BY aggregate_version DESC
+        FROM firefly_archived_streams AS archived
+        WHERE archived.aggregate_id = wanted.aggregate_id
         LIMIT 1
     ) AS head ON true
     WHERE CASE
@@ -92,5 +103,16 @@ WHERE (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Nobody waits long for what another transaction holds: each appends alone then.
   AND (SELECT set_config('lock_timeout', '100', true)) IS NOT NULL
+  -- Not where one of the events is archived.
+  AND NOT EXISTS (
+    SELECT 1
+    FROM unnest($7::uuid[]) AS wanted (event_id)
+    CROSS JOIN LATERAL (
+        SELECT 1
+        FROM firefly_archived_events AS archived
+        WHERE archived.event_id = wanted.event_id
+        LIMIT 1
+    ) AS stored
+  )
 ORDER BY event.ordinal
 RETURNING global_sequence, aggregate_version, aggregate_id;

@@ -3,8 +3,8 @@
 -- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 whether the aggregate must exist
 -- $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by · $11 correlation_id
 -- $12 causation_id · $13 checksum
--- Returns the row; none means the aggregate is elsewhere, or somebody else's. A unique violation means that a concurrent append
--- won, or that the event id is stored already.
+-- Returns the row; none means the aggregate is elsewhere, or somebody else's, or the event is archived. A unique violation means that a
+-- concurrent append won, or that the event id is in the log already.
 INSERT INTO events (
     event_id,
     aggregate_id,
@@ -36,13 +36,24 @@ SELECT
     $13::text
 FROM (VALUES (1)) AS one
 LEFT JOIN LATERAL (
+    (
+        SELECT
+            aggregate_version,
+            aggregate_type,
+            tenant_id
+        FROM events
+        WHERE aggregate_id = $2
+        ORDER BY aggregate_version DESC
+        LIMIT 1
+    )
+    UNION ALL
+    -- Looked at only where the log has no event of the aggregate.
     SELECT
-        aggregate_version,
+        version,
         aggregate_type,
         tenant_id
-    FROM events
+    FROM firefly_archived_streams
     WHERE aggregate_id = $2
-    ORDER BY aggregate_version DESC
     LIMIT 1
 ) AS head ON true
 WHERE CASE
@@ -52,4 +63,6 @@ END
   -- Not where the sequence is behind the log, and would give out what readers have passed.
   AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
+  -- Not where the event is archived.
+  AND NOT EXISTS (SELECT 1 FROM firefly_archived_events WHERE event_id = $1)
 RETURNING global_sequence, aggregate_version;

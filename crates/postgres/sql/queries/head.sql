@@ -1,4 +1,4 @@
--- Who each of these aggregates belongs to, and the version it is at; no row for one without events.
+-- Who each of these aggregates belongs to, and the version it is at, archived or not; no row for one without events.
 -- $1 aggregate_id uuid[]
 SELECT
     head.aggregate_id,
@@ -7,14 +7,26 @@ SELECT
     head.aggregate_version
 FROM unnest($1::uuid[]) AS wanted (aggregate_id)
 CROSS JOIN LATERAL (
+    (
+        SELECT
+            aggregate_id,
+            aggregate_type,
+            tenant_id,
+            aggregate_version
+        FROM events
+        WHERE events.aggregate_id = wanted.aggregate_id
+        ORDER BY aggregate_version DESC
+        LIMIT 1
+    )
+    UNION ALL
+    -- Looked at only where the log has no event of the aggregate.
     SELECT
         aggregate_id,
         aggregate_type,
         tenant_id,
-        aggregate_version
-    FROM events
-    WHERE events.aggregate_id = wanted.aggregate_id
-    ORDER BY aggregate_version DESC
+        version
+    FROM firefly_archived_streams AS archived
+    WHERE archived.aggregate_id = wanted.aggregate_id
     LIMIT 1
 ) AS head
 WHERE firefly_here();

@@ -1,25 +1,52 @@
 -- Load a part of an aggregate's stream, oldest first.
 -- $1 aggregate_id · $2 first version · $3 last version · $4 most events
+-- What of the stream is archived is a row too, wherever it begins: its last version and the id of that, its first sequence, when its latest
+-- event was created, and its last sequence, which tells it from an event. Nothing is said about where that row is.
+(
+    SELECT
+        event_id,
+        aggregate_id,
+        aggregate_type,
+        aggregate_version,
+        global_sequence,
+        event_type,
+        event_data,
+        metadata,
+        created_at,
+        updated_at,
+        created_by,
+        tenant_id,
+        correlation_id,
+        causation_id,
+        event_size_bytes,
+        checksum,
+        NULL::bigint AS last_sequence
+    FROM events
+    WHERE firefly_here()
+      AND aggregate_id = $1
+      AND aggregate_version BETWEEN $2 AND $3
+    ORDER BY aggregate_version ASC
+    LIMIT $4
+)
+UNION ALL
 SELECT
-    event_id,
+    last_event_id AS event_id,
     aggregate_id,
     aggregate_type,
-    aggregate_version,
-    global_sequence,
-    event_type,
-    event_data,
-    metadata,
-    created_at,
-    updated_at,
-    created_by,
+    version AS aggregate_version,
+    first_sequence AS global_sequence,
+    NULL::varchar AS event_type,
+    NULL::jsonb AS event_data,
+    NULL::jsonb AS metadata,
+    created_until AS created_at,
+    NULL::timestamptz AS updated_at,
+    NULL::varchar AS created_by,
     tenant_id,
-    correlation_id,
-    causation_id,
-    event_size_bytes,
-    checksum
-FROM events
+    NULL::varchar AS correlation_id,
+    NULL::varchar AS causation_id,
+    NULL::integer AS event_size_bytes,
+    NULL::varchar AS checksum,
+    last_sequence
+FROM firefly_archived_streams
 WHERE firefly_here()
-  AND aggregate_id = $1
-  AND aggregate_version BETWEEN $2 AND $3
-ORDER BY aggregate_version ASC
-LIMIT $4;
+  AND aggregate_id = $1;

@@ -1,7 +1,7 @@
 -- Load the newest snapshot of an aggregate in a range of versions, and the events from its version on; without one, all events.
 -- $1 aggregate_id · $2 aggregate_type · $3 tenant_id or NULL · $4 first version · $5 last version · $6 snapshot_type or NULL
--- The snapshot has the columns of an event: its type and data are the event's, and it has no sequence, which tells it from one. Nothing
--- is said about the order of the rows.
+-- The snapshot has the columns of an event: its type and data are the event's, and it has no sequence, which tells it from one. What of
+-- the stream is archived is a row as in load.sql. Nothing is said about the order of the rows.
 WITH snapshot AS (
     SELECT
         snapshot_id,
@@ -39,7 +39,8 @@ SELECT
     NULL::varchar AS correlation_id,
     NULL::varchar AS causation_id,
     NULL::integer AS event_size_bytes,
-    checksum
+    checksum,
+    NULL::bigint AS last_sequence
 FROM snapshot
 UNION ALL
 SELECT
@@ -58,8 +59,31 @@ SELECT
     correlation_id,
     causation_id,
     event_size_bytes,
-    checksum
+    checksum,
+    NULL::bigint AS last_sequence
 FROM events
 WHERE firefly_here()
   AND aggregate_id = $1
-  AND aggregate_version >= COALESCE((SELECT version FROM snapshot), 0);
+  AND aggregate_version >= COALESCE((SELECT version FROM snapshot), 0)
+UNION ALL
+SELECT
+    last_event_id AS event_id,
+    aggregate_id,
+    aggregate_type,
+    version AS aggregate_version,
+    first_sequence AS global_sequence,
+    NULL::varchar AS event_type,
+    NULL::jsonb AS event_data,
+    NULL::jsonb AS metadata,
+    created_until AS created_at,
+    NULL::timestamptz AS updated_at,
+    NULL::varchar AS created_by,
+    tenant_id,
+    NULL::varchar AS correlation_id,
+    NULL::varchar AS causation_id,
+    NULL::integer AS event_size_bytes,
+    NULL::varchar AS checksum,
+    last_sequence
+FROM firefly_archived_streams
+WHERE firefly_here()
+  AND aggregate_id = $1;

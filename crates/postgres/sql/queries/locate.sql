@@ -1,4 +1,4 @@
--- Where the events with these ids are.
+-- Where the events with these ids are. Of one that is archived, a fingerprint is known instead of its contents.
 -- $1 event ids, an array
 SELECT
     stored.event_id,
@@ -13,9 +13,10 @@ SELECT
     stored.created_at,
     stored.created_by,
     stored.correlation_id,
-    stored.causation_id
+    stored.causation_id,
+    stored.fingerprint
 FROM unnest($1::uuid[]) AS wanted (event_id)
--- One by one, so that the primary key is used also by a statement that was planned when there were few rows.
+-- One by one, so that the keys are used also by a statement that was planned when there were few rows.
 CROSS JOIN LATERAL (
     SELECT
         event_id,
@@ -30,9 +31,29 @@ CROSS JOIN LATERAL (
         created_at,
         created_by,
         correlation_id,
-        causation_id
+        causation_id,
+        NULL::bytea AS fingerprint
     FROM events
     WHERE events.event_id = wanted.event_id
+    UNION ALL
+    SELECT
+        archived.event_id,
+        archived.aggregate_id,
+        stream.aggregate_type,
+        stream.tenant_id,
+        archived.aggregate_version,
+        archived.global_sequence,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        NULL,
+        archived.fingerprint
+    FROM firefly_archived_events AS archived
+    JOIN firefly_archived_streams AS stream ON stream.aggregate_id = archived.aggregate_id
+    WHERE archived.event_id = wanted.event_id
     LIMIT 1
 ) AS stored
 WHERE firefly_here();

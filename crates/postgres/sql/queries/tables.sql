@@ -18,5 +18,5 @@ JOIN pg_database AS databases ON databases.datname = current_database()
 LEFT JOIN pg_stat_user_tables AS counted ON counted.relid = tables.oid
 WHERE firefly_here()
   AND tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
-  AND tables.relname IN ('events', 'snapshots', 'mv_aggregate_summary')
+  AND tables.relname IN ('events', 'firefly_archived_events', 'firefly_archived_streams', 'mv_aggregate_summary', 'snapshots')
 ORDER BY tables.relname;

@@ -6,7 +6,10 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::Backoff;
+use firefly_eventstore_core::operate::{Archive, LogDigest, Operations};
 use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_core::time::OffsetDateTime;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
@@ -86,4 +89,45 @@ pub(crate) fn stored_sequences(database: &Database) -> HashSet<i64> {
 /// Everything in the log.
 pub(crate) fn all_events(store: &dyn EventStore) -> Vec<EventEnvelope> {
     store.read(EventQuery::new()).collect::<Result<_, Error>>().unwrap()
+}
+
+/// The events that may be archived: all but the newest.
+pub(crate) fn movable(store: &PostgresEventStore) -> Vec<EventEnvelope> {
+    let events = store.read(EventQuery::new().skip_archived());
+    let mut events: Vec<EventEnvelope> = events.collect::<Result<_, Error>>().unwrap();
+    events.pop();
+    events
+}
+
+/// What says that these events are archived, or on their way.
+pub(crate) fn archive_of(events: &[EventEnvelope]) -> Archive {
+    let times = || events.iter().map(|event| event.created_at);
+    Archive {
+        digest: LogDigest::OF_NOTHING,
+        first: events[0].global_sequence,
+        last: events[events.len() - 1].global_sequence,
+        events: events.len() as u64,
+        created_from: times().min().unwrap(),
+        created_until: times().max().unwrap(),
+        location: "elsewhere".to_owned(),
+        archived_at: OffsetDateTime::UNIX_EPOCH,
+        log: None,
+        is_retired: true,
+    }
+}
+
+/// Moves these events out of the log.
+pub(crate) fn archive(store: &PostgresEventStore, events: &[EventEnvelope]) {
+    store.record_archive(&archive_of(events)).unwrap();
+    for batch in events.chunks(50) {
+        Backoff::attempts(100).repeat(|| store.retire_events(batch)).unwrap();
+    }
+}
+
+/// Moves them back.
+pub(crate) fn attach(store: &PostgresEventStore, events: &[EventEnvelope]) {
+    for batch in events.rchunks(50) {
+        Backoff::attempts(100).repeat(|| store.attach_events(batch)).unwrap();
+    }
+    store.forget_archive(&LogDigest::OF_NOTHING).unwrap();
 }

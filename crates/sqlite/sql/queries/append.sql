@@ -1,7 +1,8 @@
 -- Append one event; the writer holds the lock and knows that the aggregate is at the version before.
 -- ?1 event_id · ?2 aggregate_id · ?3 aggregate_type · ?4 aggregate_version · ?5 event_type · ?6 event_data · ?7 metadata
 -- ?8 created_at · ?9 created_by · ?10 tenant_id · ?11 correlation_id · ?12 causation_id · ?13 checksum
--- The global sequence is the row id that SQLite gives. A unique violation means that the event id is stored already.
+-- The global sequence is the row id that SQLite gives. A unique violation means that the event id is stored already; no row, that
+-- it is archived.
 INSERT INTO main.events (
     event_id,
     aggregate_id,
@@ -17,4 +18,5 @@ INSERT INTO main.events (
     causation_id,
     checksum
 )
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13);
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+WHERE NOT EXISTS (SELECT 1 FROM main.firefly_archived_events WHERE event_id = ?1);

@@ -4,4 +4,4 @@ SELECT
     name
 FROM sqlite_schema
 WHERE type = 'index'
-  AND tbl_name IN ('events', 'snapshots', 'firefly_parked_events');
+  AND tbl_name IN ('events', 'snapshots', 'firefly_archived_events', 'firefly_parked_events');

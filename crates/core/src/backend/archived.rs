@@ -1,0 +1,289 @@
+//! Events that were archived: what a store keeps of them, and what may be moved out of the log and back.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::fingerprint::Fingerprint;
+use super::head::Head;
+use super::import::contradiction;
+use crate::operate::Archive;
+use crate::query::PageEvents;
+use crate::{
+    AggregateKey, AggregateType, Direction, Error, EventEnvelope, EventFilter, EventQuery, GlobalSequence, Order,
+    Result, TenantId, Version, Window,
+};
+
+/// The beginning of a stream that is archived: its versions from 1 to [`version`](Self::version). The others are in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedStream {
+    /// The aggregate.
+    pub aggregate: AggregateKey,
+    /// The tenant it belongs to.
+    pub tenant: Option<TenantId>,
+    /// The last version that is archived, at least 1.
+    pub version: Version,
+    /// The id of the event with that version.
+    pub last_event_id: Uuid,
+    /// The sequence of the event with version 1.
+    pub first_sequence: GlobalSequence,
+    /// The sequence of the event with the last archived version.
+    pub last_sequence: GlobalSequence,
+    /// No archived event of it was created later.
+    pub created_until: OffsetDateTime,
+}
+
+impl ArchivedStream {
+    /// The head of the aggregate, where no event of it is in the log.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head {
+            aggregate_type: self.aggregate.aggregate_type().clone(),
+            tenant: self.tenant.clone(),
+            version: self.version,
+        }
+    }
+
+    fn ending_with(event: &EventEnvelope) -> Self {
+        Self {
+            aggregate: event.aggregate.clone(),
+            tenant: event.tenant.clone(),
+            version: event.version,
+            last_event_id: event.event_id,
+            first_sequence: event.global_sequence,
+            last_sequence: event.global_sequence,
+            created_until: event.created_at,
+        }
+    }
+}
+
+/// Events of a stream as one statement found them, and what of the stream is archived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamPart {
+    /// The events that are in the log.
+    pub events: Vec<EventEnvelope>,
+    /// The beginning that is archived, if there is one.
+    pub archived: Option<ArchivedStream>,
+}
+
+/// What makes an event unique in a store: a backend finds it by its sequence, and compares the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    /// Its global sequence.
+    pub global_sequence: GlobalSequence,
+    /// Its id.
+    pub event_id: Uuid,
+    /// The id of its aggregate.
+    pub aggregate_id: Uuid,
+    /// Its version.
+    pub version: Version,
+}
+
+impl EventKey {
+    /// The key of an event.
+    #[must_use]
+    pub fn of(event: &EventEnvelope) -> Self {
+        Self {
+            global_sequence: event.global_sequence,
+            event_id: event.event_id,
+            aggregate_id: event.aggregate.id(),
+            version: event.version,
+        }
+    }
+}
+
+/// What is to be moved out of the log: see [`admit_retirement`].
+#[derive(Debug)]
+pub struct Retirement<'e> {
+    /// The events, in the order of their sequences: delete these, and keep their keys.
+    pub events: Vec<&'e EventEnvelope>,
+    /// What is archived of their streams afterwards.
+    pub streams: Vec<ArchivedStream>,
+}
+
+/// What is to be moved back into the log: see [`admit_attachment`].
+#[derive(Debug)]
+pub struct Attachment<'e> {
+    /// The events, in the order of their sequences: insert these as they are, and delete their keys.
+    pub events: Vec<&'e EventEnvelope>,
+    /// The last version that is archived afterwards, by the ids of the aggregates; 0 if nothing is.
+    pub versions: Vec<(Uuid, Version)>,
+}
+
+/// Decides which of these events, which are in the order of their sequences, move out of the log. `live` and `archived` are the keys of
+/// those that are in the log, and that are archived, by their sequences; `streams` is what is archived of their aggregates, by their ids;
+/// `newest` is the last sequence of the log.
+///
+/// What is archived already is left out, so that a retirement which was cut off is repeated.
+///
+/// # Errors
+///
+/// [`Contradiction`](crate::ErrorKind::Contradiction) if an event is not in the store as it is here, or if an earlier event of its
+/// aggregate is still in the log; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the newest event of the log is among them.
+pub fn admit_retirement<'e>(
+    events: &'e [EventEnvelope],
+    live: &HashMap<GlobalSequence, EventKey>,
+    archived: &HashMap<GlobalSequence, EventKey>,
+    streams: &HashMap<Uuid, ArchivedStream>,
+    newest: GlobalSequence,
+) -> Result<Retirement<'e>> {
+    let mut moved = Vec::with_capacity(events.len());
+    let mut ends: HashMap<Uuid, ArchivedStream> = HashMap::new();
+    for event in events {
+        let key = EventKey::of(event);
+        match (live.get(&key.global_sequence), archived.get(&key.global_sequence)) {
+            (Some(found), _) if *found == key => {}
+            (None, Some(found)) if *found == key => continue,
+            (None, None) => return Err(contradiction(event, "the store does not hold it".to_owned())),
+            _ => return Err(contradiction(event, "the store holds another event there".to_owned())),
+        }
+        if key.global_sequence >= newest {
+            return Err(Error::invalid("the newest event of the log is never archived"));
+        }
+        let end = match ends.entry(key.aggregate_id) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(place) => streams
+                .get(&key.aggregate_id)
+                .map(|stream| place.insert(stream.clone())),
+        };
+        let before = end.as_ref().map_or(Version::ZERO, |end| end.version);
+        if before.checked_add(1) != Some(event.version) {
+            return Err(contradiction(
+                event,
+                format!(
+                    "it has version {}, and its aggregate is archived up to {before}: archive the events between them first",
+                    event.version
+                ),
+            ));
+        }
+        match end {
+            Some(end) => {
+                (end.version, end.last_event_id, end.last_sequence) =
+                    (event.version, event.event_id, event.global_sequence);
+                end.created_until = end.created_until.max(event.created_at);
+            }
+            None => drop(ends.insert(key.aggregate_id, ArchivedStream::ending_with(event))),
+        }
+        moved.push(event);
+    }
+    Ok(Retirement {
+        events: moved,
+        streams: ends.into_values().collect(),
+    })
+}
+
+/// Decides which of these events, which are in the order of their sequences, move back into the log. `live` and `archived` are the keys
+/// of those that are in the log, and that are archived, by their sequences; `streams` is what is archived of their aggregates, by their
+/// ids.
+///
+/// What is in the log already is left out, so that an attachment which was cut off is repeated.
+///
+/// # Errors
+///
+/// [`Contradiction`](crate::ErrorKind::Contradiction) if an event is not archived here, or if a later event of its aggregate still is.
+pub fn admit_attachment<'e>(
+    events: &'e [EventEnvelope],
+    live: &HashMap<GlobalSequence, EventKey>,
+    archived: &HashMap<GlobalSequence, (EventKey, Fingerprint)>,
+    streams: &HashMap<Uuid, ArchivedStream>,
+) -> Result<Attachment<'e>> {
+    let mut moved = Vec::with_capacity(events.len());
+    let mut left: HashMap<Uuid, Version> = HashMap::new();
+    for event in events.iter().rev() {
+        let key = EventKey::of(event);
+        match (live.get(&key.global_sequence), archived.get(&key.global_sequence)) {
+            (Some(found), _) if *found == key => continue,
+            (None, Some(found)) if *found == (key, Fingerprint::of(event)?) => {}
+            (None, None) => {
+                return Err(contradiction(
+                    event,
+                    "it is not archived here; import the file into a store that does not know its events".to_owned(),
+                ));
+            }
+            _ => return Err(contradiction(event, "the store holds another event there".to_owned())),
+        }
+        let known = streams
+            .get(&key.aggregate_id)
+            .map_or(Version::ZERO, |stream| stream.version);
+        let end = left.get(&key.aggregate_id).copied().unwrap_or(known);
+        if end != event.version {
+            return Err(contradiction(
+                event,
+                format!(
+                    "it has version {}, and its aggregate is archived up to {end}: attach the newer archive first",
+                    event.version
+                ),
+            ));
+        }
+        left.insert(key.aggregate_id, Version::new(event.version.get() - 1)?);
+        moved.push(event);
+    }
+    moved.reverse();
+    Ok(Attachment {
+        events: moved,
+        versions: left.into_iter().collect(),
+    })
+}
+
+/// Refuses a page that is short because events were archived: to be asked once its rows were read.
+///
+/// `archived_until` is the last sequence that is archived, as it came with the rows; none if nothing is. Where a page has no row, or begins
+/// before that, `find` looks in the archives: for the first that holds an event which the filters may let pass, in the part of the window
+/// that the page covers.
+///
+/// Rows and archives are to be of one state of the database, or are looked at again in one, since an archive may be attached at any time.
+/// An event that is archived later than the rows were read was read, or is seen in the archives.
+///
+/// # Errors
+///
+/// [`Archived`](crate::ErrorKind::Archived), and those of `find`.
+pub fn check_archived(
+    query: &EventQuery,
+    window: &Window,
+    found: &PageEvents,
+    archived_until: Option<GlobalSequence>,
+    find: impl FnOnce(&Window) -> Result<Option<Archive>>,
+) -> Result<()> {
+    let is_asked = !query.skips_archived() && window.after < window.until && window.rows > 0;
+    let is_before = match found.is_empty() {
+        true => true,
+        false => archived_until.is_some_and(|until| until > window.after),
+    };
+    if !is_asked || !is_before {
+        return Ok(());
+    }
+    let mut covered = *window;
+    if let Some(last) = found
+        .last()
+        .filter(|_| found.is_full() && query.order() == Order::Sequence)
+    {
+        match query.direction() {
+            Direction::Forwards => covered.until = last.global_sequence,
+            Direction::Backwards => covered.after = GlobalSequence::new(last.global_sequence.get() - 1)?,
+        }
+    }
+    match find(&covered)? {
+        None => Ok(()),
+        Some(archive) => Err(archive.needed()),
+    }
+}
+
+/// Whether an archived event, of which only the keys are known, may pass the filters of a query.
+#[must_use]
+pub fn may_pass_archived(filter: &EventFilter, event_id: Uuid, stream: &ArchivedStream) -> bool {
+    let among_ids = |ids: &Vec<Uuid>| ids.binary_search(&event_id).is_ok();
+    let among_types = |types: &Vec<AggregateType>| types.binary_search(stream.aggregate.aggregate_type()).is_ok();
+    filter.event_ids.as_ref().is_none_or(among_ids)
+        && filter.aggregate_types.as_ref().is_none_or(among_types)
+        && filter.aggregate_id.is_none_or(|id| id == stream.aggregate.id())
+        && (filter.tenant.is_none() || filter.tenant == stream.tenant)
+}
+
+/// Whether any event of an archive may pass the filters of a query, by the times of its events.
+#[must_use]
+pub fn may_pass_archive(filter: &EventFilter, archive: &Archive) -> bool {
+    filter.created_from.is_none_or(|from| archive.created_until >= from)
+        && filter.created_until.is_none_or(|until| archive.created_from <= until)
+}

@@ -1,0 +1,67 @@
+//! What tells an archived event from another with the same id.
+
+use crate::operate::Row;
+use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, NewEvent, Result};
+
+/// SHA-256 of what makes an event another one: type, data, metadata, creator, correlation and causation. It is kept of an archived event,
+/// so that a repeated append is told from another with the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(Checksum);
+
+impl Fingerprint {
+    /// As it was stored: 32 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Checksum::from_bytes(bytes))
+    }
+
+    /// The 32 bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Of a stored event.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is no JSON.
+    pub fn of(event: &EventEnvelope) -> Result<Self> {
+        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
+        let metadata = event.metadata.as_ref().map(Metadata::checksum).transpose();
+        Ok(Self::new(
+            event.event_type.as_str(),
+            &event.data.checksum().map_err(damaged)?,
+            metadata.map_err(damaged)?,
+            [
+                event.created_by.as_ref().map(CreatedBy::as_str),
+                event.correlation_id.as_ref().map(CorrelationId::as_str),
+                event.causation_id.as_ref().map(CausationId::as_str),
+            ],
+        ))
+    }
+
+    /// Of an event that is to be appended.
+    pub(super) fn of_new(event: &NewEvent) -> Self {
+        let details = event.details();
+        Self::new(
+            event.event_type().as_str(),
+            &event.checksum(),
+            event.metadata_checksum(),
+            [
+                details.created_by.map(CreatedBy::as_str),
+                details.correlation_id.map(CorrelationId::as_str),
+                details.causation_id.map(CausationId::as_str),
+            ],
+        )
+    }
+
+    fn new(event_type: &str, data: &Checksum, metadata: Option<Checksum>, context: [Option<&str>; 3]) -> Self {
+        let mut row = Row::after(b"firefly-event");
+        row.text(Some(event_type));
+        row.hash(data);
+        row.checksum(metadata);
+        context.into_iter().for_each(|text| row.text(text));
+        Self(row.digest())
+    }
+}

@@ -1,0 +1,63 @@
+//! Archives: where parts of the log went.
+
+use time::OffsetDateTime;
+
+use super::LogDigest;
+use super::seal::Remembered;
+use crate::{Error, ErrorKind, GlobalSequence};
+
+/// Where a part of the log went: a row of the table `firefly_archives`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The digest of its events, which is its name.
+    pub digest: LogDigest,
+    /// The sequence of its first event.
+    pub first: GlobalSequence,
+    /// The sequence of its last event.
+    pub last: GlobalSequence,
+    /// How many events it has.
+    pub events: u64,
+    /// When the earliest of them was created.
+    pub created_from: OffsetDateTime,
+    /// When the latest of them was created.
+    pub created_until: OffsetDateTime,
+    /// Where the file is, as the operator named the place.
+    pub location: String,
+    /// When it was made, by the clock of the program that did.
+    pub archived_at: OffsetDateTime,
+    /// The whole log up to its last event, if it is a range that goes on from the beginning of the log, or from the range before. Seals and
+    /// audits go on from there.
+    pub log: Option<Remembered>,
+    /// Whether all its events are out of the log. Otherwise they are on their way: [`retire`](super::retire) or [`attach`](super::attach)
+    /// was cut off, or is at work.
+    pub is_retired: bool,
+}
+
+impl Archive {
+    /// The error of a read that needs its events.
+    #[must_use]
+    pub fn needed(&self) -> Error {
+        needed(self.first, self.last, std::slice::from_ref(self))
+    }
+}
+
+/// The error of a read that needs archived events with these sequences, which are in these archives.
+pub(crate) fn needed(first: GlobalSequence, last: GlobalSequence, archives: &[Archive]) -> Error {
+    let locations: Vec<&str> = archives.iter().map(|archive| archive.location.as_str()).collect();
+    Error::new(ErrorKind::Archived {
+        first,
+        last,
+        location: locations.join(", ").into(),
+    })
+}
+
+/// Where the ranges end that were archived, one after the other, from the beginning of the log.
+pub(super) fn end_of_ranges(archives: &[Archive]) -> GlobalSequence {
+    archived_log(archives).map_or(GlobalSequence::ZERO, |log| log.global_sequence)
+}
+
+/// The beginning of the log that is archived in ranges.
+pub(super) fn archived_log(archives: &[Archive]) -> Option<Remembered> {
+    let logs = archives.iter().filter_map(|archive| archive.log);
+    logs.max_by_key(|log| log.global_sequence)
+}

@@ -1,0 +1,595 @@
+//! Archiving: a part of the log moves into a file, and back.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Exported;
+use super::archive::{Archive, archived_log, end_of_ranges};
+use super::diagnosis::{Diagnosis, Severity};
+use super::export::write_lines;
+use super::import::{CheckedExport, check_lines, each_line};
+use super::lines::{Header, LineReader, LineWriter, event_alone, is_footer, not_read};
+use super::operations::Operations;
+use super::progress::{Progress, Telling};
+use super::seal::Remembered;
+use crate::{
+    Backoff, Error, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Order, Result, StreamRange, Version,
+    pipeline,
+};
+
+/// Moves a part of the log into a file: the events leave the database, and the store goes on as if they were there.
+///
+/// What stays is a row of some 100 bytes for each event, with its keys, and one for each of their aggregates. So versions go on where
+/// they were, an event id is never stored a second time, a repeated append is answered as ever, and nothing is read as if it were whole:
+/// a read, a load or an as-of that needs an archived event is an [`Archived`](crate::ErrorKind::Archived) error, which names the range
+/// and the place. A stream loads from a [snapshot](crate::SnapshotStore::load_from_snapshot) at or after its last archived version: take
+/// snapshots of what is still in use before. Projections and exports go on [after](EventQuery::after) the range, or
+/// [skip](EventQuery::skip_archived) it.
+///
+/// It takes three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and
+/// checked, line by line. Only then the events are taken out of the log, oldest first, in transactions of 200 events at most. Other
+/// writers wait for each of those, some milliseconds. Whatever cuts it off, [`retire`] goes on with the same file.
+///
+/// ```
+/// use std::io::Cursor;
+///
+/// use firefly_eventstore_core::operate::{Archiving, attach, retire};
+/// use firefly_eventstore_core::{MemoryEventStore, prelude::*};
+///
+/// let (store, account) = (MemoryEventStore::new(), AggregateKey::new("Account", Uuid::now_v7())?);
+/// for amount in [1, 2, 3] {
+///     store.append(&account, ExpectedVersion::Any, &[NewEvent::new("money.deposited", &amount)?])?;
+/// }
+///
+/// let mut file = Vec::new(); // or Archiving::until(2).into_file(&store, "2024.jsonl", |_| {})?, which does both
+/// Archiving::until(2).json_lines(&store, &mut file, |_| {})?;
+/// let archive = retire(&store, Cursor::new(&file), "s3://archives/2024.jsonl", |_| {})?;
+/// assert_eq!(archive.events, 2);
+/// assert!(store.load(&account).unwrap_err().is_archived());
+/// assert_eq!(store.read(EventQuery::new().after(archive.last)).count(), 1);
+/// assert_eq!(store.version(&account)?, 3);
+///
+/// attach(&store, Cursor::new(&file), |_| {})?;
+/// assert_eq!(store.load(&account)?.len(), 3);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Archiving {
+    what: What,
+    despite_consumers: bool,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Until(GlobalSequence),
+    UntilTime(OffsetDateTime),
+    Ended {
+        event_types: Vec<String>,
+        until: OffsetDateTime,
+    },
+}
+
+/// How many events, and bytes of them, a transaction moves.
+const BATCH_SIZE: usize = 200;
+const BATCH_BYTES: u64 = 4 << 20;
+
+impl Archiving {
+    /// Of all events up to this sequence, from the beginning of the log or from the end of the range that was archived before. The newest
+    /// event of the log stays in any case.
+    #[must_use]
+    pub fn until(sequence: impl Into<GlobalSequence>) -> Self {
+        Self::of(What::Until(sequence.into()))
+    }
+
+    /// Of all events before the first one, in the order of the log, that was created after this time.
+    #[must_use]
+    pub fn until_time(time: OffsetDateTime) -> Self {
+        Self::of(What::UntilTime(time))
+    }
+
+    /// Of whole streams that ended: the last event is of one of these types, and was created at this time or earlier. Other streams stay.
+    ///
+    /// Reads the log once, and looks each of those streams up. What a [seal](super::seal()) covers is refused: take ranges where the log
+    /// is sealed.
+    #[must_use]
+    pub fn ended<T: Into<String>>(event_types: impl IntoIterator<Item = T>, until: OffsetDateTime) -> Self {
+        Self::of(What::Ended {
+            event_types: event_types.into_iter().map(Into::into).collect(),
+            until,
+        })
+    }
+
+    fn of(what: What) -> Self {
+        Self {
+            what,
+            despite_consumers: false,
+        }
+    }
+
+    /// Archives also what consumers have not handled yet. They stop at it with an [`Archived`](crate::ErrorKind::Archived) error. Without
+    /// this, it is refused, and the consumers are named.
+    #[must_use]
+    pub fn despite_consumers(mut self) -> Self {
+        self.despite_consumers = true;
+        self
+    }
+
+    /// Does all of it: writes the file, which gets its name when it is complete and on the disk, and [retires](retire) its events. The
+    /// path is the archive's location.
+    ///
+    /// # Errors
+    ///
+    /// As [`json_lines`](Self::json_lines) and [`retire`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a file:
+    /// where archiving was cut off, go on with [`retire`].
+    pub fn into_file(
+        &self,
+        store: &dyn Operations,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Archive> {
+        let path = path.as_ref();
+        let failed = |error| Error::io(format!("the archive {} cannot be written", path.display()), error);
+        if fs::exists(path).map_err(failed)? {
+            return Err(Error::invalid(format!(
+                "{} is there already; choose another name, or retire its events if an archiving was cut off",
+                path.display()
+            )));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
+        let written = self.json_lines(store, &mut file, &mut progress);
+        if let Err(error) = written {
+            // The error tells more than this one would.
+            drop(fs::remove_file(&part));
+            return Err(error);
+        }
+        file.into_inner()
+            .map_err(|error| failed(error.into_error()))
+            .and_then(|file| file.sync_all().map_err(failed))?;
+        fs::rename(&part, path).map_err(failed)?;
+        sync_folder_of(path).map_err(failed)?;
+        let location = fs::canonicalize(path).map_err(failed)?.display().to_string();
+        let input = BufReader::new(File::open(path).map_err(not_read)?);
+        retire(store, input, &location, progress)
+    }
+
+    /// Writes the file alone: nothing is taken out of the log. Keep it where it lasts, and then [`retire`] its events.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is nothing to archive, or consumers have not handled it yet, or a seal
+    /// covers streams; those of an [export](super::Export::json_lines).
+    pub fn json_lines(
+        &self,
+        store: &dyn Operations,
+        out: impl Write,
+        progress: impl FnMut(Progress),
+    ) -> Result<Exported> {
+        self.write(store, out, progress)
+            .map_err(|error| error.during("archive a part of the log"))
+    }
+
+    fn write(&self, store: &dyn Operations, out: impl Write, progress: impl FnMut(Progress)) -> Result<Exported> {
+        let mark = store.high_water_mark()?;
+        let newest = GlobalSequence::new(mark.get().saturating_sub(1))?;
+        let before = end_of_ranges(&store.archives()?);
+        let part = match &self.what {
+            What::Until(sequence) => Part::range(before, (*sequence).min(newest)),
+            What::UntilTime(time) => Part::range(before, last_until(store, *time)?.min(newest)),
+            What::Ended { event_types, until } => ended_streams(store, event_types, *until, newest)?,
+        };
+        if part.after >= part.until {
+            return Err(Error::invalid(
+                "there is nothing to archive: it is archived already, or it is the newest event, which stays",
+            ));
+        }
+        if !self.despite_consumers {
+            refuse_consumers_before(store, part.until)?;
+        }
+        let health = store.health()?;
+        let mut lines = LineWriter::new(out);
+        lines.header(&Header {
+            archive: true,
+            filtered: part.streams.is_some(),
+            ..Header::of(health, part.after, part.until)
+        })?;
+        let query = EventQuery::new().after(part.after).until(part.until).skip_archived();
+        let exported = write_lines(store, query, part.until, &mut lines, progress, |event| part.has(event))?;
+        if exported.events == 0 {
+            return Err(Error::invalid("there is nothing to archive"));
+        }
+        Ok(exported)
+    }
+}
+
+/// What of the log goes into a file.
+struct Part {
+    after: GlobalSequence,
+    until: GlobalSequence,
+    /// The last versions of whole streams; none if it is all events.
+    streams: Option<HashMap<Uuid, Version>>,
+}
+
+impl Part {
+    fn range(after: GlobalSequence, until: GlobalSequence) -> Self {
+        Self {
+            after,
+            until,
+            streams: None,
+        }
+    }
+
+    fn has(&self, event: &EventEnvelope) -> bool {
+        self.streams.as_ref().is_none_or(|streams| {
+            let last = streams.get(&event.aggregate.id());
+            last.is_some_and(|last| event.version <= *last)
+        })
+    }
+}
+
+/// The sequence before the first event that was created after a time.
+fn last_until(store: &dyn Operations, time: OffsetDateTime) -> Result<GlobalSequence> {
+    use std::ops::Bound;
+    let later = EventQuery::new()
+        .created_at((Bound::Excluded(time), Bound::Unbounded))
+        .ordered_by(Order::Sequence)
+        .limit(1)
+        .skip_archived();
+    match store.read_page(&later, None)?.events.first() {
+        Some(event) => GlobalSequence::new(event.global_sequence.get() - 1),
+        None => Ok(GlobalSequence::MAX),
+    }
+}
+
+/// The streams that ended: each is looked up, since it may have gone on.
+fn ended_streams(
+    store: &dyn Operations,
+    event_types: &[String],
+    until: OffsetDateTime,
+    newest: GlobalSequence,
+) -> Result<Part> {
+    let ends = EventQuery::new()
+        .event_types(event_types.iter().map(String::as_str))?
+        .created_at(..=until)
+        .ordered_by(Order::Sequence)
+        .until(newest)
+        .skip_archived();
+    let (mut streams, mut last) = (HashMap::new(), GlobalSequence::ZERO);
+    for event in store.read(ends) {
+        let event = event?;
+        let head = store.load_range(&event.aggregate, &StreamRange::all().limit(0))?;
+        if head.version() == event.version {
+            streams.insert(event.aggregate.id(), event.version);
+            last = event.global_sequence;
+        }
+    }
+    let sealed = store.newest_seals(1)?.pop();
+    if !streams.is_empty() && sealed.is_some() {
+        return Err(Error::invalid(
+            "the log is sealed, and a seal could not be compared with a log that lacks streams; archive ranges instead",
+        ));
+    }
+    Ok(Part {
+        after: GlobalSequence::ZERO,
+        until: last,
+        streams: Some(streams),
+    })
+}
+
+fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Result<()> {
+    let slots = store.consumers(None)?;
+    let mut behind: Vec<&str> = slots
+        .iter()
+        .filter(|slot| slot.position < until)
+        .map(|slot| slot.consumer.as_str())
+        .collect();
+    behind.dedup();
+    match &behind[..] {
+        [] => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "these consumers have not handled the events up to global sequence {until} yet: {}; let them catch up, or archive despite them",
+            behind.join(", ")
+        ))),
+    }
+}
+
+/// Takes the events of a file that [`Archiving`] wrote out of the log. The file is checked first, from beginning to end; every event of
+/// it must be in the store as it is in the file.
+///
+/// Where it was cut off, or crashed, repeat it with the same file: what is archived already is skipped. `location` is what readers are
+/// told: a path, or the address of an object.
+///
+/// The file is read twice. Each transaction moves 200 events at most, and excludes other writers. Where open transactions keep a server
+/// from that, it waits and tries again, some seconds.
+///
+/// # Errors
+///
+/// - [`DamagedFile`](crate::ErrorKind::DamagedFile), before anything is moved;
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file is no archive, or does not go on from the range that was archived before;
+/// - [`Contradiction`](crate::ErrorKind::Contradiction) if an event is not in the store as it is in the file: the events before it stay
+///   archived;
+/// - those of the store; after one that is retryable, repeat it.
+pub fn retire(
+    store: &dyn Operations,
+    input: impl BufRead + Seek + Send,
+    location: &str,
+    progress: impl FnMut(Progress),
+) -> Result<Archive> {
+    try_retire(store, input, location, Telling::new(progress))
+        .map_err(|error| error.during(format_args!("retire the events in {location}")))
+}
+
+fn try_retire<F: FnMut(Progress)>(
+    store: &dyn Operations,
+    mut input: impl BufRead + Seek + Send,
+    location: &str,
+    mut telling: Telling<F>,
+) -> Result<Archive> {
+    let start = input.stream_position().map_err(not_read)?;
+    let archives = store.archives()?;
+    let read = ReadBack::of(&mut input, &archives, &mut telling)?;
+    let recorded = archives.iter().find(|archive| archive.digest == read.checked.digest);
+    let archive = read.into_archive(location, recorded, end_of_ranges(&archives))?;
+    let mark = store.high_water_mark()?;
+    if archive.last >= mark {
+        return Err(Error::invalid(format!(
+            "the file goes up to global sequence {}, and the log to {mark}; its newest event is never archived",
+            archive.last
+        )));
+    }
+    store.record_archive(&archive)?;
+    input.seek(SeekFrom::Start(start)).map_err(not_read)?;
+    let (lines, _) = LineReader::new(&mut input)?;
+    let mut batch = Batch::default();
+    let move_out = |events: &[EventEnvelope]| patiently(|| store.retire_events(events));
+    each_line(
+        lines,
+        |event| event,
+        |_, event| {
+            if let Some(full) = batch.add(event) {
+                move_out(&full)?;
+            }
+            telling.add(1);
+            Ok(())
+        },
+    )?;
+    move_out(&batch.events)?;
+    let archive = Archive {
+        is_retired: true,
+        ..archive
+    };
+    store.record_archive(&archive)?;
+    telling.finish();
+    Ok(archive)
+}
+
+/// Brings the events of an archive back into the log, with all that they had: newest first, and then forgets the archive. Reads, loads and
+/// versions are as if it had never been.
+///
+/// Where it was cut off, repeat it with the same file. Archives that hold later events of the same streams are attached first. To read an
+/// archive elsewhere, [import](super::Import) it into an empty store.
+///
+/// # Errors
+///
+/// - [`DamagedFile`](crate::ErrorKind::DamagedFile), before anything is moved;
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not an archive of this store;
+/// - [`Contradiction`](crate::ErrorKind::Contradiction) if a later archive has to be attached first;
+/// - those of the store; after one that is retryable, repeat it.
+pub fn attach(
+    store: &dyn Operations,
+    input: impl BufRead + Seek + Send,
+    progress: impl FnMut(Progress),
+) -> Result<Archive> {
+    try_attach(store, input, Telling::new(progress)).map_err(|error| error.during("attach an archive"))
+}
+
+fn try_attach<F: FnMut(Progress)>(
+    store: &dyn Operations,
+    mut input: impl BufRead + Seek + Send,
+    mut telling: Telling<F>,
+) -> Result<Archive> {
+    let start = input.stream_position().map_err(not_read)?;
+    let archives = store.archives()?;
+    let read = ReadBack::of(&mut input, &archives, &mut telling)?;
+    let digest = read.checked.digest;
+    let Some(mut archive) = archives.into_iter().find(|archive| archive.digest == digest) else {
+        return Err(Error::invalid(format!(
+            "it is no archive of this store, which knows none with the digest {digest}; to read it, import it into an empty store"
+        )));
+    };
+    archive.is_retired = false;
+    store.record_archive(&archive)?;
+    input.seek(SeekFrom::Start(start)).map_err(not_read)?;
+    for place in Place::all(&mut input)?.iter().rev() {
+        input.seek(SeekFrom::Start(start + place.offset)).map_err(not_read)?;
+        let events = place.read(&mut input)?;
+        patiently(|| store.attach_events(&events))?;
+        telling.add(events.len() as u64);
+    }
+    store.forget_archive(&archive.digest)?;
+    telling.finish();
+    Ok(archive)
+}
+
+/// What is archived, if anything is, and what is on its way.
+pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
+    const SUBJECT: &str = "archives";
+    let Some(last) = archives.iter().map(|archive| archive.last).max() else {
+        return Vec::new();
+    };
+    let moving = archives.iter().filter(|archive| !archive.is_retired);
+    let moving = moving.map(|archive| {
+        Diagnosis::bad(
+            Severity::Warning,
+            SUBJECT,
+            format!(
+                "the events with global sequences {} to {} are partly in the log and partly in {}",
+                archive.first, archive.last, archive.location
+            ),
+            "if nobody is at work on it, it was cut off: retire or attach the file once more",
+        )
+    });
+    let events: u64 = archives.iter().map(|archive| archive.events).sum();
+    let all = format!("{} hold {events} events, up to global sequence {last}", archives.len());
+    std::iter::once(Diagnosis::good(SUBJECT, all)).chain(moving).collect()
+}
+
+/// Repeats a step that others keep from going on, for some seconds.
+fn patiently(step: impl FnMut() -> Result<u64>) -> Result<()> {
+    Backoff::new().repeat(step).map(drop)
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc().truncate_to_microsecond()
+}
+
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        #[cfg(unix)]
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        #[cfg(unix)]
+        Some(folder) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// Events that one transaction moves.
+#[derive(Default)]
+struct Batch {
+    events: Vec<EventEnvelope>,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Adds the next event; what is to be moved, once that is enough.
+    fn add(&mut self, event: EventEnvelope) -> Option<Vec<EventEnvelope>> {
+        self.bytes += pipeline::bytes_of(std::slice::from_ref(&event));
+        self.events.push(event);
+        let is_full = self.events.len() >= BATCH_SIZE || self.bytes >= BATCH_BYTES;
+        is_full.then(|| std::mem::take(self).events)
+    }
+}
+
+/// What a file was found to hold, read from beginning to end.
+struct ReadBack {
+    checked: CheckedExport,
+    first: GlobalSequence,
+    last: GlobalSequence,
+    created_from: OffsetDateTime,
+    created_until: OffsetDateTime,
+    /// The log up to its last event, if it is a range that goes on where the log is archived up to.
+    log: Option<Remembered>,
+}
+
+impl ReadBack {
+    fn of<F: FnMut(Progress)>(
+        input: impl BufRead + Send,
+        archives: &[Archive],
+        telling: &mut Telling<F>,
+    ) -> Result<Self> {
+        let mut log = archived_log(archives).unwrap_or(Remembered::NOTHING);
+        let before = log.global_sequence;
+        let mut bounds: Option<[(GlobalSequence, OffsetDateTime); 2]> = None;
+        let checked = check_lines(input, telling, |hashed| {
+            let event = &hashed.event;
+            log.add(hashed)?;
+            let (sequence, time) = (event.global_sequence, event.created_at);
+            let [(first, from), (_, until)] = bounds.unwrap_or([(sequence, time); 2]);
+            bounds = Some([(first, from.min(time)), (sequence, until.max(time))]);
+            Ok(())
+        })?;
+        if !checked.archive {
+            return Err(Error::invalid(
+                "the file is an export, not an archive; only what was written to be archived leaves the log",
+            ));
+        }
+        let [(first, created_from), (last, created_until)] =
+            bounds.ok_or_else(|| Error::invalid("the archive has no events"))?;
+        Ok(Self {
+            log: (!checked.filtered && checked.after == before).then_some(log),
+            checked,
+            first,
+            last,
+            created_from,
+            created_until,
+        })
+    }
+
+    /// What is to be recorded of it, or is recorded already.
+    fn into_archive(
+        self,
+        location: &str,
+        recorded: Option<&Archive>,
+        end_of_ranges: GlobalSequence,
+    ) -> Result<Archive> {
+        if recorded.is_none() && self.log.is_none() && !self.checked.filtered {
+            return Err(Error::invalid(format!(
+                "the archive goes on after global sequence {}, and the log is archived up to {end_of_ranges}; retire what is between them first",
+                self.checked.after
+            )));
+        }
+        Ok(Archive {
+            digest: self.checked.digest,
+            first: self.first,
+            last: self.last,
+            events: self.checked.events,
+            created_from: self.created_from,
+            created_until: self.created_until,
+            location: location.to_owned(),
+            archived_at: recorded.map_or_else(now, |recorded| recorded.archived_at),
+            log: recorded.map_or(self.log, |recorded| recorded.log),
+            is_retired: false,
+        })
+    }
+}
+
+/// Where some lines of a file are that hold events.
+struct Place {
+    offset: u64,
+    lines: usize,
+}
+
+impl Place {
+    /// The places of all events, in the order of the file, each of what one transaction moves. The file was checked before.
+    fn all(mut input: impl BufRead) -> Result<Vec<Self>> {
+        let (mut places, mut offset, mut line) = (Vec::new(), 0, Vec::new());
+        let mut place = Self { offset, lines: 0 };
+        let mut number = 0;
+        loop {
+            line.clear();
+            let bytes = input.read_until(b'\n', &mut line).map_err(not_read)? as u64;
+            number += 1;
+            let is_event = bytes > 0 && number > 1 && !is_footer(&line);
+            if place.lines > 0 && (!is_event || place.lines >= BATCH_SIZE || offset - place.offset >= BATCH_BYTES) {
+                places.push(std::mem::replace(&mut place, Self { offset, lines: 0 }));
+            }
+            if bytes == 0 {
+                return Ok(places);
+            }
+            if is_event {
+                place.lines += 1;
+            } else {
+                place.offset = offset + bytes;
+            }
+            offset += bytes;
+        }
+    }
+
+    /// Its events, from an input that stands there.
+    fn read(&self, mut input: impl BufRead) -> Result<Vec<EventEnvelope>> {
+        let mut events = Vec::with_capacity(self.lines);
+        let mut line = Vec::new();
+        for _ in 0..self.lines {
+            line.clear();
+            input.read_until(b'\n', &mut line).map_err(not_read)?;
+            events.push(event_alone(&mut line)?);
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,5 @@
+-- Whether any event is archived.
+SELECT EXISTS (
+    SELECT 1
+    FROM firefly_archived_streams
+)

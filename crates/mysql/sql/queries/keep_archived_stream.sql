@@ -1,0 +1,18 @@
+-- Keep how far aggregates' streams are archived: the rows are added to this, each with its values bound.
+-- ? aggregate_id · ? aggregate_type · ? tenant_id · ? version · ? last_event_id · ? first_sequence · ? last_sequence · ? created_until
+INSERT INTO firefly_archived_streams (
+    aggregate_id,
+    aggregate_type,
+    tenant_id,
+    version,
+    last_event_id,
+    first_sequence,
+    last_sequence,
+    created_until
+)
+VALUES {rows}
+ON DUPLICATE KEY UPDATE
+    version = VALUES(version),
+    last_event_id = VALUES(last_event_id),
+    last_sequence = VALUES(last_sequence),
+    created_until = VALUES(created_until)

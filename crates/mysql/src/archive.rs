@@ -1,0 +1,254 @@
+//! Archives: moving events out of the log and back, in a transaction that holds all gates.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint, rows};
+use firefly_eventstore_core::operate::{Archive, LogDigest};
+use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, TenantId, Version};
+use mysql::prelude::Queryable;
+use mysql::{Conn, Row, Value};
+use uuid::Uuid;
+
+use crate::error::{altered, classify};
+use crate::mark::{free_gates, gates};
+use crate::operate;
+use crate::read;
+use crate::row::{self, Cells, decode, time_value};
+use crate::session::Session;
+use crate::sql;
+
+/// Records an archive, or where it is and whether all its events are out of the log.
+pub(crate) fn record(session: &mut Session<'_, Conn>, archive: &Archive) -> Result<()> {
+    let log = archive.log.as_ref();
+    let values = vec![
+        archive.digest.to_string().into(),
+        archive.first.as_i64().into(),
+        archive.last.as_i64().into(),
+        archive.events.into(),
+        time_value(archive.created_from),
+        time_value(archive.created_until),
+        archive.location.as_str().into(),
+        time_value(archive.archived_at),
+        log.map(|log| log.events).into(),
+        log.map(|log| log.digest.to_string()).into(),
+        archive.is_retired.into(),
+    ];
+    run(session, sql::RECORD_ARCHIVE, values)
+}
+
+/// Forgets an archive.
+pub(crate) fn forget(session: &mut Session<'_, Conn>, digest: &LogDigest) -> Result<()> {
+    run(session, sql::FORGET_ARCHIVE, vec![digest.to_string().into()])
+}
+
+/// Takes events out of the log, and keeps their keys, within a transaction that has done nothing yet.
+///
+/// An append that looked before must not store after: it would take a version, or an id, a second time, since the keys that were in its way
+/// are gone. So all gates are held: no append is at work, and those that come later wait at their gate, look after it, and see what is
+/// archived.
+pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
+    run_holding(session, sql::HOLD_MOVES)?;
+    let archived = keys(session, sql::ARCHIVED_KEY, "", events, |row| {
+        rows::event_key(&Cells(row))
+    })?;
+    let fingerprints: Vec<Fingerprint> = events.iter().map(Fingerprint::of).collect::<Result<_>>()?;
+    hold_gates(session)?;
+    let live = keys(session, sql::LIVE_KEY, UNLESS_LOCKED, events, |row| {
+        rows::event_key(&Cells(row))
+    })?;
+    let streams = streams(session, events, UNLESS_LOCKED)?;
+    let newest = read::end(session)?;
+    let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
+    if retired.events.is_empty() {
+        return Ok(0);
+    }
+    let fingerprints: HashMap<GlobalSequence, Fingerprint> = events
+        .iter()
+        .map(|event| event.global_sequence)
+        .zip(fingerprints)
+        .collect();
+    let rows = vec!["(?, ?, ?, ?, ?)"; retired.events.len()].join(",\n");
+    let values = retired.events.iter().flat_map(|event| {
+        [
+            event.global_sequence.as_i64().into(),
+            event.event_id.into(),
+            event.aggregate.id().into(),
+            event.version.as_i64().into(),
+            Value::from(fingerprints[&event.global_sequence].as_bytes()),
+        ]
+    });
+    run(session, &format!("{}{rows}", sql::KEEP_KEY), values.collect())?;
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; retired.streams.len()].join(",\n");
+    let values = retired.streams.iter().flat_map(|stream| {
+        [
+            stream.aggregate.id().into(),
+            stream.aggregate.aggregate_type().as_str().into(),
+            stream.tenant.as_ref().map(TenantId::as_str).into(),
+            stream.version.as_i64().into(),
+            stream.last_event_id.into(),
+            stream.first_sequence.as_i64().into(),
+            stream.last_sequence.as_i64().into(),
+            time_value(stream.created_until),
+        ]
+    });
+    let statement = sql::KEEP_ARCHIVED_STREAM.replace("{rows}", &rows);
+    run(session, &statement, values.collect())?;
+    let removed = among(session, sql::REMOVE_EVENT, sequences(&retired.events))?;
+    if removed != retired.events.len() as u64 {
+        return Err(altered("an event was removed from the log by somebody else".to_owned()));
+    }
+    tell_archived(session, true)?;
+    Ok(removed)
+}
+
+/// Brings archived events back into the log, within a transaction that has done nothing yet.
+pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
+    run_holding(session, sql::HOLD_MOVES)?;
+    let live = keys(session, sql::LIVE_KEY, "", events, |row| rows::event_key(&Cells(row)))?;
+    hold_gates(session)?;
+    let archived = keys(session, sql::ARCHIVED_KEY, UNLESS_LOCKED, events, |row| {
+        rows::archived_key(&Cells(row))
+    })?;
+    let streams = streams(session, events, UNLESS_LOCKED)?;
+    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    if attached.events.is_empty() {
+        return Ok(0);
+    }
+    // First, so that a trigger does not find them archived.
+    among(session, sql::FORGET_KEY, sequences(&attached.events))?;
+    let is_gone = |(_, version): &&(Uuid, Version)| *version == Version::ZERO;
+    let gone = attached.versions.iter().filter(is_gone);
+    let gone: Vec<Value> = gone.map(|(id, _)| Value::from(*id)).collect();
+    if !gone.is_empty() {
+        among(session, sql::FORGET_ARCHIVED_STREAM, gone)?;
+    }
+    let left = attached.versions.iter().filter(|stream| !is_gone(stream));
+    let left: Vec<Value> = left.map(|(id, _)| Value::from(*id)).collect();
+    if !left.is_empty() {
+        let statement = sql::CUT_ARCHIVED_STREAM.replace("{list}", &sql::list(left.len()));
+        run(session, &statement, sql::padded(left, Value::NULL))?;
+    }
+    operate::insert(session, &attached.events)?;
+    run(session, sql::COUNT_ATTACHED, Vec::new())?;
+    let rows = session.query(sql::ANY_ARCHIVED, Vec::new()).map_err(classify)?;
+    let is_left = decode(&rows, |row| row::integer(row, 0))? != [0];
+    tell_archived(session, is_left)?;
+    Ok(attached.events.len() as u64)
+}
+
+/// Fails if another transaction has locked a row. Whoever moves events waits for nobody while it holds the gates.
+const UNLESS_LOCKED: &str = "\nFOR UPDATE NOWAIT";
+
+/// How long to try to get all gates, and the pause before another look. An append takes the gate of the moment, which is another one every
+/// 10 milliseconds: after that, those at work are on gates that nobody takes any more.
+const PATIENCE: Duration = Duration::from_millis(30);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Takes all gates: those that no append holds at once, and the others as their appends end. An append that comes meanwhile waits at its
+/// gate until the transaction ends, so this does not go on for long.
+fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
+    let begun = Instant::now();
+    let mut missing = gates();
+    loop {
+        let free = free_gates(session, &missing).map_err(classify)?;
+        missing.retain(|gate| !free.contains(gate));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() >= PATIENCE {
+            return Err(Error::new(ErrorKind::Unavailable {
+                reason: "other transactions that append have been open for too long; events are moved while none is"
+                    .into(),
+            }));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Runs a statement that locks one row.
+fn run_holding(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
+    match session.query(statement, Vec::new()).map_err(classify)?.len() {
+        1 => Ok(()),
+        _ => Err(altered("the row of firefly_moves is missing".to_owned())),
+    }
+}
+
+/// What a statement finds at the sequences of these events.
+fn keys<K>(
+    session: &mut Session<'_, Conn>,
+    statement: &str,
+    locking: &str,
+    events: &[EventEnvelope],
+    key: impl Fn(&Row) -> Result<K>,
+) -> Result<HashMap<GlobalSequence, K>> {
+    let sequences = events
+        .iter()
+        .map(|event| event.global_sequence.as_i64().into())
+        .collect();
+    let rows = found_among(session, statement, locking, sequences)?;
+    let keys = decode(&rows, |row| Ok((Cells(row).sequence(0)?, key(row)?)))?;
+    Ok(keys.into_iter().collect())
+}
+
+/// What is archived of the aggregates of these events.
+fn streams(
+    session: &mut Session<'_, Conn>,
+    events: &[EventEnvelope],
+    locking: &str,
+) -> Result<HashMap<Uuid, ArchivedStream>> {
+    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let ids = ids.into_iter().map(Value::from).collect();
+    let found = found_among(session, sql::ARCHIVED_STREAM, locking, ids)?;
+    let streams = decode(&found, |row| rows::archived_stream(&Cells(row)))?;
+    Ok(streams
+        .into_iter()
+        .map(|stream| (stream.aggregate.id(), stream))
+        .collect())
+}
+
+/// What of an aggregate's stream is archived.
+pub(crate) fn stream(session: &mut Session<'_, Conn>, id: Uuid) -> Result<Option<ArchivedStream>> {
+    let found = found_among(session, sql::ARCHIVED_STREAM, "", vec![id.into()])?;
+    Ok(decode(&found, |row| rows::archived_stream(&Cells(row)))?.pop())
+}
+
+/// The rows of a statement that a list is added to.
+fn found_among(
+    session: &mut Session<'_, Conn>,
+    statement: &str,
+    locking: &str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>> {
+    let statement = format!("{} {}{locking}", statement.trim_end(), sql::list(values.len()));
+    session
+        .query(&statement, sql::padded(values, Value::NULL))
+        .map_err(classify)
+}
+
+/// Runs a statement that a list is added to, and returns how many rows it changed.
+fn among(session: &mut Session<'_, Conn>, statement: &str, values: Vec<Value>) -> Result<u64> {
+    let statement = format!("{} {}", statement.trim_end(), sql::list(values.len()));
+    session
+        .execute(&statement, sql::padded(values, Value::NULL))
+        .map_err(classify)
+}
+
+fn sequences(events: &[&EventEnvelope]) -> Vec<Value> {
+    events
+        .iter()
+        .map(|event| event.global_sequence.as_i64().into())
+        .collect()
+}
+
+/// Tells appends, which wait, whether to look for what is archived.
+fn tell_archived(session: &mut Session<'_, Conn>, are_there: bool) -> Result<()> {
+    run(session, sql::TELL_ARCHIVED, vec![are_there.into(); 2])
+}
+
+fn run<C: Queryable>(session: &mut Session<'_, C>, statement: &str, values: Vec<Value>) -> Result<()> {
+    session.execute(statement, values).map(drop).map_err(classify)
+}

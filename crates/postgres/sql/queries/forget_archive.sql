@@ -1,0 +1,5 @@
+-- Forget an archive whose events are back in the log.
+-- $1 digest
+DELETE FROM firefly_archives
+WHERE firefly_here()
+  AND digest = $1;

@@ -1,0 +1,20 @@
+-- What a page of the log ends with: a row that is no event, and has no id. Its version is where the log ends, and its sequence the last one
+-- that is archived: both of the moment that the page is of, NULL if there is none.
+SELECT
+    NULL::uuid AS event_id,
+    NULL::uuid AS aggregate_id,
+    NULL::varchar AS aggregate_type,
+    (SELECT MAX(global_sequence) FROM events) AS aggregate_version,
+    (SELECT MAX(last_sequence) FROM firefly_archives) AS global_sequence,
+    NULL::varchar AS event_type,
+    NULL::jsonb AS event_data,
+    NULL::jsonb AS metadata,
+    NULL::timestamptz AS created_at,
+    NULL::timestamptz AS updated_at,
+    NULL::varchar AS created_by,
+    NULL::varchar AS tenant_id,
+    NULL::varchar AS correlation_id,
+    NULL::varchar AS causation_id,
+    NULL::integer AS event_size_bytes,
+    NULL::varchar AS checksum
+WHERE firefly_here();

@@ -1,0 +1,182 @@
+//! Archives: moving events out of the log and back, in a transaction that nobody else writes events beside.
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, rows};
+use firefly_eventstore_core::operate::{Archive, LogDigest};
+use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
+use postgres::{Client, Transaction};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::classify;
+use crate::import::copy;
+use crate::read::{archived_streams, end_of_log};
+use crate::row::{self, Cells, decode, is_null};
+use crate::session::Session;
+use crate::sql;
+
+/// Records an archive, or where it is and whether all its events are out of the log.
+pub(crate) fn record(session: &mut Session<'_, Client>, archive: &Archive) -> Result<()> {
+    let log = archive.log.as_ref();
+    let count = |events: u64| i64::try_from(events).unwrap_or(i64::MAX);
+    session
+        .execute(
+            sql::RECORD_ARCHIVE,
+            &[
+                &archive.digest.to_string(),
+                &archive.first.as_i64(),
+                &archive.last.as_i64(),
+                &count(archive.events),
+                &archive.created_from,
+                &archive.created_until,
+                &archive.location,
+                &archive.archived_at,
+                &log.map(|log| count(log.events)),
+                &log.map(|log| log.digest.to_string()),
+                &archive.is_retired,
+            ],
+        )
+        .map(drop)
+        .map_err(classify)
+}
+
+/// Forgets an archive.
+pub(crate) fn forget(session: &mut Session<'_, Client>, digest: &LogDigest) -> Result<()> {
+    let forgotten = session.execute(sql::FORGET_ARCHIVE, &[&digest.to_string()]);
+    forgotten.map(drop).map_err(classify)
+}
+
+/// The fingerprints of events, made before anybody has to wait.
+pub(crate) fn fingerprints(events: &[EventEnvelope]) -> Result<HashMap<GlobalSequence, Fingerprint>> {
+    let of = |event: &EventEnvelope| Ok((event.global_sequence, Fingerprint::of(event)?));
+    events.iter().map(of).collect()
+}
+
+/// Takes events out of the log, and keeps their keys.
+///
+/// A statement that waits for a lock on its table sees what was committed until it had that lock. So an append that comes meanwhile sees
+/// what is archived here, and none is at work that looked before: it would find neither an event nor its key, and take a version again.
+pub(crate) fn retire(
+    session: &mut Session<'_, Transaction<'_>>,
+    events: &[EventEnvelope],
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
+) -> Result<u64> {
+    session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
+    let newest = end_of_log(session)?;
+    let Keys { live, archived } = keys(session, events)?;
+    let archived = archived
+        .into_iter()
+        .map(|(sequence, (key, _))| (sequence, key))
+        .collect();
+    let streams = streams(session, events)?;
+    let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
+    let of_event = |event: &&EventEnvelope| fingerprints[&event.global_sequence].as_bytes().as_slice();
+    let sequences: Vec<i64> = retired
+        .events
+        .iter()
+        .map(|event| event.global_sequence.as_i64())
+        .collect();
+    let fingerprints: Vec<&[u8]> = retired.events.iter().map(of_event).collect();
+    let streams = &retired.streams;
+    let ids: Vec<Uuid> = streams.iter().map(|stream| stream.aggregate.id()).collect();
+    let types = streams.iter().map(|stream| stream.aggregate.aggregate_type().as_str());
+    let types: Vec<&str> = types.collect();
+    let tenants = streams
+        .iter()
+        .map(|stream| stream.tenant.as_ref().map(TenantId::as_str));
+    let tenants: Vec<Option<&str>> = tenants.collect();
+    let versions: Vec<i64> = streams.iter().map(|stream| stream.version.as_i64()).collect();
+    let last_ids: Vec<Uuid> = streams.iter().map(|stream| stream.last_event_id).collect();
+    let firsts: Vec<i64> = streams.iter().map(|stream| stream.first_sequence.as_i64()).collect();
+    let lasts: Vec<i64> = streams.iter().map(|stream| stream.last_sequence.as_i64()).collect();
+    let until: Vec<OffsetDateTime> = streams.iter().map(|stream| stream.created_until).collect();
+    let moved = session.query(
+        sql::RETIRE,
+        &[
+            &sequences,
+            &fingerprints,
+            &ids,
+            &types,
+            &tenants,
+            &versions,
+            &last_ids,
+            &firsts,
+            &lasts,
+            &until,
+        ],
+    );
+    let moved = decode(&moved.map_err(classify)?, |row| row::count(row, 0))?;
+    Ok(moved.into_iter().sum())
+}
+
+/// Lets the planner know that there is more than there was. Most stores have nothing archived for long; what was planned then reads the
+/// whole tables, at every append.
+pub(crate) fn analyze_if_grown(session: &mut Session<'_, Client>) -> Result<()> {
+    let grew = session.query(sql::ARCHIVED_GREW, &[]).map_err(classify)?;
+    if !grew.is_empty() {
+        session.execute(sql::ANALYZE_ARCHIVED, &[]).map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// Brings archived events back into the log.
+pub(crate) fn attach(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<u64> {
+    session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
+    let Keys { live, archived } = keys(session, events)?;
+    let streams = streams(session, events)?;
+    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    let sequences = attached.events.iter().map(|event| event.global_sequence.as_i64());
+    let sequences: Vec<i64> = sequences.collect();
+    let (ids, versions): (Vec<Uuid>, Vec<i64>) = attached
+        .versions
+        .iter()
+        .map(|(id, version)| (*id, version.as_i64()))
+        .unzip();
+    session
+        .execute(sql::ATTACH, &[&sequences, &ids, &versions])
+        .map_err(classify)?;
+    copy(session, attached.events.iter().copied()).map_err(classify)?;
+    Ok(attached.events.len() as u64)
+}
+
+/// The keys of events, by their sequences.
+struct Keys {
+    live: HashMap<GlobalSequence, EventKey>,
+    archived: HashMap<GlobalSequence, (EventKey, Fingerprint)>,
+}
+
+/// What there is at the sequences of these events.
+fn keys(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<Keys> {
+    let sequences: Vec<i64> = events.iter().map(|event| event.global_sequence.as_i64()).collect();
+    let rows = session.query(sql::KEYS, &[&sequences]).map_err(classify)?;
+    let mut keys = Keys {
+        live: HashMap::with_capacity(rows.len()),
+        archived: HashMap::new(),
+    };
+    for row in &rows {
+        match is_null(row, 4)? {
+            true => {
+                let key = rows::event_key(&Cells(row))?;
+                keys.live.insert(key.global_sequence, key);
+            }
+            false => {
+                let key = rows::archived_key(&Cells(row))?;
+                keys.archived.insert(key.0.global_sequence, key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// What is archived of the aggregates of these events.
+fn streams(
+    session: &mut Session<'_, Transaction<'_>>,
+    events: &[EventEnvelope],
+) -> Result<HashMap<Uuid, ArchivedStream>> {
+    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let streams = archived_streams(session, &ids)?.into_iter();
+    Ok(streams.map(|stream| (stream.aggregate.id(), stream)).collect())
+}

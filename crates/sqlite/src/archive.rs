@@ -1,0 +1,136 @@
+//! Archives: moving events out of the log and back, within a transaction of the one writer.
+
+use std::collections::HashMap;
+
+use firefly_eventstore_core::backend::{self, ArchivedStream, Fingerprint, rows};
+use firefly_eventstore_core::operate::{Archive, LogDigest};
+use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
+use rusqlite::{Connection, Row, params};
+use uuid::Uuid;
+
+use crate::append::{adopt_event, archived_stream};
+use crate::error::classify_writing;
+use crate::read::mark;
+use crate::row::{Cells, time_text};
+use crate::sql;
+use crate::statement::{collect, prepared};
+
+/// Records an archive, or where it is and whether all its events are out of the log.
+pub(crate) fn record(connection: &Connection, archive: &Archive) -> Result<()> {
+    let log = archive.log.as_ref();
+    prepared(connection, sql::RECORD_ARCHIVE)?
+        .execute(params![
+            archive.digest.to_string(),
+            archive.first.as_i64(),
+            archive.last.as_i64(),
+            i64::try_from(archive.events).unwrap_or(i64::MAX),
+            time_text(archive.created_from).as_str(),
+            time_text(archive.created_until).as_str(),
+            archive.location,
+            time_text(archive.archived_at).as_str(),
+            log.map(|log| i64::try_from(log.events).unwrap_or(i64::MAX)),
+            log.map(|log| log.digest.to_string()),
+            archive.is_retired,
+        ])
+        .map_err(classify_writing)?;
+    Ok(())
+}
+
+/// Forgets an archive.
+pub(crate) fn forget(connection: &Connection, digest: &LogDigest) -> Result<()> {
+    run(connection, sql::FORGET_ARCHIVE, [digest.to_string()])
+}
+
+/// Takes events out of the log, and keeps their keys.
+pub(crate) fn retire(connection: &Connection, events: &[EventEnvelope]) -> Result<u64> {
+    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
+    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
+        rows::event_key(&Cells(row))
+    })?;
+    let streams = streams(connection, events)?;
+    let retired = backend::admit_retirement(events, &live, &archived, &streams, mark(connection)?)?;
+    for event in &retired.events {
+        let fingerprint = Fingerprint::of(event)?;
+        let parameters = params![
+            event.global_sequence.as_i64(),
+            event.event_id.hyphenated().to_string(),
+            event.aggregate.id().hyphenated().to_string(),
+            event.version.as_i64(),
+            fingerprint.as_bytes(),
+        ];
+        run(connection, sql::KEEP_KEY, parameters)?;
+        run(connection, sql::REMOVE_EVENT, [event.global_sequence.as_i64()])?;
+    }
+    for stream in &retired.streams {
+        let until = time_text(stream.created_until);
+        let parameters = params![
+            stream.aggregate.id().hyphenated().to_string(),
+            stream.aggregate.aggregate_type().as_str(),
+            stream.tenant.as_ref().map(TenantId::as_str),
+            stream.version.as_i64(),
+            stream.last_event_id.hyphenated().to_string(),
+            stream.first_sequence.as_i64(),
+            stream.last_sequence.as_i64(),
+            until.as_str(),
+        ];
+        run(connection, sql::KEEP_ARCHIVED_STREAM, parameters)?;
+    }
+    Ok(retired.events.len() as u64)
+}
+
+/// Brings archived events back into the log.
+pub(crate) fn attach(connection: &Connection, events: &[EventEnvelope]) -> Result<u64> {
+    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
+    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
+        rows::archived_key(&Cells(row))
+    })?;
+    let streams = streams(connection, events)?;
+    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
+    for event in &attached.events {
+        run(connection, sql::FORGET_KEY, [event.global_sequence.as_i64()])?;
+        adopt_event(&mut insert, event).map_err(classify_writing)?;
+    }
+    for (aggregate_id, version) in attached.versions {
+        let id = aggregate_id.hyphenated().to_string();
+        match version.get() {
+            0 => run(connection, sql::FORGET_ARCHIVED_STREAM, [id])?,
+            _ => run(connection, sql::CUT_ARCHIVED_STREAM, params![id, version.as_i64()])?,
+        }
+    }
+    Ok(attached.events.len() as u64)
+}
+
+/// What a statement finds at the sequences of these events.
+fn keys<K>(
+    connection: &Connection,
+    statement: &str,
+    events: &[EventEnvelope],
+    decode: impl Fn(&Row<'_>) -> Result<K>,
+) -> Result<HashMap<GlobalSequence, K>> {
+    let mut keys = HashMap::with_capacity(events.len());
+    for event in events {
+        let sequence = event.global_sequence;
+        let found = collect(connection, statement, [sequence.as_i64()], &decode)?;
+        keys.extend(found.into_iter().map(|key| (sequence, key)));
+    }
+    Ok(keys)
+}
+
+/// What is archived of the aggregates of these events.
+fn streams(connection: &Connection, events: &[EventEnvelope]) -> Result<HashMap<Uuid, ArchivedStream>> {
+    let mut streams = HashMap::new();
+    for id in events.iter().map(|event| event.aggregate.id()) {
+        if !streams.contains_key(&id) {
+            streams.extend(archived_stream(connection, id)?.map(|stream| (id, stream)));
+        }
+    }
+    Ok(streams)
+}
+
+fn run(connection: &Connection, statement: &str, parameters: impl rusqlite::Params) -> Result<()> {
+    prepared(connection, statement)?
+        .execute(parameters)
+        .map_err(classify_writing)?;
+    Ok(())
+}
