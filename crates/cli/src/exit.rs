@@ -195,6 +195,7 @@ fn exit_of(kind: &ErrorKind) -> Exit {
         | ErrorKind::TenantMismatch { .. }
         | ErrorKind::Duplicate { .. }
         | ErrorKind::BeyondEnd { .. }
+        | ErrorKind::Archived { .. }
         | ErrorKind::Contradiction { .. } => Exit::Conflict,
         ErrorKind::Unavailable { .. } | ErrorKind::PoolTimeout => Exit::Unavailable,
         ErrorKind::Schema(_) | ErrorKind::Moved { .. } => Exit::Schema,

@@ -63,6 +63,10 @@ pub(crate) struct Filter {
     /// Only with metadata that contains this JSON object
     #[arg(long, value_name = "JSON", value_parser = parse::metadata)]
     metadata: Option<Metadata>,
+
+    /// Only what is left in the log: archived events are skipped, instead of refused
+    #[arg(long)]
+    skip_archived: bool,
 }
 
 impl Filter {
@@ -104,6 +108,9 @@ impl Filter {
         if let Some(metadata) = &self.metadata {
             query = query.metadata(metadata.clone());
         }
+        if self.skip_archived {
+            query = query.skip_archived();
+        }
         Ok(query)
     }
 
@@ -132,6 +139,9 @@ impl Filter {
         add("since", self.since.map(parse::time_text));
         add("until", self.until.map(parse::time_text));
         add("metadata", self.metadata.as_ref().map(ToString::to_string));
+        if self.skip_archived {
+            options.push("--skip-archived".to_owned());
+        }
         options
     }
 }

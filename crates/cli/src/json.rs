@@ -2,7 +2,7 @@
 
 use firefly_eventstore::consumer::{ConsumerSlot, ConsumerStatus, ParkedEvent};
 use firefly_eventstore::operate::{
-    Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
+    Archive, Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
 };
 use firefly_eventstore::{
     AggregateSummary, Error, EventData, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
@@ -208,6 +208,32 @@ impl From<&Seal> for SealRow {
             digest: seal.digest.to_string(),
             sealed_at: time_text(seal.sealed_at),
             line: seal.to_string(),
+        }
+    }
+}
+
+/// Where a part of the log went.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArchiveRow<'a> {
+    first_sequence: GlobalSequence,
+    last_sequence: GlobalSequence,
+    events: u64,
+    digest: String,
+    location: &'a str,
+    archived_at: String,
+    retired: bool,
+}
+
+impl<'a> From<&'a Archive> for ArchiveRow<'a> {
+    fn from(archive: &'a Archive) -> Self {
+        Self {
+            first_sequence: archive.first,
+            last_sequence: archive.last,
+            events: archive.events,
+            digest: archive.digest.to_string(),
+            location: &archive.location,
+            archived_at: time_text(archive.archived_at),
+            retired: archive.is_retired,
         }
     }
 }

@@ -69,6 +69,9 @@ fn no_other_command_makes_a_file() {
         &["import", export.to_str().unwrap()],
         &["restore", "--table", "--until-sequence", "1"],
         &["verify"],
+        &["archive", "2024.jsonl", "--until-sequence", "1"],
+        &["archives"],
+        &["attach", export.to_str().unwrap()],
         &["seal"],
         &["maintain"],
         &["snapshots"],
@@ -321,7 +324,7 @@ fn append_refuses_with_a_code_for_each_reason() {
 fn stats_types_and_aggregates_count_what_there_is() {
     let store = Store::of_accounts();
     let stats = store.succeeds(&["stats"]);
-    assert!(stats.line("sqlite ").contains("schema 6.1.0"), "{stats:?}");
+    assert!(stats.line("sqlite ").contains("schema 7.0.0"), "{stats:?}");
     assert_eq!(
         stats.line("6 events"),
         "6 events of 3 aggregates; the log ends at global sequence 6"
@@ -963,6 +966,62 @@ fn a_tail_that_was_cut_off_is_found_against_what_was_remembered() {
 }
 
 #[test]
+fn a_part_of_the_log_moves_into_a_file_and_back() {
+    let store = Store::of_accounts();
+    let before = store.succeeds(&["--quiet", "export"]).out;
+    assert!(store.run(&["archives"]).err.contains("nothing is archived"));
+
+    let file = store.file("past.jsonl");
+    let archived = store
+        .succeeds(&["archive", "past.jsonl", "--until-sequence", "4", "--json"])
+        .json();
+    assert_eq!((&archived["events"], &archived["retired"]), (&json!(4), &json!(true)));
+    let path = file.canonicalize().unwrap();
+    assert_eq!(archived["location"], json!(path));
+    assert!(store.succeeds(&["archives"]).line("    1 ").contains("retired"));
+    assert_eq!(store.succeeds(&["stats", "--json"]).json()["archived_events"], json!(4));
+    store.succeeds(&["verify"]);
+
+    let error = store.fails(3, &["export"]);
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+    assert_eq!(
+        store
+            .succeeds(&["--quiet", "export", "--after", "4"])
+            .out
+            .lines()
+            .count(),
+        4
+    );
+    let left = store.succeeds(&["tail", "--skip-archived", "--json"]).out;
+    assert_eq!(left.lines().count(), 2);
+    // The file is never replaced, and goes on where archiving was cut off.
+    let error = store.fails(8, &["archive", "past.jsonl", "--until-sequence", "5"]);
+    assert!(error.contains("there already"), "{error}");
+    let resumed = store
+        .succeeds(&["archive", "past.jsonl", "--resume", "--location", "s3://past", "--json"])
+        .json();
+    assert_eq!(
+        (&resumed["location"], &resumed["events"]),
+        (&json!("s3://past"), &json!(4))
+    );
+    let error = store.fails(2, &["archive", "none.jsonl", "--until-sequence", "4"]);
+    assert!(error.contains("nothing to archive"), "{error}");
+    assert!(!store.file("none.jsonl").exists());
+
+    let attached = store.succeeds(&["attach", "past.jsonl"]);
+    assert!(
+        attached.line("attached 4 events").ends_with("s3://past"),
+        "{attached:?}"
+    );
+    let events = |export: &str| export.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        events(&store.succeeds(&["--quiet", "export"]).out).len(),
+        events(&before).len()
+    );
+    assert!(store.run(&["archives"]).err.contains("nothing is archived"));
+}
+
+#[test]
 fn a_sealed_log_tells_who_changes_its_past() {
     let store = Store::of_accounts();
     let found = store.succeeds(&["doctor"]);
@@ -1068,7 +1127,7 @@ fn maintain_says_what_each_step_did() {
     usual.line("refresh: ");
     assert!(
         usual
-            .line("events                 idx_events_event_id")
+            .line("events                   idx_events_event_id")
             .ends_with("present"),
         "{usual:?}"
     );

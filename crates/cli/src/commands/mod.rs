@@ -2,6 +2,9 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod append;
+pub(crate) mod archive;
+pub(crate) mod archives;
+pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod consumers;
 pub(crate) mod diff;

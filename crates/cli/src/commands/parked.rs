@@ -332,11 +332,11 @@ fn find_parked(store: &dyn Operations, name: &str, sequence: GlobalSequence) -> 
     Err(Failure::usage(missing).advise_command(["parked"]))
 }
 
-/// The event itself; none if it was deleted, which only a program without this library can do.
+/// The event itself; none if it is archived, or was deleted, which only a program without this library can do.
 fn event_at(store: &dyn Operations, sequence: GlobalSequence) -> Result<Option<EventEnvelope>> {
     let before = GlobalSequence::new(sequence.get().saturating_sub(1))?;
     match store.read_page(&EventQuery::new().after(before).until(sequence), None) {
-        Err(error) if error.is_beyond_end() => Ok(None),
+        Err(error) if error.is_beyond_end() || error.is_archived() => Ok(None),
         page => Ok(page?.events.into_iter().next()),
     }
 }

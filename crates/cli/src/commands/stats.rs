@@ -35,6 +35,7 @@ struct Answer<'a> {
     high_water_mark: u64,
     latency_ms: f64,
     total_events: u64,
+    archived_events: u64,
     total_aggregates: u64,
     current_global_sequence: u64,
     unique_event_types: u64,
@@ -115,6 +116,12 @@ impl Stats {
             counted(statistics.total_aggregates, "aggregate"),
             statistics.current_global_sequence
         ))?;
+        if statistics.archived_events > 0 {
+            console.line(format_args!(
+                "{} archived",
+                counted(statistics.archived_events, "event")
+            ))?;
+        }
         console.line(format_args!(
             "{} of {}, {}",
             counted(snapshots.snapshots, "snapshot"),
@@ -157,6 +164,7 @@ fn answer<'a>(health: &'a Health, statistics: &'a Statistics, snapshots: &Snapsh
         high_water_mark: health.high_water_mark.get(),
         latency_ms: health.latency.as_secs_f64() * 1_000.0,
         total_events: statistics.total_events,
+        archived_events: statistics.archived_events,
         total_aggregates: statistics.total_aggregates,
         current_global_sequence: statistics.current_global_sequence.get(),
         unique_event_types: statistics.unique_event_types,

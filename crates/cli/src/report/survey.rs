@@ -97,13 +97,13 @@ struct Life {
 }
 
 impl Survey {
-    /// Reads the log, or a tenant's part of it, and tells how far it is: at which sequence, of which.
+    /// Reads the log, or a tenant's part of it, as far as it is not archived, and tells how far it is: at which sequence, of which.
     pub(super) fn of(
         store: &dyn Operations,
         tenant: Option<&TenantId>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self> {
-        let mut query = EventQuery::new();
+        let mut query = EventQuery::new().skip_archived();
         if let Some(tenant) = tenant {
             query = query.tenant(tenant)?;
         }
