@@ -46,8 +46,8 @@ pub use crate::within::{Entered, Within};
 pub use crate::writer::{Writer, WriterGuard};
 pub use append::{AppendSource, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
 pub use archived::{
-    ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, check_archived,
-    may_pass_archive, may_pass_archived,
+    ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
+    begins_with_first, check_archived, may_pass_archive, may_pass_archived,
 };
 pub use damaged::{damaged, verified, verified_snapshots, verified_with_snapshot};
 pub use driver::{Driver, MetadataIndex};

@@ -360,18 +360,16 @@ impl Operations for MemoryEventStore {
     }
 
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let fingerprints = Fingerprint::of_all(events)?;
         let _writing = self.shared.writer.lock()?;
         let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
-        let archived = log
-            .archived
-            .iter()
-            .map(|(sequence, (key, _))| (*sequence, *key))
-            .collect();
+        let archived = log.archived.clone().into_iter().collect();
         let retired = backend::admit_retirement(events, &log.keys(), &archived, &log.archived_streams, log.mark())?;
         let mut gone = HashSet::new();
         for event in &retired.events {
             let key = EventKey::of(event);
-            log.archived.insert(key.global_sequence, (key, Fingerprint::of(event)?));
+            let fingerprint = fingerprints[&key.global_sequence];
+            log.archived.insert(key.global_sequence, (key, fingerprint));
             log.archived_ids.insert(key.event_id, key.global_sequence);
             gone.insert(key.global_sequence);
         }
@@ -385,10 +383,12 @@ impl Operations for MemoryEventStore {
     }
 
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let fingerprints = Fingerprint::of_all(events)?;
         let _writing = self.shared.writer.lock()?;
         let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
         let archived = log.archived.clone().into_iter().collect();
-        let attached = backend::admit_attachment(events, &log.keys(), &archived, &log.archived_streams)?;
+        let streams = &log.archived_streams;
+        let attached = backend::admit_attachment(events, &log.keys(), &archived, &fingerprints, streams)?;
         let count = attached.events.len() as u64;
         for event in &attached.events {
             log.archived.remove(&event.global_sequence);
@@ -688,14 +688,8 @@ impl MemoryEventStore {
             return Ok(EventStream::new(aggregate.clone(), Version::ZERO, Vec::new()));
         }
         backend::check_type(aggregate, archived.aggregate.aggregate_type())?;
-        let past = match range.as_of {
-            None => stream.len(),
-            Some(AsOf::Version(version)) => stream.partition_point(|event| event.version <= version),
-            Some(AsOf::Sequence(sequence)) => stream.partition_point(|event| event.global_sequence <= sequence),
-            Some(AsOf::Time(time)) => stream.iter().take_while(|event| event.created_at <= time).count(),
-        };
-        let stream = &stream[..past];
-        let mut version = stream.last().map_or(archived.version, |event| event.version);
+        let live = backend::scan_stream(aggregate, range, stream)?;
+        let mut version = live.version().max(archived.version);
         match range.as_of {
             Some(AsOf::Version(at)) => version = version.min(at),
             Some(AsOf::Sequence(at)) if at < archived.first_sequence => version = Version::ZERO,
@@ -705,24 +699,17 @@ impl MemoryEventStore {
         }
 
         let to = range.to.map_or(version, |to| to.min(version));
-        let wanted = stream
-            .iter()
-            .filter(|event| event.version >= range.from && event.version <= to);
-        let limit = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        let events: Vec<_> = match range.direction {
-            Direction::Forwards => wanted.take(limit).copied().cloned().collect(),
-            Direction::Backwards => wanted.rev().take(limit).copied().cloned().collect(),
-        };
+        let limit = range.limit.unwrap_or(u64::MAX);
         let first = range.from.max(Version::from(1));
         let is_filled = match range.direction {
             Direction::Forwards => limit == 0,
-            Direction::Backwards => events.len() >= limit,
+            Direction::Backwards => live.len() as u64 >= limit,
         };
         if first <= to.min(archived.version) && !is_filled {
             return Err(self.needed(archived));
         }
         let archived = (archived.version, archived.last_event_id);
-        Ok(EventStream::new(aggregate.clone(), version, events).with_archived(Some(archived)))
+        Ok(EventStream::new(aggregate.clone(), version, live.into_events()).with_archived(Some(archived)))
     }
 
     /// The error of whoever needs what is archived of a stream.

@@ -627,7 +627,7 @@ pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) 
         located.extend(decode(&rows.map_err(classify)?, |row| {
             match Cells(row).optional_time(9)? {
                 Some(_) => rows::located(&Cells(row)),
-                None => rows::located_archived(&Cells(row)),
+                None => rows::located_archived(&Cells(row), 6),
             }
         })?);
     }

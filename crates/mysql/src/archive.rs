@@ -51,9 +51,9 @@ pub(crate) fn forget(session: &mut Session<'_, Conn>, digest: &LogDigest) -> Res
 pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
     run_holding(session, sql::HOLD_MOVES)?;
     let archived = keys(session, sql::ARCHIVED_KEY, "", events, |row| {
-        rows::event_key(&Cells(row))
+        rows::archived_key(&Cells(row))
     })?;
-    let fingerprints: Vec<Fingerprint> = events.iter().map(Fingerprint::of).collect::<Result<_>>()?;
+    let fingerprints = Fingerprint::of_all(events)?;
     hold_gates(session)?;
     let live = keys(session, sql::LIVE_KEY, UNLESS_LOCKED, events, |row| {
         rows::event_key(&Cells(row))
@@ -64,11 +64,6 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     if retired.events.is_empty() {
         return Ok(0);
     }
-    let fingerprints: HashMap<GlobalSequence, Fingerprint> = events
-        .iter()
-        .map(|event| event.global_sequence)
-        .zip(fingerprints)
-        .collect();
     let rows = vec!["(?, ?, ?, ?, ?)"; retired.events.len()].join(",\n");
     let values = retired.events.iter().flat_map(|event| {
         [
@@ -107,12 +102,13 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
 pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
     run_holding(session, sql::HOLD_MOVES)?;
     let live = keys(session, sql::LIVE_KEY, "", events, |row| rows::event_key(&Cells(row)))?;
+    let fingerprints = Fingerprint::of_all(events)?;
     hold_gates(session)?;
     let archived = keys(session, sql::ARCHIVED_KEY, UNLESS_LOCKED, events, |row| {
         rows::archived_key(&Cells(row))
     })?;
     let streams = streams(session, events, UNLESS_LOCKED)?;
-    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    let attached = backend::admit_attachment(events, &live, &archived, &fingerprints, &streams)?;
     if attached.events.is_empty() {
         return Ok(0);
     }
@@ -198,10 +194,7 @@ fn streams(
     events: &[EventEnvelope],
     locking: &str,
 ) -> Result<HashMap<Uuid, ArchivedStream>> {
-    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let ids = ids.into_iter().map(Value::from).collect();
+    let ids = backend::aggregate_ids(events).into_iter().map(Value::from).collect();
     let found = found_among(session, sql::ARCHIVED_STREAM, locking, ids)?;
     let streams = decode(&found, |row| rows::archived_stream(&Cells(row)))?;
     Ok(streams

@@ -231,9 +231,7 @@ impl MysqlEventStore {
 /// the first, and is refused if that commits: an append then simply takes a later sequence, an import fails. InnoDB never allocates
 /// a sequence at or below one that was imported.
 fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) -> Result<()> {
-    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids = backend::aggregate_ids(events);
     // In the order of appends within a transaction: whoever waits for a turn does not hold the mark back.
     let turns = append::turns(ids.iter().copied());
     let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));

@@ -56,16 +56,14 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
                 .map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
                 .into(),
         ];
-        // Where the first event is found, nothing is archived.
-        let may_be_first = range.from <= Version::from(1) && to != Some(Version::ZERO);
-        if may_be_first && range.direction == Direction::Forwards {
+        if backend::begins_with_first(range, to) {
             let (mut events, mut decoder) = (Vec::new(), EventDecoder::default());
             walk(self, sql::LOAD_WHOLE, values.clone(), |row| {
                 events.push(decoder.event(&Cells(row))?);
                 Ok(ControlFlow::Continue(()))
             })?;
-            if events.iter().any(|event| event.version == 1) {
-                return Ok(StreamPart { events, archived: None });
+            if let Ok(part) = StreamPart::with_first(events) {
+                return Ok(part);
             }
         }
         let statement = match range.direction {

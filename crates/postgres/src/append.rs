@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, AppendSource, Columns, Contents, Head, Located, rows};
+use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
 use firefly_eventstore_core::{
-    AggregateKey, AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind,
-    ExpectedVersion, GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
+    AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
+    GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};
@@ -502,18 +502,7 @@ pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid
     let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
     decode(&rows, |row| match is_null(row, 13)? {
         true => rows::located(&Cells(row)),
-        false => located_archived(&Cells(row)),
-    })
-}
-
-fn located_archived(row: &Cells<'_>) -> Result<Located> {
-    Ok(Located {
-        event_id: row.id(0)?,
-        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
-        tenant: row.name(3)?,
-        version: row.version(4)?,
-        global_sequence: row.sequence(5)?,
-        contents: Contents::Archived(row.fingerprint(13)?),
+        false => rows::located_archived(&Cells(row), 13),
     })
 }
 

@@ -47,12 +47,6 @@ pub(crate) fn forget(session: &mut Session<'_, Client>, digest: &LogDigest) -> R
     forgotten.map(drop).map_err(classify)
 }
 
-/// The fingerprints of events, made before anybody has to wait.
-pub(crate) fn fingerprints(events: &[EventEnvelope]) -> Result<HashMap<GlobalSequence, Fingerprint>> {
-    let of = |event: &EventEnvelope| Ok((event.global_sequence, Fingerprint::of(event)?));
-    events.iter().map(of).collect()
-}
-
 /// Takes events out of the log, and keeps their keys.
 ///
 /// A statement that waits for a lock on its table sees what was committed until it had that lock. So an append that comes meanwhile sees
@@ -65,10 +59,6 @@ pub(crate) fn retire(
     session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
     let newest = end_of_log(session)?;
     let Keys { live, archived } = keys(session, events)?;
-    let archived = archived
-        .into_iter()
-        .map(|(sequence, (key, _))| (sequence, key))
-        .collect();
     let streams = streams(session, events)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
     let of_event = |event: &&EventEnvelope| fingerprints[&event.global_sequence].as_bytes().as_slice();
@@ -121,11 +111,15 @@ pub(crate) fn analyze_if_grown(session: &mut Session<'_, Client>) -> Result<()> 
 }
 
 /// Brings archived events back into the log.
-pub(crate) fn attach(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<u64> {
+pub(crate) fn attach(
+    session: &mut Session<'_, Transaction<'_>>,
+    events: &[EventEnvelope],
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
+) -> Result<u64> {
     session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
     let Keys { live, archived } = keys(session, events)?;
     let streams = streams(session, events)?;
-    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    let attached = backend::admit_attachment(events, &live, &archived, fingerprints, &streams)?;
     let sequences = attached.events.iter().map(|event| event.global_sequence.as_i64());
     let sequences: Vec<i64> = sequences.collect();
     let (ids, versions): (Vec<Uuid>, Vec<i64>) = attached
@@ -174,9 +168,6 @@ fn streams(
     session: &mut Session<'_, Transaction<'_>>,
     events: &[EventEnvelope],
 ) -> Result<HashMap<Uuid, ArchivedStream>> {
-    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let streams = archived_streams(session, &ids)?.into_iter();
+    let streams = archived_streams(session, &backend::aggregate_ids(events))?.into_iter();
     Ok(streams.map(|stream| (stream.aggregate.id(), stream)).collect())
 }

@@ -1,7 +1,5 @@
 //! Importing: events are stored exactly as they are, while nobody else writes any.
 
-use std::collections::HashSet;
-
 use firefly_eventstore_core::{
     CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
 };
@@ -40,9 +38,8 @@ pub(crate) fn import(
 ) -> Result<()> {
     session.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
     let end = end_of_log(session)?.max(given_away);
-    let ids: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
-    let ids: Vec<Uuid> = ids.into_iter().collect();
-    backend::admit_import(events, end, &heads(session, &ids)?)?;
+    let heads = heads(session, &backend::aggregate_ids(events))?;
+    backend::admit_import(events, end, &heads)?;
     refuse_archived(session, events)?;
     copy(session, events).map_err(classify)?;
     session

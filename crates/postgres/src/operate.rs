@@ -3,7 +3,7 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::{ArchivedStream, rows};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, rows};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -148,7 +148,7 @@ impl Operations for PostgresEventStore {
     /// Needs the rights to `SELECT` and `DELETE` on the table `events`, and to `SELECT`, `INSERT` and `UPDATE` on
     /// `firefly_archived_events` and `firefly_archived_streams`.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
-        let fingerprints = archive::fingerprints(events)?;
+        let fingerprints = Fingerprint::of_all(events)?;
         let retired =
             self.transaction(|transaction| archive::retire(&mut transaction.session(), events, &fingerprints))?;
         self.with(archive::analyze_if_grown)?;
@@ -161,7 +161,8 @@ impl Operations for PostgresEventStore {
     /// `MAINTAIN` from PostgreSQL 17 on; and to `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
     /// `firefly_archived_streams`.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
-        self.transaction(|transaction| archive::attach(&mut transaction.session(), events))
+        let fingerprints = Fingerprint::of_all(events)?;
+        self.transaction(|transaction| archive::attach(&mut transaction.session(), events, &fingerprints))
     }
 
     /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from

@@ -241,7 +241,7 @@ pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
     let mut found = collect(connection, sql::LOCATE, [&ids], |row| rows::located(&Cells(row)))?;
     found.extend(collect(connection, sql::LOCATE_ARCHIVED, [&ids], |row| {
-        rows::located_archived(&Cells(row))
+        rows::located_archived(&Cells(row), 6)
     })?);
     Ok(found)
 }

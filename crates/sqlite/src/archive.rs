@@ -42,21 +42,24 @@ pub(crate) fn forget(connection: &Connection, digest: &LogDigest) -> Result<()> 
 }
 
 /// Takes events out of the log, and keeps their keys.
-pub(crate) fn retire(connection: &Connection, events: &[EventEnvelope]) -> Result<u64> {
+pub(crate) fn retire(
+    connection: &Connection,
+    events: &[EventEnvelope],
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
+) -> Result<u64> {
     let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
     let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
-        rows::event_key(&Cells(row))
+        rows::archived_key(&Cells(row))
     })?;
     let streams = streams(connection, events)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, mark(connection)?)?;
     for event in &retired.events {
-        let fingerprint = Fingerprint::of(event)?;
         let parameters = params![
             event.global_sequence.as_i64(),
             event.event_id.hyphenated().to_string(),
             event.aggregate.id().hyphenated().to_string(),
             event.version.as_i64(),
-            fingerprint.as_bytes(),
+            fingerprints[&event.global_sequence].as_bytes(),
         ];
         run(connection, sql::KEEP_KEY, parameters)?;
         run(connection, sql::REMOVE_EVENT, [event.global_sequence.as_i64()])?;
@@ -79,13 +82,17 @@ pub(crate) fn retire(connection: &Connection, events: &[EventEnvelope]) -> Resul
 }
 
 /// Brings archived events back into the log.
-pub(crate) fn attach(connection: &Connection, events: &[EventEnvelope]) -> Result<u64> {
+pub(crate) fn attach(
+    connection: &Connection,
+    events: &[EventEnvelope],
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
+) -> Result<u64> {
     let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
     let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
         rows::archived_key(&Cells(row))
     })?;
     let streams = streams(connection, events)?;
-    let attached = backend::admit_attachment(events, &live, &archived, &streams)?;
+    let attached = backend::admit_attachment(events, &live, &archived, fingerprints, &streams)?;
     let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
     for event in &attached.events {
         run(connection, sql::FORGET_KEY, [event.global_sequence.as_i64()])?;
@@ -120,10 +127,8 @@ fn keys<K>(
 /// What is archived of the aggregates of these events.
 fn streams(connection: &Connection, events: &[EventEnvelope]) -> Result<HashMap<Uuid, ArchivedStream>> {
     let mut streams = HashMap::new();
-    for id in events.iter().map(|event| event.aggregate.id()) {
-        if !streams.contains_key(&id) {
-            streams.extend(archived_stream(connection, id)?.map(|stream| (id, stream)));
-        }
+    for id in backend::aggregate_ids(events) {
+        streams.extend(archived_stream(connection, id)?.map(|stream| (id, stream)));
     }
     Ok(streams)
 }

@@ -3,10 +3,10 @@
 mod diagnose;
 mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::error::Error as _;
 
-use firefly_eventstore_core::backend::{ArchivedStream, rows};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, rows};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -97,18 +97,20 @@ impl Operations for SqliteEventStore {
 
     /// Appends wait meanwhile, as for any transaction.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let fingerprints = Fingerprint::of_all(events)?;
         self.alone(|connection| {
             in_transaction(connection, Some(self.database()), |connection| {
-                archive::retire(connection, events)
+                archive::retire(connection, events, &fingerprints)
             })
         })
     }
 
     /// Appends wait meanwhile, as for any transaction.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        let fingerprints = Fingerprint::of_all(events)?;
         self.alone(|connection| {
             in_transaction(connection, Some(self.database()), |connection| {
-                archive::attach(connection, events)
+                archive::attach(connection, events, &fingerprints)
             })
         })
     }
@@ -177,9 +179,8 @@ fn import(connection: &Connection, database: &Database, events: &[EventEnvelope]
 }
 
 fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refusal> {
-    let aggregates: HashSet<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
     let mut heads = HashMap::new();
-    for id in aggregates {
+    for id in backend::aggregate_ids(events) {
         heads.extend(head(connection, id)?.map(|head| (id, head)));
     }
     backend::admit_import(events, last_given(connection)?, &heads)?;

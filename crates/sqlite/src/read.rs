@@ -30,16 +30,10 @@ pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 /// Events that were read, and what of their stream is archived: that are its first versions. Both are to be of one state, since an archive
 /// may be attached at any time.
 fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<EventEnvelope>) -> Result<StreamPart> {
-    let archived = match has_first(&events) {
-        true => None,
-        false => archived_stream(connection, aggregate.id())?,
-    };
-    Ok(StreamPart { events, archived })
-}
-
-/// Whether the first event of a stream is among these: then nothing of it is archived.
-fn has_first(events: &[EventEnvelope]) -> bool {
-    events.iter().any(|event| event.version == 1)
+    StreamPart::with_first(events).or_else(|events| {
+        let archived = archived_stream(connection, aggregate.id())?;
+        Ok(StreamPart { events, archived })
+    })
 }
 
 impl StreamSource for Source<'_> {
@@ -78,12 +72,10 @@ impl StreamSource for Source<'_> {
             collect(connection, statement, parameters, |row| decoder.event(&Cells(row)))
         };
         // A transaction costs as much as some events. Where the first is likely to be found, it is tried without.
-        let may_be_first = range.from <= Version::from(1) && to != Some(Version::ZERO);
-        if may_be_first && range.direction == Direction::Forwards {
-            let events = read(self.0)?;
-            if has_first(&events) {
-                return Ok(StreamPart { events, archived: None });
-            }
+        if backend::begins_with_first(range, to)
+            && let Ok(part) = StreamPart::with_first(read(self.0)?)
+        {
+            return Ok(part);
         }
         in_one_state(self.0, |connection| {
             with_archived(connection, aggregate, read(connection)?)

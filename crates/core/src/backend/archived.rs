@@ -13,7 +13,7 @@ use crate::operate::Archive;
 use crate::query::PageEvents;
 use crate::{
     AggregateKey, AggregateType, Direction, Error, EventEnvelope, EventFilter, EventQuery, GlobalSequence, Order,
-    Result, TenantId, Version, Window,
+    Result, StreamRange, TenantId, Version, Window,
 };
 
 /// The beginning of a stream that is archived: its versions from 1 to [`version`](Self::version). The others are in the log.
@@ -66,6 +66,35 @@ pub struct StreamPart {
     pub events: Vec<EventEnvelope>,
     /// The beginning that is archived, if there is one.
     pub archived: Option<ArchivedStream>,
+}
+
+impl StreamPart {
+    /// The part with these events if the first of the stream is among them: then nothing of it is archived. Otherwise the events.
+    ///
+    /// # Errors
+    ///
+    /// The events, where the first one is missing: what of the stream is archived has to be asked.
+    pub fn with_first(events: Vec<EventEnvelope>) -> Result<Self, Vec<EventEnvelope>> {
+        match events.iter().any(|event| event.version == 1) {
+            true => Ok(Self { events, archived: None }),
+            false => Err(events),
+        }
+    }
+}
+
+/// Whether a part of a stream, up to the version `to`, begins with the first event of the stream, if that is in the log.
+#[must_use]
+pub fn begins_with_first(range: &StreamRange, to: Option<Version>) -> bool {
+    range.from <= Version::from(1) && to != Some(Version::ZERO) && range.direction == Direction::Forwards
+}
+
+/// The ids of the aggregates of these events, each once, in their order.
+#[must_use]
+pub fn aggregate_ids(events: &[EventEnvelope]) -> Vec<Uuid> {
+    let mut ids: Vec<Uuid> = events.iter().map(|event| event.aggregate.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// What makes an event unique in a store: a backend finds it by its sequence, and compares the rest.
@@ -125,7 +154,7 @@ pub struct Attachment<'e> {
 pub fn admit_retirement<'e>(
     events: &'e [EventEnvelope],
     live: &HashMap<GlobalSequence, EventKey>,
-    archived: &HashMap<GlobalSequence, EventKey>,
+    archived: &HashMap<GlobalSequence, (EventKey, Fingerprint)>,
     streams: &HashMap<Uuid, ArchivedStream>,
     newest: GlobalSequence,
 ) -> Result<Retirement<'e>> {
@@ -135,7 +164,7 @@ pub fn admit_retirement<'e>(
         let key = EventKey::of(event);
         match (live.get(&key.global_sequence), archived.get(&key.global_sequence)) {
             (Some(found), _) if *found == key => {}
-            (None, Some(found)) if *found == key => continue,
+            (None, Some((found, _))) if *found == key => continue,
             (None, None) => return Err(contradiction(event, "the store does not hold it".to_owned())),
             _ => return Err(contradiction(event, "the store holds another event there".to_owned())),
         }
@@ -175,8 +204,8 @@ pub fn admit_retirement<'e>(
 }
 
 /// Decides which of these events, which are in the order of their sequences, move back into the log. `live` and `archived` are the keys
-/// of those that are in the log, and that are archived, by their sequences; `streams` is what is archived of their aggregates, by their
-/// ids.
+/// of those that are in the log, and that are archived, by their sequences; `fingerprints` are [those](Fingerprint::of_all) of these
+/// events; `streams` is what is archived of their aggregates, by their ids.
 ///
 /// What is in the log already is left out, so that an attachment which was cut off is repeated.
 ///
@@ -187,6 +216,7 @@ pub fn admit_attachment<'e>(
     events: &'e [EventEnvelope],
     live: &HashMap<GlobalSequence, EventKey>,
     archived: &HashMap<GlobalSequence, (EventKey, Fingerprint)>,
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
     streams: &HashMap<Uuid, ArchivedStream>,
 ) -> Result<Attachment<'e>> {
     let mut moved = Vec::with_capacity(events.len());
@@ -195,7 +225,8 @@ pub fn admit_attachment<'e>(
         let key = EventKey::of(event);
         match (live.get(&key.global_sequence), archived.get(&key.global_sequence)) {
             (Some(found), _) if *found == key => continue,
-            (None, Some(found)) if *found == (key, Fingerprint::of(event)?) => {}
+            (None, Some((found, fingerprint)))
+                if *found == key && fingerprints.get(&key.global_sequence) == Some(fingerprint) => {}
             (None, None) => {
                 return Err(contradiction(
                     event,

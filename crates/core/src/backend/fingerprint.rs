@@ -1,7 +1,11 @@
 //! What tells an archived event from another with the same id.
 
+use std::collections::HashMap;
+
 use crate::operate::Row;
-use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, NewEvent, Result};
+use crate::{
+    CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, NewEvent, Result,
+};
 
 /// SHA-256 of what makes an event another one: type, data, metadata, creator, correlation and causation. It is kept of an archived event,
 /// so that a repeated append is told from another with the same id.
@@ -39,6 +43,16 @@ impl Fingerprint {
                 event.causation_id.as_ref().map(CausationId::as_str),
             ],
         ))
+    }
+
+    /// Of stored events, by their sequences: to be made before others have to wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`of`](Self::of).
+    pub fn of_all(events: &[EventEnvelope]) -> Result<HashMap<GlobalSequence, Self>> {
+        let of = |event: &EventEnvelope| Ok((event.global_sequence, Self::of(event)?));
+        events.iter().map(of).collect()
     }
 
     /// Of an event that is to be appended.

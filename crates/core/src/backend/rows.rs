@@ -275,13 +275,13 @@ pub fn located(row: &impl Columns) -> Result<Located> {
     located_with(row, Contents::Live(Box::new(contents)))
 }
 
-/// Where an archived event was, from the columns of `locate_archived.sql`: the first of `locate.sql`, and the fingerprint.
+/// Where an archived event was, from the columns that `locate.sql` begins with, and the fingerprint in the column with this number.
 ///
 /// # Errors
 ///
 /// If a column is not what it should be.
-pub fn located_archived(row: &impl Columns) -> Result<Located> {
-    located_with(row, Contents::Archived(row.fingerprint(6)?))
+pub fn located_archived(row: &impl Columns, fingerprint: usize) -> Result<Located> {
+    located_with(row, Contents::Archived(row.fingerprint(fingerprint)?))
 }
 
 fn located_with(row: &impl Columns, contents: Contents) -> Result<Located> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Bound;
 use std::path::Path;
 
 use time::OffsetDateTime;
@@ -235,7 +236,6 @@ impl Part {
 
 /// The sequence before the first event that was created after a time.
 fn last_until(store: &dyn Operations, time: OffsetDateTime) -> Result<GlobalSequence> {
-    use std::ops::Bound;
     let later = EventQuery::new()
         .created_at((Bound::Excluded(time), Bound::Unbounded))
         .ordered_by(Order::Sequence)
