@@ -1,26 +1,70 @@
-//! What is asked of the data of events: `--where`.
+//! Conditions on the data of events: `--where` of `tail` and `export`.
 
+use std::fmt;
 use std::str::FromStr;
 
+use clap::Args;
 use firefly_eventstore::{Error, EventData, EventEnvelope};
 use serde_json::Value;
 
-/// A place in the data of an event, as a JSON pointer, and the value that is to be there.
+/// What the data of an event must hold.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Which events (each narrows the choice)")]
+pub(crate) struct Conditions {
+    /// Only with this value at this place of their data, which is looked for
+    /// event by event: a JSON pointer and a value; may be repeated
+    #[arg(long = "where", value_name = "POINTER=VALUE")]
+    conditions: Vec<Condition>,
+}
+
+impl Conditions {
+    /// Whether there is no condition: every event is meant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    /// Whether an event meets every condition.
+    pub(crate) fn hold(&self, event: &EventEnvelope) -> Result<bool, Error> {
+        if self.is_empty() {
+            return Ok(true);
+        }
+        let data: Value = event.data()?;
+        for condition in &self.conditions {
+            if !condition.holds(&data)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The options that set the same conditions again.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let option = |condition: &Condition| ["--where".to_owned(), condition.to_string()];
+        self.conditions.iter().flat_map(option).collect()
+    }
+}
+
+/// A place in the data of an event, as a JSON pointer, and the value that must be there.
 #[derive(Clone, Debug)]
-pub(crate) struct Condition {
+struct Condition {
     pointer: String,
     /// As canonical JSON, in which equal numbers are spelt alike.
     value: String,
 }
 
 impl Condition {
-    /// Whether an event meets it.
-    pub(crate) fn holds(&self, event: &EventEnvelope) -> Result<bool, Error> {
-        let data: Value = event.data()?;
+    fn holds(&self, data: &Value) -> Result<bool, Error> {
         match data.pointer(&self.pointer) {
             Some(found) => Ok(canonical(found)? == self.value),
             None => Ok(false),
         }
+    }
+}
+
+/// As it may be written on the command line.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.pointer, self.value)
     }
 }
 
@@ -33,7 +77,7 @@ impl FromStr for Condition {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return Err(form.to_owned());
         }
-        // What is no JSON is a string, so that nobody has to write quotes within quotes.
+        // Text that is not JSON is taken as a string, so no quotes are needed around it.
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         Ok(Self {
             pointer: pointer.to_owned(),
@@ -52,6 +96,12 @@ mod tests {
 
     use super::*;
 
+    fn conditions(condition: &str) -> Conditions {
+        Conditions {
+            conditions: vec![condition.parse().unwrap()],
+        }
+    }
+
     #[test]
     fn a_value_is_found_by_its_place_and_by_what_it_means() {
         let store = MemoryEventStore::new();
@@ -60,7 +110,7 @@ mod tests {
         let placed = NewEvent::from_json("order.placed", data).unwrap();
         store.append(&order, 0, &[placed]).unwrap();
         let event = store.load(&order).unwrap().into_events().remove(0);
-        let holds = |condition: &str| condition.parse::<Condition>().unwrap().holds(&event).unwrap();
+        let holds = |condition: &str| conditions(condition).hold(&event).unwrap();
         for condition in [
             "/amount=2.5",
             "/amount=25e-1",
@@ -72,6 +122,10 @@ mod tests {
             "/lines=[{\"price\": \"7\"}]",
         ] {
             assert!(holds(condition), "{condition}");
+            let [_, again] = &conditions(condition).options()[..] else {
+                panic!("{condition}: not one option");
+            };
+            assert!(holds(again), "{condition} was written again as {again}");
         }
         for condition in [
             "/amount=2",

@@ -671,7 +671,7 @@ fn an_export_can_be_imported_and_repeated_and_continued() {
     );
     assert_eq!(
         target.succeeds(&["import", &file, "--json"]).json(),
-        json!({ "events": 0, "already_stored": 6, "digest": digest.strip_prefix("digest ").unwrap() })
+        json!({ "events": 0, "already_stored": 6, "filtered": false, "digest": digest.strip_prefix("digest ").unwrap() })
     );
 
     store.append(&account(1), "4", &[], r#"{"event_type":"account.reopened","data":{}}"#);
@@ -734,6 +734,44 @@ fn an_export_goes_to_the_standard_output_and_its_summary_elsewhere() {
     );
     let beyond = store.fails(3, &["export", "--after", "7"]);
     assert!(beyond.contains("ends at global sequence 6"), "{beyond}");
+}
+
+#[test]
+fn an_export_of_what_meets_a_condition_says_so() {
+    let store = Store::of_accounts();
+    let conditions = ["--where", "/owner=\"Grace\"", "--where", "=\"it's me\""];
+    let none = store.succeeds(&[&["export", "--output", "none.jsonl"][..], &conditions].concat());
+    assert_eq!(
+        none.line("what comes next"),
+        format!(
+            r#"what comes next: firefly-eventstore --store {} export --after 6 --where '/owner="Grace"' --where '="it'\''s me"' --output none-after-6.jsonl"#,
+            store.url
+        )
+    );
+    assert_eq!(none.line("exported"), "exported 0 events up to global sequence 6");
+
+    let grace = ["export", "--where", "/owner=Grace", "--output", "grace.jsonl"];
+    assert_eq!(
+        store.succeeds(&grace).line("exported"),
+        "exported 1 event up to global sequence 6"
+    );
+    let checked = store.succeeds(&["import", "--check", "grace.jsonl"]);
+    assert_eq!(
+        checked.line("the file"),
+        "the file is whole: 1 event, some of the events after global sequence 0 up to 6"
+    );
+    let target = Store::new();
+    let file = store.file("grace.jsonl").display().to_string();
+    let imported = target.run(&["import", &file]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    assert!(imported.err.contains("exported with a filter"), "{imported:?}");
+    assert_eq!(target.succeeds(&["import", "--json", &file]).json()["filtered"], true);
+    let csv = store
+        .succeeds(&["export", "--format", "csv", "--where", "/owner=Grace", "--quiet"])
+        .out;
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    let refused = store.run(&["export", "--where", "owner=Grace"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
 }
 
 #[test]

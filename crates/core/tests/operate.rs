@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use firefly_eventstore_core::operate::{
     Audit, Audited, Export, Exported, Finding, FindingKind, Import, LogDigest, Operations as _, Progress, RestorePoint,
-    prune_snapshots, restore, seal,
+    prune_snapshots, restore, retire, seal,
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, Limits, MemoryEventStore, verify};
@@ -245,6 +245,62 @@ fn a_file_that_lacks_events_of_an_aggregate_cannot_be_imported() {
     let target = MemoryEventStore::new();
     assert_eq!(import(&target, &file).unwrap().events, 3);
     assert_eq!(target.load(&account).unwrap(), store.load(&account).unwrap());
+}
+
+#[test]
+fn an_export_with_a_condition_is_not_taken_for_a_whole_one() {
+    let (store, account) = (MemoryEventStore::new(), account());
+    let other = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+    store.append(&account, 0, &[event(1), event(2), event(3)]).unwrap();
+    store.append(&other, 0, &[event(1)]).unwrap();
+    let only = |numbers: &'static [u64]| {
+        Export::new().matching(|event| {
+            let data: serde_json::Value = event.data()?;
+            Ok(numbers.iter().any(|number| data["number"] == *number))
+        })
+    };
+    let whole = exported(&store, &Export::new()).1;
+
+    // All events meet the condition; later ones need not.
+    let (file, all) = exported(&store, &only(&[1, 2, 3]));
+    assert_eq!((all.events, all.digest), (4, whole.digest));
+    assert!(Import::check(file.as_bytes()).unwrap().filtered);
+    let error = retire(&store, Cursor::new(&file), "file", |_| {}).unwrap_err();
+    assert!(error.is_invalid_input(), "{error}");
+
+    // The beginning of every stream can be imported. The file and the answer tell that it is not all.
+    let (file, some) = exported(&store, &only(&[1]));
+    assert_eq!((some.events, some.checkpoint), (2, 4.into()));
+    assert_ne!(some.digest, whole.digest);
+    let target = MemoryEventStore::new();
+    let imported = import(&target, &file).unwrap();
+    assert_eq!((imported.events, imported.filtered), (2, true));
+    assert_eq!(imported.digest, some.digest);
+    let (whole_file, _) = exported(&store, &Export::new());
+    assert!(!import(&MemoryEventStore::new(), &whole_file).unwrap().filtered);
+    let error = import(&target, &whole_file).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error}");
+
+    // What lacks an event before another of its stream is refused, also where the file goes on from a log.
+    let (file, _) = exported(&store, &only(&[1, 3]));
+    let error = import(&MemoryEventStore::new(), &file).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DamagedFile { .. }), "{error}");
+    let (file, _) = exported(&store, &only(&[3]).after(1));
+    let target = MemoryEventStore::new();
+    import(&target, &file).unwrap_err();
+    assert!(log(&target).is_empty());
+
+    // Both conditions count, and an error ends it.
+    let (_, both) = exported(&store, &only(&[1, 2]).matching(|event| Ok(event.version == 2)));
+    assert_eq!(both.events, 1);
+    let failing = Export::new().matching(|_| Err(Error::invalid("no answer")));
+    assert!(
+        failing
+            .json_lines(&store, Vec::new(), |_| {})
+            .unwrap_err()
+            .is_invalid_input()
+    );
+    assert!(failing.csv(&store, Vec::new(), |_| {}).unwrap_err().is_invalid_input());
 }
 
 #[test]

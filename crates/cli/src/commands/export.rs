@@ -8,6 +8,7 @@ use firefly_eventstore::operate::{Export as LogExport, Exported, Operations};
 use firefly_eventstore::{EventStore as _, GlobalSequence};
 use serde::Serialize;
 
+use crate::condition::Conditions;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
 use crate::file::{self, Existing};
@@ -28,7 +29,8 @@ Examples:
   firefly-eventstore export --output ledger.jsonl
   firefly-eventstore export --after 1200 --output ledger-after-1200.jsonl
   firefly-eventstore export | gzip > ledger.jsonl.gz
-  firefly-eventstore export --format csv --since 2025-01-01 --output year.csv")]
+  firefly-eventstore export --format csv --since 2025-01-01 --output year.csv
+  firefly-eventstore export --format csv --where /customer/name=Ada --output ada.csv")]
 pub(crate) struct Export {
     /// Where to write to; - is the standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -44,6 +46,9 @@ pub(crate) struct Export {
 
     #[command(flatten)]
     filter: Filter,
+
+    #[command(flatten)]
+    conditions: Conditions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,7 +108,11 @@ impl Export {
         out: impl Write,
         progress: impl FnMut(firefly_eventstore::operate::Progress),
     ) -> Result<Exported> {
-        let export = LogExport::of(self.filter.query()?);
+        let mut export = LogExport::of(self.filter.query()?);
+        if !self.conditions.is_empty() {
+            let conditions = self.conditions.clone();
+            export = export.matching(move |event| conditions.hold(event));
+        }
         Ok(match self.format {
             Format::Jsonl => export.json_lines(store, out, progress)?,
             Format::Csv => export.csv(store, out, progress)?,
@@ -152,6 +161,7 @@ impl Export {
             command.extend(["--format".to_owned(), "csv".to_owned()]);
         }
         command.extend(self.filter.options());
+        command.extend(self.conditions.options());
         if !file::is_standard(&self.output) {
             command.extend(["--output".to_owned(), next_name(&self.output, mark)]);
         }

@@ -51,6 +51,7 @@ struct CheckedAnswer {
 pub(super) struct ImportedAnswer {
     events: u64,
     already_stored: u64,
+    filtered: bool,
     digest: String,
 }
 
@@ -59,6 +60,7 @@ impl From<&Imported> for ImportedAnswer {
         Self {
             events: imported.events,
             already_stored: imported.already_stored,
+            filtered: imported.filtered,
             digest: imported.digest.to_string(),
         }
     }
@@ -78,6 +80,11 @@ impl Import {
         let imported = import.json_lines(&*store, input, |progress| bar.show(progress))?;
         drop(bar);
         tell_imported("imported", &imported, console)?;
+        if imported.filtered && !console.is_json() {
+            console.remark(
+                "the file was exported with a filter: a stream may be shorter here than in the log it came from",
+            );
+        }
         Ok(Exit::Fine)
     }
 }

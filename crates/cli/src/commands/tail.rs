@@ -7,7 +7,7 @@ use clap::Args;
 use firefly_eventstore::operate::Operations;
 use firefly_eventstore::{EventEnvelope, EventQuery, EventStoreExt as _, GlobalSequence, Order};
 
-use crate::condition::Condition;
+use crate::condition::Conditions;
 use crate::console::{Console, HEADING};
 use crate::exit::{Exit, Failure, Result};
 use crate::filter::Filter;
@@ -40,13 +40,11 @@ pub(crate) struct Tail {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
     interval: Duration,
 
-    /// Only with this value at this place of their data, which is looked for
-    /// event by event: a JSON pointer and a value; may be repeated
-    #[arg(long = "where", value_name = "POINTER=VALUE")]
-    conditions: Vec<Condition>,
-
     #[command(flatten)]
     filter: Filter,
+
+    #[command(flatten)]
+    conditions: Conditions,
 }
 
 /// How many lines are shown unless it is said.
@@ -79,7 +77,7 @@ impl Tail {
 struct Reading<'a> {
     store: &'a dyn Operations,
     query: EventQuery,
-    conditions: Vec<Condition>,
+    conditions: Conditions,
     /// The checkpoint: everything up to here was looked at.
     shown: GlobalSequence,
     stop: Option<Stop>,
@@ -100,7 +98,7 @@ impl Reading<'_> {
         while (last.len() as u64) < lines
             && let Some(event) = events.next().transpose()?
         {
-            if self.is_meant(&event)? {
+            if self.conditions.hold(&event)? {
                 last.push(event);
             }
         }
@@ -121,7 +119,7 @@ impl Reading<'_> {
         let mut events = store.read(self.query.clone().after(self.shown));
         while let Some(event) = events.next() {
             let event = event?;
-            if self.is_meant(&event)? {
+            if self.conditions.hold(&event)? {
                 self.show(&event)?;
             }
             self.shown = events.checkpoint();
@@ -131,16 +129,6 @@ impl Reading<'_> {
         }
         self.shown = events.checkpoint();
         self.console.flush()
-    }
-
-    /// Whether an event meets every condition.
-    fn is_meant(&self, event: &EventEnvelope) -> Result<bool> {
-        for condition in &self.conditions {
-            if !condition.holds(event)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn show(&mut self, event: &EventEnvelope) -> Result<()> {

@@ -201,7 +201,14 @@ impl Archiving {
             ..Header::of(health, part.after, part.until)
         })?;
         let query = EventQuery::new().after(part.after).until(part.until).skip_archived();
-        let exported = write_lines(store, query, part.until, &mut lines, progress, |event| part.has(event))?;
+        let exported = write_lines(
+            store,
+            query,
+            part.until,
+            &mut lines,
+            progress,
+            Some(|event: &EventEnvelope| Ok(part.has(event))),
+        )?;
         if exported.events == 0 {
             return Err(Error::invalid("there is nothing to archive"));
         }

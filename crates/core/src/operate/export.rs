@@ -1,6 +1,8 @@
 //! Export: the log as a file.
 
+use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 
 use super::LogDigest;
 use super::digest::Rows;
@@ -18,6 +20,19 @@ use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, 
 #[derive(Clone, Debug, Default)]
 pub struct Export {
     query: EventQuery,
+    conditions: Vec<Condition>,
+}
+
+/// What the caller asks of each event that the query found.
+#[derive(Clone)]
+struct Condition(Arc<IsMeant>);
+
+type IsMeant = dyn Fn(&EventEnvelope) -> Result<bool> + Send + Sync;
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Condition(..)")
+    }
 }
 
 /// What an export wrote.
@@ -44,7 +59,38 @@ impl Export {
     /// A file that lacks events of an aggregate can be read by others, but not imported.
     #[must_use]
     pub fn of(query: EventQuery) -> Self {
-        Self { query }
+        Self {
+            query,
+            ..Self::default()
+        }
+    }
+
+    /// Leaves out the events for which `is_meant` returns false: a filter that no query can express, such as one on event data. With more
+    /// than one such call, an event must pass all of them.
+    ///
+    /// Every event that the query selects is read; `is_meant` is called in several threads. The header says that the file is filtered,
+    /// as it does for a query with a filter, and the digest is that of the events in the file. An error of `is_meant` ends the export.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::operate::Export;
+    /// use firefly_eventstore_core::prelude::*;
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// let deposited = |amount: u32| NewEvent::new("money.deposited", &serde_json::json!({ "amount": amount }));
+    /// store.append(&account, ExpectedVersion::NoStream, &[deposited(10)?, deposited(250)?])?;
+    ///
+    /// let large = Export::new().matching(|event| {
+    ///     let data: serde_json::Value = event.data()?;
+    ///     Ok(data["amount"].as_u64() > Some(100))
+    /// });
+    /// assert_eq!(large.csv(&store, Vec::new(), |_| {})?.events, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn matching(mut self, is_meant: impl Fn(&EventEnvelope) -> Result<bool> + Send + Sync + 'static) -> Self {
+        self.conditions.push(Condition(Arc::new(is_meant)));
+        self
     }
 
     /// Of what came after this sequence: the checkpoint of the export before.
@@ -76,10 +122,12 @@ impl Export {
         let mark = health.high_water_mark;
         let mut lines = LineWriter::new(out);
         lines.header(&Header {
-            filtered: *query.filter() != EventFilter::default() || query.skips_archived(),
+            filtered: *query.filter() != EventFilter::default()
+                || query.skips_archived()
+                || !self.conditions.is_empty(),
             ..Header::of(health, after, mark.min(until))
         })?;
-        write_lines(store, query, mark, &mut lines, progress, |_| true)
+        write_lines(store, query, mark, &mut lines, progress, self.choice())
     }
 
     /// Writes CSV (RFC 4180) with a header line and the columns of the table `events`; what is NULL is empty, and empty text is
@@ -92,34 +140,49 @@ impl Export {
         out.write_all(CSV_HEADER.as_bytes()).map_err(not_written)?;
         let mark = store.high_water_mark()?;
         let query = self.query.clone().in_log_order();
-        let exported = each(
-            store,
-            query,
-            mark,
-            progress,
-            |_| true,
-            csv_line,
-            |text, _, _| out.write_all(&text).map_err(not_written),
-        )?;
+        let exported = each(store, query, mark, progress, self.choice(), csv_line, |text, _, _| {
+            out.write_all(&text).map_err(not_written)
+        })?;
         out.flush().map_err(not_written)?;
         Ok(exported)
     }
+
+    /// Which of the events that the query selects are meant; none if all are.
+    fn choice(&self) -> Option<impl Fn(&EventEnvelope) -> Result<bool> + Sync> {
+        let is_meant = |event: &EventEnvelope| {
+            for Condition(is_meant) in &self.conditions {
+                if !is_meant(event)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        (!self.conditions.is_empty()).then_some(is_meant)
+    }
 }
 
-/// Writes the lines of the events that a query selects and `has` lets pass, and the closing line.
+/// Writes the lines of the events that a query selects, without those for which `is_meant` returns false, and the closing line.
 pub(super) fn write_lines(
     store: &dyn EventStore,
     query: EventQuery,
     mark: GlobalSequence,
     lines: &mut LineWriter<impl Write>,
     progress: impl FnMut(Progress),
-    has: impl Fn(&EventEnvelope) -> bool + Sync,
+    is_meant: Option<impl Fn(&EventEnvelope) -> Result<bool> + Sync>,
 ) -> Result<Exported> {
     let (mut last_sequence, _) = query.bounds();
-    let exported = each(store, query, mark, progress, has, event_line, |text, ends, last| {
-        last_sequence = last;
-        lines.lines(text, ends)
-    })?;
+    let exported = each(
+        store,
+        query,
+        mark,
+        progress,
+        is_meant,
+        event_line,
+        |text, ends, last| {
+            last_sequence = last;
+            lines.lines(text, ends)
+        },
+    )?;
     lines.footer(&Footer {
         events: exported.events,
         last_sequence,
@@ -135,20 +198,22 @@ fn each(
     query: EventQuery,
     mark: GlobalSequence,
     progress: impl FnMut(Progress),
-    has: impl Fn(&EventEnvelope) -> bool + Sync,
+    is_meant: Option<impl Fn(&EventEnvelope) -> Result<bool> + Sync>,
     line: impl Fn(&mut Vec<u8>, &EventEnvelope) + Sync,
     mut write: impl FnMut(Vec<u8>, &[usize], GlobalSequence) -> Result<()>,
 ) -> Result<Exported> {
     let mut telling = Telling::new(progress);
     let (after, until) = query.bounds();
     let end = mark.min(until);
-    if *query.filter() == EventFilter::default() {
+    if *query.filter() == EventFilter::default() && is_meant.is_none() {
         telling.expect(Some(end.get().saturating_sub(after.get())));
     }
     let query = query.until(end);
     let mut digest = LogDigest::OF_NOTHING;
     let work = |mut events: Vec<EventEnvelope>| {
-        events.retain(&has);
+        if let Some(is_meant) = &is_meant {
+            events = meant(events, is_meant)?;
+        }
         Lines::of(&events, &line)
     };
     pipeline::read_in_order(store, query, work, |lines| {
@@ -165,6 +230,12 @@ fn each(
         checkpoint: end.max(after),
         digest,
     })
+}
+
+fn meant(events: Vec<EventEnvelope>, is_meant: impl Fn(&EventEnvelope) -> Result<bool>) -> Result<Vec<EventEnvelope>> {
+    let judged = events.into_iter().map(|event| Ok((is_meant(&event)?, event)));
+    let meant = judged.filter_map(|judged| judged.map(|(is_meant, event)| is_meant.then_some(event)).transpose());
+    meant.collect()
 }
 
 /// What is written and hashed of a page of events.

@@ -48,6 +48,9 @@ pub struct Imported {
     pub events: u64,
     /// How many were there already.
     pub already_stored: u64,
+    /// Whether the log that the events came from may hold others between them, which an export with a filter left out. A stream may
+    /// then be shorter here than it is there.
+    pub filtered: bool,
     /// The digest of all of them.
     pub digest: LogDigest,
 }
@@ -133,7 +136,10 @@ impl Import {
         }
         let fed = feeder.finish(checked.digest)?;
         telling.finish();
-        Ok(fed)
+        Ok(Imported {
+            filtered: checked.filtered,
+            ..fed
+        })
     }
 }
 
@@ -268,6 +274,7 @@ impl<'a> Feeder<'a> {
         Ok(Imported {
             events: self.events,
             already_stored: self.already_stored,
+            filtered: false,
             digest,
         })
     }
