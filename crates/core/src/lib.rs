@@ -1,76 +1,51 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod aggregate;
-mod append;
-pub mod backend;
-mod backoff;
-pub mod canonical;
-mod columns;
-pub mod consumer;
-mod data;
-mod domain;
-mod error;
-mod event;
-mod finite;
-mod follow;
-mod indexes;
-mod limits;
-mod memory;
-pub mod migration;
-mod name;
-pub mod operate;
-mod outcome;
-mod pipeline;
-mod publisher;
-mod query;
-mod snapshot;
-mod statistics;
-mod store;
-mod stream;
-mod tenant;
-pub mod testing;
-mod timestamp;
-mod verify;
-mod version;
-mod within;
-mod writer;
+pub mod backend; // for authors of backends: what must be the same on every database
+pub mod consumer; // projections and subscriptions
+mod domain; // events as enums, aggregates, commands
+mod error; // the one error of every store
+mod memory; // the in-memory store
+pub mod operate; // export, import, audit, seals, archives
+mod store; // the traits of a store, their requests and answers, and what is built on any store
+pub mod testing; // tests of aggregates and commands
+mod values; // names, keys, versions, events, JSON, checksums, times
 
-pub use aggregate::AggregateKey;
-pub use append::{Append, Appended};
-pub use backoff::Backoff;
-pub use canonical::Checksum;
-pub use data::{EventData, Metadata};
+pub use backend::migration::{self, Migration};
 pub use domain::{
     Aggregate, Context, DomainEvent, ExecuteError, Executed, Repository, Root, SnapshotPolicy, Snapshotted, Upcasts,
 };
 pub use error::{Error, ErrorKind, Result, SchemaProblem};
-pub use event::{EventEnvelope, NewEvent};
-pub use follow::{Follow, Stopper};
-pub use indexes::Indexes;
-pub use limits::Limits;
 pub use memory::{FaultPoint, MemoryEventStore, MemoryTransaction};
-pub use migration::Migration;
-pub use name::{
-    AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,
-};
-pub use query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
-pub use snapshot::{
+pub use store::append::{Append, Appended};
+pub use store::backoff::Backoff;
+pub use store::follow::{Follow, Stopper};
+pub use store::indexes::Indexes;
+pub use store::query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
+pub use store::snapshot::{
     NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
 };
-pub use statistics::{
+pub use store::statistics::{
     AggregateActivity, AggregateSummary, EventStatistics, EventTypeShare, Health, Statistics, SummaryQuery,
 };
-pub use store::{
+pub use store::stream::{AsOf, Direction, EventStream, StreamRange};
+pub use store::tenant::TenantStore;
+pub use store::traits::{
     EventStore, EventStoreExt, EventTransaction, EventTransactionExt, Events, SnapshotStore, SnapshotStoreExt, Store,
 };
-pub use stream::{AsOf, Direction, EventStream, StreamRange};
-pub use tenant::TenantStore;
-pub use verify::{Verification, VerifyProgress, verify};
-pub use version::{ExpectedVersion, GlobalSequence, Version};
+pub use store::verify::{Verification, VerifyProgress, verify};
+pub use values::aggregate::AggregateKey;
+pub use values::canonical::{self, Checksum};
+pub use values::data::{EventData, Metadata};
+pub use values::event::{EventEnvelope, NewEvent};
+pub use values::limits::Limits;
+pub use values::name::{
+    AggregateType, CausationId, CorrelationId, CreatedBy, EventType, MAX_NAME_CHARS, SnapshotType, TenantId,
+};
+pub use values::version::{ExpectedVersion, GlobalSequence, Version};
 
-pub(crate) use append::{Contents, LiveContents, Located};
-pub(crate) use query::{EventFilter, Position, Window};
+pub(crate) use store::append::{Contents, LiveContents, Located};
+pub(crate) use store::query::{EventFilter, Position, Window};
 
 pub use time;
 pub use uuid;

@@ -10,7 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::head::Head;
 use super::import::contradiction;
 use crate::operate::Archive;
-use crate::query::PageEvents;
+use crate::store::query::PageEvents;
 use crate::{
     AggregateKey, AggregateType, Direction, Error, EventEnvelope, EventFilter, EventQuery, GlobalSequence, Order,
     Result, StreamRange, TenantId, Version, Window,

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::append::first_repeated;
 use super::head::Head;
 use crate::operate::Streams;
-use crate::{Error, ErrorKind, EventEnvelope, GlobalSequence, Limits, Located, Result, Version, pipeline};
+use crate::store::pipeline;
+use crate::{Error, ErrorKind, EventEnvelope, GlobalSequence, Limits, Located, Result, Version};
 
 /// Refuses events that cannot be imported into any store with these limits, before anything is sent: see
 /// [`Operations::import_events`](crate::operate::Operations::import_events).

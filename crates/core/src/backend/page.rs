@@ -1,6 +1,6 @@
 //! The first page of a read of the log, with no more round trips than it takes to be sure of it.
 
-use crate::query::PageEvents;
+use crate::store::query::PageEvents;
 use crate::{EventQuery, GlobalSequence, Page, Result, Window};
 
 /// What a backend found in a window of the log.

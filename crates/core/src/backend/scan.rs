@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::head::check_type;
-use crate::query::PageEvents;
+use crate::store::query::PageEvents;
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, AsOf, Cursor, Direction, EventEnvelope, EventQuery,
     EventStatistics, EventStream, EventTypeShare, GlobalSequence, Order, Page, Position, Result, Statistics,

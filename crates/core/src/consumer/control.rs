@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::parking::{of, of_aggregate, unpark_all};
-use super::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
-use super::store::ConsumerStore;
-use super::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
-use super::transaction::ConsumerTransaction;
+use super::stored::parking::{of, of_aggregate, unpark_all};
+use super::stored::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
+use super::stored::store::ConsumerStore;
+use super::stored::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
+use super::stored::transaction::ConsumerTransaction;
 use crate::{Error, EventQuery, GlobalSequence, Result};
 
 /// How a consumer fares.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::store::ConsumerStore;
+use super::stored::store::ConsumerStore;
 use crate::{Error, GlobalSequence};
 
 /// Any error of a caller's own.

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::failure::BoxError;
 use super::projection::{Projection, registration};
-use super::slot::ConsumerState;
-use super::store::Transactional;
-use super::transaction::ConsumerTransaction as _;
+use super::stored::slot::ConsumerState;
+use super::stored::store::Transactional;
+use super::stored::transaction::ConsumerTransaction as _;
 use crate::domain::{Aggregate, Context, ExecuteError, Executed, Repository};
 use crate::{
     Error, ErrorKind, EventEnvelope, EventQuery, EventTransaction as _, EventTransactionExt as _, Result, StreamRange,

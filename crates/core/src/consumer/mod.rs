@@ -29,36 +29,17 @@
 //! [`ConsumerStore`] and [`Transactional`] what a store offers.
 
 mod control;
-mod definition;
 mod failure;
-mod follower;
-mod handling;
-mod idle;
 mod inline;
-mod keeper;
-mod member;
-mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod observer;
-mod parking;
-mod progress;
-mod project;
-mod projecting;
 mod projection;
-mod runner;
-mod signals;
-mod slot;
-mod store;
-mod subscribing;
+mod running;
+mod stored;
 mod subscription;
-mod tables;
 #[cfg(feature = "tracing")]
 mod tracing;
-mod transaction;
-mod wait;
-mod wake;
-mod worker;
 
 pub use control::{
     ConsumerStatus, discard, discard_aggregate, find_parked, pause, replay, replay_all, reposition, resume, status,
@@ -68,21 +49,20 @@ pub use inline::Inline;
 #[cfg(feature = "metrics")]
 pub use metrics::MetricsObserver;
 pub use observer::{ConsumerEvent, Observer};
-pub use project::{project, reset};
 pub use projection::{DEFAULT_BATCH, Projection};
-pub use runner::{Runner, Running};
-pub use slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
-pub use store::{Appends, ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
+pub use running::project::{project, reset};
+pub use running::runner::{Runner, Running};
+pub use running::wait::wait_for;
+pub use stored::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
+pub use stored::store::{Appends, ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
+pub use stored::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
+pub use stored::transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
+pub use stored::wake::{Listening, Wake};
 pub use subscription::{Batch, Delivery, Failure, Publish, Start, Subscription};
-pub use tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
 #[cfg(feature = "tracing")]
 pub use tracing::TracingObserver;
-pub use transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
-pub use wait::wait_for;
-pub use wake::{Listening, Wake};
 
-pub(crate) use idle::{FIRST_LOOK, LONGEST_LISTEN, LONGEST_LOOK};
-pub(crate) use memory::MemoryConsumers;
 pub(crate) use observer::with_causes;
-pub(crate) use progress::time_left;
-pub(crate) use worker::LONGEST_PAUSE;
+pub(crate) use running::idle::{FIRST_LOOK, LONGEST_LISTEN, LONGEST_LOOK};
+pub(crate) use running::progress::time_left;
+pub(crate) use running::worker::LONGEST_PAUSE;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::failure::ConsumerError;
-use super::store::causes;
+use super::stored::store::causes;
 use crate::GlobalSequence;
 
 /// Who is told what consumers do: for logs and for metrics. It is called on the consumers' threads, so it should be quick.

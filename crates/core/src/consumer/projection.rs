@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::failure::{BoxError, OnFailure};
-use super::slot::ConsumerState;
-use super::store::Transactional;
-use super::transaction::{Registration, StartAt};
+use super::stored::slot::ConsumerState;
+use super::stored::store::Transactional;
+use super::stored::transaction::{Registration, StartAt};
 use crate::{EventEnvelope, EventQuery, GlobalSequence, Result};
 
 /// How many events one commit takes unless a projection says otherwise.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::failure::{BoxError, OnFailure};
-use super::slot::ConsumerState;
-use super::store::ConsumerStore;
-use super::transaction::{Registration, StartAt, check_lease};
+use super::stored::slot::ConsumerState;
+use super::stored::store::ConsumerStore;
+use super::stored::transaction::{Registration, StartAt, check_lease};
 use crate::domain::DomainEvent;
 use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{self, Shape};
 use super::upcast::Upcasts;
-use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Result, finite};
+use crate::values::finite;
+use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Result};
 
 /// An enum whose variants are events: what a program appends, and reads again.
 ///
@@ -180,12 +181,12 @@ impl Vocabulary {
     }
 
     /// The names of its variants, aliases too.
-    pub(super) fn variants(&self) -> &[EventType] {
+    pub(crate) fn variants(&self) -> &[EventType] {
         &self.variants
     }
 
     /// Whether stored events of a type are made into others.
-    pub(super) fn has_upcast(&self, event_type: &EventType) -> bool {
+    pub(crate) fn has_upcast(&self, event_type: &EventType) -> bool {
         self.upcasts.sources().any(|source| source == event_type.as_str())
     }
 

@@ -18,9 +18,9 @@ use super::lines::{Header, LineReader, LineWriter, event_alone, is_footer, not_r
 use super::operations::Operations;
 use super::progress::{Progress, Telling};
 use super::seal::Remembered;
+use crate::store::pipeline;
 use crate::{
     Backoff, Error, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Order, Result, StreamRange, Version,
-    pipeline,
 };
 
 /// Moves a part of the log into a file: the events leave the database, and the store goes on as if they were there.

@@ -10,10 +10,11 @@ use super::progress::{Progress, Telling};
 use super::seal::{Remembered, Seal, log_ends_before};
 use super::snapshots::PAGE;
 use super::streams::Streams;
-use crate::timestamp::time_text;
+use crate::store::pipeline;
+use crate::values::timestamp::time_text;
 use crate::{
     Cursor, Error, ErrorKind, EventEnvelope, EventQuery, GlobalSequence, Result, Snapshot, SnapshotCover, StreamRange,
-    Version, pipeline,
+    Version,
 };
 
 /// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and

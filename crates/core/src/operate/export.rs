@@ -8,8 +8,9 @@ use super::LogDigest;
 use super::digest::Rows;
 use super::lines::{Footer, Header, LineWriter, event_line, not_written};
 use super::progress::{Progress, Telling};
-use crate::timestamp::time_text;
-use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result, pipeline};
+use crate::store::pipeline;
+use crate::values::timestamp::time_text;
+use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result};
 
 /// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
 /// as CSV for other programs.

@@ -8,7 +8,8 @@ use super::lines::{Chunk, Footer, Header, Line, LineReader, damaged, not_read};
 use super::operations::Operations;
 use super::progress::{Progress, Telling};
 use super::streams::Streams;
-use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result, pipeline};
+use crate::store::pipeline;
+use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result};
 
 /// Brings an export into a store, whatever database it came from: ids, versions, sequences, times, context and checksums stay as
 /// they are.

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::LogDigest;
-use crate::timestamp::{self, time_text};
+use crate::values::timestamp::{self, time_text};
 use crate::{
     AggregateKey, Checksum, Error, ErrorKind, EventData, EventEnvelope, GlobalSequence, Health, Metadata, Result,
     Version,
@@ -107,7 +107,7 @@ const FOOTER: &[u8] = b"{\"events\":";
 
 /// The time that [`time_text`] wrote, if a store can keep it.
 pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
-    crate::event::check_time(timestamp::parse_time(text)?)
+    crate::values::event::check_time(timestamp::parse_time(text)?)
 }
 
 /// What a line ends with, around its link.

@@ -9,7 +9,8 @@ use super::digest::Hashed;
 use super::import::{BATCH_SIZE, Feeder, Imported};
 use super::operations::{Operations, RestorePoint};
 use super::progress::{Progress, Telling};
-use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result, pipeline};
+use crate::store::pipeline;
+use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 
 /// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: stored events are skipped, so repeat
 /// a restore that was cut off. The source stays as it is.

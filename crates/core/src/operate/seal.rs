@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::LogDigest;
 use super::digest::Hashed;
 use super::lines::parse_time;
-use crate::timestamp::time_text;
+use crate::values::timestamp::time_text;
 use crate::{Error, EventStore, GlobalSequence, Result};
 
 /// What the log was, up to a sequence: a row of the table `firefly_seals`.

@@ -8,8 +8,9 @@ use super::digest::Hashed;
 use super::operations::Operations;
 use super::progress::{Progress, Telling};
 use super::seal::{Remembered, Seal, log_ends_before};
-use crate::timestamp::time_text;
-use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result, pipeline};
+use crate::store::pipeline;
+use crate::values::timestamp::time_text;
+use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result};
 
 /// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if nothing came since.
 ///

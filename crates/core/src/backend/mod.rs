@@ -1,0 +1,70 @@
+//! For those who write a backend: the decisions that must be the same on every one.
+//!
+//! A backend's append is: [`check`] the input; insert, guarded by its unique keys; when a key is violated, or the guard
+//! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
+//! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
+//!
+//! The guide, an example, and the suite that says when a backend is right are in the crate
+//! [`firefly-eventstore-conformance`](https://docs.rs/firefly-eventstore-conformance).
+//!
+//! | for | see |
+//! |---|---|
+//! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
+//! | loading from a database | [`load`], [`StreamSource`], [`load_from_snapshot`], [`SnapshotSource`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
+//! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
+//! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
+//! | transactions | [`Within`], [`Writer`], [`Scope`] |
+//! | threads that append at once | [`Line`], [`Group`] |
+//! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
+//! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
+
+mod append;
+mod archived;
+mod damaged;
+mod driver;
+mod fingerprint;
+mod head;
+mod import;
+mod line;
+mod load;
+pub mod migration;
+mod options;
+mod page;
+mod publisher;
+pub mod rows;
+mod scan;
+pub mod snapshots;
+mod url;
+mod usual;
+mod within;
+mod writer;
+
+pub use crate::store::append::{Contents, LiveContents, Located};
+pub use crate::store::query::{EventFilter, PageEvents, Position, Window, check_end};
+pub use crate::store::tenant::Scope;
+pub use crate::values::event::{EventDetails, to_utc};
+pub use crate::values::timestamp::{TimeText, parse_time, time_text};
+pub use append::{AppendSource, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
+pub use archived::{
+    ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
+    begins_with_first, check_archived, may_pass_archive, may_pass_archived,
+};
+pub use damaged::{damaged, verified, verified_snapshots, verified_with_snapshot};
+pub use driver::{Driver, MetadataIndex};
+pub use fingerprint::Fingerprint;
+pub use head::{Head, check_snapshot, check_type};
+pub use import::{admit_import, check_import, refuse_import};
+pub use line::{Group, Line, OwnedAppend};
+pub(crate) use load::from_snapshot;
+pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
+pub use options::ServerOptions;
+pub use page::{FirstPage, Found, first_page};
+pub use publisher::{Publisher, diagnose_published_mark, never_published};
+pub use rows::{Columns, EventDecoder};
+pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
+pub use snapshots::{Connections, SnapshotTable, load_range};
+pub use url::refused_url;
+pub use usual::UsualSize;
+pub use within::{Entered, Within};
+pub use writer::{Writer, WriterGuard};

@@ -1,0 +1,64 @@
+//! A projection in the own thread, and its beginning anew.
+
+use super::follower::{Follower, Step, Trouble};
+use crate::GlobalSequence;
+use crate::consumer::failure::{BoxError, ConsumerError};
+use crate::consumer::projection::{Projection, registration};
+use crate::consumer::stored::parking::{of, unpark_all};
+use crate::consumer::stored::slot::ConsumerState;
+use crate::consumer::stored::store::Transactional;
+use crate::consumer::stored::transaction::ConsumerTransaction as _;
+
+/// Applies everything up to the high-water mark, in this thread, and returns how many events that were.
+///
+/// For tests, and for programs without a [`Runner`](crate::consumer::Runner). Begins the projection if it has not begun. It may run beside
+/// others of the same projection: each event is applied once.
+///
+/// # Errors
+///
+/// [`ConsumerError::Event`] for the first event that cannot be applied; nothing is written about it, and everything before it is
+/// applied. [`ConsumerError::Store`], of which those that [are retryable](crate::Error::is_retryable) may be overcome by calling again;
+/// [`ConsumerError::Halted`] if the projection is paused or failed.
+pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection: &P) -> Result<u64, ConsumerError> {
+    let named = |error| ConsumerError::Store {
+        consumer: projection.name().to_owned(),
+        error,
+    };
+    let mut follower = Follower::begin_without_notes(store, projection).map_err(named)?;
+    let mark = store.high_water_mark().map_err(named)?;
+    let mut applied = 0;
+    while follower.handled() < mark {
+        match follower.step(None) {
+            Ok(Step::Handled { events, .. }) => applied += events as u64,
+            Ok(Step::Idle) => {}
+            Err(Trouble::Overtaken(slot)) => follower.go_on_at(&slot).map_err(named)?,
+            Err(trouble) => follower.bear(trouble)?,
+        }
+    }
+    follower.keep_position().map_err(named)?;
+    Ok(applied)
+}
+
+/// Empties a read model and lets its projection begin again at the start of the log, in one transaction. Whoever runs it begins
+/// anew: what they were about to commit is dropped. Parked events are forgotten.
+///
+/// While it catches up, the read model is incomplete. To go without that, give the new version another name and other tables, follow
+/// with both, and change over when the new one has handled the mark.
+///
+/// # Errors
+///
+/// Those of [`Projection::reset`] and of the store.
+pub fn reset<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection: &P) -> Result<(), BoxError> {
+    let name = projection.name();
+    let query = projection.query()?;
+    store.commit_together(|tx| {
+        tx.register(&registration(name, &query, ConsumerState::Running))?;
+        let mut slot = tx.lock_slot(name, 0)?;
+        projection.reset(tx)?;
+        slot.token += 1;
+        slot.state = ConsumerState::Running;
+        tx.advance(&mut slot, GlobalSequence::ZERO)?;
+        unpark_all(tx, of(name))?;
+        Ok(())
+    })
+}

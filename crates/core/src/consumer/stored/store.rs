@@ -1,0 +1,216 @@
+//! Stores whose consumers keep their checkpoints in them.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::slot::{ConsumerSlot, ParkedEvent};
+use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
+use super::transaction::ConsumerTransaction;
+use super::wake::Wake;
+use crate::store::outcome::{keep, outcome};
+use crate::{
+    AggregateKey, Append, Appended, Error, ErrorKind, EventStore, EventStream, EventTransaction, Result, StreamRange,
+    TenantId,
+};
+
+/// A store that keeps the checkpoints of consumers. Object-safe: what [subscriptions](crate::consumer::Subscription) and operators need.
+pub trait ConsumerStore: EventStore {
+    /// Runs `work` in a transaction, as [`transact`](EventStore::transact), with the tables of consumers.
+    ///
+    /// # Errors
+    ///
+    /// As [`transact`](EventStore::transact).
+    fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()>;
+
+    /// The slots of one consumer, or of all, ordered by name and number. One round trip, no lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>>;
+
+    /// Parked events, ordered by the consumer's name and the sequence. One round trip, no lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>>;
+
+    /// How many events a consumer has parked, of one aggregate or of all. One round trip, no lock: the database counts them, by an index.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64>;
+
+    /// Wakes threads of this process that wait for events, after an append.
+    fn wake(&self) -> &Wake;
+
+    /// What tells of appends of other processes as soon as they are committed; none where nothing does, and the log is looked at now and
+    /// then.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
+        Ok(None)
+    }
+
+    /// Whether an error, of the store or of the caller's own statements, or what caused it, is the server's fault and not the event's: a
+    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down, writes nothing for now or has no
+    /// room. Repeating the transaction later may help, and no other event would fare better.
+    fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
+
+    /// Whether an error, of the store or of the caller's own statements, or what caused it, means that the work itself took longer than the
+    /// server or the session lets it take: a time limit for statements or transactions, not one for locks, which somebody else holds.
+    ///
+    /// Such an error is [transient](Self::is_transient) too. But if the server answers, it counts as a failure of the event, because an
+    /// event whose handling takes too long every time would be tried for ever.
+    fn took_too_long(&self, error: &(dyn StdError + 'static)) -> bool;
+
+    /// How long a consumer's transaction should take at most, where other writers wait for it meanwhile; none where they do not.
+    fn longest_transaction(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How many connections the store may use at once; none if it does not count them.
+    fn max_connections(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// Tells of appends, whoever makes them: see [`ConsumerStore::appends`].
+pub trait Appends: Send {
+    /// Waits until something was appended since the last call, or since there is this, but not longer than a time. Returns whether to look.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend: call again later.
+    fn wait(&mut self, longest: Duration) -> Result<bool>;
+}
+
+/// A store whose transactions take in the caller's own tables, so that a read model and its checkpoint change in one commit.
+///
+/// Implemented by each driver's store, and by a [`TenantStore`](crate::TenantStore) of one.
+pub trait Transactional: ConsumerStore + Clone {
+    /// The driver's transaction, which has a `connection()` for the caller's own tables.
+    type Transaction<'t>: ConsumerTransaction;
+
+    /// Runs `work` in a transaction: everything it does is stored when it returns `Ok`, nothing when it returns an error.
+    ///
+    /// As the `transaction` of each driver's store. Its documentation has the costs and the rules for `work`.
+    ///
+    /// # Errors
+    ///
+    /// That of `work`, that of an append that failed, or one of the backend's.
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E>;
+}
+
+/// A store behind a pointer has transactions of whatever kind there is: for projections that append, and have no tables of their own.
+impl<S: ConsumerStore + ?Sized> Transactional for Arc<S> {
+    type Transaction<'t> = DynTransaction<'t>;
+
+    fn commit_together<R, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&mut Self::Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut work = Some(work);
+        let mut result = None;
+        let committed = self.consume(&mut |transaction| {
+            let work = work.take().expect("a transaction runs its work once");
+            keep(&mut result, work(&mut DynTransaction(transaction)))
+        });
+        outcome(result, committed)
+    }
+}
+
+/// A transaction of a store behind a pointer.
+pub struct DynTransaction<'t>(&'t mut (dyn ConsumerTransaction + 't));
+
+impl fmt::Debug for DynTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynTransaction").finish_non_exhaustive()
+    }
+}
+
+impl EventTransaction for DynTransaction<'_> {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.0.append_all(appends)
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.0.load_range(aggregate, range)
+    }
+}
+
+impl ConsumerTables for DynTransaction<'_> {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        self.0.change(change)
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.0.slots(which)
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.0.parked(which)
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.0.members(consumer, seen_within)
+    }
+}
+
+impl ConsumerTransaction for DynTransaction<'_> {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.0.scope(tenant)
+    }
+}
+
+/// Whether any error in a chain of causes is transient, by what one error of the driver's is to a store.
+///
+/// For those who write a backend. `kind` is the driver's own classification; none of an error that is not the driver's.
+#[must_use]
+pub fn any_transient(
+    error: &(dyn StdError + 'static),
+    kind: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
+) -> bool {
+    any_cause(error, |error| match error.downcast_ref::<Error>() {
+        // After a conflict the event is handled anew, which loads and decides anew.
+        Some(error) => error.is_conflict() || is_the_servers(error.kind()),
+        None => kind(error).is_some_and(|kind| is_the_servers(&kind)),
+    })
+}
+
+/// Whether an error, or any in its chain of causes, is such a one.
+///
+/// For those who write a backend.
+#[must_use]
+pub fn any_cause(error: &(dyn StdError + 'static), is_it: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
+    causes(error).any(is_it)
+}
+
+/// An error, and what caused it, one after the other.
+pub(crate) fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// Whether an error says more of the server than of what it was asked for.
+fn is_the_servers(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable { .. }
+            | ErrorKind::PoolTimeout
+            | ErrorKind::ReadOnly
+            | ErrorKind::StorageFull
+            | ErrorKind::Io { .. }
+            | ErrorKind::Moved { .. }
+    )
+}

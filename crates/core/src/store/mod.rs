@@ -1,0 +1,15 @@
+//! What a store is: its traits, their requests and answers, and what every store can do by them.
+
+pub(crate) mod append;
+pub(crate) mod backoff;
+pub(crate) mod follow;
+pub(crate) mod indexes;
+pub(crate) mod outcome;
+pub(crate) mod pipeline;
+pub(crate) mod query;
+pub(crate) mod snapshot;
+pub(crate) mod statistics;
+pub(crate) mod stream;
+pub(crate) mod tenant;
+pub(crate) mod traits;
+pub(crate) mod verify;

@@ -1,0 +1,474 @@
+//! Snapshots: an aggregate's state at a version, so that loading need not begin at its first event.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::operate::Row;
+use crate::values::canonical::Checksum;
+use crate::values::data::Checked;
+use crate::{AggregateKey, Error, ErrorKind, EventData, Limits, Result, SnapshotType, TenantId, Version};
+
+/// A snapshot that is not stored yet. Checked, and its checksum computed, when it is made.
+///
+/// ```
+/// use firefly_eventstore_core::{AggregateKey, NewSnapshot, Version};
+/// use uuid::Uuid;
+///
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let snapshot = NewSnapshot::new(&account, Version::from(40), "AccountState.v1", &serde_json::json!({ "balance": 750 }))?;
+/// assert_eq!(snapshot.version(), 40);
+/// # Ok::<(), firefly_eventstore_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSnapshot {
+    snapshot_id: Uuid,
+    aggregate: AggregateKey,
+    version: Version,
+    snapshot_type: SnapshotType,
+    state: Checked<EventData>,
+    created_at: Option<OffsetDateTime>,
+}
+
+impl NewSnapshot {
+    /// The state of an aggregate at a version, as a value that can be written as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the version is 0, the type is not a valid name, or as
+    /// [`EventData::new`].
+    pub fn new(
+        aggregate: &AggregateKey,
+        version: impl Into<Version>,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+        state: &(impl Serialize + ?Sized),
+    ) -> Result<Self> {
+        let state = Checked::<EventData>::new(state)?;
+        Self::of(
+            aggregate,
+            version.into(),
+            snapshot_type.try_into().map_err(Into::into)?,
+            state,
+        )
+    }
+
+    /// The state of an aggregate at a version, as JSON text, taken as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn from_json(
+        aggregate: &AggregateKey,
+        version: impl Into<Version>,
+        snapshot_type: impl TryInto<SnapshotType, Error: Into<Error>>,
+        state: impl Into<Arc<str>>,
+    ) -> Result<Self> {
+        let state = Checked::<EventData>::from_json(state)?;
+        Self::of(
+            aggregate,
+            version.into(),
+            snapshot_type.try_into().map_err(Into::into)?,
+            state,
+        )
+    }
+
+    fn of(
+        aggregate: &AggregateKey,
+        version: Version,
+        snapshot_type: SnapshotType,
+        state: Checked<EventData>,
+    ) -> Result<Self> {
+        if version == Version::ZERO {
+            return Err(Error::invalid(format!(
+                "a snapshot of {aggregate} at version 0 would hold nothing"
+            )));
+        }
+        Ok(Self {
+            snapshot_id: Uuid::now_v7(),
+            aggregate: aggregate.clone(),
+            version,
+            snapshot_type,
+            state,
+            created_at: None,
+        })
+    }
+
+    /// Sets the time of the snapshot, for one that is brought in from elsewhere; otherwise the clock of the program
+    /// that saves it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`NewEvent::created_at`](crate::NewEvent::created_at).
+    pub fn created_at(mut self, created_at: OffsetDateTime) -> Result<Self> {
+        self.created_at = Some(crate::values::event::check_time(created_at)?);
+        Ok(self)
+    }
+
+    /// Gives the snapshot an id, for one that is brought in from elsewhere.
+    #[must_use]
+    pub fn with_id(mut self, snapshot_id: Uuid) -> Self {
+        self.snapshot_id = snapshot_id;
+        self
+    }
+
+    /// The id of the snapshot.
+    #[must_use]
+    pub fn snapshot_id(&self) -> Uuid {
+        self.snapshot_id
+    }
+
+    /// What it is a snapshot of.
+    #[must_use]
+    pub fn aggregate(&self) -> &AggregateKey {
+        &self.aggregate
+    }
+
+    /// The version of the aggregate that the state belongs to.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The form of the state.
+    #[must_use]
+    pub fn snapshot_type(&self) -> &SnapshotType {
+        &self.snapshot_type
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &EventData {
+        &self.state.json
+    }
+
+    /// For those who write a backend: the row that saves it for a tenant, with its checksum; created now, by the clock of this
+    /// program, unless the caller set a time.
+    #[must_use]
+    pub fn stored(&self, tenant: Option<&TenantId>) -> Snapshot {
+        let now = || OffsetDateTime::now_utc().truncate_to_microsecond();
+        let mut snapshot = Snapshot::new(
+            self.snapshot_id,
+            self.aggregate.clone(),
+            self.version,
+            self.snapshot_type.clone(),
+            self.state.json.clone(),
+            self.created_at.unwrap_or_else(now),
+        );
+        snapshot.tenant = tenant.cloned();
+        snapshot.checksum = Some(snapshot.row_checksum(&self.state.findings.checksum));
+        snapshot
+    }
+
+    /// For those who write a backend: refuses what a store with these limits cannot keep exactly.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        self.state
+            .admit("state", self.state.json.as_str().len(), limits.max_data_bytes, limits)
+    }
+}
+
+/// A snapshot as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The id of the snapshot.
+    pub snapshot_id: Uuid,
+    /// What it is a snapshot of (columns `aggregate_id` and `aggregate_type`).
+    pub aggregate: AggregateKey,
+    /// The tenant that owns the aggregate (column `tenant_id`).
+    pub tenant: Option<TenantId>,
+    /// The version of the aggregate that the state belongs to.
+    pub version: Version,
+    /// The form of the state.
+    pub snapshot_type: SnapshotType,
+    /// The state, as JSON text that is parsed by [`state`](Self::state) only (column `snapshot_data`).
+    pub state: EventData,
+    /// When it was stored, in UTC, to the microsecond.
+    pub created_at: OffsetDateTime,
+    /// SHA-256 of the row: of all its columns, with the state's canonical JSON. In rows that an earlier version of this library saved, and in those
+    /// that it took over from tables made by hand, of the state's canonical JSON alone. Absent only in rows that something else
+    /// wrote.
+    pub checksum: Option<Checksum>,
+}
+
+/// What a snapshot's checksum vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotCover {
+    /// The whole row: nothing of it was changed, nor was it moved to another version, aggregate, type or tenant.
+    Row,
+    /// The state only, as checksums were made before.
+    State,
+}
+
+/// What the SHA-256 of a snapshot's row begins with, so that it is no other one.
+const ROW: &[u8] = b"firefly-eventstore snapshot\n";
+
+impl Snapshot {
+    /// For those who write a backend: a snapshot with what every one has. The tenant and the checksum are set afterwards.
+    #[must_use]
+    pub fn new(
+        snapshot_id: Uuid,
+        aggregate: AggregateKey,
+        version: Version,
+        snapshot_type: SnapshotType,
+        state: EventData,
+        created_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            snapshot_id,
+            aggregate,
+            tenant: None,
+            version,
+            snapshot_type,
+            state,
+            created_at,
+            checksum: None,
+        }
+    }
+
+    /// Parses the state into a type of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`Decode`](ErrorKind::Decode) if the type does not fit.
+    pub fn state<T: DeserializeOwned>(&self) -> Result<T> {
+        self.state.parse().map_err(|error| error.during(self.name()))
+    }
+
+    /// Recomputes the checksum and compares it.
+    ///
+    /// A change is not detected if its author also computes the checksum: only the events tell what the state has to be.
+    ///
+    /// # Errors
+    ///
+    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if it was changed or damaged, or there is no checksum.
+    pub fn verify(&self) -> Result<()> {
+        match self.cover() {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Integrity {
+                event_id: None,
+                global_sequence: None,
+                reason: "its checksum does not match it; delete it, the events are the truth".into(),
+            })
+            .during(self.name())),
+        }
+    }
+
+    /// Recomputes the checksum, and tells what it vouches for; none if it does not match, or is absent.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::{MemoryEventStore, SnapshotCover, prelude::*};
+    ///
+    /// let store = MemoryEventStore::new();
+    /// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+    /// store.append(&account, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
+    /// store.save(&NewSnapshot::new(&account, Version::from(1), "AccountState.v1", &serde_json::json!({ "balance": 0 }))?)?;
+    ///
+    /// let mut snapshot = store.latest_snapshot(&account)?.expect("it was saved");
+    /// assert_eq!(snapshot.cover(), Some(SnapshotCover::Row));
+    /// snapshot.version = Version::from(2);
+    /// assert_eq!(snapshot.cover(), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn cover(&self) -> Option<SnapshotCover> {
+        let stored = self.checksum?;
+        let state = self.state.checksum().ok()?;
+        if stored == self.row_checksum(&state) {
+            return Some(SnapshotCover::Row);
+        }
+        (stored == state).then_some(SnapshotCover::State)
+    }
+
+    /// The checksum of the row, whose state has this one.
+    fn row_checksum(&self, state: &Checksum) -> Checksum {
+        let mut row = Row::after(ROW);
+        row.id(self.snapshot_id);
+        row.id(self.aggregate.id());
+        row.text(Some(self.aggregate.aggregate_type().as_str()));
+        row.number(self.version.get());
+        row.text(Some(self.snapshot_type.as_str()));
+        row.hash(state);
+        row.time(Some(self.created_at));
+        row.text(self.tenant.as_ref().map(TenantId::as_str));
+        row.digest()
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!(
+            "snapshot {} of {} at version {}",
+            self.snapshot_id, self.aggregate, self.version
+        )
+    }
+}
+
+/// Which snapshot of an aggregate to find.
+///
+/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf). If no form is named
+/// and the version has several, the result is the last one by name, in byte order.
+///
+/// ```
+/// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotSelection, SnapshotType, prelude::*};
+///
+/// let store = MemoryEventStore::new();
+/// let account = AggregateKey::new("Account", Uuid::now_v7())?;
+/// let deposits = (0..9).map(|n| NewEvent::new("money.deposited", &n)).collect::<Result<Vec<_>, Error>>()?;
+/// store.append(&account, ExpectedVersion::NoStream, &deposits)?;
+/// for (version, form) in [(3, "AccountState.v1"), (6, "AccountState.v1"), (9, "AccountState.v2")] {
+///     store.save(&NewSnapshot::new(&account, Version::from(version), form, &serde_json::json!({}))?)?;
+/// }
+///
+/// let old = SnapshotType::new("AccountState.v1")?;
+/// let found = store.find_snapshot(None, &account, SnapshotAt::LatestOf(&old))?;
+/// assert_eq!(found.expect("two were saved").version, 6);
+///
+/// // One per form is kept.
+/// store.delete_snapshots(None, SnapshotSelection::AllButLatestOf(&account, &old, 1))?;
+/// let versions: Vec<_> = store.list_snapshots(None, &account)?.iter().map(|snapshot| snapshot.version.get()).collect();
+/// assert_eq!(versions, [9, 6]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotAt<'a> {
+    /// The one at the greatest version.
+    Latest,
+    /// The one at the greatest version up to this.
+    LatestUpTo(Version),
+    /// The one at this version.
+    Exactly(Version),
+    /// Of those of this form, the one at the greatest version.
+    LatestOf(&'a SnapshotType),
+    /// Of those of this form, the one at the greatest version up to this.
+    LatestOfUpTo(&'a SnapshotType, Version),
+}
+
+impl<'a> SnapshotAt<'a> {
+    /// For those who write a backend: the first and the last version in which to look for the greatest, and the form to look
+    /// for; any if there is none.
+    #[must_use]
+    pub fn bounds(self) -> (Version, Version, Option<&'a SnapshotType>) {
+        match self {
+            Self::Latest => (Version::ZERO, Version::MAX, None),
+            Self::LatestUpTo(version) => (Version::ZERO, version, None),
+            Self::Exactly(version) => (version, version, None),
+            Self::LatestOf(form) => (Version::ZERO, Version::MAX, Some(form)),
+            Self::LatestOfUpTo(form, version) => (Version::ZERO, version, Some(form)),
+        }
+    }
+}
+
+/// Which snapshots to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotSelection<'a> {
+    /// Those of an aggregate at a version, of every form.
+    Exactly(&'a AggregateKey, Version),
+    /// All of an aggregate before a version.
+    Before(&'a AggregateKey, Version),
+    /// All of an aggregate except this many of the newest, of any form.
+    AllButLatest(&'a AggregateKey, u64),
+    /// All of an aggregate that are of this form but the newest so many; those of other forms stay.
+    AllButLatestOf(&'a AggregateKey, &'a SnapshotType, u64),
+    /// All of an aggregate.
+    Aggregate(&'a AggregateKey),
+    /// All of every aggregate that were created before a time.
+    OlderThan(OffsetDateTime),
+    /// All of every aggregate.
+    All,
+}
+
+impl<'a> SnapshotSelection<'a> {
+    /// For those who write a backend: the same as what one of two statements deletes; none where nothing is selected.
+    #[must_use]
+    pub fn deletion(self) -> Option<SnapshotDeletion<'a>> {
+        let of_all_versions = |aggregate, snapshot_type, keep| SnapshotDeletion::Versions {
+            aggregate,
+            from: Version::ZERO,
+            to: Version::MAX,
+            snapshot_type,
+            keep: i64::try_from(keep).unwrap_or(i64::MAX),
+        };
+        Some(match self {
+            Self::Exactly(aggregate, version) => SnapshotDeletion::Versions {
+                aggregate,
+                from: version,
+                to: version,
+                snapshot_type: None,
+                keep: 0,
+            },
+            Self::Before(aggregate, version) => SnapshotDeletion::Versions {
+                aggregate,
+                from: Version::ZERO,
+                to: Version::new(version.get().checked_sub(1)?).expect("a smaller version is a version"),
+                snapshot_type: None,
+                keep: 0,
+            },
+            Self::AllButLatest(aggregate, keep) => of_all_versions(aggregate, None, keep),
+            Self::AllButLatestOf(aggregate, form, keep) => of_all_versions(aggregate, Some(form), keep),
+            Self::Aggregate(aggregate) => of_all_versions(aggregate, None, 0),
+            Self::OlderThan(time) => SnapshotDeletion::Older(Some(time)),
+            Self::All => SnapshotDeletion::Older(None),
+        })
+    }
+}
+
+/// For those who write a backend: which of the two statements that delete snapshots, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotDeletion<'a> {
+    /// Those of an aggregate within versions, inclusive, but the newest so many.
+    Versions {
+        /// The aggregate.
+        aggregate: &'a AggregateKey,
+        /// The first version.
+        from: Version,
+        /// The last version.
+        to: Version,
+        /// Only those of this form.
+        snapshot_type: Option<&'a SnapshotType>,
+        /// How many of the newest stay.
+        keep: i64,
+    },
+    /// Those of every aggregate that were created before a time, or all.
+    Older(Option<OffsetDateTime>),
+}
+
+/// What there is of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotStatistics {
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// Of how many aggregates.
+    pub aggregates: u64,
+    /// How many bytes of JSON text they hold.
+    pub total_bytes: u64,
+    /// When the oldest was created.
+    pub oldest: Option<OffsetDateTime>,
+    /// When the newest was created.
+    pub newest: Option<OffsetDateTime>,
+}
+
+impl SnapshotStatistics {
+    /// For those who write a backend.
+    #[must_use]
+    pub fn new(
+        snapshots: u64,
+        aggregates: u64,
+        total_bytes: u64,
+        oldest: Option<OffsetDateTime>,
+        newest: Option<OffsetDateTime>,
+    ) -> Self {
+        Self {
+            snapshots,
+            aggregates,
+            total_bytes,
+            oldest,
+            newest,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What events and requests are made of: names, keys, versions, JSON, checksums and times. Each is valid once it is made.
+
+pub(crate) mod aggregate;
+pub mod canonical;
+pub(crate) mod columns;
+pub(crate) mod data;
+pub(crate) mod event;
+pub(crate) mod finite;
+pub(crate) mod limits;
+pub(crate) mod name;
+pub(crate) mod timestamp;
+pub(crate) mod version;
