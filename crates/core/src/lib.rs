@@ -19,8 +19,11 @@ pub use error::{Error, ErrorKind, Result, SchemaProblem};
 pub use memory::{FaultPoint, MemoryEventStore, MemoryTransaction};
 pub use store::append::{Append, Appended};
 pub use store::backoff::Backoff;
+pub use store::events::Events;
+pub use store::extensions::{EventStoreExt, EventTransactionExt, SnapshotStoreExt};
 pub use store::follow::{Follow, Stopper};
 pub use store::indexes::Indexes;
+pub use store::pointers::Store;
 pub use store::query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
 pub use store::snapshot::{
     NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
@@ -30,9 +33,7 @@ pub use store::statistics::{
 };
 pub use store::stream::{AsOf, Direction, EventStream, StreamRange};
 pub use store::tenant::TenantStore;
-pub use store::traits::{
-    EventStore, EventStoreExt, EventTransaction, EventTransactionExt, Events, SnapshotStore, SnapshotStoreExt, Store,
-};
+pub use store::traits::{EventStore, EventTransaction, SnapshotStore};
 pub use store::verify::{Verification, VerifyProgress, verify};
 pub use values::aggregate::AggregateKey;
 pub use values::canonical::{self, Checksum};

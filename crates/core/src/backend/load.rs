@@ -152,7 +152,11 @@ pub fn load_from_snapshot(
     }
     let archived = part.archived.as_ref().map(|archived| archived.version);
     let stream = match part.events.last().map(|event| event.version).or(archived) {
-        None if snapshot.is_some() => load(source, aggregate, &from_snapshot(tenant, snapshot.as_ref()))?,
+        None if snapshot.is_some() => load(
+            source,
+            aggregate,
+            &StreamRange::with_snapshot(tenant, snapshot.as_ref()),
+        )?,
         newest => stream_of(aggregate, tenant, newest.unwrap_or(Version::ZERO), part)?,
     };
     Ok((snapshot, stream))
@@ -200,14 +204,6 @@ fn check_needed(
     check_type(aggregate, archived.aggregate.aggregate_type())?;
     let (first, last) = (archived.first_sequence, archived.last_sequence);
     Err(needed(first, last, &source.archives(first, last)?))
-}
-
-/// The part of a stream that a snapshot leaves to be loaded: from its own version on, or all.
-pub(crate) fn from_snapshot(tenant: Option<&TenantId>, snapshot: Option<&Snapshot>) -> StreamRange {
-    let mut range = StreamRange::all();
-    range.from = snapshot.map_or(Version::ZERO, |snapshot| snapshot.version);
-    range.tenant = tenant.cloned();
-    range
 }
 
 /// The stream of these events, for whoever may see them.

@@ -56,7 +56,6 @@ pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{admit_import, check_import, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
-pub(crate) use load::from_snapshot;
 pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};

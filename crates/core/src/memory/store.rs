@@ -873,7 +873,7 @@ impl SnapshotStore for MemoryEventStore {
             .and_then(|()| {
                 self.read(|log| {
                     let snapshot = find(&lock(&self.shared.snapshots), tenant, aggregate, at);
-                    let mut range = backend::from_snapshot(tenant, snapshot.as_ref());
+                    let mut range = StreamRange::with_snapshot(tenant, snapshot.as_ref());
                     let archived = log.archived_streams.get(&aggregate.id());
                     if archived.is_some_and(|archived| snapshot.is_some() && archived.version == range.from) {
                         range.from = range.from.checked_add(1).unwrap_or(range.from);

@@ -2,10 +2,13 @@
 
 pub(crate) mod append;
 pub(crate) mod backoff;
+pub(crate) mod events;
+pub(crate) mod extensions;
 pub(crate) mod follow;
 pub(crate) mod indexes;
 pub(crate) mod outcome;
 pub(crate) mod pipeline;
+pub(crate) mod pointers;
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;

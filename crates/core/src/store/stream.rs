@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{AggregateKey, EventEnvelope, GlobalSequence, TenantId, Version};
+use crate::{AggregateKey, EventEnvelope, GlobalSequence, Snapshot, TenantId, Version};
 
 /// Which direction to read in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -132,6 +132,15 @@ impl StreamRange {
     pub fn tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
+    }
+
+    /// The events to load with a snapshot: from its version on, or all if there is none.
+    pub(crate) fn with_snapshot(tenant: Option<&TenantId>, snapshot: Option<&Snapshot>) -> Self {
+        Self {
+            from: snapshot.map_or(Version::ZERO, |snapshot| snapshot.version),
+            tenant: tenant.cloned(),
+            ..Self::all()
+        }
     }
 }
 
