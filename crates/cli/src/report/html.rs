@@ -1,48 +1,45 @@
 //! Text, numbers, times and sizes, as they stand in HTML.
 
-use std::fmt::{self, Display, Write as _};
+use std::char::REPLACEMENT_CHARACTER;
 
+use maud::{Markup, Render, html};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Text from outside, as text or as an attribute's value.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+/// Text from outside. Control characters, which HTML must not have, are shown by the pictures that Unicode has of them.
+pub(super) struct Text<'a>(pub(super) &'a str);
 
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&#34;")?,
-                '\'' => f.write_str("&#39;")?,
-                // What HTML must not have, shown as the pictures that Unicode has of it.
-                '\0'..='\x1f' => f.write_char(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'))?,
-                '\x7f' => f.write_char('\u{2421}')?,
-                '\u{80}'..='\u{9f}' => f.write_char('\u{fffd}')?,
-                _ => f.write_char(c)?,
-            }
-        }
-        Ok(())
+impl Render for Text<'_> {
+    fn render_to(&self, html: &mut String) {
+        let shown = |c| match c {
+            '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(REPLACEMENT_CHARACTER),
+            '\x7f' => '\u{2421}',
+            '\u{80}'..='\u{9f}' => REPLACEMENT_CHARACTER,
+            _ => c,
+        };
+        self.0.chars().map(shown).collect::<String>().render_to(html);
     }
 }
 
-/// A name from outside, whose direction of writing is its own affair. May be broken where its parts meet, as in
-/// `money.deposited`, `idx_events` or `MoneyDeposited`.
-pub(super) fn name(name: &str) -> String {
-    let mut html = String::from("<bdi>");
-    let mut part = 0;
+/// A name from outside, whose direction of writing does not change that of the text around it. May be broken where its parts meet, as
+/// in `money.deposited`, `idx_events` or `MoneyDeposited`.
+pub(super) fn name(name: &str) -> Markup {
+    let mut parts = Vec::new();
+    let mut begin = 0;
     for ((place, c), (_, next)) in name.char_indices().zip(name.char_indices().skip(1)) {
         let end = place + c.len_utf8();
         if matches!(c, '.' | '_' | '-' | ':' | '/') && next.is_alphanumeric() || c.is_lowercase() && next.is_uppercase()
         {
-            let _ = write!(html, "{}<wbr>", Escaped(&name[part..end]));
-            part = end;
+            parts.push(&name[begin..end]);
+            begin = end;
         }
     }
-    let _ = write!(html, "{}</bdi>", Escaped(&name[part..]));
-    html
+    html! {
+        bdi {
+            @for part in parts { (Text(part)) wbr; }
+            (Text(&name[begin..]))
+        }
+    }
 }
 
 /// The beginning of a text, so many characters.
@@ -98,7 +95,7 @@ const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 pub(super) fn rate(rate: f64) -> String {
     match rate {
         0.0 => "0".to_owned(),
-        ..0.01 => "&lt;\u{a0}0.01".to_owned(),
+        ..0.01 => "<\u{a0}0.01".to_owned(),
         ..999.5 => digits(rate),
         _ => number(rate.round() as u64),
     }
@@ -115,12 +112,8 @@ fn digits(number: f64) -> String {
 }
 
 /// A time in UTC, to the second.
-pub(super) fn time(time: OffsetDateTime) -> String {
-    format!(
-        "<time datetime=\"{}\">{}</time>",
-        rfc3339(time, 'T'),
-        rfc3339(time, ' ')
-    )
+pub(super) fn time(time: OffsetDateTime) -> Markup {
+    html! { time datetime=(rfc3339(time, 'T')) { (rfc3339(time, ' ')) } }
 }
 
 fn rfc3339(time: OffsetDateTime, between: char) -> String {
@@ -142,10 +135,13 @@ mod tests {
     fn nothing_from_outside_is_markup() {
         let escaped = name("<script>alert(\"1\")&'\u{1}\n\u{7f}\u{85}</script>");
         assert_eq!(
-            escaped,
-            "<bdi>&lt;script&gt;alert(&#34;1&#34;)&amp;&#39;␁␊␡\u{fffd}&lt;/<wbr>script&gt;</bdi>"
+            escaped.into_string(),
+            "<bdi>&lt;script&gt;alert(&quot;1&quot;)&amp;'␁␊␡\u{fffd}&lt;/<wbr>script&gt;</bdi>"
         );
-        assert_eq!(name("a.bC_d..é"), "<bdi>a.<wbr>b<wbr>C_<wbr>d..<wbr>é</bdi>");
+        assert_eq!(
+            name("a.bC_d..é").into_string(),
+            "<bdi>a.<wbr>b<wbr>C_<wbr>d..<wbr>é</bdi>"
+        );
         assert_eq!(cut("żółw😀x", 5), "żółw😀…");
         assert_eq!(cut("żółw😀", 5), "żółw😀");
     }
@@ -182,7 +178,7 @@ mod tests {
         );
         assert_eq!(
             [0.0, 0.001, 0.25, 9.999, 99.96, 1_234.5].map(rate),
-            ["0", "&lt;\u{a0}0.01", "0.25", "10.0", "100", "1,235"]
+            ["0", "<\u{a0}0.01", "0.25", "10.0", "100", "1,235"]
         );
     }
 
@@ -196,7 +192,7 @@ mod tests {
     #[test]
     fn a_time_is_told_to_the_second() {
         assert_eq!(
-            time(datetime!(2024-02-09 01:02:03.456 UTC)),
+            time(datetime!(2024-02-09 01:02:03.456 UTC)).into_string(),
             "<time datetime=\"2024-02-09T01:02:03Z\">2024-02-09 01:02:03Z</time>"
         );
     }

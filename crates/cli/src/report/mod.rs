@@ -2,9 +2,11 @@
 
 mod about;
 mod calendar;
+mod charts;
 mod distribution;
 mod html;
 mod page;
+mod parts;
 mod plot;
 mod survey;
 
@@ -17,7 +19,7 @@ use time::OffsetDateTime;
 
 pub(crate) use self::about::About;
 use self::about::Condition;
-use self::page::Page;
+use self::page::page;
 use self::survey::Survey;
 
 /// Writes the report. Reads the log once, in memory for every aggregate and type, some 100 bytes each; nothing is written before
@@ -48,7 +50,7 @@ pub(crate) fn write(
         }),
         consumers: is_whole.then(|| consumer::status(store, None)),
     };
-    let page = Page::of(about, &survey, &condition);
+    let page = page(about, &survey, &condition).into_string();
     let written = out.write_all(page.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::io("the report cannot be written", error))
 }

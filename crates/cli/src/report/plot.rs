@@ -1,8 +1,8 @@
 //! Bars along an axis, as SVG: once for a wide page and once for a phone, since text in a scaled drawing would be unreadable.
 
-use std::fmt::{self, Display};
+use maud::{Markup, Render, html};
 
-use super::html::{Escaped, number};
+use super::html::{Text, number};
 
 /// A drawing of how many there are, along an axis.
 #[derive(Debug)]
@@ -93,9 +93,11 @@ const LABEL_GAP: f64 = 0.4;
 /// How much of the axis a bar takes at most.
 const WIDEST: f64 = 0.2;
 
-impl Display for Plot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        FRAMES.iter().try_for_each(|frame| self.draw(frame, f))
+impl Render for Plot {
+    fn render(&self) -> Markup {
+        html! {
+            @for frame in &FRAMES { (self.draw(frame)) }
+        }
     }
 }
 
@@ -110,7 +112,7 @@ struct Area<'a> {
 }
 
 impl Plot {
-    fn draw(&self, frame: &Frame, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn draw(&self, frame: &Frame) -> Markup {
         let line = LINE * frame.font;
         let counts = levels(self.bars.iter().map(|bar| bar.count).max().unwrap_or_default());
         let most = counts.last().copied().unwrap_or(1);
@@ -129,37 +131,26 @@ impl Plot {
         };
         let height = area.bottom + rows * line + 0.7 * frame.font;
 
-        let (id, class, width, font) = (self.id, frame.class, frame.width, frame.font);
-        write!(
-            f,
-            "<svg class=\"plot {class}\" viewBox=\"0 0 {width} {height:.0}\" font-size=\"{font}\" role=\"img\" \
-             aria-labelledby=\"{id}-{class}-title {id}-{class}-desc\">\n\
-             <title id=\"{id}-{class}-title\">{}</title>\n\
-             <desc id=\"{id}-{class}-desc\">{}</desc>\n",
-            Escaped(&self.title),
-            Escaped(&self.description)
-        )?;
-        area.text(Anchor::Start, 0.0, font, self.counted, f)?;
-        for count in counts {
-            let y = area.y(count);
-            writeln!(
-                f,
-                "<path class=\"grid\" d=\"M{:.1} {y:.1}H{:.1}\"/>",
-                area.left, area.right
-            )?;
-            area.text(Anchor::End, area.left - 0.6 * font, y + 0.35 * font, &number(count), f)?;
+        let (class, width, font) = (frame.class, frame.width, frame.font);
+        let (title, description) = (
+            format!("{}-{class}-title", self.id),
+            format!("{}-{class}-desc", self.id),
+        );
+        html! {
+            svg class={ "plot " (class) } viewBox=(format!("0 0 {width} {height:.0}")) font-size=(font) role="img"
+                aria-labelledby={ (title) " " (description) } {
+                title id=(title) { (Text(&self.title)) }
+                desc id=(description) { (Text(&self.description)) }
+                (area.text(Anchor::Start, 0.0, font, self.counted))
+                @for count in counts { (area.level(count)) }
+                @for bar in &self.bars { (area.bar(bar)) }
+                @for tick in &ticks { (area.tick(tick)) }
+                (area.text(Anchor::Middle, width / 2.0, height - 0.4 * font, &self.along))
+                @for (row, (mark, side)) in self.sides(&area).into_iter().enumerate() {
+                    (area.mark(mark, side, line * (row as f64 + 1.0) + font))
+                }
+            }
         }
-        for bar in &self.bars {
-            area.bar(bar, f)?;
-        }
-        for tick in &ticks {
-            area.tick(tick, f)?;
-        }
-        area.text(Anchor::Middle, width / 2.0, height - 0.4 * font, &self.along, f)?;
-        for (row, (mark, side)) in self.sides(&area).into_iter().enumerate() {
-            area.mark(mark, side, line * (row as f64 + 1.0) + font, f)?;
-        }
-        f.write_str("</svg>\n")
     }
 
     /// The marks from the top down, each with the side of its line that its label is at: where no line of a mark above crosses it.
@@ -244,9 +235,17 @@ impl Area<'_> {
         (left, left + width)
     }
 
-    fn bar(&self, bar: &Bar, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn level(&self, count: u64) -> Markup {
+        let (y, font) = (self.y(count), self.frame.font);
+        html! {
+            path class="grid" d=(format!("M{:.1} {y:.1}H{:.1}", self.left, self.right)) {}
+            (self.text(Anchor::End, self.left - 0.6 * font, y + 0.35 * font, &number(count)))
+        }
+    }
+
+    fn bar(&self, bar: &Bar) -> Markup {
         if bar.count == 0 {
-            return Ok(());
+            return Markup::default();
         }
         let (left, right) = (self.x(bar.from), self.x(bar.to));
         let (middle, width) = ((left + right) / 2.0, right - left);
@@ -257,30 +256,23 @@ impl Area<'_> {
         };
         // One event beside a million is to be seen.
         let height = (self.bottom - self.y(bar.count)).max(1.5);
-        writeln!(
-            f,
-            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"><title>{}: {}</title></rect>",
-            middle - width / 2.0,
-            self.bottom - height,
-            width.max(0.5),
-            Escaped(&bar.name),
-            number(bar.count)
-        )
+        let (x, y) = (middle - width / 2.0, self.bottom - height);
+        html! {
+            rect class="bar" x=(tenths(x)) y=(tenths(y)) width=(tenths(width.max(0.5))) height=(tenths(height)) {
+                title { (Text(&bar.name)) ": " (number(bar.count)) }
+            }
+        }
     }
 
-    fn tick(&self, tick: &Tick, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn tick(&self, tick: &Tick) -> Markup {
         let (x, font) = (self.x(tick.at), self.frame.font);
-        writeln!(
-            f,
-            "<path class=\"axis\" d=\"M{x:.1} {:.1}v{:.1}\"/>",
-            self.bottom,
-            0.35 * font
-        )?;
         let first = self.bottom + 1.45 * font;
-        self.text(tick.anchor, x, first, &tick.label, f)?;
-        match &tick.below {
-            Some(below) => self.text(tick.anchor, x, first + 1.25 * font, below, f),
-            None => Ok(()),
+        html! {
+            path class="axis" d=(format!("M{x:.1} {:.1}v{:.1}", self.bottom, 0.35 * font)) {}
+            (self.text(tick.anchor, x, first, &tick.label))
+            @if let Some(below) = &tick.below {
+                (self.text(tick.anchor, x, first + 1.25 * font, below))
+            }
         }
     }
 
@@ -294,25 +286,27 @@ impl Area<'_> {
         }
     }
 
-    fn mark(&self, mark: &Mark, side: Anchor, y: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn mark(&self, mark: &Mark, side: Anchor, y: f64) -> Markup {
         let (x, font) = (self.x(mark.at), self.frame.font);
         let line = format!("M{x:.1} {:.1}V{:.1}", y - 0.8 * font, self.bottom);
-        writeln!(
-            f,
-            "<path class=\"halo\" d=\"{line}\"/><path class=\"mark\" d=\"{line}\"/>"
-        )?;
         let (left, right) = self.label(mark, side);
         let end = if side == Anchor::End { right } else { left };
-        self.text(side, end, y, &mark.label, f)
+        html! {
+            path class="halo" d=(line) {}
+            path class="mark" d=(line) {}
+            (self.text(side, end, y, &mark.label))
+        }
     }
 
-    fn text(&self, anchor: Anchor, x: f64, y: f64, text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn text(&self, anchor: Anchor, x: f64, y: f64, text: &str) -> Markup {
         let anchor = match anchor {
-            Anchor::Start => "",
-            Anchor::Middle => " text-anchor=\"middle\"",
-            Anchor::End => " text-anchor=\"end\"",
+            Anchor::Start => None,
+            Anchor::Middle => Some("middle"),
+            Anchor::End => Some("end"),
         };
-        writeln!(f, "<text x=\"{x:.1}\" y=\"{y:.1}\"{anchor}>{}</text>", Escaped(text))
+        html! {
+            text x=(tenths(x)) y=(tenths(y)) text-anchor=[anchor] { (Text(text)) }
+        }
     }
 }
 
@@ -320,6 +314,11 @@ impl Frame {
     fn text_width(&self, text: &str) -> f64 {
         text.chars().count() as f64 * CHARACTER * self.font
     }
+}
+
+/// A length in a drawing; finer than a tenth cannot be seen.
+fn tenths(length: f64) -> String {
+    format!("{length:.1}")
 }
 
 /// The counts to draw lines at: from 0 to at least `most`, a round number apart, some three to six.
