@@ -60,15 +60,6 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
     }
 }
 
-/// An argument as a POSIX shell takes it.
-pub(crate) fn shell_quoted(argument: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,+=@".contains(c);
-    match !argument.is_empty() && argument.chars().all(is_plain) {
-        true => Cow::Borrowed(argument),
-        false => Cow::Owned(format!("'{}'", argument.replace('\'', r"'\''"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,12 +88,5 @@ mod tests {
             (cut("漢字", 1), cut("漢字", 2)),
             ("漢...".to_owned(), "漢字".to_owned())
         );
-    }
-
-    #[test]
-    fn a_shell_reads_an_argument_as_it_is() {
-        assert_eq!(shell_quoted("events-1.jsonl"), "events-1.jsonl");
-        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(shell_quoted(""), "''");
     }
 }

@@ -1,5 +1,9 @@
 //! The URL of a store, and what of it is never shown.
+//!
+//! It is not parsed by a library. One that has a slip must not show its password either, and a parser refuses it, or takes a part of
+//! the password for the host. SQLite's path and the options of ours are read as `connect` reads them.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::env;
 use std::ffi::OsString;
@@ -7,7 +11,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::text::shell_quoted;
+use percent_encoding::percent_decode_str;
 
 /// The environment variable that may name the store.
 pub(crate) const STORE_VARIABLE: &str = "FIREFLY_EVENTSTORE_URL";
@@ -35,15 +39,18 @@ impl StoreUrl {
             command.extend(["--store", &shown]);
         }
         command.extend(words.iter().map(AsRef::as_ref));
-        let quoted: Vec<_> = command.into_iter().map(shell_quoted).collect();
-        quoted.join(" ")
+        shell_words::join(command)
     }
 
     /// Whether its options say that nothing is written through it.
     pub(crate) fn is_for_reading(&self) -> bool {
         let options = self.0.split_once('?').map_or("", |(_, options)| options);
-        let mut options = options.split('&');
-        options.any(|option| matches!(option, "read_only=true" | "read_replica=true"))
+        let set = options.rsplit('&').find_map(|option| match option {
+            "read_only=true" | "read_replica=true" => Some(true),
+            "read_only=false" | "read_replica=false" => Some(false),
+            _ => None,
+        });
+        set.unwrap_or_default()
     }
 
     /// Whether it is a SQLite file that is not there, which the driver would make.
@@ -126,24 +133,8 @@ fn without_secrets(url: &str) -> String {
 }
 
 /// With `%2F` and the like resolved, as the drivers do it.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digits = text.get(at + 1..at + 3).filter(|_| byte == b'%');
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// What must not be seen: every password of the command line and the environment, as it was written and as it is meant.
@@ -162,11 +153,11 @@ impl Secrets {
             let argument = argument.to_string_lossy();
             for part in secret_parts(&argument) {
                 secrets.passwords.push(part.to_owned());
-                secrets.passwords.push(decoded(part));
+                secrets.passwords.push(decoded(part).into_owned());
                 // Where it was taken for longer than it is.
                 if let Some((password, _)) = part.split_once('@') {
                     secrets.passwords.push(password.to_owned());
-                    secrets.passwords.push(decoded(password));
+                    secrets.passwords.push(decoded(password).into_owned());
                 }
             }
             let shown = without_secrets(&argument);
@@ -251,6 +242,22 @@ mod tests {
             ),
         ] {
             assert_eq!(shown(url), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_option_says_whether_a_store_is_for_reading() {
+        for (url, is_for_reading) in [
+            ("sqlite:ledger.db", false),
+            ("sqlite:ledger.db?read_only=true", true),
+            ("mysql://host/db?read_replica=true&compress=true", true),
+            ("postgres://host/db?read_replica=true&read_replica=false", false),
+        ] {
+            assert_eq!(
+                url.parse::<StoreUrl>().unwrap().is_for_reading(),
+                is_for_reading,
+                "{url}"
+            );
         }
     }
 

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{env, fs};
 
+use fastrand::Rng;
 use firefly_eventstore::consumer::{ConsumerState, Registration, StartAt};
 use firefly_eventstore::operate::{Audit, Audited, Finding, Operations};
 use firefly_eventstore::prelude::*;
@@ -570,7 +571,7 @@ fn ages() -> Arc<dyn Operations> {
 /// What a store usually looks like: three years, a few types and tenants, some long streams and many short ones, snapshots.
 fn ordinary() -> Arc<dyn Operations> {
     let store = firefly_eventstore::connect_operator("sqlite::memory:").unwrap();
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7); // the same numbers in every run
     let begin = datetime!(2022-03-14 09:26:53 UTC);
     let types = [
         ("Account", ["account.opened", "money.deposited", "money.withdrawn"]),
@@ -584,14 +585,14 @@ fn ordinary() -> Arc<dyn Operations> {
         ),
     ];
     for number in 0..400_u32 {
-        let (aggregate_type, event_types) = types[random.below(3) as usize];
-        let tenant = [Some("north"), Some("north"), Some("south"), None][random.below(4) as usize];
-        let length = 1 + random.below(4) * random.below(4) + if number % 40 == 0 { 150 } else { 0 };
+        let (aggregate_type, event_types) = types[random.usize(..3)];
+        let tenant = [Some("north"), Some("north"), Some("south"), None][random.usize(..4)];
+        let length = 1 + random.u64(..4) * random.u64(..4) + if number % 40 == 0 { 150 } else { 0 };
         let mut time = begin + Duration::hours(i64::from(number * number / 7));
         let events = (0..length).map(|place| {
-            let event_type = event_types[if place == 0 { 0 } else { 1 + random.below(2) as usize }];
-            time += Duration::minutes(i64::try_from(random.below(3_000)).unwrap());
-            event(event_type, 20 + random.below(30) * random.below(30), time)
+            let event_type = event_types[if place == 0 { 0 } else { 1 + random.usize(..2) }];
+            time += Duration::minutes(random.i64(0..3_000));
+            event(event_type, 20 + random.u64(..30) * random.u64(..30), time)
         });
         let aggregate = append(
             &*store,
@@ -725,19 +726,6 @@ fn grouped(number: u64) -> String {
         .map(|group| std::str::from_utf8(group).unwrap())
         .collect();
     groups.join(",")
-}
-
-/// The same numbers in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
 }
 
 fn keep(name: &str, content: impl FnOnce() -> Vec<u8>) {

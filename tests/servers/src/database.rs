@@ -124,7 +124,7 @@ fn unique(prefix: &str) -> String {
     format!("{prefix}_{}_{:x}_{next}", process::id(), now.as_micros())
 }
 
-/// The same URL with another database.
+/// The same URL with another database. A parser of URLs would refuse the several hosts that PostgreSQL's may have.
 pub(crate) fn with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return format!("{url} dbname={database}"); // PostgreSQL's other form, in which the last one counts

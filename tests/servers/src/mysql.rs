@@ -10,6 +10,7 @@ use std::thread;
 
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::installation::Installation;
 use crate::database::with_database;
@@ -485,7 +486,8 @@ impl Private {
     }
 
     fn url(&self, database: &str) -> String {
-        let socket = self.socket().to_string_lossy().replace('/', "%2F");
+        let socket = self.socket().to_string_lossy().into_owned();
+        let socket = utf8_percent_encode(&socket, NON_ALPHANUMERIC);
         let password = &self.password;
         format!("mysql://{USER}:{password}@localhost/{database}?socket={socket}")
     }

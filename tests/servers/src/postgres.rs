@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use ::postgres::{Client, NoTls};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::database::with_database;
 use crate::patience::{PATIENCE, POLL};
@@ -336,7 +337,8 @@ impl Private {
     }
 
     fn url(&self, database: &str) -> String {
-        let socket = self.service.directory().to_string_lossy().replace('/', "%2F");
+        let socket = self.service.directory().to_string_lossy();
+        let socket = utf8_percent_encode(&socket, NON_ALPHANUMERIC);
         format!("postgresql://postgres@{socket}/{database}")
     }
 }

@@ -43,7 +43,7 @@ impl Metrics {
     }
 }
 
-/// The text format of Prometheus.
+/// The text format of Prometheus. The libraries for it keep metrics that a running program changes; here each is written once.
 #[derive(Default)]
 struct Text(String);
 

@@ -1,4 +1,6 @@
 //! Steps of time in UTC, for the bars of a plot and the labels under them.
+//!
+//! The library for time has the calendar. That steps are numbered, from seconds to thousands of years, is what it lacks.
 
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;

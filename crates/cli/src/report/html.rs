@@ -2,6 +2,7 @@
 
 use std::char::REPLACEMENT_CHARACTER;
 
+use indicatif::HumanCount;
 use maud::{Markup, Render, html};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -52,15 +53,7 @@ pub(super) fn cut(text: &str, chars: usize) -> String {
 
 /// A whole number, such as `1,234,567`.
 pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number).to_string()
 }
 
 /// A number of things, such as `1 event`, `2 events`.

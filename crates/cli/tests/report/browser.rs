@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -152,7 +153,7 @@ impl Browser {
     /// The page as a PDF, on the paper that it asks for.
     pub(crate) fn print(&mut self) -> Vec<u8> {
         let printed = self.call("Page.printToPDF", json!({ "preferCSSPageSize": true }));
-        base64(printed["data"].as_str().unwrap())
+        bytes(&printed["data"])
     }
 
     /// The page as a picture, the whole of it.
@@ -164,7 +165,7 @@ impl Browser {
             "Page.captureScreenshot",
             json!({ "clip": clip, "captureBeyondViewport": true }),
         );
-        base64(picture["data"].as_str().unwrap())
+        bytes(&picture["data"])
     }
 
     /// What the page asked for over the network, itself included, and what went wrong in it.
@@ -234,21 +235,6 @@ fn program() -> Option<PathBuf> {
     })
 }
 
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |c: u8| match c {
-        b'A'..=b'Z' => Some(c - b'A'),
-        b'a'..=b'z' => Some(c - b'a' + 26),
-        b'0'..=b'9' => Some(c - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let digits: Vec<_> = text.bytes().filter_map(digit).collect();
-    let bytes = digits.chunks(4).flat_map(|digits| {
-        let bits = (0..4).fold(0, |bits, place| {
-            bits << 6 | u32::from(digits.get(place).copied().unwrap_or_default())
-        });
-        bits.to_be_bytes().into_iter().skip(1).take(digits.len() * 6 / 8)
-    });
-    bytes.collect()
+fn bytes(data: &Value) -> Vec<u8> {
+    BASE64_STANDARD.decode(data.as_str().unwrap()).unwrap()
 }
