@@ -11,7 +11,7 @@ use firefly_eventstore_conformance::Environment;
 
 pub(crate) use memory::memory;
 pub(crate) use mysql::{mariadb, mariadb_lean, mysql, mysql_lean};
-pub(crate) use postgres::{postgres, postgres_lean};
+pub(crate) use postgres::{postgres, postgres_lean, postgres_partitioned};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
 /// A new, empty database of a backend; none, which is printed, if the backend is not there.

@@ -26,6 +26,7 @@ tests!(mysql: stores model);
 tests!(mysql_lean: indexes model);
 tests!(postgres: stores model);
 tests!(postgres_lean: indexes model);
+tests!(postgres_partitioned: stores model);
 tests!(sqlite_memory: stores model);
 tests!(sqlite_lean: indexes model);
 tests!(sqlite_file: stores model);
@@ -36,6 +37,7 @@ mod running {
     tests!(mariadb: consumers);
     tests!(mysql: consumers);
     tests!(postgres: consumers);
+    tests!(postgres_partitioned: consumers);
     tests!(sqlite_file: consumers);
 }
 
@@ -48,7 +50,7 @@ fn every_required_backend_is_there() {
         .into_iter()
         .filter(|name| !others.contains(&name.as_str()))
     {
-        let known: [(&str, Backend); 10] = [
+        let known: [(&str, Backend); 11] = [
             ("memory", backend::memory),
             ("mariadb", backend::mariadb),
             ("mariadb", backend::mariadb_lean),
@@ -56,6 +58,7 @@ fn every_required_backend_is_there() {
             ("mysql", backend::mysql_lean),
             ("postgres", backend::postgres),
             ("postgres", backend::postgres_lean),
+            ("postgres", backend::postgres_partitioned),
             ("sqlite", backend::sqlite_memory),
             ("sqlite", backend::sqlite_lean),
             ("sqlite", backend::sqlite_file),

@@ -1170,6 +1170,11 @@ fn maintain_says_what_each_step_did() {
         "{usual:?}"
     );
     assert!(!usual.out.contains("vacuum"), "{usual:?}");
+    assert!(!usual.out.contains("partitions"), "{usual:?}");
+    assert_eq!(
+        store.succeeds(&["maintain", "--partitions"]).out,
+        "partitions: the log is one table\n"
+    );
 
     let all = [
         "maintain",

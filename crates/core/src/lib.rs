@@ -23,6 +23,7 @@ pub use store::events::Events;
 pub use store::extensions::{EventStoreExt, EventTransactionExt, SnapshotStoreExt};
 pub use store::follow::{Follow, Stopper};
 pub use store::indexes::Indexes;
+pub use store::partitions::Partitions;
 pub use store::pointers::Store;
 pub use store::query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
 pub use store::snapshot::{

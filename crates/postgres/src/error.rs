@@ -154,7 +154,12 @@ pub(crate) fn is_refused(error: &postgres::Error) -> bool {
         SqlState::UNIQUE_VIOLATION => {
             matches!(
                 database.constraint(),
-                Some("events_pkey" | "idx_events_aggregate_version")
+                Some(
+                    "events_pkey"
+                        | "idx_events_aggregate_version"
+                        | "firefly_event_keys_pkey"
+                        | "idx_event_keys_aggregate_version"
+                )
             )
         }
         // The version after the greatest.

@@ -10,6 +10,7 @@ mod listen;
 mod migrate;
 mod operate;
 mod options;
+mod partitions;
 mod pool;
 mod read;
 mod row;
@@ -21,7 +22,7 @@ mod tls;
 
 pub use error::classify;
 #[doc(inline)]
-pub use firefly_eventstore_core::Indexes;
+pub use firefly_eventstore_core::{Indexes, Partitions};
 pub use listen::Listener;
 /// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
 pub use postgres as driver;

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use crate::error::classify;
 use crate::options::Choices;
+use crate::partitions;
 use crate::pool::{Connection, quoted};
 use crate::row::{Json, decode, get};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// Every step of the schema, in order: the source document's versions, then ours.
 static MIGRATIONS: [Migration; 10] = [
@@ -77,10 +78,15 @@ pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
-/// The indexes that every store has, each with its table, and whether it is a key.
-pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
-    ("events", "events_pkey", true),
-    ("events", "idx_events_aggregate_version", true),
+/// An index: its table, its name, and whether it is a key.
+type RequiredIndex = (&'static str, &'static str, bool);
+
+/// The indexes that every store of a layout has.
+pub(crate) fn required_indexes(layout: Layout) -> impl Iterator<Item = RequiredIndex> {
+    REQUIRED_INDEXES.iter().chain(indexes_of(layout)).copied()
+}
+
+const REQUIRED_INDEXES: &[RequiredIndex] = &[
     ("events", "idx_events_global_sequence", true),
     ("firefly_archived_events", "idx_archived_events_event_id", true),
     ("firefly_archived_events", "firefly_archived_events_pkey", true),
@@ -100,6 +106,36 @@ pub(crate) const REQUIRED_INDEXES: &[(&str, &str, bool)] = &[
     ("snapshots", "snapshots_pkey", true),
 ];
 
+/// The keys of events, which are where the layout has them.
+const fn indexes_of(layout: Layout) -> &'static [RequiredIndex] {
+    match layout {
+        Layout::Whole => &[
+            ("events", "events_pkey", true),
+            ("events", "idx_events_aggregate_version", true),
+        ],
+        Layout::Partitioned => &[
+            ("firefly_event_keys", "firefly_event_keys_pkey", true),
+            ("firefly_event_keys", "idx_event_keys_aggregate_version", true),
+            ("firefly_event_keys", "idx_event_keys_global_sequence", true),
+            ("firefly_partitions", "firefly_partitions_pkey", true),
+        ],
+    }
+}
+
+/// What no store of a layout is without, beside the keys of events.
+const fn required(layout: Layout) -> &'static [&'static str] {
+    match layout {
+        Layout::Whole => &[],
+        Layout::Partitioned => &[
+            "firefly_event_keys",
+            "firefly_partitions",
+            "trigger_events_keys",
+            "trigger_events_keys_deleted",
+            "trigger_events_keys_updated",
+        ],
+    }
+}
+
 /// What no store is without.
 const REQUIRED: &[&str] = &[
     "events",
@@ -112,8 +148,6 @@ const REQUIRED: &[&str] = &[
     "firefly_parked_events",
     "firefly_published_mark",
     "firefly_seals",
-    "events_pkey",
-    "idx_events_aggregate_version",
     "idx_events_global_sequence",
     "firefly_archived_events_pkey",
     "idx_archived_events_event_id",
@@ -126,9 +160,18 @@ const REQUIRED: &[&str] = &[
 pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     migration::require_current(&MIGRATIONS, &applied(session)?)?;
     let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
-    let names: Vec<String> = decode(&names, |row| get(row, 0))?;
-    let is_missing = |required: &&&str| !names.iter().any(|name| name == **required);
-    if let Some(missing) = REQUIRED.iter().find(is_missing) {
+    let names: Vec<(String, bool)> = decode(&names, |row| Ok((get(row, 0)?, get(row, 1)?)))?;
+    let layout = match names
+        .iter()
+        .any(|(name, is_partitioned)| name == "events" && *is_partitioned)
+    {
+        true => Layout::Partitioned,
+        false => Layout::Whole,
+    };
+    let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
+    let keys = indexes_of(layout).iter().map(|(_, name, _)| name);
+    let mut all = REQUIRED.iter().chain(required(layout)).chain(keys);
+    if let Some(missing) = all.find(|required| !names.iter().any(|name| name == **required)) {
         return Err(altered(format!(
             "{missing} is missing or disabled; make it again as the migrations do"
         )));
@@ -204,7 +247,7 @@ pub(crate) fn counts_one_by_one(session: &mut Session<'_, Client>) -> Result<boo
     Ok(decode(&sequence, |row| get::<bool>(row, 0))? == [true])
 }
 
-fn altered(reason: String) -> Error {
+pub(crate) fn altered(reason: String) -> Error {
     Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
 }
 
@@ -280,6 +323,9 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
     if let Some(notify) = choices.notify {
         choose_notifications(connection, notify)?;
     }
+    if let Some(partitions) = choices.partitions {
+        partitions::choose(connection, partitions)?;
+    }
     fill_checksums(&mut connection.session(), sql::WITHOUT_CHECKSUM, sql::FILL_CHECKSUMS)?;
     fill_checksums(
         &mut connection.session(),
@@ -342,6 +388,6 @@ fn fill_checksums(session: &mut Session<'_, Client>, find: &str, fill: &str) -> 
     }
 }
 
-fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
+pub(crate) fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
     client.batch_execute(statements).map_err(classify)
 }

@@ -20,11 +20,12 @@ use crate::append::locate;
 use crate::archive;
 use crate::error::{classify, driver_error, is_refused};
 use crate::import::import;
-use crate::migrate::{REQUIRED_INDEXES, behind, how_behind};
+use crate::migrate::{behind, how_behind, required_indexes};
+use crate::partitions::{self, Changed};
 use crate::read::{archived_streams, archives};
 use crate::row::{self, Cells, decode, get};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 use crate::store::PostgresEventStore;
 
 impl Operations for PostgresEventStore {
@@ -165,6 +166,31 @@ impl Operations for PostgresEventStore {
         self.transaction(|transaction| archive::attach(&mut transaction.session(), events, &fingerprints))
     }
 
+    /// One partition more for each that the log has begun, at the end. It waits for 50 ms at most for those that read or write, since others
+    /// wait behind it, and tries again for a few seconds. Where appends are already in the last partition, and it is larger than 8 MiB, it
+    /// is read once, while others go on. Needs to own the tables.
+    fn add_partitions(&self) -> Result<Option<String>> {
+        let during = |error: Error| error.during("add partitions");
+        self.require_writable().map_err(during)?;
+        if self.layout() == Layout::Whole {
+            return Ok(None);
+        }
+        let Changed {
+            partitions,
+            added,
+            merged,
+        } = self.with(partitions::keep).map_err(during)?;
+        let new = match added {
+            0 => "and needs no more".to_owned(),
+            added => format!("{added} of them new"),
+        };
+        let gone = match merged {
+            0 => String::new(),
+            merged => format!("; {merged} whose events are archived were joined to another"),
+        };
+        Ok(Some(format!("the log has {partitions}, {new}{gone}")))
+    }
+
     /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from
     /// PostgreSQL 17 on.
     fn update_statistics(&self) -> Result<String> {
@@ -172,7 +198,8 @@ impl Operations for PostgresEventStore {
             .map_err(|error| error.during("update the statistics"))?;
         let update = |session: &mut Session<'_, Client>| {
             require_maintainable(&tables(session)?)?;
-            session.execute(sql::ANALYZE, &[]).map_err(classify)?;
+            let analyze = of_filled(session, sql::ANALYZE)?;
+            session.execute(&analyze, &[]).map_err(classify)?;
             tables(session)
         };
         let tables = self
@@ -191,7 +218,8 @@ impl Operations for PostgresEventStore {
         let vacuum = |session: &mut Session<'_, Client>| {
             let before = tables(session)?;
             require_maintainable(&before)?;
-            session.execute(sql::VACUUM, &[]).map_err(classify)?;
+            let vacuum = of_filled(session, sql::VACUUM)?;
+            session.execute(&vacuum, &[]).map_err(classify)?;
             Ok((before, tables(session)?))
         };
         let (before, after) = self.with(vacuum).map_err(|error| error.during("vacuum"))?;
@@ -208,7 +236,7 @@ impl Operations for PostgresEventStore {
         let indexes = self
             .with(indexes)
             .map_err(|error| error.during("look at the indexes"))?;
-        Ok(usage(&indexes, self.options().choices.indexes))
+        Ok(usage(&indexes, self.options().choices.indexes, self.layout()))
     }
 
     /// Compares the log and its sequence; looks for keys that are missing, invalid indexes, and constraints that nobody validated;
@@ -218,7 +246,7 @@ impl Operations for PostgresEventStore {
         let check = || {
             let mut findings = self.with(sequence_findings)?;
             let indexes = self.with(indexes)?;
-            findings.extend(key_findings(&indexes));
+            findings.extend(key_findings(&indexes, self.layout()));
             findings.extend(self.with(constraint_findings)?);
             if let Some(schema) = self.with(index_checker)? {
                 for index in indexes.iter().filter(|index| index.is_btree && index.is_valid) {
@@ -263,6 +291,19 @@ fn restored(
         .map_err(classify)
 }
 
+/// A statement that maintains tables, for those that there are.
+fn of_filled(session: &mut Session<'_, Client>, sql: &str) -> Result<String> {
+    let events = match session.layout {
+        Layout::Whole => vec!["events".to_owned()],
+        Layout::Partitioned => {
+            let mut filled = partitions::filled(session)?;
+            filled.push("firefly_event_keys".to_owned());
+            filled
+        }
+    };
+    Ok(sql.replace("events /* or filled partitions, and their keys */", &events.join(", ")))
+}
+
 /// Refuses what the server would skip, with no more than a warning.
 fn require_maintainable(tables: &[Table]) -> Result<()> {
     match tables.iter().find(|table| !table.may_maintain) {
@@ -277,7 +318,7 @@ fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> 
 }
 
 /// What is wrong with the indexes: invalid ones, and keys that keep nothing unique.
-fn key_findings(indexes: &[Index]) -> Vec<Finding> {
+fn key_findings(indexes: &[Index], layout: Layout) -> Vec<Finding> {
     let invalid = indexes.iter().filter(|index| !index.is_valid).map(|index| {
         format!(
             "the index {} on {} is invalid, or not built to its end; if nobody builds it, run REINDEX INDEX CONCURRENTLY {}",
@@ -285,9 +326,7 @@ fn key_findings(indexes: &[Index]) -> Vec<Finding> {
         )
     });
     let is_kept = |key: &str| indexes.iter().any(|index| index.name == key && index.is_unique);
-    let keys = REQUIRED_INDEXES
-        .iter()
-        .filter(|(_, name, is_key)| *is_key && !is_kept(name));
+    let keys = required_indexes(layout).filter(|(_, name, is_key)| *is_key && !is_kept(name));
     let missing = keys.map(|(table, name, _)| {
         format!("{table} has no unique index {name}, so nothing keeps its key; make it again as the migrations do")
     });
@@ -321,7 +360,8 @@ fn index_checker(session: &mut Session<'_, Client>) -> Result<Option<String>> {
 fn checked_index(session: &mut Session<'_, Client>, schema: &str, index: &Index) -> Result<Option<Finding>> {
     let mut transaction = session.client.transaction().map_err(classify)?;
     transaction.query(sql::FIND_IN_SCHEMA, &[&schema]).map_err(classify)?;
-    let Err(error) = transaction.query(sql::CHECK_INDEX, &[&index.oid]) else {
+    let mut check = |part| transaction.query(sql::CHECK_INDEX, &[part]).err();
+    let Some(error) = index.parts.iter().find_map(|part| check(part)) else {
         return Ok(None);
     };
     let said = error.as_db_error().map(|error| error.message().to_owned());

@@ -1,7 +1,7 @@
 //! How a store is opened, and what may be chosen about its schema.
 
-use firefly_eventstore_core::Indexes;
 use firefly_eventstore_core::backend::ServerOptions;
+use firefly_eventstore_core::{Indexes, Partitions};
 
 /// How a store is opened: see [`PostgresBuilder`](crate::PostgresBuilder).
 #[derive(Clone, Debug, Default)]
@@ -15,4 +15,5 @@ pub(crate) struct Options {
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,
     pub(crate) notify: Option<bool>,
+    pub(crate) partitions: Option<Partitions>,
 }

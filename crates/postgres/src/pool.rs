@@ -12,7 +12,7 @@ use postgres::{Client, Config, SimpleQueryMessage, SimpleQueryRow};
 use crate::error::{classify, classify_connecting, is_elsewhere};
 use crate::row::{decode, get};
 use crate::session::{Session, Statements};
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// Makes a connection, with TLS or without.
 pub(crate) type Connect = dyn Fn(&Config) -> Result<Client, postgres::Error> + Send + Sync;
@@ -41,6 +41,7 @@ pub(crate) struct Place {
     founded: String,
     /// The search path that found it, for the names of others.
     path: String,
+    layout: Layout,
 }
 
 impl Place {
@@ -54,6 +55,10 @@ impl Place {
                 events: get(row, 2)?,
                 founded: get(row, 3)?,
                 path: get(row, 4)?,
+                layout: match get(row, 8)? {
+                    true => Layout::Partitioned,
+                    false => Layout::Whole,
+                },
             })
         })?;
         let moved = || Error::new(ErrorKind::Moved { reason: GONE.into() });
@@ -109,6 +114,11 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
+    /// How the store keeps its events, once it is open.
+    pub(crate) fn layout(&self) -> Layout {
+        self.place.as_ref().map(|place| place.layout).unwrap_or_default()
+    }
+
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         let mut client = self.connected()?;
@@ -137,6 +147,7 @@ impl Location {
             reset: self.reset(path),
             client,
             statements: Statements::default(),
+            layout: self.layout(),
             generation: 0,
             is_touched: false,
         })
@@ -202,6 +213,7 @@ pub(crate) fn quoted(name: &str) -> String {
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) statements: Statements,
+    pub(crate) layout: Layout,
     /// Whether the server was a standby when the connection was made: it may be the primary by now, but none becomes a standby.
     pub(crate) is_in_recovery: bool,
     pub(crate) generation: u64,
@@ -219,6 +231,7 @@ impl Connection {
         Session {
             client: &mut self.client,
             statements: &mut self.statements,
+            layout: self.layout,
             is_in_recovery: self.is_in_recovery,
         }
     }

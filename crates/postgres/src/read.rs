@@ -299,6 +299,7 @@ pub(crate) fn find(
     let mut one_state = Session {
         client: &mut transaction,
         statements: &mut *session.statements,
+        layout: session.layout,
         is_in_recovery: session.is_in_recovery,
     };
     let (found, archived_until) = look(&mut one_state, query, window, indexes, usual)?;
@@ -468,8 +469,9 @@ impl LogStatement {
         let filter = query.filter();
         let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
         let metadata = filter.metadata.as_ref().map(|_| metadata);
-        // The index on event ids is the table's key, which has another name here.
-        let is_there = |index: &str| index == "idx_events_event_id" || indexes.iter().any(|name| name == index);
+        // The unique indexes on ids and streams are always there, under the names of the layout.
+        let is_key = |index: &str| matches!(index, "idx_events_event_id" | "idx_events_aggregate_version");
+        let is_there = |index: &str| is_key(index) || indexes.iter().any(|name| name == index);
         let mut statement = Self {
             driver: Driver::of(filter, query.order() == Order::Time, metadata, is_there),
             sql: String::new(),
@@ -486,7 +488,13 @@ impl LogStatement {
             true => String::new(),
             false => format!("\n  AND ({})::integer <> 0", checks.join("\n  AND ")),
         };
-        let log = sql::LOG.trim_end();
+        let log = match statement.driver {
+            Driver::EventIds | Driver::Aggregate => {
+                sql::LOG.replace("FROM events\n", "FROM events /* by their keys */ AS events\n")
+            }
+            _ => sql::LOG.to_owned(),
+        };
+        let log = log.trim_end();
         let one = |arm: &Arm| {
             format!(
                 "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $4",
@@ -516,7 +524,7 @@ impl LogStatement {
 
     fn query<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
         if self.is_planned_anew() {
-            session.client.query(&self.sql, &self.values())
+            session.client.query(&*session.layout.of(&self.sql), &self.values())
         } else {
             session.query(&self.sql, &self.values())
         }
@@ -529,9 +537,10 @@ impl LogStatement {
     }
 
     fn custom_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
-        session
-            .client
-            .query(&format!("EXPLAIN (COSTS OFF) {}", self.sql), &self.values())
+        session.client.query(
+            &format!("EXPLAIN (COSTS OFF) {}", session.layout.of(&self.sql)),
+            &self.values(),
+        )
     }
 
     /// No value can be bound to an `EXPLAIN EXECUTE`, and none matters for this plan.
@@ -540,7 +549,7 @@ impl LogStatement {
         let mut transaction = session.client.transaction()?;
         transaction.batch_execute(&format!(
             "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE explained AS {}",
-            self.sql
+            session.layout.of(&self.sql)
         ))?;
         let plan = transaction.query(&format!("EXPLAIN (COSTS OFF) EXECUTE explained ({values})"), &[])?;
         transaction.batch_execute("DEALLOCATE explained")?;

@@ -6,6 +6,7 @@ use postgres::types::ToSql;
 use postgres::{GenericClient, Row, Statement};
 
 use crate::error::is_stale;
+use crate::sql::Layout;
 
 /// The statements that one connection has prepared.
 #[derive(Default)]
@@ -18,6 +19,8 @@ const PREPARED_STATEMENTS: usize = 256;
 pub(crate) struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) statements: &'a mut Statements,
+    /// How the store keeps its events.
+    pub(crate) layout: Layout,
     /// Whether the server was a standby when the connection was made. Nobody has asked on a connection of the caller's.
     pub(crate) is_in_recovery: bool,
 }
@@ -43,7 +46,7 @@ impl<C: GenericClient> Session<'_, C> {
         if let Some(statement) = self.statements.0.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare(sql)?;
+        let statement = self.client.prepare(&self.layout.of(sql))?;
         if self.statements.0.len() >= PREPARED_STATEMENTS {
             self.statements.0.clear();
         }

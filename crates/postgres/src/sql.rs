@@ -1,5 +1,7 @@
 //! The statements, each from a file of its own.
 
+use std::borrow::Cow;
+
 macro_rules! statements {
     ($($NAME:ident = $file:literal;)*) => {
         $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
@@ -29,6 +31,7 @@ statements! {
     ATTACH = "attach.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
+    CHOOSE_PARTITIONS = "choose_partitions.sql";
     CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
     CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
     CONSUMER_FORGET_MEMBERS = "consumer_forget_members.sql";
@@ -57,6 +60,7 @@ statements! {
     END_OF_LOG = "end_of_log.sql";
     EVENT_STATISTICS = "event_statistics.sql";
     EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
+    FILLED_PARTITIONS = "filled_partitions.sql";
     FILL_CHECKSUMS = "fill_checksums.sql";
     FILL_RESTORED = "fill_restored.sql";
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
@@ -85,11 +89,13 @@ statements! {
     LOG = "log.sql";
     LOG_END = "log_end.sql";
     MARK = "mark.sql";
+    MERGE_PARTITIONS = "merge_partitions.sql";
     NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     NOTIFY = "notify.sql";
     OBSTACLES = "obstacles.sql";
     OLDEST_WRITER = "oldest_writer.sql";
+    PARTITIONS = "partitions.sql";
     PIN = "pin.sql";
     PLACE = "place.sql";
     PUBLISH_MARK = "publish_mark.sql";
@@ -109,6 +115,7 @@ statements! {
     SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
+    SPLIT_PARTITION = "split_partition.sql";
     TABLES = "tables.sql";
     TOPOLOGY = "topology.sql";
     TOTALS = "totals.sql";
@@ -119,6 +126,38 @@ statements! {
     VERSION_AT_TIME = "version_at_time.sql";
     WITHOUT_CHECKSUM = "without_checksum.sql";
 }
+
+/// How a store keeps its events, which decides where statements find them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// In one table, with all its keys.
+    #[default]
+    Whole,
+    /// In partitions, with their keys in a table beside them.
+    Partitioned,
+}
+
+impl Layout {
+    /// A statement for this layout. The files are for one table, and say in comments where a partitioned log is read otherwise:
+    ///
+    /// - `events /* or their keys */`: only columns of the keys are read;
+    /// - `events /* by their keys */`: the keys find the events;
+    pub(crate) fn of(self, sql: &str) -> Cow<'_, str> {
+        if self == Self::Whole || !sql.contains("events /*") {
+            return sql.into();
+        }
+        sql.replace("events /* or their keys */", "firefly_event_keys")
+            .replace("events /* by their keys */", &format!("(\n{BY_KEYS})"))
+            .into()
+    }
+}
+
+/// What makes a log partitioned: the keys, the partitioned table, and the view that is stored.
+pub(crate) const KEEP_KEYS: &str = include_str!("../sql/partitions/keys.sql");
+pub(crate) const PARTITION_EVENTS: &str = include_str!("../sql/partitions/events_partitioned.sql");
+pub(crate) const PARTITION_SUMMARIES: &str = include_str!("../sql/partitions/summaries.sql");
+
+const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
 
 /// A statement without the comments before it, to be sent together with others.
 pub(crate) fn without_comments(sql: &str) -> String {
@@ -133,7 +172,8 @@ mod tests {
     use firefly_eventstore_test_servers::postgres_unless_missing;
     use postgres::{Client, NoTls};
 
-    use crate::PostgresEventStore;
+    use super::Layout;
+    use crate::{Partitions, PostgresEventStore};
 
     #[test]
     fn every_file_is_a_statement() {
@@ -146,11 +186,24 @@ mod tests {
 
     #[test]
     fn every_file_is_accepted_by_the_server() {
+        accepts_every_file(Layout::Whole);
+    }
+
+    #[test]
+    fn every_file_is_accepted_by_the_server_of_a_partitioned_log() {
+        accepts_every_file(Layout::Partitioned);
+    }
+
+    fn accepts_every_file(layout: Layout) {
         let Some(server) = postgres_unless_missing() else {
             return;
         };
         let database = server.new_database();
-        PostgresEventStore::builder(database.url()).migrate().unwrap();
+        let builder = PostgresEventStore::builder(database.url());
+        match layout {
+            Layout::Whole => builder.migrate().unwrap(),
+            Layout::Partitioned => builder.partitions(Partitions::by_events(50)).migrate().unwrap(),
+        };
         let mut client = Client::connect(database.url(), NoTls).unwrap();
         let accepted = |file: &str, result: Result<(), postgres::Error>| {
             result.unwrap_or_else(|error| panic!("{file} is refused: {error:?}"));
@@ -163,9 +216,19 @@ mod tests {
             }
         }
         for (file, sql) in statements {
-            accepted(file, client.prepare(sql).map(drop));
+            if layout == Layout::Partitioned || !FOR_PARTITIONS.contains(&file) {
+                accepted(file, client.prepare(&layout.of(sql)).map(drop));
+            }
         }
     }
+
+    /// What only a partitioned log has.
+    const FOR_PARTITIONS: &[&str] = &[
+        "choose_partitions.sql",
+        "merge_partitions.sql",
+        "partitions.sql",
+        "split_partition.sql",
+    ];
 
     /// What changes the schema, or has several statements, is run, in this order, and not prepared.
     const SCRIPTS: &[&str] = &[

@@ -13,14 +13,31 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
-use firefly_eventstore_postgres::{PostgresEventStore, PostgresTransaction};
+use firefly_eventstore_postgres::{Partitions, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database, Proxy, postgres};
 use serde::{Deserialize, Serialize};
 
-use support::{account, all_events, archive, deposited, fresh, movable};
+use support::{account, all_events, archive, database, deposited, fresh, movable};
 
 fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     let (database, _) = fresh()?;
+    Some(proxied(database))
+}
+
+/// What holds for a log in partitions as well.
+fn in_each_layout(check: impl Fn(&Proxy, &PostgresEventStore)) {
+    let Some((_database, proxy, store)) = behind_a_proxy() else {
+        return;
+    };
+    check(&proxy, &store);
+    let Some(database) = database() else { return };
+    let builder = PostgresEventStore::builder(database.url()).partitions(Partitions::by_events(5));
+    builder.migrate().unwrap();
+    let (_database, proxy, store) = proxied(database);
+    check(&proxy, &store);
+}
+
+fn proxied(database: Database) -> (Database, Proxy, PostgresEventStore) {
     let proxy = Proxy::of(&postgres().unwrap().directory().join(".s.PGSQL.5432"));
     let store = PostgresEventStore::builder(&through(&proxy, &database))
         .max_connections(1)
@@ -38,7 +55,7 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
         Append::new(&other, ExpectedVersion::Any, &each[1..]),
     ];
     store.append_all(&both).unwrap();
-    Some((database, proxy, store))
+    (database, proxy, store)
 }
 
 fn through(proxy: &Proxy, database: &Database) -> String {
@@ -78,9 +95,10 @@ type Call<'a> = (&'static str, &'a dyn Fn() -> Result<(), Error>);
 
 #[test]
 fn an_append_takes_one_round_trip() {
-    let Some((_database, proxy, store)) = behind_a_proxy() else {
-        return;
-    };
+    in_each_layout(check_appends);
+}
+
+fn check_appends(proxy: &Proxy, store: &PostgresEventStore) {
     let known = account();
     let thousand: Vec<NewEvent> = (0..1_000).map(deposited).collect();
     store
@@ -123,9 +141,10 @@ fn an_append_takes_one_round_trip() {
 
 #[test]
 fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most() {
-    let Some((_database, proxy, store)) = behind_a_proxy() else {
-        return;
-    };
+    in_each_layout(check_reads);
+}
+
+fn check_reads(proxy: &Proxy, store: &PostgresEventStore) {
     let known = account();
     store
         .append(&known, ExpectedVersion::NoStream, &[1, 2, 3, 4].map(deposited))
@@ -298,9 +317,10 @@ fn what_is_archived_takes_no_more_round_trips_where_it_is_not_needed() {
 
 #[test]
 fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_each_append() {
-    let Some((_database, proxy, store)) = behind_a_proxy() else {
-        return;
-    };
+    in_each_layout(check_transactions);
+}
+
+fn check_transactions(proxy: &Proxy, store: &PostgresEventStore) {
     for appends in 0..4 {
         let before = proxy.turns();
         store

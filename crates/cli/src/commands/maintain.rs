@@ -20,7 +20,7 @@ use crate::text::counted;
 
 /// Update statistics, summaries and more, and say what was done
 ///
-/// Without options: --analyze --refresh --indexes, which keep nobody waiting.
+/// Without options: --partitions --analyze --refresh --indexes, which keep nobody waiting.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +29,10 @@ Examples:
   firefly-eventstore maintain --seal
   firefly-eventstore maintain --vacuum --check")]
 pub(crate) struct Maintain {
+    /// Make the partitions that the log needs next, where it has any
+    #[arg(long)]
+    partitions: bool,
+
     /// Update what the planner knows of the tables
     #[arg(long)]
     analyze: bool,
@@ -60,6 +64,10 @@ pub(crate) struct Maintain {
     /// Let the database check its structures; reads everything
     #[arg(long)]
     check: bool,
+
+    /// Whether nothing was chosen.
+    #[arg(skip)]
+    is_usual: bool,
 }
 
 #[derive(Serialize)]
@@ -90,6 +98,13 @@ impl Maintain {
     pub(crate) fn run(mut self, store: &Chosen, console: &mut Console) -> Result<Exit> {
         self.choose_usual();
         let store = store.open()?;
+        if self.partitions {
+            match store.add_partitions()? {
+                Some(made) => did("partitions", &made, console)?,
+                None if self.is_usual => {}
+                None => did("partitions", "the log is one table", console)?,
+            }
+        }
         if self.analyze {
             did("analyze", &store.update_statistics()?, console)?;
         }
@@ -116,7 +131,8 @@ impl Maintain {
     }
 
     fn choose_usual(&mut self) {
-        let anything = self.analyze
+        let anything = self.partitions
+            || self.analyze
             || self.vacuum
             || self.refresh
             || self.indexes
@@ -125,7 +141,8 @@ impl Maintain {
             || self.seal
             || self.check;
         if !anything {
-            (self.analyze, self.refresh, self.indexes) = (true, true, true);
+            self.is_usual = true;
+            (self.partitions, self.analyze, self.refresh, self.indexes) = (true, true, true, true);
         }
     }
 

@@ -148,6 +148,18 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn update_statistics(&self) -> Result<String>;
 
+    /// Where the log is divided into [partitions](crate::Partitions), makes those that it needs next, and returns what was done; `None`
+    /// where it is one table. Call it more often than a partition fills, such as every hour.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if readers and writers do not let it; appends go on, into the last
+    ///   partition, and the next call makes up for it;
+    /// - those of the backend.
+    fn add_partitions(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Gives back the room that deleted and updated rows left, and returns what was done. May take long, and the room of a copy;
     /// does not keep readers and writers waiting where the database can do without.
     ///

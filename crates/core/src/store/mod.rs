@@ -7,6 +7,7 @@ pub(crate) mod extensions;
 pub(crate) mod follow;
 pub(crate) mod indexes;
 pub(crate) mod outcome;
+pub(crate) mod partitions;
 pub(crate) mod pipeline;
 pub(crate) mod pointers;
 pub(crate) mod query;

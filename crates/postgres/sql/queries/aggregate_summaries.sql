@@ -10,7 +10,7 @@ SELECT
     MAX(created_at) AS last_modified_at,
     SUM(event_size_bytes)::bigint AS total_size_bytes,
     tenant_id
-FROM events
+FROM events /* by their keys */ AS events
 WHERE firefly_here()
 GROUP BY aggregate_id, aggregate_type, tenant_id
 ORDER BY aggregate_id

@@ -26,8 +26,8 @@ WITH appends AS MATERIALIZED (
                 aggregate_version,
                 aggregate_type,
                 tenant_id
-            FROM events
-            WHERE events.aggregate_id = wanted.aggregate_id
+            FROM events /* or their keys */ AS stored
+            WHERE stored.aggregate_id = wanted.aggregate_id
             ORDER BY aggregate_version DESC
             LIMIT 1
         )
@@ -100,7 +100,7 @@ FROM unnest(
 JOIN appends ON appends.ordinal = event.append
 WHERE (SELECT bool_and(admitted) FROM appends)
   -- Not where the sequence is behind the log, and would give out what readers have passed.
-  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Not where one of the events is archived.
   AND NOT EXISTS (

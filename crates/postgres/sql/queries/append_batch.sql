@@ -9,7 +9,7 @@ WITH head AS MATERIALIZED (
         SELECT
             aggregate_version,
             aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text AS is_own
-        FROM events
+        FROM events /* or their keys */
         WHERE aggregate_id = $1
         ORDER BY aggregate_version DESC
         LIMIT 1
@@ -79,7 +79,7 @@ WHERE COALESCE(
     $4::bigint IN (-1, 0)
 )
   -- Not where the sequence is behind the log, and would give out what readers have passed.
-  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Not where one of the events is archived.
   AND NOT EXISTS (

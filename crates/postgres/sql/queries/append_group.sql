@@ -20,8 +20,8 @@ WITH appends AS MATERIALIZED (
                 aggregate_version,
                 aggregate_type,
                 tenant_id
-            FROM events
-            WHERE events.aggregate_id = wanted.aggregate_id
+            FROM events /* or their keys */ AS stored
+            WHERE stored.aggregate_id = wanted.aggregate_id
             ORDER BY aggregate_version DESC
             LIMIT 1
         )
@@ -99,7 +99,7 @@ FROM unnest(
 )
 JOIN appends ON appends.ordinal = event.append
 -- Not where the sequence is behind the log, and would give out what readers have passed.
-WHERE (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+WHERE (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Nobody waits long for what another transaction holds: each appends alone then.
   AND (SELECT set_config('lock_timeout', '100', true)) IS NOT NULL

@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
             aggregate_version,
             aggregate_type,
             tenant_id
-        FROM events
+        FROM events /* or their keys */
         WHERE aggregate_id = $2
         ORDER BY aggregate_version DESC
         LIMIT 1
@@ -61,7 +61,7 @@ WHERE CASE
     ELSE head.aggregate_type = $3::text AND head.tenant_id IS NOT DISTINCT FROM $4::text
 END
   -- Not where the sequence is behind the log, and would give out what readers have passed.
-  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Not where the event is archived.
   AND NOT EXISTS (SELECT 1 FROM firefly_archived_events WHERE event_id = $1)

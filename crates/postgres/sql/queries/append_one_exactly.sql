@@ -38,7 +38,7 @@ WHERE COALESCE(
     -- Selected, not filtered by: planned when there were few rows, the index on aggregate types would serve as well.
     (
         SELECT aggregate_type = $3::text AND tenant_id IS NOT DISTINCT FROM $4::text
-        FROM events
+        FROM events /* or their keys */
         WHERE $5 > 0
           AND aggregate_id = $2
           AND aggregate_version = $5
@@ -52,7 +52,7 @@ WHERE COALESCE(
     $5 = 0
 )
   -- Not where the sequence is behind the log, and would give out what readers have passed.
-  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events)
+  AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
   -- Not where the event is archived.
   AND NOT EXISTS (SELECT 1 FROM firefly_archived_events WHERE event_id = $1)

@@ -13,8 +13,8 @@ CROSS JOIN LATERAL (
             aggregate_type,
             tenant_id,
             aggregate_version
-        FROM events
-        WHERE events.aggregate_id = wanted.aggregate_id
+        FROM events /* or their keys */ AS stored
+        WHERE stored.aggregate_id = wanted.aggregate_id
         ORDER BY aggregate_version DESC
         LIMIT 1
     )

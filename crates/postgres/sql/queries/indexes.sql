@@ -3,9 +3,9 @@
 SELECT
     tables.relname::text AS table_name,
     indexes.relname::text AS index_name,
-    indexes.oid,
-    pg_relation_size(indexes.oid),
-    CASE WHEN current_setting('track_counts') = 'on' THEN counted.idx_scan END,
+    parts.oids,
+    parts.bytes,
+    CASE WHEN current_setting('track_counts') = 'on' THEN parts.scans END,
     pg_index.indisvalid AND pg_index.indisready,
     pg_index.indisunique,
     pg_am.amname = 'btree'
@@ -13,7 +13,20 @@ FROM pg_index
 JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
 JOIN pg_class AS tables ON tables.oid = pg_index.indrelid
 JOIN pg_am ON pg_am.oid = indexes.relam
-LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = indexes.oid
+-- Itself, or the indexes of the partitions: an index of a partitioned table has nothing of its own.
+CROSS JOIN LATERAL (
+    SELECT
+        array_agg(relations.oid) AS oids,
+        SUM(pg_relation_size(relations.oid))::bigint AS bytes,
+        SUM(counted.idx_scan)::bigint AS scans
+    FROM pg_class AS relations
+    LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = relations.oid
+    WHERE relations.relkind = 'i'
+      AND (
+        relations.oid = indexes.oid
+        OR relations.oid IN (SELECT relid FROM pg_partition_tree(indexes.oid))
+      )
+) AS parts
 WHERE firefly_here()
   AND tables.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
   AND tables.relname IN (
@@ -25,7 +38,9 @@ WHERE firefly_here()
     'firefly_archives',
     'firefly_consumer_members',
     'firefly_consumers',
+    'firefly_event_keys',
     'firefly_parked_events',
+    'firefly_partitions',
     'firefly_schema_history',
     'firefly_seals'
   )

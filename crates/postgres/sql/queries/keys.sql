@@ -15,8 +15,8 @@ CROSS JOIN LATERAL (
         aggregate_id,
         aggregate_version,
         NULL::bytea AS fingerprint
-    FROM events
-    WHERE events.global_sequence = wanted.global_sequence
+    FROM events /* or their keys */ AS live
+    WHERE live.global_sequence = wanted.global_sequence
     UNION ALL
     SELECT
         global_sequence,

@@ -3,4 +3,4 @@
 SELECT
     COALESCE(MAX(global_sequence), 0) AS last,
     firefly_last_allocated('events_global_sequence_seq') AS allocated
-FROM events;
+FROM events /* or their keys */;

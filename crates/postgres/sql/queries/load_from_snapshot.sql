@@ -61,7 +61,7 @@ SELECT
     event_size_bytes,
     checksum,
     NULL::bigint AS last_sequence
-FROM events
+FROM events /* by their keys */ AS events
 WHERE firefly_here()
   AND aggregate_id = $1
   AND aggregate_version >= COALESCE((SELECT version FROM snapshot), 0)

@@ -33,7 +33,7 @@ CROSS JOIN LATERAL (
         correlation_id,
         causation_id,
         NULL::bytea AS fingerprint
-    FROM events
+    FROM events /* by their keys */ AS events
     WHERE events.event_id = wanted.event_id
     UNION ALL
     SELECT

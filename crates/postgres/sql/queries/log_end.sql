@@ -4,7 +4,7 @@ SELECT
     NULL::uuid AS event_id,
     NULL::uuid AS aggregate_id,
     NULL::varchar AS aggregate_type,
-    (SELECT MAX(global_sequence) FROM events) AS aggregate_version,
+    (SELECT MAX(global_sequence) FROM events /* or their keys */) AS aggregate_version,
     (SELECT MAX(last_sequence) FROM firefly_archives) AS global_sequence,
     NULL::varchar AS event_type,
     NULL::jsonb AS event_data,

@@ -1,6 +1,7 @@
 -- Which store the search path leads to; no row, or an error, means that there is none. When it was founded tells apart those of servers
 -- that were set up alike, whose oids are the same. And the store that the connection was opened for, if any, and the encoding of what it
--- sends. And whether the transaction sees what was committed until its first statement only.
+-- sends. And whether the transaction sees what was committed until its first statement only. And whether the table of events is
+-- partitioned.
 SELECT
     (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
     relnamespace AS schema,
@@ -9,6 +10,7 @@ SELECT
     current_setting('search_path') AS path,
     COALESCE(current_setting('firefly.store', true), '') AS store,
     current_setting('client_encoding') AS encoding,
-    current_setting('transaction_isolation') <> 'read committed' AS looks_back
+    current_setting('transaction_isolation') <> 'read committed' AS looks_back,
+    relkind = 'p' AS is_partitioned
 FROM pg_class
 WHERE oid = to_regclass('events');

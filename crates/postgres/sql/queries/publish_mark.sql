@@ -8,5 +8,5 @@ ON CONFLICT (id) DO UPDATE SET
     published_at = GREATEST(published.published_at, excluded.published_at)
 RETURNING
     global_sequence,
-    COALESCE((SELECT MAX(events.global_sequence) FROM events), 0),
+    COALESCE((SELECT MAX(stored.global_sequence) FROM events /* or their keys */ AS stored), 0),
     set_config('synchronous_commit', 'local', true);

@@ -1,9 +1,14 @@
--- The names of the tables, indexes, views and sequences in the store's schema, and of the triggers on its events.
-SELECT relname::text
+-- The names of the tables, indexes, views and sequences in the store's schema, and of the triggers on its events; and whether each is a
+-- partitioned table.
+SELECT
+    relname::text,
+    relkind = 'p' AS is_partitioned
 FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 UNION ALL
-SELECT tgname::text
+SELECT
+    tgname::text,
+    false
 FROM pg_trigger
 WHERE tgrelid = to_regclass('events')
   AND tgenabled = 'A';

@@ -1,7 +1,7 @@
 -- The version that an aggregate was at when the log was at a global sequence; 0 if it had no events.
 -- $1 aggregate_id · $2 global_sequence
 SELECT COALESCE(MAX(aggregate_version), 0)
-FROM events
+FROM events /* or their keys */
 WHERE firefly_here()
   AND aggregate_id = $1
   AND global_sequence <= $2;

@@ -2,8 +2,8 @@
 -- has no events.
 -- $1 aggregate_id · $2 time
 SELECT COALESCE(
-    (SELECT MIN(aggregate_version) - 1 FROM events WHERE aggregate_id = $1 AND created_at > $2),
-    (SELECT MAX(aggregate_version) FROM events WHERE aggregate_id = $1),
+    (SELECT MIN(aggregate_version) - 1 FROM events /* by their keys */ AS events WHERE aggregate_id = $1 AND created_at > $2),
+    (SELECT MAX(aggregate_version) FROM events /* or their keys */ WHERE aggregate_id = $1),
     0
 )
 WHERE firefly_here();

@@ -9,10 +9,11 @@ use super::usage::{Table, indexes, tables, usage};
 use crate::error::classify;
 use crate::migrate;
 use crate::options::Options;
+use crate::partitions::Divided;
 use crate::read;
 use crate::row::{decode, get};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> Result<Vec<Diagnosis>> {
     let settings = Settings::of(session)?;
@@ -31,7 +32,13 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
         settings.transaction_ids(),
         room(&settings, &tables(session)?),
     ]);
-    let usage = usage(&indexes(session)?, options.choices.indexes);
+    if session.layout == Layout::Partitioned {
+        diagnoses.push(match Divided::of(session) {
+            Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => strange_schema(&error),
+            divided => of_partitions(&divided?),
+        });
+    }
+    let usage = usage(&indexes(session)?, options.choices.indexes, session.layout);
     diagnoses.extend(of_indexes(&usage, settings.now - settings.counted_since));
     Ok(diagnoses)
 }
@@ -437,6 +444,32 @@ fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
         ),
         "look for old open transactions, which keep them; then vacuum",
     )
+}
+
+/// How many partitions a log should have at most.
+const MANY_PARTITIONS: i64 = 24;
+
+fn of_partitions(divided: &Divided) -> Diagnosis {
+    let subject = "partitions";
+    let found = format!("{}, the last one from {} on", divided.partitions, divided.first);
+    if divided.allocated >= divided.first {
+        return Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("{found}, and the log is at {}", divided.allocated),
+            "what is appended goes into the last one, which is to stay empty; run maintain now, and more often than a partition fills",
+        );
+    }
+    if divided.partitions > MANY_PARTITIONS {
+        return Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            found,
+            "reads and appends get slower with each; archive the oldest events, then vacuum and maintain, or let partitions(…) choose \
+             larger ones for the events to come",
+        );
+    }
+    Diagnosis::good(subject, found)
 }
 
 fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {

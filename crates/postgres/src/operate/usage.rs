@@ -6,10 +6,10 @@ use postgres::Client;
 use time::OffsetDateTime;
 
 use crate::error::classify;
-use crate::migrate::{OPTIONAL_INDEXES, REQUIRED_INDEXES};
+use crate::migrate::{OPTIONAL_INDEXES, required_indexes};
 use crate::row::{self, decode, get};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// A table that maintenance is for.
 pub(super) struct Table {
@@ -42,7 +42,8 @@ pub(super) fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
 pub(super) struct Index {
     pub(super) table: String,
     pub(super) name: String,
-    pub(super) oid: u32,
+    /// What it consists of: itself, or one index for each partition.
+    pub(super) parts: Vec<u32>,
     pub(super) bytes: u64,
     pub(super) scans: Option<u64>,
     pub(super) is_valid: bool,
@@ -56,7 +57,7 @@ pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
         Ok(Index {
             table: get(row, 0)?,
             name: get(row, 1)?,
-            oid: get(row, 2)?,
+            parts: get(row, 2)?,
             bytes: row::count(row, 3)?,
             scans: get::<Option<i64>>(row, 4)?.map(i64::unsigned_abs),
             is_valid: get(row, 5)?,
@@ -67,11 +68,11 @@ pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
 }
 
 /// The indexes that there are, and those that are to be there.
-pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsage> {
+pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>, layout: Layout) -> Vec<IndexUsage> {
     let chosen = chosen.unwrap_or_else(|| {
         Indexes::of_those_there(OPTIONAL_INDEXES, |name| indexes.iter().any(|index| index.name == name))
     });
-    let required = REQUIRED_INDEXES.iter().map(|(table, name, _)| (*table, *name));
+    let required = required_indexes(layout).map(|(table, name, _)| (table, name));
     let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
     let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
     let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
@@ -80,7 +81,7 @@ pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsag
         name: index.name.clone(),
         bytes: Some(index.bytes),
         scans: index.scans,
-        state: match (is_own(&index.name), index.is_valid) {
+        state: match (is_own(&index.name, layout), index.is_valid) {
             (false, _) => IndexState::Foreign,
             (true, true) => IndexState::Present,
             (true, false) => IndexState::Missing,
@@ -98,7 +99,7 @@ pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>) -> Vec<IndexUsag
     usage
 }
 
-fn is_own(index: &str) -> bool {
-    REQUIRED_INDEXES.iter().any(|(_, name, _)| *name == index)
+fn is_own(index: &str, layout: Layout) -> bool {
+    required_indexes(layout).any(|(_, name, _)| name == index)
         || OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
 }

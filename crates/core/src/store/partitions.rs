@@ -1,0 +1,54 @@
+//! How a log is divided into partitions.
+
+use crate::error::{Error, Result};
+
+/// How a store divides its log into partitions: tables of their own, each with a range of global sequences.
+///
+/// Partitions are for logs of many millions of events: the indexes of the newest events stay small, and a partition whose events were
+/// archived costs nothing. Every read and append finds the same as without them. Most stores need none: the repository's `sql/README.md`
+/// says when they pay, and what they cost.
+///
+/// PostgreSQL has them: see `PostgresBuilder::partitions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    events: u64,
+}
+
+impl Partitions {
+    /// Partitions of so many global sequences each, from 1 on. Choose the number such that the log has about 12 partitions: each
+    /// execution of a statement that reads the log takes a lock on every one of them.
+    ///
+    /// ```
+    /// use firefly_eventstore_core::Partitions;
+    ///
+    /// assert_eq!(Partitions::by_events(5_000_000).events(), 5_000_000);
+    /// ```
+    #[must_use]
+    pub const fn by_events(events: u64) -> Self {
+        Self { events }
+    }
+
+    /// How many global sequences a partition has.
+    #[must_use]
+    pub const fn events(self) -> u64 {
+        self.events
+    }
+
+    /// The same number for a database. For those who write a backend.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a partition would have no event, or more than sequences allow.
+    pub fn checked_events(self) -> Result<i64> {
+        match i64::try_from(self.events) {
+            Ok(events @ 1..=MOST) => Ok(events),
+            _ => Err(Error::invalid(format!(
+                "partitions of {} events: choose a number from 1 to {MOST}",
+                self.events
+            ))),
+        }
+    }
+}
+
+/// So that no bound is beyond the greatest sequence.
+const MOST: i64 = 1 << 48;

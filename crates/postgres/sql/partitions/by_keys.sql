@@ -1,0 +1,37 @@
+-- Events, found by their keys: what a statement reads instead of a partitioned table. Filters and an order on the columns of keys are those
+-- of the table of keys, and each event is looked up in the one partition that has it.
+SELECT
+    keys.event_id,
+    keys.aggregate_id,
+    keys.aggregate_type,
+    keys.aggregate_version,
+    keys.global_sequence,
+    keys.tenant_id,
+    found.event_type,
+    found.event_data,
+    found.metadata,
+    found.created_at,
+    found.updated_at,
+    found.created_by,
+    found.correlation_id,
+    found.causation_id,
+    found.event_size_bytes,
+    found.checksum
+FROM firefly_event_keys AS keys
+CROSS JOIN LATERAL (
+    SELECT
+        event_type,
+        event_data,
+        metadata,
+        created_at,
+        updated_at,
+        created_by,
+        correlation_id,
+        causation_id,
+        event_size_bytes,
+        checksum
+    FROM events
+    WHERE events.global_sequence = keys.global_sequence
+    -- One at most, so that the partitions after the right one are not looked at.
+    LIMIT 1
+) AS found

@@ -1,0 +1,251 @@
+-- What a partitioned table cannot keep: unique event ids, the optimistic lock, and the way to a stream. One row per event of the log, in a
+-- table that is not partitioned. From here on, whoever writes events writes their keys in the same statement.
+-- A table of events that is not partitioned yet may have rows: their keys are added before events_partitioned.sql runs.
+CREATE TABLE firefly_event_keys (
+    event_id          UUID PRIMARY KEY,
+    aggregate_id      UUID NOT NULL,
+    aggregate_version BIGINT NOT NULL,
+    global_sequence   BIGINT NOT NULL,
+    aggregate_type    VARCHAR(255) NOT NULL,
+    tenant_id         VARCHAR(255)
+);
+CREATE UNIQUE INDEX idx_event_keys_aggregate_version ON firefly_event_keys (aggregate_id, aggregate_version);
+CREATE UNIQUE INDEX idx_event_keys_global_sequence ON firefly_event_keys (global_sequence);
+
+-- How the log is divided; one row at most.
+CREATE TABLE firefly_partitions (
+    id               SMALLINT PRIMARY KEY CHECK (id = 1),
+    events_per_range BIGINT NOT NULL CHECK (events_per_range > 0)
+);
+
+-- Statements name no schema where the search path leads to it, since a statement that is put together is planned each time.
+CREATE FUNCTION firefly_keep_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_schema() = TG_TABLE_SCHEMA THEN
+        INSERT INTO firefly_event_keys (event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id)
+        SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id
+        FROM written;
+    ELSE
+        EXECUTE format(
+            'INSERT INTO %I.firefly_event_keys (event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id)
+             SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id
+             FROM written',
+            TG_TABLE_SCHEMA
+        );
+    END IF;
+    RETURN NULL;
+END;
+$$;
+
+CREATE FUNCTION firefly_forget_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'DELETE FROM %I.firefly_event_keys WHERE global_sequence = ANY(ARRAY(SELECT global_sequence FROM deleted))',
+        TG_TABLE_SCHEMA
+    );
+    RETURN NULL;
+END;
+$$;
+
+CREATE FUNCTION firefly_correct_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'DELETE FROM %I.firefly_event_keys WHERE global_sequence = ANY(ARRAY(
+             SELECT global_sequence
+             FROM (
+                 SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id FROM replaced
+                 EXCEPT
+                 SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id FROM written
+             ) AS changed
+         ))',
+        TG_TABLE_SCHEMA
+    );
+    EXECUTE format(
+        'INSERT INTO %I.firefly_event_keys (event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id)
+         SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id FROM written
+         EXCEPT
+         SELECT event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id FROM replaced',
+        TG_TABLE_SCHEMA
+    );
+    RETURN NULL;
+END;
+$$;
+
+CREATE FUNCTION firefly_forget_all_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('TRUNCATE %I.firefly_event_keys', TG_TABLE_SCHEMA);
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER trigger_events_keys
+AFTER INSERT ON events
+REFERENCING NEW TABLE AS written
+FOR EACH STATEMENT
+EXECUTE FUNCTION firefly_keep_keys();
+CREATE TRIGGER trigger_events_keys_deleted
+AFTER DELETE ON events
+REFERENCING OLD TABLE AS deleted
+FOR EACH STATEMENT
+EXECUTE FUNCTION firefly_forget_keys();
+CREATE TRIGGER trigger_events_keys_updated
+AFTER UPDATE ON events
+REFERENCING OLD TABLE AS replaced NEW TABLE AS written
+FOR EACH STATEMENT
+EXECUTE FUNCTION firefly_correct_keys();
+CREATE TRIGGER trigger_events_keys_truncated
+AFTER TRUNCATE ON events
+FOR EACH STATEMENT
+EXECUTE FUNCTION firefly_forget_all_keys();
+-- Also where session_replication_role turns ordinary triggers off.
+ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys;
+ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_deleted;
+ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_updated;
+ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_truncated;
+
+-- Triggers of a partitioned table do not fire for a statement that names a partition: neither announcing nor keys.
+CREATE FUNCTION firefly_refuse_partition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is a partition: write to events', TG_TABLE_NAME USING ERRCODE = 'wrong_object_type';
+END;
+$$;
+
+-- What each partition needs that it does not get from the partitioned table.
+CREATE FUNCTION firefly_equip_partition(partition regclass) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER trigger_events_refuse BEFORE INSERT OR UPDATE OR DELETE ON %s
+         FOR EACH STATEMENT EXECUTE FUNCTION firefly_refuse_partition()',
+        partition
+    );
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER trigger_events_refuse', partition);
+    -- Without a primary key, whoever replicates the table needs to be told what identifies a row.
+    EXECUTE (
+        SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', partition, indexes.relname)
+        FROM pg_inherits
+        JOIN pg_index ON pg_index.indexrelid = pg_inherits.inhrelid
+        JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
+        WHERE pg_inherits.inhparent = 'idx_events_global_sequence'::regclass
+          AND pg_index.indrelid = partition
+    );
+END;
+$$;
+
+-- The partition that takes every sequence from this one on, so that no append ever lacks one.
+CREATE FUNCTION firefly_add_last_partition(first_sequence bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    partition CONSTANT text := 'events_from_' || first_sequence;
+BEGIN
+    EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+    PERFORM firefly_equip_partition(partition::regclass);
+END;
+$$;
+
+-- The partitions in their order, each from its first sequence, NULL for any, to before another, NULL if it takes all that are to come.
+CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequence bigint, end_sequence bigint) LANGUAGE sql STABLE AS $$
+    SELECT
+        oid::regclass,
+        (regexp_match(pg_get_expr(relpartbound, oid), 'FROM \(''?(-?[0-9]+)'))[1]::bigint,
+        (regexp_match(pg_get_expr(relpartbound, oid), 'TO \(''?(-?[0-9]+)'))[1]::bigint
+    FROM pg_class
+    JOIN pg_inherits ON inhrelid = oid
+    WHERE inhparent = 'events'::regclass
+    ORDER BY 3 NULLS LAST
+$$;
+
+-- Ends the last partition before this sequence, which becomes the first of a new last partition. Whoever reads or writes events waits for
+-- it, and it for them: set a lock_timeout. False if the last partition begins there or later, or if the sequence was given out already.
+-- Without a valid check named firefly_bound, the rows of the last partition are read meanwhile.
+CREATE FUNCTION firefly_split_last_partition(cut bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    last record;
+BEGIN
+    -- The partitioned table first, as everybody locks it first: otherwise readers would deadlock with this.
+    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    SELECT * INTO STRICT last FROM firefly_ranges() WHERE end_sequence IS NULL;
+    IF cut <= GREATEST(last.first_sequence, firefly_last_allocated('events_global_sequence_seq')) THEN
+        RETURN false;
+    END IF;
+    PERFORM firefly_bound_partition(last.partition, last.first_sequence, cut);
+    PERFORM firefly_add_last_partition(cut);
+    RETURN true;
+END;
+$$;
+
+-- Gives a partition another range.
+CREATE FUNCTION firefly_bound_partition(partition regclass, first_sequence bigint, end_sequence bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE events DETACH PARTITION %s', partition);
+    EXECUTE format(
+        'ALTER TABLE events ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)',
+        partition,
+        COALESCE(first_sequence::text, 'MINVALUE'),
+        end_sequence
+    );
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = partition AND conname = 'firefly_bound') THEN
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT firefly_bound', partition);
+    END IF;
+END;
+$$;
+
+-- Makes one partition of empty ones that follow each other, where the log went on since: their events are archived. Returns how many are
+-- gone. Whoever reads or writes events waits for it, and it for them: set a lock_timeout.
+CREATE FUNCTION firefly_merge_empty_partitions() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    range record;
+    kept record;
+    kept_until bigint;
+    has_events boolean;
+    merged bigint := 0;
+BEGIN
+    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    FOR range IN
+        SELECT *, end_sequence <= firefly_last_allocated('events_global_sequence_seq') AS is_past
+        FROM firefly_ranges()
+    LOOP
+        has_events := true;
+        IF range.is_past AND pg_relation_size(range.partition) = 0 THEN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s)', range.partition) INTO has_events;
+        END IF;
+        IF has_events THEN
+            IF kept_until IS NOT NULL THEN
+                PERFORM firefly_bound_partition(kept.partition, kept.first_sequence, kept_until);
+            END IF;
+            kept := NULL;
+            kept_until := NULL;
+        ELSIF kept IS NULL THEN
+            kept := range;
+        ELSE
+            EXECUTE format('DROP TABLE %s', range.partition);
+            kept_until := range.end_sequence;
+            merged := merged + 1;
+        END IF;
+    END LOOP;
+    RETURN merged;
+END;
+$$;
+
+-- Whoever may read or write events by now may do so with their keys.
+DO $$
+DECLARE
+    privilege record;
+BEGIN
+    FOR privilege IN
+        SELECT
+            acl.privilege_type,
+            CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee
+        FROM pg_class
+        CROSS JOIN LATERAL aclexplode(relacl) AS acl
+        WHERE pg_class.oid = 'events'::regclass
+          AND acl.grantee <> relowner
+          AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+    LOOP
+        EXECUTE format('GRANT %s ON firefly_event_keys TO %s', privilege.privilege_type, privilege.grantee);
+        -- A correction takes the old keys out and puts the new ones in.
+        IF privilege.privilege_type = 'UPDATE' THEN
+            EXECUTE format('GRANT INSERT, DELETE ON firefly_event_keys TO %s', privilege.grantee);
+        END IF;
+    END LOOP;
+END;
+$$;

@@ -1,0 +1,5 @@
+-- Let partitions that are made from now on have so many sequences.
+-- $1 events_per_range
+INSERT INTO firefly_partitions (id, events_per_range)
+VALUES (1, $1)
+ON CONFLICT (id) DO UPDATE SET events_per_range = excluded.events_per_range;

@@ -1,0 +1,340 @@
+//! Partitions of the log: how a store gets them, and how there is always one ahead.
+
+use std::thread;
+use std::time::Duration;
+
+use firefly_eventstore_core::{Error, Partitions, Result};
+use postgres::Client;
+use postgres::error::SqlState;
+
+use crate::error::{classify, driver_error};
+use crate::migrate::{altered, run};
+use crate::pool::Connection;
+use crate::row::{decode, get};
+use crate::session::Session;
+use crate::sql;
+
+/// Makes the log partitioned, if it is not yet, or lets later partitions be of another size.
+pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Result<()> {
+    let events = partitions.checked_events()?;
+    if !is_partitioned(connection)? {
+        divide(connection, events)?;
+    }
+    let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
+    chosen.map(drop).map_err(classify)
+}
+
+fn is_partitioned(connection: &mut Connection) -> Result<bool> {
+    let rows = connection.session().query(sql::PLACE, &[]).map_err(classify)?;
+    Ok(decode(&rows, |row| get::<bool>(row, 8))? == [true])
+}
+
+/// Makes an empty log partitioned: all of it, or nothing of it, in one transaction.
+fn divide(connection: &mut Connection, events: i64) -> Result<()> {
+    let mut transaction = connection.client.transaction().map_err(classify)?;
+    run(&mut transaction, "LOCK TABLE events IN ACCESS EXCLUSIVE MODE")?;
+    let found = transaction.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
+    let found = decode(&found, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
+    let (last, allocated) = found.into_iter().next().expect("an aggregate query returns one row");
+    if last > 0 {
+        return Err(Error::invalid(
+            "the log has events and is one table: only an empty log can be partitioned; choose no partitions, or import the log into a \
+             new store",
+        ));
+    }
+    run(&mut transaction, sql::KEEP_KEYS)?;
+    let bound = allocated + events + 1;
+    run(
+        &mut transaction,
+        &sql::PARTITION_EVENTS.replace("$1", &bound.to_string()),
+    )?;
+    run(&mut transaction, sql::PARTITION_SUMMARIES)?;
+    transaction.commit().map_err(classify)
+}
+
+/// How a log is divided, and its last partition.
+pub(crate) struct Divided {
+    /// How many sequences a partition is to have.
+    pub(crate) events: i64,
+    pub(crate) partitions: i64,
+    /// How many are empty and follow an empty one, though the log went on since.
+    mergeable: i64,
+    /// As SQL has it.
+    name: String,
+    /// The first sequence of the last partition.
+    pub(crate) first: i64,
+    pub(crate) bytes: i64,
+    /// The bound that it was about to get.
+    bound: Option<i64>,
+    /// The last sequence that was allocated.
+    pub(crate) allocated: i64,
+}
+
+impl Divided {
+    pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
+        let rows = session.query(sql::PARTITIONS, &[]).map_err(classify)?;
+        let divided = decode(&rows, |row| {
+            Ok(Self {
+                events: get(row, 0)?,
+                partitions: get(row, 1)?,
+                mergeable: get(row, 2)?,
+                name: get(row, 3)?,
+                first: get(row, 4)?,
+                bytes: get(row, 5)?,
+                bound: get(row, 6)?,
+                allocated: get(row, 7)?,
+            })
+        })?;
+        let none = || {
+            altered(
+                "no partition of events takes every sequence to come: attach one FOR VALUES FROM (…) TO (MAXVALUE), and keep the row of \
+                 firefly_partitions"
+                    .to_owned(),
+            )
+        };
+        divided.into_iter().next().ok_or_else(none)
+    }
+
+    /// Whether less than a whole partition is left before the last one.
+    pub(crate) fn needs_another(&self) -> bool {
+        self.allocated >= self.first - self.events
+    }
+
+    /// Where the last partition is to end.
+    fn cut(&self) -> i64 {
+        self.first.max(self.allocated + 1) + self.events
+    }
+}
+
+/// What is read within a moment: 8 MiB.
+const LITTLE: i64 = 8 << 20;
+
+/// What may be appended while a large partition is read.
+const APPENDED_MEANWHILE: i64 = 1_000_000;
+
+/// How often a lock is asked for.
+const MOST_ATTEMPTS: u32 = 20;
+
+/// What was done to the partitions of a log.
+#[derive(Default)]
+pub(crate) struct Changed {
+    /// How many there are now.
+    pub(crate) partitions: i64,
+    pub(crate) added: u64,
+    /// How many were empty, and are one with another by now.
+    pub(crate) merged: i64,
+}
+
+/// Makes partitions until a whole one is ahead of the log and before the last one, and makes one of empty ones.
+pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
+    let mut changed = Changed::default();
+    loop {
+        let divided = Divided::of(session)?;
+        changed.partitions = divided.partitions;
+        if divided.mergeable > 0 {
+            let merged = patiently(|| merge(session))?;
+            changed.merged += merged;
+            if merged > 0 {
+                continue;
+            }
+        }
+        if !divided.needs_another() {
+            return Ok(changed);
+        }
+        let cut = match divided.bytes {
+            ..=LITTLE => divided.cut(),
+            _ => bounded(session, &divided)?,
+        };
+        changed.added += u64::from(patiently(|| split(session, cut))?);
+    }
+}
+
+/// Ends the last partition. False if another process did.
+fn split(session: &mut Session<'_, Client>, cut: i64) -> Result<bool> {
+    let mut transaction = session.client.transaction().map_err(classify)?;
+    run(&mut transaction, BRIEFLY)?;
+    let split = transaction.query(sql::SPLIT_PARTITION, &[&cut]).map_err(classify)?;
+    transaction.commit().map_err(classify)?;
+    Ok(decode(&split, |row| get::<bool>(row, 0))? == [true])
+}
+
+/// Makes one partition of empty ones; returns how many are gone.
+fn merge(session: &mut Session<'_, Client>) -> Result<i64> {
+    let mut transaction = session.client.transaction().map_err(classify)?;
+    run(&mut transaction, BRIEFLY)?;
+    let merged = transaction.query(sql::MERGE_PARTITIONS, &[]).map_err(classify)?;
+    transaction.commit().map_err(classify)?;
+    let merged = decode(&merged, |row| get::<i64>(row, 0))?;
+    Ok(merged.into_iter().sum())
+}
+
+/// Who appends waits behind who waits for a lock.
+const BRIEFLY: &str = "SET LOCAL lock_timeout = '50ms'";
+
+/// Checks that no event of a large last partition is beyond a bound, while others append: with that, it is split without being read. A
+/// check that an earlier call left is used, unless appends have nearly reached it.
+fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> {
+    let Divided { name, first, .. } = divided;
+    let margin = divided.events.max(APPENDED_MEANWHILE);
+    let left = divided.bound.filter(|bound| *bound > divided.allocated + margin / 2);
+    let cut = left.unwrap_or(divided.allocated + 1 + margin);
+    if left.is_none() {
+        let bound = format!(
+            "ALTER TABLE {name} DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound \
+             CHECK (global_sequence >= {first} AND global_sequence < {cut}) NOT VALID"
+        );
+        patiently(|| {
+            let mut transaction = session.client.transaction().map_err(classify)?;
+            run(&mut transaction, BRIEFLY)?;
+            run(&mut transaction, &bound)?;
+            transaction.commit().map_err(classify)
+        })?;
+    }
+    run(
+        session.client,
+        &format!("ALTER TABLE {name} VALIDATE CONSTRAINT firefly_bound"),
+    )?;
+    Ok(cut)
+}
+
+/// Asks for a lock again and again, with pauses in which others go on.
+fn patiently<R>(mut work: impl FnMut() -> Result<R>) -> Result<R> {
+    for _ in 1..MOST_ATTEMPTS {
+        match work() {
+            Err(error) if driver_error(&error).is_some_and(is_busy) => thread::sleep(Duration::from_millis(200)),
+            result => return result,
+        }
+    }
+    work()
+}
+
+fn is_busy(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
+/// The partitions that have events.
+pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
+    let rows = session.query(sql::FILLED_PARTITIONS, &[]).map_err(classify)?;
+    decode(&rows, |row| get(row, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use firefly_eventstore_test_servers::postgres_unless_missing;
+    use postgres::NoTls;
+
+    use super::*;
+    use crate::PostgresEventStore;
+    use crate::sql::Layout;
+
+    const AGGREGATE: &str = "00000001-0000-7000-9000-000000000001";
+
+    /// 20 events in each aggregate, one after the other of all aggregates.
+    const FILL: &str = "
+        INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+        SELECT
+            gen_random_uuid(),
+            (lpad(to_hex(n % 600), 8, '0') || '-0000-7000-9000-' || lpad(to_hex(n % 600), 12, '0'))::uuid,
+            'Aggregate',
+            1 + n / 600,
+            'event.' || n % 100,
+            jsonb_build_object('amount', n)
+        FROM generate_series(0, 11999) AS n";
+
+    /// Each statement that finds events by their keys, with values, and how many partitions it looks into at most, one for each event.
+    const STATEMENTS: &[(&str, &str, u64)] = &[
+        (sql::LOAD, "'AGGREGATE', 3, 7, NULL", 5),
+        (sql::LOAD, "'AGGREGATE', 3, 7, 2", 2),
+        (sql::LOAD_BACKWARDS, "'AGGREGATE', 3, 7, NULL", 5),
+        (sql::LOAD_BACKWARDS, "'AGGREGATE', 3, 7, 2", 2),
+        (
+            sql::LOAD_FROM_SNAPSHOT,
+            "'AGGREGATE', 'Aggregate', NULL, 1, 100, NULL",
+            20,
+        ),
+        (sql::VERSION_AT_TIME, "'AGGREGATE', now()", 20),
+        (sql::LOCATE, "array_fill('AGGREGATE'::uuid, ARRAY[100])", 0),
+        (sql::AGGREGATE_SUMMARIES, "2", 100),
+        (sql::HEAD, "array_fill('AGGREGATE'::uuid, ARRAY[100])", 0),
+        (sql::KEYS, "array_fill(1::bigint, ARRAY[100])", 0),
+        (sql::VERSION_AT_SEQUENCE, "'AGGREGATE', 5000", 0),
+        (sql::END_OF_LOG, "", 0),
+        (sql::LAST_SEQUENCES, "", 0),
+        (sql::LOG_END, "", 0),
+        (sql::MARK, "", 0),
+    ];
+
+    #[test]
+    fn what_is_found_by_keys_is_looked_up_in_one_partition_each() {
+        let Some(server) = postgres_unless_missing() else {
+            return;
+        };
+        let database = server.new_database();
+        let partitions = Partitions::by_events(1_000);
+        let builder = PostgresEventStore::builder(database.url()).partitions(partitions);
+        let store = builder.migrate_on_open(true).open().unwrap();
+        let mut client = Client::connect(database.url(), NoTls).unwrap();
+        // Twelve in all; none of them is known to the planner, since nobody analyzes them.
+        for cut in (2..12).map(|ordinal| ordinal * 1_000_i64 + 1) {
+            client.query(sql::SPLIT_PARTITION, &[&cut]).unwrap();
+        }
+        client
+            .batch_execute("SET plan_cache_mode = force_generic_plan")
+            .unwrap();
+        let mut prepared = Vec::new();
+        for (statement, values, lookups) in STATEMENTS {
+            let name = format!("planned_{}", prepared.len());
+            let statement = Layout::Partitioned.of(statement).into_owned();
+            client.batch_execute(&format!("PREPARE {name} AS {statement}")).unwrap();
+            let call = match *values {
+                "" => name,
+                values => format!("{name} ({})", values.replace("AGGREGATE", AGGREGATE)),
+            };
+            // Planned while every partition is empty.
+            client.batch_execute(&format!("EXPLAIN EXECUTE {call}")).unwrap();
+            prepared.push((call, *lookups));
+        }
+        // Nobody else counts the rows meanwhile: that would plan the statements anew.
+        client
+            .batch_execute(
+                "DO $$ DECLARE partition regclass; BEGIN
+                     FOR partition IN SELECT firefly_ranges.partition FROM firefly_ranges() LOOP
+                         EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', partition);
+                     END LOOP;
+                 END $$; ALTER TABLE firefly_event_keys SET (autovacuum_enabled = off)",
+            )
+            .unwrap();
+        client.batch_execute(FILL).unwrap();
+        for _ in 0..2 {
+            for (call, lookups) in &prepared {
+                check(&mut client, call, *lookups);
+            }
+            // Once more as they are planned after the rows were counted.
+            firefly_eventstore_core::operate::Operations::update_statistics(&store).unwrap();
+        }
+    }
+
+    fn check(client: &mut Client, call: &str, most: u64) {
+        let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE {call}");
+        let rows = client.query(&explain, &[]).unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let loops = |line: &&String| -> u64 {
+            let (_, loops) = line.rsplit_once("loops=").unwrap();
+            loops.trim_end_matches(')').parse().unwrap()
+        };
+        let of_partitions = lines.iter().filter(|line| line.contains(" on events_from_"));
+        let looked: u64 = of_partitions
+            .filter(|line| line.contains("loops="))
+            .map(|line| loops(&line))
+            .sum();
+        assert!(looked <= most, "{looked}: {lines:#?}");
+        assert!(
+            !lines.iter().any(
+                |line| line.contains("Seq Scan on events_from_") || line.contains("Seq Scan on firefly_event_keys")
+            ),
+            "{lines:#?}"
+        );
+    }
+}

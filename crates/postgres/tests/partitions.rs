@@ -1,0 +1,514 @@
+//! A log in partitions: how it gets them, that one is always ahead, and what others do to it meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use firefly_eventstore_core::operate::{Operations, Severity};
+use firefly_eventstore_core::prelude::*;
+use firefly_eventstore_postgres::driver::{Client, NoTls};
+use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
+use firefly_eventstore_test_servers::Database;
+
+use support::{account, all_events, archive, client, database, deposited, movable, stored_sequences};
+
+fn builder(database: &Database) -> PostgresBuilder {
+    PostgresEventStore::builder(database.url())
+        .max_connections(16)
+        .migrate_on_open(true)
+}
+
+/// A store in partitions of so many events.
+fn partitioned(events: u64) -> Option<(Database, PostgresEventStore)> {
+    let database = database()?;
+    let store = builder(&database)
+        .partitions(Partitions::by_events(events))
+        .open()
+        .unwrap();
+    Some((database, store))
+}
+
+/// The first sequence of each partition but the first, which has all before; and how many events each has.
+fn ranges(database: &Database) -> Vec<(Option<i64>, i64)> {
+    let mut client = client(database);
+    let rows = client
+        .query(
+            "SELECT partition::text, first_sequence, end_sequence FROM firefly_ranges()",
+            &[],
+        )
+        .unwrap();
+    let mut end = None;
+    let mut ranges = Vec::new();
+    for row in &rows {
+        let first: Option<i64> = row.get(1);
+        assert_eq!(first, end, "a range begins where the one before it ends");
+        end = row.get(2);
+        let count = format!("SELECT COUNT(*) FROM {}", row.get::<_, String>(0));
+        ranges.push((first, client.query_one(&count, &[]).unwrap().get(0)));
+    }
+    assert_eq!(end, None, "the last range has no end");
+    ranges
+}
+
+fn append(store: &PostgresEventStore, events: u64) {
+    let events: Vec<NewEvent> = (0..events).map(deposited).collect();
+    store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+}
+
+/// Each event of the log has its key, and there is no other.
+fn assert_keys(database: &Database) {
+    let columns = "event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id";
+    let differences = format!(
+        "SELECT COUNT(*) FROM (
+             (SELECT {columns} FROM events EXCEPT SELECT {columns} FROM firefly_event_keys)
+             UNION ALL
+             (SELECT {columns} FROM firefly_event_keys EXCEPT SELECT {columns} FROM events)
+         ) AS differences"
+    );
+    let differences: i64 = client(database).query_one(&differences, &[]).unwrap().get(0);
+    assert_eq!(differences, 0);
+}
+
+#[test]
+fn a_partition_is_always_ahead_of_the_log() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    assert_eq!(ranges(&database), [(None, 0), (Some(11), 0)]);
+    assert_eq!(
+        store.add_partitions().unwrap().unwrap(),
+        "the log has 2, and needs no more"
+    );
+    append(&store, 1);
+    assert_eq!(store.add_partitions().unwrap().unwrap(), "the log has 3, 1 of them new");
+    assert_eq!(ranges(&database), [(None, 1), (Some(11), 0), (Some(21), 0)]);
+    // The last one takes what comes when nobody made another, and is cut where nothing was appended yet.
+    append(&store, 25);
+    assert_eq!(ranges(&database), [(None, 10), (Some(11), 10), (Some(21), 6)]);
+    let told = store.diagnose().unwrap();
+    let told = told.iter().find(|told| told.subject == "partitions").unwrap();
+    assert_eq!(told.severity, Severity::Warning, "{told:?}");
+    store.add_partitions().unwrap();
+    let filled = [(None, 10), (Some(11), 10), (Some(21), 6), (Some(37), 0), (Some(47), 0)];
+    assert_eq!(ranges(&database)[..4], filled[..4]);
+    let told = store.diagnose().unwrap();
+    let told = told.iter().find(|told| told.subject == "partitions").unwrap();
+    assert_eq!(told.severity, Severity::Good, "{told:?}");
+    assert_eq!(all_events(&store).len(), 26);
+    assert_keys(&database);
+}
+
+#[test]
+fn a_store_that_is_opened_without_the_choice_finds_what_is_there() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 15);
+    let other = PostgresEventStore::open(database.url()).unwrap();
+    append(&other, 15);
+    assert_eq!(all_events(&other), all_events(&store));
+    assert_eq!(builder(&database).migrate().unwrap(), []);
+    assert_eq!(ranges(&database).len(), 2);
+    // Another choice is for partitions to come.
+    builder(&database)
+        .partitions(Partitions::by_events(100))
+        .migrate()
+        .unwrap();
+    other.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 10), (Some(11), 20), (Some(131), 0)]);
+}
+
+#[test]
+fn only_an_empty_log_is_partitioned() {
+    let Some((database, store)) = support::fresh() else {
+        return;
+    };
+    let by_events = |events| builder(&database).partitions(Partitions::by_events(events)).open();
+    assert_eq!(store.add_partitions().unwrap(), None);
+    for none in [0, u64::MAX] {
+        assert!(by_events(none).unwrap_err().is_invalid_input());
+    }
+    append(&store, 1);
+    assert!(by_events(10).unwrap_err().is_invalid_input());
+    append(&store, 1);
+    client(&database).batch_execute("DELETE FROM events").unwrap();
+
+    // Who opened it before is told, and nothing is written beside the keys.
+    let partitioned = by_events(10).unwrap();
+    let error = store
+        .append(&account(), ExpectedVersion::Any, &[deposited(1)])
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Moved { .. }), "{error:?}");
+    append(&partitioned, 1);
+    assert_eq!(ranges(&database), [(None, 1), (Some(13), 0)]);
+    assert_keys(&database);
+}
+
+#[test]
+fn partitions_are_added_while_others_append_read_and_add() {
+    let Some((database, store)) = partitioned(20) else {
+        return;
+    };
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let key = account();
+                for amount in 0..100 {
+                    store.append(&key, ExpectedVersion::Any, &[deposited(amount)]).unwrap();
+                    assert_eq!(store.load(&key).unwrap().version(), amount + 1);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while all_events(&store).len() < 600 {
+                    match store.add_partitions() {
+                        Err(error) if !error.is_retryable() => panic!("{error:?}"),
+                        _ => {}
+                    }
+                }
+            });
+        }
+    });
+    store.add_partitions().unwrap();
+    let ranges = ranges(&database);
+    assert!(ranges.len() > 10, "{ranges:?}");
+    assert_eq!(ranges.iter().map(|(_, events)| events).sum::<i64>(), 600);
+    let sequences: Vec<_> = all_events(&store).iter().map(|event| event.global_sequence).collect();
+    assert!(sequences.is_sorted());
+    assert_keys(&database);
+}
+
+#[test]
+fn readers_miss_nothing_while_writers_roll_back_and_partitions_are_added() {
+    let Some((database, store)) = partitioned(200) else {
+        return;
+    };
+    let is_over = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut seen, mut checkpoint) = (Vec::new(), GlobalSequence::ZERO);
+            loop {
+                let was_over = is_over.load(Ordering::Acquire);
+                let mut events = store.read(EventQuery::new().after(checkpoint));
+                seen.extend(events.by_ref().map(|event| event.unwrap().global_sequence.as_i64()));
+                checkpoint = events.checkpoint();
+                if was_over {
+                    return seen;
+                }
+            }
+        });
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                match store.add_partitions() {
+                    Err(error) if !error.is_retryable() => panic!("{error:?}"),
+                    _ => thread::yield_now(),
+                }
+            }
+        });
+        support::write_with_delays_and_rollbacks(&store);
+        is_over.store(true, Ordering::Release);
+        reader.join().unwrap()
+    });
+    assert!(seen.is_sorted());
+    assert_eq!(
+        seen.iter().copied().collect::<HashSet<_>>(),
+        stored_sequences(&database)
+    );
+    assert!(ranges(&database).len() > 3);
+    assert_keys(&database);
+}
+
+#[test]
+fn who_holds_the_log_is_waited_for_briefly_and_not_cut_off() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 5);
+    store
+        .transaction(|transaction| -> Result<(), Error> {
+            transaction.append(&account(), ExpectedVersion::Any, &[deposited(1)])?;
+            let other = PostgresEventStore::open(database.url()).unwrap();
+            let error = other.add_partitions().unwrap_err();
+            assert!(error.is_retryable(), "{error:?}");
+            append(&other, 1);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(ranges(&database), [(None, 7), (Some(11), 0)]);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 7), (Some(11), 0), (Some(21), 0)]);
+}
+
+#[test]
+fn who_ends_in_the_middle_of_a_split_leaves_nothing() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 5);
+    let before = ranges(&database);
+    let mut dying = client(&database);
+    dying
+        .batch_execute("BEGIN; SELECT firefly_split_last_partition(21)")
+        .unwrap();
+    drop(dying);
+    append(&store, 5);
+    assert_eq!(before.len(), ranges(&database).len());
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 10), (Some(11), 0), (Some(21), 0)]);
+}
+
+#[test]
+fn a_large_last_partition_is_split_by_a_check_that_was_made_before() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    let mut random = fastrand::Rng::with_seed(1);
+    // What is random is not compressed, and what is short stays in the table itself.
+    let mut large = || -> NewEvent {
+        let text: String = (0..1_700).map(|_| random.alphanumeric()).collect();
+        NewEvent::new("money.deposited", &serde_json::json!({ "text": text })).unwrap()
+    };
+    for _ in 0..60 {
+        let events: Vec<NewEvent> = (0..100).map(|_| large()).collect();
+        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    }
+    let bytes = "SELECT pg_relation_size('events_from_11')";
+    let bytes: i64 = client(&database).query_one(bytes, &[]).unwrap().get(0);
+    assert!(bytes > 8 << 20, "{bytes}");
+    // Somebody who died had made a check already, which appends have reached since.
+    let check = |bound: i64| {
+        let check = format!(
+            "ALTER TABLE events_from_11 DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound
+             CHECK (global_sequence >= 11 AND global_sequence < {bound}) NOT VALID"
+        );
+        client(&database).batch_execute(&check).unwrap();
+    };
+    check(6_001);
+    let refused = store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)]);
+    refused.unwrap_err();
+    store.add_partitions().unwrap();
+    append(&store, 10);
+    let firsts: Vec<_> = ranges(&database).into_iter().map(|(first, _)| first).collect();
+    assert_eq!(firsts[..2], [None, Some(11)]);
+    assert!(firsts[2].unwrap() > 1_000_000, "{firsts:?}");
+    let checks = "SELECT COUNT(*) FROM pg_constraint WHERE conname = 'firefly_bound'";
+    let checks: i64 = client(&database).query_one(checks, &[]).unwrap().get(0);
+    assert_eq!(checks, 0);
+    assert_eq!(all_events(&store).len(), 6_010);
+}
+
+#[test]
+fn a_sequence_that_was_set_far_ahead_is_no_obstacle() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 5);
+    client(&database)
+        .batch_execute("SELECT setval('events_global_sequence_seq', 1000000)")
+        .unwrap();
+    append(&store, 5);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database)[..2], [(None, 5), (Some(11), 5)]);
+    append(&store, 30);
+    store.add_partitions().unwrap();
+    assert_eq!(all_events(&store).len(), 40);
+    assert_keys(&database);
+}
+
+#[test]
+fn who_writes_into_a_partition_is_refused() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 5);
+    for statement in [
+        "INSERT INTO events_from_1 SELECT * FROM events LIMIT 1",
+        "UPDATE events_from_1 SET event_type = 'other'",
+        "DELETE FROM events_from_1",
+        "COPY events_from_11 (event_id) FROM PROGRAM 'true'",
+    ] {
+        for role in [
+            "SET session_replication_role = replica",
+            "SET session_replication_role = origin",
+        ] {
+            let error = client(&database)
+                .batch_execute(&format!("{role}; {statement}"))
+                .unwrap_err();
+            let code = error.code().map(|code| code.code().to_owned());
+            assert!(
+                matches!(code.as_deref(), Some("42809" | "428C9")),
+                "{statement}: {error:?}"
+            );
+        }
+    }
+    assert_eq!(all_events(&store).len(), 5);
+}
+
+/// Their keys are kept, from wherever they write, and their order is that of all.
+#[test]
+fn what_other_programs_write_has_its_keys() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    let insert = "INSERT INTO {}events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, checksum)
+                  SELECT gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'money.deposited', '{\"amount\": 1}', NULL
+                  FROM generate_series(1, 7)";
+    let mut other = client(&database);
+    other.batch_execute(&insert.replace("{}", "")).unwrap();
+    other
+        .batch_execute("CREATE SCHEMA elsewhere; SET search_path = elsewhere")
+        .unwrap();
+    other.batch_execute(&insert.replace("{}", "public.")).unwrap();
+    other
+        .batch_execute(
+            "UPDATE public.events SET aggregate_type = 'Wallet' WHERE global_sequence = 2;
+             UPDATE public.events SET event_type = 'other' WHERE global_sequence = 5;
+             DELETE FROM public.events WHERE global_sequence IN (6, 13);
+             UPDATE public.events SET global_sequence = 13, event_type = 'moved' WHERE global_sequence = 3",
+        )
+        .unwrap();
+    assert_keys(&database);
+    assert_eq!(all_events(&store).len(), 12);
+    let error = other
+        .batch_execute(
+            "UPDATE public.events SET aggregate_id = (SELECT aggregate_id FROM public.events WHERE global_sequence = 1)
+                        WHERE global_sequence = 2",
+        )
+        .unwrap_err();
+    assert_eq!(
+        error.as_db_error().unwrap().constraint(),
+        Some("idx_event_keys_aggregate_version")
+    );
+    other.batch_execute("TRUNCATE public.events").unwrap();
+    assert_keys(&database);
+}
+
+#[test]
+fn a_role_needs_the_rights_on_the_keys_that_it_has_on_events() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    let clerk = format!("clerk_{}", database.name());
+    client(&database)
+        .batch_execute(&format!(
+            "CREATE ROLE {clerk} LOGIN;
+             GRANT SELECT ON firefly_schema_history, firefly_archives, firefly_archived_events, firefly_archived_streams, events TO {clerk};
+             GRANT INSERT ON events TO {clerk};
+             GRANT SELECT, USAGE ON SEQUENCE events_global_sequence_seq TO {clerk}"
+        ))
+        .unwrap();
+    let config = format!("{}&user={clerk}", database.url());
+    let config = if database.url().contains('?') {
+        config
+    } else {
+        config.replacen('&', "?", 1)
+    };
+    let as_clerk = PostgresEventStore::builder(&config).open().unwrap();
+    let key = account();
+    let append = || as_clerk.append(&key, ExpectedVersion::Any, &[deposited(1)]);
+    assert_eq!(*append().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert!(all_events(&store).is_empty());
+    client(&database)
+        .batch_execute(&format!("GRANT SELECT, INSERT ON firefly_event_keys TO {clerk}"))
+        .unwrap();
+    append().unwrap();
+    assert_eq!(as_clerk.load(&key).unwrap().version(), 1);
+    assert_eq!(all_events(&as_clerk), all_events(&store));
+    assert_eq!(
+        *as_clerk.add_partitions().unwrap_err().kind(),
+        ErrorKind::PermissionDenied
+    );
+    drop(as_clerk);
+    client(&database)
+        .batch_execute(&format!("DROP OWNED BY {clerk}; DROP ROLE {clerk}"))
+        .unwrap();
+}
+
+#[test]
+fn a_schema_may_be_renamed() {
+    let Some(database) = database() else { return };
+    let store = builder(&database)
+        .schema("a ledger")
+        .partitions(Partitions::by_events(10))
+        .open()
+        .unwrap();
+    append(&store, 5);
+    client(&database)
+        .batch_execute("ALTER SCHEMA \"a ledger\" RENAME TO \"Another's\"")
+        .unwrap();
+    append(&store, 10);
+    store.add_partitions().unwrap();
+    append(&store, 10);
+    assert_eq!(all_events(&store).len(), 25);
+    store.update_statistics().unwrap();
+    store.vacuum().unwrap();
+    store.refresh_aggregate_summaries().unwrap();
+}
+
+#[test]
+fn partitions_whose_events_are_archived_become_one_and_take_them_back() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    for _ in 0..9 {
+        append(&store, 5);
+        store.add_partitions().unwrap();
+    }
+    let before = all_events(&store);
+    let moved: Vec<EventEnvelope> = movable(&store).into_iter().take(35).collect();
+    archive(&store, &moved);
+    store.vacuum().unwrap();
+    store.add_partitions().unwrap();
+    assert_eq!(
+        ranges(&database),
+        [(None, 0), (Some(31), 5), (Some(41), 5), (Some(51), 0), (Some(61), 0)]
+    );
+    assert_keys(&database);
+    store.attach_events(&moved).unwrap();
+    assert_eq!(all_events(&store), before);
+    assert_eq!(ranges(&database)[..2], [(None, 30), (Some(31), 10)]);
+    assert_keys(&database);
+}
+
+#[test]
+fn the_store_is_sound_and_says_so() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    client(&database).batch_execute("CREATE EXTENSION amcheck").unwrap();
+    append(&store, 25);
+    assert_eq!(store.check_storage().unwrap(), []);
+    let usage = store.index_usage().unwrap();
+    let strange: Vec<_> = usage
+        .iter()
+        .filter(|index| index.state != firefly_eventstore_core::operate::IndexState::Present)
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    assert!(store.update_statistics().unwrap().contains("events (about 25 rows)"));
+
+    client(&database)
+        .batch_execute("DROP INDEX idx_event_keys_aggregate_version")
+        .unwrap();
+    assert_eq!(store.check_storage().unwrap().len(), 1);
+    let error = PostgresEventStore::open(database.url()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Schema(_)), "{error:?}");
+}
+
+#[test]
+fn another_program_reads_the_views() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 25);
+    store.refresh_aggregate_summaries().unwrap();
+    let mut other = Client::connect(database.url(), NoTls).unwrap();
+    for view in ["v_event_statistics", "v_recent_events", "mv_aggregate_summary"] {
+        let rows = other.query(&format!("SELECT * FROM {view}"), &[]).unwrap();
+        assert!(!rows.is_empty(), "{view}");
+    }
+}
