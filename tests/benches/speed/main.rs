@@ -60,6 +60,7 @@ fn main() {
     if let Some(postgres) = Postgres::start() {
         run(&bench, &postgres);
         postgres.costs(&bench);
+        postgres.partitions(&bench);
     }
     for flavour in [Flavour::Mariadb, Flavour::Mysql] {
         if let Some(mysql) = Mysql::start(flavour) {

@@ -8,25 +8,24 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use firefly_eventstore_core::consumer::{BoxError, Projection, project};
 use firefly_eventstore_core::operate::Operations;
-use firefly_eventstore_core::{EventEnvelope, EventQuery};
+use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::driver::binary_copy::BinaryCopyInWriter;
 use firefly_eventstore_postgres::driver::fallible_iterator::FallibleIterator;
 use firefly_eventstore_postgres::driver::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use firefly_eventstore_postgres::driver::{Client, GenericClient, NoTls, Row, Statement};
-use firefly_eventstore_postgres::{Indexes, PostgresEventStore, PostgresTransaction};
+use firefly_eventstore_postgres::{Indexes, Partitions, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database as Disposable, Disk, PostgresServer};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::append;
 use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
-use crate::events::Sample;
-use crate::harness::{Bench, Comparison, Contender, compete, report};
+use crate::events::{Dice, Sample};
+use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 use crate::machine;
 
 pub(crate) struct Postgres {
@@ -176,6 +175,97 @@ impl Postgres {
         }
     }
 
+    /// A log in some twelve partitions beside one that is one table.
+    pub(crate) fn partitions(&self, bench: &Bench) {
+        let events = bench.scaled(1_000_000, 120_000);
+        let appends = |threads: usize, batch: usize| {
+            move |filled: &Filled| {
+                let mut workers = append::store_workers(&filled.log, threads);
+                append::append(&mut workers, bench.scaled(4_000, 2_000) * batch.min(10), batch)
+            }
+        };
+        let loads = |length: usize| {
+            move |filled: &Filled| {
+                let mut dice = Dice::new(1);
+                let streams = &filled.streams[usize::from(length == 100)];
+                rate(bench.scaled(2_000, 500), || {
+                    let stream = filled.store.load(&streams[dice.roll(streams.len())]).unwrap();
+                    assert_eq!(stream.events().len(), length);
+                })
+            }
+        };
+        let scan = |filled: &Filled| {
+            let start = Instant::now();
+            let until = GlobalSequence::new(events as u64 / 2).unwrap();
+            let read = filled.store.read(EventQuery::new().until(until)).count();
+            per_second(read, start.elapsed())
+        };
+        let pages = |filled: &Filled| {
+            let mut dice = Dice::new(1);
+            rate(bench.scaled(500, 100), || {
+                let after = GlobalSequence::new(dice.roll(events / 2) as u64).unwrap();
+                let query = EventQuery::new().event_types(["transfer.requested"]).unwrap();
+                let page = filled.store.read_page(&query.after(after).limit(100), None).unwrap();
+                assert_eq!(page.events.len(), 100);
+            })
+        };
+        let marks = |filled: &Filled| {
+            rate(bench.scaled(5_000, 1_000), || {
+                assert!(filled.store.high_water_mark().unwrap().get() > 0);
+            })
+        };
+        let cases: [Case<'_>; 8] = [
+            ("append 1 event, 1 thread", &appends(1, 1)),
+            ("append 1 event, 16 threads", &appends(16, 1)),
+            ("append 100 events", &appends(1, 100)),
+            ("load a stream of 20", &loads(20)),
+            ("load a stream of 100", &loads(100)),
+            ("scan the log", &scan),
+            ("page of 100 of one event type", &pages),
+            ("high-water mark", &marks),
+        ];
+        let name_of = |case: &str| format!("{}, partitioned: {case}", self.name());
+        let mut wanted = cases.iter().filter(|(case, _)| bench.wants(&name_of(case))).peekable();
+        if wanted.peek().is_none() {
+            return;
+        }
+        let partitions = Partitions::by_events(events as u64 / 10);
+        let [partitioned, whole] = [Some(partitions), None].map(|partitions| self.filled(partitions, events));
+        for (case, sample) in wanted {
+            let mut contenders = [
+                Contender::new(|| sample(&partitioned)),
+                Contender::new(|| sample(&whole)),
+            ];
+            compete(bench.rounds(), &mut contenders);
+            let [partitioned, whole] = &contenders;
+            let comparison = Comparison {
+                name: "partitioned/one table",
+                ratio: partitioned.ratio_to(whole),
+                target: Some(0.9),
+            };
+            report(&name_of(case), whole.rate(), &[comparison]);
+        }
+    }
+
+    /// A log with so many events, half of them in streams of 20 and half in streams of 100.
+    fn filled(&self, partitions: Option<Partitions>, events: usize) -> Filled {
+        let log = self.new_database();
+        let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
+        let store = match partitions {
+            Some(partitions) => builder.partitions(partitions).open().unwrap(),
+            None => builder.open().unwrap(),
+        };
+        let mut streams = [Vec::new(), Vec::new()];
+        for _ in 0..10 {
+            for (streams, length) in streams.iter_mut().zip([20, 100]) {
+                streams.extend(append::fill(&store, events / 20 / length, length));
+            }
+            store.add_partitions().unwrap();
+        }
+        store.vacuum().unwrap();
+        Filled { log, store, streams }
+    }
+
     fn new_database(&self) -> Log {
         Log(self.server.new_database())
     }
@@ -227,6 +317,16 @@ impl Backend for Postgres {
     fn batches(&self) -> &'static [usize] {
         &[100, 1_000]
     }
+}
+
+/// What a case is called, and a sample of it: how often something is done in a second.
+type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
+
+/// A log with events.
+struct Filled {
+    log: Log,
+    store: PostgresEventStore,
+    streams: [Vec<AggregateKey>; 2],
 }
 
 /// A database on the server.
