@@ -1,11 +1,10 @@
 //! Lengths of time, for people.
 
-use time::Duration;
+use std::time::Duration;
 
-/// A length of time in its two largest units, such as `2days 3h`; one before now is none.
+/// A length of time in its two largest units, such as `2days 3h`.
 pub(crate) fn age_text(age: Duration) -> String {
-    let seconds = u64::try_from(age.whole_seconds()).unwrap_or_default();
-    let whole = humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
+    let whole = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
     whole.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
@@ -15,13 +14,8 @@ mod tests {
 
     #[test]
     fn an_age_has_two_units() {
-        for (seconds, text) in [
-            (-5, "0s"),
-            (59, "59s"),
-            (200, "3m 20s"),
-            (2 * 86_400 + 3 * 3_600 + 5, "2days 3h"),
-        ] {
-            assert_eq!(age_text(Duration::seconds(seconds)), text);
+        for (seconds, text) in [(59, "59s"), (200, "3m 20s"), (2 * 86_400 + 3 * 3_600 + 5, "2days 3h")] {
+            assert_eq!(age_text(Duration::from_secs(seconds)), text);
         }
     }
 }

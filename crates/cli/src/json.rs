@@ -1,8 +1,8 @@
 //! What `--json` writes: the names are those of the columns, and what is NULL is null.
 
-use firefly_eventstore::consumer::{ConsumerSlot, ConsumerStatus, ParkedEvent};
+use firefly_eventstore::consumer::{ConsumerSlot, ConsumerStatus, Lease, ParkedEvent};
 use firefly_eventstore::operate::{
-    Archive, Diagnosis, Finding, FindingKind, IndexState, IndexUsage, LogDigest, Remembered, Seal, Severity,
+    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Remembered, Seal, Severity,
 };
 use firefly_eventstore::{
     AggregateSummary, Error, EventData, EventStatistics, GlobalSequence, Migration, Snapshot, Version,
@@ -182,11 +182,8 @@ impl TryFrom<RememberedRow> for Remembered {
     type Error = Error;
 
     fn try_from(row: RememberedRow) -> Result<Self, Error> {
-        Ok(Self {
-            global_sequence: row.global_sequence,
-            events: row.events,
-            digest: row.digest.parse::<LogDigest>()?,
-        })
+        let digest = row.digest.parse::<LogDigest>()?;
+        Ok(Self::new(row.global_sequence, row.events, digest))
     }
 }
 
@@ -255,16 +252,8 @@ impl<'a> From<&'a IndexUsage> for IndexRow<'a> {
             name: &index.name,
             bytes: index.bytes,
             scans: index.scans,
-            state: state_of(index.state),
+            state: index.state.as_str(),
         }
-    }
-}
-
-pub(crate) fn state_of(state: IndexState) -> &'static str {
-    match state {
-        IndexState::Present => "present",
-        IndexState::Missing => "missing",
-        IndexState::Foreign => "foreign",
     }
 }
 
@@ -336,7 +325,7 @@ impl<'a> From<&'a ConsumerStatus> for ConsumerRow<'a> {
             state: consumer.state().as_str(),
             position: consumer.position,
             behind: consumer.behind,
-            behind_seconds: consumer.age.map(|age| age.as_seconds_f64().max(0.0)),
+            behind_seconds: consumer.age.map(|age| age.as_secs_f64()),
             parked: consumer.parked,
             holders: consumer.holders(),
             failing_sequence: failing.map(|failing| failing.sequence),
@@ -344,6 +333,15 @@ impl<'a> From<&'a ConsumerStatus> for ConsumerRow<'a> {
             last_error: failing.map(|failing| &*failing.error),
             slots: consumer.slots.iter().map(SlotRow::from).collect(),
         }
+    }
+}
+
+/// The seconds that are left of a lease; negative if it ended.
+fn lease_seconds(lease: Lease) -> f64 {
+    match lease {
+        Lease::Left(left) => left.as_secs_f64(),
+        Lease::Ended(since) => -since.as_secs_f64(),
+        _ => 0.0,
     }
 }
 
@@ -356,7 +354,7 @@ impl<'a> From<&'a ConsumerSlot> for SlotRow<'a> {
             position: slot.position,
             token: slot.token,
             holder: slot.holder,
-            lease_left_seconds: slot.lease_left.map(|left| left.as_seconds_f64()),
+            lease_left_seconds: slot.lease.map(lease_seconds),
             failing_sequence: failing.map(|failing| failing.sequence),
             attempts: failing.map_or(0, |failing| failing.attempts),
             last_error: failing.map(|failing| &*failing.error),

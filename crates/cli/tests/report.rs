@@ -627,17 +627,14 @@ fn ordinary() -> Arc<dyn Operations> {
 
 /// A consumer that has handled the log up to a position, and has failed after it if there is an error, and parked what failed.
 fn consumer(store: &dyn Operations, name: &str, position: GlobalSequence, error: Option<&str>) {
-    let registration = Registration {
-        name,
-        slots: if error.is_some() { 3 } else { 1 },
-        start: StartAt::Position(position),
-        state: if name.contains("inline") {
-            ConsumerState::Inline
-        } else {
-            ConsumerState::Running
-        },
-        query: &EventQuery::new(),
-    };
+    let query = EventQuery::new();
+    let registration = Registration::new(name, &query)
+        .slots(if error.is_some() { 3 } else { 1 })
+        .start(StartAt::Position(position))
+        .state(match name.contains("inline") {
+            true => ConsumerState::Inline,
+            false => ConsumerState::Running,
+        });
     let begin = store.consume(&mut |tx| {
         tx.register(&registration)?;
         let Some(error) = error else { return Ok(()) };

@@ -22,6 +22,7 @@ pub struct Case {
 
 /// How a case went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The store does what it must.
     Passed,

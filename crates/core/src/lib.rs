@@ -11,7 +11,7 @@ mod store; // the traits of a store, their requests and answers, and what is bui
 pub mod testing; // tests of aggregates and commands
 mod values; // names, keys, versions, events, JSON, checksums, times
 
-pub use backend::migration::{self, Migration};
+pub use backend::migration::Migration;
 pub use domain::{
     Aggregate, Context, DomainEvent, ExecuteError, Executed, Repository, Root, SnapshotPolicy, Snapshotted, Upcasts,
 };
@@ -26,9 +26,7 @@ pub use store::indexes::Indexes;
 pub use store::partitions::Partitions;
 pub use store::pointers::Store;
 pub use store::query::{Cursor, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_SIZE, EventQuery, LOG_PAGE_SIZE, Order, Page};
-pub use store::snapshot::{
-    NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotDeletion, SnapshotSelection, SnapshotStatistics,
-};
+pub use store::snapshot::{NewSnapshot, Snapshot, SnapshotAt, SnapshotCover, SnapshotSelection, SnapshotStatistics};
 pub use store::statistics::{
     AggregateActivity, AggregateSummary, EventStatistics, EventTypeShare, Health, Statistics, SummaryQuery,
 };

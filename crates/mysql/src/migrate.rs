@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, Indexes, Migration, Result};
 use mysql::{Conn, Value};
 
@@ -135,10 +135,10 @@ fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<Appl
     }
     let rows = session.query(sql::APPLIED_MIGRATIONS, Vec::new()).map_err(classify)?;
     decode(&rows, |row| {
-        Ok(AppliedMigration {
-            version: text(row, 0)?.to_owned(),
-            checksum: text(row, 1)?.to_owned(),
-        })
+        Ok(AppliedMigration::new(
+            text(row, 0)?.to_owned(),
+            text(row, 1)?.to_owned(),
+        ))
     })
 }
 

@@ -281,7 +281,7 @@ impl Reading<'_> {
             window.go_on_beyond(self.query, last);
             self.resumed = true;
         }
-        Ok((Found { events, end }, archived_until))
+        Ok((Found::new(events, end), archived_until))
     }
 
     /// Hands out the events in the window, until `take` says that it has enough.
@@ -676,20 +676,18 @@ pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Opt
         rows.map_err(classify)
     };
     let totals = decode(&query(sql::TOTALS, 4)?, |row| rows::totals(&Cells(row)))?;
-    let totals = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = totals.total_events;
-    Ok(Statistics {
-        event_types: decode(&query(sql::EVENT_TYPE_DISTRIBUTION, 2)?, |row| {
-            rows::event_type_share(&Cells(row), total)
-        })?,
-        aggregate_types: decode(&query(sql::AGGREGATE_ACTIVITY, 2)?, |row| {
-            rows::aggregate_activity(&Cells(row))
-        })?,
-        details: decode(&query(sql::EVENT_STATISTICS, 2)?, |row| {
-            rows::event_statistics(&Cells(row))
-        })?,
-        ..totals
-    })
+    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
+    let total = statistics.total_events;
+    statistics.event_types = decode(&query(sql::EVENT_TYPE_DISTRIBUTION, 2)?, |row| {
+        rows::event_type_share(&Cells(row), total)
+    })?;
+    statistics.aggregate_types = decode(&query(sql::AGGREGATE_ACTIVITY, 2)?, |row| {
+        rows::aggregate_activity(&Cells(row))
+    })?;
+    statistics.details = decode(&query(sql::EVENT_STATISTICS, 2)?, |row| {
+        rows::event_statistics(&Cells(row))
+    })?;
+    Ok(statistics)
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, Window, Within,
+    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, PageEvents, Publisher, Scope, SlotsQuery,
+    Window, Within, any_cause, any_transient,
 };
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_cause, any_transient,
+    ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,

@@ -270,18 +270,15 @@ fn record(store: &MysqlEventStore, events: &[EventEnvelope]) {
     let [first, .., last] = events else {
         panic!("there are several");
     };
-    let archive = Archive {
-        digest: LogDigest::OF_NOTHING,
-        first: first.global_sequence,
-        last: last.global_sequence,
-        events: events.len() as u64,
-        created_from: first.created_at,
-        created_until: last.created_at,
-        location: "somewhere".to_owned(),
-        archived_at: last.created_at,
-        log: None,
-        is_retired: true,
-    };
+    let mut archive = Archive::new(
+        LogDigest::OF_NOTHING,
+        first.global_sequence..=last.global_sequence,
+        events.len() as u64,
+        first.created_at..=last.created_at,
+        "somewhere",
+        last.created_at,
+    );
+    archive.is_retired = true;
     store.record_archive(&archive).unwrap();
 }
 

@@ -10,10 +10,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerState, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedQuery, Registration,
-    StartAt, Transactional,
-};
+use firefly_eventstore_core::backend::{ConsumerChange, ConsumerTables};
+use firefly_eventstore_core::consumer::{ConsumerStore, ConsumerTransaction, ParkedQuery, Registration, Transactional};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, Error as DriverError, Opts, OptsBuilder, TxOpts};
@@ -40,13 +38,7 @@ const NAME: &str = "balances.v1";
 
 fn register(store: &MysqlEventStore, slots: u16) {
     let query = EventQuery::new();
-    let registration = Registration {
-        name: NAME,
-        slots,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state: ConsumerState::Running,
-        query: &query,
-    };
+    let registration = Registration::new(NAME, &query).slots(slots);
     store.commit_together(|tx| tx.register(&registration)).unwrap();
 }
 

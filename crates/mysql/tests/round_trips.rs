@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use firefly_eventstore_core::consumer::{ConsumerState, ConsumerTransaction, Registration, StartAt};
+use firefly_eventstore_core::consumer::{ConsumerTransaction, Registration};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
 use firefly_eventstore_mysql::MysqlEventStore;
@@ -253,13 +253,7 @@ fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_c
     let (_database, proxy, store) = behind_a_proxy(server);
     let name = "balances.v1";
     let query = EventQuery::new();
-    let registration = Registration {
-        name,
-        slots: 1,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state: ConsumerState::Running,
-        query: &query,
-    };
+    let registration = Registration::new(name, &query);
     store.transaction(|tx| tx.register(&registration)).unwrap();
     let project = |has_tables: bool| {
         let project = store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

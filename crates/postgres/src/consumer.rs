@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use firefly_eventstore_core::Result;
-use firefly_eventstore_core::backend::rows;
-use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery, microseconds,
-};
+use firefly_eventstore_core::backend::{ConsumerChange, SlotsQuery, microseconds, rows};
+use firefly_eventstore_core::consumer::{ConsumerSlot, ParkedEvent, ParkedQuery};
 use postgres::GenericClient;
 use postgres::types::ToSql;
 use uuid::Uuid;

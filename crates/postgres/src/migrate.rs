@@ -1,6 +1,6 @@
 //! The schema: its migrations, and the adoption of tables that were made by hand.
 
-use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result, SchemaProblem};
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
@@ -267,12 +267,7 @@ fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
         return Ok(Vec::new());
     }
     let rows = session.query(sql::APPLIED_MIGRATIONS, &[]).map_err(classify)?;
-    decode(&rows, |row| {
-        Ok(AppliedMigration {
-            version: get(row, 0)?,
-            checksum: get(row, 1)?,
-        })
-    })
+    decode(&rows, |row| Ok(AppliedMigration::new(get(row, 0)?, get(row, 1)?)))
 }
 
 /// Brings the schema up to date, each step in a transaction, and returns the steps that were applied. Others who migrate

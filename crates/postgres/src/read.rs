@@ -156,10 +156,7 @@ struct PartDecoder {
 impl PartDecoder {
     fn with_capacity(events: usize) -> Self {
         Self {
-            part: StreamPart {
-                events: Vec::with_capacity(events),
-                archived: None,
-            },
+            part: StreamPart::new(Vec::with_capacity(events), None),
             decoder: EventDecoder::default(),
         }
     }
@@ -364,7 +361,7 @@ fn look<C: GenericClient>(
         };
         window.go_on_beyond(query, Position::of(last));
     }
-    Ok((Found { events, end }, archived_until))
+    Ok((Found::new(events, end), archived_until))
 }
 
 /// An event that was found, and is too large to be sent among others.
@@ -817,17 +814,15 @@ pub(crate) fn statistics<C: GenericClient>(
     let tenant: &[&(dyn ToSql + Sync)] = &[&tenant.map(TenantId::as_str)];
     let totals = session.query(sql::TOTALS, tenant).map_err(classify)?;
     let totals = decode(&totals, |row| rows::totals(&Cells(row)))?;
-    let totals = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = totals.total_events;
+    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
+    let total = statistics.total_events;
     let types = session.query(sql::EVENT_TYPE_DISTRIBUTION, tenant).map_err(classify)?;
     let activity = session.query(sql::AGGREGATE_ACTIVITY, tenant).map_err(classify)?;
     let details = session.query(sql::EVENT_STATISTICS, tenant).map_err(classify)?;
-    Ok(Statistics {
-        event_types: decode(&types, |row| rows::event_type_share(&Cells(row), total))?,
-        aggregate_types: decode(&activity, |row| rows::aggregate_activity(&Cells(row)))?,
-        details: decode(&details, |row| rows::event_statistics(&Cells(row)))?,
-        ..totals
-    })
+    statistics.event_types = decode(&types, |row| rows::event_type_share(&Cells(row), total))?;
+    statistics.aggregate_types = decode(&activity, |row| rows::aggregate_activity(&Cells(row)))?;
+    statistics.details = decode(&details, |row| rows::event_statistics(&Cells(row)))?;
+    Ok(statistics)
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

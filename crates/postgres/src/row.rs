@@ -91,15 +91,15 @@ pub(crate) fn archived_among_events(row: &Cells<'_>) -> Result<Option<ArchivedSt
 }
 
 fn archived_stream(row: &Cells<'_>) -> Result<ArchivedStream> {
-    Ok(ArchivedStream {
-        aggregate: AggregateKey::new(row.text(2)?, row.id(1)?)?,
-        tenant: row.name(11)?,
-        version: row.version(3)?,
-        last_event_id: row.id(0)?,
-        first_sequence: row.sequence(4)?,
-        last_sequence: row.sequence(16)?,
-        created_until: row.time(8)?,
-    })
+    Ok(ArchivedStream::new(
+        AggregateKey::new(row.text(2)?, row.id(1)?)?,
+        row.name(11)?,
+        row.version(3)?,
+        row.id(0)?,
+        row.sequence(4)?,
+        row.sequence(16)?,
+        row.time(8)?,
+    ))
 }
 
 /// A column.

@@ -1,9 +1,7 @@
 //! The table of snapshots.
 
-use firefly_eventstore_core::backend::{SnapshotTable, rows};
-use firefly_eventstore_core::{
-    AggregateKey, Result, Snapshot, SnapshotDeletion, SnapshotStatistics, SnapshotType, TenantId, Version,
-};
+use firefly_eventstore_core::backend::{SnapshotDeletion, SnapshotTable, rows};
+use firefly_eventstore_core::{AggregateKey, Result, Snapshot, SnapshotStatistics, SnapshotType, TenantId, Version};
 use postgres::GenericClient;
 
 use crate::error::classify;

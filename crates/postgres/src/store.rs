@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, PageEvents, Publisher, Scope, UsualSize, Window, Within,
+    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, PageEvents, Publisher, Scope, SlotsQuery,
+    UsualSize, Window, Within, any_cause, any_transient,
 };
 use firefly_eventstore_core::consumer::{
-    Appends, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent,
-    ParkedQuery, SlotsQuery, Transactional, Wake, any_cause, any_transient,
+    Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,

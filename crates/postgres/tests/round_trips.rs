@@ -8,9 +8,7 @@ use std::num::NonZeroU32;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::consumer::{
-    BoxError, ConsumerState, ConsumerTransaction, Projection, Registration, Runner, StartAt, project,
-};
+use firefly_eventstore_core::consumer::{BoxError, ConsumerTransaction, Projection, Registration, Runner, project};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{SnapshotAt, SnapshotType};
 use firefly_eventstore_postgres::{Partitions, PostgresEventStore, PostgresTransaction};
@@ -342,13 +340,7 @@ fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_c
     };
     let name = "balances.v1";
     let query = EventQuery::new();
-    let registration = Registration {
-        name,
-        slots: 1,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state: ConsumerState::Running,
-        query: &query,
-    };
+    let registration = Registration::new(name, &query);
     store.transaction(|tx| tx.register(&registration)).unwrap();
     let project = |has_tables: bool| {
         let project = store.transaction(|tx| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

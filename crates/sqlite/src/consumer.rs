@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use firefly_eventstore_core::Result;
-use firefly_eventstore_core::backend::{Columns as _, rows};
-use firefly_eventstore_core::consumer::{ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery};
+use firefly_eventstore_core::backend::{Columns as _, ConsumerChange, SlotsQuery, rows};
+use firefly_eventstore_core::consumer::{ConsumerSlot, Lease, ParkedEvent, ParkedQuery};
 use rusqlite::{Connection, Row, ToSql, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -136,7 +136,7 @@ pub(crate) fn slots(connection: &Connection, which: SlotsQuery<'_>) -> Result<Ve
 /// A slot from the columns of `consumer_slots.sql`, which have the time until which it is leased.
 fn slot(row: &Row<'_>, now: OffsetDateTime) -> Result<ConsumerSlot> {
     let lease_until = Cells(row).optional_time(5)?;
-    rows::slot(&Cells(row), Some(lease_until.map(|until| until - now)))
+    rows::slot(&Cells(row), Some(lease_until.map(|until| Lease::until(until, now))))
 }
 
 /// Parked events.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::migration::{self, AppliedMigration};
+use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Metadata, Migration, Result, SchemaProblem};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
@@ -189,10 +189,10 @@ fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>> {
         return Ok(Vec::new());
     }
     collect(connection, sql::APPLIED_MIGRATIONS, [], |row| {
-        Ok(AppliedMigration {
-            version: row::text(row, 0)?.to_owned(),
-            checksum: row::text(row, 1)?.to_owned(),
-        })
+        Ok(AppliedMigration::new(
+            row::text(row, 0)?.to_owned(),
+            row::text(row, 1)?.to_owned(),
+        ))
     })
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<EventEnvelope>) -> Result<StreamPart> {
     StreamPart::with_first(events).or_else(|events| {
         let archived = archived_stream(connection, aggregate.id())?;
-        Ok(StreamPart { events, archived })
+        Ok(StreamPart::new(events, archived))
     })
 }
 
@@ -376,20 +376,18 @@ fn metadata_correlation(filter: &EventFilter) -> Option<String> {
 pub(crate) fn statistics(connection: &Connection, tenant: Option<&TenantId>) -> Result<Statistics> {
     let tenant: &[&dyn ToSql] = &[&tenant.map(TenantId::as_str)];
     let totals = collect(connection, sql::TOTALS, tenant, |row| rows::totals(&Cells(row)))?;
-    let totals = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = totals.total_events;
-    Ok(Statistics {
-        event_types: collect(connection, sql::EVENT_TYPE_DISTRIBUTION, tenant, |row| {
-            rows::event_type_share(&Cells(row), total)
-        })?,
-        aggregate_types: collect(connection, sql::AGGREGATE_ACTIVITY, tenant, |row| {
-            rows::aggregate_activity(&Cells(row))
-        })?,
-        details: collect(connection, sql::EVENT_STATISTICS, tenant, |row| {
-            rows::event_statistics(&Cells(row))
-        })?,
-        ..totals
-    })
+    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
+    let total = statistics.total_events;
+    statistics.event_types = collect(connection, sql::EVENT_TYPE_DISTRIBUTION, tenant, |row| {
+        rows::event_type_share(&Cells(row), total)
+    })?;
+    statistics.aggregate_types = collect(connection, sql::AGGREGATE_ACTIVITY, tenant, |row| {
+        rows::aggregate_activity(&Cells(row))
+    })?;
+    statistics.details = collect(connection, sql::EVENT_STATISTICS, tenant, |row| {
+        rows::event_statistics(&Cells(row))
+    })?;
+    Ok(statistics)
 }
 
 /// The summaries of aggregates.

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{Connections, Scope};
+use firefly_eventstore_core::backend::{
+    Connections, ConsumerChange, ConsumerTables, Scope, SlotsQuery, any_cause, any_transient,
+};
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake, any_cause, any_transient,
+    ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use firefly_eventstore_core::consumer::{
-    ConsumerSlot, ConsumerState, ConsumerStore, ConsumerTransaction, Registration, StartAt, Transactional,
+    ConsumerSlot, ConsumerStore, ConsumerTransaction, Registration, Transactional,
 };
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::prelude::*;
@@ -24,13 +24,7 @@ const NAME: &str = "balances.v1";
 
 fn register(store: &SqliteEventStore) -> ConsumerSlot {
     let query = EventQuery::new();
-    let registration = Registration {
-        name: NAME,
-        slots: 1,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state: ConsumerState::Running,
-        query: &query,
-    };
+    let registration = Registration::new(NAME, &query);
     let registered = store.commit_together(|tx| tx.register(&registration));
     registered.unwrap().pop().unwrap()
 }

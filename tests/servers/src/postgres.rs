@@ -41,7 +41,7 @@ pub fn postgres() -> Result<&'static PostgresServer, String> {
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
-/// As [`postgres`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names it.
+/// As [`postgres()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names it.
 ///
 /// # Panics
 ///

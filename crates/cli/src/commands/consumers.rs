@@ -2,9 +2,8 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use firefly_eventstore::GlobalSequence;
-use firefly_eventstore::consumer::{self, ConsumerSlot, ConsumerStatus, Failing};
+use firefly_eventstore::consumer::{self, ConsumerSlot, ConsumerStatus, Failing, Lease};
 use firefly_eventstore::operate::Operations;
-use time::Duration;
 
 use crate::age::age_text;
 use crate::console::{Console, DANGER, HEADING};
@@ -257,7 +256,7 @@ fn show(consumer: &ConsumerStatus, console: &mut Console) -> Result<()> {
             slot.position.to_string(),
             slot.token.to_string(),
             slot.holder.map(|holder| holder.to_string()).unwrap_or_default(),
-            slot.holder.and(slot.lease_left).map(lease_text).unwrap_or_default(),
+            slot.holder.and(slot.lease).map(lease_text).unwrap_or_default(),
             failing(|failing| failing.sequence.to_string()),
             failing(|failing| failing.attempts.to_string()),
             short_time(slot.updated_at),
@@ -267,10 +266,10 @@ fn show(consumer: &ConsumerStatus, console: &mut Console) -> Result<()> {
     consumer.slots.iter().try_for_each(|slot| tell_error(slot, console))
 }
 
-fn lease_text(left: Duration) -> String {
-    match left.is_positive() {
-        true => age_text(left),
-        false => "ran out".to_owned(),
+fn lease_text(lease: Lease) -> String {
+    match lease {
+        Lease::Left(left) => age_text(left),
+        _ => "ran out".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::seal::seal;
 use crate::console::{Console, DANGER, HEADING};
 use crate::exit::{Exit, Failure, Result};
-use crate::json::{FindingRow, IndexRow, SealRow, kind_of, state_of};
+use crate::json::{FindingRow, IndexRow, SealRow, kind_of};
 use crate::parse;
 use crate::store::Chosen;
 use crate::table::Table;
@@ -189,7 +189,7 @@ fn tell_indexes(indexes: &[IndexUsage], console: &mut Console) -> Result<()> {
                 .bytes
                 .map_or("-".to_owned(), |bytes| HumanBytes(bytes).to_string()),
             index.scans.map_or("-".to_owned(), |scans| scans.to_string()),
-            state_of(index.state).to_owned(),
+            index.state.as_str().to_owned(),
         ]);
     }
     console.table(table)

@@ -1,7 +1,6 @@
 //! `metrics`: what a monitoring system is to know of a store.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use clap::Args;
 use firefly_eventstore::consumer::{self, ConsumerState, ConsumerStatus};
@@ -98,10 +97,7 @@ impl Text {
         };
         let position = each(|consumer| consumer.position.get() as f64);
         let behind = each(|consumer| consumer.behind as f64);
-        let age = each(|consumer| {
-            let age = consumer.age.and_then(|age| Duration::try_from(age).ok());
-            age.unwrap_or_default().as_secs_f64()
-        });
+        let age = each(|consumer| consumer.age.unwrap_or_default().as_secs_f64());
         let parked = each(|consumer| consumer.parked as f64);
         self.gauge(
             "consumer_position",

@@ -550,7 +550,7 @@ fn list_of_indexes(indexes: &[IndexUsage]) -> Markup {
         let state = match index.state {
             IndexState::Present => badge("good", "✓", "there"),
             IndexState::Missing => badge("warning", "!", "missing"),
-            IndexState::Foreign => badge("unknown", "?", "not ours"),
+            _ => badge("unknown", "?", "not ours"),
         };
         vec![
             name(&cut(&index.name, NAME_CHARS)),

@@ -224,13 +224,11 @@ pub(crate) const MAILS: &str = "mails.v1";
 
 /// Begins a consumer of everything, with all of its slots at a position.
 pub(crate) fn begin(store: &dyn Operations, name: &str, slots: u16, position: u32, state: ConsumerState) {
-    let registration = Registration {
-        name,
-        slots,
-        start: StartAt::Position(GlobalSequence::from(position)),
-        state,
-        query: &EventQuery::new(),
-    };
+    let query = EventQuery::new();
+    let registration = Registration::new(name, &query)
+        .slots(slots)
+        .start(StartAt::Position(GlobalSequence::from(position)))
+        .state(state);
     within(store, |tx| tx.register(&registration).map(drop));
 }
 

@@ -512,10 +512,8 @@ pub(crate) fn what_was_cut_off_goes_on_with_the_same_file(env: &dyn Environment)
     // Once more changes nothing.
     assert_eq!(retire(&*store, Cursor::new(&file), PLACE, |_| {}).unwrap(), made);
 
-    let on_its_way = Archive {
-        is_retired: false,
-        ..made
-    };
+    let mut on_its_way = made;
+    on_its_way.is_retired = false;
     store.record_archive(&on_its_way).unwrap();
     store.attach_events(&all[5..9]).unwrap();
     let found = diagnose(&*store).unwrap();

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::TenantStore;
+use firefly_eventstore_core::backend::{ConsumerChange, SlotsQuery};
 use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerState, ConsumerTransaction, Failing, ParkedEvent, ParkedQuery, Registration,
-    SlotsQuery, StartAt,
+    ConsumerSlot, ConsumerState, ConsumerTransaction, Failing, Lease, ParkedEvent, ParkedQuery, Registration, StartAt,
 };
 use firefly_eventstore_core::prelude::*;
 
@@ -32,13 +32,7 @@ fn consume<R>(
 }
 
 fn try_register(store: &Handle, name: &str, slots: u16, query: &EventQuery) -> Result<Vec<ConsumerSlot>, Error> {
-    let registration = Registration {
-        name,
-        slots,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state: ConsumerState::Running,
-        query,
-    };
+    let registration = Registration::new(name, query).slots(slots);
     consume(&**store, |tx| tx.register(&registration))
 }
 
@@ -103,7 +97,7 @@ pub(crate) fn a_consumer_begins_once_and_goes_on_where_it_is(env: &dyn Environme
             (slot.position, slot.token, slot.state),
             (sequence(0), 0, ConsumerState::Running)
         );
-        assert_eq!((slot.holder, slot.lease_left, &slot.failing), (None, None, &None));
+        assert_eq!((slot.holder, slot.lease, &slot.failing), (None, None, &None));
         assert_eq!(slot.definition.as_ref().map(String::len), Some(64));
     }
     consume(&*store, |tx| move_to(tx, NAME, 1, sequence(7))).unwrap();
@@ -139,13 +133,7 @@ pub(crate) fn a_consumer_may_start_where_another_is(env: &dyn Environment) {
     })
     .unwrap();
     let query = EventQuery::new();
-    let after = |name, other| Registration {
-        name,
-        slots: 1,
-        start: StartAt::After(other),
-        state: ConsumerState::Running,
-        query: &query,
-    };
+    let after = |name, other| Registration::new(name, &query).start(StartAt::After(other));
     let begun = consume(&*store, |tx| tx.register(&after("balances.v2", NAME))).unwrap();
     assert_eq!(begun[0].position, 3, "what all slots of the other have handled");
     let error = consume(&*store, |tx| tx.register(&after("balances.v3", "nobody"))).unwrap_err();
@@ -248,11 +236,7 @@ pub(crate) fn attempts_are_counted_until_the_checkpoint_moves(env: &dyn Environm
     };
     let failing = || env.reopen().consumers(Some(NAME)).unwrap().remove(0).failing;
     assert_eq!([fail(sequence(4), "first"), fail(sequence(4), "second")], [1, 2]);
-    let expected = Failing {
-        sequence: sequence(4),
-        attempts: 2,
-        error: "second".to_owned(),
-    };
+    let expected = Failing::new(sequence(4), 2, "second".to_owned());
     assert_eq!(failing(), Some(expected));
     assert_eq!(fail(sequence(5), "another"), 1);
     assert_eq!(positions(&store, NAME), [sequence(0)]);
@@ -267,11 +251,7 @@ pub(crate) fn attempts_are_counted_until_the_checkpoint_moves(env: &dyn Environm
         consume(&*store, |tx| {
             let mut slot = tx.lock_slot(NAME, 0)?;
             slot.state = state;
-            slot.failing = Some(Failing {
-                sequence: GlobalSequence::MAX,
-                attempts: u32::MAX,
-                error: String::new(),
-            });
+            slot.failing = Some(Failing::new(GlobalSequence::MAX, u32::MAX, String::new()));
             slot.token = i64::MAX;
             tx.change(ConsumerChange::Save(&slot))
         })
@@ -326,9 +306,9 @@ pub(crate) fn a_lease_that_ran_out_is_taken_over_with_a_higher_token(env: &dyn E
     .unwrap();
     let_time_pass();
     let left: Vec<_> = store.consumers(Some(NAME)).unwrap();
-    let left: Vec<_> = left.iter().map(|slot| slot.lease_left).collect();
-    assert!(left[0].unwrap().is_negative(), "{left:?}");
-    assert!(left[1].unwrap().is_positive() && left[1].unwrap() <= LONG, "{left:?}");
+    let left: Vec<_> = left.iter().map(|slot| slot.lease).collect();
+    assert!(matches!(left[0], Some(Lease::Ended(_))), "{left:?}");
+    assert!(matches!(left[1], Some(Lease::Left(left)) if left <= LONG), "{left:?}");
     assert_eq!(left[2], None);
 
     let claimed = consume(&*store, |tx| tx.claim(NAME, me, LONG)).unwrap();
@@ -350,7 +330,7 @@ pub(crate) fn a_lease_that_ran_out_is_taken_over_with_a_higher_token(env: &dyn E
         slots.iter().map(|slot| slot.holder).collect::<Vec<_>>(),
         [Some(me), Some(live), Some(me)]
     );
-    assert!(slots.iter().all(|slot| slot.lease_left.unwrap().is_positive()));
+    assert!(slots.iter().all(|slot| slot.lease.unwrap().is_live()));
     // Whoever renews in time keeps what it holds.
     consume(&*store, |tx| {
         tx.change(ConsumerChange::Renew {
@@ -741,5 +721,5 @@ pub(crate) fn slots_that_are_held_are_not_free(env: &dyn Environment) {
     })
     .unwrap();
     let slot = store.consumers(Some(NAME)).unwrap().remove(0);
-    assert_eq!((slot.token, slot.holder, slot.lease_left), (2, None, None));
+    assert_eq!((slot.token, slot.holder, slot.lease), (2, None, None));
 }

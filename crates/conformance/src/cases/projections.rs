@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::ConsumerChange;
 use firefly_eventstore_core::consumer::{
-    BoxError, ConsumerChange, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure,
-    Projection, Transactional, discard, pause, project, replay, reset, resume, wait_for,
+    BoxError, ConsumerError, ConsumerEvent, ConsumerState, ConsumerStore as _, Inline, OnFailure, Projection,
+    Transactional, discard, pause, project, replay, reset, resume, wait_for,
 };
 use firefly_eventstore_core::operate::{Archiving, attach, retire};
 use firefly_eventstore_core::prelude::*;

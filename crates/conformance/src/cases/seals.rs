@@ -117,18 +117,12 @@ pub(crate) fn a_seal_that_there_is_stays(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
     given(&*store, &account, 2);
     let first = sealed(&store);
-    let other = Seal {
-        events: 7,
-        digest: LogDigest::OF_NOTHING,
-        ..first
-    };
+    let other = Seal::new(first.global_sequence, 7, LogDigest::OF_NOTHING, first.sealed_at);
     store.insert_seal(&other).unwrap();
     assert_eq!(seals(&store), [first]);
-    let later = Seal {
-        global_sequence: GlobalSequence::from(1_000),
-        sealed_at: at(0) + time::Duration::microseconds(123_456),
-        ..other
-    };
+    let mut later = other;
+    later.global_sequence = GlobalSequence::from(1_000);
+    later.sealed_at = at(0) + time::Duration::microseconds(123_456);
     store.insert_seal(&later).unwrap();
     assert_eq!(seals(&store), [first, later]);
 }
@@ -141,10 +135,8 @@ pub(crate) fn a_seal_that_is_stored_meanwhile_must_say_the_same(env: &dyn Enviro
     assert_eq!(Some(first), theirs, "theirs was there first");
     given(&*store, &account, 1);
     let last = store.high_water_mark().unwrap();
-    let forged = Seal {
-        global_sequence: last,
-        ..first
-    };
+    let mut forged = first;
+    forged.global_sequence = last;
     let error = seal(&*store, |_| store.insert_seal(&forged).unwrap()).unwrap_err();
     assert!(error.is_integrity(), "{error:?}");
     let told = format!("there is another seal at global sequence {last}");
@@ -467,7 +459,7 @@ pub(crate) fn rewritten_seals_are_found_by_one_that_was_kept(env: &dyn Environme
             .iter()
             .filter(|event| event.global_sequence <= seal.global_sequence);
         let digest = part.fold(LogDigest::OF_NOTHING, |digest, event| digest.with(event).unwrap().0);
-        Seal { digest, ..*seal }
+        Seal::new(seal.global_sequence, seal.events, digest, seal.sealed_at)
     };
     env.rewrite_seals(&made.iter().map(forge).collect::<Vec<_>>());
     let (audited, findings) = audit(&env.reopen(), Audit::new());
@@ -484,13 +476,11 @@ pub(crate) fn rewritten_seals_are_found_by_one_that_was_kept(env: &dyn Environme
 pub(crate) fn a_seal_that_was_changed_or_deleted_does_not_blame_the_rest(env: &dyn Environment) {
     let (store, _) = given_sealed(env);
     let made = seals(&store);
-    for changed in [
-        Seal {
-            digest: LogDigest::OF_NOTHING,
-            ..made[0]
-        },
-        Seal { events: 5, ..made[0] },
-    ] {
+    let mut other_digest = made[0];
+    other_digest.digest = LogDigest::OF_NOTHING;
+    let mut other_count = made[0];
+    other_count.events = 5;
+    for changed in [other_digest, other_count] {
         env.rewrite_seals(&[changed, made[1]]);
         let (_, findings) = audit(&env.reopen(), Audit::new());
         let [named] = broken(&findings)[..] else {

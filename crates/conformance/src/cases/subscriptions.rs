@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::ConsumerChange;
 use firefly_eventstore_core::consumer::{
-    Batch, ConsumerChange, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running,
-    Start, Subscription, pause, replay, reposition, resume, slot_of,
+    Batch, ConsumerEvent, ConsumerState, ConsumerStore as _, Failure, OnFailure, Publish, Running, Start, Subscription,
+    pause, replay, reposition, resume, slot_of,
 };
 use firefly_eventstore_core::prelude::*;
 
@@ -635,12 +636,7 @@ pub(crate) fn no_event_is_begun_after_the_lease_ran_out(env: &dyn Environment) {
     let subscription = {
         let (other, left) = (env.reopen(), Arc::clone(&left));
         Subscription::of(NAME, deposits(), move |delivery| {
-            let is_live = || {
-                other.consumers(Some(NAME)).unwrap()[0]
-                    .lease_left
-                    .unwrap()
-                    .is_positive()
-            };
+            let is_live = || other.consumers(Some(NAME)).unwrap()[0].lease.unwrap().is_live();
             left.lock().unwrap().push(is_live());
             if delivery.event.version == 1 {
                 // Its own process takes it for hung, and lets the lease run out.

@@ -6,9 +6,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use firefly_eventstore_core::MemoryEventStore;
-use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery, SlotsQuery, Wake,
-};
+use firefly_eventstore_core::backend::{ConsumerChange, ConsumerTables, SlotsQuery};
+use firefly_eventstore_core::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use firefly_eventstore_core::prelude::*;
 
 use super::mutant::{Bug, Consuming};

@@ -1620,10 +1620,9 @@ mutant! { ListsTheSealBefore
 
 mutant! { CutsTheTimeOfSeals
     fn insert_seal(&self, memory: &MemoryEventStore, seal: &Seal) -> Result<(), Error> {
-        memory.insert_seal(&Seal {
-            sealed_at: seal.sealed_at.truncate_to_second(),
-            ..*seal
-        })
+        let mut cut = *seal;
+        cut.sealed_at = seal.sealed_at.truncate_to_second();
+        memory.insert_seal(&cut)
     }
 }
 

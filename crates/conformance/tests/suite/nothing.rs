@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firefly_eventstore_conformance::MemoryEnvironment;
-use firefly_eventstore_core::consumer::{
-    ConsumerChange, ConsumerSlot, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery, SlotsQuery, Wake,
-};
+use firefly_eventstore_core::backend::{ConsumerChange, ConsumerTables, SlotsQuery};
+use firefly_eventstore_core::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery, Wake};
 use firefly_eventstore_core::operate::{Diagnosis, Finding, IndexUsage, Operations, RestorePoint, Seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{

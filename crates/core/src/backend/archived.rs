@@ -18,6 +18,7 @@ use crate::{
 
 /// The beginning of a stream that is archived: its versions from 1 to [`version`](Self::version). The others are in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ArchivedStream {
     /// The aggregate.
     pub aggregate: AggregateKey,
@@ -36,6 +37,28 @@ pub struct ArchivedStream {
 }
 
 impl ArchivedStream {
+    /// For those who write a backend: a row of `firefly_archived_streams`.
+    #[must_use]
+    pub fn new(
+        aggregate: AggregateKey,
+        tenant: Option<TenantId>,
+        version: Version,
+        last_event_id: Uuid,
+        first_sequence: GlobalSequence,
+        last_sequence: GlobalSequence,
+        created_until: OffsetDateTime,
+    ) -> Self {
+        Self {
+            aggregate,
+            tenant,
+            version,
+            last_event_id,
+            first_sequence,
+            last_sequence,
+            created_until,
+        }
+    }
+
     /// The head of the aggregate, where no event of it is in the log.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -61,6 +84,7 @@ impl ArchivedStream {
 
 /// Events of a stream as one statement found them, and what of the stream is archived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamPart {
     /// The events that are in the log.
     pub events: Vec<EventEnvelope>,
@@ -69,6 +93,12 @@ pub struct StreamPart {
 }
 
 impl StreamPart {
+    /// For those who write a backend: the events in the log, and the archived beginning.
+    #[must_use]
+    pub fn new(events: Vec<EventEnvelope>, archived: Option<ArchivedStream>) -> Self {
+        Self { events, archived }
+    }
+
     /// The part with these events if the first of the stream is among them: then nothing of it is archived. Otherwise the events.
     ///
     /// # Errors
@@ -99,6 +129,7 @@ pub fn aggregate_ids(events: &[EventEnvelope]) -> Vec<Uuid> {
 
 /// What makes an event unique in a store: a backend finds it by its sequence, and compares the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct EventKey {
     /// Its global sequence.
     pub global_sequence: GlobalSequence,
@@ -111,6 +142,17 @@ pub struct EventKey {
 }
 
 impl EventKey {
+    /// For those who write a backend: the key of an archived event.
+    #[must_use]
+    pub fn new(global_sequence: GlobalSequence, event_id: Uuid, aggregate_id: Uuid, version: Version) -> Self {
+        Self {
+            global_sequence,
+            event_id,
+            aggregate_id,
+            version,
+        }
+    }
+
     /// The key of an event.
     #[must_use]
     pub fn of(event: &EventEnvelope) -> Self {
@@ -125,6 +167,7 @@ impl EventKey {
 
 /// What is to be moved out of the log: see [`admit_retirement`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Retirement<'e> {
     /// The events, in the order of their sequences: delete these, and keep their keys.
     pub events: Vec<&'e EventEnvelope>,
@@ -134,6 +177,7 @@ pub struct Retirement<'e> {
 
 /// What is to be moved back into the log: see [`admit_attachment`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Attachment<'e> {
     /// The events, in the order of their sequences: insert these as they are, and delete their keys.
     pub events: Vec<&'e EventEnvelope>,

@@ -6,6 +6,7 @@ use crate::{
 
 /// What a backend needs to know of an aggregate: who it belongs to, and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Head {
     /// The type its id belongs to.
     pub aggregate_type: AggregateType,
@@ -16,6 +17,16 @@ pub struct Head {
 }
 
 impl Head {
+    /// For those who write a backend: the newest row of an aggregate.
+    #[must_use]
+    pub fn new(aggregate_type: AggregateType, tenant: Option<TenantId>, version: Version) -> Self {
+        Self {
+            aggregate_type,
+            tenant,
+            version,
+        }
+    }
+
     /// That of an aggregate whose last event this is.
     #[must_use]
     pub fn of(last: &EventEnvelope) -> Self {

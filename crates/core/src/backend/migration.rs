@@ -40,11 +40,20 @@ impl fmt::Display for Migration {
 
 /// A step that a schema's history says was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AppliedMigration {
     /// Its version.
     pub version: String,
     /// The checksum of its statements.
     pub checksum: String,
+}
+
+impl AppliedMigration {
+    /// For those who write a backend: a row of the history.
+    #[must_use]
+    pub fn new(version: String, checksum: String) -> Self {
+        Self { version, checksum }
+    }
 }
 
 /// The steps of `known` that a schema with this history, in its order, still needs.

@@ -4,6 +4,9 @@
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
 //! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
 //!
+//! Structs that a backend makes are `#[non_exhaustive]` and have a `new` or a `Default`; set the other fields afterwards. Enums that a
+//! backend must handle whole, such as [`ConsumerChange`], are exhaustive on purpose: a backend that lacks a new variant does not compile.
+//!
 //! The guide, an example, and the suite that says when a backend is right are in the crate
 //! [`firefly-eventstore-conformance`](https://docs.rs/firefly-eventstore-conformance).
 //!
@@ -14,6 +17,8 @@
 //! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
+//! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
+//! | migrations | [`migration`] |
 //! | transactions | [`Within`], [`Writer`], [`Scope`] |
 //! | threads that append at once | [`Line`], [`Group`] |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
@@ -40,8 +45,11 @@ mod usual;
 mod within;
 mod writer;
 
+pub use crate::consumer::stored::store::{any_cause, any_transient};
+pub use crate::consumer::stored::tables::{ConsumerChange, ConsumerTables, SlotsQuery, microseconds};
 pub use crate::store::append::{Contents, LiveContents, Located};
 pub use crate::store::query::{EventFilter, PageEvents, Position, Window, check_end};
+pub use crate::store::snapshot::SnapshotDeletion;
 pub use crate::store::tenant::Scope;
 pub use crate::values::event::{EventDetails, to_utc};
 pub use crate::values::timestamp::{TimeText, parse_time, time_text};

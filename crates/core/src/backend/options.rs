@@ -6,6 +6,7 @@ use crate::{Error, Limits, Result};
 
 /// How a store on a server is opened, whatever the server is. [`server_options!`](crate::server_options) writes the methods of its builder.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// How many connections there may be at once, at least 1.
     pub max_connections: u32,

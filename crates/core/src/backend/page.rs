@@ -5,12 +5,21 @@ use crate::{EventQuery, GlobalSequence, Page, Result, Window};
 
 /// What a backend found in a window of the log.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Found {
     /// The events, in the order of the query.
     pub events: PageEvents,
     /// Where the log ended, as the statement saw it that found the last of them: the greatest committed sequence. None if there is no event, or
     /// if that was not asked.
     pub end: Option<GlobalSequence>,
+}
+
+impl Found {
+    /// For those who write a backend: the events and the end of the log that one statement saw.
+    #[must_use]
+    pub fn new(events: PageEvents, end: Option<GlobalSequence>) -> Self {
+        Self { events, end }
+    }
 }
 
 /// How a backend reads a first page, where the high-water mark costs a round trip: see [`first_page`].

@@ -7,7 +7,7 @@ use super::archived::{ArchivedStream, EventKey};
 use super::damaged::damaged;
 use super::fingerprint::Fingerprint;
 use super::head::Head;
-use crate::consumer::{ConsumerSlot, Failing, ParkedEvent};
+use crate::consumer::{ConsumerSlot, Failing, Lease, ParkedEvent};
 use crate::operate::{Archive, Remembered, Seal};
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Checksum, Contents, Error, EventData,
@@ -386,23 +386,23 @@ pub fn archive(row: &impl Columns) -> Result<Archive> {
     read().map_err(|error| damaged(&error, None))
 }
 
-/// A slot of a consumer, from the columns of `consumer_slots.sql`. What is left of its lease is in a column of microseconds, or given.
+/// A slot of a consumer, from the columns of `consumer_slots.sql`. What is left of its lease is in a column of microseconds, unless the lease is given.
 ///
 /// # Errors
 ///
 /// If a column is not what it should be.
-pub fn slot(row: &impl Columns, lease_left: Option<Option<time::Duration>>) -> Result<ConsumerSlot> {
+pub fn slot(row: &impl Columns, lease: Option<Option<Lease>>) -> Result<ConsumerSlot> {
     let failing = match row.optional_integer(7)? {
         None => None,
-        Some(sequence) => Some(Failing {
-            sequence: GlobalSequence::try_from(sequence)?,
-            attempts: row.small(8)?,
-            error: row.optional_text(9)?.unwrap_or_default().to_owned(),
-        }),
+        Some(sequence) => Some(Failing::new(
+            GlobalSequence::try_from(sequence)?,
+            row.small(8)?,
+            row.optional_text(9)?.unwrap_or_default().to_owned(),
+        )),
     };
-    let lease_left = match lease_left {
-        Some(left) => left,
-        None => row.optional_integer(5)?.map(time::Duration::microseconds),
+    let lease = match lease {
+        Some(lease) => lease,
+        None => row.optional_integer(5)?.map(Lease::of_microseconds),
     };
     Ok(ConsumerSlot::new(
         row.text(0)?.to_owned(),
@@ -410,7 +410,7 @@ pub fn slot(row: &impl Columns, lease_left: Option<Option<time::Duration>>) -> R
         row.sequence(2)?,
         row.integer(3)?,
         row.optional_id(4)?,
-        lease_left,
+        lease,
         row.text(6)?.parse()?,
         failing,
         row.optional_text(10)?.map(str::to_owned),

@@ -3,8 +3,9 @@
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
 use super::load::{self, SnapshotSource, StreamSource as _};
+use crate::store::snapshot::SnapshotDeletion;
 use crate::{
-    AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotDeletion, SnapshotSelection,
+    AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection,
     SnapshotStatistics, SnapshotType, StreamRange, TenantId, Version,
 };
 

@@ -1,12 +1,13 @@
 //! What the operator of consumers does: look, pause, resume, move, have parked events handled again or discard them.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::stored::parking::{of, of_aggregate, unpark_all};
-use super::stored::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent};
+use super::stored::slot::{ConsumerSlot, ConsumerState, Failing, Lease, ParkedEvent};
 use super::stored::store::ConsumerStore;
 use super::stored::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
 use super::stored::transaction::ConsumerTransaction;
@@ -25,7 +26,7 @@ pub struct ConsumerStatus {
     /// How many sequences are between that and the high-water mark.
     pub behind: u64,
     /// How long ago the oldest event behind that position was created, by the clocks of this program and of the one that appended it;
-    /// none if there is no such event. An event that the consumer does not ask for counts until its checkpoint passes it, which it
+    /// none if there is no such event, 0 if its time is in the future. An event that the consumer does not ask for counts until its checkpoint passes it, which it
     /// does after 10 seconds at most while it runs.
     pub age: Option<Duration>,
     /// How many events it has parked.
@@ -53,7 +54,7 @@ impl ConsumerStatus {
     /// The processes that hold slots by leases that have not run out.
     #[must_use]
     pub fn holders(&self) -> Vec<Uuid> {
-        let is_live = |slot: &&ConsumerSlot| slot.lease_left.is_some_and(Duration::is_positive);
+        let is_live = |slot: &&ConsumerSlot| slot.lease.is_some_and(Lease::is_live);
         let mut holders: Vec<Uuid> = self
             .slots
             .iter()
@@ -111,7 +112,7 @@ fn oldest_after(
     Ok(page
         .events
         .first()
-        .map(|event| OffsetDateTime::now_utc() - event.created_at))
+        .map(|event| Duration::try_from(OffsetDateTime::now_utc() - event.created_at).unwrap_or_default()))
 }
 
 /// Pauses a consumer, with all of its slots: it keeps its checkpoint and handles nothing, in whatever process it runs. What it has in

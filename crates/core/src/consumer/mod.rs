@@ -25,7 +25,7 @@
 //! Everything is kept in three tables of the store, `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, by the
 //! database's clock. There is no background service.
 //!
-//! For those who write a backend: [`ConsumerTables`] are the statements, [`ConsumerTransaction`] what is made of them,
+//! For those who write a backend: [`ConsumerTables`](crate::backend::ConsumerTables) are the statements, [`ConsumerTransaction`] what is made of them,
 //! [`ConsumerStore`] and [`Transactional`] what a store offers.
 
 mod control;
@@ -36,7 +36,7 @@ mod metrics;
 mod observer;
 mod projection;
 mod running;
-mod stored;
+pub(crate) mod stored;
 mod subscription;
 #[cfg(feature = "tracing")]
 mod tracing;
@@ -53,9 +53,9 @@ pub use projection::{DEFAULT_BATCH, Projection};
 pub use running::project::{project, reset};
 pub use running::runner::{Runner, Running};
 pub use running::wait::wait_for;
-pub use stored::slot::{ConsumerSlot, ConsumerState, Failing, ParkedEvent, slot_of};
-pub use stored::store::{Appends, ConsumerStore, DynTransaction, Transactional, any_cause, any_transient};
-pub use stored::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery, microseconds};
+pub use stored::slot::{ConsumerSlot, ConsumerState, Failing, Lease, ParkedEvent, slot_of};
+pub use stored::store::{Appends, ConsumerStore, DynTransaction, Transactional};
+pub use stored::tables::ParkedQuery;
 pub use stored::transaction::{Claimed, ConsumerTransaction, Registration, StartAt};
 pub use stored::wake::{Listening, Wake};
 pub use subscription::{Batch, Delivery, Failure, Publish, Start, Subscription};

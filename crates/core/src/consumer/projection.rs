@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::failure::{BoxError, OnFailure};
 use super::stored::slot::ConsumerState;
 use super::stored::store::Transactional;
-use super::stored::transaction::{Registration, StartAt};
-use crate::{EventEnvelope, EventQuery, GlobalSequence, Result};
+use super::stored::transaction::Registration;
+use crate::{EventEnvelope, EventQuery, Result};
 
 /// How many events one commit takes unless a projection says otherwise.
 pub const DEFAULT_BATCH: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
@@ -107,11 +107,5 @@ pub trait Projection<S: Transactional>: Send + Sync + 'static {
 
 /// What a projection registers as.
 pub(crate) fn registration<'a>(name: &'a str, query: &'a EventQuery, state: ConsumerState) -> Registration<'a> {
-    Registration {
-        name,
-        slots: 1,
-        start: StartAt::Position(GlobalSequence::ZERO),
-        state,
-        query,
-    }
+    Registration::new(name, query).state(state)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::failure::{BoxError, OnFailure};
-use super::stored::slot::ConsumerState;
 use super::stored::store::ConsumerStore;
 use super::stored::transaction::{Registration, StartAt, check_lease};
 use crate::domain::DomainEvent;
@@ -214,13 +213,7 @@ impl Subscription {
             Start::After(other) => StartAt::After(other),
         };
         store.consume(&mut |transaction| {
-            let registration = Registration {
-                name: &self.name,
-                slots: self.slots,
-                start,
-                state: ConsumerState::Running,
-                query: &query,
-            };
+            let registration = Registration::new(&self.name, &query).slots(self.slots).start(start);
             transaction.register(&registration).map(drop)
         })
     }

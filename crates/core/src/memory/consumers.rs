@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::GlobalSequence;
-use crate::consumer::{ConsumerChange, ConsumerSlot, ParkedEvent, ParkedQuery, SlotsQuery};
+use crate::backend::{ConsumerChange, SlotsQuery};
+use crate::consumer::{ConsumerSlot, Lease, ParkedEvent, ParkedQuery};
 
 /// What the in-memory store has instead of tables. Its writer is alone, so that locking a row means reading it.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ struct Slot {
 impl Slot {
     fn at(&self, now: OffsetDateTime) -> ConsumerSlot {
         ConsumerSlot {
-            lease_left: self.lease_until.map(|until| until - now),
+            lease: self.lease_until.map(|until| Lease::until(until, now)),
             ..self.slot.clone()
         }
     }
@@ -109,7 +110,7 @@ impl MemoryConsumers {
                         position,
                         token: 0,
                         holder: None,
-                        lease_left: None,
+                        lease: None,
                         state,
                         failing: None,
                         definition: Some(definition.to_owned()),

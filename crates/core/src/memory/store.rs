@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::consumers::MemoryConsumers;
 use crate::backend::{
-    self, ArchivedStream, Contents, EventFilter, EventKey, Fingerprint, Head, Located, Scope, Window, Writer,
+    self, ArchivedStream, ConsumerChange, ConsumerTables, Contents, EventFilter, EventKey, Fingerprint, Head, Located,
+    Scope, SlotsQuery, Window, Writer,
 };
 use crate::consumer::{
-    self, ConsumerChange, ConsumerSlot, ConsumerStore, ConsumerTables, ConsumerTransaction, ParkedEvent, ParkedQuery,
-    SlotsQuery, Transactional, Wake,
+    ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use crate::operate::{
     Archive, Diagnosis, Finding, IndexUsage, LogDigest, Operations, RestorePoint, Seal, Severity, needed,
@@ -457,7 +457,7 @@ impl ConsumerStore for MemoryEventStore {
     }
 
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
-        consumer::any_transient(error, |_| None)
+        backend::any_transient(error, |_| None)
     }
 
     /// Nothing has a time limit here.

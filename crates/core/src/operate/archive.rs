@@ -1,5 +1,7 @@
 //! Archives: where parts of the log went.
 
+use std::ops::RangeInclusive;
+
 use time::OffsetDateTime;
 
 use super::LogDigest;
@@ -8,6 +10,7 @@ use crate::{Error, ErrorKind, GlobalSequence};
 
 /// Where a part of the log went: a row of the table `firefly_archives`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Archive {
     /// The digest of its events, which is its name.
     pub digest: LogDigest,
@@ -34,6 +37,31 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// For those who write a backend: an archive of streams that is not retired yet. Set [`log`](Self::log) and [`is_retired`](Self::is_retired) where
+    /// they are otherwise.
+    #[must_use]
+    pub fn new(
+        digest: LogDigest,
+        sequences: RangeInclusive<GlobalSequence>,
+        events: u64,
+        created: RangeInclusive<OffsetDateTime>,
+        location: impl Into<String>,
+        archived_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            digest,
+            first: *sequences.start(),
+            last: *sequences.end(),
+            events,
+            created_from: *created.start(),
+            created_until: *created.end(),
+            location: location.into(),
+            archived_at,
+            log: None,
+            is_retired: false,
+        }
+    }
+
     /// The error of a read that needs its events.
     #[must_use]
     pub fn needed(&self) -> Error {

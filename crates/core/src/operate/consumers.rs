@@ -1,10 +1,12 @@
 //! Which consumers need their operator.
 
-use time::{Duration, OffsetDateTime};
+use std::time::Duration;
+
+use time::OffsetDateTime;
 
 use super::diagnosis::{Diagnosis, Severity};
 use super::seal::log_ends_before;
-use crate::consumer::{ConsumerSlot, ConsumerState, ConsumerStatus, ConsumerStore, Failing, status};
+use crate::consumer::{ConsumerSlot, ConsumerState, ConsumerStatus, ConsumerStore, Failing, Lease, status};
 use crate::{GlobalSequence, Result};
 
 /// The subject of what is found of consumers.
@@ -12,7 +14,7 @@ pub const CONSUMERS: &str = "consumers";
 
 /// For how long a consumer leaves an event unhandled, and its checkpoint unwritten, before it stands still. A consumer that runs
 /// writes its checkpoint after ten seconds at most, but a long batch takes its time.
-const STANDS_STILL: Duration = Duration::minutes(5);
+const STANDS_STILL: Duration = Duration::from_secs(5 * 60);
 
 /// How many characters of an error are told.
 const ERROR_CHARS: usize = 200;
@@ -122,36 +124,36 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
 
     let end = consumer.position.get() + consumer.behind;
     let is_behind = |slot: &ConsumerSlot| slot.state == ConsumerState::Running && slot.position.get() < end;
-    let has_run_out =
-        |slot: &ConsumerSlot| slot.holder.is_some() && slot.lease_left.is_none_or(|left| !left.is_positive());
+    let has_run_out = |slot: &ConsumerSlot| slot.holder.is_some() && !slot.lease.is_some_and(Lease::is_live);
     let run_out = slots(&has_run_out);
     if !run_out.is_empty() {
         let severity = match is_late && run_out.iter().any(|slot| is_behind(slot)) {
             true => Severity::Warning,
             false => Severity::Notice,
         };
-        let since = run_out
-            .iter()
-            .filter_map(|slot| slot.lease_left)
-            .min()
-            .unwrap_or_default();
+        let since = run_out.iter().filter_map(|slot| match slot.lease? {
+            Lease::Ended(since) => Some(since),
+            Lease::Left(_) => None,
+        });
+        let since = since.max().unwrap_or_default();
         bad(
             severity,
             format!(
                 "the lease of {} ran out {} ago, and no other process took over",
                 name_of(&run_out),
-                length(since.abs())
+                length(since)
             ),
             "look whether the processes that run it live, and reach the database; whichever does takes the lease",
         );
     }
 
+    let since_written = |slot: &&ConsumerSlot| Duration::try_from(now - slot.updated_at).unwrap_or_default();
     let still = slots(&|slot| {
-        let is_unwritten = now - slot.updated_at >= STANDS_STILL;
+        let is_unwritten = since_written(&slot) >= STANDS_STILL;
         is_late && is_unwritten && is_behind(slot) && slot.failing.is_none() && !has_run_out(slot)
     });
     if !still.is_empty() {
-        let since = still.iter().map(|slot| now - slot.updated_at).min().unwrap_or_default();
+        let since = still.iter().map(since_written).min().unwrap_or_default();
         let is_held = still.iter().any(|slot| slot.holder.is_some());
         let (who, advice) = match is_held {
             true => (
@@ -211,7 +213,7 @@ fn sequences(count: u64) -> String {
 
 /// A length of time, in its largest unit.
 fn length(duration: Duration) -> String {
-    let seconds = duration.whole_seconds().max(0);
+    let seconds = duration.as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -222,8 +224,6 @@ fn length(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration as Lease;
-
     use time::macros::datetime;
 
     use super::*;
@@ -245,13 +245,10 @@ mod tests {
 
     fn begin(store: &MemoryEventStore, name: &str, slots: u16, position: u32, state: ConsumerState) {
         let query = EventQuery::new();
-        let registration = Registration {
-            name,
-            slots,
-            start: StartAt::Position(GlobalSequence::from(position)),
-            state,
-            query: &query,
-        };
+        let registration = Registration::new(name, &query)
+            .slots(slots)
+            .start(StartAt::Position(GlobalSequence::from(position)))
+            .state(state);
         within(store, |tx| tx.register(&registration).map(drop));
     }
 
@@ -268,8 +265,8 @@ mod tests {
     }
 
     /// What is told of the consumers after so many minutes: how bad it is, and what was found.
-    fn told(store: &MemoryEventStore, minutes: i64) -> Vec<(Severity, String)> {
-        let now = OffsetDateTime::now_utc() + Duration::minutes(minutes);
+    fn told(store: &MemoryEventStore, minutes: u64) -> Vec<(Severity, String)> {
+        let now = OffsetDateTime::now_utc() + Duration::from_secs(60 * minutes);
         let consumers = status(store, None).unwrap();
         let judged = consumers.iter().flat_map(|consumer| judge(consumer, now));
         judged
@@ -314,7 +311,7 @@ mod tests {
             )]
         );
         within(&store, |tx| {
-            tx.claim("behind.v1", Uuid::now_v7(), Lease::from_secs(60)).map(drop)
+            tx.claim("behind.v1", Uuid::now_v7(), Duration::from_secs(60)).map(drop)
         });
         let [(_, held)] = &told(&store, 7)[..] else { panic!() };
         assert!(held.ends_with("behind, although a process holds it"), "{held}");
@@ -379,7 +376,7 @@ mod tests {
         begin(&store, "idle.v1", 1, 2, ConsumerState::Running);
         begin(&store, "behind.v1", 2, 0, ConsumerState::Running);
         for name in ["idle.v1", "behind.v1"] {
-            within(&store, |tx| tx.claim(name, Uuid::now_v7(), Lease::ZERO).map(drop));
+            within(&store, |tx| tx.claim(name, Uuid::now_v7(), Duration::ZERO).map(drop));
         }
         assert_eq!(
             told(&store, 60),
@@ -423,14 +420,8 @@ mod tests {
 
     #[test]
     fn lengths_of_time_are_in_their_largest_unit() {
-        for (seconds, text) in [
-            (-1, "0 s"),
-            (119, "119 s"),
-            (120, "2 min"),
-            (7_200, "2 h"),
-            (172_800, "2 days"),
-        ] {
-            assert_eq!(length(Duration::seconds(seconds)), text);
+        for (seconds, text) in [(119, "119 s"), (120, "2 min"), (7_200, "2 h"), (172_800, "2 days")] {
+            assert_eq!(length(Duration::from_secs(seconds)), text);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 /// An index, and what use it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexUsage {
     /// The table it is on.
     pub table: String,
@@ -15,8 +16,23 @@ pub struct IndexUsage {
     pub state: IndexState,
 }
 
+impl IndexUsage {
+    /// For those who write a backend: an index of unknown size and use. Set the fields that the database tells.
+    #[must_use]
+    pub fn new(table: impl Into<String>, name: impl Into<String>, state: IndexState) -> Self {
+        Self {
+            table: table.into(),
+            name: name.into(),
+            bytes: None,
+            scans: None,
+            state,
+        }
+    }
+}
+
 /// Whether an index is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IndexState {
     /// The store's own, and there.
     Present,
@@ -25,4 +41,16 @@ pub enum IndexState {
     Missing,
     /// Somebody else's.
     Foreign,
+}
+
+impl IndexState {
+    /// Its name: `present`, `missing` or `foreign`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Missing => "missing",
+            Self::Foreign => "foreign",
+        }
+    }
 }

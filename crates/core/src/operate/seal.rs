@@ -37,6 +37,7 @@ use crate::{Error, EventStore, GlobalSequence, Result};
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Seal {
     /// The last sequence that is sealed.
     pub global_sequence: GlobalSequence,
@@ -48,9 +49,23 @@ pub struct Seal {
     pub sealed_at: OffsetDateTime,
 }
 
+impl Seal {
+    /// For those who write a backend: a row of `firefly_seals`.
+    #[must_use]
+    pub fn new(global_sequence: GlobalSequence, events: u64, digest: LogDigest, sealed_at: OffsetDateTime) -> Self {
+        Self {
+            global_sequence,
+            events,
+            digest,
+            sealed_at,
+        }
+    }
+}
+
 /// A log as an audit found it intact. Keep it outside of the database: a later audit then finds every change of these events, also
 /// that the last ones were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remembered {
     /// The last sequence of the log then.
     pub global_sequence: GlobalSequence,
@@ -61,6 +76,16 @@ pub struct Remembered {
 }
 
 impl Remembered {
+    /// The log up to a sequence, as it was kept elsewhere.
+    #[must_use]
+    pub fn new(global_sequence: GlobalSequence, events: u64, digest: LogDigest) -> Self {
+        Self {
+            global_sequence,
+            events,
+            digest,
+        }
+    }
+
     /// A log without events.
     pub(super) const NOTHING: Self = Self {
         global_sequence: GlobalSequence::ZERO,

@@ -116,6 +116,7 @@ impl Appended {
 
 /// Where an event with a known id was found, for [`backend::resolve_repeated`](crate::backend::resolve_repeated).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Located {
     /// The id of the event.
     pub event_id: Uuid,
@@ -133,6 +134,7 @@ pub struct Located {
 
 /// What tells an event that is stored from another with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Contents {
     /// The columns of an event in the log.
     Live(Box<LiveContents>),
@@ -142,6 +144,7 @@ pub enum Contents {
 
 /// The columns that an event in the log was stored with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LiveContents {
     /// The type.
     pub event_type: EventType,
@@ -159,7 +162,51 @@ pub struct LiveContents {
     pub causation_id: Option<CausationId>,
 }
 
+impl LiveContents {
+    /// For those who write a backend: the columns of a row.
+    #[must_use]
+    pub fn new(
+        event_type: EventType,
+        checksum: Option<Checksum>,
+        metadata: Option<Metadata>,
+        created_at: OffsetDateTime,
+        created_by: Option<CreatedBy>,
+        correlation_id: Option<CorrelationId>,
+        causation_id: Option<CausationId>,
+    ) -> Self {
+        Self {
+            event_type,
+            checksum,
+            metadata,
+            created_at,
+            created_by,
+            correlation_id,
+            causation_id,
+        }
+    }
+}
+
 impl Located {
+    /// For those who write a backend: where a row was found.
+    #[must_use]
+    pub fn new(
+        event_id: Uuid,
+        aggregate: AggregateKey,
+        tenant: Option<TenantId>,
+        version: Version,
+        global_sequence: GlobalSequence,
+        contents: Contents,
+    ) -> Self {
+        Self {
+            event_id,
+            aggregate,
+            tenant,
+            version,
+            global_sequence,
+            contents,
+        }
+    }
+
     /// A place in the log that an event was found at.
     #[must_use]
     pub fn of(event: &EventEnvelope) -> Self {

@@ -199,6 +199,7 @@ pub struct Snapshot {
 
 /// What a snapshot's checksum vouches for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SnapshotCover {
     /// The whole row: nothing of it was changed, nor was it moved to another version, aggregate, type or tenant.
     Row,

@@ -9,6 +9,7 @@ use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};
 
 /// What there is in a store: its totals, and what they are made of.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Statistics {
     /// How many events, without those that are archived.
     pub total_events: u64,
@@ -58,6 +59,7 @@ impl EventTypeShare {
 
 /// How active the aggregates of a type are.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AggregateActivity {
     /// The type.
     pub aggregate_type: AggregateType,
@@ -69,8 +71,27 @@ pub struct AggregateActivity {
     pub max_version: Version,
 }
 
+impl AggregateActivity {
+    /// For those who write a backend: a row of `aggregate_activity.sql`.
+    #[must_use]
+    pub fn new(
+        aggregate_type: AggregateType,
+        aggregate_count: u64,
+        average_version: f64,
+        max_version: Version,
+    ) -> Self {
+        Self {
+            aggregate_type,
+            aggregate_count,
+            average_version,
+            max_version,
+        }
+    }
+}
+
 /// A row of the view `v_event_statistics`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EventStatistics {
     /// The type of aggregate.
     pub aggregate_type: AggregateType,
@@ -90,8 +111,36 @@ pub struct EventStatistics {
     pub unique_aggregates: u64,
 }
 
+impl EventStatistics {
+    /// For those who write a backend: a row of `v_event_statistics`.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
+    pub fn new(
+        aggregate_type: AggregateType,
+        event_type: EventType,
+        event_count: u64,
+        average_size_bytes: f64,
+        max_size_bytes: u64,
+        first_event_at: OffsetDateTime,
+        last_event_at: OffsetDateTime,
+        unique_aggregates: u64,
+    ) -> Self {
+        Self {
+            aggregate_type,
+            event_type,
+            event_count,
+            average_size_bytes,
+            max_size_bytes,
+            first_event_at,
+            last_event_at,
+            unique_aggregates,
+        }
+    }
+}
+
 /// A row of `mv_aggregate_summary`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AggregateSummary {
     /// The id of the aggregate.
     pub aggregate_id: Uuid,
@@ -109,6 +158,33 @@ pub struct AggregateSummary {
     pub total_size_bytes: u64,
     /// The tenant that owns it (column `tenant_id`).
     pub tenant: Option<TenantId>,
+}
+
+impl AggregateSummary {
+    /// For those who write a backend: a row of `mv_aggregate_summary`.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
+    pub fn new(
+        aggregate_id: Uuid,
+        aggregate_type: AggregateType,
+        current_version: Version,
+        total_events: u64,
+        created_at: OffsetDateTime,
+        last_modified_at: OffsetDateTime,
+        total_size_bytes: u64,
+        tenant: Option<TenantId>,
+    ) -> Self {
+        Self {
+            aggregate_id,
+            aggregate_type,
+            current_version,
+            total_events,
+            created_at,
+            last_modified_at,
+            total_size_bytes,
+            tenant,
+        }
+    }
 }
 
 /// Which aggregate summaries to list; ordered by the aggregate's id.

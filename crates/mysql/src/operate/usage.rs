@@ -58,13 +58,10 @@ pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexe
             .collect();
         let mut add = |name: &str, state| {
             let key = ((*table).to_owned(), name.to_owned());
-            usage.push(IndexUsage {
-                bytes: bytes.remove(&key),
-                scans: scans.remove(&key),
-                table: key.0,
-                name: key.1,
-                state,
-            });
+            let mut index = IndexUsage::new(*table, name, state);
+            index.bytes = bytes.remove(&key);
+            index.scans = scans.remove(&key);
+            usage.push(index);
         };
         for (name, wanted) in &own {
             match (is_there(table, name), wanted) {

@@ -513,7 +513,7 @@ fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
                 "each append pays for it; if that stays so, let a program migrate with indexes(…) that do not have it"
                     .to_owned(),
             )),
-            (IndexState::Present, _, _) => None,
+            _ => None,
         })
         .collect();
     if diagnoses.is_empty() {
@@ -691,12 +691,11 @@ mod tests {
 
     #[test]
     fn an_index_of_no_use_is_told_once_that_was_so_for_long() {
-        let index = |name: &str, scans| IndexUsage {
-            table: "events".to_owned(),
-            name: name.to_owned(),
-            bytes: Some(8_192),
-            scans,
-            state: IndexState::Present,
+        let index = |name: &str, scans| {
+            let mut index = IndexUsage::new("events", name, IndexState::Present);
+            index.bytes = Some(8_192);
+            index.scans = scans;
+            index
         };
         let subjects = |index: IndexUsage, counted| {
             let told = of_indexes(&[index], counted);

@@ -76,24 +76,18 @@ pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>, layout: Layout) 
     let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
     let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
     let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
-    let found = indexes.iter().map(|index| IndexUsage {
-        table: index.table.clone(),
-        name: index.name.clone(),
-        bytes: Some(index.bytes),
-        scans: index.scans,
-        state: match (is_own(&index.name, layout), index.is_valid) {
+    let found = indexes.iter().map(|index| {
+        let state = match (is_own(&index.name, layout), index.is_valid) {
             (false, _) => IndexState::Foreign,
             (true, true) => IndexState::Present,
             (true, false) => IndexState::Missing,
-        },
+        };
+        let mut usage = IndexUsage::new(&*index.table, &*index.name, state);
+        usage.bytes = Some(index.bytes);
+        usage.scans = index.scans;
+        usage
     });
-    let missing = missing.map(|(table, name)| IndexUsage {
-        table: table.to_owned(),
-        name: name.to_owned(),
-        bytes: None,
-        scans: None,
-        state: IndexState::Missing,
-    });
+    let missing = missing.map(|(table, name)| IndexUsage::new(table, name, IndexState::Missing));
     let mut usage: Vec<IndexUsage> = found.chain(missing).collect();
     usage.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
     usage

@@ -102,18 +102,16 @@ pub(crate) fn movable(store: &PostgresEventStore) -> Vec<EventEnvelope> {
 /// What says that these events are archived, or on their way.
 pub(crate) fn archive_of(events: &[EventEnvelope]) -> Archive {
     let times = || events.iter().map(|event| event.created_at);
-    Archive {
-        digest: LogDigest::OF_NOTHING,
-        first: events[0].global_sequence,
-        last: events[events.len() - 1].global_sequence,
-        events: events.len() as u64,
-        created_from: times().min().unwrap(),
-        created_until: times().max().unwrap(),
-        location: "elsewhere".to_owned(),
-        archived_at: OffsetDateTime::UNIX_EPOCH,
-        log: None,
-        is_retired: true,
-    }
+    let mut archive = Archive::new(
+        LogDigest::OF_NOTHING,
+        events[0].global_sequence..=events[events.len() - 1].global_sequence,
+        events.len() as u64,
+        times().min().unwrap()..=times().max().unwrap(),
+        "elsewhere",
+        OffsetDateTime::UNIX_EPOCH,
+    );
+    archive.is_retired = true;
+    archive
 }
 
 /// Moves these events out of the log.

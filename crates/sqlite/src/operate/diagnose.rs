@@ -215,7 +215,6 @@ fn of_indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
 fn index(index: &IndexUsage) -> Option<Diagnosis> {
     let IndexUsage { table, name, .. } = index;
     match index.state {
-        IndexState::Present => None,
         IndexState::Missing if migrate::makes_again(name) => Some(Diagnosis::bad(
             Severity::Notice,
             name,
@@ -234,6 +233,7 @@ fn index(index: &IndexUsage) -> Option<Diagnosis> {
             format!("not the store's own: whatever is written to {table} pays for it"),
             "drop it unless a query of yours needs it",
         )),
+        _ => None,
     }
 }
 

@@ -30,13 +30,6 @@ pub(super) fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> R
 
 /// The indexes that are there, or should be; not how large they are.
 pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let index = |table: &str, name: &str, state| IndexUsage {
-        table: table.to_owned(),
-        name: name.to_owned(),
-        bytes: None,
-        scans: None,
-        state,
-    };
     let mut indexes = collect(connection, sql::INDEXES, [], |row| {
         let name = row::text(row, 1)?;
         // What a key of the table needs, SQLite makes and names.
@@ -47,12 +40,12 @@ pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Resul
         } else {
             IndexState::Foreign
         };
-        Ok(index(row::text(row, 0)?, name, state))
+        Ok(IndexUsage::new(row::text(row, 0)?, name, state))
     })?;
     let names: Vec<_> = indexes.iter().map(|index| index.name.clone()).collect();
     let chosen = chosen.unwrap_or_else(|| migrate::nearest_choice(&names));
     let missing = migrate::indexes_of(chosen).filter(|(_, name)| !names.iter().any(|there| there == name));
-    indexes.extend(missing.map(|(table, name)| index(table, name, IndexState::Missing)));
+    indexes.extend(missing.map(|(table, name)| IndexUsage::new(table, name, IndexState::Missing)));
     indexes.sort_by(|one, other| (&one.table, &one.name).cmp(&(&other.table, &other.name)));
     Ok(indexes)
 }

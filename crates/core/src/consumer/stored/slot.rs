@@ -1,8 +1,9 @@
 //! What is stored of a consumer: its slots, and the events that it parked.
 
 use std::fmt;
+use std::time::Duration;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{Error, GlobalSequence, Result};
@@ -23,8 +24,8 @@ pub struct ConsumerSlot {
     pub token: i64,
     /// The process that holds the slot; none outside of a group, or if nobody does.
     pub holder: Option<Uuid>,
-    /// How long the holder's lease still is, by the database's clock; negative if it ran out.
-    pub lease_left: Option<Duration>,
+    /// The holder's lease, by the database's clock.
+    pub lease: Option<Lease>,
     /// What the consumer is to do.
     pub state: ConsumerState,
     /// The event that failed last, or that was in hand when its process ended, if nothing was handled since.
@@ -45,7 +46,7 @@ impl ConsumerSlot {
         position: GlobalSequence,
         token: i64,
         holder: Option<Uuid>,
-        lease_left: Option<Duration>,
+        lease: Option<Lease>,
         state: ConsumerState,
         failing: Option<Failing>,
         definition: Option<String>,
@@ -57,7 +58,7 @@ impl ConsumerSlot {
             position,
             token,
             holder,
-            lease_left,
+            lease,
             state,
             failing,
             definition,
@@ -69,6 +70,44 @@ impl ConsumerSlot {
     pub(crate) fn attempts_of(&self, sequence: GlobalSequence) -> u32 {
         let failing = self.failing.as_ref().filter(|failing| failing.sequence == sequence);
         failing.map_or(0, |failing| failing.attempts)
+    }
+}
+
+/// How long a process still holds a slot, or how long ago its lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lease {
+    /// The lease ends after this time, unless its holder renews it.
+    Left(Duration),
+    /// The lease ended this long ago. Another process may take the slot.
+    Ended(Duration),
+}
+
+impl Lease {
+    /// For those who write a backend: a lease that ends at this time.
+    #[must_use]
+    pub fn until(end: OffsetDateTime, now: OffsetDateTime) -> Self {
+        let left = end - now;
+        match left.is_positive() {
+            true => Self::Left(left.unsigned_abs()),
+            false => Self::Ended(left.unsigned_abs()),
+        }
+    }
+
+    /// For those who write a backend: a lease with this many microseconds left, which are negative if it ended.
+    #[must_use]
+    pub fn of_microseconds(left: i64) -> Self {
+        let length = Duration::from_micros(left.unsigned_abs());
+        match left > 0 {
+            true => Self::Left(length),
+            false => Self::Ended(length),
+        }
+    }
+
+    /// Whether the lease has not ended.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Left(_))
     }
 }
 
@@ -121,6 +160,7 @@ impl std::str::FromStr for ConsumerState {
 /// Before the first commit after its start, a projection writes the first event here, with 0 attempts. A consumer that follows one that did
 /// not finish writes each event here before it tries it: so a process that ends over an event leaves a trace. It is gone with the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failing {
     /// Where it is in the log.
     pub sequence: GlobalSequence,
@@ -128,6 +168,18 @@ pub struct Failing {
     pub attempts: u32,
     /// The last error, or that it is in hand.
     pub error: String,
+}
+
+impl Failing {
+    /// For those who write a backend: the failure in a row of `firefly_consumers`.
+    #[must_use]
+    pub fn new(sequence: GlobalSequence, attempts: u32, error: String) -> Self {
+        Self {
+            sequence,
+            attempts,
+            error,
+        }
+    }
 }
 
 /// An event that a consumer could not handle and set aside, to continue with other aggregates.

@@ -228,6 +228,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
 
 /// What a consumer is begun with.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Registration<'a> {
     /// Its name.
     pub name: &'a str,
@@ -241,7 +242,40 @@ pub struct Registration<'a> {
     pub query: &'a EventQuery,
 }
 
-impl Registration<'_> {
+impl<'a> Registration<'a> {
+    /// A running consumer of one slot that starts at the beginning of the log.
+    #[must_use]
+    pub fn new(name: &'a str, query: &'a EventQuery) -> Self {
+        Self {
+            name,
+            slots: 1,
+            start: StartAt::Position(GlobalSequence::ZERO),
+            state: ConsumerState::Running,
+            query,
+        }
+    }
+
+    /// Sets how many slots it has.
+    #[must_use]
+    pub fn slots(mut self, slots: u16) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Sets where it starts, if it has not begun yet.
+    #[must_use]
+    pub fn start(mut self, start: StartAt<'a>) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets what it is to do.
+    #[must_use]
+    pub fn state(mut self, state: ConsumerState) -> Self {
+        self.state = state;
+        self
+    }
+
     /// Refuses rows that were made by another definition.
     fn check(&self, definition: &str, found: &[ConsumerSlot]) -> Result<()> {
         let name = self.name;
@@ -273,6 +307,7 @@ impl Registration<'_> {
 
 /// Where a consumer starts that has not begun yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartAt<'a> {
     /// After this sequence.
     Position(GlobalSequence),
@@ -282,6 +317,7 @@ pub enum StartAt<'a> {
 
 /// The slots that a process holds, and how many are its share.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claimed {
     /// What it holds now.
     pub slots: Vec<ConsumerSlot>,
