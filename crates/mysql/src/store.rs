@@ -7,16 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, PageEvents, Publisher, Scope, SlotsQuery,
-    Window, Within, any_cause, any_transient,
+    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
+    ServerStore, SlotsQuery, Window, Within, Work, WorkTransaction, any_cause, any_transient,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, backend, server_options, snapshot_store,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
+    EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange, SummaryQuery,
+    TenantId, backend, server_options, snapshot_store,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
     wake: Wake,
-    line: backend::Line,
+    line: Line,
 }
 
 /// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
@@ -180,9 +180,7 @@ impl MysqlEventStore {
             connection: &mut connection,
             store: &self.0,
             is_unchecked: false,
-            scope: Scope::default(),
-            has_appended: false,
-            doom: None,
+            work: Work::default(),
         }
         .run(work)
     }
@@ -364,12 +362,8 @@ impl MysqlEventStore {
         self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.known))
     }
 
-    /// Refuses to write in a store that is for reading from a replica, before anything is sent.
     pub(crate) fn require_writable(&self) -> Result<()> {
-        match self.0.options.server.read_replica {
-            true => Err(Error::new(ErrorKind::ReadOnly)),
-            false => Ok(()),
-        }
+        self.0.require_writable()
     }
 
     /// Has the server flush its redo log: in a thread of its own, because that takes as long as the disk does.
@@ -581,7 +575,7 @@ impl MysqlBuilder {
             looks_for_archived: AtomicBool::new(false),
             is_flushing: AtomicBool::new(false),
             wake: Wake::default(),
-            line: backend::Line::default(),
+            line: Line::default(),
         });
         let publisher = interval.map(|interval| {
             let publishing = MysqlEventStore(Arc::clone(&shared), None);
@@ -648,10 +642,26 @@ impl fmt::Debug for MysqlEventStore {
     }
 }
 
+impl ServerStore for Shared {
+    fn options(&self) -> &ServerOptions {
+        &self.options.server
+    }
+
+    fn within(&self) -> &Within {
+        &self.within
+    }
+
+    fn line(&self) -> &Line {
+        &self.line
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.wake
+    }
+}
+
 impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.require_writable()?;
-        backend::check(appends, &self.0.options.server.limits)?;
         let alone = || self.with(|session| self.0.appending(session, |session| append::alone(session, appends)));
         let lead = |group: &mut Group<'_>| {
             self.with(|session| {
@@ -661,18 +671,7 @@ impl EventStore for MysqlEventStore {
                 })
             })
         };
-        // Who is led has no connection of its own, whose owner would be asked.
-        let results = self
-            .0
-            .within
-            .check_outside()
-            .and_then(|()| match self.0.options.server.group {
-                true => self.0.line.append_all(appends, alone, lead),
-                false => alone(),
-            });
-        let results = results.map_err(|error| error.during(backend::describe(appends)))?;
-        self.0.wake.tell();
-        Ok(results)
+        self.0.append_all(appends, alone, lead)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -694,10 +693,7 @@ impl EventStore for MysqlEventStore {
                 Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
                 page => page,
             }?;
-            if self.0.options.server.verify_on_read {
-                page.events.iter().try_for_each(EventEnvelope::verify)?;
-            }
-            Ok(page)
+            backend::verified_page(page, self.0.options.server.verify_on_read)
         };
         read().map_err(|error: Error| error.during("read the log"))
     }
@@ -824,9 +820,7 @@ pub struct MysqlTransaction<'a> {
     store: &'a Shared,
     /// Whether the caller has had the connection since it was last looked at.
     is_unchecked: bool,
-    scope: Scope,
-    has_appended: bool,
-    doom: Option<Error>,
+    work: Work,
 }
 
 impl MysqlTransaction<'_> {
@@ -839,22 +833,11 @@ impl MysqlTransaction<'_> {
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let entered = self.store.within.enter();
-        let result = work(&mut self);
-        drop(entered);
-        let is_overtaken = self
-            .doom
-            .as_ref()
-            .and_then(driver_error)
-            .is_some_and(is_read_only_server);
-        let result = result.and_then(|result| match self.doom.take() {
-            Some(doom) => Err(doom.into()),
-            None => Ok(result),
-        });
-        match result {
+        let store = self.store;
+        match self.run_work(&store.within, work) {
             Ok(result) => {
                 self.connection.commit().map_err(|error| error.during("commit"))?;
-                if self.has_appended {
+                if self.work.has_appended() {
                     self.store.wake.tell();
                 }
                 Ok(result)
@@ -862,7 +845,8 @@ impl MysqlTransaction<'_> {
             Err(error) => {
                 // Where that fails, the connection is not used again, and the server rolls back.
                 let _ = self.connection.roll_back();
-                if is_overtaken {
+                let failure = self.work.failure().and_then(driver_error);
+                if failure.is_some_and(is_read_only_server) {
                     self.connection.give_up(&self.store.generation);
                 }
                 Err(error)
@@ -892,18 +876,13 @@ impl MysqlTransaction<'_> {
 
     /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
     fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        let result = self.checked().and_then(|mut session| run(&mut session));
-        self.doom = result.as_ref().err().cloned();
-        result
+        self.run_statement(|transaction| run(&mut transaction.checked()?))
     }
 
     /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
     /// way tells why.
     fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
-        if !self.is_unchecked || self.doom.is_some() {
+        if !self.is_unchecked || self.work.failure().is_some() {
             return Ok(false);
         }
         let place = &self.store.place;
@@ -911,43 +890,44 @@ impl MysqlTransaction<'_> {
             Err(error) if is_missing_table(&error) => Ok(false),
             saved => saved.map_err(|error| classify(error).during(ConsumerChange::Save(slot))),
         };
-        self.doom = saved.as_ref().err().cloned();
-        saved
+        self.work.remember(saved)
     }
 }
 
 impl fmt::Debug for MysqlTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MysqlTransaction")
-            .field("doom", &self.doom)
+            .field("work", &self.work)
             .finish_non_exhaustive()
+    }
+}
+
+impl WorkTransaction for MysqlTransaction<'_> {
+    fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.store.options.server.limits
+    }
+
+    fn verifies_on_read(&self) -> bool {
+        self.store.options.server.verify_on_read
     }
 }
 
 impl EventTransaction for MysqlTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        let scope = self.scope.clone();
-        let mut append = || {
-            let appends = scope.appends(appends)?;
-            backend::check(&appends, &self.store.options.server.limits)?;
-            let store = self.store;
-            store.appending(&mut self.checked()?, |session| append::within(session, &appends))
-        };
-        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
-        self.has_appended |= result.is_ok();
-        self.doom = result.as_ref().err().cloned();
-        result
+        self.append_by(appends, |transaction, appends| {
+            let store = transaction.store;
+            store.appending(&mut transaction.checked()?, |session| append::within(session, appends))
+        })
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let scope = self.scope.clone();
-        let mut load = || backend::load(&mut self.checked()?, aggregate, &*scope.range(range)?);
-        load()
-            .and_then(|stream| backend::verified(stream, self.store.options.server.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        self.load_by(aggregate, range, |transaction, range| {
+            backend::load(&mut transaction.checked()?, aggregate, range)
+        })
     }
 }
 
@@ -974,6 +954,6 @@ impl ConsumerTables for MysqlTransaction<'_> {
 
 impl ConsumerTransaction for MysqlTransaction<'_> {
     fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.scope.narrow(tenant)
+        self.work.narrow(tenant)
     }
 }

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, PageEvents, Publisher, Scope, SlotsQuery,
-    UsualSize, Window, Within, any_cause, any_transient,
+    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
+    ServerStore, SlotsQuery, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, backend, server_options, snapshot_store,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
+    EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
+    SummaryQuery, TenantId, backend, server_options, snapshot_store,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
@@ -68,7 +68,7 @@ struct Shared {
     proved: AtomicI64,
     usual_size: UsualSize,
     wake: Wake,
-    line: backend::Line,
+    line: Line,
 }
 
 /// How to open a store: see [`PostgresEventStore::builder`].
@@ -265,12 +265,8 @@ impl PostgresEventStore {
         GlobalSequence::try_from(self.shared.proved.load(Ordering::Acquire))
     }
 
-    /// Refuses to write in a store that is for reading from a replica, before anything is sent.
     pub(crate) fn require_writable(&self) -> Result<()> {
-        match self.shared.options.server.read_replica {
-            true => Err(Error::new(ErrorKind::ReadOnly)),
-            false => Ok(()),
-        }
+        self.shared.require_writable()
     }
 
     /// Runs `work`, a second time on a fresh connection if the first was lost.
@@ -322,9 +318,7 @@ impl PostgresEventStore {
             reset: &connection.reset,
             is_unchecked: false,
             store: &self.shared,
-            scope: Scope::default(),
-            has_appended: false,
-            doom: None,
+            work: Work::default(),
         })
     }
 
@@ -588,7 +582,7 @@ impl PostgresBuilder {
             // As many as a page takes are asked for at first: what is large then is not sent at once.
             usual_size: UsualSize::guessed(1),
             wake: Wake::default(),
-            line: backend::Line::default(),
+            line: Line::default(),
         });
         let store = PostgresEventStore {
             shared,
@@ -666,11 +660,26 @@ impl fmt::Debug for PostgresEventStore {
     }
 }
 
+impl ServerStore for Shared {
+    fn options(&self) -> &ServerOptions {
+        &self.options.server
+    }
+
+    fn within(&self) -> &Within {
+        &self.within
+    }
+
+    fn line(&self) -> &Line {
+        &self.line
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.wake
+    }
+}
+
 impl EventStore for PostgresEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.require_writable()
-            .map_err(|error| error.during(backend::describe(appends)))?;
-        backend::check(appends, &self.shared.options.server.limits)?;
         let alone = || self.with(|session| append::alone(session, appends));
         let lead = |group: &mut Group<'_>| {
             self.with(|session| match &group.appends()[..] {
@@ -678,18 +687,7 @@ impl EventStore for PostgresEventStore {
                 group => append::together(session, group),
             })
         };
-        // Who is led has no connection of its own, whose owner would be asked.
-        let results = self
-            .shared
-            .within
-            .check_outside()
-            .and_then(|()| match self.shared.options.server.group {
-                true => self.shared.line.append_all(appends, alone, lead),
-                false => alone(),
-            });
-        let results = results.map_err(|error| error.during(backend::describe(appends)))?;
-        self.shared.wake.tell();
-        Ok(results)
+        self.shared.append_all(appends, alone, lead)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -706,10 +704,7 @@ impl EventStore for PostgresEventStore {
                 true => self.published_page(query, cursor)?,
                 false => self.page(query, cursor)?,
             };
-            if self.shared.options.server.verify_on_read {
-                page.events.iter().try_for_each(EventEnvelope::verify)?;
-            }
-            Ok(page)
+            backend::verified_page(page, self.shared.options.server.verify_on_read)
         };
         read().map_err(|error: Error| error.during("read the log"))
     }
@@ -859,9 +854,7 @@ pub struct PostgresTransaction<'a> {
     /// Whether the caller has had the connection since a statement on the tables of consumers looked where it leads.
     is_unchecked: bool,
     store: &'a Shared,
-    scope: Scope,
-    has_appended: bool,
-    doom: Option<Error>,
+    work: Work,
 }
 
 impl<'a> PostgresTransaction<'a> {
@@ -875,18 +868,12 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let entered = self.store.within.enter();
-        let result = work(&mut self);
-        drop(entered);
-        let result = result.and_then(|result| match self.doom.take() {
-            Some(doom) => Err(doom.into()),
-            None => Ok(result),
-        });
-        match result {
+        let store = self.store;
+        match self.run_work(&store.within, work) {
             Ok(result) => {
                 // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an
                 // error.
-                let (store, has_appended) = (self.store, self.has_appended);
+                let has_appended = self.work.has_appended();
                 self.end("SAVEPOINT firefly_end; COMMIT")
                     .map_err(|error| classify(error).during("commit"))?;
                 if has_appended {
@@ -934,16 +921,13 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
     fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Transaction<'a>>) -> Result<R>) -> Result<R> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        let place = self.store.location.place.as_ref().filter(|_| self.is_unchecked);
-        let checked = place.map_or(Ok(()), |place| append::check_place(&mut self.session(), place));
-        let result = checked.and_then(|()| run(&mut self.session()));
-        self.is_unchecked = false;
-        let result = self.noted(result);
-        self.doom = result.as_ref().err().cloned();
-        result
+        self.run_statement(|transaction| {
+            let place = transaction.store.location.place.as_ref();
+            let place = place.filter(|_| mem::take(&mut transaction.is_unchecked));
+            let checked = place.map_or(Ok(()), |place| append::check_place(&mut transaction.session(), place));
+            let result = checked.and_then(|()| run(&mut transaction.session()));
+            transaction.noted(result)
+        })
     }
 
     /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
@@ -954,7 +938,7 @@ impl<'a> PostgresTransaction<'a> {
             .location
             .place
             .as_ref()
-            .filter(|_| self.is_unchecked && self.doom.is_none())
+            .filter(|_| self.is_unchecked && self.work.failure().is_none())
         else {
             return Ok(false);
         };
@@ -964,45 +948,47 @@ impl<'a> PostgresTransaction<'a> {
             false => classify(error),
         });
         let saved = saved.map_err(|error| error.during(ConsumerChange::Save(slot)));
-        self.doom = saved.as_ref().err().cloned();
-        saved
+        self.work.remember(saved)
     }
 }
 
 impl fmt::Debug for PostgresTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresTransaction")
-            .field("doom", &self.doom)
+            .field("work", &self.work)
             .finish_non_exhaustive()
+    }
+}
+
+impl WorkTransaction for PostgresTransaction<'_> {
+    fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.store.options.server.limits
+    }
+
+    fn verifies_on_read(&self) -> bool {
+        self.store.options.server.verify_on_read
     }
 }
 
 impl EventTransaction for PostgresTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        // The work may have changed where its connection leads.
-        let unchecked = Some(&self.store.location).filter(|_| *self.is_touched);
-        let scope = self.scope.clone();
-        let mut append = || {
-            let appends = scope.appends(appends)?;
-            backend::check(&appends, &self.store.options.server.limits)?;
-            append::within(&mut self.session(), &appends, unchecked)
-        };
-        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
-        let result = self.noted(result);
-        self.has_appended |= result.is_ok();
-        self.doom = result.as_ref().err().cloned();
-        result
+        self.append_by(appends, |transaction, appends| {
+            // The caller may have changed where the connection leads.
+            let unchecked = Some(&transaction.store.location).filter(|_| *transaction.is_touched);
+            let result = append::within(&mut transaction.session(), appends, unchecked);
+            transaction.noted(result)
+        })
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let range = self.scope.range(range);
-        let stream = range.and_then(|range| backend::load(&mut self.session(), aggregate, &range));
-        self.noted(stream)
-            .and_then(|stream| backend::verified(stream, self.store.options.server.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        self.load_by(aggregate, range, |transaction, range| {
+            let stream = backend::load(&mut transaction.session(), aggregate, range);
+            transaction.noted(stream)
+        })
     }
 }
 
@@ -1029,6 +1015,6 @@ impl ConsumerTables for PostgresTransaction<'_> {
 
 impl ConsumerTransaction for PostgresTransaction<'_> {
     fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.scope.narrow(tenant)
+        self.work.narrow(tenant)
     }
 }

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, Scope, SlotsQuery, any_cause, any_transient,
+    Connections, ConsumerChange, ConsumerTables, SlotsQuery, Work, WorkTransaction, any_cause, any_transient,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
 use firefly_eventstore_core::{
-    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventEnvelope, EventQuery, EventStore,
-    EventStream, EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics,
-    StreamRange, SummaryQuery, TenantId, backend, snapshot_store,
+    AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
+    EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics, StreamRange,
+    SummaryQuery, TenantId, backend, snapshot_store,
 };
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -155,15 +155,11 @@ impl SqliteEventStore {
                     had_connection,
                     limits: &self.options().limits,
                     verify_on_read: self.options().verify_on_read,
-                    scope: Scope::default(),
-                    has_appended: false,
-                    doom: None,
+                    work: Work::default(),
                 };
-                let result = work(&mut transaction)?;
-                match transaction.doom {
-                    Some(doom) => Err(doom.into()),
-                    None => Ok((result, transaction.has_appended)),
-                }
+                let result = work(&mut transaction);
+                let result = transaction.work.outcome(result)?;
+                Ok((result, transaction.work.has_appended()))
             })
         };
         let committed: Result<(R, bool), E> = self.take_turn(|connection| connection.lend(work))??;
@@ -513,12 +509,7 @@ impl EventStore for SqliteEventStore {
             })
         };
         self.read(page)
-            .and_then(|page| {
-                if self.options().verify_on_read {
-                    page.events.iter().try_for_each(EventEnvelope::verify)?;
-                }
-                Ok(page)
-            })
+            .and_then(|page| backend::verified_page(page, self.options().verify_on_read))
             .map_err(|error| error.during("read the log"))
     }
 
@@ -641,9 +632,7 @@ pub struct SqliteTransaction<'a> {
     had_connection: &'a Cell<bool>,
     limits: &'a Limits,
     verify_on_read: bool,
-    scope: Scope,
-    has_appended: bool,
-    doom: Option<Error>,
+    work: Work,
 }
 
 impl SqliteTransaction<'_> {
@@ -662,42 +651,40 @@ impl SqliteTransaction<'_> {
 impl SqliteTransaction<'_> {
     /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
     fn on_consumers<R>(&mut self, run: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
         // A statement of the caller's that failed may have ended the transaction, as one that finds the disk full does. A checkpoint
         // that was written now would stay without what it stands for.
-        let result = match self.connection.is_autocommit() {
+        self.run_statement(|transaction| match transaction.connection.is_autocommit() {
             true => Err(transaction::ended()),
-            false => run(self.connection),
-        };
-        self.doom = result.as_ref().err().cloned();
-        result
+            false => run(transaction.connection),
+        })
+    }
+}
+
+impl WorkTransaction for SqliteTransaction<'_> {
+    fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    fn verifies_on_read(&self) -> bool {
+        self.verify_on_read
     }
 }
 
 impl EventTransaction for SqliteTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        let append = || {
-            let appends = self.scope.appends(appends)?;
-            backend::check(&appends, self.limits)?;
-            append::within(self.connection, &appends)
-        };
-        let result = append().map_err(|error: Error| error.during(backend::describe(appends)));
-        self.has_appended |= result.is_ok();
-        self.doom = result.as_ref().err().cloned();
-        result
+        self.append_by(appends, |transaction, appends| {
+            append::within(transaction.connection, appends)
+        })
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.scope
-            .range(range)
-            .and_then(|range| backend::load(&mut read::Source(self.connection), aggregate, &range))
-            .and_then(|stream| backend::verified(stream, self.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        self.load_by(aggregate, range, |transaction, range| {
+            backend::load(&mut read::Source(transaction.connection), aggregate, range)
+        })
     }
 }
 
@@ -721,6 +708,6 @@ impl ConsumerTables for SqliteTransaction<'_> {
 
 impl ConsumerTransaction for SqliteTransaction<'_> {
     fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.scope.narrow(tenant)
+        self.work.narrow(tenant)
     }
 }

@@ -1,6 +1,6 @@
 //! What was stored and is damaged: how that is found out, and told.
 
-use crate::{Error, ErrorKind, EventEnvelope, EventStream, GlobalSequence, Result, Snapshot};
+use crate::{Error, ErrorKind, EventEnvelope, EventStream, GlobalSequence, Page, Result, Snapshot};
 
 /// The stream, after comparing each event to its checksum if `verify` is set.
 ///
@@ -12,6 +12,18 @@ pub fn verified(stream: EventStream, verify: bool) -> Result<EventStream> {
         stream.events().iter().try_for_each(EventEnvelope::verify)?;
     }
     Ok(stream)
+}
+
+/// The page, after comparing each event to its checksum if `verify` is set.
+///
+/// # Errors
+///
+/// [`Integrity`](ErrorKind::Integrity), naming the event that does not match its checksum.
+pub fn verified_page(page: Page, verify: bool) -> Result<Page> {
+    if verify {
+        page.events.iter().try_for_each(EventEnvelope::verify)?;
+    }
+    Ok(page)
 }
 
 /// The snapshots, one or many, after comparing each to its checksum if `verify` is set.

@@ -19,7 +19,8 @@
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
 //! | migrations | [`migration`] |
-//! | transactions | [`Within`], [`Writer`], [`Scope`] |
+//! | transactions | [`Work`], [`WorkTransaction`], [`Within`], [`Writer`] |
+//! | stores on servers | [`ServerStore`], [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
@@ -39,10 +40,12 @@ mod page;
 mod publisher;
 pub mod rows;
 mod scan;
+mod server;
 pub mod snapshots;
 mod url;
 mod usual;
 mod within;
+mod work;
 mod writer;
 
 pub use crate::consumer::stored::store::{any_cause, any_transient};
@@ -58,7 +61,7 @@ pub use archived::{
     ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
     begins_with_first, check_archived, may_pass_archive, may_pass_archived,
 };
-pub use damaged::{damaged, verified, verified_snapshots, verified_with_snapshot};
+pub use damaged::{damaged, verified, verified_page, verified_snapshots, verified_with_snapshot};
 pub use driver::{Driver, MetadataIndex};
 pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
@@ -70,8 +73,10 @@ pub use page::{FirstPage, Found, first_page};
 pub use publisher::{Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
+pub use server::ServerStore;
 pub use snapshots::{Connections, SnapshotTable, load_range};
 pub use url::refused_url;
 pub use usual::UsualSize;
 pub use within::{Entered, Within};
+pub use work::{Work, WorkTransaction};
 pub use writer::{Writer, WriterGuard};

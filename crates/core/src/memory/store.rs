@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::consumers::MemoryConsumers;
 use crate::backend::{
     self, ArchivedStream, ConsumerChange, ConsumerTables, Contents, EventFilter, EventKey, Fingerprint, Head, Located,
-    Scope, SlotsQuery, Window, Writer,
+    SlotsQuery, Window, Work, WorkTransaction, Writer,
 };
 use crate::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -479,10 +479,8 @@ impl Transactional for MemoryEventStore {
     ) -> Result<R, E> {
         let _writing = self.shared.writer.lock()?;
         let mut transaction = MemoryTransaction::of(self);
-        let result = work(&mut transaction)?;
-        if let Some(doom) = transaction.doom {
-            return Err(doom.into());
-        }
+        let result = work(&mut transaction);
+        let result = transaction.work.outcome(result)?;
         transaction.commit();
         Ok(result)
     }
@@ -497,8 +495,7 @@ pub struct MemoryTransaction<'a> {
     events: Vec<EventEnvelope>,
     /// The tables of consumers, once this transaction has written to them.
     consumers: Option<MemoryConsumers>,
-    scope: Scope,
-    doom: Option<Error>,
+    work: Work,
 }
 
 impl<'a> MemoryTransaction<'a> {
@@ -508,8 +505,7 @@ impl<'a> MemoryTransaction<'a> {
             committed: store.look(|log| log.mark().get()),
             events: Vec::new(),
             consumers: None,
-            scope: Scope::default(),
-            doom: None,
+            work: Work::default(),
         }
     }
 
@@ -624,43 +620,42 @@ impl ConsumerTables for MemoryTransaction<'_> {
 
 impl ConsumerTransaction for MemoryTransaction<'_> {
     fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.scope.narrow(tenant)
+        self.work.narrow(tenant)
+    }
+}
+
+impl WorkTransaction for MemoryTransaction<'_> {
+    fn work(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.store.limits
+    }
+
+    fn verifies_on_read(&self) -> bool {
+        self.store.verify_on_read
     }
 }
 
 impl EventTransaction for MemoryTransaction<'_> {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        if let Some(doom) = &self.doom {
-            return Err(doom.clone());
-        }
-        let scope = self.scope.clone();
-        scope
-            .appends(appends)
-            .and_then(|appends| {
-                backend::check(&appends, &self.store.limits)?;
-                self.try_append(&appends)
-            })
-            .map_err(|error| {
-                let error = error.during(backend::describe(appends));
-                self.doom = Some(error.clone());
-                error
-            })
+        self.append_by(appends, Self::try_append)
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        let range = &*self.scope.range(range)?;
-        let stream = self.store.look(|log| {
-            let staged = self
-                .events
-                .iter()
-                .filter(|event| event.aggregate.id() == aggregate.id());
-            let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
-            let archived = log.archived_streams.get(&aggregate.id());
-            self.store.select(aggregate, range, &stream, archived)
-        });
-        stream
-            .and_then(|stream| backend::verified(stream, self.store.verify_on_read))
-            .map_err(|error| error.during(format_args!("load {aggregate}")))
+        self.load_by(aggregate, range, |transaction, range| {
+            let store = transaction.store;
+            store.look(|log| {
+                let staged = transaction
+                    .events
+                    .iter()
+                    .filter(|event| event.aggregate.id() == aggregate.id());
+                let stream: Vec<_> = log.stream(aggregate.id()).into_iter().chain(staged).collect();
+                let archived = log.archived_streams.get(&aggregate.id());
+                store.select(aggregate, range, &stream, archived)
+            })
+        })
     }
 }
 

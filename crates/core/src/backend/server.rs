@@ -1,0 +1,61 @@
+//! A store on a server: what its calls have in common, whatever the server is.
+
+use super::append::{check, describe};
+use super::line::{Group, Line};
+use super::options::ServerOptions;
+use super::within::Within;
+use crate::consumer::Wake;
+use crate::{Append, Appended, Error, ErrorKind, Result};
+
+/// What the threads of a store on a server share.
+pub trait ServerStore {
+    /// How the store was opened.
+    fn options(&self) -> &ServerOptions;
+
+    /// Which threads are within its transactions.
+    fn within(&self) -> &Within;
+
+    /// Where threads that append at once wait for each other.
+    fn line(&self) -> &Line;
+
+    /// What wakes threads that wait for events.
+    fn wake(&self) -> &Wake;
+
+    /// Refuses to write in a store that reads from a replica, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly).
+    fn require_writable(&self) -> Result<()> {
+        match self.options().read_replica {
+            true => Err(Error::new(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
+    }
+
+    /// [`EventStore::append_all`](crate::EventStore::append_all), where `alone` appends this call's events and `lead` those of a group, as
+    /// for [`Line::append_all`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn append_all(
+        &self,
+        appends: &[Append<'_>],
+        alone: impl FnOnce() -> Result<Vec<Appended>>,
+        lead: impl FnOnce(&mut Group<'_>) -> Result<Vec<Option<Appended>>>,
+    ) -> Result<Vec<Appended>> {
+        let named = |error: Error| error.during(describe(appends));
+        self.require_writable().map_err(named)?;
+        check(appends, &self.options().limits)?;
+        // A member of a group has no connection of its own, which would refuse this.
+        self.within().check_outside().map_err(named)?;
+        let results = match self.options().group {
+            true => self.line().append_all(appends, alone, lead),
+            false => alone(),
+        };
+        let results = results.map_err(named)?;
+        self.wake().tell();
+        Ok(results)
+    }
+}

@@ -1,0 +1,207 @@
+//! A transaction of a store: what its calls have in common on every database.
+
+use super::append::{check, describe};
+use super::damaged::verified;
+use super::within::Within;
+use crate::store::tenant::Scope;
+use crate::{AggregateKey, Append, Appended, Error, EventStream, Limits, Result, StreamRange, TenantId};
+
+/// What a transaction remembers: the tenant that it is scoped to, whether it has appended, and the first failure of a call on it.
+///
+/// After a failure, every call returns that failure, and the transaction does not commit.
+#[derive(Debug, Default)]
+pub struct Work {
+    scope: Scope,
+    has_appended: bool,
+    failure: Option<Error>,
+}
+
+impl Work {
+    /// Whether events were appended, so that threads that wait for them are to be woken after the commit.
+    #[must_use]
+    pub fn has_appended(&self) -> bool {
+        self.has_appended
+    }
+
+    /// The first failure of a call.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Narrows the transaction to a tenant.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is another's already.
+    pub fn narrow(&mut self, tenant: &TenantId) -> Result<()> {
+        self.scope.narrow(tenant)
+    }
+
+    /// The result of a call, whose failure is remembered.
+    ///
+    /// # Errors
+    ///
+    /// That of the result.
+    pub fn remember<R>(&mut self, result: Result<R>) -> Result<R> {
+        if let Err(error) = &result {
+            self.failure = Some(error.clone());
+        }
+        result
+    }
+
+    /// Whether to commit, after the caller's work: its result, unless a call failed and the caller ignored that.
+    ///
+    /// # Errors
+    ///
+    /// That of the caller's work, or of the call that failed. Then roll back.
+    pub fn outcome<R, E: From<Error>>(&mut self, result: Result<R, E>) -> Result<R, E> {
+        result.and_then(|result| match &self.failure {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(result),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// A transaction of a store, and its calls, given the statements.
+pub trait WorkTransaction: Sized {
+    /// What it remembers.
+    fn work(&mut self) -> &mut Work;
+
+    /// What the store accepts.
+    fn limits(&self) -> &Limits;
+
+    /// Whether what is read is compared to its checksum.
+    fn verifies_on_read(&self) -> bool;
+
+    /// Does the caller's work, while this thread cannot call the store. Then commit if the result is `Ok`, and roll back otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Work::outcome`].
+    fn run_work<R, E: From<Error>>(
+        &mut self,
+        within: &Within,
+        work: impl FnOnce(&mut Self) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let entered = within.enter();
+        let result = work(self);
+        drop(entered);
+        self.work().outcome(result)
+    }
+
+    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    ///
+    /// # Errors
+    ///
+    /// An earlier failure of the transaction, or that of the statement.
+    fn run_statement<R>(&mut self, statement: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        self.work().check()?;
+        let result = statement(self);
+        self.work().remember(result)
+    }
+
+    /// [`EventTransaction::append_all`](crate::EventTransaction::append_all), by the statements that append.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn append_by(
+        &mut self,
+        appends: &[Append<'_>],
+        append: impl FnOnce(&mut Self, &[Append<'_>]) -> Result<Vec<Appended>>,
+    ) -> Result<Vec<Appended>> {
+        self.work().check()?;
+        let scope = self.work().scope.clone();
+        let append_scoped = || {
+            let appends = scope.appends(appends)?;
+            check(&appends, self.limits())?;
+            append(self, &appends)
+        };
+        let result = append_scoped().map_err(|error: Error| error.during(describe(appends)));
+        self.work().has_appended |= result.is_ok();
+        self.work().remember(result)
+    }
+
+    /// [`EventTransaction::load_range`](crate::EventTransaction::load_range), by the statements that load.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn load_by(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        load: impl FnOnce(&mut Self, &StreamRange) -> Result<EventStream>,
+    ) -> Result<EventStream> {
+        let scope = self.work().scope.clone();
+        scope
+            .range(range)
+            .and_then(|range| load(self, &range))
+            .and_then(|stream| verified(stream, self.verifies_on_read()))
+            .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[derive(Default)]
+    struct Transaction(Work, Limits);
+
+    impl WorkTransaction for Transaction {
+        fn work(&mut self) -> &mut Work {
+            &mut self.0
+        }
+
+        fn limits(&self) -> &Limits {
+            &self.1
+        }
+
+        fn verifies_on_read(&self) -> bool {
+            false
+        }
+    }
+
+    fn failed() -> Error {
+        Error::new(ErrorKind::Unavailable {
+            reason: "the server is gone".into(),
+        })
+    }
+
+    #[test]
+    fn a_failure_that_the_caller_ignores_is_the_outcome() {
+        let mut transaction = Transaction::default();
+        let result = transaction.run_work(&Within::new(), |transaction| {
+            let ignored = transaction.run_statement(|_| Err::<(), _>(failed()));
+            assert!(ignored.unwrap_err().is_retryable());
+            Ok::<_, Error>(7)
+        });
+        assert_eq!(result.unwrap_err().to_string(), failed().to_string());
+    }
+
+    #[test]
+    fn nothing_runs_after_a_failure() {
+        let mut transaction = Transaction::default();
+        let _ = transaction.run_statement(|_| Err::<(), _>(failed()));
+        let statement = transaction.run_statement(|_| -> Result<()> { panic!("it runs") });
+        assert_eq!(statement.unwrap_err().to_string(), failed().to_string());
+        let append = transaction.append_by(&[], |_, _| panic!("it appends"));
+        assert_eq!(append.unwrap_err().to_string(), failed().to_string());
+        assert!(!transaction.0.has_appended());
+    }
+
+    #[test]
+    fn the_store_is_refused_during_the_work_only() {
+        let (mut transaction, within) = (Transaction::default(), Within::new());
+        let refused = transaction.run_work(&within, |_| Ok::<_, Error>(within.check_outside().is_err()));
+        assert!(refused.unwrap());
+        assert!(within.check_outside().is_ok());
+    }
+}
