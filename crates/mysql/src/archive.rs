@@ -12,8 +12,8 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use crate::error::{altered, classify};
+use crate::import;
 use crate::mark::{free_gates, gates};
-use crate::operate;
 use crate::read;
 use crate::row::{self, Cells, decode, time_value};
 use crate::session::Session;
@@ -126,7 +126,7 @@ pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
         let statement = sql::CUT_ARCHIVED_STREAM.replace("{list}", &sql::list(left.len()));
         run(session, &statement, sql::padded(left, Value::NULL))?;
     }
-    operate::insert(session, &attached.events)?;
+    import::insert(session, &attached.events)?;
     run(session, sql::COUNT_ATTACHED, Vec::new())?;
     let rows = session.query(sql::ANY_ARCHIVED, Vec::new()).map_err(classify)?;
     let is_left = decode(&rows, |row| row::integer(row, 0))? != [0];

@@ -7,6 +7,7 @@ mod archive;
 mod consumer;
 mod error;
 mod flush;
+mod import;
 mod mark;
 mod migrate;
 mod operate;

@@ -1,0 +1,148 @@
+//! Importing: events are stored exactly as they are.
+
+use firefly_eventstore_core::{
+    CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
+};
+use mysql::Value;
+use mysql::prelude::Queryable;
+use uuid::Uuid;
+
+use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
+use crate::error::{altered, classify};
+use crate::row::{decode, integer, optional, time_value};
+use crate::session::{Server, Session};
+use crate::sql;
+
+/// Imports events within a transaction that is `READ COMMITTED`, and has done nothing yet.
+///
+/// Sequences that are given here are as safe from being skipped as those that an append allocates. A reader passes a sequence only
+/// in two ways. By rows that follow one another: the row is there then. Or by a grace: it noted a greatest sequence N that it saw,
+/// and saw each gate free afterwards. Say it noted N before the import took its gate: then the row N was committed before the
+/// import looked for the end of the log, by a snapshot that is younger than the gate; so the end was at least N, and all that is
+/// imported is after N. Say it noted N after that: then it sees this gate free only once the import is committed, and reads its rows,
+/// or is rolled back. The order is what matters: had the end been looked up before the gate was taken, somebody could have
+/// committed a later event in between, and a reader could have passed the sequences that are still to come.
+///
+/// Sequences after the end may have been allocated already: by appends that were rolled back, which no reader ever passed, since a
+/// mark is the sequence of a row; or by appends that are still at work. Of two that want the same one, the second waits for
+/// the first, and is refused if that commits: an append then simply takes a later sequence, an import fails. InnoDB never allocates
+/// a sequence at or below one that was imported.
+pub(crate) fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) -> Result<()> {
+    let ids = backend::aggregate_ids(events);
+    // In the order of appends within a transaction: whoever waits for a turn does not hold the mark back.
+    let turns = append::turns(ids.iter().copied());
+    let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
+    lock(session, &turn, sql::padded(turns, Value::NULL))?;
+    let has_archived = lock(session, sql::APPEND_GATE.trim_end(), Vec::new())? != 0;
+    let end = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
+    let end = decode(&end, |row| GlobalSequence::try_from(integer(row, 0)?))?;
+    let end = end.into_iter().next().expect("an aggregate query returns one row");
+    let heads = append::heads(session, &ids)?;
+    backend::admit_import(events, end, &heads)?;
+    if has_archived {
+        // No unique key is in the way of those.
+        let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+        let found = append::located(session, &ids)?;
+        if !found.is_empty() {
+            return Err(backend::refuse_import(events, &found));
+        }
+    }
+    insert(session, &events.iter().collect::<Vec<_>>())
+}
+
+/// Inserts events as they are, with their sequences, in as few statements as take them.
+pub(crate) fn insert<C: Queryable>(session: &mut Session<'_, C>, events: &[&EventEnvelope]) -> Result<()> {
+    for statement in statements(&session.server, events)? {
+        session.execute(&statement.sql, statement.values).map_err(classify)?;
+    }
+    Ok(())
+}
+
+/// Takes the locks of a subquery, which finds what it locks, and returns what it tells.
+fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<i64> {
+    let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
+    match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
+        [Some(told)] => Ok(*told),
+        _ => Err(altered("a row of firefly_gate is missing".to_owned())),
+    }
+}
+
+/// An `INSERT` of as many rows as a statement takes.
+struct Statement {
+    sql: String,
+    values: Vec<Value>,
+    bytes: usize,
+}
+
+/// The placeholders of a row.
+const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const ROW_PLACEHOLDERS: usize = 15;
+
+fn statements(server: &Server, events: &[&EventEnvelope]) -> Result<Vec<Statement>> {
+    let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
+    let mut statements: Vec<Statement> = Vec::new();
+    for event in events {
+        let bytes = bytes_of(event);
+        if bytes > room {
+            return Err(Error::invalid(format!(
+                "the event {} needs {bytes} bytes, and the server takes packets of {} (max_allowed_packet)",
+                event.event_id, server.packet
+            )));
+        }
+        match statements.last_mut() {
+            Some(last) if last.values.len() + ROW_PLACEHOLDERS <= MOST_PLACEHOLDERS && last.bytes + bytes <= room => {
+                last.sql += ",\n";
+                last.add(event, bytes);
+            }
+            _ => {
+                let mut next = Statement {
+                    sql: sql::IMPORT.to_owned(),
+                    values: Vec::new(),
+                    bytes: 0,
+                };
+                next.add(event, bytes);
+                statements.push(next);
+            }
+        }
+    }
+    Ok(statements)
+}
+
+fn bytes_of(event: &EventEnvelope) -> usize {
+    let texts = [
+        Some(event.data.as_str()),
+        event.metadata.as_ref().map(Metadata::as_str),
+        event.created_by.as_ref().map(CreatedBy::as_str),
+        event.tenant.as_ref().map(TenantId::as_str),
+        event.correlation_id.as_ref().map(CorrelationId::as_str),
+        event.causation_id.as_ref().map(CausationId::as_str),
+        Some(event.aggregate.aggregate_type().as_str()),
+        Some(event.event_type.as_str()),
+    ];
+    let texts: usize = texts.into_iter().flatten().map(str::len).sum();
+    texts + ROW_TEXT + ROW_PLACEHOLDERS * VALUE_OVERHEAD
+}
+
+impl Statement {
+    fn add(&mut self, event: &EventEnvelope, bytes: usize) {
+        self.sql += ROW;
+        self.bytes += bytes;
+        self.values.extend::<[Value; ROW_PLACEHOLDERS]>([
+            event.event_id.into(),
+            event.aggregate.id().into(),
+            event.aggregate.aggregate_type().as_str().into(),
+            event.version.as_i64().into(),
+            event.global_sequence.as_i64().into(),
+            event.event_type.as_str().into(),
+            event.data.as_str().into(),
+            event.metadata.as_ref().map(Metadata::as_str).into(),
+            time_value(event.created_at),
+            event.updated_at.map_or(Value::NULL, time_value),
+            event.created_by.as_ref().map(CreatedBy::as_str).into(),
+            event.tenant.as_ref().map(TenantId::as_str).into(),
+            event.correlation_id.as_ref().map(CorrelationId::as_str).into(),
+            event.causation_id.as_ref().map(CausationId::as_str).into(),
+            event.checksum.map(|checksum| checksum.to_string()).into(),
+        ]);
+    }
+}
