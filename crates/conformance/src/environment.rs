@@ -18,8 +18,8 @@ pub const FAULTY: &str = "suite.faulty";
 /// One fresh database, and what a case may do to it. Dropping it leaves nothing behind.
 ///
 /// [`store`](Self::store) and [`reopen`](Self::reopen) are all that a backend must have. The other methods are for what some cases need
-/// besides: implement those that make sense, and name the rest in [`lacks`](Self::lacks). A case that needs what is named there is
-/// reported as not applicable; a case that needs what is neither there nor named fails, and says which method to implement.
+/// besides: implement those that make sense, and name the rest in [`lacks`](Self::lacks). A case that needs a lacking ability is
+/// reported as not applicable. A case that needs an ability that is neither implemented nor named fails, and says which method to implement.
 pub trait Environment {
     /// The store, as it is by default.
     fn store(&self) -> Handle;
@@ -54,7 +54,7 @@ pub trait Environment {
         missing(Ability::Damage)
     }
 
-    /// Replaces the whole log behind the store's back, as whoever may write to the database can.
+    /// Replaces the whole log without the store's knowledge, as a person with write access to the database could.
     fn rewrite_log(&self, events: &[EventEnvelope]) {
         let _ = events;
         missing(Ability::Rewriting)
@@ -129,7 +129,7 @@ pub trait Environment {
     }
 }
 
-/// What happens to an event behind the store's back.
+/// A change of a stored event without the store's knowledge.
 #[derive(Debug)]
 pub enum Damage<'a> {
     /// Other data.

@@ -1,4 +1,4 @@
-//! Every case is listed here once. What is not listed is dead code, and fails the build.
+//! Every case is listed here once. A case that is not listed is dead code, and fails the build.
 
 /// Hands the list of all cases to a macro, after the arguments given for it.
 #[doc(hidden)]

@@ -16,7 +16,7 @@ use firefly_eventstore_core::{
 use crate::ability::{Ability, missing};
 use crate::environment::Handle;
 
-/// A store that has some of the traits only. A case that calls what it does not have ends there, and is not applicable.
+/// A store that has only some of the traits. A case that calls a missing method ends there, and is not applicable.
 ///
 /// Name what is missing in [`Environment::lacks`](crate::Environment::lacks): [`Ability::Snapshots`], [`Ability::Consumers`],
 /// [`Ability::Operations`].

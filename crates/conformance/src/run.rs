@@ -24,7 +24,7 @@ pub struct Case {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The store does what it must.
+    /// The store behaves as it must.
     Passed,
     /// It does not, or the case needs what the environment neither has nor [lacks](Environment::lacks).
     Failed,
@@ -53,7 +53,7 @@ pub fn cases() -> &'static [Case] {
 }
 
 impl Case {
-    /// What it is about, such as `append`.
+    /// Its topic, such as `append`.
     #[must_use]
     pub fn topic(&self) -> &'static str {
         self.topic

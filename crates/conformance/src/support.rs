@@ -141,7 +141,7 @@ pub(crate) fn assert_ascending(sequences: &[GlobalSequence]) {
     assert!(sequences.is_sorted_by(|a, b| a < b), "{sequences:?}");
 }
 
-/// The database may respell JSON, so what it means is compared.
+/// Compares the values: the database may spell the JSON differently.
 pub(crate) fn assert_same_json(stored: &EventData, appended: &EventData) {
     assert_eq!(stored.canonical().unwrap(), appended.canonical().unwrap());
 }
@@ -198,7 +198,7 @@ pub(crate) fn assert_tenant_mismatch(error: &Error, aggregate: &AggregateKey) {
     assert_eq!(*error.kind(), mismatch);
 }
 
-/// The input was refused, and the message says what is wrong with it.
+/// The input was refused, with a message that says why.
 #[track_caller]
 pub(crate) fn assert_invalid(error: &Error, says: &str) {
     assert!(error.is_invalid_input(), "{error:?}");
@@ -275,7 +275,7 @@ pub(crate) fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// Says that something is over when it is dropped, also by a panic, so that nobody waits in vain.
+/// Signals the end of some work when it is dropped, also after a panic, so that no thread waits for ever.
 #[derive(Debug)]
 pub(crate) struct Done<'a>(pub(crate) &'a AtomicUsize);
 

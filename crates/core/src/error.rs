@@ -46,8 +46,8 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The aggregate is not at the expected version, because somebody else appended. Nothing was stored. Load the aggregate
-    /// and decide again; that makes new events.
+    /// The aggregate is not at the expected version: another append came first. Nothing was stored. Load the aggregate and decide again;
+    /// that makes new events.
     Conflict {
         /// The aggregate.
         aggregate: AggregateKey,
@@ -63,7 +63,7 @@ pub enum ErrorKind {
         /// The type its id belongs to.
         actual: AggregateType,
     },
-    /// The aggregate belongs to another tenant, or to none, or to one and none was given. Correct the tenant.
+    /// The aggregate belongs to another tenant, or to no tenant, or to a tenant although none was given. Correct the tenant.
     ///
     /// The other tenant is not named, so that one tenant learns nothing of another.
     TenantMismatch {
@@ -82,7 +82,7 @@ pub enum ErrorKind {
         /// Why this is not a repeat of the earlier append.
         reason: Box<str>,
     },
-    /// The input cannot be stored exactly, or makes no sense. Nothing of it was stored. Correct it.
+    /// The input cannot be stored exactly, or contradicts itself. Nothing was stored. Correct it.
     InvalidInput {
         /// What is wrong, and what to do instead.
         reason: Box<str>,
@@ -95,7 +95,7 @@ pub enum ErrorKind {
     /// The database cannot answer now: it is locked, down, or out of connections. Nothing is lost. Repeat the same call later,
     /// an append with the same events: see [`Error::is_retryable`].
     Unavailable {
-        /// What is in the way.
+        /// Why it cannot answer.
         reason: Box<str>,
     },
     /// No pooled connection became free in time. Repeat the same call later, or give the pool more connections.
@@ -108,19 +108,19 @@ pub enum ErrorKind {
     StorageFull,
     /// The database's schema is not the one this library works with.
     Schema(SchemaProblem),
-    /// A read, or a mark that this store proved before, begins beyond the end of the log: events that were there are gone.
+    /// A read begins, or a mark that this store proved lies, beyond the end of the log: events were lost.
     ///
-    /// A crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand does that.
-    /// What was read of the lost events is no longer true. Rebuild the read models that were made of them, then begin at a checkpoint that
-    /// the log still has; repeating the read cannot help.
+    /// Causes are a crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand.
+    /// Rebuild the read models that were made of the lost events. Then begin at a checkpoint that the log still has. Repeating the read
+    /// does not help.
     BeyondEnd {
         /// Where the read was to begin, or the mark that was proved before.
         position: GlobalSequence,
         /// The greatest sequence that the log has; 0 if it has none.
         end: GlobalSequence,
     },
-    /// The read, or the state, needs events that were [archived](crate::operate::Archiving). Nothing was read, so that nothing is missing
-    /// in silence. Attach the archive, here or in another store; or read only what is left: begin [after](crate::EventQuery::after) these
+    /// The read, or the state, needs events that were [archived](crate::operate::Archiving). Nothing was returned, because it would be
+    /// incomplete. Attach the archive, here or in another store; or read only what is left: begin [after](crate::EventQuery::after) these
     /// events, [skip](crate::EventQuery::skip_archived) them, or load from a snapshot.
     Archived {
         /// The sequence of the first event that is archived and may be needed.
@@ -131,13 +131,12 @@ pub enum ErrorKind {
         location: Box<str>,
     },
     /// This server cannot prove the high-water mark: it is a replica, in recovery, or one node of a cluster beside others.
-    /// Events that it shows may still be preceded by others. Read where the events are written.
+    /// Other events may still be committed before those that it shows. Read from the server that writes.
     Unprovable {
         /// What the server is, and what to do.
         reason: Box<str>,
     },
-    /// The file, or the schema, that was opened is not where it was: it was moved, renamed, replaced or removed. Nothing was
-    /// written. Open the store again.
+    /// The file or the schema of the open store was moved, renamed, replaced or removed. Nothing was written. Open the store again.
     Moved {
         /// What was found instead, and what to do.
         reason: Box<str>,
@@ -197,7 +196,7 @@ pub enum SchemaProblem {
         /// The version this library works with.
         required: Box<str>,
     },
-    /// The history of migrations, or a table, is not what the library wrote: somebody changed it.
+    /// The history of migrations, or a table, was changed: it is not what the library wrote.
     Altered {
         /// What differs.
         reason: Box<str>,
@@ -310,7 +309,7 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Unprovable { .. })
     }
 
-    /// Whether the file or the schema that was opened is not where it was.
+    /// Whether the file or the schema of the open store was moved, replaced or removed.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Moved { .. })
@@ -362,13 +361,13 @@ impl fmt::Display for ErrorKind {
             Self::Schema(problem) => problem.fmt(f),
             Self::BeyondEnd { position, end } => write!(
                 f,
-                "the log ends at global sequence {end}, before {position}: events that were there are gone, by a crash, a restore, a \
-                 failover or a purge; rebuild what was made of them, and begin at a checkpoint that the log still has"
+                "the log ends at global sequence {end}, before {position}: events were lost in a crash, a restore, a failover or a purge; \
+                 rebuild the read models that were made of them, and begin at a checkpoint that the log still has"
             ),
             Self::Archived { first, last, location } => write!(
                 f,
-                "it needs events with global sequences {first} to {last}, which were archived to {location}; attach the archive, or read only \
-                 what came later"
+                "the events with global sequences {first} to {last} are needed, and were archived to {location}; attach the archive, or read \
+                 only later events"
             ),
             Self::Contradiction {
                 event_id,
@@ -410,7 +409,7 @@ impl fmt::Display for SchemaProblem {
                 f,
                 "the schema is at version {found}, this library knows only {required}; update this program"
             ),
-            Self::Altered { reason } => write!(f, "the schema is not what its migrations made: {reason}"),
+            Self::Altered { reason } => write!(f, "the schema was changed after its migrations: {reason}"),
         }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What is not about what is stored already.
+    /// A failure that no earlier append explains.
     pub(crate) fn other(error: Error) -> Self {
         Self {
             error,
@@ -88,7 +88,7 @@ impl Failure {
         &self.error
     }
 
-    /// What it comes to, now that nothing of the append is left in the database: perhaps it was a repeated one.
+    /// The result of the append after its rollback: the original result if this was a repeated append, the failure otherwise.
     pub(crate) fn explain(self, connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         let explain = || {
             if !self.may_be_repeated {
@@ -105,7 +105,7 @@ impl Failure {
 }
 
 fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>, Failure> {
-    // Every aggregate is looked at before anything is written, so that a conflict leaves nothing to undo.
+    // All aggregates are checked before the first write, so that a conflict leaves nothing to undo.
     let heads = appends
         .iter()
         .map(|append| admit(connection, append))

@@ -3,8 +3,8 @@
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use rusqlite::ffi;
 
-/// What an error of the driver is to a store: its [kind](ErrorKind) by the database's code, never by its text, with the driver's error as
-/// the source. For the caller's own statements within a transaction, so that they return the errors that the store's calls return.
+/// Converts an error of the driver to an error of a store. Its [kind](ErrorKind) follows from SQLite's code, never from a text. The driver's
+/// error is the source. Use it for your own statements within a transaction, so that they return the same errors as the store.
 ///
 /// ```
 /// use firefly_eventstore_core::Error;
@@ -21,7 +21,7 @@ pub fn classify(error: rusqlite::Error) -> Error {
     Error::new(kind_of(&error)).with_source(error)
 }
 
-/// What an error of SQLite's is to every store.
+/// The kind of an error of SQLite.
 pub(crate) fn kind_of(error: &rusqlite::Error) -> ErrorKind {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
@@ -43,8 +43,7 @@ pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
     .with_source(error)
 }
 
-/// An error while the rows of a prepared query are read: such a query fails by itself only on a value that is not what it
-/// was, such as metadata that is no JSON any more.
+/// An error while the rows of a prepared query are read. Such a query fails only on a damaged value, such as metadata that is not JSON.
 pub(crate) fn classify_reading(error: rusqlite::Error) -> Error {
     let by_a_function = extended_code(&error) == Some(ffi::SQLITE_CONSTRAINT_FUNCTION);
     if !is_logic_error(&error) && !by_a_function {
@@ -75,7 +74,7 @@ fn damaged(reason: &str) -> ErrorKind {
     }
 }
 
-/// What SQLite's result codes mean to a caller. Only what the same call may get past when it is repeated is unavailable.
+/// The kind of a result code of SQLite. Only codes after which the same call may succeed later are `Unavailable`.
 fn by_code(extended_code: i32) -> ErrorKind {
     let unavailable = |reason: &str| ErrorKind::Unavailable { reason: reason.into() };
     let io = |reason: &str| ErrorKind::Io { reason: reason.into() };
@@ -122,10 +121,10 @@ fn by_code(extended_code: i32) -> ErrorKind {
             "a file of the database, or a temporary one, cannot be opened; give the program the right to use them and their \
              directory, and to have enough files open",
         ),
-        // A commit whose sync failed may be there after all, so this is not to be repeated blindly, but looked after.
+        // A commit whose sync failed may be stored nevertheless. So this is not retryable: check the disk first.
         ffi::SQLITE_IOERR => io(
-            "the operating system could not read or write the file, whether the last commit is stored is not known; look after the \
-             disk, then repeat the append, which stores it once",
+            "the operating system could not read or write the file, and it is unknown whether the last commit is stored; check the disk, \
+             then repeat the append, which stores its events once",
         ),
         ffi::SQLITE_NOLFS => io("the file is larger than the file system, or the operating system, can read or write"),
         ffi::SQLITE_CONSTRAINT => backend("a constraint of the schema was violated"),
@@ -140,7 +139,7 @@ pub(crate) fn is_about_files(error: &Error) -> bool {
     matches!(code & 0xff, ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY)
 }
 
-/// An error while something is written: what SQLite refuses by its size was refused before it was stored.
+/// An error of a statement that writes: a value that is too large was refused, and not stored.
 pub(crate) fn classify_writing(error: rusqlite::Error) -> Error {
     if extended_code(&error) != Some(ffi::SQLITE_TOOBIG) {
         return classify(error);

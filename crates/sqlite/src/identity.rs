@@ -11,7 +11,7 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 pub(crate) struct Files {
     database: File,
     log: Vec<File>,
-    /// How the database was, if SQLite was told that nobody changes it, and so does not look.
+    /// The state of the file when it was opened, if SQLite was told that it does not change. Then SQLite does not check.
     unchanging: Option<State>,
 }
 
@@ -25,7 +25,7 @@ struct File {
 #[cfg(unix)]
 type Identity = (u64, u64);
 
-/// When a file was made. Windows lets nobody move or remove a file that SQLite has open.
+/// When a file was made. Windows does not allow a file that SQLite has open to be moved or removed.
 #[cfg(not(unix))]
 type Identity = Option<SystemTime>;
 
@@ -53,11 +53,10 @@ impl Files {
         })
     }
 
-    /// Returns an error if a file was moved or replaced. What is written would be found by nobody.
+    /// Returns an error if a file was moved or replaced: later writes would go to a file that no program opens.
     pub(crate) fn check(&self) -> Result<()> {
         self.database.check(
-            "the file that was opened is no longer there, it was moved, replaced or removed; find out what became of it, \
-             then open the store again",
+            "the file of the open store was moved, replaced or removed; find out why, then open the store again",
         )?;
         if self
             .unchanging
@@ -83,7 +82,7 @@ impl Files {
     }
 }
 
-/// What SQLite keeps beside a database that has a write-ahead log.
+/// The names of the files that SQLite keeps beside a database with a write-ahead log.
 const LOG: [&str; 2] = ["-wal", "-shm"];
 
 /// A file of a database, by what is added to its name.
@@ -93,12 +92,12 @@ pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Whether a database is whole without what would be in a log or a journal beside it, and nobody has it open to write.
+/// Whether no program has the database open to write, and the file is complete without a log or a journal.
 pub(crate) fn may_be_unchanging(database: &Path) -> bool {
     State::of(database).is_some()
 }
 
-/// How a database is that is closed.
+/// The state of a closed database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     bytes: u64,
@@ -106,7 +105,7 @@ struct State {
 }
 
 impl State {
-    /// None if it is not there, or is not closed: whoever writes has a log or a journal beside it.
+    /// None if the file does not exist, or is open: a program that writes keeps a log or a journal beside it.
     fn of(database: &Path) -> Option<Self> {
         let metadata = fs::metadata(database).ok()?;
         let is_closed = ["-wal", "-journal"]

@@ -14,11 +14,11 @@ use crate::pool::Database;
 use crate::statement::{collect, prepared};
 use crate::{row, schema, sql};
 
-/// The writing connection. One that a caller's work has changed is given up for a new one.
+/// The writing connection. If a caller's work has changed it, a new connection replaces it.
 ///
 /// A new connection for each transaction would cost more than the transaction itself. So the connection is watched instead. An authorizer
-/// sees what each statement is going to change when it is prepared. All other changes make SQLite prepare its statements again, and one
-/// statement is there to notice that.
+/// sees which changes a statement makes when the statement is prepared. Every other change makes SQLite prepare its statements again; one
+/// statement, the canary, detects that.
 #[derive(Debug)]
 pub(crate) struct WritingConnection {
     connection: Connection,
@@ -47,7 +47,7 @@ impl WritingConnection {
         Ok(&mut self.connection)
     }
 
-    /// Lends the connection to `work`, which says by the flag whether a caller's code had it.
+    /// Lends the connection to `work`, which sets the flag if a caller's code used it.
     pub(crate) fn lend<R>(&mut self, work: impl FnOnce(&Connection, &Cell<bool>) -> R) -> Result<R> {
         self.get()?;
         let mut canary = prepared(&self.connection, sql::CANARY)?;
@@ -89,8 +89,8 @@ impl WritingConnection {
     }
 }
 
-/// Runs a statement that needs nothing. SQLite prepares it again after whatever changes what statements mean: pragmas, functions
-/// and collations, temporary objects, attached databases, configuration.
+/// Runs the canary, a statement that reads nothing. SQLite prepares it again after every change that could affect statements: pragmas,
+/// functions and collations, temporary objects, attached databases, configuration.
 fn sing(canary: &mut CachedStatement<'_>) -> Result<()> {
     canary.query_row([], |_| Ok(())).map_err(classify)
 }

@@ -91,7 +91,7 @@ const LASTING_INDEXES: &[(&str, &str)] = &[
     ("firefly_parked_events", "idx_parked_events_aggregate"),
 ];
 
-/// What no store is without.
+/// The tables and indexes that every store has.
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
@@ -106,7 +106,7 @@ const REQUIRED: &[&str] = &[
     "idx_events_aggregate_version",
 ];
 
-/// What else the source document, or this crate, makes; adoption makes what is kept of it anew.
+/// The other objects of the source document and of this crate. Adoption makes those that are kept again.
 const OTHER_OBJECTS: &[&str] = &[
     "idx_events_aggregate",
     "idx_events_global_sequence",
@@ -205,7 +205,7 @@ pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> 
     // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
     // within the transaction.
     set_renaming(connection, true)?;
-    // Some builds of SQLite let nobody change a definition's text unless told.
+    // Some builds of SQLite forbid changes of a definition's text by default.
     let defensive = connection
         .db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)
         .map_err(classify)?;
@@ -254,7 +254,7 @@ fn apply(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migrat
     match indexes {
         Some(chosen) => choose_indexes(connection, chosen, &[])?,
         None if applied.is_empty() => choose_indexes(connection, Indexes::default(), made)?,
-        // A store that there is keeps the indexes that were chosen for it.
+        // An existing store keeps its indexes.
         None => {}
     }
     if let Some(by_hand) = by_hand {
@@ -290,11 +290,11 @@ fn run(connection: &Connection, statements: &str) -> Result<()> {
     connection.execute_batch(statements).map_err(classify)
 }
 
-/// Tables that were made by hand, and what their maker put on them.
+/// Tables that were made by hand, with their indexes, triggers and views.
 struct ByHand {
     events: bool,
     snapshots: bool,
-    /// The source document's indexes that somebody made.
+    /// The indexes of the source document that exist.
     indexes: Vec<String>,
     /// The statements that make the indexes, triggers and views that are not the source document's.
     extras: Vec<String>,
@@ -505,7 +505,7 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What an aggregate made by hand must be, so that the store's promises hold for it.
+/// Refuses streams that break the store's promises, in tables made by hand.
 fn refuse_broken_streams(connection: &Connection) -> Result<()> {
     let broken = collect(connection, sql::BROKEN_STREAM, [], |row| Cells(row).id(0))?;
     match broken.first() {

@@ -1,4 +1,4 @@
-//! What the store does for its operator: import, restore, maintenance, and telling how it is.
+//! Operating the store: import, restore, maintenance and diagnosis.
 
 mod diagnose;
 mod usage;
@@ -115,15 +115,15 @@ impl Operations for SqliteEventStore {
         })
     }
 
-    /// `ANALYZE`, of 1,000 rows of each index: a transaction that takes milliseconds, however long the log is. Connections that
-    /// are open may keep what they know until they are opened again.
+    /// `ANALYZE`, of 1,000 rows of each index: a transaction of milliseconds, however long the log is. Open connections may use the
+    /// old statistics until they are opened again.
     fn update_statistics(&self) -> Result<String> {
         self.maintain(analyze)
             .map_err(|error| error.during("update the statistics"))
     }
 
-    /// `VACUUM`: SQLite writes the database anew. Appends wait meanwhile; where there is a write-ahead log, readers do not. The
-    /// log is emptied into the file afterwards.
+    /// `VACUUM`: SQLite writes the whole database again. Appends wait meanwhile. With a write-ahead log, readers do not wait, and the log is
+    /// emptied into the file afterwards.
     fn vacuum(&self) -> Result<String> {
         let what = match &self.database().location {
             Location::File(_) => "the file",
@@ -133,16 +133,15 @@ impl Operations for SqliteEventStore {
             .map_err(|error| error.during("vacuum"))
     }
 
-    /// The indexes are those that [`SqliteBuilder::indexes`](crate::SqliteBuilder::indexes) chose; if it was not called, of the
-    /// choice that comes nearest to what is there. SQLite does not count scans, and tells sizes only where it was compiled to;
-    /// that reads every index.
+    /// Expects the indexes that [`SqliteBuilder::indexes`](crate::SqliteBuilder::indexes) chose, or else those of the choice that is nearest
+    /// to the existing ones. SQLite does not count scans. It knows sizes only if it was compiled for that; then it reads every index.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
         self.read_one_state(|connection| index_usage(connection, self.options().indexes))
             .map_err(|error| error.during("look at the indexes"))
     }
 
-    /// `PRAGMA integrity_check` and `PRAGMA foreign_key_check`, which tell a hundred things at most, and the last sequence that
-    /// `AUTOINCREMENT` remembers. Readers and writers do not wait where there is a write-ahead log.
+    /// `PRAGMA integrity_check` and `PRAGMA foreign_key_check`, which report up to 100 errors, and the last sequence that `AUTOINCREMENT`
+    /// remembers. With a write-ahead log, readers and writers do not wait.
     fn check_storage(&self) -> Result<Vec<Finding>> {
         self.read_afresh(check_storage)
             .map_err(|error| error.during("check the storage"))

@@ -13,7 +13,7 @@ pub(crate) struct Options {
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
     pub(crate) read_only: bool,
-    /// SQLite is told that nobody changes the file: see [`crate::pool::open`].
+    /// Whether SQLite is told that the file does not change: see [`crate::pool::open`].
     pub(crate) immutable: bool,
     pub(crate) migrate_on_open: bool,
     pub(crate) indexes: Option<Indexes>,
@@ -56,7 +56,7 @@ pub enum Synchronous {
     Normal,
 }
 
-/// How SQLite keeps a commit whole.
+/// How SQLite makes a commit atomic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalMode {

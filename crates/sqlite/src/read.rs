@@ -27,8 +27,8 @@ use crate::transaction::in_one_state;
 /// A connection, as the streams of aggregates are loaded from it.
 pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 
-/// Events that were read, and what of their stream is archived: that are its first versions. Both are to be of one state, since an archive
-/// may be attached at any time.
+/// Events that were read, and the archived beginning of their stream. Read both in one state of the database: an archive may be attached at
+/// any time.
 fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<EventEnvelope>) -> Result<StreamPart> {
     StreamPart::with_first(events).or_else(|events| {
         let archived = archived_stream(connection, aggregate.id())?;
@@ -38,7 +38,7 @@ fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<
 
 impl StreamSource for Source<'_> {
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        // Stored times have microseconds. So a stored time is later than this time if it is later than its microsecond.
         let time = time_text(time);
         let parameters = params![aggregate.id().hyphenated().to_string(), time.as_str()];
         version(self.0, sql::VERSION_AT_TIME, parameters)
@@ -143,8 +143,7 @@ pub(crate) fn mark(connection: &Connection) -> Result<GlobalSequence> {
     GlobalSequence::try_from(mark)
 }
 
-/// A page of the log, up to this mark. The mark is taken before the rows are read, so what is committed in between is left to the
-/// next read.
+/// A page of the log, up to this mark. The mark is read before the rows: the next read returns events that are committed in between.
 pub(crate) fn page(
     connection: &Connection,
     query: &EventQuery,

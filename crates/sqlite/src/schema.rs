@@ -1,4 +1,4 @@
-//! What there is in the database: names of tables, indexes, triggers and views.
+//! The names of the tables, indexes, triggers and views in the database.
 
 use firefly_eventstore_core::Result;
 use rusqlite::Connection;
@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use crate::statement::collect;
 use crate::{row, sql};
 
-/// Whether there is nothing in the database at all.
+/// Whether the database has no tables, indexes, triggers or views.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     Ok(names(connection)?.is_empty())
 }
@@ -16,7 +16,7 @@ pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
     Ok(names(connection)?.iter().any(|there| there.eq_ignore_ascii_case(name)))
 }
 
-/// What has a name in the database.
+/// The names of all objects in the database.
 pub(crate) fn names(connection: &Connection) -> Result<Vec<String>> {
     collect(connection, sql::SCHEMA_NAMES, [], |row| {
         Ok(row::text(row, 0)?.to_owned())

@@ -1,4 +1,4 @@
-//! The statements, each from a file of its own.
+//! The statements, each from its own file.
 
 macro_rules! statements {
     ($($NAME:ident = $file:literal;)*) => {

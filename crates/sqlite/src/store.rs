@@ -263,15 +263,15 @@ impl SqliteEventStore {
         read(&self.0.database.open_reader()?)
     }
 
-    /// The mark. If it is less than one that was given out before, the log was cut: that is told once, and forgotten with it.
+    /// The mark. If it is less than a mark that was given out before, the log was cut. That is an error once; then the old mark is forgotten.
     fn mark(&self, connection: &Connection) -> Result<GlobalSequence> {
         let given_out = self.0.given_out.load(Ordering::SeqCst);
-        // Read after that, so it sees at least as much, unless events are gone.
+        // Read after the old mark, so it cannot be smaller unless events were lost.
         let mark = read::mark(connection)?;
         let told = backend::check_end(GlobalSequence::new(given_out)?, mark, || Ok(mark));
         match told {
             Ok(()) => drop(self.0.given_out.fetch_max(mark.get(), Ordering::SeqCst)),
-            // Whoever was faster has told it, or has given out a new one.
+            // If another thread has changed it meanwhile, that thread has returned the error, or given out a new mark.
             Err(_) => drop(self.0.given_out.compare_exchange(
                 given_out,
                 mark.get(),
@@ -291,7 +291,7 @@ impl SqliteEventStore {
         Ok(shared.database.location.is_memory().then(pass))
     }
 
-    /// Why there is no connection to read with: all are in use, or none can be opened.
+    /// Why there is no connection for reading: all are in use, or none can be opened.
     fn without_reader(&self, error: r2d2::Error) -> Error {
         match self.0.readers.state().connections {
             0 => self.0.database.open_reader().err().unwrap_or_else(|| pool(error)),
@@ -322,7 +322,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// How SQLite keeps a commit whole; [`JournalMode::Wal`] unless set. The file remembers it.
+    /// Sets how SQLite makes a commit atomic; [`JournalMode::Wal`] unless set. It is stored in the file.
     pub fn journal_mode(mut self, journal_mode: JournalMode) -> Self {
         self.options.journal_mode = journal_mode;
         self
@@ -357,17 +357,16 @@ impl SqliteBuilder {
         self
     }
 
-    /// The indexes that [`migrate`](Self::migrate) makes and leaves; so does [`open`](Self::open) of a new file, or with
-    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing
-    /// one keeps what it has.
+    /// Sets the indexes that the store has after [`migrate`](Self::migrate), after [`open`](Self::open) of a new file, or with
+    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets [`Indexes::Standard`], and an existing store keeps its
+    /// indexes.
     pub fn indexes(mut self, indexes: Indexes) -> Self {
         self.options.indexes = Some(indexes);
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set. Costs a SHA-256 of each one's
-    /// canonical JSON. What does not match, or has no checksum because another program wrote it, is an
-    /// [`Integrity`](ErrorKind::Integrity) error.
+    /// Verifies the checksum of every event and snapshot that is read; off unless set. This costs a SHA-256 of each one's canonical JSON. A
+    /// wrong checksum, or none because another program wrote the row, is an [`Integrity`](ErrorKind::Integrity) error.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
         self
@@ -501,7 +500,7 @@ impl EventStore for SqliteEventStore {
                 if indexes.is_empty() || !matches!(error.kind(), ErrorKind::Schema(_) | ErrorKind::Integrity { .. }) {
                     return Err(error);
                 }
-                // Somebody may have dropped an index, or made another with its name. Without any, the same events are found.
+                // An index may have been dropped, or replaced by another with its name. A query without indexes finds the same events.
                 let page = page(&[])?;
                 let there = migrate::available_indexes(connection)?.into();
                 *self.0.indexes.write().unwrap_or_else(PoisonError::into_inner) = there;
@@ -639,8 +638,8 @@ impl SqliteTransaction<'_> {
     /// The connection, for the caller's own tables. Do not commit or roll back through it.
     ///
     /// Pragmas, temporary tables, attached databases and functions that are left on it do not affect other calls: the store replaces such a
-    /// connection, which costs about 0.3 ms. Rows that are written cost nothing more. (What only has a name of its own may stay: a
-    /// collation, or a function that no statement called.)
+    /// connection, which costs about 0.3 ms. Written rows cost nothing more. (A new collation, or a new function that no statement called, may
+    /// stay.)
     #[must_use]
     pub fn connection(&self) -> &Connection {
         self.had_connection.set(true);
@@ -651,8 +650,8 @@ impl SqliteTransaction<'_> {
 impl SqliteTransaction<'_> {
     /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
     fn on_consumers<R>(&mut self, run: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
-        // A statement of the caller's that failed may have ended the transaction, as one that finds the disk full does. A checkpoint
-        // that was written now would stay without what it stands for.
+        // A failed statement of the caller's may have ended the transaction, for example because the disk is full. A checkpoint that is
+        // written now would be committed without the changes of the read model.
         self.run_statement(|transaction| match transaction.connection.is_autocommit() {
             true => Err(transaction::ended()),
             false => run(transaction.connection),

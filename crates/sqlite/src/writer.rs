@@ -1,4 +1,4 @@
-//! The one writing connection, and the line of those who want to write: group commit.
+//! The one writing connection, and the line of threads that wait for it: group commit.
 //!
 //! A thread that finds no other thread writing leads. In one transaction it writes its own append, and then the appends of the threads that
 //! have come meanwhile. It commits once for all of them, and hands the lead to the first thread that waits. So one `fsync` serves all
@@ -115,7 +115,7 @@ impl WriteLine {
                 result
             }
             Err(failure) if followers.0.is_empty() => failure.explain(connection, own),
-            // What failed is the group's transaction, for all that are in it: each on its own gets its own answer.
+            // The transaction of the group failed. Each member is appended again, alone, and gets its own answer.
             Err(_) => {
                 let alone = |appends: &[Append<'_>]| append::alone(connection, &self.database, appends);
                 let own = alone(own);
@@ -164,7 +164,7 @@ impl WriteLine {
         });
     }
 
-    /// The next who waits, if it waits to append.
+    /// The thread that waits next, if it waits to append.
     fn next_append(&self) -> Option<Arc<Ticket>> {
         let mut line = lock(&self.line);
         line.waiting.front()?.appends.as_ref()?;
@@ -185,7 +185,7 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// Those whose appends the leader has taken over, with the results they will get.
+/// The threads whose appends the leader has taken, with their results.
 #[derive(Default)]
 struct Followers(Vec<Follower>);
 
@@ -203,7 +203,7 @@ impl Followers {
 }
 
 impl Drop for Followers {
-    /// If the leader panicked, nobody may wait for it for ever.
+    /// If the leader panicked, its followers must not wait for ever.
     fn drop(&mut self) {
         for Follower { ticket, .. } in self.0.drain(..) {
             ticket.take_turn(Turn::Done(Err(Error::new(ErrorKind::Unavailable {

@@ -266,7 +266,7 @@ pub(crate) fn a_lost_answer_is_learnt_by_the_same_append_not_by_another_decision
         deposit(&others, id, 1);
         let accounts = Repository::<_, Account>::new(Watched::new(env.reopen())).unwrap();
         accounts.store().lose_answers(2);
-        // Somebody else is served before the answer is learnt.
+        // Another append comes before the answer is known.
         accounts
             .store()
             .after_lost_answer(&others, move |others| _ = deposit(others, id, 10));
@@ -398,7 +398,7 @@ pub(crate) fn a_command_behind_a_snapshot_is_recognised(env: &dyn Environment) {
             deposit(&accounts, id, 1);
         }
     }
-    // What was not executed is not taken for it.
+    // A command that was not executed does not count as executed.
     let other = accounts
         .execute_as(&command(), id, |account| account.deposit(1))
         .unwrap();
@@ -550,7 +550,7 @@ pub(crate) fn an_aggregate_that_is_only_read_gets_a_snapshot(env: &dyn Environme
         deposit(&by_hand, id, 1);
     }
     assert_eq!(read(), [of_v1(7)]);
-    // What a command appends counts too, and so does what it only read.
+    // Appended events count, and so do events that were only read.
     deposit(&accounts, id, 1);
     assert_eq!(snapshots(&store, id), [of_v1(12)]);
     for _ in 0..5 {
@@ -702,7 +702,7 @@ pub(crate) fn replaying_finds_snapshots_that_the_events_do_not_make(env: &dyn En
         deposit(&accounts, id, 1);
     }
     assert_eq!(accounts.verify_snapshots(id).unwrap().len(), 0);
-    // With a checksum and an id that are right, as whoever forges one, or an older program, saves it.
+    // With a correct checksum and id, as a forger or an older program would save it.
     let (_, events) = replayed(&store, id);
     let stale = |at: u32, cents: u64| {
         let state = json!({ "owner": "", "cents": cents, "events": at, "is_closed": false });
@@ -939,7 +939,7 @@ impl Watched {
         self.plan.lock().unwrap().failing_snapshots = fail;
     }
 
-    /// The log is known so far only, as while somebody has a transaction open.
+    /// The log is final only up to here, as while a transaction is open.
     fn hold_mark(&self, at: GlobalSequence) {
         self.plan.lock().unwrap().mark = Some(at);
     }

@@ -1,4 +1,4 @@
-//! Archives: events leave the log, and the store goes on as if they were there.
+//! Archives: events leave the log, and the promises about them stay.
 
 use std::io::Cursor;
 use std::sync::Mutex;

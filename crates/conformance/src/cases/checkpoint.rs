@@ -1,4 +1,4 @@
-//! The checkpoint that a consumer keeps: wherever it stops reading, it goes on with what comes next.
+//! The checkpoint of a read: wherever a read stops, the next one continues with the next event.
 
 use std::num::NonZeroU32;
 

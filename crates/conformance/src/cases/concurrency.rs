@@ -81,7 +81,7 @@ pub(crate) fn losers_that_reload_and_retry_all_get_through(env: &dyn Environment
     let conflicts: usize = in_parallel(4, |_| {
         let mut conflicts = 0;
         for _ in 0..EACH {
-            // Each conflict is somebody else's success, of which there are only so many.
+            // Each conflict means that another thread succeeded, and the number of successes is limited.
             while let Err(error) = store.append(&account, store.version(&account).unwrap(), &events(1)) {
                 assert!(error.is_conflict(), "{error:?}");
                 conflicts += 1;
@@ -100,7 +100,7 @@ pub(crate) fn losers_that_reload_and_retry_all_get_through(env: &dyn Environment
     );
 }
 
-/// Those that append at once may share a statement: what one of them did wrong is nobody else's error.
+/// Threads that append at once may share a statement. The error of one thread must not reach another.
 pub(crate) fn each_of_many_threads_gets_its_own_answer(env: &dyn Environment) {
     let (store, ada) = (env.store(), account());
     let stored = events(2);

@@ -1,4 +1,4 @@
-//! What consumers keep in the store: checkpoints that move with what was done, leases, parked events.
+//! The stored state of consumers: checkpoints that move in the commit of the work, leases, parked events.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const NAME: &str = "balances.v1";
 /// Longer than any case takes.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// What `work` makes of a transaction.
+/// The result of `work` in a transaction.
 fn consume<R>(
     store: &(impl ConsumerStore + ?Sized),
     mut work: impl FnMut(&mut dyn ConsumerTransaction) -> Result<R, Error>,
@@ -69,7 +69,7 @@ fn hand(tx: &mut dyn ConsumerTransaction, slot: u16, holder: Uuid, lease: Durati
     })
 }
 
-/// The slots that a process holds after it has claimed what it may.
+/// The slots that a process holds after a claim.
 fn claim(store: &Handle, holder: Uuid) -> Vec<ConsumerSlot> {
     consume(&**store, |tx| tx.claim(NAME, holder, LONG)).unwrap().slots
 }
@@ -193,7 +193,7 @@ pub(crate) fn a_checkpoint_and_an_append_are_committed_together(env: &dyn Enviro
         ),
         (1, vec![sequence(3)], 1)
     );
-    // An append that fails takes the checkpoint with it, whatever its work makes of that.
+    // A failed append rolls the checkpoint back, even if the work ignores the error.
     let doomed = consume(&*store, |tx| {
         move_to(tx, NAME, 0, sequence(5))?;
         let _ = tx.append(&account, ExpectedVersion::NoStream, &[event("money.deposited")]);
@@ -279,10 +279,10 @@ pub(crate) fn members_of_a_group_share_its_slots(env: &dyn Environment) {
         let claimed = consume(&*store, |tx| tx.claim(NAME, members[number], LONG)).unwrap();
         assert_eq!((claimed.slots, claimed.share), (Vec::new(), share));
     }
-    // Whoever has too many gives up what is beyond its share.
+    // A process with more slots than its share gives the rest up.
     for slot in 3..7 {
         consume(&*store, |tx| tx.release(NAME, slot, members[0])).unwrap();
-        // Nobody gives up what is another's.
+        // A process gives up only its own slots.
         consume(&*store, |tx| tx.release(NAME, 0, members[1])).unwrap();
     }
     let shares = members.map(|member| claim(&store, member));
@@ -316,7 +316,7 @@ pub(crate) fn a_lease_that_ran_out_is_taken_over_with_a_higher_token(env: &dyn E
     assert_eq!(claimed.taken_over, [0]);
     let tokens: Vec<i64> = claimed.slots.iter().map(|slot| slot.token).collect();
     assert_eq!(tokens, [2, 1]);
-    // The one that had it holds nothing any more, and renews nothing.
+    // The old holder holds nothing, and renews nothing.
     consume(&*store, |tx| {
         tx.change(ConsumerChange::Renew {
             consumer: NAME,
@@ -331,7 +331,7 @@ pub(crate) fn a_lease_that_ran_out_is_taken_over_with_a_higher_token(env: &dyn E
         [Some(me), Some(live), Some(me)]
     );
     assert!(slots.iter().all(|slot| slot.lease.unwrap().is_live()));
-    // Whoever renews in time keeps what it holds.
+    // A process that renews in time keeps its slots.
     consume(&*store, |tx| {
         tx.change(ConsumerChange::Renew {
             consumer: NAME,
@@ -405,7 +405,7 @@ pub(crate) fn threads_that_claim_at_once_get_no_slot_twice(env: &dyn Environment
             );
         }
     }
-    // Once nobody is in anybody's way, each has its share.
+    // In the end, each process has its share.
     for _round in 0..2 {
         for member in &members {
             let claimed = consume(&*store, |tx| tx.claim(NAME, *member, LONG)).unwrap();

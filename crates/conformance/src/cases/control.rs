@@ -1,4 +1,4 @@
-//! Operating consumers: looking at them, pausing and moving them, and what they have parked.
+//! Operating consumers: their status, pausing and moving them, and their parked events.
 
 use std::time::Duration;
 

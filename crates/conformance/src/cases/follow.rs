@@ -1,4 +1,4 @@
-//! Following the log: what is there, and what comes, each event once.
+//! Following the log: stored events, then new ones, each once.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,4 @@
-//! Whether the store works, and what it is.
+//! The health of the store.
 
 use crate::environment::Environment;
 use crate::support::*;

@@ -1,4 +1,4 @@
-//! What is stored is what was stored, or an error that names the event.
+//! A stored event is read unchanged, or the read fails with an error that names it.
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{EventData, verify};

@@ -242,7 +242,7 @@ pub(crate) fn pages_are_bounded_by_bytes(env: &dyn Environment) {
     assert_eq!(store.read_page(&few, None).unwrap().events, all[..2]);
 }
 
-/// The store knows the mark of a moment ago, when others append: what it finds does not depend on that.
+/// The store may know an older mark while others append. The events that it returns do not depend on that.
 pub(crate) fn a_read_finds_what_was_appended_a_moment_ago(env: &dyn Environment) {
     let (store, other) = (env.store(), env.reopen());
     let account = account();

@@ -169,7 +169,7 @@ pub(crate) fn an_import_of_another_version_is_refused(environment: &dyn Environm
     let (source, store) = (source(), environment.store());
     let events = log(&source);
     store.import_events(&events[..8]).unwrap();
-    // One aggregate goes on as it should, and another misses two events.
+    // One aggregate continues correctly; another lacks two events.
     let rest = [&events[8..9], &events[20..21], &events[26..27]].concat();
     assert_eq!(refused(store.import_events(&rest)), events[20].event_id);
     assert_eq!(log(&store).len(), 8, "nothing of it is stored");

@@ -468,7 +468,7 @@ pub(crate) fn a_poison_event_is_parked_with_all_later_ones_of_its_aggregate(env:
     assert!(parked.iter().all(|event| event.aggregate_id == poison));
     assert!(parked[1..].iter().all(|event| event.attempts == 0), "{parked:?}");
 
-    // Its operator has it handled again: once in vain, then in order, and the aggregate goes on.
+    // The operator replays the event: the first attempt fails, the second succeeds, and the aggregate continues.
     let replay = || replay(&store, NAME, poison).unwrap();
     replay();
     until(|| parked_of(&store, NAME)[0].attempts == 4);
@@ -606,7 +606,7 @@ pub(crate) fn events_that_take_too_long_together_are_applied_one_by_one(env: &dy
     assert_eq!(errors.lock().unwrap().len(), 19);
 }
 
-/// What the row tells of the event that fails or is in hand: where it is, and how often it was tried.
+/// The sequence and the number of attempts of the failing or current event, from the row.
 fn failing(store: &Handle) -> Option<(u64, u32)> {
     let failing = store.consumers(Some(NAME)).unwrap().remove(0).failing;
     failing.map(|failing| (failing.sequence.get(), failing.attempts))
@@ -625,7 +625,7 @@ fn ended_over(store: &Handle, sequence: u32, attempts: u32) {
         .unwrap();
 }
 
-/// Notes what the row tells while each event is applied, as another process sees it.
+/// Records the row while each event is applied, as another process sees it.
 fn noting(env: &dyn Environment, noted: &Noted) -> impl Fn(&EventEnvelope) -> Result<(), BoxError> + use<> {
     let (store, noted) = (env.reopen(), Arc::clone(noted));
     move |event| {
@@ -795,7 +795,7 @@ pub(crate) fn a_parked_event_that_a_process_ends_over_stays_parked(env: &dyn Env
             .is_some_and(|event| event.attempts == 4 && event.reason == "poison")
     });
     running.stop();
-    // If the process had ended then, nobody would have tried once more.
+    // If the process had ended then, no process would have tried again.
     assert_eq!(told.lock().unwrap().last(), Some(&Some((4, false))));
 }
 

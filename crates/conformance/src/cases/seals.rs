@@ -57,11 +57,11 @@ fn given_sealed(env: &dyn Environment) -> (Handle, Vec<EventEnvelope>) {
     (store, events)
 }
 
-/// The store after the log was rewritten, as somebody opens it who has seen nothing of the log yet.
+/// The store after the log was rewritten, newly opened: it has not seen the old log.
 fn rewritten(env: &dyn Environment, events: &[EventEnvelope]) -> Handle {
     env.rewrite_log(events);
     let store = env.reopen();
-    // A database in memory cannot be opened anew: its store tells that the log was cut, once.
+    // A database in memory cannot be opened again: its store reports once that the log was cut.
     let _ = store.high_water_mark();
     store
 }
@@ -70,7 +70,7 @@ fn kinds(findings: &[Finding]) -> HashSet<FindingKind> {
     findings.iter().map(|finding| finding.kind).collect()
 }
 
-/// The parts of the log that are not what was sealed.
+/// The parts of the log that differ from their seals.
 fn broken(findings: &[Finding]) -> Vec<&str> {
     let of_seals = findings.iter().filter(|finding| finding.kind == FindingKind::Seal);
     of_seals.map(|finding| &*finding.reason).collect()
@@ -172,7 +172,7 @@ pub(crate) fn an_audit_compares_the_log_with_its_seals(env: &dyn Environment) {
     let (audited, findings) = audit(&env.reopen(), Audit::new().against(made[1]));
     assert_eq!(findings, []);
     assert_eq!(compared(&audited), (2, Some(made[1]), 2));
-    // The rest of the log goes on from what is remembered.
+    // The audit of the rest continues from the remembered digest.
     let (audited, findings) = audit(&store, Audit::new().only_after(made[0].into()));
     assert_eq!(findings, []);
     assert_eq!(compared(&audited), (1, Some(made[1]), 2));
@@ -222,7 +222,7 @@ pub(crate) fn nothing_is_sealed_on_top_of_what_is_not_as_sealed(env: &dyn Enviro
     );
     let danger = diagnosis(&env.reopen());
     assert_eq!(danger.severity, Severity::Danger, "{danger:?}");
-    // A purge of the beginning is no hindrance to whoever has sealed since, but it is told.
+    // After a purge of the beginning, sealing still works, and the audit reports the purge.
     let reopened = rewritten(env, &events[6..]);
     assert_eq!(seal(&*reopened, |_| {}).unwrap().events, 14);
     let (_, findings) = audit(&reopened, Audit::new());
@@ -241,7 +241,7 @@ pub(crate) fn damaged_events_are_not_sealed(env: &dyn Environment) {
     assert_eq!(seals(&store), []);
 }
 
-/// What is said of the seals.
+/// The diagnosis of the seals.
 fn diagnosis(store: &Handle) -> Diagnosis {
     let mut diagnoses = diagnose(&**store).unwrap();
     diagnoses.retain(|diagnosis| diagnosis.subject == "seals");
@@ -258,7 +258,7 @@ pub(crate) fn a_diagnosis_tells_how_much_is_sealed(env: &dyn Environment) {
     assert_eq!(diagnosis(&store).found, "none; the log is not sealed");
 }
 
-/// What somebody does to the log, and what finds it: the checksums, the structure of the log, its seals, a seal that was kept.
+/// A change of the log, and what detects it: checksums, the structure of the log, its seals, a seal that was kept elsewhere.
 type Tampering = (&'static str, fn(&mut Vec<EventEnvelope>), &'static [FindingKind]);
 
 use FindingKind::{Checksum, History, Owner, Seal as Sealed, Versions};
@@ -442,7 +442,7 @@ pub(crate) fn each_kind_of_tampering_is_found_by_what_the_reference_says(env: &d
     }
 }
 
-/// The seal at a sequence, as somebody kept it.
+/// The seal at a sequence, as it was kept elsewhere.
 fn sealed_at(store: &Handle, sequence: u32) -> Seal {
     let of_sequence = |seal: &Seal| seal.global_sequence == GlobalSequence::from(sequence);
     let line = seals(store).into_iter().find(of_sequence).unwrap().to_string();
@@ -466,7 +466,7 @@ pub(crate) fn rewritten_seals_are_found_by_one_that_was_kept(env: &dyn Environme
     assert_eq!(
         finders(&findings),
         HashSet::new(),
-        "whoever rewrites everything is not found here"
+        "a rewrite of everything is not detected here"
     );
     assert_eq!(audited.seals, 2);
     let (_, findings) = audit(&env.reopen(), Audit::new().against(kept));
@@ -494,7 +494,7 @@ pub(crate) fn a_seal_that_was_changed_or_deleted_does_not_blame_the_rest(env: &d
     assert_eq!(audited.seals, 1);
 }
 
-/// What somebody does to a snapshot, and whether it is found.
+/// A change of a snapshot, and whether it is detected.
 type Forgery = (&'static str, fn(&mut Snapshot), bool);
 
 const FORGERIES: &[Forgery] = &[

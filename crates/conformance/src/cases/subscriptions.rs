@@ -23,14 +23,14 @@ const LONG: Duration = Duration::from_secs(60);
 /// Short, so that the slots of a member that is gone are soon free.
 const LEASE: Duration = Duration::from_millis(600);
 
-/// What was handled: by whom, and of which aggregate which version.
+/// The handled events: the process, the aggregate and the version.
 type Handled = Arc<Mutex<Vec<(usize, Uuid, u64)>>>;
 
 fn deposits() -> EventQuery {
     EventQuery::new().event_types(["money.deposited"]).unwrap()
 }
 
-/// Notes what it handles.
+/// Records the handled events.
 fn noting(member: usize, handled: &Handled) -> Subscription {
     let handled = Arc::clone(handled);
     Subscription::of(NAME, deposits(), move |delivery| {
@@ -73,7 +73,7 @@ fn appended(store: &Handle) -> BTreeMap<Uuid, Vec<u64>> {
     versions
 }
 
-/// Everything was handled; what was repeated was repeated from where it was, so that leaving repetitions out leaves the order.
+/// Everything was handled, in order: without the repetitions, the versions of each aggregate ascend.
 #[track_caller]
 fn assert_all_handled(store: &Handle, handled: &Handled) -> usize {
     let mut repeated = 0;
@@ -733,7 +733,7 @@ pub(crate) fn events_of_a_batch_that_a_member_ended_over_are_counted_one_by_one(
     assert!(told[3..].iter().all(|(_, failing)| failing.is_none()), "{told:?}");
 }
 
-/// What a parked event's row tells while it is handled again.
+/// The row of a parked event while it is handled again.
 type Parked = Arc<Mutex<Vec<(u32, bool)>>>;
 
 /// Parks every event, and handles it again with what `again` says.
@@ -766,7 +766,7 @@ pub(crate) fn a_parked_event_that_a_member_ends_over_stays_parked(env: &dyn Envi
     replay(&store, NAME, key.id()).unwrap();
     until(|| parked_of(&store, NAME)[0].reason == "poison again");
     running.stop();
-    // If the process had ended meanwhile, nobody would have tried once more.
+    // If the process had ended meanwhile, no process would have tried again.
     assert_eq!(*told.lock().unwrap(), [(2, false)]);
     assert_eq!(parked_of(&store, NAME)[0].attempts, 2);
 }

@@ -33,7 +33,7 @@ const METADATA: [&str; 5] = [
     r#"{"user":"U-1","shop":{"id":7.0}}"#,
 ];
 
-/// An answer that can be compared: what was read or done, or the kind of error, without what each store decides itself.
+/// An answer that can be compared: the result or the kind of error, without the parts that each store chooses itself.
 pub(super) type Answer = Result<Vec<String>, String>;
 
 /// One append to one aggregate that was tried, for repeating it.
@@ -216,7 +216,7 @@ impl Side {
         Ok(answers)
     }
 
-    /// Learns the sequences of what was appended, as a consumer of the log would.
+    /// Learns the sequences of the appended events, as a consumer of the log does.
     fn follow(&mut self) {
         let checkpoint = self.ranks.last().copied().unwrap_or_default();
         let new = read(&*self.store, EventQuery::new().after(checkpoint));

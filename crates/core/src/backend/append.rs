@@ -1,4 +1,4 @@
-//! What may be appended, and what a repeated append comes to.
+//! Which appends are accepted, and the result of a repeated append.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -11,7 +11,7 @@ use super::fingerprint::Fingerprint;
 use super::head::{Head, check_owner};
 use crate::{Append, Appended, Contents, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
 
-/// Refuses what cannot be stored exactly, or makes no sense, before anything is sent.
+/// Refuses appends that cannot be stored exactly, or contradict themselves, before anything is sent.
 ///
 /// # Errors
 ///
@@ -61,8 +61,8 @@ pub(super) fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
 ///
 /// # Errors
 ///
-/// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the
-/// aggregate is somebody else's; [`Integrity`](ErrorKind::Integrity) if metadata that was found is no JSON;
+/// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the aggregate has
+/// another tenant or type; [`Integrity`](ErrorKind::Integrity) if metadata that was found is no JSON;
 /// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
 pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
     if found.is_empty() {
@@ -122,9 +122,9 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
     Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
 }
 
-/// What the stored event has otherwise than this one; none if both are the same.
+/// In what the stored event differs from this one; none if both are the same.
 ///
-/// The time counts only where the caller set it: otherwise the store's clock did. Of an event that is archived, it is not known.
+/// Times are compared only if the caller set the time: otherwise the store's clock did. The time of an archived event is not known.
 fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
     let live = match &stored.contents {
         Contents::Live(live) => live,

@@ -1,4 +1,4 @@
-//! The head of an aggregate: whose it is, at which version, and what may go on top of it.
+//! The head of an aggregate: its type, tenant and version, and which appends it admits.
 
 use crate::{
     AggregateKey, AggregateType, Append, Error, ErrorKind, EventEnvelope, NewSnapshot, Result, TenantId, Version,
@@ -78,7 +78,7 @@ pub(super) fn check_owner(
     actual_type: &AggregateType,
     actual_tenant: Option<&TenantId>,
 ) -> Result<()> {
-    // The tenant first: nothing of another tenant's aggregate is told, not even its type.
+    // The tenant first: an error must reveal nothing of another tenant's aggregate, not even its type.
     if actual_tenant != tenant {
         return Err(Error::new(ErrorKind::TenantMismatch {
             aggregate: aggregate.clone(),

@@ -191,7 +191,7 @@ fn check_part(
     }
 }
 
-/// The error of whoever needs what is archived of a stream, if it may know of it.
+/// The error of a load that needs archived events, unless they belong to another tenant.
 fn check_needed(
     source: &mut impl StreamSource,
     tenant: Option<&TenantId>,
@@ -206,7 +206,7 @@ fn check_needed(
     Err(needed(first, last, &source.archives(first, last)?))
 }
 
-/// The stream of these events, for whoever may see them.
+/// The stream of these events, or an empty one if they belong to another tenant.
 fn stream_of(
     aggregate: &AggregateKey,
     tenant: Option<&TenantId>,

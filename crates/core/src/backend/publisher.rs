@@ -1,4 +1,4 @@
-//! Publishing the high-water mark for those who read on replicas.
+//! Publishing the high-water mark for stores that read from replicas.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind, GlobalSequence, Result};
 /// A thread that publishes the high-water mark, at once and then at an interval, until this is dropped. For those who write a
 /// backend.
 ///
-/// A publication that fails is tried again after the interval: whoever reads the mark sees from its age that it stands still.
+/// A publication that fails is tried again after the interval. Readers see from the age of the mark that it is not renewed.
 #[derive(Debug)]
 pub struct Publisher {
     /// Dropped to stop the thread.
@@ -114,7 +114,7 @@ pub fn diagnose_published_mark(
         (ErrorKind::BeyondEnd { position, end }, _) => bad(
             Severity::Danger,
             format!("global sequence {position}, and the log ends at {end}"),
-            "events that were there are gone; rebuild what readers of replicas made of them, then run DELETE FROM \
+            "published events were lost; rebuild the read models that readers of replicas made of them, then run DELETE FROM \
              firefly_published_mark, and publish again"
                 .to_owned(),
         ),

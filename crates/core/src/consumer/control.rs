@@ -13,7 +13,7 @@ use super::stored::tables::{ConsumerChange, ParkedQuery, SlotsQuery};
 use super::stored::transaction::ConsumerTransaction;
 use crate::{Error, EventQuery, GlobalSequence, Result};
 
-/// How a consumer fares.
+/// The state of a consumer, and how far it is behind the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
@@ -25,16 +25,16 @@ pub struct ConsumerStatus {
     pub position: GlobalSequence,
     /// How many sequences are between that and the high-water mark.
     pub behind: u64,
-    /// How long ago the oldest event behind that position was created, by the clocks of this program and of the one that appended it;
-    /// none if there is no such event, 0 if its time is in the future. An event that the consumer does not ask for counts until its checkpoint passes it, which it
-    /// does after 10 seconds at most while it runs.
+    /// The age of the oldest event after that position, by the clocks of this program and of the one that appended the event. None if
+    /// there is no such event; 0 if its time is in the future. An event that the consumer does not ask for counts until the checkpoint
+    /// passes it, 10 seconds at most while the consumer runs.
     pub age: Option<Duration>,
     /// How many events it has parked.
     pub parked: u64,
 }
 
 impl ConsumerStatus {
-    /// Its state; of several slots', the one that somebody has to do something about.
+    /// Its state. If its slots differ, the state that needs an operator most: failed, then paused.
     #[must_use]
     pub fn state(&self) -> ConsumerState {
         let has = |state| self.slots.iter().any(|slot| slot.state == state);
@@ -67,10 +67,9 @@ impl ConsumerStatus {
     }
 }
 
-/// How one consumer fares, or all, ordered by name. A consumer that has not begun is not among them.
+/// The status of one consumer, or of all, ordered by name. A consumer that has not begun is not among them.
 ///
-/// Reads their rows and the high-water mark, and for each consumer how many events are parked, and one event: two round trips, and two
-/// more for each.
+/// Two round trips, for the slots and the high-water mark. Two more for each consumer, for the number of parked events and the age.
 ///
 /// # Errors
 ///
@@ -115,8 +114,8 @@ fn oldest_after(
         .map(|event| Duration::try_from(OffsetDateTime::now_utc() - event.created_at).unwrap_or_default()))
 }
 
-/// Pauses a consumer, with all of its slots: it keeps its checkpoint and handles nothing, in whatever process it runs. What it has in
-/// hand when it is paused is not counted as handled.
+/// Pauses a consumer, with all of its slots and in every process: it keeps its checkpoint and handles nothing. Events that it is handling
+/// when it is paused do not count as handled.
 ///
 /// # Errors
 ///
@@ -125,8 +124,8 @@ pub fn pause(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
     change(store, name, |slot| slot.state = ConsumerState::Paused)
 }
 
-/// Lets a consumer go on that was paused or has failed; the event that failed is tried anew. Its processes notice within a third of
-/// their lease, a projection within a second.
+/// Resumes a consumer that was paused or has failed. The event that failed is tried again. The processes of a subscription notice it
+/// within a third of their lease, those of a projection within a second.
 ///
 /// # Errors
 ///
@@ -138,10 +137,11 @@ pub fn resume(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
     })
 }
 
-/// Moves the checkpoint of a consumer, with all of its slots, and raises its token: what its processes have in hand is not counted.
+/// Moves the checkpoint of a consumer, with all of its slots, and raises its token. Events that its processes are handling do not count
+/// as handled.
 ///
-/// Forwards, events are left out; backwards, they are handled again. The read model of a projection knows nothing of that: to build
-/// it anew use [`reset`](super::reset), which empties it in the same transaction.
+/// Moving forwards skips events; moving backwards handles events again. The read model of a projection is not changed. To build it again,
+/// use [`reset`](super::reset), which empties it in the same transaction.
 ///
 /// # Errors
 ///

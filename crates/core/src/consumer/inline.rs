@@ -19,8 +19,8 @@ use crate::{
 /// A projection that is applied in the commit of each append, so that its read model is never behind: see
 /// [`Repository::execute_with`].
 ///
-/// It takes in what is appended through it, from then on: every program that appends such events has to do so through it. Nobody can
-/// [follow](super::Runner) the log for the same projection, which would apply each event twice.
+/// It applies only events that are appended through it, after it was registered. So every program that appends such events must append
+/// through it. A [runner](super::Runner) refuses to follow the log for the same projection, because that would apply each event twice.
 pub struct Inline<S, P> {
     projection: P,
     query: EventQuery,

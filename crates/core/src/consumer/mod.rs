@@ -1,32 +1,32 @@
-//! Consumers: what follows the log, and keeps in the store how far it came.
+//! Consumers: they follow the log and keep their position in the store.
 //!
 //! | to | use |
 //! |---|---|
 //! | keep a read model in the store's database, exactly once | a [`Projection`] |
-//! | change it in the commit of each append, so that it is never behind | [`Inline`] |
+//! | change it in the commit of each append, so that it is always current | [`Inline`] |
 //! | send, call, publish: at least once, by several processes | a [`Subscription`] |
 //! | run them on threads, and wait for them | a [`Runner`] |
-//! | run a projection in the own thread, as tests do | [`project`] |
-//! | build a read model anew | [`reset`] |
-//! | look at them and see to what fails | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
-//! | be told what they do | an [`Observer`]; those for `tracing` and `metrics` are features |
+//! | run a projection in the calling thread, as tests do | [`project`] |
+//! | build a read model again | [`reset`] |
+//! | monitor them, and repair what fails | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
+//! | log and measure what they do | an [`Observer`]; those for `tracing` and `metrics` are features |
 //!
 //! # What they promise
 //!
-//! - **A read model and its checkpoint change in one commit.** Killed anywhere, run twice, reset while it runs: no event is applied twice or
-//!   left out.
+//! - **A read model and its checkpoint change in one commit.** No event is applied twice or left out, even if the process is killed at any
+//!   point, runs twice, or is reset while it runs.
 //! - **A subscription handles every event at least once, in the order of its aggregate**, by one process or by several that share slots.
-//!   Whoever lost a slot cannot move its checkpoint.
-//! - **A checkpoint never passes the high-water mark.** So "up to here" is about everything before it, and [`wait_for`] is sound.
-//! - **An event that cannot be handled stops its consumer, or is parked** with all later events of its aggregate. It is never passed
-//!   without a row. An outage parks nothing.
-//! - **Threads end.** Stopping finishes what is in hand, gives leases back and joins. A panic is a failure of its event.
+//!   A process that lost a slot cannot move the slot's checkpoint.
+//! - **A checkpoint never passes the high-water mark.** So all events before it are handled, and [`wait_for`] can rely on it.
+//! - **An event that cannot be handled stops its consumer, or is parked** with all later events of its aggregate. A checkpoint
+//!   passes it only after a row was written about it. An outage parks nothing.
+//! - **Threads end.** Stopping finishes the current events, gives leases back and joins the threads. A panic is a failure of its event.
 //!
 //! Everything is kept in three tables of the store, `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, by the
 //! database's clock. There is no background service.
 //!
-//! For those who write a backend: [`ConsumerTables`](crate::backend::ConsumerTables) are the statements, [`ConsumerTransaction`] what is made of them,
-//! [`ConsumerStore`] and [`Transactional`] what a store offers.
+//! A backend implements the statements, [`ConsumerTables`](crate::backend::ConsumerTables), and a store's [`ConsumerStore`] and
+//! [`Transactional`]. [`ConsumerTransaction`] is made of the statements.
 
 mod control;
 mod failure;

@@ -11,10 +11,10 @@ use super::failure::ConsumerError;
 use super::stored::store::causes;
 use crate::GlobalSequence;
 
-/// Who is told what consumers do: for logs and for metrics. It is called on the consumers' threads, so it should be quick.
+/// Gets a call for each thing that a consumer does, for logs and metrics. The consumers' threads make the call, so it should be quick.
 ///
-/// A function of a [`ConsumerEvent`] is one. The idea is diesel's `Instrumentation`: one trait with one enum, which may grow. A pair of
-/// observers is one, and so is a `Vec` of them: each is told, in their order.
+/// Every function of a [`ConsumerEvent`] is an observer, as in diesel's `Instrumentation`. A pair or a `Vec` of observers is one, too: it
+/// calls each of them, in their order.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -91,14 +91,14 @@ pub enum ConsumerEvent<'a> {
         /// How long it took, with the commit.
         elapsed: Duration,
     },
-    /// It has come further: everything up to a position is handled, or not for it; of a group, in all slots that this process holds.
+    /// It has handled or skipped everything up to a new position; for a group, in all slots that this process holds.
     Progress {
         /// The consumer's name.
         consumer: &'a str,
         /// Up to where.
         position: GlobalSequence,
     },
-    /// The log goes further, for all consumers of the runner.
+    /// The high-water mark grew, for all consumers of the runner.
     Grown {
         /// The high-water mark.
         mark: GlobalSequence,
@@ -114,12 +114,12 @@ pub enum ConsumerEvent<'a> {
     Outage {
         /// The consumer's name; none for the watcher of the high-water mark.
         consumer: Option<&'a str>,
-        /// What was in the way.
+        /// The last error.
         error: &'a (dyn StdError + 'static),
         /// How long it waits.
         pause: Duration,
     },
-    /// What was in the way is over, after one outage or several in a row: it goes on.
+    /// The consumer continues, after one outage or several in a row.
     Recovered {
         /// The consumer's name; none for the watcher of the high-water mark.
         consumer: Option<&'a str>,

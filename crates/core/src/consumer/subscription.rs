@@ -68,7 +68,7 @@ pub struct Subscription {
     pub(crate) batch: u32,
 }
 
-/// What handles events, and is told how often the first of them was tried before.
+/// Handles a batch of events. The number says how often the first event was tried before.
 type Handler = Box<dyn Fn(&Batch<'_>, u32) -> Result<(), Failure> + Send + Sync>;
 
 impl Subscription {
@@ -142,24 +142,24 @@ impl Subscription {
         }
     }
 
-    /// Divides the aggregates into so many slots, which the processes that run this subscription share; at least 1, which it is unless
-    /// set. Choose some more than there will ever be processes: the number stays for good.
+    /// Divides the aggregates into this many slots, which the processes that run this subscription share; 1 unless set. Choose more slots
+    /// than there will ever be processes: the number cannot be changed later.
     #[must_use]
     pub fn group(mut self, slots: u16) -> Self {
         self.slots = slots.max(1);
         self
     }
 
-    /// How long a slot stays with a process that does not renew its lease, by the database's clock: 100 milliseconds to a day, 30 seconds
-    /// unless set. It is renewed after a third of that. So long the events of a process that died wait.
+    /// How long a process keeps a slot without renewing its lease, by the database's clock: 100 milliseconds to a day, 30 seconds unless
+    /// set. A lease is renewed after a third of that time. After a process dies, its events wait until the lease ends.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How long the handler may take for an event, 5 minutes unless set. A handler that takes longer is taken for hung: its process no
-    /// longer renews its leases, and another one handles the event.
+    /// How long the handler may take for an event, 5 minutes unless set. If it takes longer, its process stops renewing the leases, and
+    /// another process handles the event.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

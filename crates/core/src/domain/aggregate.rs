@@ -1,4 +1,4 @@
-//! What is decided about: an aggregate, and one of them as it is now.
+//! Aggregates: the trait that a program implements, and a loaded aggregate.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::vocabulary::DomainEvent;
 use crate::{AggregateKey, Error, Version};
 
-/// The state that decisions look at, made of nothing but the events of one aggregate.
+/// The state that decisions need, computed from the events of one aggregate alone.
 ///
-/// Give it what decisions need, no more. Write commands as methods that look at the state and return events, or a refusal of a type of
-/// your own. They change nothing:
+/// Keep only what decisions need. Write commands as methods that read the state and return events, or an error of your own type. They
+/// change nothing:
 ///
 /// ```
 /// use firefly_eventstore_core::{Aggregate, DomainEvent};
@@ -59,11 +59,11 @@ pub trait Aggregate: Default + Send + Sync + 'static {
     /// The aggregate type that the events are stored under. It stays when the Rust type is renamed.
     const TYPE: &'static str;
 
-    /// What happens to it.
+    /// The events of the aggregate.
     type Event: DomainEvent;
 
-    /// Takes in an event that happened. It cannot be refused, and nothing but the state may change: an event is taken in each time that
-    /// the aggregate is loaded.
+    /// Applies an event to the state. The event has happened, so it cannot be refused. Change only the state: events are applied each time
+    /// that the aggregate is loaded.
     fn evolve(&mut self, event: Self::Event);
 }
 
@@ -71,10 +71,9 @@ pub trait Aggregate: Default + Send + Sync + 'static {
 pub trait Snapshotted: Aggregate + Serialize + DeserializeOwned {
     /// The form of the state, such as `Account.v1`.
     ///
-    /// Give it another one whenever older snapshots could not be read, **or would have another state than the events now make**: when a
-    /// field is added, or [`evolve`](Aggregate::evolve) counts otherwise. Snapshots of other forms are passed over, and stay, so that two
-    /// versions of a program run side by side. [`Repository::verify_snapshots`](crate::Repository::verify_snapshots) finds out whether one
-    /// was forgotten.
+    /// Change it whenever older snapshots cannot be read, **or have another state than the events make now**: when a field is added, or
+    /// [`evolve`](Aggregate::evolve) computes another state. Snapshots of other forms are ignored and kept, so that two versions of a program
+    /// can run side by side. [`Repository::verify_snapshots`](crate::Repository::verify_snapshots) detects a forgotten change.
     const FORM: &'static str;
 }
 

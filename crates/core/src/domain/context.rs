@@ -1,11 +1,11 @@
-//! Who commands, why, and by which command.
+//! The context of a command: its user, its cause, its conversation and its id.
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, NewEvent, Result};
 
-/// What all events of a command have in common: who made them, in which conversation, by which command.
+/// What all events of a command have in common: the user, the conversation, the cause and the command's id.
 ///
 /// ```
 /// use firefly_eventstore_core::{Context, prelude::*};
@@ -37,8 +37,8 @@ impl Context {
     /// Gives the command an id, so that it acts once, however often it is executed: see
     /// [`Repository::execute_as`](crate::Repository::execute_as).
     ///
-    /// Whoever repeats the command has to give it the same id: the client that sends it, the queue that delivers it. A command is for one
-    /// aggregate; what acts on several has an id for each, such as `Uuid::new_v5(&transfer, b"deposit")`.
+    /// A repeated command must have the same id. So the client that sends it, or the queue that delivers it, makes the id. A command is for
+    /// one aggregate. An operation on several aggregates needs one id for each, such as `Uuid::new_v5(&transfer, b"deposit")`.
     #[must_use]
     pub fn command_id(mut self, command_id: Uuid) -> Self {
         self.command_id = Some(command_id);
@@ -47,8 +47,8 @@ impl Context {
 
     /// The context of a command that follows from an event: the event is its cause, and the conversation goes on.
     ///
-    /// The command has an id that is made of the event's and the name of the step, so that a handler that is called again with the same
-    /// event acts once. Take another name for each command that the handler executes.
+    /// The id of the command is computed from the event's id and the name of the step. So a handler that is called again with the same event
+    /// acts once. Use another name for each command that the handler executes.
     ///
     /// ```
     /// use firefly_eventstore_core::{Context, MemoryEventStore, prelude::*};

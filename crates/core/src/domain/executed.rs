@@ -6,7 +6,7 @@ use std::fmt;
 use super::aggregate::{Aggregate, Root};
 use crate::{Appended, Error, GlobalSequence, Version};
 
-/// What a command did: the aggregate afterwards, and what was appended.
+/// The result of a command: the aggregate afterwards, and the appended events.
 pub struct Executed<A> {
     root: Root<A>,
     appended: Option<Appended>,
@@ -17,7 +17,7 @@ impl<A: Aggregate> Executed<A> {
         Self { root, appended }
     }
 
-    /// The aggregate, with what the command did. If it was [executed before](Self::was_executed_before), as it is by now.
+    /// The aggregate after the command. If the command was [executed before](Self::was_executed_before), its current state.
     #[must_use]
     pub fn root(&self) -> &Root<A> {
         &self.root
@@ -47,13 +47,13 @@ impl<A: Aggregate> Executed<A> {
         self.appended.as_ref()
     }
 
-    /// The global sequence of the command's last event: what to wait for before reading a projection. None if nothing was decided.
+    /// The global sequence of the command's last event; none if there is no event. Wait for it before you read a projection.
     #[must_use]
     pub fn last_sequence(&self) -> Option<GlobalSequence> {
         self.appended.as_ref()?.last_sequence()
     }
 
-    /// Whether the events were stored by an earlier attempt: of the same command, by its id, or of this call, if only its answer was lost.
+    /// Whether an earlier attempt stored the events: an execution of a command with the same id, or this call, if its answer was lost.
     #[must_use]
     pub fn was_executed_before(&self) -> bool {
         self.appended.as_ref().is_some_and(Appended::is_already_stored)
@@ -73,11 +73,11 @@ impl<A: fmt::Debug> fmt::Debug for Executed<A> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ExecuteError<E> {
-    /// The decision was no, and why. Nothing was appended.
+    /// The command was refused, and why. Nothing was appended.
     Refused(E),
     /// The store failed. If the error [is retryable](Error::is_retryable), the events may be stored or not: execute the command again, if
-    /// it has an [id](crate::Context::command_id). If it is a [conflict](Error::is_conflict), others were faster each time, and nothing was
-    /// appended.
+    /// it has an [id](crate::Context::command_id). If it is a [conflict](Error::is_conflict), other appends came first each time, and
+    /// nothing was appended.
     Store(Error),
 }
 

@@ -20,13 +20,13 @@ use crate::{
 /// It works over every store: a driver's own, `Arc<dyn Store>`, `Box<dyn Store>`, a [`TenantStore`](crate::TenantStore). It holds nothing
 /// of any aggregate. Make one per type and share it between threads.
 ///
-/// What it promises, on every store, and the suite of all backends tests:
+/// Its promises, which the suite tests on every store:
 ///
-/// - A command is decided on everything that is stored when its events are. Others who append meanwhile make it decide again.
-/// - What a decision is refused for, or does not decide, leaves nothing behind.
+/// - A decision has seen all events that are stored before its own. If others append meanwhile, the command decides again.
+/// - A command that is refused, or decides nothing, stores nothing.
 /// - A command [with an id](Context::command_id) acts once, however often it is executed, and even by several processes at once.
-/// - An answer that is lost is learnt by repeating the same append. No outage makes two of one decision.
-/// - A [snapshot](Self::with_snapshots) makes loading cheaper and changes no result, whatever becomes of it.
+/// - If an answer is lost, the same append is repeated to get it. An outage never stores a decision twice.
+/// - A [snapshot](Self::with_snapshots) makes loading cheaper. It never changes a result, even if it is damaged or lost.
 ///
 /// ```
 /// use firefly_eventstore_core::{Aggregate, DomainEvent, MemoryEventStore, Repository, prelude::*};
@@ -134,7 +134,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         Ok(self)
     }
 
-    /// Decides at most so often when others append to the same aggregate meanwhile; ten times by default.
+    /// Sets how often a command decides at most if others append to the same aggregate meanwhile; 10 unless set.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -180,20 +180,20 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
 
     /// Executes a command: loads the aggregate, decides, and appends the decided events, if the aggregate got no other events meanwhile.
     ///
-    /// If somebody did, it pauses, loads and decides again, [ten times](Self::attempts) at most. If the store
-    /// [cannot answer](Error::is_retryable), the same call is repeated for some seconds, an append with the same events, never with
-    /// another decision. So `decide` may run several times: let it look at the state, and do nothing.
+    /// If it did, the call pauses, loads and decides again, [10 times](Self::attempts) at most. If the store
+    /// [cannot answer](Error::is_retryable), the call repeats for some seconds; it repeats an append with the same events, never with another
+    /// decision. So `decide` may run several times: let it only read the state, without side effects.
     ///
-    /// No events are a success that appends nothing. What could not be read again is not appended.
+    /// A decision without events succeeds and appends nothing. An event that could not be read again is refused.
     ///
     /// # A command with an id acts once
     ///
-    /// The ids of its events are [made of](Context::event_id) the command's. Before it decides, the aggregate is asked for them. If they
-    /// are there, the command was executed before: by this process or another, today or last year. Then nothing is decided. The result is
-    /// that of the first execution, [marked](Executed::was_executed_before), with the aggregate's current state. Two processes that execute
-    /// it at once make one of them find the other's.
+    /// The ids of its events are [computed](Context::event_id) from the command's. If the aggregate already has events with these ids, the
+    /// command was executed before: by this process or another, today or last year. Then nothing is decided. The result is that of the first
+    /// execution, [marked](Executed::was_executed_before), with the aggregate's current state. If two processes execute the command at once,
+    /// one of them stores its events, and the other finds them.
     ///
-    /// - A refusal, and a decision for nothing, leave no trace. If such a command is repeated, it is decided anew, and may act then, once.
+    /// - A refusal, or a decision without events, is not stored. If such a command is repeated, it decides again, and may then act, once.
     /// - An id is for one aggregate. Executed on another, the command is refused by the store, as
     ///   [`Duplicate`](crate::ErrorKind::Duplicate).
     /// - Where a snapshot hides older events, the log is asked: two more round trips on a server.
@@ -239,7 +239,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         })
     }
 
-    /// The loop of every command; `commit` appends, with whatever else belongs into the same commit.
+    /// The loop of every command; `commit` appends, with everything else that belongs into the same commit.
     pub(crate) fn run<E>(
         &self,
         context: &Context,
@@ -430,9 +430,9 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
 impl<S: EventStore + SnapshotStore, A: Snapshotted> Repository<S, A> {
     /// Replays an aggregate, and compares each of its snapshots of this [form](Snapshotted::FORM) with the state that the events make.
     ///
-    /// Returns what is wrong, snapshot by snapshot: one that was changed or moved, one that was made of other events than there are now,
-    /// and one that the program would make otherwise by now. The last is a change of [`evolve`](Aggregate::evolve) without another form, or a state
-    /// that is not written alike each time, such as a `HashSet`'s.
+    /// Returns an error for each wrong snapshot: one that was changed or moved, one that was made of other events than the stored ones, and
+    /// one that this program would make differently. The cause of the last is a changed [`evolve`](Aggregate::evolve) without another form,
+    /// or a state whose JSON is not the same each time, such as that of a `HashSet`.
     ///
     /// ```no_run
     /// # use firefly_eventstore_core::{EventStore, Repository, SnapshotStore, Snapshotted, prelude::*};

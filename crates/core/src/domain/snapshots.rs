@@ -14,8 +14,8 @@ use crate::{
 pub enum SnapshotPolicy {
     /// After the command that takes the aggregate past a multiple of this version. For aggregates that change.
     Every(u64),
-    /// After so many events, or more, had to be read to load the aggregate. For aggregates that are mostly read, too: loading one writes
-    /// then. A service that may only read takes [`Every`](Self::Every).
+    /// After a load that read this many events, or more. Also for aggregates that are mostly read: then a load writes. A service that may only
+    /// read uses [`Every`](Self::Every).
     AfterReading(u64),
 }
 
@@ -69,7 +69,7 @@ impl<S, A: Aggregate> Snapshots<S, A> {
     /// The state in a snapshot that came with these events. Refuses a snapshot that was changed, was made of other events than the stored
     /// ones, or has a state that the program cannot read.
     pub(super) fn state(&self, snapshot: &Snapshot, events: &EventStream) -> Result<A> {
-        // One hash, whatever the store verifies: what was changed or moved by hand would be a state that no events made.
+        // One hash, even if the store does not verify: a snapshot that was changed or moved by hand has a state that no events made.
         snapshot.verify()?;
         let (key, at) = (events.aggregate(), snapshot.version);
         let last = events
@@ -101,7 +101,8 @@ impl<S, A> Clone for Snapshots<S, A> {
     }
 }
 
-/// The id of a snapshot tells which event it goes up to. A log that was cut, and went on otherwise, has another event at that version.
+/// The id of a snapshot is computed from the last event that it includes. A log that was cut, and then continued, has another event at that
+/// version.
 fn snapshot_id(last_event: Uuid, form: &SnapshotType) -> Uuid {
     Uuid::new_v5(&last_event, form.as_str().as_bytes())
 }
@@ -138,9 +139,9 @@ pub(super) fn compare<A: Snapshotted>(snapshot: &Snapshot, last_event: Uuid, rep
     }
 }
 
-/// A snapshot that goes up to an event that is not there.
+/// A snapshot whose last event does not exist.
 pub(super) fn beyond_end(key: &AggregateKey, at: Version, end: Version) -> Error {
-    let reason = format!("it is beyond the last event, version {end}: events that were there are gone; delete it");
+    let reason = format!("it is beyond the last event, version {end}: events were lost; delete it");
     wrong(key, at, reason)
 }
 

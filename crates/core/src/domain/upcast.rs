@@ -11,9 +11,9 @@ use crate::{Error, ErrorKind, EventType, Result};
 
 /// How stored events of old types are read as events of today's: see [`DomainEvent::upcasts`](crate::DomainEvent::upcasts).
 ///
-/// What is stored is never changed. An upcast takes the data of a stored event of one type, before it is read into the enum, and makes
-/// the data of events of other types: one, several or none. These may be upcast again. The form of an event is told by its type alone,
-/// so a form that `#[serde(default)]` and `#[serde(alias)]` cannot read gets a type of its own, such as `money.moved.v2`.
+/// Stored events never change. An upcast gets the data of a stored event of one type, before it is read into the enum, and returns the data
+/// of events of other types: one, several or none. These may be upcast again. The type alone says which form an event has. So a new form
+/// that `#[serde(default)]` and `#[serde(alias)]` cannot read needs a new type, such as `money.moved.v2`.
 ///
 /// ```
 /// use firefly_eventstore_core::{DomainEvent, MemoryEventStore, Upcasts, prelude::*};
@@ -148,8 +148,8 @@ impl Upcasts {
         self.all.iter().map(|upcast| upcast.from.as_str())
     }
 
-    /// Refuses what could not be read: two upcasts of one type, an upcast of a type that the enum reads itself, one to a type that nobody
-    /// reads, and upcasts that go round in circles.
+    /// Refuses two upcasts of one type, an upcast of a type that the enum itself reads, an upcast to a type that neither the enum nor an
+    /// upcast reads, and upcasts in a circle.
     pub(super) fn check(&self, is_read: impl Fn(&str) -> bool) -> Result<()> {
         let mut by_source = BTreeMap::new();
         for upcast in &self.all {

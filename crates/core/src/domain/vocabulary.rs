@@ -14,21 +14,21 @@ use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Re
 
 /// An enum whose variants are events: what a program appends, and reads again.
 ///
-/// Derive serde's `Serialize` and `Deserialize`. A variant's serde name is the event type, its fields are the data. No other macro is
-/// needed, and none of the names come from Rust's, unless you let them, so that a variant can be renamed and the log stays readable.
+/// Derive serde's `Serialize` and `Deserialize`. A variant's serde name is the event type, and its fields are the data. No other macro is
+/// needed. Name each variant by serde, so that you can rename it in Rust and still read the log.
 ///
 /// | to | write |
 /// |---|---|
 /// | name an event | `#[serde(rename = "money.deposited")]` |
 /// | read an older name too | `#[serde(alias = "MoneyDeposited")]` |
 /// | add a field | `#[serde(default)]`, or an `Option` |
-/// | read a form that fits no more | an [upcast](Self::upcasts) |
-/// | read any type without minding it | a last variant without fields, with `#[serde(other)]` |
+/// | read an old form that does not fit the enum | an [upcast](Self::upcasts) |
+/// | ignore events of all other types | a last variant without fields, with `#[serde(other)]` |
 ///
 /// Without the last, an event of an unknown type is an error.
 ///
 /// Variants have named fields, or none, or hold one struct. A variant without fields is written as `{}`, so that fields can be added.
-/// Refused are, with the reason: variants whose fields have no names, structs, and enums with `#[serde(tag)]` or `#[serde(untagged)]`.
+/// These are refused, with the reason: variants whose fields have no names, structs, and enums with `#[serde(tag)]` or `#[serde(untagged)]`.
 ///
 /// ```
 /// use firefly_eventstore_core::{DomainEvent, MemoryEventStore, prelude::*};

@@ -11,7 +11,7 @@ use crate::GlobalSequence;
 use crate::backend::{ConsumerChange, SlotsQuery};
 use crate::consumer::{ConsumerSlot, Lease, ParkedEvent, ParkedQuery};
 
-/// What the in-memory store has instead of tables. Its writer is alone, so that locking a row means reading it.
+/// The tables of consumers of the in-memory store. There is one writer at a time, so locking a row is reading it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryConsumers {
     slots: BTreeMap<(String, u16), Slot>,

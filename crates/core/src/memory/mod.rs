@@ -1,4 +1,4 @@
-//! The in-memory store: the reference for how every store behaves, and what a test harness uses.
+//! The in-memory store: the reference for the behaviour of every store, and a store for tests.
 
 mod consumers;
 mod store;

@@ -28,8 +28,8 @@ use crate::{
 
 /// A store in memory, with exactly the behaviour of the stores on a database.
 ///
-/// Clones share what is stored, which lives as long as the last of them. Readers are never kept waiting by a
-/// transaction; transactions wait for one another.
+/// Clones share the stored events, which are dropped with the last clone. Readers never wait for a transaction; transactions wait for one
+/// another.
 ///
 /// ```
 /// use firefly_eventstore_core::{prelude::*, FaultPoint, MemoryEventStore};
@@ -124,22 +124,22 @@ impl MemoryEventStore {
         }
     }
 
-    /// Accepts what these limits accept; up to [`Limits::TEXT`].
+    /// Sets the limits of events and snapshots, up to [`Limits::TEXT`]; [`Limits::PORTABLE`] unless set.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read, which costs a SHA-256 each. What does not match,
-    /// or has no checksum, is an [`Integrity`](crate::ErrorKind::Integrity) error.
+    /// Verifies the checksum of every event and snapshot that is read; off unless set. This costs a SHA-256 each. A wrong or missing checksum
+    /// is an [`Integrity`](crate::ErrorKind::Integrity) error.
     #[must_use]
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.verify_on_read = verify;
         self
     }
 
-    /// Makes the store, and its clones, fail the next time it passes a point, with an error that is retryable.
+    /// Makes the store, or a clone of it, fail once: the next time that it passes this point, with a retryable error.
     pub fn fail_at(&self, point: FaultPoint) {
         lock(&self.shared.faults).insert(point);
     }
@@ -156,7 +156,7 @@ impl MemoryEventStore {
         true
     }
 
-    /// Replaces the whole log, behind the store's back: events may be changed, gone, moved, or others.
+    /// Replaces the whole log without the store's knowledge. Events may be changed, removed, moved or added.
     pub fn tamper_with_log(&self, events: Vec<EventEnvelope>) {
         let mut log = self.shared.log.write().unwrap_or_else(PoisonError::into_inner);
         log.replace(Vec::new());
@@ -486,7 +486,7 @@ impl Transactional for MemoryEventStore {
     }
 }
 
-/// A transaction of a store in memory: what only it sees, on top of what nobody else may write meanwhile.
+/// A transaction of a store in memory. No other transaction runs meanwhile, and readers do not see its changes before the commit.
 #[derive(Debug)]
 pub struct MemoryTransaction<'a> {
     store: &'a MemoryEventStore,
@@ -708,7 +708,7 @@ impl MemoryEventStore {
         Ok(EventStream::new(aggregate.clone(), version, live.into_events()).with_archived(Some(archived)))
     }
 
-    /// The error of whoever needs what is archived of a stream.
+    /// The error of a load that needs archived events of a stream.
     fn needed(&self, stream: &ArchivedStream) -> Error {
         let (first, last) = (stream.first_sequence, stream.last_sequence);
         let archives = lock(&self.shared.archives);

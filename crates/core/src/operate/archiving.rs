@@ -23,18 +23,18 @@ use crate::{
     Backoff, Error, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Order, Result, StreamRange, Version,
 };
 
-/// Moves a part of the log into a file: the events leave the database, and the store goes on as if they were there.
+/// Moves a part of the log into a file. The events leave the database; the promises about them stay.
 ///
-/// What stays is a row of some 100 bytes for each event, with its keys, and one for each of their aggregates. So versions go on where
-/// they were, an event id is never stored a second time, a repeated append is answered as ever, and nothing is read as if it were whole:
-/// a read, a load or an as-of that needs an archived event is an [`Archived`](crate::ErrorKind::Archived) error, which names the range
-/// and the place. A stream loads from a [snapshot](crate::SnapshotStore::load_from_snapshot) at or after its last archived version: take
+/// The database keeps a row of some 100 bytes for each event, with its keys, and one for each of their aggregates. So versions continue, an
+/// event id is never stored a second time, and a repeated append gets its original result. A read, a load or an as-of read that needs an
+/// archived event fails with an [`Archived`](crate::ErrorKind::Archived) error, which names the range and the place: an incomplete result
+/// is never returned. A stream loads from a [snapshot](crate::SnapshotStore::load_from_snapshot) at or after its last archived version: take
 /// snapshots of what is still in use before. Projections and exports go on [after](EventQuery::after) the range, or
 /// [skip](EventQuery::skip_archived) it.
 ///
 /// It takes three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and
 /// checked, line by line. Only then the events are taken out of the log, oldest first, in transactions of 200 events at most. Other
-/// writers wait for each of those, some milliseconds. Whatever cuts it off, [`retire`] goes on with the same file.
+/// writers wait for each of those, some milliseconds. If it is interrupted, [`retire`] continues with the same file.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -376,11 +376,11 @@ fn try_retire<F: FnMut(Progress)>(
     Ok(archive)
 }
 
-/// Brings the events of an archive back into the log, with all that they had: newest first, and then forgets the archive. Reads, loads and
-/// versions are as if it had never been.
+/// Moves the events of an archive back into the log, unchanged, newest first, and then forgets the archive. Reads, loads and versions are
+/// the same as before the archiving.
 ///
-/// Where it was cut off, repeat it with the same file. Archives that hold later events of the same streams are attached first. To read an
-/// archive elsewhere, [import](super::Import) it into an empty store.
+/// If it is interrupted, repeat it with the same file. First attach archives that hold later events of the same streams. To read an archive
+/// without this store, [import](super::Import) it into an empty store.
 ///
 /// # Errors
 ///
@@ -407,7 +407,7 @@ fn try_attach<F: FnMut(Progress)>(
     let digest = read.checked.digest;
     let Some(mut archive) = archives.into_iter().find(|archive| archive.digest == digest) else {
         return Err(Error::invalid(format!(
-            "it is no archive of this store, which knows none with the digest {digest}; to read it, import it into an empty store"
+            "this store has no archive with the digest {digest}; to read the file, import it into an empty store"
         )));
     };
     archive.is_retired = false;
@@ -439,7 +439,7 @@ pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
                 "the events with global sequences {} to {} are partly in the log and partly in {}",
                 archive.first, archive.last, archive.location
             ),
-            "if nobody is at work on it, it was cut off: retire or attach the file once more",
+            "if no program is moving them now, the move was interrupted: retire or attach the file again",
         )
     });
     let events: u64 = archives.iter().map(|archive| archive.events).sum();
@@ -447,7 +447,7 @@ pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
     std::iter::once(Diagnosis::good(SUBJECT, all)).chain(moving).collect()
 }
 
-/// Repeats a step that others keep from going on, for some seconds.
+/// Repeats a step for some seconds while other writers prevent it.
 fn patiently(step: impl FnMut() -> Result<u64>) -> Result<()> {
     Backoff::new().repeat(step).map(drop)
 }

@@ -17,12 +17,11 @@ use crate::{
     Version,
 };
 
-/// Checks a store: the checksum and the size of every event, that versions are contiguous, that an aggregate has one type and
-/// one tenant, that the log is what its [seals](super::seal()) say, that snapshots belong to events, and what the database can
-/// check by itself.
+/// Checks a store: that every event has the right checksum and size, that versions are contiguous, that an aggregate has one type and one
+/// tenant, that the log matches its [seals](super::seal()), that snapshots belong to events, and that the database finds no damage itself.
 ///
-/// A log whose beginning was [archived](super::Archiving) is audited from there on; the files are checked by
-/// [`Import::check`](super::Import::check).
+/// If the beginning of the log was [archived](super::Archiving), the audit starts after it. [`Import::check`](super::Import::check) checks
+/// the files.
 ///
 /// Reports everything that is wrong, in the order of the log. It does not stop at a finding, nor at a row that cannot be read. One thread
 /// reads, page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100 bytes,
@@ -64,9 +63,9 @@ pub struct Audited {
     pub old_snapshots: u64,
     /// How many seals the log was compared with.
     pub seals: u64,
-    /// The last of them.
+    /// The newest of these seals.
     pub newest_seal: Option<Seal>,
-    /// How many events came after the last seal, or are all there are.
+    /// How many events are not sealed.
     pub unsealed: u64,
     /// How many findings there were.
     pub findings: u64,
@@ -395,7 +394,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Reports damage of which nobody can say how far it goes; what was to be read has to be left out.
+    /// Reports damage of unknown extent: the part that was to be read is skipped.
     fn cut_off(&mut self, error: Error, left_out: String) -> Result<()> {
         if !error.is_integrity() {
             return Err(error);
@@ -590,7 +589,7 @@ impl Walk<'_> {
             Some(SnapshotCover::Row) => {}
             Some(SnapshotCover::State) => self.old_snapshots += 1,
             None => {
-                let reason = "its checksum does not match it; delete it, the events are the truth";
+                let reason = "its checksum does not match; delete it, since the events have the state";
                 self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason));
             }
         }

@@ -143,7 +143,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
                 name_of(&run_out),
                 length(since)
             ),
-            "look whether the processes that run it live, and reach the database; whichever does takes the lease",
+            "check that a process that runs it lives and reaches the database: such a process takes the lease",
         );
     }
 

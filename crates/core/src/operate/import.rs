@@ -47,7 +47,7 @@ pub struct CheckedExport {
 pub struct Imported {
     /// How many events it stored.
     pub events: u64,
-    /// How many were there already.
+    /// How many were stored before.
     pub already_stored: u64,
     /// Whether the log that the events came from may hold others between them, which an export with a filter left out. A stream may
     /// then be shorter here than it is there.
@@ -69,8 +69,8 @@ impl Import {
         Self { batch_size: BATCH_SIZE }
     }
 
-    /// How many events one transaction stores. 16 MiB of events end it, too. Others who append wait for it, some tenths of a second, and
-    /// after a crash it is repeated.
+    /// How many events one transaction stores; it ends at 16 MiB of events, too. Other appends wait for each transaction, some tenths of a
+    /// second. After a crash, the last transaction is repeated.
     #[must_use]
     pub fn batch_size(mut self, events: usize) -> Self {
         self.batch_size = events.max(1);
@@ -84,14 +84,14 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// [`DamagedFile`](ErrorKind::DamagedFile), naming the first line that is not what was written, or which cannot be imported;
+    /// [`DamagedFile`](ErrorKind::DamagedFile), naming the first line that was changed or cannot be imported;
     /// [`Io`](ErrorKind::Io).
     pub fn check(input: impl BufRead + Send) -> Result<CheckedExport> {
         check(input, &mut Telling::new(|_| {}))
     }
 
-    /// Imports JSON Lines that [`Export::json_lines`](super::Export::json_lines) wrote. Nothing is stored unless the whole file
-    /// is as it was written.
+    /// Imports JSON Lines that [`Export::json_lines`](super::Export::json_lines) wrote. Nothing is stored if any line of the file was
+    /// changed.
     ///
     /// Progress counts the events of both passes.
     ///

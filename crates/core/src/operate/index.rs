@@ -1,6 +1,6 @@
-//! The indexes of a store, and what use they are.
+//! The indexes of a store, and how much they are used.
 
-/// An index, and what use it is.
+/// An index, and how much it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexUsage {
@@ -12,7 +12,7 @@ pub struct IndexUsage {
     pub bytes: Option<u64>,
     /// How often it was read since the database began to count; none where the database does not count.
     pub scans: Option<u64>,
-    /// Whether it is there, and whose it is.
+    /// Whether it exists, and whether it is the store's.
     pub state: IndexState,
 }
 
@@ -34,12 +34,12 @@ impl IndexUsage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IndexState {
-    /// The store's own, and there.
+    /// The index is the store's, and exists.
     Present,
-    /// The store's own for the indexes that were chosen, but not there, or not usable: `migrate()` makes those again that a choice
-    /// may leave out.
+    /// The index should exist by the chosen [`Indexes`](crate::Indexes), but does not exist, or cannot be used. `migrate()` makes the
+    /// optional ones again.
     Missing,
-    /// Somebody else's.
+    /// The index exists, but is not the store's.
     Foreign,
 }
 

@@ -190,7 +190,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) on a database that has no replicas to read from;
     /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) in a store that was opened with `read_replica`;
-    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the log ends before the mark that was published: events that were there are gone;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the log ends before the mark that was published: events were lost;
     /// - those of [`high_water_mark`](EventStore::high_water_mark), and of the backend.
     fn publish_mark(&self) -> Result<GlobalSequence> {
         Err(Error::invalid(

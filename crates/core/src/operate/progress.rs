@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Progress {
     /// How many events, or snapshots, are done.
     pub done: u64,
-    /// How many there are, as far as that is known; sequences that nobody used may be counted with them.
+    /// How many there are, if known; the number may include unused sequences.
     pub total: Option<u64>,
     /// How long it took so far.
     pub elapsed: Duration,

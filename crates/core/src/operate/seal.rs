@@ -14,11 +14,11 @@ use crate::{Error, EventStore, GlobalSequence, Result};
 /// What the log was, up to a sequence: a row of the table `firefly_seals`.
 ///
 /// The digest is that of the whole log up to there, with all that is stored of each event: the same as that of an
-/// [`Export`](super::Export) up to this sequence. It goes on from the digest of the seal before, so a seal vouches for all
-/// before it, and sealing reads only what is new.
+/// [`Export`](super::Export) up to this sequence. It continues the digest of the seal before, so a seal covers all events before it, and
+/// sealing reads only new events.
 ///
-/// Whoever can write to the database can rewrite seals along with the log. So keep the newest one outside of it: it is written as
-/// one line, and read from it.
+/// A person who can write to the database can rewrite the seals along with the log. So keep the newest seal outside of the database. Its
+/// text is one line, which [parses](str::parse) as a seal.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::{Audit, Seal, seal};

@@ -12,17 +12,17 @@ use crate::store::pipeline;
 use crate::values::timestamp::time_text;
 use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result};
 
-/// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if nothing came since.
+/// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if there are no new events.
 ///
 /// Reads the events since the last seal. It also reads again the events that the last seal added, and checks that they are unchanged. So
 /// each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some 16 MiB of
 /// events are in memory. Appends and reads do not wait for it. Several programs may seal at once: what they seal is the same log. A seal is
 /// some 100 bytes; once an hour or once a day is usual.
 ///
-/// A log whose beginning was [archived](super::Archiving) goes on from what its last range says.
+/// If the beginning of the log was [archived](super::Archiving), the seal continues from the digest of the last archived range.
 ///
-/// What is not sealed yet can be changed without being found out; what the newest seal covers, only by whoever also rewrites the
-/// seals from there on, and that is found out by [comparing](super::Audit::against) with a seal that was kept elsewhere.
+/// Changes of events that are not sealed yet are not detected. Changes of sealed events are, unless the later seals are rewritten as
+/// well. Such a rewrite is detected by [comparing](super::Audit::against) the log with a seal that was kept elsewhere.
 ///
 /// # Errors
 ///

@@ -33,10 +33,9 @@ impl<'a, S: EventStore + ?Sized> Events<'a, S> {
     /// The checkpoint to keep when every event that was handed out is handled: a read that continues [after](EventQuery::after) it skips
     /// nothing and repeats nothing, whatever ended this one.
     ///
-    /// It is the last event that was handed out. Once the iterator has returned `None`, it is the position up to which the log was
-    /// looked through: the high-water mark or the query's `until`, whichever is smaller, whatever the filters let pass; but the last
-    /// event, where the query's limit ended the read. Reads in the order of time, or backwards, leave the query's `after` as it
-    /// is until the log is exhausted. After an error it is what was handed out before.
+    /// It is the last event that was handed out. After the iterator has returned `None`, it is the smaller of the high-water mark and the
+    /// query's `until`, even if filters left out the last events; but the last event, if the query's limit ended the read. For reads in the
+    /// order of time, or backwards, it is the query's `after` until the end of the log. After an error, it is the last event handed out.
     ///
     /// ```
     /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};

@@ -1,4 +1,4 @@
-//! What a program does with a store: extensions that every store has.
+//! The methods that a program calls: extensions of the traits, which every store has.
 
 use std::time::Duration;
 
@@ -170,12 +170,12 @@ pub trait EventStoreExt: EventStore {
     /// Follows the log: reads the stored events, as [`read`](Self::read) does, and then waits for new ones, from this program or another.
     /// Nothing is skipped, and nothing is handed out twice.
     ///
-    /// Appends through this store, or a clone of it, end the wait at once. So do those of other programs on PostgreSQL, where appends
-    /// notify; elsewhere the log is looked at after 20 milliseconds, and then ever less often, down to once a second: one statement,
-    /// three on MySQL and MariaDB. While the store cannot be reached, it is tried again, with pauses of up to a second, and a line is
-    /// written to the `log` crate. No connection is held while it waits, but one to listen on where appends notify.
+    /// Appends through this store, or a clone of it, end the wait at once. On PostgreSQL, if appends notify, those of other programs do, too.
+    /// Otherwise it polls the log, first after 20 milliseconds, then less and less often, down to once a second: one statement, three on MySQL
+    /// and MariaDB. While the store cannot be reached, it tries again after pauses of up to a second, and writes a line to the `log` crate. It
+    /// holds no connection while it waits, except one to listen on if appends notify.
     ///
-    /// A program that keeps its checkpoint in the store, or runs in several processes, is better served by [`consumer`](crate::consumer).
+    /// If the checkpoint is kept in the store, or several processes share the work, use a [`consumer`](crate::consumer) instead.
     ///
     /// ```
     /// use std::{thread, time::Duration};
@@ -224,8 +224,8 @@ pub trait EventStoreExt: EventStore {
         Ok(page.events.into_iter().next())
     }
 
-    /// As the view `v_recent_events`, by this program's clock: what was created within `age`, which is 24 hours in the
-    /// view, the newest first.
+    /// Reads the events that were created within `age` by this program's clock, the newest first. With 24 hours, these are the events of the
+    /// view `v_recent_events`.
     fn recent_events(&self, age: Duration) -> Events<'_, Self> {
         let age = time::Duration::try_from(age).unwrap_or(time::Duration::MAX);
         let since = OffsetDateTime::now_utc().saturating_sub(age);

@@ -549,12 +549,12 @@ pub struct Page {
     /// The checkpoint to keep once every event of this page, and of the pages before it, is handled. A read that goes on
     /// [after](EventQuery::after) it skips nothing and repeats nothing.
     ///
-    /// While more may follow, or where the query's limit ended the page, it is the last event of the page. Once the log is exhausted, it
-    /// is the last position that was looked at: the high-water mark or the query's `until`, whichever is smaller, whatever the filters
-    /// let pass. Pages in the order of time, or backwards, leave the query's `after` as it is until the log is exhausted.
+    /// If more may follow, or if the query's limit ended the page, it is the last event of the page. At the end of the log, it is the smaller
+    /// of the high-water mark and the query's `until`, even if filters left out the last events. Pages in the order of time, or backwards,
+    /// have the query's `after` until the end of the log.
     pub checkpoint: GlobalSequence,
-    /// A final position, which this read goes up to: no event can still be committed at or before it. The last one when the read began, or
-    /// an earlier one if a later one would not add events to this read. Not a checkpoint: the page may end before it.
+    /// The final position that this read goes up to: no event can still be committed at or before it. It is the last one when the read began,
+    /// or an earlier one if a later one would add no event to this read. It is not a checkpoint: the page may end before it.
     pub high_water_mark: GlobalSequence,
     /// Where the next page begins, if there may be one.
     pub next: Option<Cursor>,
@@ -575,10 +575,11 @@ impl Page {
     }
 }
 
-/// For those who write a backend: refuses a read that begins beyond the end of the log, where events are gone that were there when its checkpoint was kept.
+/// For those who write a backend: refuses a read that begins beyond the end of the log. Events that were read before its checkpoint was kept
+/// are lost.
 ///
-/// `position` is where the read begins, or a mark that was proved before, and `mark` what is proved now. A mark may be behind what
-/// another store proved; so `end`, the greatest sequence that is committed, is asked only where the position is beyond it.
+/// `position` is where the read begins, or a mark that was proved before; `mark` is proved now. Another store may have proved a greater
+/// mark. So if the position is beyond the mark, it is compared with `end`, the greatest committed sequence.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Snapshots: an aggregate's state at a version, so that loading need not begin at its first event.
+//! Snapshots: an aggregate's state at a version, so that a load need not begin at the first event.
 
 use std::sync::Arc;
 
@@ -96,8 +96,8 @@ impl NewSnapshot {
         })
     }
 
-    /// Sets the time of the snapshot, for one that is brought in from elsewhere; otherwise the clock of the program
-    /// that saves it does.
+    /// Sets the time of the snapshot, for a snapshot that is moved from another store. Unless set, the clock of the program that saves it sets
+    /// the time.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl NewSnapshot {
         Ok(self)
     }
 
-    /// Gives the snapshot an id, for one that is brought in from elsewhere.
+    /// Sets the id of the snapshot, for a snapshot that is moved from another store.
     #[must_use]
     pub fn with_id(mut self, snapshot_id: Uuid) -> Self {
         self.snapshot_id = snapshot_id;
@@ -191,23 +191,22 @@ pub struct Snapshot {
     pub state: EventData,
     /// When it was stored, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,
-    /// SHA-256 of the row: of all its columns, with the state's canonical JSON. In rows that an earlier version of this library saved, and in those
-    /// that it took over from tables made by hand, of the state's canonical JSON alone. Absent only in rows that something else
-    /// wrote.
+    /// SHA-256 of all columns of the row, with the state's canonical JSON. In rows that an earlier version of this library saved, or adopted from
+    /// tables made by hand, SHA-256 of the state's canonical JSON alone. None only in rows that another program wrote.
     pub checksum: Option<Checksum>,
 }
 
-/// What a snapshot's checksum vouches for.
+/// Which part of a snapshot its checksum covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SnapshotCover {
-    /// The whole row: nothing of it was changed, nor was it moved to another version, aggregate, type or tenant.
+    /// The whole row. It was neither changed nor moved to another version, aggregate, type or tenant.
     Row,
-    /// The state only, as checksums were made before.
+    /// The state only, as in checksums of earlier versions.
     State,
 }
 
-/// What the SHA-256 of a snapshot's row begins with, so that it is no other one.
+/// The first bytes of what is hashed, so that the hash of a snapshot differs from all other hashes.
 const ROW: &[u8] = b"firefly-eventstore snapshot\n";
 
 impl Snapshot {
@@ -244,7 +243,7 @@ impl Snapshot {
 
     /// Recomputes the checksum and compares it.
     ///
-    /// A change is not detected if its author also computes the checksum: only the events tell what the state has to be.
+    /// A change is not detected if its author also computes the checksum. Only the events show what the state must be.
     ///
     /// # Errors
     ///
@@ -255,13 +254,13 @@ impl Snapshot {
             None => Err(Error::new(ErrorKind::Integrity {
                 event_id: None,
                 global_sequence: None,
-                reason: "its checksum does not match it; delete it, the events are the truth".into(),
+                reason: "its checksum does not match; delete it, since the events have the state".into(),
             })
             .during(self.name())),
         }
     }
 
-    /// Recomputes the checksum, and tells what it vouches for; none if it does not match, or is absent.
+    /// Recomputes the checksum, and returns what it covers; none if it does not match, or is missing.
     ///
     /// ```
     /// use firefly_eventstore_core::{MemoryEventStore, SnapshotCover, prelude::*};
@@ -438,7 +437,7 @@ pub enum SnapshotDeletion<'a> {
     Older(Option<OffsetDateTime>),
 }
 
-/// What there is of snapshots.
+/// The number, size and age of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotStatistics {

@@ -1,4 +1,4 @@
-//! What there is in a store: the monitoring queries and views of the schema of the Firefly Event Sourcing Library.
+//! Statistics of a store: the monitoring queries and views of the schema of the Firefly Event Sourcing Library.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};
 
-/// What there is in a store: its totals, and what they are made of.
+/// Statistics of a store: its totals, and those of each type.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -251,7 +251,7 @@ impl SummaryQuery {
     }
 }
 
-/// Whether a store works, and what it is.
+/// The state of a store that works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {

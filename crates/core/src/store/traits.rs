@@ -42,17 +42,16 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Loads a part of one aggregate's stream, and the version it is at.
     ///
-    /// Events and version are of one moment, also beside busy writers.
+    /// Events and version are of one state of the store, even if others append meanwhile.
     ///
-    /// On a server, one round trip for the whole stream, and for any part of it whose events tell the version: where the newest event is
-    /// among them, as with [`last`](StreamRange::last), or with [`from_version`](StreamRange::from_version) where an event follows. Two
-    /// where the version is looked up: no event was found, or a limit or the range's last version ended the part; three where somebody
-    /// appended between these two. As of a time or a global sequence, one more, and
-    /// another if the aggregate had no event yet; as of a version, none.
+    /// On a server, one round trip if the events include the newest one: for the whole stream, for the [`last`](StreamRange::last) events, and
+    /// [`from_version`](StreamRange::from_version) if an event follows. Otherwise, the version is queried separately: two round trips if no
+    /// event is found, or if a limit or the range's last version ends the part, and three if another append comes between the two. A point in
+    /// the past that is a time or a global sequence takes one more, and another if the aggregate had no event then.
     ///
-    /// Memory: all events of the part, with their data and metadata as text, and some hundred bytes for each besides; while it loads on
-    /// PostgreSQL, up to three times that. No other bound is kept, since half of a stream is no state. Where streams are large, load
-    /// from a snapshot, or see [`load`](crate::EventStoreExt::load) for how to go through one page by page.
+    /// Memory: all events of the part, with their data and metadata as text, and some hundred bytes more for each; up to three times that
+    /// while it loads from PostgreSQL. There is no other limit, because a state needs the whole stream. If streams are large, load from a
+    /// snapshot, or read one page by page as [`load`](crate::EventStoreExt::load) shows.
     ///
     /// # Errors
     ///
@@ -75,7 +74,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the query begins beyond the end of the log: events that were there are gone;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the query begins beyond the end of the log: events were lost;
     /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove the high-water mark;
     /// - [`Archived`](crate::ErrorKind::Archived) if the page may lack events that were [archived](crate::operate::Archiving), unless the
     ///   query
@@ -90,21 +89,21 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd), once, if the log ends before a mark that this store gave out: events that
-    ///   were there are gone. The next call proves the mark anew;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd), once, if the log ends before a mark that this store gave out: events were
+    ///   lost. The next call proves the mark again;
     /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove it;
     /// - those of the backend.
     fn high_water_mark(&self) -> Result<GlobalSequence>;
 
-    /// What there is in the store, or of one tenant. Reads the whole log: for dashboards, not for every request.
+    /// The number of events and aggregates in the store, or of one tenant, by type. Reads the whole log: for dashboards, not for requests.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
 
-    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every event that is committed counts, but those that
-    /// are [archived](crate::operate::Archiving).
+    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every committed event counts, except
+    /// [archived](crate::operate::Archiving) ones.
     ///
     /// It reads every event of the aggregates that it lists. PostgreSQL, MySQL and MariaDB also keep summaries in a table,
     /// which a query may [ask for](SummaryQuery::as_of_last_refresh): these are as of the last
@@ -118,16 +117,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Brings the table of aggregate summaries up to date, for queries
     /// [as of the last refresh](SummaryQuery::as_of_last_refresh) and for other programs that read the table.
     ///
-    /// PostgreSQL, MySQL and MariaDB read the whole log for that. SQLite and the in-memory store keep no such table: there
-    /// nothing is done.
+    /// PostgreSQL, MySQL and MariaDB read the whole log for that. SQLite and the in-memory store have no such table and do nothing.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn refresh_aggregate_summaries(&self) -> Result<()>;
 
-    /// Asks the database whether it works, and what it is. On a server, four round trips; more on MySQL and MariaDB
-    /// where the mark needs a proof.
+    /// Checks that the database works, and returns its kind, version and state. On a server, four round trips; more on MySQL and MariaDB if a
+    /// sequence is missing in the log.
     ///
     /// # Errors
     ///
@@ -141,7 +139,7 @@ pub trait EventTransaction {
     ///
     /// # Errors
     ///
-    /// As [`EventStore::append_all`]. An error dooms the transaction.
+    /// As [`EventStore::append_all`]. After an error, the transaction cannot commit.
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
 
     /// Loads a part of one aggregate's stream, with what the transaction appended.
@@ -255,7 +253,7 @@ pub trait SnapshotStore: EventStore {
     /// Those of the backend.
     fn delete_snapshots(&self, tenant: Option<&TenantId>, selection: SnapshotSelection<'_>) -> Result<u64>;
 
-    /// What there is of snapshots, or of one tenant's.
+    /// The number, size and age of all snapshots, or of one tenant's.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A check of an enum of events: that what it writes it reads, and that it still reads what older programs wrote.
+//! A check of an enum of events: it reads what it writes, and what older programs wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,14 +13,13 @@ use super::shown::{Shown, difference};
 use crate::domain::Vocabulary;
 use crate::{DomainEvent, EventData, EventType, NewEvent};
 
-/// Checks an enum of events, with a sample of each variant: a test that every program with a log should have.
+/// Checks an enum of events, with a sample of each variant. Every program with a log should have this test.
 ///
 /// - Each sample can be stored, and is the same when it is read again.
 /// - Each variant has a sample, and each alias is read as one of the variants.
 ///
-/// Give samples that are the same in each run, with every field set once and every `Option` both ways. Then let the check
-/// [keep their forms in files](EventCheck::frozen), so that a change of the enum that cannot read what is stored fails a test and not a
-/// service.
+/// Give the same samples in each run. Set every field once, and every `Option` to `Some` and to `None`. Then let the check
+/// [keep their forms in files](EventCheck::frozen): a change of the enum that cannot read stored events fails a test then, not a service.
 ///
 /// ```
 /// use firefly_eventstore_core::{DomainEvent, testing::check_events};
@@ -101,8 +100,8 @@ impl<E: DomainEvent> EventCheck<E> {
     /// Every form that was [recorded](Self::record) in a folder is read as it was then, every sample is recorded, and every type that has
     /// an upcast is recorded or was [read](Self::reads).
     ///
-    /// A form in a file is never changed again, as it is not in the log. When the enum has changed, and what the form is read as has
-    /// changed with it, as was intended, record again, and look at the differences in review.
+    /// The form in a file never changes, as it never changes in the log. If you change the enum on purpose, and with it the result of reading
+    /// a form, record again, and review the differences.
     ///
     /// ```
     /// # use firefly_eventstore_core::{DomainEvent, testing::check_events};
@@ -164,8 +163,8 @@ impl<E: DomainEvent> EventCheck<E> {
         }
     }
 
-    /// Writes the form of each sample that no file in a folder has into a file of its own, and into the other files what they are read as
-    /// now. What is there already stays: its type and data are what is stored somewhere.
+    /// Writes the form of each new sample into a new file of a folder, and into the other files the current result of reading their form. The
+    /// recorded types and data stay, because such events are stored in a log.
     ///
     /// # Panics
     ///

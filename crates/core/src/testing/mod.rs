@@ -1,4 +1,4 @@
-//! For test harnesses: what was, what is done, what must follow.
+//! Tests of aggregates and commands: given events, when a command runs, then events follow.
 
 mod check;
 mod given;

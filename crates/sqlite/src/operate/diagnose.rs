@@ -1,4 +1,4 @@
-//! Whether the database, its schema and its settings are as they should be, and what to do if not.
+//! Checks the database, its schema and its settings, and advises what to do.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::error::classify;
 use crate::pool::{Database, Location};
 use crate::{SqliteEventStore, migrate};
 
-/// A write-ahead log beyond this has outgrown the 16 MB after which it is emptied: somebody is in the way.
+/// SQLite empties the write-ahead log at 16 MB. If the log is larger than this, an open transaction prevents that.
 const LARGE_LOG: u64 = 64 << 20;
 
 impl SqliteEventStore {
@@ -103,7 +103,7 @@ fn schema(connection: &Connection) -> Result<Diagnosis> {
     Ok(Diagnosis::bad(severity, subject, error.kind().to_string(), advice))
 }
 
-/// What a connection is set to. Every connection is given the store's settings, and one on which work leaves others is given up.
+/// The settings of a connection. Every connection gets the store's settings. If work leaves others on it, the connection is replaced.
 struct Settings {
     read_only: bool,
     journal_mode: String,

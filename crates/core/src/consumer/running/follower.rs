@@ -22,7 +22,7 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
     store: &'a S,
     projection: &'a P,
     query: EventQuery,
-    /// The checkpoint as it is stored, and its token: whoever finds others was overtaken.
+    /// The stored checkpoint and its token. If others are found in the store, another process has moved the checkpoint.
     position: GlobalSequence,
     token: i64,
     /// How far the log was looked through: no event of this projection is between the checkpoint and here.
@@ -262,8 +262,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    /// Writes that the next events are about to be applied, before the first commit after a start, and before each suspect. Whoever finds
-    /// that later knows that the process ended meanwhile.
+    /// Writes that the next events are about to be applied, before the first commit after a start, and before each suspect. A
+    /// process that finds such a note later knows that the process before it ended over these events.
     fn note(&mut self) -> Result<(), Trouble> {
         match self.noted {
             Some(Noted::Exhausted(attempts)) => return Err(Trouble::Event(ended(attempts))),

@@ -71,7 +71,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         in_hand.is_some_and(|(_, since)| since.elapsed() > self.member.subscription.deadline)
     }
 
-    /// Notes what this process holds by now.
+    /// Notes the slots that this process holds now.
     fn note(&self, claimed: &Claimed, until: Instant) {
         let mut held = self.member.held();
         let mut lost = Vec::new();

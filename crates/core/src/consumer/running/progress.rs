@@ -19,9 +19,9 @@ struct State {
     /// The token of the checkpoint that this continues: another one begins when the consumer is reset.
     token: i64,
     is_told: bool,
-    /// Whether somebody found another token in the store.
+    /// Whether another token was found in the store.
     is_doubted: bool,
-    /// What somebody waits for to be stored.
+    /// The greatest position that a thread waits for: up to there, the checkpoint is to be stored.
     wanted: GlobalSequence,
     /// Why it handles nothing now.
     halted: Option<ConsumerError>,
@@ -79,18 +79,18 @@ impl Progress {
         self.lock().halted.take()
     }
 
-    /// Somebody waits until it is stored that everything up to a position is handled.
+    /// A thread waits for a stored checkpoint at or after a position.
     pub(crate) fn want(&self, position: GlobalSequence) {
         let mut state = self.lock();
         state.wanted = state.wanted.max(position);
     }
 
-    /// The greatest position that somebody waits for.
+    /// The greatest position that a thread waits for.
     pub(crate) fn wanted(&self) -> GlobalSequence {
         self.lock().wanted
     }
 
-    /// The stored checkpoint has another token than what is told here: the consumer is to look at it.
+    /// The stored checkpoint has another token than the one known here: the consumer is to read it.
     pub(crate) fn doubt(&self) {
         self.lock().is_doubted = true;
     }

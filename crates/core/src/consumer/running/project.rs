@@ -9,10 +9,10 @@ use crate::consumer::stored::slot::ConsumerState;
 use crate::consumer::stored::store::Transactional;
 use crate::consumer::stored::transaction::ConsumerTransaction as _;
 
-/// Applies everything up to the high-water mark, in this thread, and returns how many events that were.
+/// Applies all events up to the high-water mark, in this thread, and returns their number.
 ///
-/// For tests, and for programs without a [`Runner`](crate::consumer::Runner). Begins the projection if it has not begun. It may run beside
-/// others of the same projection: each event is applied once.
+/// For tests, and for programs without a [`Runner`](crate::consumer::Runner). Begins the projection if it has not begun. Several processes
+/// may run the same projection at once: each event is applied once.
 ///
 /// # Errors
 ///
@@ -39,11 +39,11 @@ pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projectio
     Ok(applied)
 }
 
-/// Empties a read model and lets its projection begin again at the start of the log, in one transaction. Whoever runs it begins
-/// anew: what they were about to commit is dropped. Parked events are forgotten.
+/// Empties a read model and moves its projection to the start of the log, in one transaction. Processes that run the projection start
+/// again, too: they drop what they were about to commit. Parked events are forgotten.
 ///
-/// While it catches up, the read model is incomplete. To go without that, give the new version another name and other tables, follow
-/// with both, and change over when the new one has handled the mark.
+/// While the projection catches up, the read model is incomplete. To avoid that, give the new version another name and other tables, run
+/// both, and use the new one when it has handled the log up to the mark.
 ///
 /// # Errors
 ///

@@ -148,7 +148,7 @@ fn failed<S: Transactional, P: Projection<S>>(
     Ok(())
 }
 
-/// Waits for what passes by itself, or for what somebody else has to do.
+/// Waits until the trouble is over: by itself, or by the operator.
 fn endure<S: Transactional, P: Projection<S>>(
     follower: &mut Follower<'_, S, P>,
     trouble: Trouble,

@@ -46,10 +46,11 @@ impl Kind {
 
 /// Runs projections and subscriptions on threads of its own.
 ///
-/// Each projection has a thread, each subscription has two, one of which keeps its leases. One more thread watches the high-water mark for all of them: it looks 20 milliseconds after the last
-/// event, and ever less often, down to once a second; appends of this process through the same store wake it at once. So an idle
-/// process asks for one mark per second, however many consumers it has: one statement, three on MySQL and MariaDB. On PostgreSQL, where appends notify, those of other processes
-/// wake it at once too: one more thread listens for them, on a connection of its own that is not one of the pool's.
+/// Each projection has one thread. Each subscription has two, one of which renews its leases. One more thread watches the high-water mark
+/// for all of them. It looks 20 milliseconds after the last event, then less and less often, down to once a second. An append of this
+/// process through the same store wakes it at once. So an idle process asks for one mark per second, however many consumers it has: one
+/// statement, three on MySQL and MariaDB. On PostgreSQL, if appends notify, appends of other processes wake it at once, too: one more thread
+/// listens for them, on a connection of its own that is not in the pool.
 ///
 /// A projection takes one connection at a time, and one more to read the next page while it catches up, for which it waits if the others
 /// are in use; a subscription takes two, and the watcher one.
@@ -235,12 +236,12 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
-    /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append: what was appended there,
-    /// and everything before it, is in its read model then.
+    /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append. Then its read model has
+    /// the event with that sequence, and all before it.
     ///
-    /// A projection wakes whoever waits; then one round trip looks whether it was reset since, and if so, this waits until the read model
-    /// is built anew. Of a subscription the stored checkpoints of all slots count, also those that other processes hold: as
-    /// [`wait_for`](crate::consumer::wait_for()).
+    /// A projection wakes the waiting thread. Then one round trip checks whether the projection was reset; if so, the call waits until the
+    /// read model is built again. For a subscription, the stored checkpoints of all slots count, including those that other processes hold,
+    /// as for [`wait_for`](crate::consumer::wait_for()).
     ///
     /// # Errors
     ///
@@ -318,7 +319,7 @@ impl Drop for Running {
     }
 }
 
-/// Wakes the watcher when something was appended, whoever did it.
+/// Wakes the watcher after each append, also of other processes.
 fn listen(mut appends: Box<dyn Appends>, store: &impl ConsumerStore, signals: &Signals) {
     while !signals.is_stopping() {
         match appends.wait(LONGEST_LISTEN) {

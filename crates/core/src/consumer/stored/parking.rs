@@ -172,8 +172,8 @@ pub(crate) fn still_first(
         .filter(|first| first.global_sequence == event.global_sequence))
 }
 
-/// Counts an attempt to handle a parked event again, before it is made. Nobody tries it once more until it is asked for again: a process
-/// that ends over it leaves it parked. Returns how often it was tried with this time; none if it is not to be handled.
+/// Counts an attempt to handle a parked event again, before the attempt. The request is used up by it: if the process ends during the
+/// attempt, the event stays parked. Returns the number of attempts including this one; none if the event is not to be handled.
 pub(crate) fn begin_replay(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     consumer: &str,

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::{Error, GlobalSequence, Result};
 
-/// A slot of a consumer: a checkpoint, who holds it, and how it fares. A consumer without a group has slot 0 alone.
+/// A slot of a consumer: its checkpoint, its holder and its state. A consumer without a group has slot 0 alone.
 ///
-/// The rows stay for good, so that no token is ever given out twice.
+/// The rows are never deleted, so that no token is used twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerSlot {
@@ -20,9 +20,9 @@ pub struct ConsumerSlot {
     pub slot: u16,
     /// The checkpoint: everything up to here is handled.
     pub position: GlobalSequence,
-    /// It grows with every change of hands and every reset. Whoever writes a checkpoint with an older token is refused.
+    /// It grows whenever the slot gets another holder, and at each reset. A checkpoint with an older token is refused.
     pub token: i64,
-    /// The process that holds the slot; none outside of a group, or if nobody does.
+    /// The process that holds the slot; none if no process does, or outside of a group.
     pub holder: Option<Uuid>,
     /// The holder's lease, by the database's clock.
     pub lease: Option<Lease>,
@@ -121,7 +121,7 @@ pub enum ConsumerState {
     Paused,
     /// An event failed for good: it handles nothing until its operator resumes it.
     Failed,
-    /// Its read model is changed in the commit of each append, by the appending program. Nobody follows the log for it.
+    /// The appending program changes its read model in the commit of each append. No process follows the log for it.
     Inline,
 }
 

@@ -50,8 +50,8 @@ pub trait ConsumerStore: EventStore {
     /// Wakes threads of this process that wait for events, after an append.
     fn wake(&self) -> &Wake;
 
-    /// What tells of appends of other processes as soon as they are committed; none where nothing does, and the log is looked at now and
-    /// then.
+    /// A connection on which the database reports appends of other processes as soon as they are committed; none if it cannot. Then
+    /// consumers poll the log.
     ///
     /// # Errors
     ///
@@ -60,19 +60,19 @@ pub trait ConsumerStore: EventStore {
         Ok(None)
     }
 
-    /// Whether an error, of the store or of the caller's own statements, or what caused it, is the server's fault and not the event's: a
-    /// lost connection, a deadlock, a lock that was waited for too long, a server that shuts down, writes nothing for now or has no
-    /// room. Repeating the transaction later may help, and no other event would fare better.
+    /// Whether the server and not the event caused an error, of the store or of the caller's own statements: a lost connection, a deadlock,
+    /// a lock that took too long, a server that shuts down, is read-only for now or has no room. Every other event would fail in the same
+    /// way. Repeating the transaction later may help.
     fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
 
-    /// Whether an error, of the store or of the caller's own statements, or what caused it, means that the work itself took longer than the
-    /// server or the session lets it take: a time limit for statements or transactions, not one for locks, which somebody else holds.
+    /// Whether an error, of the store or of the caller's own statements, says that the work itself exceeded a time limit of the server or
+    /// the session, for statements or transactions. A time limit for locks does not count: another transaction holds the lock.
     ///
-    /// Such an error is [transient](Self::is_transient) too. But if the server answers, it counts as a failure of the event, because an
-    /// event whose handling takes too long every time would be tried for ever.
+    /// Such an error is [transient](Self::is_transient), too. But if the server answers afterwards, it counts as a failure of the event.
+    /// Otherwise an event whose handling always takes too long would be tried for ever.
     fn took_too_long(&self, error: &(dyn StdError + 'static)) -> bool;
 
-    /// How long a consumer's transaction should take at most, where other writers wait for it meanwhile; none where they do not.
+    /// How long a consumer's transaction should take at most, on a database where other writers wait for it; none on others.
     fn longest_transaction(&self) -> Option<Duration> {
         None
     }
@@ -83,9 +83,9 @@ pub trait ConsumerStore: EventStore {
     }
 }
 
-/// Tells of appends, whoever makes them: see [`ConsumerStore::appends`].
+/// Reports appends of all processes: see [`ConsumerStore::appends`].
 pub trait Appends: Send {
-    /// Waits until something was appended since the last call, or since there is this, but not longer than a time. Returns whether to look.
+    /// Waits for an append after the last call, or after this was made, but not longer than a time. Returns whether to read the log.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ pub trait Appends: Send {
     fn wait(&mut self, longest: Duration) -> Result<bool>;
 }
 
-/// A store whose transactions take in the caller's own tables, so that a read model and its checkpoint change in one commit.
+/// A store whose transactions can also write the caller's own tables, so that a read model and its checkpoint change in one commit.
 ///
 /// Implemented by each driver's store, and by a [`TenantStore`](crate::TenantStore) of one.
 pub trait Transactional: ConsumerStore + Clone {

@@ -59,7 +59,7 @@ pub fn microseconds(duration: Duration) -> i64 {
 /// A statement that writes. A backend has to do each, so that a new one is found by the compiler.
 #[derive(Clone, Copy, Debug)]
 pub enum ConsumerChange<'a> {
-    /// Inserts a slot that nobody holds, with token 0, unless it is there.
+    /// Inserts a slot without a holder, with token 0, unless it exists.
     Register {
         /// The consumer's name.
         consumer: &'a str,
@@ -74,7 +74,7 @@ pub enum ConsumerChange<'a> {
     },
     /// Writes the position, the token, the state and the failure of a slot, not who holds it.
     Save(&'a ConsumerSlot),
-    /// Gives a slot to a process for a time that begins now, by the database's clock; or to nobody.
+    /// Gives a slot to a process for a time that begins now, by the database's clock; or takes it from its holder.
     Hand {
         /// The consumer's name.
         consumer: &'a str,

@@ -11,17 +11,17 @@ use crate::{Error, EventQuery, EventTransaction, GlobalSequence, Result, TenantI
 
 /// A transaction in which a consumer's checkpoint moves together with what it did.
 ///
-/// Programs that use projections and subscriptions do not call it; it is there for whoever writes a consumer of another kind. A
-/// backend implements [`scope`](Self::scope) alone: the rest is written over its [`ConsumerTables`].
+/// Programs with projections and subscriptions do not need it. It is for other kinds of consumers. A backend implements only
+/// [`scope`](Self::scope): the other methods use its [`ConsumerTables`].
 pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
-    /// From now on, appends and loads of this transaction are those of one tenant.
+    /// Limits appends and loads of this transaction to one tenant, from now on.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if they are another tenant's already.
     fn scope(&mut self, tenant: &TenantId) -> Result<()>;
 
-    /// Begins a consumer: makes its slots, unless they are there. Returns them, locked by nobody.
+    /// Begins a consumer: makes its slots, unless they exist. Returns them, without locks.
     ///
     /// # Errors
     ///
@@ -323,18 +323,18 @@ pub struct Claimed {
     pub slots: Vec<ConsumerSlot>,
     /// How many it should hold.
     pub share: usize,
-    /// Those that were another process's, whose lease ran out: it may have died of the event that comes next.
+    /// The numbers of those whose lease ended while another process held them. It may have crashed over their next event.
     pub taken_over: Vec<u16>,
 }
 
-/// The longest lease: so long the events of a process that died would wait.
+/// The longest lease: the events of a process that died wait for its end.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Refuses a lease that nobody wants, and that a database's clock might not reach.
+/// Refuses a lease that is too long to be useful; a database might not be able to store its end.
 pub(crate) fn check_lease(lease: Duration) -> Result<()> {
     if lease > LONGEST_LEASE {
         return Err(Error::invalid(format!(
-            "a lease of {lease:?} is too long: so long the events of a process that died would wait; take a day at most"
+            "a lease of {lease:?} is too long: after a process dies, its events wait until the lease ends; take a day at most"
         )));
     }
     Ok(())

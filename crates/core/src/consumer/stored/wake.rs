@@ -1,4 +1,4 @@
-//! Waking those that wait for events.
+//! Waking threads that wait for events.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl Wake {
-    /// Wakes whoever waits: there is something new.
+    /// Wakes all waiting threads: there are new events.
     pub fn tell(&self) {
         // A thread that begins to listen after this read looks for events later, and so sees the commit.
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
@@ -29,7 +29,7 @@ impl Wake {
         self.0.changed.notify_all();
     }
 
-    /// Begins to listen: what is told from now on ends a [wait](Listening::wait).
+    /// Begins to listen: a [`tell`](Self::tell) from now on ends a [wait](Listening::wait).
     pub fn listen(&self) -> Listening<'_> {
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
         let seen = *self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ pub struct Listening<'a> {
 }
 
 impl Listening<'_> {
-    /// Waits until something was told since the last wait, but not longer than a time. Returns whether it was.
+    /// Waits for a [`tell`](Wake::tell) after the last wait, but not longer than a time. Returns whether there was one.
     pub fn wait(&mut self, longest: Duration) -> bool {
         let deadline = Instant::now().checked_add(longest);
         let state = &*self.wake.0;
