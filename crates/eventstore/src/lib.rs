@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod connect;
+#[doc = include_str!("../guide/design.md")]
+pub mod design {}
 #[cfg(feature = "sqlite")]
 pub mod guide;
 
