@@ -70,7 +70,7 @@ impl Tls {
         };
         let tls = Self {
             mode,
-            authorities: authorities.filter(|file| file != "system"),
+            authorities: authorities.filter(|file| file.as_os_str() != "system"),
             identity,
         };
         let mark = if others.is_empty() { "" } else { "?" };
