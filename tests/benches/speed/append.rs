@@ -244,14 +244,23 @@ fn profiles(bench: &Bench, backend: &dyn Backend) {
 
 /// Stores events of many aggregates, which lie mixed, as they do when many are in use at once.
 pub(crate) fn fill(store: &dyn EventStore, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
+    fill_more(&mut Dice::new(7), store, aggregates, versions)
+}
+
+/// As [`fill`], with other aggregates each time.
+pub(crate) fn fill_more(
+    dice: &mut Dice,
+    store: &dyn EventStore,
+    aggregates: usize,
+    versions: usize,
+) -> Vec<AggregateKey> {
     const MIXED: usize = 1_000;
-    let mut dice = Dice::new(7);
-    let pool = events::pool(&mut dice);
-    let keys: Vec<AggregateKey> = (0..aggregates).map(|_| events::aggregate(&mut dice)).collect();
+    let pool = events::pool(dice);
+    let keys: Vec<AggregateKey> = (0..aggregates).map(|_| events::aggregate(dice)).collect();
     for group in keys.chunks(MIXED) {
         for _ in 0..versions {
             let mut event = || {
-                let correlation_id = events::correlation_id(&mut dice);
+                let correlation_id = events::correlation_id(dice);
                 [pool[dice.roll(pool.len())].fresh(&correlation_id)]
             };
             let events: Vec<_> = group.iter().map(|_| event()).collect();

@@ -1,5 +1,6 @@
 //! PostgreSQL: a private server with its defaults, so that a commit waits for the disk.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
@@ -175,13 +176,17 @@ impl Postgres {
         }
     }
 
-    /// A log in some twelve partitions beside one that is one table.
+    /// A log in some twelve partitions beside one that is one table, where no commit waits for the disk, which would hide what they cost.
     pub(crate) fn partitions(&self, bench: &Bench) {
         let events = bench.scaled(1_000_000, 120_000);
         let appends = |threads: usize, batch: usize| {
             move |filled: &Filled| {
-                let mut workers = append::store_workers(&filled.log, threads);
-                append::append(&mut workers, bench.scaled(4_000, 2_000) * batch.min(10), batch)
+                let mut workers = filled.workers.borrow_mut();
+                append::append(
+                    &mut workers[..threads],
+                    bench.scaled(4_000, 2_000) * batch.min(10),
+                    batch,
+                )
             }
         };
         let loads = |length: usize| {
@@ -230,7 +235,8 @@ impl Postgres {
             return;
         }
         let partitions = Partitions::by_events(events as u64 / 10);
-        let [partitioned, whole] = [Some(partitions), None].map(|partitions| self.filled(partitions, events));
+        let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
+        let [partitioned, whole] = [Some(partitions), None].map(|partitions| filled(&server, partitions, events));
         for (case, sample) in wanted {
             let mut contenders = [
                 Contender::new(|| sample(&partitioned)),
@@ -245,25 +251,6 @@ impl Postgres {
             };
             report(&name_of(case), whole.rate(), &[comparison]);
         }
-    }
-
-    /// A log with so many events, half of them in streams of 20 and half in streams of 100.
-    fn filled(&self, partitions: Option<Partitions>, events: usize) -> Filled {
-        let log = self.new_database();
-        let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
-        let store = match partitions {
-            Some(partitions) => builder.partitions(partitions).open().unwrap(),
-            None => builder.open().unwrap(),
-        };
-        let mut streams = [Vec::new(), Vec::new()];
-        for _ in 0..10 {
-            for (streams, length) in streams.iter_mut().zip([20, 100]) {
-                streams.extend(append::fill(&store, events / 20 / length, length));
-            }
-            store.add_partitions().unwrap();
-        }
-        store.vacuum().unwrap();
-        Filled { log, store, streams }
     }
 
     fn new_database(&self) -> Log {
@@ -324,9 +311,36 @@ type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
 
 /// A log with events.
 struct Filled {
-    log: Log,
+    workers: RefCell<Vec<append::Worker>>,
     store: PostgresEventStore,
     streams: [Vec<AggregateKey>; 2],
+    _log: Log,
+}
+
+/// A log with so many events, half of them in streams of 20 and half in streams of 100.
+fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize) -> Filled {
+    let log = Log(server.new_database());
+    let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
+    let store = match partitions {
+        Some(partitions) => builder.partitions(partitions).open().unwrap(),
+        None => builder.open().unwrap(),
+    };
+    let mut streams = [Vec::new(), Vec::new()];
+    // Other aggregates than the workers'.
+    let mut dice = Dice::new(1_000);
+    for _ in 0..10 {
+        for (streams, length) in streams.iter_mut().zip([20, 100]) {
+            streams.extend(append::fill_more(&mut dice, &store, events / 20 / length, length));
+        }
+        store.add_partitions().unwrap();
+    }
+    store.vacuum().unwrap();
+    Filled {
+        workers: RefCell::new(append::store_workers(&log, 16)),
+        store,
+        streams,
+        _log: log,
+    }
 }
 
 /// A database on the server.
