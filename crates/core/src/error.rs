@@ -204,7 +204,7 @@ pub enum SchemaProblem {
 }
 
 impl Error {
-    /// An error of a kind, for those who write a backend.
+    /// An error of a kind, for authors of backends.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner {

@@ -37,7 +37,7 @@ pub struct ArchivedStream {
 }
 
 impl ArchivedStream {
-    /// For those who write a backend: a row of `firefly_archived_streams`.
+    /// For authors of backends: a row of `firefly_archived_streams`.
     #[must_use]
     pub fn new(
         aggregate: AggregateKey,
@@ -82,7 +82,7 @@ impl ArchivedStream {
     }
 }
 
-/// Events of a stream as one statement found them, and what of the stream is archived.
+/// Events of a stream as one statement found them, and the archived beginning of the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamPart {
@@ -93,7 +93,7 @@ pub struct StreamPart {
 }
 
 impl StreamPart {
-    /// For those who write a backend: the events in the log, and the archived beginning.
+    /// For authors of backends: the events in the log, and the archived beginning.
     #[must_use]
     pub fn new(events: Vec<EventEnvelope>, archived: Option<ArchivedStream>) -> Self {
         Self { events, archived }
@@ -103,7 +103,7 @@ impl StreamPart {
     ///
     /// # Errors
     ///
-    /// The events, where the first one is missing: what of the stream is archived has to be asked.
+    /// The events, if the first one is missing: then query the archived beginning.
     pub fn with_first(events: Vec<EventEnvelope>) -> Result<Self, Vec<EventEnvelope>> {
         match events.iter().any(|event| event.version == 1) {
             true => Ok(Self { events, archived: None }),
@@ -127,7 +127,7 @@ pub fn aggregate_ids(events: &[EventEnvelope]) -> Vec<Uuid> {
     ids
 }
 
-/// What makes an event unique in a store: a backend finds it by its sequence, and compares the rest.
+/// The unique keys of an event: a backend finds it by its sequence, and compares the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct EventKey {
@@ -142,7 +142,7 @@ pub struct EventKey {
 }
 
 impl EventKey {
-    /// For those who write a backend: the key of an archived event.
+    /// For authors of backends: the key of an archived event.
     #[must_use]
     pub fn new(global_sequence: GlobalSequence, event_id: Uuid, aggregate_id: Uuid, version: Version) -> Self {
         Self {
@@ -165,17 +165,17 @@ impl EventKey {
     }
 }
 
-/// What is to be moved out of the log: see [`admit_retirement`].
+/// The events that leave the log: see [`admit_retirement`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Retirement<'e> {
     /// The events, in the order of their sequences: delete these, and keep their keys.
     pub events: Vec<&'e EventEnvelope>,
-    /// What is archived of their streams afterwards.
+    /// The archived beginnings of their streams afterwards.
     pub streams: Vec<ArchivedStream>,
 }
 
-/// What is to be moved back into the log: see [`admit_attachment`].
+/// The events that return to the log: see [`admit_attachment`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Attachment<'e> {
@@ -189,7 +189,7 @@ pub struct Attachment<'e> {
 /// those that are in the log, and that are archived, by their sequences; `streams` is what is archived of their aggregates, by their ids;
 /// `newest` is the last sequence of the log.
 ///
-/// What is archived already is left out, so that a retirement which was cut off is repeated.
+/// Events that are already archived are left out, so that an interrupted retirement can be repeated.
 ///
 /// # Errors
 ///
@@ -251,7 +251,7 @@ pub fn admit_retirement<'e>(
 /// of those that are in the log, and that are archived, by their sequences; `fingerprints` are [those](Fingerprint::of_all) of these
 /// events; `streams` is what is archived of their aggregates, by their ids.
 ///
-/// What is in the log already is left out, so that an attachment which was cut off is repeated.
+/// Events that are already in the log are left out, so that an interrupted attachment can be repeated.
 ///
 /// # Errors
 ///
@@ -309,7 +309,7 @@ pub fn admit_attachment<'e>(
 /// that the page covers.
 ///
 /// Rows and archives are to be of one state of the database, or are looked at again in one, since an archive may be attached at any time.
-/// An event that is archived later than the rows were read was read, or is seen in the archives.
+/// An event that was archived after the rows were read is among the rows, or in the archives.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What was stored and is damaged: how that is found out, and told.
+//! Damaged data: how it is detected, and its errors.
 
 use crate::{Error, ErrorKind, EventEnvelope, EventStream, GlobalSequence, Page, Result, Snapshot};
 
@@ -41,7 +41,7 @@ where
     Ok(snapshots)
 }
 
-/// What was loaded from a snapshot, as [`verified_snapshots`] and [`verified`] return its parts.
+/// The snapshot and the stream, after [`verified_snapshots`] and [`verified`].
 ///
 /// # Errors
 ///

@@ -2,7 +2,8 @@
 
 use crate::EventFilter;
 
-/// What finds the events of a query, the most selective first. The other filters are checked on the events that it finds.
+/// The filter, or the order, by whose index the events of a query are found, the most selective first. The other filters are checked on the
+/// events found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -24,7 +25,7 @@ pub enum Driver {
     Sequence,
 }
 
-/// What an index on metadata is good for.
+/// How selective an index on metadata is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetadataIndex {
     /// It finds few events, by an id in the metadata.

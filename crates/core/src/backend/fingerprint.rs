@@ -1,4 +1,4 @@
-//! What tells an archived event from another with the same id.
+//! The fingerprint of an archived event, which distinguishes it from another event with the same id.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use crate::{
     CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, NewEvent, Result,
 };
 
-/// SHA-256 of what makes an event another one: type, data, metadata, creator, correlation and causation. It is kept of an archived event,
-/// so that a repeated append is told from another with the same id.
+/// SHA-256 of the contents of an event: type, data, metadata, creator, correlation and causation. The store keeps it for an archived event,
+/// to distinguish a repeated append from another event with the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(Checksum);
 
@@ -55,7 +55,7 @@ impl Fingerprint {
         events.iter().map(of).collect()
     }
 
-    /// Of an event that is to be appended.
+    /// The fingerprint of a new event.
     pub(super) fn of_new(event: &NewEvent) -> Self {
         let details = event.details();
         Self::new(

@@ -4,7 +4,7 @@ use crate::{
     AggregateKey, AggregateType, Append, Error, ErrorKind, EventEnvelope, NewSnapshot, Result, TenantId, Version,
 };
 
-/// What a backend needs to know of an aggregate: who it belongs to, and its version.
+/// The type, the tenant and the version of an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Head {
@@ -17,7 +17,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// For those who write a backend: the newest row of an aggregate.
+    /// For authors of backends: the newest row of an aggregate.
     #[must_use]
     pub fn new(aggregate_type: AggregateType, tenant: Option<TenantId>, version: Version) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl Head {
         }
     }
 
-    /// That of an aggregate whose last event this is.
+    /// The head of an aggregate with this last event.
     #[must_use]
     pub fn of(last: &EventEnvelope) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Head {
         Ok(actual)
     }
 
-    /// Refuses an aggregate id that is used with another type or tenant than it belongs to.
+    /// Refuses an aggregate id that belongs to another type or tenant.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ pub(super) fn check_owner(
     check_type(aggregate, actual_type)
 }
 
-/// Refuses an aggregate id that is used with another type than it belongs to.
+/// Refuses an aggregate id that belongs to another type.
 ///
 /// # Errors
 ///

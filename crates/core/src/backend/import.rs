@@ -1,4 +1,4 @@
-//! What may be imported, and where.
+//! Which events may be imported, and with which sequences.
 
 use std::collections::{HashMap, HashSet};
 

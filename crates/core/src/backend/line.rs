@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// most.
 const LONGEST_PATIENCE: Duration = Duration::from_millis(1);
 
-/// The queue of threads that append to a server, for those who write a backend.
+/// The queue of threads that append to a server, for authors of backends.
 ///
 /// An append joins a group if it is to one aggregate and has at most 256 events and 1 MiB. Two appends to one aggregate are in one group
 /// only if the second can follow the first. An aggregate is in one group at a time.
@@ -41,16 +41,16 @@ pub struct Line {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Since when those lead who do.
+    /// When the current leaders began to lead.
     leading: Vec<Instant>,
-    /// How many are in the line: those who lead, who are led, and who wait.
+    /// How many threads are in the line: leaders, followers and waiting threads.
     present: usize,
     /// How many there were lately.
     usual: usize,
     /// How long a group took lately.
     usual_time: Duration,
     waiting: VecDeque<Arc<Ticket>>,
-    /// What is appended to at the moment.
+    /// The aggregates that are appended to now.
     busy: HashSet<Uuid>,
 }
 
@@ -64,7 +64,7 @@ struct Ticket {
 
 #[derive(Debug)]
 enum Turn {
-    /// Until then; who waits longer leads.
+    /// Until then. A thread that has waited longer leads.
     Waiting(Instant),
     /// Since then.
     Leading(Instant),
@@ -124,7 +124,7 @@ impl Line {
         }
     }
 
-    /// Joins the line, and waits for what becomes of the append.
+    /// Joins the line, and waits for the result of the append.
     fn turn(&self, append: &Append<'_>) -> Turn {
         let id = append.aggregate.id();
         let mut state = lock(&self.state);
@@ -195,7 +195,7 @@ impl State {
         }
     }
 
-    /// Takes out of the line who can be appended with this one.
+    /// Takes the threads out of the line whose appends can join this one.
     fn take_followers(&mut self, own: &Append<'_>) -> Vec<Arc<Ticket>> {
         let mut room = Room::default();
         room.take(own);
@@ -226,7 +226,7 @@ impl State {
 struct Place<'a> {
     line: &'a Line,
     since: Instant,
-    /// What it appends to as a leader.
+    /// The aggregates that it appends to as a leader.
     busy: Vec<Uuid>,
 }
 
@@ -265,7 +265,7 @@ impl Place<'_> {
         own.map_or_else(alone, Ok)
     }
 
-    /// Nothing is appended for those that were led any more: they may come again, in another group, before this thread goes on.
+    /// The group has ended. Its followers may join another group before this thread continues.
     fn leave_to_others(&mut self) {
         let [own, _, ..] = self.busy[..] else {
             return;
@@ -298,7 +298,7 @@ impl Drop for Place<'_> {
 pub struct Group<'a> {
     line: &'a Line,
     own: Append<'a>,
-    /// What is appended to.
+    /// The aggregates of the group.
     busy: &'a mut Vec<Uuid>,
     /// None until they were asked for.
     followers: Option<Followers>,
@@ -324,7 +324,7 @@ impl Group<'_> {
     }
 }
 
-/// Those whose appends the leader has taken over. Whoever has no result when it is dropped appends alone.
+/// The threads whose appends the leader has taken. When it is dropped, those without a result append alone.
 #[derive(Debug, Default)]
 struct Followers(Vec<Arc<Ticket>>);
 
@@ -380,7 +380,7 @@ impl Ticket {
     }
 }
 
-/// What is left of a group's bounds.
+/// The room that is left in a group.
 struct Room {
     events: usize,
     bytes: usize,
@@ -396,7 +396,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Takes what an append needs, if there is so much.
+    /// Takes the room that an append needs, if there is enough.
     fn take(&mut self, append: &Append<'_>) -> bool {
         let bytes: usize = append.events.iter().map(payload_bytes).sum();
         let left = self
@@ -411,7 +411,7 @@ impl Room {
     }
 }
 
-/// What is known of an aggregate after the appends of a group to it.
+/// The version of an aggregate after the appends of a group, as far as it is known.
 struct End {
     aggregate: AggregateKey,
     tenant: Option<TenantId>,

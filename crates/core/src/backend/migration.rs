@@ -12,14 +12,14 @@ use crate::{Checksum, Error, ErrorKind, Result, SchemaProblem};
 pub struct Migration {
     /// The version the schema has afterwards, such as `1.1.0`.
     pub version: &'static str,
-    /// What the step does, in a word or two.
+    /// A short name of the step.
     pub name: &'static str,
     /// The statements of the step.
     pub sql: &'static str,
 }
 
 impl Migration {
-    /// For those who write a backend: a step and its statements, which must never change once they were released.
+    /// For authors of backends: a step and its statements, which must never change once they were released.
     #[must_use]
     pub const fn new(version: &'static str, name: &'static str, sql: &'static str) -> Self {
         Self { version, name, sql }
@@ -49,7 +49,7 @@ pub struct AppliedMigration {
 }
 
 impl AppliedMigration {
-    /// For those who write a backend: a row of the history.
+    /// For authors of backends: a row of the history.
     #[must_use]
     pub fn new(version: String, checksum: String) -> Self {
         Self { version, checksum }

@@ -1,4 +1,4 @@
-//! For those who write a backend: the decisions that must be the same on every one.
+//! For authors of backends: the decisions that must be the same on every backend.
 //!
 //! A backend's append is: [`check`] the input; insert, guarded by its unique keys; when a key is violated, or the guard
 //! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the

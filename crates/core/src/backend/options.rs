@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{Error, Limits, Result};
 
-/// How a store on a server is opened, whatever the server is. [`server_options!`](crate::server_options) writes the methods of its builder.
+/// How a store on any server is opened. [`server_options!`](crate::server_options) writes the methods of its builder.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
@@ -16,13 +16,13 @@ pub struct ServerOptions {
     pub pool_timeout: Duration,
     /// Whether a missing or an older schema is migrated.
     pub migrate_on_open: bool,
-    /// Whether what is read is compared to its checksum.
+    /// Whether events and snapshots that are read are compared with their checksums.
     pub verify_on_read: bool,
-    /// What the store accepts.
+    /// The limits of events and snapshots.
     pub limits: Limits,
-    /// Whether the store reads where events are replicated to.
+    /// Whether the store reads from a replica.
     pub read_replica: bool,
-    /// How often the high-water mark is published, if it is.
+    /// The interval at which the high-water mark is published; none if it is not.
     pub publish_mark: Option<Duration>,
 }
 
@@ -58,7 +58,7 @@ impl Default for ServerOptions {
 }
 
 /// Writes the methods of a builder that are the same for every server. The builder has `options.server`, which are
-/// [`ServerOptions`](crate::backend::ServerOptions), and `options.choices.indexes`. For those who write a backend.
+/// [`ServerOptions`](crate::backend::ServerOptions), and `options.choices.indexes`. For authors of backends.
 #[macro_export]
 macro_rules! server_options {
     ($Builder:ident) => {
@@ -109,7 +109,7 @@ macro_rules! server_options {
 
             /// Sets the indexes that [`migrate`](Self::migrate) makes and leaves, and that [`open`](Self::open) does with
             /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets
-            /// [`Indexes::Standard`](firefly_eventstore_core::Indexes::Standard), and an existing one keeps what it has.
+            /// [`Indexes::Standard`](firefly_eventstore_core::Indexes::Standard), and an existing one keeps its indexes.
             pub fn indexes(mut self, indexes: $crate::Indexes) -> Self {
                 self.options.choices.indexes = Some(indexes);
                 self

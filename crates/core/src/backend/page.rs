@@ -3,7 +3,7 @@
 use crate::store::query::PageEvents;
 use crate::{EventQuery, GlobalSequence, Page, Result, Window};
 
-/// What a backend found in a window of the log.
+/// The events that a backend found in a window of the log.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Found {
@@ -15,7 +15,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// For those who write a backend: the events and the end of the log that one statement saw.
+    /// For authors of backends: the events and the end of the log that one statement saw.
     #[must_use]
     pub fn new(events: PageEvents, end: Option<GlobalSequence>) -> Self {
         Self { events, end }
@@ -76,7 +76,7 @@ pub fn first_page(backend: &mut impl FirstPage, query: &EventQuery, proved: Glob
     let mark = backend.prove()?;
     let mut rest = query.window(None, mark);
     if mark < proved || end.is_some_and(|end| end < proved) {
-        // The log was cut, and another thread was told.
+        // The log was cut, and another thread has returned the error.
         events = PageEvents::new(&rest);
     } else {
         rest.after = rest.after.max(proved);
@@ -226,7 +226,7 @@ mod tests {
                 5,
             ),
             (all().limit(2).backwards(), &[10; 2], &["mark", "0..10"], &[10, 9], 0),
-            // The log was cut meanwhile, and the loss was told to somebody else.
+            // The log was cut meanwhile, and another read has returned the error.
             (
                 all().limit(5),
                 &[7, 9, 9],

@@ -19,7 +19,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread. What it publishes with must not own this publisher, which would then never be dropped.
+    /// Starts the thread. `publish` must not own this publisher, which would then never be dropped.
     ///
     /// # Errors
     ///
@@ -59,20 +59,20 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic was told by the thread itself.
+            // The thread itself has reported a panic.
             let _ = thread.join();
         }
     }
 }
 
-/// What makes the mark known to readers of replicas.
+/// The advice to publish the mark.
 const PUBLISH: &str =
     "on the primary, open a store with publish_mark, or run firefly-eventstore publish-mark --every 1s";
 
 /// How old, in seconds, a published mark may be.
 const LONG_UNPUBLISHED: i64 = 60;
 
-/// For those who write a backend: the error of a store that reads from a replica, where no mark was published.
+/// For authors of backends: the error of a store that reads from a replica, where no mark was published.
 #[must_use]
 pub fn never_published() -> Error {
     let reason =
@@ -80,7 +80,7 @@ pub fn never_published() -> Error {
     Error::new(ErrorKind::Unprovable { reason: reason.into() })
 }
 
-/// For those who write a backend: what there is to say of the published mark, given it and its age in seconds, or why it cannot be
+/// For authors of backends: what there is to say of the published mark, given it and its age in seconds, or why it cannot be
 /// read. That [none was published](never_published) is bad only where `needed` says so.
 ///
 /// # Errors

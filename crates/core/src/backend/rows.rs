@@ -1,4 +1,4 @@
-//! What is read from the columns of a row: the same columns, in the same order, on every database.
+//! Decoding of rows: every database returns the same columns in the same order.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{
     Snapshot, SnapshotStatistics, Statistics, Version,
 };
 
-/// The columns of a row, by their places from 0. An error says which column is not what it should be.
+/// The columns of a row, by their places from 0. An error names the column that has an unexpected value.
 #[expect(
     clippy::missing_errors_doc,
     reason = "each has the same: a column that is not what is asked for"
@@ -215,7 +215,7 @@ fn snapshot_of(row: &impl Columns, columns: [usize; 9]) -> Result<Snapshot> {
     })
 }
 
-/// What there is of snapshots, from the columns of `snapshot_statistics.sql`.
+/// The statistics of snapshots, from the columns of `snapshot_statistics.sql`.
 ///
 /// # Errors
 ///
@@ -318,7 +318,7 @@ pub fn archived_key(row: &impl Columns) -> Result<(EventKey, Fingerprint)> {
     Ok((event_key(row)?, row.fingerprint(4)?))
 }
 
-/// What of a stream is archived, from the columns of `archived_stream.sql`.
+/// The archived beginning of a stream, from the columns of `archived_stream.sql`.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a store reads by going through the events itself, where no database does: the in-memory store, and stores over files.
+//! Reads by iterating over all events, for stores without a database: in memory, or in files.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -112,7 +112,7 @@ fn collect<'a>(
     Ok(())
 }
 
-/// What there is in a log, or of one tenant in it.
+/// The statistics of a log, or of one tenant.
 #[must_use]
 pub fn scan_statistics(log: &[EventEnvelope], tenant: Option<&TenantId>) -> Statistics {
     let mut total = Tally::default();

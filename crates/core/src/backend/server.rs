@@ -1,4 +1,4 @@
-//! A store on a server: what its calls have in common, whatever the server is.
+//! A store on a server: the parts of its calls that are the same on every server.
 
 use super::append::{check, describe};
 use super::line::{Group, Line};
@@ -7,7 +7,7 @@ use super::within::Within;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, ErrorKind, Result};
 
-/// What the threads of a store on a server share.
+/// The parts of a store on a server that its threads share.
 pub trait ServerStore {
     /// How the store was opened.
     fn options(&self) -> &ServerOptions;
@@ -18,7 +18,7 @@ pub trait ServerStore {
     /// Where threads that append at once wait for each other.
     fn line(&self) -> &Line;
 
-    /// What wakes threads that wait for events.
+    /// Wakes threads that wait for events.
     fn wake(&self) -> &Wake;
 
     /// Refuses to write in a store that reads from a replica, before anything is sent.

@@ -1,4 +1,4 @@
-//! Snapshots on a database: what is the same on each, given its connections and the statements on the table of snapshots.
+//! Snapshots on a database: the logic that is the same on each, over its connections and its statements.
 
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
@@ -19,7 +19,7 @@ pub trait SnapshotTable: SnapshotSource {
     /// Those of the backend.
     fn insert(&mut self, snapshot: &Snapshot) -> Result<()>;
 
-    /// The snapshots of an aggregate within versions, inclusive, the newest first, so many at most; only those of one form if there is one.
+    /// The snapshots of an aggregate between two versions, both included, the newest first, up to a limit; with a form, only those of it.
     ///
     /// # Errors
     ///
@@ -46,7 +46,7 @@ pub trait SnapshotTable: SnapshotSource {
     /// Those of the backend.
     fn delete(&mut self, tenant: Option<&TenantId>, deletion: SnapshotDeletion<'_>) -> Result<u64>;
 
-    /// What there is of snapshots.
+    /// The statistics of snapshots.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ pub trait SnapshotTable: SnapshotSource {
     fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
 }
 
-/// A store's connections, as its calls use them. What is made of them is the same for every database: [`load_range`], and the
+/// A store's connections, as its calls use them. The calls over them are the same for every database: [`load_range`], and the
 /// [`SnapshotStore`](crate::SnapshotStore) that [`snapshot_store!`](crate::snapshot_store) writes.
 pub trait Connections {
     /// A connection, while statements run on it.
@@ -74,10 +74,10 @@ pub trait Connections {
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the store only reads; those of `work`, and of getting a connection.
     fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R>;
 
-    /// What the store accepts.
+    /// The limits of events and snapshots.
     fn limits(&self) -> &Limits;
 
-    /// Whether what is read is compared to its checksum.
+    /// Whether events and snapshots that are read are compared with their checksums.
     fn verifies_on_read(&self) -> bool;
 }
 
@@ -210,7 +210,7 @@ pub fn statistics(connections: &impl Connections, tenant: Option<&TenantId>) -> 
 
 /// Writes a store's [`SnapshotStore`](crate::SnapshotStore): each method calls the function of
 /// [`backend::snapshots`](crate::backend::snapshots) with the store's [`Connections`](crate::backend::Connections), which the second name
-/// makes of it. For those who write a backend.
+/// makes of it. For authors of backends.
 #[macro_export]
 macro_rules! snapshot_store {
     ($Store:ident, $connections:expr) => {

@@ -1,4 +1,4 @@
-//! Which thread is within a transaction of which store, so that it is answered instead of waiting for itself.
+//! Which thread is within a transaction of which store, so that a call of the store gets an error instead of a deadlock.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
-/// A store, as threads remember to be within its transaction. Its clones share one. For those who write a backend.
+/// Identifies a store, so that a thread can remember that it is within a transaction of it. Its clones share one. For authors of backends.
 #[derive(Debug)]
 pub struct Within(u64);
 
-/// This thread's being within a transaction, until it is dropped: see [`Within::enter`].
+/// Marks this thread as within a transaction, until it is dropped: see [`Within::enter`].
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Entered<'a> {
@@ -20,7 +20,7 @@ pub struct Entered<'a> {
 }
 
 thread_local! {
-    /// The stores whose transactions this thread is within: hardly ever more than one.
+    /// The stores whose transactions this thread is within: rarely more than one.
     static STORES: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -41,7 +41,7 @@ impl Within {
         }
     }
 
-    /// Refuses what this very thread cannot do within its own transaction: it might wait for itself. Costs no lock.
+    /// Refuses a call of the store by a thread that is within a transaction of it: the thread might wait for itself. Takes no lock.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A transaction of a store: what its calls have in common on every database.
+//! A transaction of a store: the parts of its calls that are the same on every database.
 
 use super::append::{check, describe};
 use super::damaged::verified;
@@ -69,13 +69,13 @@ impl Work {
 
 /// A transaction of a store, and its calls, given the statements.
 pub trait WorkTransaction: Sized {
-    /// What it remembers.
+    /// The state of the transaction.
     fn work(&mut self) -> &mut Work;
 
-    /// What the store accepts.
+    /// The limits of events.
     fn limits(&self) -> &Limits;
 
-    /// Whether what is read is compared to its checksum.
+    /// Whether events that are read are compared with their checksums.
     fn verifies_on_read(&self) -> bool;
 
     /// Does the caller's work, while this thread cannot call the store. Then commit if the result is `Ok`, and roll back otherwise.

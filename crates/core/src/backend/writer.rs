@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::within::{Entered, Within};
 use crate::Result;
 
-/// What only one thread at a time may write with, such as the one writing connection of an embedded database.
+/// A resource that only one thread at a time may write with, such as the one writing connection of an embedded database.
 ///
 /// Unlike a mutex alone, it answers a thread that asks for it a second time, from within its own transaction, with an
-/// error instead of a deadlock. For those who write a backend.
+/// error instead of a deadlock. For authors of backends.
 #[derive(Debug)]
 pub struct Writer<T> {
     value: Mutex<T>,
@@ -24,7 +24,7 @@ pub struct WriterGuard<'a, T> {
 }
 
 impl<T> Writer<T> {
-    /// A writer with what it writes with.
+    /// A writer of this resource.
     #[must_use]
     pub fn new(value: T) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Refuses what this very thread cannot do while it writes.
+    /// Refuses a call that this thread must not make while it writes.
     ///
     /// # Errors
     ///

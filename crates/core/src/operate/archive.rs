@@ -1,4 +1,4 @@
-//! Archives: where parts of the log went.
+//! Archives: the files that hold parts of the log.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use super::LogDigest;
 use super::seal::Remembered;
 use crate::{Error, ErrorKind, GlobalSequence};
 
-/// Where a part of the log went: a row of the table `firefly_archives`.
+/// A file that holds a part of the log: a row of the table `firefly_archives`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Archive {
@@ -28,8 +28,8 @@ pub struct Archive {
     pub location: String,
     /// When it was made, by the clock of the program that did.
     pub archived_at: OffsetDateTime,
-    /// The whole log up to its last event, if it is a range that goes on from the beginning of the log, or from the range before. Seals and
-    /// audits go on from there.
+    /// The count and the digest of the whole log up to its last event, if the archive is a range that follows the range before, or begins the
+    /// log. Seals and audits continue from there.
     pub log: Option<Remembered>,
     /// Whether all its events are out of the log. Otherwise they are on their way: [`retire`](super::retire) or [`attach`](super::attach)
     /// was cut off, or is at work.
@@ -37,8 +37,8 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// For those who write a backend: an archive of streams that is not retired yet. Set [`log`](Self::log) and [`is_retired`](Self::is_retired) where
-    /// they are otherwise.
+    /// For authors of backends: an archive of streams that is not retired yet. If it differs, set [`log`](Self::log) and
+    /// [`is_retired`](Self::is_retired).
     #[must_use]
     pub fn new(
         digest: LogDigest,
@@ -84,7 +84,7 @@ pub(super) fn end_of_ranges(archives: &[Archive]) -> GlobalSequence {
     archived_log(archives).map_or(GlobalSequence::ZERO, |log| log.global_sequence)
 }
 
-/// The beginning of the log that is archived in ranges.
+/// The log up to the end of the ranges that were archived one after the other.
 pub(super) fn archived_log(archives: &[Archive]) -> Option<Remembered> {
     let logs = archives.iter().filter_map(|archive| archive.log);
     logs.max_by_key(|log| log.global_sequence)

@@ -112,7 +112,7 @@ impl Archiving {
         }
     }
 
-    /// Archives also what consumers have not handled yet. They stop at it with an [`Archived`](crate::ErrorKind::Archived) error. Without
+    /// Archives events even if consumers have not handled them yet. The consumers stop at them with an [`Archived`](crate::ErrorKind::Archived) error. Without
     /// this, it is refused, and the consumers are named.
     #[must_use]
     pub fn despite_consumers(mut self) -> Self {
@@ -216,7 +216,7 @@ impl Archiving {
     }
 }
 
-/// What of the log goes into a file.
+/// The part of the log that goes into a file.
 struct Part {
     after: GlobalSequence,
     until: GlobalSequence,
@@ -309,8 +309,8 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
 /// Takes the events of a file that [`Archiving`] wrote out of the log. The file is checked first, from beginning to end; every event of
 /// it must be in the store as it is in the file.
 ///
-/// Where it was cut off, or crashed, repeat it with the same file: what is archived already is skipped. `location` is what readers are
-/// told: a path, or the address of an object.
+/// If it is interrupted, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
+/// address of an object.
 ///
 /// The file is read twice. Each transaction moves 200 events at most, and excludes other writers. Where open transactions keep a server
 /// from that, it waits and tries again, some seconds.
@@ -424,7 +424,7 @@ fn try_attach<F: FnMut(Progress)>(
     Ok(archive)
 }
 
-/// What is archived, if anything is, and what is on its way.
+/// The diagnosis of the archives, and of those whose events are still being moved.
 pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
     const SUBJECT: &str = "archives";
     let Some(last) = archives.iter().map(|archive| archive.last).max() else {
@@ -483,7 +483,7 @@ impl Batch {
     }
 }
 
-/// What a file was found to hold, read from beginning to end.
+/// The contents of a file that was read to its end.
 struct ReadBack {
     checked: CheckedExport,
     first: GlobalSequence,

@@ -50,7 +50,7 @@ pub struct Audit {
     only_new: bool,
 }
 
-/// What an audit looked at.
+/// The result of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Audited {
@@ -97,7 +97,7 @@ impl Audit {
         self
     }
 
-    /// Only of the events after what was remembered; snapshots and storage as a whole.
+    /// Audits only the events after the remembered sequence; snapshots and storage as a whole.
     #[must_use]
     pub fn only_after(mut self, remembered: Remembered) -> Self {
         self.remembered = Some(remembered);
@@ -109,7 +109,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// Those of the store, unless they tell damage, which is a finding.
+    /// Those of the store. An error about damaged data is a finding instead.
     pub fn run(
         &self,
         store: &dyn Operations,
@@ -177,17 +177,17 @@ impl Audit {
     }
 }
 
-/// Where an audit begins: after what is archived, unless it is to look at what came later only.
+/// Where an audit begins: after the archived events, or after the remembered ones if only new events are audited.
 fn beginning(start: Option<Remembered>, archived: Option<Remembered>) -> Remembered {
     let beginnings = [start, archived].into_iter().flatten();
     let latest = beginnings.max_by_key(|log| log.global_sequence);
     latest.unwrap_or(Remembered::NOTHING)
 }
 
-/// What was read of a log.
+/// A step of reading a log.
 enum Read<E> {
     Events(E),
-    /// A row that cannot be read; the log goes on after it.
+    /// A row that cannot be read. Later rows are read.
     Unreadable(Box<Finding>),
     /// The events after a sequence cannot be read.
     Failed {
@@ -213,12 +213,12 @@ impl Read<Vec<EventEnvelope>> {
     }
 }
 
-/// Reads a log up to its mark, page by page, and goes on after each row that cannot be read.
+/// Reads a log up to its mark, page by page, and continues after each row that cannot be read.
 struct Reading<'a> {
     store: &'a dyn Operations,
-    /// What was read up to here.
+    /// Events up to here were read.
     at: GlobalSequence,
-    /// What comes up to here can be read, as far as is known.
+    /// No unreadable row is known up to here.
     until: GlobalSequence,
     mark: GlobalSequence,
     /// The page that comes next, if it goes on from the one before.
@@ -291,16 +291,16 @@ struct Walk<'a> {
     found: &'a mut dyn FnMut(Finding),
     findings: u64,
     streams: Streams,
-    /// Whether the first events of aggregates may be before what is looked at.
+    /// Whether the first events of aggregates may come before the audited part.
     begins_in_the_middle: bool,
     log: Remembered,
-    /// What the log is to be like when its end is reached.
+    /// The expected state of the log at its end.
     compared: Option<Remembered>,
     seals: Seals,
     old_snapshots: u64,
 }
 
-/// The seals of a log that is walked along.
+/// The seals of a log, compared in its order.
 struct Seals {
     /// The next of them, in their order.
     pending: VecDeque<Seal>,
@@ -316,7 +316,7 @@ struct Seals {
 }
 
 impl Seals {
-    /// Those after a beginning of the log that is taken for right.
+    /// The seals after a beginning of the log that is assumed to be intact.
     fn after(log: Remembered) -> Self {
         Self {
             pending: VecDeque::new(),
@@ -337,7 +337,7 @@ impl Walk<'_> {
 
     fn mark(&mut self) -> Result<GlobalSequence> {
         match self.store.high_water_mark() {
-            // The store itself knows of events that are gone, and tells it once.
+            // The store itself reports lost events, once.
             Err(error) if error.is_beyond_end() => {
                 self.report(Finding::of_store(FindingKind::History, reason_of(&error)));
                 self.store.high_water_mark()
@@ -414,7 +414,7 @@ impl Walk<'_> {
             self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string()));
         }
         if let Some(diverged) = &mut self.seals.diverged {
-            // What cannot be read was reported.
+            // Unreadable rows were reported.
             let _ = diverged.add(hashed);
         }
         if let Err(error) = hashed.verify() {
@@ -441,7 +441,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether an event, the first that is looked at of its aggregate, goes on where the aggregate was.
+    /// Whether the first audited event of an aggregate has the version after the last one before.
     fn join(&self, event: &EventEnvelope) -> Result<Option<String>> {
         let Some(previous) = event.version.get().checked_sub(1).filter(|previous| *previous > 0) else {
             return Ok(None);
@@ -478,7 +478,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Compares the log with what was remembered of it, once everything up to there was seen.
+    /// Compares the log with the remembered digest, after all events up to there were read.
     fn compare_remembered(&mut self, next: GlobalSequence) {
         if let Some(remembered) = self.compared.take_if(|remembered| next > remembered.global_sequence)
             && remembered.digest != self.log.digest
@@ -553,7 +553,7 @@ impl Walk<'_> {
     fn compare_at_the_end(&mut self, mark: GlobalSequence, newest: Option<Seal>) -> Result<()> {
         self.compare_remembered(GlobalSequence::MAX);
         self.compare_seals(mark.checked_add(1).unwrap_or(GlobalSequence::MAX))?;
-        // A seal that is newer than that was made meanwhile.
+        // A newer seal was made meanwhile.
         if newest.is_some_and(|newest| newest.global_sequence > mark)
             && let Some(seal) = self.seal_before(GlobalSequence::MAX)?
         {

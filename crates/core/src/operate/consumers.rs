@@ -9,17 +9,17 @@ use super::seal::log_ends_before;
 use crate::consumer::{ConsumerSlot, ConsumerState, ConsumerStatus, ConsumerStore, Failing, Lease, status};
 use crate::{GlobalSequence, Result};
 
-/// The subject of what is found of consumers.
+/// The subject of the findings about consumers.
 pub const CONSUMERS: &str = "consumers";
 
 /// For how long a consumer leaves an event unhandled, and its checkpoint unwritten, before it stands still. A consumer that runs
 /// writes its checkpoint after ten seconds at most, but a long batch takes its time.
 const STANDS_STILL: Duration = Duration::from_secs(5 * 60);
 
-/// How many characters of an error are told.
+/// How many characters of an error are shown.
 const ERROR_CHARS: usize = 200;
 
-/// What is wrong with consumers; that all go on, if nothing is. `mark` is the high-water mark, if it is known here.
+/// The findings about all consumers, or one that all work. `mark` is the high-water mark, if it is known here.
 pub(super) fn diagnose_consumers(
     store: &(impl ConsumerStore + ?Sized),
     mark: Option<GlobalSequence>,
@@ -48,7 +48,7 @@ pub(super) fn diagnose_consumers(
     Ok(diagnoses)
 }
 
-/// A checkpoint that is beyond the log, whose last events are gone then.
+/// A finding about a checkpoint beyond the end of the log: the last events were lost.
 fn beyond_end(
     store: &(impl ConsumerStore + ?Sized),
     consumer: &ConsumerStatus,
@@ -75,7 +75,7 @@ fn beyond_end(
     )))
 }
 
-/// What is wrong with a consumer.
+/// The findings about a consumer.
 fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
     let name = &consumer.name;
     let is_late = consumer.age.is_some_and(|age| age >= STANDS_STILL);

@@ -1,4 +1,4 @@
-//! What a backend finds about itself, and what is found in what it stores.
+//! The diagnosis of a store: the findings of its backend, and those about consumers, seals and archives.
 
 use super::archiving::diagnose_archives;
 use super::consumers::diagnose_consumers;
@@ -28,7 +28,7 @@ pub fn diagnose(store: &dyn Operations) -> Result<Vec<Diagnosis>> {
 fn known_mark(store: &(impl EventStore + ?Sized)) -> Result<Option<GlobalSequence>> {
     match store.high_water_mark() {
         Err(error) if error.is_unprovable() => Ok(None),
-        // The store knows of events that are gone, and tells it once.
+        // The store reports lost events, once.
         Err(error) if error.is_beyond_end() => store.high_water_mark().map(Some),
         mark => mark.map(Some),
     }

@@ -1,21 +1,21 @@
-//! What was found out about a store, its server and its settings.
+//! Findings about a store, its server and its settings.
 
-/// What was found out about one thing that matters to a store.
+/// A finding about a store, its server or a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about, such as `synchronous_commit`.
+    /// The subject, such as `synchronous_commit`.
     pub subject: String,
     /// What was found.
     pub found: String,
-    /// What to do, if there is something to do.
+    /// What to do, if anything.
     pub advice: Option<String>,
 }
 
 impl Diagnosis {
-    /// Something that is as it should be.
+    /// A subject that is in order.
     #[must_use]
     pub fn good(subject: impl Into<String>, found: impl Into<String>) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl Diagnosis {
         }
     }
 
-    /// Something that is not as it should be, and what to do.
+    /// A subject that is not in order, and what to do.
     #[must_use]
     pub fn bad(
         severity: Severity,
@@ -52,6 +52,6 @@ pub enum Severity {
     Notice,
     /// It will go wrong some day.
     Warning,
-    /// What was stored may be lost, or nothing can be stored.
+    /// Stored events may be lost, or no event can be stored.
     Danger,
 }

@@ -21,7 +21,7 @@ impl LogDigest {
     /// The digest of a log without events.
     pub const OF_NOTHING: Self = Self(Checksum::from_bytes([0; 32]));
 
-    /// The digest of the log that goes on with this event; and the checksum of the event's data, which had to be computed.
+    /// The digest of the log with this event added, and the checksum of the event's data, which is computed for it.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl LogDigest {
         }
     }
 
-    /// As [`with`](Self::with), for events whose rows were made before.
+    /// As [`with`](Self::with), for events that were hashed before.
     pub(super) fn with_rows(mut self, rows: &Rows) -> Self {
         let mut start = 0;
         for end in &rows.ends {
@@ -119,11 +119,11 @@ impl Hashes {
     }
 }
 
-/// The bytes of a row, column by column, such that no two rows run together to the same; and their SHA-256.
+/// The SHA-256 of a row, column by column. The encoding is unambiguous: two different rows never have the same bytes.
 pub(crate) struct Row(Vec<u8>);
 
 impl Row {
-    /// A row that goes on from other bytes.
+    /// A row that begins with other bytes.
     pub(crate) fn after(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }

@@ -36,13 +36,13 @@ impl fmt::Debug for Condition {
     }
 }
 
-/// What an export wrote.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
     /// How many events.
     pub events: u64,
-    /// Where the next export goes on: the high-water mark or the query's `until`, whichever is smaller.
+    /// Where the next export continues: the smaller of the high-water mark and the query's `until`.
     pub checkpoint: GlobalSequence,
     /// The digest of the events.
     pub digest: LogDigest,
@@ -94,7 +94,7 @@ impl Export {
         self
     }
 
-    /// Of what came after this sequence: the checkpoint of the export before.
+    /// Exports only events after this sequence: the checkpoint of the export before.
     #[must_use]
     pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
         self.query = self.query.after(sequence);
@@ -239,7 +239,7 @@ fn meant(events: Vec<EventEnvelope>, is_meant: impl Fn(&EventEnvelope) -> Result
     meant.collect()
 }
 
-/// What is written and hashed of a page of events.
+/// The text and the hashes of a page of events.
 struct Lines {
     rows: Rows,
     text: Vec<u8>,
@@ -294,7 +294,7 @@ fn csv_line(line: &mut Vec<u8>, event: &EventEnvelope) {
     line.extend(b"\r\n");
 }
 
-/// Text that is not to be taken for NULL, or for more than one column.
+/// Text, quoted if it could be read as NULL or as several columns.
 fn quoted(text: &str) -> String {
     let is_plain = !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) && text.trim() == text;
     match is_plain {

@@ -1,4 +1,4 @@
-//! What is wrong with a store.
+//! The findings of an audit.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::{AggregateKey, EventEnvelope, GlobalSequence, Snapshot, Version};
 
-/// Something that is wrong.
+/// Damage, or another error in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What kind of thing.
+    /// Its kind.
     pub kind: FindingKind,
     /// Where in the log, if it is one event.
     pub global_sequence: Option<GlobalSequence>,
@@ -20,11 +20,11 @@ pub struct Finding {
     pub aggregate: Option<AggregateKey>,
     /// The version of the event or snapshot.
     pub version: Option<Version>,
-    /// What is wrong, in words.
+    /// A description of the error.
     pub reason: String,
 }
 
-/// What kind of thing is wrong.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FindingKind {
@@ -32,7 +32,7 @@ pub enum FindingKind {
     Checksum,
     /// An event cannot be read.
     Unreadable,
-    /// The size that is stored of an event is not that of its data.
+    /// The stored size of an event differs from the size of its data.
     Size,
     /// An aggregate's versions are not contiguous in the order of the log: an event is missing, or changed places.
     Versions,
@@ -42,13 +42,13 @@ pub enum FindingKind {
     Snapshot,
     /// A snapshot is of an aggregate without events.
     OrphanedSnapshot,
-    /// The next sequence would be one that is used already.
+    /// The database would allocate a sequence that is already used.
     Sequence,
-    /// The database found damage of its own, or tables do not agree.
+    /// The database found damage in its own structures, or tables contradict each other.
     Storage,
     /// The log is not the one that was remembered.
     History,
-    /// A part of the log is not what was sealed, or a seal was changed.
+    /// A part of the log differs from its seal, or a seal was changed.
     Seal,
 }
 

@@ -23,7 +23,7 @@ pub struct Import {
     batch_size: usize,
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckedExport {
@@ -41,7 +41,7 @@ pub struct CheckedExport {
     pub digest: LogDigest,
 }
 
-/// What an import stored.
+/// The result of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Imported {
@@ -234,7 +234,7 @@ pub(super) fn each_line<E: Send>(
     Ok(closing.expect("a file without a closing line is refused"))
 }
 
-/// Stores events in batches, and skips what is there already.
+/// Stores events in batches, and skips events that are already stored.
 pub(super) struct Feeder<'a> {
     store: &'a dyn Operations,
     batch_size: usize,

@@ -8,7 +8,7 @@ pub struct IndexUsage {
     pub table: String,
     /// Its name.
     pub name: String,
-    /// How many bytes it takes; none where the database does not tell.
+    /// Its size in bytes; none if the database does not say.
     pub bytes: Option<u64>,
     /// How often it was read since the database began to count; none where the database does not count.
     pub scans: Option<u64>,
@@ -17,7 +17,7 @@ pub struct IndexUsage {
 }
 
 impl IndexUsage {
-    /// For those who write a backend: an index of unknown size and use. Set the fields that the database tells.
+    /// For authors of backends: an index of unknown size and use. Set the fields that the database knows.
     #[must_use]
     pub fn new(table: impl Into<String>, name: impl Into<String>, state: IndexState) -> Self {
         Self {

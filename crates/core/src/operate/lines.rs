@@ -1,4 +1,4 @@
-//! The lines of an export: how an event becomes a line of text, and a line an event again.
+//! The lines of an export: writing events as lines of text, and reading them.
 //!
 //! A file is a header, a line per event, and a closing line. Each line ends with a SHA-256 of all lines up to it. So a check finds the
 //! first line at which a file was cut, edited or damaged.
@@ -102,7 +102,7 @@ pub(super) enum Line<E> {
     Footer(Footer),
 }
 
-/// What the closing line begins with.
+/// The beginning of the closing line.
 const FOOTER: &[u8] = b"{\"events\":";
 
 /// The time that [`time_text`] wrote, if a store can keep it.
@@ -110,7 +110,7 @@ pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
     crate::values::event::check_time(timestamp::parse_time(text)?)
 }
 
-/// What a line ends with, around its link.
+/// The end of a line, around its link.
 const LINK: &str = ",\"chain\":\"";
 const END: &str = "\"}\n";
 const LINK_DIGITS: usize = 64;
@@ -281,7 +281,7 @@ pub(super) fn not_written(error: std::io::Error) -> Error {
 /// How many bytes of lines are checked and parsed at once; a line may be longer.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Reads lines, many at once. Nothing is checked here but where they end.
+/// Reads many lines at once, and checks only where they end.
 pub(super) struct LineReader<R> {
     input: R,
     /// The link that the last line says it has.
@@ -386,7 +386,7 @@ impl<R: BufRead> Iterator for LineReader<R> {
 }
 
 impl Chunk {
-    /// What it takes in memory, as text and as events.
+    /// Its size in memory, as text and as events.
     pub(super) fn bytes(&self) -> u64 {
         2 * self.text.len() as u64
     }

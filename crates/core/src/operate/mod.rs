@@ -1,12 +1,12 @@
 //! Operating a store: export, import, restore, audit, maintenance.
 //!
-//! What a program needs every day is in [`EventStore`](crate::EventStore) and [`EventStoreExt`](crate::EventStoreExt); what its operator needs now
-//! and then is here. [`Operations`] is what a backend offers for it; the rest works over any store:
+//! Programs need [`EventStore`](crate::EventStore) and [`EventStoreExt`](crate::EventStoreExt); this module is for their operators. A backend
+//! implements [`Operations`]; the rest works over any store:
 //!
 //! | to | use |
 //! |---|---|
-//! | write the log into a file, whole or what came since | [`Export`] |
-//! | bring such a file into a store, whatever database it came from | [`Import`] |
+//! | write the log into a file, all of it or only new events | [`Export`] |
+//! | read such a file into a store, on any database | [`Import`] |
 //! | copy a store's past into another store | [`restore`] |
 //! | find out whether stored data was changed or damaged | [`Audit`] |
 //! | make changes of the past, and missing events, be found out | [`seal`](seal()) |

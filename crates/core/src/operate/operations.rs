@@ -1,4 +1,4 @@
-//! What a backend does for its operator.
+//! The operations that a backend implements for its operator.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,16 +13,16 @@ use crate::backend::ArchivedStream;
 use crate::consumer::ConsumerStore;
 use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore};
 
-/// What a backend does for its operator. Needs more rights than a program does: to change tables, to see statistics.
+/// The operations that a backend implements for its operator. They need more rights than a program: to change tables, to see statistics.
 ///
 /// Implement it to make a backend's log movable and its state visible; the functions of [this module](super) need no more.
 pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Stores events exactly as they are, with the sequences, versions, times and checksums that they have, in one
     /// transaction: all of them, or none. Other writers wait, or are refused and may repeat.
     ///
-    /// They are to be in the order of their sequences, all after the last sequence of the log; each aggregate's versions go on
-    /// where the aggregate is. What is appended later gets later sequences. Readers never see a part of it, and skip nothing.
-    /// [`Import`](super::Import) skips what is there already, and calls this for what is not.
+    /// They must be in the order of their sequences, all after the last sequence of the log, and each aggregate's versions must follow its
+    /// current one. Later appends get later sequences. Readers see all of the events or none, and skip nothing. [`Import`](super::Import)
+    /// calls this for events that are not stored yet.
     ///
     /// # Errors
     ///
@@ -50,21 +50,21 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>>;
 
-    /// Stores a seal, unless there is one at its sequence: that one stays. [`seal`](super::seal()) makes them.
+    /// Stores a seal, unless there is already one at its sequence. [`seal`](super::seal()) makes seals.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn insert_seal(&self, seal: &Seal) -> Result<()>;
 
-    /// The seals after a sequence, in their order, at most so many.
+    /// The seals after a sequence, in their order, up to a number.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>>;
 
-    /// The last seals, the newest first, at most so many.
+    /// The last seals, the newest first, up to a number.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Ok(Vec::new())
     }
 
-    /// What of an aggregate's stream is archived; none if nothing is.
+    /// The archived beginning of an aggregate's stream; none if no event is archived.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Err(does_not_archive())
     }
 
-    /// Updates the planner's statistics of the tables, and returns what was done. Readers and writers go on.
+    /// Updates the planner's statistics of the tables, and returns what was done. Readers and writers do not wait.
     ///
     /// # Errors
     ///
@@ -160,8 +160,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Ok(None)
     }
 
-    /// Gives back the room that deleted and updated rows left, and returns what was done. May take long, and the room of a copy;
-    /// does not keep readers and writers waiting where the database can do without.
+    /// Frees the space of deleted and updated rows, and returns what was done. This may take long, and needs space for a copy of the tables.
+    /// Readers and writers wait only if the database cannot avoid it.
     ///
     /// # Errors
     ///

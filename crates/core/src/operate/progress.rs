@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How far some work is: what a callback gets, often enough to move a bar, seldom enough to cost nothing.
+/// The progress of some work. The callback is called often enough for a progress bar, and seldom enough to cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {

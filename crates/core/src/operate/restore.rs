@@ -61,7 +61,7 @@ pub fn restore(
     feeder.finish(digest)
 }
 
-/// What belongs to a point, of the events of a log in their order.
+/// The events of a log, in their order, that belong to a point in its past.
 #[derive(Clone, Debug)]
 struct Past {
     point: RestorePoint,

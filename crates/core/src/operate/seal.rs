@@ -11,7 +11,7 @@ use super::lines::parse_time;
 use crate::values::timestamp::time_text;
 use crate::{Error, EventStore, GlobalSequence, Result};
 
-/// What the log was, up to a sequence: a row of the table `firefly_seals`.
+/// The digest of the log up to a sequence: a row of the table `firefly_seals`.
 ///
 /// The digest is that of the whole log up to there, with all that is stored of each event: the same as that of an
 /// [`Export`](super::Export) up to this sequence. It continues the digest of the seal before, so a seal covers all events before it, and
@@ -50,7 +50,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// For those who write a backend: a row of `firefly_seals`.
+    /// For authors of backends: a row of `firefly_seals`.
     #[must_use]
     pub fn new(global_sequence: GlobalSequence, events: u64, digest: LogDigest, sealed_at: OffsetDateTime) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl Remembered {
     }
 }
 
-/// What an audit needs of a seal to compare the log with it.
+/// The part of a seal that an audit compares with the log.
 impl From<Seal> for Remembered {
     fn from(seal: Seal) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl From<Seal> for Remembered {
     }
 }
 
-/// What the line of a seal begins with.
+/// The beginning of the line of a seal.
 const NAME: &str = "firefly-seal";
 
 /// One line without spaces: `firefly-seal/SEQUENCE/EVENTS/TIME/DIGEST`.
@@ -151,7 +151,7 @@ impl FromStr for Seal {
     }
 }
 
-/// Whether the log ends before a sequence that it had. A mark that is before it does not tell: another store may have proved more.
+/// Whether the log ends before a sequence that it had. The mark does not show that: another store may have proved a greater one.
 pub(super) fn log_ends_before(store: &(impl EventStore + ?Sized), sequence: GlobalSequence) -> Result<bool> {
     Ok(store.statistics(None)?.current_global_sequence < sequence)
 }

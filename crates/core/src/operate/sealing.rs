@@ -1,4 +1,4 @@
-//! Sealing the log, and what its seals tell.
+//! Sealing the log, and the diagnosis of its seals.
 
 use time::OffsetDateTime;
 

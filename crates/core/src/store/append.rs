@@ -53,7 +53,7 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// For those who write a backend: `version` is the aggregate's after the last of the events.
+    /// For authors of backends: `version` is the aggregate's after the last of the events.
     #[must_use]
     pub fn new(aggregate: AggregateKey, version: Version, global_sequences: Vec<GlobalSequence>) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Appended {
         }
     }
 
-    /// For those who write a backend: marks the result as that of an earlier append.
+    /// For authors of backends: marks the result as that of an earlier append.
     #[must_use]
     pub fn already_stored(mut self) -> Self {
         self.already_stored = true;
@@ -163,7 +163,7 @@ pub struct LiveContents {
 }
 
 impl LiveContents {
-    /// For those who write a backend: the columns of a row.
+    /// For authors of backends: the columns of a row.
     #[must_use]
     pub fn new(
         event_type: EventType,
@@ -187,7 +187,7 @@ impl LiveContents {
 }
 
 impl Located {
-    /// For those who write a backend: where a row was found.
+    /// For authors of backends: where a row was found.
     #[must_use]
     pub fn new(
         event_id: Uuid,

@@ -18,7 +18,7 @@ pub enum Indexes {
 }
 
 impl Indexes {
-    /// The least choice that has every index that there is. For those who write a backend: a store does not remember its choice.
+    /// The least choice that has every index that there is. For authors of backends: a store does not remember its choice.
     ///
     /// `optional` are the indexes that a store may be without, each with the least choice that has it.
     #[must_use]

@@ -34,7 +34,7 @@ impl Partitions {
         self.events
     }
 
-    /// The same number for a database. For those who write a backend.
+    /// The same number for a database. For authors of backends.
     ///
     /// # Errors
     ///

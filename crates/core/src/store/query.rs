@@ -63,7 +63,7 @@ pub struct EventQuery {
     skips_archived: bool,
 }
 
-/// The filters of a query, for those who write a backend: each is either absent or must match.
+/// The filters of a query, for authors of backends: each is either absent or must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventFilter {
@@ -360,7 +360,7 @@ impl EventQuery {
         self
     }
 
-    /// For those who write a backend: whether archived events are skipped.
+    /// For authors of backends: whether archived events are skipped.
     #[must_use]
     pub fn skips_archived(&self) -> bool {
         self.skips_archived
@@ -421,7 +421,7 @@ impl EventQuery {
         (self.after, self.until)
     }
 
-    /// For those who write a backend: refuses a first page that begins [beyond the end of the log](crate::backend::check_end).
+    /// For authors of backends: refuses a first page that begins [beyond the end of the log](crate::backend::check_end).
     ///
     /// # Errors
     ///
@@ -450,7 +450,7 @@ impl EventQuery {
         self.direction
     }
 
-    /// For those who write a backend: what the page at `cursor` may contain, given the mark of the read.
+    /// For authors of backends: what the page at `cursor` may contain, given the mark of the read.
     #[must_use]
     pub fn window(&self, cursor: Option<&Cursor>, mark: GlobalSequence) -> Window {
         let is_whole_log = self.filter == EventFilter::default() && self.order() == Order::Sequence;
@@ -561,7 +561,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// For those who write a backend: makes a page of the events found in the window of `query` at `cursor`.
+    /// For authors of backends: makes a page of the events found in the window of `query` at `cursor`.
     #[must_use]
     pub fn new(
         query: &EventQuery,
@@ -575,7 +575,7 @@ impl Page {
     }
 }
 
-/// For those who write a backend: refuses a read that begins beyond the end of the log. Events that were read before its checkpoint was kept
+/// For authors of backends: refuses a read that begins beyond the end of the log. Events that were read before its checkpoint was kept
 /// are lost.
 ///
 /// `position` is where the read begins, or a mark that was proved before; `mark` is proved now. Another store may have proved a greater
@@ -598,7 +598,7 @@ pub fn check_end(
     }
 }
 
-/// For those who write a backend: the events of a page, collected until it has as many events or bytes as its window takes.
+/// For authors of backends: the events of a page, collected until it has as many events or bytes as its window takes.
 ///
 /// ```
 /// # use firefly_eventstore_core::{EventEnvelope, EventQuery, GlobalSequence, Page, backend::PageEvents};

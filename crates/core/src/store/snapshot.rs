@@ -144,7 +144,7 @@ impl NewSnapshot {
         &self.state.json
     }
 
-    /// For those who write a backend: the row that saves it for a tenant, with its checksum; created now, by the clock of this
+    /// For authors of backends: the row that saves it for a tenant, with its checksum; created now, by the clock of this
     /// program, unless the caller set a time.
     #[must_use]
     pub fn stored(&self, tenant: Option<&TenantId>) -> Snapshot {
@@ -162,7 +162,7 @@ impl NewSnapshot {
         snapshot
     }
 
-    /// For those who write a backend: refuses what a store with these limits cannot keep exactly.
+    /// For authors of backends: refuses what a store with these limits cannot keep exactly.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ pub enum SnapshotCover {
 const ROW: &[u8] = b"firefly-eventstore snapshot\n";
 
 impl Snapshot {
-    /// For those who write a backend: a snapshot with what every one has. The tenant and the checksum are set afterwards.
+    /// For authors of backends: a snapshot with what every one has. The tenant and the checksum are set afterwards.
     #[must_use]
     pub fn new(
         snapshot_id: Uuid,
@@ -349,7 +349,7 @@ pub enum SnapshotAt<'a> {
 }
 
 impl<'a> SnapshotAt<'a> {
-    /// For those who write a backend: the first and the last version in which to look for the greatest, and the form to look
+    /// For authors of backends: the first and the last version in which to look for the greatest, and the form to look
     /// for; any if there is none.
     #[must_use]
     pub fn bounds(self) -> (Version, Version, Option<&'a SnapshotType>) {
@@ -383,7 +383,7 @@ pub enum SnapshotSelection<'a> {
 }
 
 impl<'a> SnapshotSelection<'a> {
-    /// For those who write a backend: the same as what one of two statements deletes; none where nothing is selected.
+    /// For authors of backends: the same as what one of two statements deletes; none where nothing is selected.
     #[must_use]
     pub fn deletion(self) -> Option<SnapshotDeletion<'a>> {
         let of_all_versions = |aggregate, snapshot_type, keep| SnapshotDeletion::Versions {
@@ -417,7 +417,7 @@ impl<'a> SnapshotSelection<'a> {
     }
 }
 
-/// For those who write a backend: which of the two statements that delete snapshots, and with what.
+/// For authors of backends: which of the two statements that delete snapshots, and with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotDeletion<'a> {
     /// Those of an aggregate within versions, inclusive, but the newest so many.
@@ -454,7 +454,7 @@ pub struct SnapshotStatistics {
 }
 
 impl SnapshotStatistics {
-    /// For those who write a backend.
+    /// For authors of backends.
     #[must_use]
     pub fn new(
         snapshots: u64,

@@ -72,7 +72,7 @@ pub struct AggregateActivity {
 }
 
 impl AggregateActivity {
-    /// For those who write a backend: a row of `aggregate_activity.sql`.
+    /// For authors of backends: a row of `aggregate_activity.sql`.
     #[must_use]
     pub fn new(
         aggregate_type: AggregateType,
@@ -112,7 +112,7 @@ pub struct EventStatistics {
 }
 
 impl EventStatistics {
-    /// For those who write a backend: a row of `v_event_statistics`.
+    /// For authors of backends: a row of `v_event_statistics`.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
     pub fn new(
@@ -161,7 +161,7 @@ pub struct AggregateSummary {
 }
 
 impl AggregateSummary {
-    /// For those who write a backend: a row of `mv_aggregate_summary`.
+    /// For authors of backends: a row of `mv_aggregate_summary`.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
     pub fn new(
@@ -270,7 +270,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// For those who write a backend.
+    /// For authors of backends.
     #[must_use]
     pub fn new(
         backend: &'static str,

@@ -154,7 +154,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// For those who write a backend: `version` is the aggregate's, whatever part of the stream was asked for.
+    /// For authors of backends: `version` is the aggregate's, whatever part of the stream was asked for.
     #[must_use]
     pub fn new(aggregate: AggregateKey, version: Version, events: Vec<EventEnvelope>) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl EventStream {
         }
     }
 
-    /// For those who write a backend: with the last version that is archived, and the id of its event.
+    /// For authors of backends: with the last version that is archived, and the id of its event.
     #[must_use]
     pub fn with_archived(mut self, archived: Option<(Version, Uuid)>) -> Self {
         self.archived = archived;

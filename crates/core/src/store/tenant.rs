@@ -79,7 +79,7 @@ fn scope_range(tenant: &TenantId, range: &StreamRange) -> Result<StreamRange> {
     Ok(range.clone().tenant(tenant.clone()))
 }
 
-/// The tenant that a transaction is scoped to, if it is: see [`ConsumerTransaction::scope`]. For those who write a backend.
+/// The tenant that a transaction is scoped to, if it is: see [`ConsumerTransaction::scope`]. For authors of backends.
 #[derive(Clone, Debug, Default)]
 pub struct Scope(Option<TenantId>);
 

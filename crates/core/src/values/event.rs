@@ -209,7 +209,7 @@ impl NewEvent {
         self.data.findings.checksum
     }
 
-    /// What was given besides: for those who write a backend.
+    /// What was given besides: for authors of backends.
     #[must_use]
     pub fn details(&self) -> EventDetails<'_> {
         EventDetails {
@@ -221,7 +221,7 @@ impl NewEvent {
         }
     }
 
-    /// For those who write a backend: the event as it is stored. It was created `now`, unless the caller set a time.
+    /// For authors of backends: the event as it is stored. It was created `now`, unless the caller set a time.
     #[must_use]
     pub fn stored(
         &self,
@@ -290,7 +290,7 @@ fn admit(data: &Checked<EventData>, metadata: Option<&Checked<Metadata>>, limits
     })
 }
 
-/// The time in UTC; the first or the last there is, if UTC has none for it. For those who write a backend.
+/// The time in UTC; the first or the last there is, if UTC has none for it. For authors of backends.
 #[must_use]
 pub fn to_utc(time: OffsetDateTime) -> OffsetDateTime {
     let limit = if time.offset().is_positive() {
@@ -355,7 +355,7 @@ pub struct EventEnvelope {
 }
 
 impl EventEnvelope {
-    /// For those who write a backend: an event with what every one has. What may be absent is, and is set afterwards. Its size is that of
+    /// For authors of backends: an event with what every one has. What may be absent is, and is set afterwards. Its size is that of
     /// the data.
     #[must_use]
     pub fn new(

@@ -8,7 +8,7 @@ use super::event::to_utc;
 use crate::{Error, Result};
 
 /// The text of a time, such as `2025-01-15T10:30:00.000000Z`: RFC 3339 in UTC with microseconds, always 27 characters, so that text
-/// sorts as time does. For those who write a backend.
+/// sorts as time does. For authors of backends.
 #[must_use]
 pub fn time_text(time: OffsetDateTime) -> TimeText {
     let time = to_utc(time);
@@ -53,7 +53,7 @@ impl fmt::Display for TimeText {
     }
 }
 
-/// The time that [`time_text`] wrote. For those who write a backend.
+/// The time that [`time_text`] wrote. For authors of backends.
 ///
 /// # Errors
 ///

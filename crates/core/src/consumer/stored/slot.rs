@@ -37,7 +37,7 @@ pub struct ConsumerSlot {
 }
 
 impl ConsumerSlot {
-    /// For those who write a backend: a row of `firefly_consumers`.
+    /// For authors of backends: a row of `firefly_consumers`.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "a row has so many columns")]
     pub fn new(
@@ -84,7 +84,7 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// For those who write a backend: a lease that ends at this time.
+    /// For authors of backends: a lease that ends at this time.
     #[must_use]
     pub fn until(end: OffsetDateTime, now: OffsetDateTime) -> Self {
         let left = end - now;
@@ -94,7 +94,7 @@ impl Lease {
         }
     }
 
-    /// For those who write a backend: a lease with this many microseconds left, which are negative if it ended.
+    /// For authors of backends: a lease with this many microseconds left, which are negative if it ended.
     #[must_use]
     pub fn of_microseconds(left: i64) -> Self {
         let length = Duration::from_micros(left.unsigned_abs());
@@ -171,7 +171,7 @@ pub struct Failing {
 }
 
 impl Failing {
-    /// For those who write a backend: the failure in a row of `firefly_consumers`.
+    /// For authors of backends: the failure in a row of `firefly_consumers`.
     #[must_use]
     pub fn new(sequence: GlobalSequence, attempts: u32, error: String) -> Self {
         Self {
@@ -203,7 +203,7 @@ pub struct ParkedEvent {
 }
 
 impl ParkedEvent {
-    /// For those who write a backend: a row of `firefly_parked_events`.
+    /// For authors of backends: a row of `firefly_parked_events`.
     #[must_use]
     pub fn new(
         consumer: String,

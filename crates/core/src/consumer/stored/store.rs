@@ -176,7 +176,7 @@ impl ConsumerTransaction for DynTransaction<'_> {
 
 /// Whether any error in a chain of causes is transient, by what one error of the driver's is to a store.
 ///
-/// For those who write a backend. `kind` is the driver's own classification; none of an error that is not the driver's.
+/// For authors of backends. `kind` is the driver's own classification; none of an error that is not the driver's.
 #[must_use]
 pub fn any_transient(
     error: &(dyn StdError + 'static),
@@ -191,7 +191,7 @@ pub fn any_transient(
 
 /// Whether an error, or any in its chain of causes, is such a one.
 ///
-/// For those who write a backend.
+/// For authors of backends.
 #[must_use]
 pub fn any_cause(error: &(dyn StdError + 'static), is_it: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
     causes(error).any(is_it)

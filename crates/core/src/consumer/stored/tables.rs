@@ -10,7 +10,7 @@ use crate::{GlobalSequence, Result};
 
 /// The tables `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, within a transaction.
 ///
-/// For those who write a backend: each method is one statement. All that is decided is decided in
+/// For authors of backends: each method is one statement. All that is decided is decided in
 /// [`ConsumerTransaction`](crate::consumer::ConsumerTransaction), so it is the same on every database. A statement that fails fails the
 /// transaction, whatever its work makes of the error: a checkpoint must not stay without what it stands for.
 ///
@@ -49,7 +49,7 @@ pub trait ConsumerTables {
 
 /// How long, in the microseconds that databases compute with: 100 years at most, which none of their times goes beyond.
 ///
-/// For those who write a backend.
+/// For authors of backends.
 #[must_use]
 pub fn microseconds(duration: Duration) -> i64 {
     const LONGEST: i64 = 100 * 366 * 24 * 60 * 60 * 1_000_000;

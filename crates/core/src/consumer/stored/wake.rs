@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Wakes threads of this process that wait for events. For those who write a backend: a store and its clones share one, and call
+/// Wakes threads of this process that wait for events. For authors of backends: a store and its clones share one, and call
 /// [`tell`](Self::tell) after each commit of an append. A clone of it is the same one.
 ///
 /// `tell` costs one atomic read while no thread waits.
