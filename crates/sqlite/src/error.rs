@@ -88,9 +88,7 @@ fn by_code(extended_code: i32) -> ErrorKind {
         }
         ffi::SQLITE_READONLY_DBMOVED => {
             return ErrorKind::Moved {
-                reason:
-                    "the file that was opened is no longer there; find out what became of it, then open the store again"
-                        .into(),
+                reason: "the file of the open store no longer exists; find out why, then open the store again".into(),
             };
         }
         ffi::SQLITE_IOERR_NOMEM => return by_code(ffi::SQLITE_NOMEM),

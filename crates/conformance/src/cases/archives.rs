@@ -527,7 +527,7 @@ pub(crate) fn what_was_cut_off_goes_on_with_the_same_file(env: &dyn Environment)
     assert_eq!(read(&*store, EventQuery::new().after(all[4].global_sequence)), all[5..]);
     bring_back(&store, &file).unwrap();
     assert_eq!(log(&*store), all);
-    assert_invalid(&bring_back(&store, &file).unwrap_err(), "no archive of this store");
+    assert_invalid(&bring_back(&store, &file).unwrap_err(), "this store has no archive");
 }
 
 pub(crate) fn a_file_that_is_no_archive_of_the_log_moves_nothing(env: &dyn Environment) {
