@@ -154,13 +154,11 @@ impl Target {
         // Nothing of the URL but its scheme goes into an error: there may be a password in it.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         // A text that is no URL may also have a password before its first colon.
-        if !scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-        {
+        let is_in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if scheme.is_empty() || !scheme.bytes().all(is_in_scheme) {
             return Err(Error::invalid(format!(
-                "this is no URL of a store; its scheme would be one of: {}",
-                SCHEMES.join(", ")
+                "this is no URL of a store: write one that begins with {}:",
+                SCHEMES.join(": or ")
             )));
         }
         match scheme {
@@ -179,12 +177,25 @@ impl Target {
             }
             #[cfg(feature = "sqlite")]
             "sqlite" => sqlite(&url["sqlite:".len()..]),
-            _ => Err(Error::invalid(format!(
-                "no driver for the URL scheme {scheme:?} is compiled in; there are: {}",
-                SCHEMES.join(", ")
-            ))),
+            scheme => Err(no_driver(scheme)),
         }
     }
+}
+
+fn no_driver(scheme: &str) -> Error {
+    let feature = match scheme {
+        "mysql" | "postgres" | "sqlite" => scheme,
+        "postgresql" => "postgres",
+        _ => {
+            return Error::invalid(format!(
+                "no store has the URL scheme {scheme:?}; those of the drivers that are compiled in are: {}",
+                SCHEMES.join(", ")
+            ));
+        }
+    };
+    Error::invalid(format!(
+        "the driver for {scheme}: is not compiled in; turn on the feature {feature:?} of firefly-eventstore"
+    ))
 }
 
 const SCHEMES: &[&str] = &[
@@ -286,6 +297,17 @@ mod tests {
         let error = connect("host=db user=scott password=tiger:1").unwrap_err();
         assert!(error.is_invalid_input());
         assert!(!format!("{error:?} {error}").contains("tiger"), "{error:?}");
+    }
+
+    #[test]
+    fn a_path_is_no_url_and_a_missing_driver_names_its_feature() {
+        let error = connect("ledger.db").unwrap_err().to_string();
+        assert!(error.contains("write one that begins with"), "{error}");
+        #[cfg(not(feature = "mysql"))]
+        {
+            let error = connect("mysql://clerk:tiger@host/ledger").unwrap_err().to_string();
+            assert!(error.contains("turn on the feature \"mysql\""), "{error}");
+        }
     }
 
     #[cfg(feature = "sqlite")]
