@@ -57,6 +57,8 @@ pub(crate) enum Schema {
     OursWithAllIndexes,
     /// The store's own, with none but the unique keys.
     OursWithoutIndexes,
+    /// No tables: whoever is to use it makes its own.
+    Empty,
 }
 
 /// A database, which is gone when this is dropped.

@@ -40,6 +40,11 @@ impl Bench {
         self.filter.as_deref().is_none_or(|filter| case.contains(filter))
     }
 
+    /// Whether a case is asked for by name.
+    pub(crate) fn asks_for(&self, case: &str) -> bool {
+        self.filter.is_some() && self.wants(case)
+    }
+
     /// `full`, or less of it for a quick look.
     pub(crate) fn scaled(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }

@@ -17,6 +17,7 @@ mod machine;
 mod mysql;
 mod open;
 mod operate;
+mod peers;
 mod postgres;
 mod prepare;
 mod read;
@@ -70,6 +71,7 @@ fn main() {
         }
     }
     on_slow_disk(&bench);
+    peers::run(&bench, scratch.path());
 }
 
 /// Each flush takes two milliseconds longer.

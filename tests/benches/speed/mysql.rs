@@ -339,6 +339,7 @@ impl Backend for Mysql {
             Schema::Ours => drop(builder.migrate().unwrap()),
             Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).migrate().unwrap()),
             Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).migrate().unwrap()),
+            Schema::Empty => {}
         }
         Box::new(log)
     }

@@ -265,6 +265,7 @@ impl Postgres {
             Schema::Ours => drop(builder.migrate().unwrap()),
             Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).migrate().unwrap()),
             Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).migrate().unwrap()),
+            Schema::Empty => {}
         }
         log
     }

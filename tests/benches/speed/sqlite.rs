@@ -105,6 +105,7 @@ impl Backend for Sqlite {
             Schema::Ours => drop(builder.open().unwrap()),
             Schema::OursWithAllIndexes => drop(builder.indexes(Indexes::Full).open().unwrap()),
             Schema::OursWithoutIndexes => drop(builder.indexes(Indexes::Lean).open().unwrap()),
+            Schema::Empty => {}
         }
         Box::new(file)
     }
