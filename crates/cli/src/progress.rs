@@ -1,9 +1,9 @@
-//! How far long work is: a bar on a terminal, nothing elsewhere.
+//! The progress of long work: a bar on a terminal, nothing elsewhere.
 
 use firefly_eventstore::operate::Progress;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar that shows progress; goes away with this.
+/// A bar that shows progress. It disappears when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 

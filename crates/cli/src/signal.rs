@@ -1,4 +1,4 @@
-//! Being asked to stop: Ctrl-C, and what a service manager sends.
+//! Requests to stop: Ctrl-C, and the signal that a service manager sends.
 
 use std::io::{self, Write};
 use std::process;
@@ -26,7 +26,7 @@ impl Stop {
             if flag.swap(true, Ordering::SeqCst) {
                 process::exit(Exit::Interrupted as i32);
             }
-            // Nobody waits any more at the very end.
+            // At the very end, nobody receives this any more.
             let _ = tell.send(());
         });
         match listening {
@@ -38,12 +38,12 @@ impl Stop {
         }
     }
 
-    /// Whether it was asked.
+    /// Whether somebody asked to stop.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Waits so long, or until it is asked.
+    /// Waits for this time, or until somebody asks to stop.
     pub(crate) fn wait(&self, time: Duration) {
         if self.told.recv_timeout(time) == Err(RecvTimeoutError::Disconnected) {
             // The handler holds the other end as long as the process lives.
@@ -73,8 +73,8 @@ impl<W: Write> Write for Stoppable<'_, W> {
     }
 }
 
-/// Whether the standard output is a pipe that its reader has closed. Who writes finds that out, but who follows a quiet log has nothing to
-/// write.
+/// Whether the standard output is a pipe that its reader has closed. A write would fail, but a command that follows a quiet log has nothing
+/// to write.
 #[cfg(unix)]
 pub(crate) fn is_output_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

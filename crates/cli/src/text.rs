@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The text with every character escaped that a terminal would obey instead of show, and those that turn the direction of
-/// writing or end a line: what is stored may have been written by anybody.
+/// The text with control characters escaped, which a terminal would obey instead of show. Characters that change the direction of writing or
+/// end a line are escaped too: anybody may have written what is stored.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -52,7 +52,7 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     }
 }
 
-/// The beginning of a text, so many characters.
+/// The first characters of a text, and dots if it has more.
 pub(crate) fn cut(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -16,15 +16,15 @@ use percent_encoding::percent_decode_str;
 /// The environment variable that may name the store.
 pub(crate) const STORE_VARIABLE: &str = "FIREFLY_EVENTSTORE_URL";
 
-/// What stands for what is not shown.
+/// What is shown instead of a secret.
 const HIDDEN: &str = "***";
 
-/// A store's URL, with a password perhaps: it is shown without.
+/// A store's URL. It may have a password, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StoreUrl(String);
 
 impl StoreUrl {
-    /// The URL as it is, to connect.
+    /// The URL with its password, to connect.
     pub(crate) fn secret(&self) -> &str {
         &self.0
     }
@@ -42,7 +42,7 @@ impl StoreUrl {
         shell_words::join(command)
     }
 
-    /// Whether its options say that nothing is written through it.
+    /// Whether its options open the store for reading only.
     pub(crate) fn is_for_reading(&self) -> bool {
         let options = self.0.split_once('?').map_or("", |(_, options)| options);
         let set = options.rsplit('&').find_map(|option| match option {
@@ -53,7 +53,7 @@ impl StoreUrl {
         set.unwrap_or_default()
     }
 
-    /// Whether it is a SQLite file that is not there, which the driver would make.
+    /// Whether it names an SQLite file that does not exist. The driver would create it.
     pub(crate) fn is_missing_file(&self) -> bool {
         self.file().is_some_and(|path| !path.exists())
     }
@@ -137,7 +137,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-/// What must not be seen: every password of the command line and the environment, as it was written and as it is meant.
+/// The passwords of the command line and the environment, as they were written and percent-decoded.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     /// URLs, and how they are shown.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Numbers, counted: exactly below [`EXACT`], above that to as many significant bits. So memory stays bounded, and what is shown,
-/// with fewer digits, is right.
+/// Counts of numbers. Numbers below [`EXACT`] are counted exactly, greater ones rounded to as many significant bits. So memory is bounded,
+/// and the few digits that are shown are right.
 #[derive(Debug, Default)]
 pub(super) struct Distribution {
     counts: BTreeMap<u64, u64>,

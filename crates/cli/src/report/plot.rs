@@ -249,12 +249,12 @@ impl Area<'_> {
         }
         let (left, right) = (self.x(bar.from), self.x(bar.to));
         let (middle, width) = ((left + right) / 2.0, right - left);
-        // Thin bars without gaps, or they flicker; a single one is not to look like an area.
+        // Thin bars have no gaps, because they would flicker. A single bar must not look like an area.
         let width = match width {
             ..4.0 => width,
             _ => (width * 0.9).max(width - 2.0).min((self.right - self.left) * WIDEST),
         };
-        // One event beside a million is to be seen.
+        // One event beside a million must be visible.
         let height = (self.bottom - self.y(bar.count)).max(1.5);
         let (x, y) = (middle - width / 2.0, self.bottom - height);
         html! {
