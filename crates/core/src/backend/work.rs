@@ -8,7 +8,7 @@ use crate::{AggregateKey, Append, Appended, Error, EventStream, Limits, Result, 
 
 /// What a transaction remembers: the tenant that it is scoped to, whether it has appended, and the first failure of a call on it.
 ///
-/// After a failure, every call returns that failure, and the transaction does not commit.
+/// After a failure, every call that writes returns that failure, and the transaction does not commit. Loads still answer.
 #[derive(Debug, Default)]
 pub struct Work {
     scope: Scope,
