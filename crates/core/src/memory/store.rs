@@ -197,13 +197,6 @@ impl MemoryEventStore {
         self.shared.writer.check_not_held()?;
         Ok(lock(&self.shared.snapshots))
     }
-
-    fn verify(&self, events: &[EventEnvelope]) -> Result<()> {
-        match self.verify_on_read {
-            true => events.iter().try_for_each(EventEnvelope::verify),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Default for MemoryEventStore {
@@ -246,10 +239,7 @@ impl EventStore for MemoryEventStore {
         self.pass(FaultPoint::Read)
             .and_then(|()| self.read(|log| self.page(log, query, cursor)))
             .flatten()
-            .and_then(|page| {
-                self.verify(&page.events)?;
-                Ok(page)
-            })
+            .and_then(|page| backend::verified_page(page, self.verify_on_read))
             .map_err(|error| error.during("read the log"))
     }
 
