@@ -94,6 +94,16 @@ pub fn serve(peer: &mut dyn Peer) -> Result<()> {
     Ok(())
 }
 
+/// When a thread began to append, and when it stored the last of the events, if it did.
+pub type Span = (Instant, Option<Instant>);
+
+/// How long all threads took together.
+pub fn took(spans: &[Span]) -> Result<Duration> {
+    let started = spans.iter().map(|(started, _)| *started).min().ok_or("no thread")?;
+    let finished = spans.iter().find_map(|(_, finished)| *finished).ok_or("no end")?;
+    Ok(finished - started)
+}
+
 /// Aggregates that one thread appends to, in turn.
 pub struct Turns {
     /// The aggregates, each with its version.

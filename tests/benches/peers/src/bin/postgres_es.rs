@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::{PersistedEventRepository, SerializedEvent};
 use cqrs_es::{Aggregate, DomainEvent};
-use firefly_eventstore_peers::{Arguments, Peer, Result, Sample, Turns, serve};
+use firefly_eventstore_peers::{Arguments, Peer, Result, Sample, Turns, serve, took};
 use postgres_es::PostgresEventRepository;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ impl Peer for PostgresEs {
         let stored = Arc::new(AtomicUsize::new(0));
         let barrier = Arc::new(Barrier::new(self.workers.len()));
         let workers = std::mem::take(&mut self.workers);
-        let (workers, took) = self.runtime.block_on(async {
+        let (workers, spans): (Vec<_>, Vec<_>) = self.runtime.block_on(async {
             let mut tasks = JoinSet::new();
             for mut turns in workers {
                 let repository = Arc::clone(&self.repository);
@@ -116,19 +116,17 @@ impl Peer for PostgresEs {
                             finished = Some(Instant::now());
                         }
                     }
-                    Result::Ok((turns, started, finished))
+                    Result::Ok((turns, (started, finished)))
                 });
             }
             let mut ends = Vec::new();
             while let Some(end) = tasks.join_next().await {
                 ends.push(end??);
             }
-            let started = ends.iter().map(|(_, started, _)| *started).min().ok_or("no thread")?;
-            let finished = ends.iter().find_map(|(_, _, finished)| *finished).ok_or("no end")?;
-            Result::Ok((ends.into_iter().map(|(turns, ..)| turns).collect(), finished - started))
+            Result::Ok(ends.into_iter().unzip())
         })?;
         self.workers = workers;
-        Ok(took)
+        took(&spans)
     }
 
     fn fill(&mut self, aggregates: usize, events: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_peers::{Arguments, Peer, Result, Sample, Turns, serve};
+use firefly_eventstore_peers::{Arguments, Peer, Result, Sample, Turns, serve, took};
 use tokio::sync::{mpsc, oneshot, watch};
 use umadb_core::db::UmaDb;
 use umadb_core::mvcc::{Mvcc, StorageOptions};
@@ -64,7 +64,7 @@ impl Peer for Uma {
         let stored = AtomicUsize::new(0);
         let barrier = Barrier::new(self.workers.len());
         let (samples, requests) = (&self.samples, &self.requests);
-        let ends = thread::scope(|scope| {
+        let spans = thread::scope(|scope| {
             let threads: Vec<_> = self
                 .workers
                 .iter_mut()
@@ -91,9 +91,7 @@ impl Peer for Uma {
                 .map(|thread| thread.join().map_err(|_| "a thread panicked")?);
             ends.collect::<Result<Vec<_>>>()
         })?;
-        let started = ends.iter().map(|(started, _)| *started).min().ok_or("no thread")?;
-        let finished = ends.iter().find_map(|(_, finished)| *finished).ok_or("no end")?;
-        Ok(finished - started)
+        took(&spans)
     }
 
     fn fill(&mut self, aggregates: usize, events: usize) -> Result<()> {
