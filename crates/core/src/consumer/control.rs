@@ -1,4 +1,4 @@
-//! What the operator of consumers does: look, pause, resume, move, have parked events handled again or discard them.
+//! Operating consumers: read their status, pause, resume and move them, replay or discard their parked events.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,18 +23,18 @@ pub struct ConsumerStatus {
     pub slots: Vec<ConsumerSlot>,
     /// Everything up to here is handled: the smallest position of its slots.
     pub position: GlobalSequence,
-    /// How many sequences are between that and the high-water mark.
+    /// How many sequences the position is behind the high-water mark.
     pub behind: u64,
-    /// The age of the oldest event after that position, by the clocks of this program and of the one that appended the event. None if
-    /// there is no such event; 0 if its time is in the future. An event that the consumer does not ask for counts until the checkpoint
-    /// passes it, 10 seconds at most while the consumer runs.
+    /// The age of the oldest event after the position: the difference between the clock of this program and the clock of the program that
+    /// appended the event. None if there is no such event; 0 if its time is in the future. An event that the consumer does not ask for
+    /// counts until the checkpoint passes it, which takes 10 seconds at most while the consumer runs.
     pub age: Option<Duration>,
-    /// How many events it has parked.
+    /// How many events the consumer has parked.
     pub parked: u64,
 }
 
 impl ConsumerStatus {
-    /// Its state. If its slots differ, the state that needs an operator most: failed, then paused.
+    /// The state of the consumer. If its slots differ, the state that needs an operator most: failed, then paused.
     #[must_use]
     pub fn state(&self) -> ConsumerState {
         let has = |state| self.slots.iter().any(|slot| slot.state == state);
@@ -44,14 +44,14 @@ impl ConsumerStatus {
             .unwrap_or(ConsumerState::Running)
     }
 
-    /// The event that fails, if one does, of the slot that is furthest behind.
+    /// The failing event of the slot that is furthest behind, if an event of that slot fails.
     #[must_use]
     pub fn failing(&self) -> Option<&Failing> {
         let failing = self.slots.iter().filter_map(|slot| slot.failing.as_ref());
         failing.min_by_key(|failing| failing.sequence)
     }
 
-    /// The processes that hold slots by leases that have not run out.
+    /// The processes whose leases on slots have not ended.
     #[must_use]
     pub fn holders(&self) -> Vec<Uuid> {
         let is_live = |slot: &&ConsumerSlot| slot.lease.is_some_and(Lease::is_live);
@@ -67,9 +67,10 @@ impl ConsumerStatus {
     }
 }
 
-/// The status of one consumer, or of all, ordered by name. A consumer that has not begun is not among them.
+/// The status of one consumer, or of all, ordered by name. A consumer that was never started is left out.
 ///
-/// Two round trips, for the slots and the high-water mark. Two more for each consumer, for the number of parked events and the age.
+/// Costs two round trips, for the slots and the high-water mark, and two more for each consumer, for the number of parked events and the
+/// age.
 ///
 /// # Errors
 ///
@@ -114,17 +115,17 @@ fn oldest_after(
         .map(|event| Duration::try_from(OffsetDateTime::now_utc() - event.created_at).unwrap_or_default()))
 }
 
-/// Pauses a consumer, with all of its slots and in every process: it keeps its checkpoint and handles nothing. Events that it is handling
-/// when it is paused do not count as handled.
+/// Pauses all slots of a consumer, in every process. The consumer keeps its checkpoint and handles nothing. Events that it is handling at
+/// that moment do not count as handled.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it has not begun, or is applied within appends; those of the store.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the consumer was never started, or is applied within appends; those of the store.
 pub fn pause(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
     change(store, name, |slot| slot.state = ConsumerState::Paused)
 }
 
-/// Resumes a consumer that was paused or has failed. The event that failed is tried again. The processes of a subscription notice it
+/// Resumes a consumer that was paused or has failed. The event that failed is tried again. The processes of a subscription notice this
 /// within a third of their lease, those of a projection within a second.
 ///
 /// # Errors
@@ -137,8 +138,8 @@ pub fn resume(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<()> {
     })
 }
 
-/// Moves the checkpoint of a consumer, with all of its slots, and raises its token. Events that its processes are handling do not count
-/// as handled.
+/// Moves the checkpoint of all slots of a consumer, and raises their tokens. Events that its processes are handling at that moment do not
+/// count as handled.
 ///
 /// Moving forwards skips events; moving backwards handles events again. The read model of a projection is not changed. To build it again,
 /// use [`reset`](super::reset), which empties it in the same transaction.
@@ -165,12 +166,13 @@ pub fn reposition(
     })
 }
 
-/// Lets the process that runs the consumer handle the parked events of an aggregate again, in their order. What fails again stays parked,
-/// and all that is behind it; so does what a process ends over. Returns how many are parked.
+/// Asks the process that runs the consumer to handle the parked events of an aggregate again, in their order. Returns how many are parked.
+///
+/// If an event fails again, or the process ends during the attempt, the event and all later ones of the aggregate stay parked.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if nothing of it is parked; those of the store.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if no event of the aggregate is parked; those of the store.
 pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
     store.consume(&mut |transaction| {
         check_parked(transaction, name, aggregate_id)?;
@@ -182,9 +184,9 @@ pub fn replay(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: U
     store.count_parked(name, Some(aggregate_id))
 }
 
-/// Has everything that a consumer has parked handled again, as [`replay`] does for an aggregate. Returns how many events are parked.
+/// Asks for all parked events of a consumer to be handled again, as [`replay`] does for one aggregate. Returns how many events are parked.
 ///
-/// A transaction for every 1,000 events; repeating it after an error is safe.
+/// Uses one transaction for every 1,000 events. Repeating the call after an error is safe.
 ///
 /// # Errors
 ///
@@ -216,7 +218,7 @@ pub fn replay_all(store: &(impl ConsumerStore + ?Sized), name: &str) -> Result<u
     }
 }
 
-/// A parked event of a consumer; none if it is not parked.
+/// Reads one parked event of a consumer. None if the event is not parked.
 ///
 /// # Errors
 ///
@@ -231,11 +233,12 @@ pub fn find_parked(
     Ok(found.pop())
 }
 
-/// Forgets a parked event: it is never handled. Once nothing of its aggregate is parked, the aggregate's next events are handled as usual.
+/// Discards a parked event: it is never handled. Once no event of its aggregate is parked, later events of the aggregate are handled as
+/// usual.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not parked; those of the store.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the event is not parked; those of the store.
 pub fn discard(store: &(impl ConsumerStore + ?Sized), name: &str, global_sequence: GlobalSequence) -> Result<()> {
     store.consume(&mut |transaction| {
         let parked = transaction.parked(just(name, global_sequence)?)?;
@@ -254,12 +257,12 @@ pub fn discard(store: &(impl ConsumerStore + ?Sized), name: &str, global_sequenc
     })
 }
 
-/// Forgets all parked events of an aggregate, in one transaction, and returns how many there were: they are never handled. Its next
-/// events are handled as usual.
+/// Discards all parked events of an aggregate, in one transaction, and returns their number. They are never handled. Later events of the
+/// aggregate are handled as usual.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if nothing of it is parked; those of the store.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if no event of the aggregate is parked; those of the store.
 pub fn discard_aggregate(store: &(impl ConsumerStore + ?Sized), name: &str, aggregate_id: Uuid) -> Result<u64> {
     let mut discarded = 0;
     store.consume(&mut |transaction| {
@@ -279,7 +282,7 @@ fn check_parked(transaction: &mut (impl ConsumerTransaction + ?Sized), name: &st
     }
 }
 
-/// The first parked event from a sequence on.
+/// The first parked event at or after a sequence.
 fn just(consumer: &str, global_sequence: GlobalSequence) -> Result<ParkedQuery<'_>> {
     Ok(ParkedQuery::Of {
         consumer,

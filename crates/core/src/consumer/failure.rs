@@ -1,4 +1,4 @@
-//! What goes wrong in a consumer, and what is to be done about it.
+//! What can go wrong in a consumer, and what it does then.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,21 +8,21 @@ use std::time::Duration;
 use super::stored::store::ConsumerStore;
 use crate::{Error, GlobalSequence};
 
-/// Any error of a caller's own.
+/// Any error of the caller's own code.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a consumer stopped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConsumerError {
-    /// The store refuses to go on: its schema is missing, its log was cut, its file moved.
+    /// The store cannot be used: its schema is missing, its log was truncated, or its file was moved.
     Store {
         /// The consumer's name.
         consumer: String,
         /// The store's error.
         error: Error,
     },
-    /// An event could not be handled, as often as it was tried.
+    /// An event failed at its last attempt.
     Event {
         /// The consumer's name.
         consumer: String,
@@ -31,20 +31,20 @@ pub enum ConsumerError {
         /// The last error.
         error: BoxError,
     },
-    /// Its operator paused it, or it failed before: see [`ConsumerState`](super::ConsumerState).
+    /// The operator paused the consumer, or it failed earlier: see [`ConsumerState`](super::ConsumerState).
     Halted {
         /// The consumer's name.
         consumer: String,
         /// Its state.
         state: super::ConsumerState,
     },
-    /// It has not come as far as was waited for.
+    /// The consumer did not reach the awaited position in time.
     Behind {
         /// The consumer's name.
         consumer: String,
-        /// How far it has come.
+        /// The position that it has reached.
         position: GlobalSequence,
-        /// What was waited for.
+        /// The awaited position.
         wanted: GlobalSequence,
     },
 }
@@ -103,11 +103,11 @@ impl StdError for ConsumerError {
     }
 }
 
-/// What is done about an event that cannot be handled: it is tried again for a while, then the consumer stops before it, or puts it
-/// aside with all later events of its aggregate.
+/// What a consumer does with an event that it cannot handle. It first tries the event several times. Then it either stops before the event,
+/// or parks the event with all later events of its aggregate.
 ///
-/// An outage is no failure of an event: where the store or its server cannot be reached, nothing is counted and nothing is parked. A statement
-/// that [took too long](super::ConsumerStore::took_too_long) is one, if the server answers right after it.
+/// An outage is not a failure of an event: while the store or its server cannot be reached, no attempt is counted and nothing is parked. A
+/// statement that [took too long](super::ConsumerStore::took_too_long) counts as a failure if the server answers right after it.
 ///
 /// ```
 /// use firefly_eventstore_core::consumer::OnFailure;
@@ -125,7 +125,7 @@ pub struct OnFailure {
 }
 
 impl OnFailure {
-    /// Tries an event so many times, at least once. The first pause is 100 milliseconds; each later one is twice as long as the one
+    /// Tries an event this many times, at least once. The first pause is 100 milliseconds. Each later pause is twice as long as the one
     /// before, up to 10 seconds.
     #[must_use]
     pub fn retry(attempts: u32) -> Self {
@@ -137,21 +137,22 @@ impl OnFailure {
         }
     }
 
-    /// Then the consumer stops, with its checkpoint before the event, and its state is [`Failed`](super::ConsumerState::Failed).
+    /// After the last attempt the consumer stops. Its checkpoint stays before the event, and its state is
+    /// [`Failed`](super::ConsumerState::Failed).
     #[must_use]
     pub fn then_stop(mut self) -> Self {
         self.parks = false;
         self
     }
 
-    /// Then the event is parked, with all later events of its aggregate, and the consumer goes on with other aggregates.
+    /// After the last attempt the event is parked, with all later events of its aggregate. The consumer goes on with other aggregates.
     #[must_use]
     pub fn then_park(mut self) -> Self {
         self.parks = true;
         self
     }
 
-    /// How long to wait after the first attempt, and at most.
+    /// Sets the pause after the first attempt, and the longest pause.
     #[must_use]
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
@@ -180,7 +181,7 @@ impl Default for OnFailure {
     }
 }
 
-/// What is done about an event after an attempt that failed.
+/// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Retry(Duration),
@@ -188,10 +189,10 @@ pub(crate) enum Next {
     Stop,
 }
 
-/// What is written about an event before it is handled, so that a process that ends over it leaves a trace.
+/// What is stored about an event before it is handled. If the process ends during the attempt, this note stays.
 pub(crate) const IN_HAND: &str = "a process began to handle it, and has not finished";
 
-/// The failure of an event that processes ended over. It was tried so many times.
+/// The error of an event during which processes ended, after this many attempts.
 pub(crate) fn ended(attempts: u32) -> BoxError {
     let times = match attempts {
         1 => "once".to_owned(),
@@ -200,12 +201,12 @@ pub(crate) fn ended(attempts: u32) -> BoxError {
     format!("it was tried {times}, and the process ended while it handled this event").into()
 }
 
-/// Whether an error that an event's handling gave says nothing of the event.
+/// Whether an error that the handling of an event returned is not the fault of the event.
 pub(crate) fn is_outage(store: &(impl ConsumerStore + ?Sized), error: &(dyn StdError + 'static)) -> bool {
     store.is_transient(error) && !store.took_too_long(error)
 }
 
-/// Runs the caller's code; its panic is an error.
+/// Runs the caller's code. Turns a panic into an error.
 pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> R) -> Result<R, BoxError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload

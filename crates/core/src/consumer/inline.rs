@@ -1,4 +1,4 @@
-//! Projections within appends: read models that are never behind.
+//! Projections within appends: their read models are always current.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,8 +16,7 @@ use crate::{
     Error, ErrorKind, EventEnvelope, EventQuery, EventTransaction as _, EventTransactionExt as _, Result, StreamRange,
 };
 
-/// A projection that is applied in the commit of each append, so that its read model is never behind: see
-/// [`Repository::execute_with`].
+/// A projection that is applied in the commit of each append, so that its read model is always current: see [`Repository::execute_with`].
 ///
 /// It applies only events that are appended through it, after it was registered. So every program that appends such events must append
 /// through it. A [runner](super::Runner) refuses to follow the log for the same projection, because that would apply each event twice.
@@ -32,7 +31,7 @@ impl<S: Transactional, P: Projection<S>> Inline<S, P> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if its read model follows the log already; those of the store.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a runner already follows the log for this projection; those of the store.
     pub fn new(store: &S, projection: P) -> Result<Self> {
         let query = projection.query()?;
         store.commit_together(|tx| tx.register(&registration(projection.name(), &query, ConsumerState::Inline)))?;
@@ -43,7 +42,7 @@ impl<S: Transactional, P: Projection<S>> Inline<S, P> {
         })
     }
 
-    /// Applies those of the events that the projection asks for, within the transaction that appended them.
+    /// Applies the events that the projection asks for, within the transaction that appended them.
     ///
     /// # Errors
     ///
@@ -61,7 +60,7 @@ impl<S: Transactional, P: Projection<S>> Inline<S, P> {
         }
     }
 
-    /// The store's own errors stay what they are, so that a conflict is decided again.
+    /// The store's own errors keep their kind, so that a conflict runs the command again.
     fn refused(&self, store: &S, error: BoxError) -> Error {
         let error = match error.downcast::<Error>() {
             Ok(error) => return *error,
@@ -76,7 +75,7 @@ impl<S: Transactional, P: Projection<S>> Inline<S, P> {
     }
 }
 
-/// An error of the caller's own, as the source of the store's.
+/// An error of the caller's code, as the source of an error of the store.
 #[derive(Debug)]
 struct Cause(BoxError);
 
@@ -101,17 +100,17 @@ impl<S: Transactional, P: Projection<S>> fmt::Debug for Inline<S, P> {
 }
 
 impl<S: Transactional, A: Aggregate> Repository<S, A> {
-    /// Executes a command as [`execute_as`](Self::execute_as), and changes a read model in the commit of the append.
+    /// Executes a command as [`execute_as`](Self::execute_as) does, and changes a read model in the commit of the append.
     ///
-    /// A query right after it sees what was appended. The transaction takes three round trips more than an append: to begin, to read the
-    /// appended events as they are stored, and to commit; and those of the projection. Until the commit, readers of the log do not pass
-    /// it: keep the projection short.
+    /// A query right after the call sees the appended events. The transaction takes three round trips more than an append: to begin, to
+    /// read the appended events as they are stored, and to commit. The statements of the projection come on top. Until the commit, readers
+    /// of the log do not pass the appended events: keep the projection short.
     ///
     /// # Errors
     ///
-    /// As [`execute_as`](Self::execute_as); an error of the projection is [`Store`](ExecuteError::Store), with
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) where it is the server's fault, after some attempts, else with
-    /// [`Backend`](crate::ErrorKind::Backend). Nothing is appended then.
+    /// As [`execute_as`](Self::execute_as). An error of the projection is [`Store`](ExecuteError::Store): after some attempts with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the server caused it, else with [`Backend`](crate::ErrorKind::Backend). Nothing is
+    /// appended then.
     pub fn execute_with<P: Projection<S>, E>(
         &self,
         inline: &Inline<S, P>,

@@ -4,25 +4,25 @@ use ::metrics::{Label, counter, gauge, histogram};
 
 use super::observer::{ConsumerEvent, Observer, WATCHER};
 
-/// Counts what consumers do, by the program's recorder of the [`metrics`] crate, such as that of `metrics-exporter-prometheus`.
+/// Counts what consumers do, with the program's recorder of the [`metrics`] crate, such as that of `metrics-exporter-prometheus`.
 ///
-/// All but the first have the label `consumer`, its name.
+/// Every metric but the first has the label `consumer`, the consumer's name.
 ///
 /// | metric | kind | |
 /// |---|---|---|
 /// | `firefly_log_position` | gauge | the high-water mark: the log's last final position |
-/// | `firefly_consumer_position` | gauge | up to where everything is handled; of a group, in all slots of this process |
+/// | `firefly_consumer_position` | gauge | everything up to this position is handled; for a group, in all slots of this process |
 /// | `firefly_consumer_events_total` | counter | events that were handled |
-/// | `firefly_consumer_handling_seconds` | histogram | how long a batch took, with its commit |
+/// | `firefly_consumer_handling_seconds` | histogram | how long a batch took, including its commit |
 /// | `firefly_consumer_failures_total` | counter | attempts at an event that failed |
-/// | `firefly_consumer_parked_total` | counter | events that were parked, without those behind them |
-/// | `firefly_consumer_outages_total` | counter | pauses because the store, or what a handler needs, was out of reach |
-/// | `firefly_consumer_waiting` | gauge | 1 while it waits for what is out of reach, else 0 |
-/// | `firefly_consumer_overtaken_total` | counter | batches that were dropped, because somebody else moved the checkpoint |
+/// | `firefly_consumer_parked_total` | counter | events that were parked, not counting later events of their aggregates |
+/// | `firefly_consumer_outages_total` | counter | pauses because the store, or a service that a handler needs, could not be reached |
+/// | `firefly_consumer_waiting` | gauge | 1 during such an outage, else 0 |
+/// | `firefly_consumer_overtaken_total` | counter | batches that were dropped, because another process moved the checkpoint |
 /// | `firefly_consumer_slots` | gauge | slots of a group that this process holds |
-/// | `firefly_consumer_running` | gauge | 1, and 0 once it is stopped |
+/// | `firefly_consumer_running` | gauge | 1 while the consumer runs, 0 after it stopped |
 ///
-/// The lag of a consumer, in sequences, is the difference of the first two, also while it stands still. In PromQL:
+/// The lag of a consumer, in sequences, is the first metric minus the second, even while the consumer is stopped. In PromQL:
 /// `scalar(max(firefly_log_position)) - min by (consumer) (firefly_consumer_position)`.
 ///
 /// ```
@@ -85,7 +85,7 @@ impl Observer for MetricsObserver {
                 gauge!("firefly_consumer_running", of(consumer)).set(0);
                 gauge!("firefly_consumer_waiting", of(consumer)).set(0);
                 if error.is_none() {
-                    // It has given up all of them.
+                    // A stopped consumer holds no slots.
                     gauge!("firefly_consumer_slots", of(consumer)).set(0);
                 }
             }

@@ -2,14 +2,14 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | keep a read model in the store's database, exactly once | a [`Projection`] |
-//! | change it in the commit of each append, so that it is always current | [`Inline`] |
-//! | send, call, publish: at least once, by several processes | a [`Subscription`] |
-//! | run them on threads, and wait for them | a [`Runner`] |
+//! | keep a read model in the store's database, applying each event exactly once | a [`Projection`] |
+//! | change a read model in the commit of each append, so that it is always current | [`Inline`] |
+//! | send, call or publish, at least once per event, from one or several processes | a [`Subscription`] |
+//! | run consumers on threads, and wait for their progress | a [`Runner`] |
 //! | run a projection in the calling thread, as tests do | [`project`] |
 //! | build a read model again | [`reset`] |
-//! | monitor them, and repair what fails | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
-//! | log and measure what they do | an [`Observer`]; those for `tracing` and `metrics` are features |
+//! | monitor consumers, and repair failures | [`status`], [`pause`], [`resume`], [`reposition`], [`replay`], [`discard`] |
+//! | log and measure what consumers do | an [`Observer`]; features add observers for `tracing` and `metrics` |
 //!
 //! # What they promise
 //!
@@ -19,14 +19,15 @@
 //!   A process that lost a slot cannot move the slot's checkpoint.
 //! - **A checkpoint never passes the high-water mark.** So all events before it are handled, and [`wait_for`] can rely on it.
 //! - **An event that cannot be handled stops its consumer, or is parked** with all later events of its aggregate. A checkpoint
-//!   passes it only after a row was written about it. An outage parks nothing.
-//! - **Threads end.** Stopping finishes the current events, gives leases back and joins the threads. A panic is a failure of its event.
+//!   passes such an event only after its row in `firefly_parked_events` was written. An outage parks nothing.
+//! - **Threads end.** Stopping finishes the current events, releases the leases and joins the threads. A panic counts as a failure of its
+//!   event.
 //!
-//! Everything is kept in three tables of the store, `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, by the
-//! database's clock. There is no background service.
+//! Everything is stored in three tables of the store: `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`. Times
+//! come from the database's clock. There is no background service.
 //!
-//! A backend implements the statements, [`ConsumerTables`](crate::backend::ConsumerTables), and a store's [`ConsumerStore`] and
-//! [`Transactional`]. [`ConsumerTransaction`] is made of the statements.
+//! A backend implements the statements ([`ConsumerTables`](crate::backend::ConsumerTables)), and for its store [`ConsumerStore`] and
+//! [`Transactional`]. [`ConsumerTransaction`] is built from the statements.
 
 mod control;
 mod failure;

@@ -1,4 +1,4 @@
-//! Telling what consumers do.
+//! Observing what consumers do.
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
@@ -11,10 +11,11 @@ use super::failure::ConsumerError;
 use super::stored::store::causes;
 use crate::GlobalSequence;
 
-/// Gets a call for each thing that a consumer does, for logs and metrics. The consumers' threads make the call, so it should be quick.
+/// Is called for each thing that a consumer does, for logs and metrics. The consumers' threads make the calls, so an observer should be
+/// quick.
 ///
-/// Every function of a [`ConsumerEvent`] is an observer, as in diesel's `Instrumentation`. A pair or a `Vec` of observers is one, too: it
-/// calls each of them, in their order.
+/// Every function that takes a [`ConsumerEvent`] is an observer, as in diesel's `Instrumentation`. So is a pair or a `Vec` of observers: it
+/// calls each of them in order.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::GlobalSequence;
 /// # Ok::<(), firefly_eventstore_core::Error>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
+    /// Called when something happened.
     fn observe(&self, event: &ConsumerEvent<'_>);
 }
 
@@ -73,14 +74,14 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum ConsumerEvent<'a> {
-    /// It began to handle events after a position.
+    /// The consumer began to handle events after a position.
     Started {
         /// The consumer's name.
         consumer: &'a str,
         /// Its checkpoint.
         position: GlobalSequence,
     },
-    /// It handled events, and its checkpoint moved.
+    /// The consumer handled events, and its checkpoint moved.
     Handled {
         /// The consumer's name.
         consumer: &'a str,
@@ -88,31 +89,31 @@ pub enum ConsumerEvent<'a> {
         events: usize,
         /// Its checkpoint now.
         position: GlobalSequence,
-        /// How long it took, with the commit.
+        /// How long it took, including the commit.
         elapsed: Duration,
     },
-    /// It has handled or skipped everything up to a new position; for a group, in all slots that this process holds.
+    /// The consumer has handled or skipped everything up to a new position; for a group, in all slots that this process holds.
     Progress {
         /// The consumer's name.
         consumer: &'a str,
-        /// Up to where.
+        /// The new position.
         position: GlobalSequence,
     },
-    /// The high-water mark grew, for all consumers of the runner.
+    /// The high-water mark grew. All consumers of the runner share it.
     Grown {
         /// The high-water mark.
         mark: GlobalSequence,
     },
-    /// Another process moved its checkpoint. The consumer dropped the events that it had read.
+    /// Another process moved the consumer's checkpoint. The consumer dropped the events that it had read.
     Overtaken {
         /// The consumer's name.
         consumer: &'a str,
         /// Its checkpoint now.
         position: GlobalSequence,
     },
-    /// The store, or its server, cannot be reached. The consumer tries again after a pause.
+    /// The store or its server cannot be reached. The consumer tries again after a pause.
     Outage {
-        /// The consumer's name; none for the watcher of the high-water mark.
+        /// The consumer's name; none if the watcher of the high-water mark waits.
         consumer: Option<&'a str>,
         /// The last error.
         error: &'a (dyn StdError + 'static),
@@ -121,7 +122,7 @@ pub enum ConsumerEvent<'a> {
     },
     /// The consumer continues, after one outage or several in a row.
     Recovered {
-        /// The consumer's name; none for the watcher of the high-water mark.
+        /// The consumer's name; none if the watcher of the high-water mark waited.
         consumer: Option<&'a str>,
     },
     /// An event could not be handled.
@@ -135,7 +136,7 @@ pub enum ConsumerEvent<'a> {
         /// Why.
         error: &'a (dyn StdError + 'static),
     },
-    /// An event was put aside.
+    /// An event was parked.
     Parked {
         /// The consumer's name.
         consumer: &'a str,
@@ -160,20 +161,20 @@ pub enum ConsumerEvent<'a> {
         /// The slot.
         slot: u16,
     },
-    /// It handles no more events: it was told to stop, or there is an error.
+    /// The consumer handles no more events: it was told to stop, or an error stopped it.
     Stopped {
         /// The consumer's name.
         consumer: &'a str,
-        /// Why, unless it was told to.
+        /// The error; none if the consumer was told to stop.
         error: Option<&'a ConsumerError>,
     },
 }
 
-/// The observer where the program has none: a consumer writes one line to [`log`] when it stops by itself, when it begins to wait for what
-/// is out of reach, and when it goes on after that.
+/// The observer of a program that sets none. It writes a line to [`log`] when a consumer stops because of an error, when an outage begins,
+/// and when the consumer continues after the outage.
 #[derive(Debug, Default)]
 pub(crate) struct LogObserver {
-    /// Who waits.
+    /// The consumers, or the watcher, that wait for the end of an outage.
     waiting: Mutex<BTreeSet<Option<String>>>,
 }
 

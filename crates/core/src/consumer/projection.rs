@@ -1,4 +1,4 @@
-//! Projections: read models that change in one commit with their checkpoint.
+//! Projections: read models that change in the same commit as their checkpoint.
 
 use std::num::NonZeroU32;
 
@@ -8,14 +8,14 @@ use super::stored::store::Transactional;
 use super::stored::transaction::Registration;
 use crate::{EventEnvelope, EventQuery, Result};
 
-/// How many events one commit takes unless a projection says otherwise.
+/// How many events one commit takes, unless the projection sets another number.
 pub const DEFAULT_BATCH: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
 
-/// A read model, made of events: tables of the program's own, in the store's database.
+/// A read model, built from events: tables of the program's own, in the store's database.
 ///
-/// What [`apply`](Self::apply) writes and the checkpoint are committed together. So no event is applied twice or left out, whenever
-/// the process dies, and however many processes run the same projection. Do nothing in it but use the transaction: what else it does,
-/// such as sending mail, is done again when the transaction is repeated. For that there are [subscriptions](super::Subscription).
+/// What [`apply`](Self::apply) writes is committed together with the checkpoint. So no event is applied twice or left out, whenever the
+/// process is killed, and however many processes run the same projection. Use nothing but the transaction in `apply`: other effects, such
+/// as sending mail, happen again when the transaction is repeated. Use [subscriptions](super::Subscription) for those.
 ///
 /// ```
 /// use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional, project};
@@ -50,32 +50,32 @@ pub const DEFAULT_BATCH: NonZeroU32 = NonZeroU32::new(500).expect("500 is not ze
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub trait Projection<S: Transactional>: Send + Sync + 'static {
-    /// The name that its checkpoint is kept under, such as `balances.v1`. Another version has another name, and other tables.
+    /// The name of the stored checkpoint, such as `balances.v1`. A new version of the projection needs another name and other tables.
     fn name(&self) -> &str;
 
-    /// The events that it is made of: filters of the whole log. They cannot change under a name: a checkpoint says nothing about
-    /// events that were not asked for.
+    /// The events that the projection needs: filters of the whole log. The query cannot change while the name stays the same: a checkpoint
+    /// says nothing about events that the query did not ask for.
     ///
     /// # Errors
     ///
-    /// Those of making the query.
+    /// Those of building the query.
     fn query(&self) -> Result<EventQuery>;
 
-    /// Changes the read model by an event.
+    /// Applies one event to the read model.
     ///
     /// # Errors
     ///
-    /// Whatever goes wrong. Everything of the transaction is rolled back. An error that is the server's fault is tried again for as
-    /// long as it lasts; any other [counts](Self::on_failure) as a failure of the event. So does a statement that
-    /// [took too long](super::ConsumerStore::took_too_long), if the server answers right after it.
+    /// Any error of the caller's. The whole transaction is rolled back. If the server caused the error, the event is tried again for as
+    /// long as the outage lasts. Any other error [counts](Self::on_failure) as a failure of the event, and so does a statement that [took
+    /// too long](super::ConsumerStore::took_too_long), if the server answers right after it.
     fn apply(&self, tx: &mut S::Transaction<'_>, event: &EventEnvelope) -> Result<(), BoxError>;
 
-    /// Changes the read model by several events, which may take one statement for all of them; one by one unless implemented.
+    /// Applies several events to the read model, perhaps with one statement for all of them. Unless implemented, applies them one by one.
     ///
     /// # Errors
     ///
-    /// As [`apply`](Self::apply). The events are applied again one by one then, each in a commit of its own, so that those before
-    /// the one that fails are applied.
+    /// As [`apply`](Self::apply). The events are then applied again one by one, each in its own commit, so that the events before the
+    /// failing one are applied.
     fn apply_all(&self, tx: &mut S::Transaction<'_>, events: &[EventEnvelope]) -> Result<(), BoxError> {
         events.iter().try_for_each(|event| self.apply(tx, event))
     }
@@ -84,28 +84,29 @@ pub trait Projection<S: Transactional>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever goes wrong; unless implemented, that it is not.
+    /// Any error of the caller's. Unless implemented, `reset` always fails.
     fn reset(&self, _tx: &mut S::Transaction<'_>) -> Result<(), BoxError> {
         Err(format!("projection {} does not say how its read model is emptied", self.name()).into())
     }
 
-    /// How many events one commit takes at most: [`DEFAULT_BATCH`], where other writers wait for it fewer. A process manager takes 1,
-    /// because readers of the log do not pass a transaction that has appended.
+    /// The largest number of events in one commit: [`DEFAULT_BATCH`] unless implemented. On a database where other writers wait for the
+    /// commit, it takes fewer if they are slow. A process manager returns 1, because readers of the log do not pass a transaction that has
+    /// appended.
     fn batch(&self) -> NonZeroU32 {
         DEFAULT_BATCH
     }
 
-    /// What is done about an event that cannot be applied: after five attempts the projection stops, unless it says otherwise.
+    /// What happens to an event that cannot be applied. Unless implemented, the projection stops after five attempts.
     ///
-    /// If a process ends while it applies an event, because the stack overflows or memory runs out, this counts as an attempt once another
-    /// process continues: the first commit after a start is written down before it is made, in a commit of its own. After a process that
-    /// did not finish, events are applied one by one, each written down before, until as many are passed as one commit takes.
+    /// If the process ends while it applies an event, because the stack overflows or memory runs out, the next process counts this as an
+    /// attempt. For that, the first commit after a start is announced before it is made, in a commit of its own. If the previous process
+    /// did not finish, events are applied one by one, each announced before, until as many events are handled as one commit takes.
     fn on_failure(&self) -> OnFailure {
         OnFailure::default()
     }
 }
 
-/// What a projection registers as.
+/// The registration of a projection.
 pub(crate) fn registration<'a>(name: &'a str, query: &'a EventQuery, state: ConsumerState) -> Registration<'a> {
     Registration::new(name, query).state(state)
 }

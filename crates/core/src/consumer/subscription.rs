@@ -1,4 +1,4 @@
-//! Subscriptions: handlers with effects outside of the database, each event at least once.
+//! Subscriptions: handlers with effects outside of the database. Each event is handled at least once.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -12,16 +12,15 @@ use super::stored::transaction::{Registration, StartAt, check_lease};
 use crate::domain::DomainEvent;
 use crate::{Error, EventEnvelope, EventQuery, GlobalSequence, Result};
 
-/// A handler that is given every event of a kind at least once, in the order of each aggregate: to send mail, to call a service, to
-/// publish.
+/// A handler that gets each event at least once, in the order of each aggregate, to send mail, call a service or publish.
 ///
-/// Its checkpoint moves after each event that was handled. If a process dies between the two, the event is delivered again. **At least
-/// once** means that an effect outside of the database can happen twice. Pass [`Delivery::key`] to the service that you call: it is the
-/// same each time, so the service can ignore a repetition.
+/// The checkpoint moves after an event was handled. If a process dies between the two, the event is delivered again. **At least once**
+/// means that an effect outside of the database can happen twice. Pass [`Delivery::key`] to the service that you call: it is the same at
+/// each delivery, so the service can ignore a repetition.
 ///
-/// Any number of processes may run the same subscription. [`group`](Self::group) divides the aggregates into slots; each slot is held by
-/// one process, by a lease that it renews. Without a group there is one slot, so one process works and the others are in reserve. A process
-/// loses its slot if it is suspended, or cannot reach the database, for longer than the lease. It can then not move the checkpoint.
+/// Any number of processes may run the same subscription. [`group`](Self::group) divides the aggregates into slots. One process holds each
+/// slot, by a lease that it renews. Without a group there is one slot, so one process works and the others stand by. A process loses its
+/// slots if it is suspended, or cannot reach the database, for longer than the lease. After that it cannot move their checkpoints.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -68,14 +67,13 @@ pub struct Subscription {
     pub(crate) batch: u32,
 }
 
-/// Handles a batch of events. The number says how often the first event was tried before.
+/// Handles a batch of events. The number says how many attempts at the first event came before.
 type Handler = Box<dyn Fn(&Batch<'_>, u32) -> Result<(), Failure> + Send + Sync>;
 
 impl Subscription {
     /// A subscription to the events of an enum.
     ///
-    /// An event that is stored in an older form, and [becomes several](crate::Upcasts), is given as several; a failure of one of them
-    /// repeats all.
+    /// A stored event of an old form may [become several](crate::Upcasts). The handler gets each of them; if one fails, all are repeated.
     #[must_use]
     pub fn to<E: DomainEvent>(
         name: impl Into<String>,
@@ -115,8 +113,8 @@ impl Subscription {
         })
     }
 
-    /// A subscription that hands events on to a broker, several at a time. The log is the outbox: the checkpoint moves after the broker
-    /// confirmed.
+    /// A subscription that publishes events to a broker, several at a time. The log is the outbox: the checkpoint moves after the broker
+    /// has confirmed them.
     #[must_use]
     pub fn publishing(name: impl Into<String>, query: EventQuery, publisher: impl Publish) -> Self {
         let mut subscription = Self::with(name.into(), Ok(query), move |batch, _| publisher.publish(batch));
@@ -142,8 +140,8 @@ impl Subscription {
         }
     }
 
-    /// Divides the aggregates into this many slots, which the processes that run this subscription share; 1 unless set. Choose more slots
-    /// than there will ever be processes: the number cannot be changed later.
+    /// Divides the aggregates into this many slots, which the processes of this subscription share; 1 unless set. Choose more slots than
+    /// there will ever be processes: the number cannot be changed later.
     #[must_use]
     pub fn group(mut self, slots: u16) -> Self {
         self.slots = slots.max(1);
@@ -151,7 +149,7 @@ impl Subscription {
     }
 
     /// How long a process keeps a slot without renewing its lease, by the database's clock: 100 milliseconds to a day, 30 seconds unless
-    /// set. A lease is renewed after a third of that time. After a process dies, its events wait until the lease ends.
+    /// set. A process renews its leases after a third of that time. If a process dies, its events wait until its leases end.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -173,15 +171,15 @@ impl Subscription {
         self
     }
 
-    /// What is done about an event that the handler cannot handle: it is tried five times, then the slot stops, unless set.
+    /// What happens to an event that the handler cannot handle. Unless set, it is tried five times, then the slot stops.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// How many events are handled between two writes of the checkpoint: 1, or 100 for a [publisher](Self::publishing), unless set. A
-    /// process that dies has so many handled again.
+    /// How many events are handled between two writes of the checkpoint; unless set, 1, or 100 for a [publisher](Self::publishing). If a
+    /// process dies, at most this many events are handled again.
     #[must_use]
     pub fn checkpoint_every(mut self, events: NonZeroU16) -> Self {
         self.batch = u32::from(events.get());
@@ -196,7 +194,7 @@ impl Subscription {
         self.query.clone()
     }
 
-    /// Makes the subscription's rows, unless they are there.
+    /// Registers the subscription: inserts its slots, unless they exist.
     pub(crate) fn register(&self, store: &(impl ConsumerStore + ?Sized)) -> Result<()> {
         check_lease(self.lease)?;
         if self.lease < SHORTEST_LEASE {
@@ -219,7 +217,7 @@ impl Subscription {
     }
 }
 
-/// The shortest lease that is accepted.
+/// The shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 impl fmt::Debug for Subscription {
@@ -238,15 +236,15 @@ impl fmt::Debug for Subscription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With the first event of the log.
+    /// At the first event of the log.
     #[default]
     Beginning,
-    /// With what is appended from now on.
+    /// At the first event that is appended after the start.
     Now,
     /// After this sequence.
     At(GlobalSequence),
-    /// Where another consumer of this store is: a new version of a subscription goes on after the old one, so that no mail is sent
-    /// twice. Stop the old one first.
+    /// At the position of another consumer of this store: a new version of a subscription continues where the old one stopped, so that no
+    /// mail is sent twice. Stop the old one first.
     After(String),
 }
 
@@ -258,15 +256,15 @@ pub struct Delivery<'a, E> {
     pub event: E,
     /// The event as it is stored, with its aggregate, its time and its context.
     pub envelope: &'a EventEnvelope,
-    /// Which of the events it is that the stored event became, from 0.
+    /// If the stored event became several, the index of this one, from 0.
     pub place: u32,
-    /// How often the stored event was tried before, as far as is known.
+    /// The number of earlier attempts at the stored event, as far as it is known.
     pub attempts: u32,
 }
 
 impl<E> Delivery<'_, E> {
-    /// What is the same for this event whenever it is given to the handler, and for no other one: the event's id; for an event that
-    /// became several, the UUID of version 8 of its id and the place for all but the first.
+    /// Identifies the event: the same at every delivery, and different for every other event. It is the event's id. If the stored event
+    /// became several, the second and later ones get a version 8 UUID made from the id and the place.
     #[must_use]
     pub fn key(&self) -> Uuid {
         match self.place {
@@ -282,13 +280,13 @@ impl<E> Delivery<'_, E> {
     }
 }
 
-/// Why a handler did not handle an event, and what is to be done. The `?` operator makes [`Retry`](Self::Retry) of any error.
+/// Why a handler did not handle an event, and what to do next. The `?` operator turns any error into [`Retry`](Self::Retry).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failure {
     /// Try again, as often as [`OnFailure`] says.
     Retry(BoxError),
-    /// Try again later, for as long as it takes: what the handler needs is not there, which is not this event's fault.
+    /// Try again later, for as long as it takes: a service that the handler needs cannot be reached. That is not the event's fault.
     Later(BoxError),
     /// Park the event at once.
     Park(BoxError),
@@ -310,7 +308,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// Hands events on to a broker.
+/// Publishes events to a broker.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -332,8 +330,8 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
 pub trait Publish: Send + Sync + 'static {
     /// Publishes events in their order, and returns when the broker has confirmed all of them.
     ///
-    /// Take the event's id for the message's id and the aggregate's for its key: a batch that failed, or was not confirmed, is
-    /// published again, though not always in batches of the same size.
+    /// Use the event's id as the message's id, and the aggregate's id as its key: a batch that failed, or was not confirmed, is published
+    /// again, perhaps in batches of another size.
     ///
     /// # Errors
     ///
@@ -351,14 +349,14 @@ pub struct Batch<'a> {
     pub slot: u16,
     /// How many slots the subscription has.
     pub slots: u16,
-    /// The events. Between two of them, the slot has no other one that the subscription asks for.
+    /// The events. The slot has no other events between them that the subscription asks for.
     pub events: &'a [EventEnvelope],
-    /// Whether this is an event that was parked, so that later ones of its slot came before it.
+    /// Whether this event was parked before. Later events of its slot were published already.
     pub is_replay: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// For tests of a publisher: events of one of so many slots.
+    /// For tests of a publisher: events of one slot out of `slots`.
     #[must_use]
     pub fn new(consumer: &'a str, slot: u16, slots: u16, events: &'a [EventEnvelope]) -> Self {
         Self {
@@ -370,7 +368,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// For tests of a publisher: the same, as what was parked before.
+    /// For tests of a publisher: the same batch, as a replay of a parked event.
     #[must_use]
     pub fn replayed(self) -> Self {
         Self {

@@ -21,8 +21,8 @@ use super::observer::{ConsumerEvent, Observer};
 /// | `slot taken`, `slot given up` | info | `slot` |
 /// | `consumer stopped` | info, or error if it did so by itself | `error` if it did so by itself |
 ///
-/// How far a consumer has come without events, and how far the log goes, is for metrics alone. Times are in milliseconds, with fractions.
-/// Where no subscriber is interested, an event costs a comparison.
+/// How far a consumer has come without events, and where the log ends, is reported as metrics only. Times are in milliseconds, with
+/// fractions. If no subscriber is interested, an event costs one comparison.
 ///
 /// ```
 /// use firefly_eventstore_core::MemoryEventStore;

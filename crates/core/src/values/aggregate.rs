@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use crate::{AggregateType, Error, Result};
 
-/// Which aggregate a stream of events is about: its type and its id.
+/// Identifies an aggregate, and so the stream of its events: its type and its id.
 ///
-/// An id belongs to one type and, where tenants are used, to one tenant; a store refuses to append to it under another
+/// An id belongs to one type and, if the store uses tenants, to one tenant. A store refuses to append to it under
+/// another one
 /// ([`TypeMismatch`](crate::ErrorKind::TypeMismatch), [`TenantMismatch`](crate::ErrorKind::TenantMismatch)).
 ///
 /// ```

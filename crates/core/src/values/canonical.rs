@@ -1,8 +1,8 @@
-//! One spelling for every JSON document, and its checksum.
+//! The canonical form of JSON documents, and its checksum.
 //!
-//! A database may hand JSON back with other whitespace, another order of keys and other spellings of strings and numbers
-//! (PostgreSQL's `jsonb` and MySQL's `JSON` do). A checksum over the text would not survive that. A checksum over the
-//! *canonical form* does, and it changes whenever a key or a value does:
+//! A database may return JSON with other whitespace, another order of keys and other spellings of strings and numbers (PostgreSQL's `jsonb`
+//! and MySQL's `JSON` do). A checksum of the text would not survive that. A checksum of the *canonical form* does, and it changes whenever
+//! a key or a value changes:
 //!
 //! ```
 //! use firefly_eventstore_core::canonical::{canonicalize, checksum};
@@ -21,11 +21,11 @@
 //! - no whitespace between tokens;
 //! - the members of an object sorted by the UTF-16 code units of their unescaped keys;
 //! - strings with the escapes `\b \t \n \f \r \" \\` and `\u00xx` for the other control characters, and no others;
-//! - a number as ECMAScript's `Number::toString` writes the nearest double, *if* that denotes exactly the number that was
+//! - a number as ECMAScript's `Number::toString` writes the nearest double, *if* that is exactly the number that was
 //!   read. Otherwise (the extension) all its decimal digits, without an exponent.
 //!
-//! RFC 8785 takes every number for a double, so `9007199254740993` and `9007199254740992` have one canonical form and one
-//! checksum. Here two numbers share a form only if they are the same decimal number:
+//! RFC 8785 treats every number as a double, so `9007199254740993` and `9007199254740992` have the same canonical form and checksum. Here
+//! two numbers have the same form only if they are the same decimal number:
 //!
 //! ```
 //! use firefly_eventstore_core::canonical::canonicalize;
@@ -37,20 +37,19 @@
 //! # Ok::<(), firefly_eventstore_core::canonical::JsonError>(())
 //! ```
 //!
-//! The one thing that is lost is the sign of zero.
+//! Only the sign of zero is lost.
 //!
 //! # What is refused
 //!
-//! Whatever is not JSON by the grammar of RFC 8259; duplicate keys in one object; escapes of lone surrogates; nesting deeper
-//! than [`MAX_DEPTH`]; numbers of more than [`MAX_DIGITS`] digits. See [`JsonError`].
+//! Text that is not JSON by the grammar of RFC 8259; duplicate keys in one object; escapes of lone surrogates; nesting deeper than
+//! [`MAX_DEPTH`]; numbers of more than [`MAX_DIGITS`] digits. See [`JsonError`].
 //!
 //! # Cost
 //!
-//! One pass over the text, and a sort of the members of each object that is not sorted. A text that is canonical already is
-//! not copied; otherwise the canonical form is built beside it and is rarely longer than the text. (The worst is a text of
-//! many `1e999`, which becomes 200 times longer: limit the size of texts from strangers.) A number of more than 15 digits
-//! that is not an integer costs about as much as parsing and writing a double. With the processor's SHA instructions, hashing
-//! is a quarter to a third of the work; without them it is most of it.
+//! One pass over the text, and a sort of the members of each object that is not sorted. If a text is already canonical, it is not copied.
+//! Otherwise the canonical form is built, which is rarely longer than the text. (In the worst case, a text of many `1e999`, it is 200 times
+//! longer: limit the size of untrusted texts.) A number of more than 15 digits that is not an integer costs about as much as parsing and
+//! writing a double. Hashing is a quarter to a third of the work if the processor has SHA instructions, and most of the work if not.
 //!
 //! [RFC 8785]: https://www.rfc-editor.org/rfc/rfc8785
 
@@ -66,18 +65,17 @@ use sha2::{Digest, Sha256};
 
 /// How deep arrays and objects may be nested: `[]` is 1 deep, `[{}]` is 2 deep.
 ///
-/// This is what `serde_json` reads with its default recursion limit, so that what was accepted can be parsed again.
+/// `serde_json` reads this depth with its default recursion limit, so it can parse every accepted text.
 pub const MAX_DEPTH: usize = 127;
 
-/// How many digits the canonical form of a number may have when it is not a double's.
+/// The most digits of a number's canonical form, if the number is not exactly a double.
 ///
-/// Without a limit, the ten characters of `1e99999999` would become a hundred million.
+/// Without a limit, the ten characters `1e99999999` would become a hundred million.
 pub const MAX_DIGITS: usize = 1_000;
 
 /// The canonical form of a JSON text, as the [module documentation](self) defines it.
 ///
-/// Equal documents have equal canonical forms and different documents have different ones. The canonical form of a
-/// canonical form is itself.
+/// Equal documents have equal canonical forms, and different documents have different ones. A canonical form is its own canonical form.
 ///
 /// ```
 /// use firefly_eventstore_core::canonical::canonicalize;
@@ -88,7 +86,7 @@ pub const MAX_DIGITS: usize = 1_000;
 ///
 /// # Errors
 ///
-/// [`JsonError`] says what is refused, and where.
+/// [`JsonError`] says why the text is refused, and where.
 pub fn canonicalize(json: &str) -> Result<String, JsonError> {
     let mut reader = Reader::new(json);
     reader.document()?;
@@ -111,14 +109,14 @@ pub fn canonicalize(json: &str) -> Result<String, JsonError> {
 ///
 /// # Errors
 ///
-/// [`JsonError`] says what is refused, and where.
+/// [`JsonError`] says why the text is refused, and where.
 pub fn checksum(json: &str) -> Result<Checksum, JsonError> {
     let mut reader = Reader::new(json);
     reader.document()?;
     Ok(Checksum::of(&reader.into_canonical()))
 }
 
-/// The checksum of a JSON text, and what else an event store must know about it, in one pass.
+/// Computes the checksum of a JSON text, and what else an event store must know about the text, in one pass.
 ///
 /// ```
 /// use firefly_eventstore_core::canonical::{checksum, examine};
@@ -136,7 +134,7 @@ pub fn checksum(json: &str) -> Result<Checksum, JsonError> {
 ///
 /// # Errors
 ///
-/// [`JsonError`] says what is refused, and where.
+/// [`JsonError`] says why the text is refused, and where.
 pub fn examine(json: &str) -> Result<Findings, JsonError> {
     let mut reader = Reader::new(json);
     let is_object = reader.document()?;
@@ -150,7 +148,7 @@ pub fn examine(json: &str) -> Result<Findings, JsonError> {
     })
 }
 
-/// What [`examine`] found out about a JSON text.
+/// The findings of [`examine`] about a JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Findings {
@@ -162,7 +160,7 @@ pub struct Findings {
     pub longest_key: usize,
     /// Whether a string or a key contains U+0000, which PostgreSQL's `jsonb` cannot hold.
     pub has_nul: bool,
-    /// The first number, as it is spelled, that some database or language would round; `None` if every number is portable.
+    /// The first number, as it is spelled, that some database or language would round; none if every number is portable.
     ///
     /// A number is portable if it is spelled as an integer (no point, no exponent) from [`i64::MIN`] to [`u64::MAX`], or if
     /// it is exactly what ECMAScript writes for the nearest double. Whatever `serde_json` writes for a 64-bit integer or an
@@ -198,19 +196,19 @@ pub struct Findings {
 pub enum JsonError {
     /// The text is not JSON by the grammar of RFC 8259.
     Syntax {
-        /// The first byte that does not fit; the length of the text if it ends too early.
+        /// The first byte that does not fit. If the text ends too early, its length.
         offset: usize,
-        /// What would have fit there.
+        /// What could stand there.
         expected: &'static str,
     },
-    /// An object contains a key twice, perhaps spelled differently. Databases keep the first, the last or both.
+    /// An object contains a key twice, perhaps spelled differently. Some databases keep the first value, some the last, some both.
     DuplicateKey {
         /// The key, unescaped.
         key: Box<str>,
-        /// Where it stands again.
+        /// Where the key occurs the second time.
         offset: usize,
     },
-    /// An escape such as `\ud83d` without its other half: that is no character, and UTF-8 cannot hold it.
+    /// An escape such as `\ud83d` without its other half. It is not a character, and UTF-8 cannot store it.
     LoneSurrogate {
         /// Where its backslash is.
         offset: usize,
@@ -220,7 +218,7 @@ pub enum JsonError {
         /// The bracket or brace that opens one level too many.
         offset: usize,
     },
-    /// A number is not a double's and has more than [`MAX_DIGITS`] digits when it is written without an exponent.
+    /// A number is not exactly a double and has more than [`MAX_DIGITS`] digits when it is written without an exponent.
     NumberTooLong {
         /// Where the number begins.
         offset: usize,
@@ -228,7 +226,7 @@ pub enum JsonError {
 }
 
 impl JsonError {
-    /// Where in the text the trouble is, in bytes.
+    /// The place of the error in the text, in bytes.
     ///
     /// ```
     /// use firefly_eventstore_core::canonical::canonicalize;
@@ -330,7 +328,7 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// Accepts what [`Display`](fmt::Display) writes and nothing else, so that a checksum has one spelling.
+/// Accepts only what [`Display`](fmt::Display) writes, so that a checksum has one spelling.
 impl FromStr for Checksum {
     type Err = ParseChecksumError;
 
@@ -339,7 +337,7 @@ impl FromStr for Checksum {
             return Err(ParseChecksumError(()));
         }
         let mut bytes = [0; 32];
-        // One test at the end instead of one per digit: every row that is read passes here.
+        // One test at the end instead of one per digit: this runs for every row that is read.
         let mut seen = 0;
         for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
             let (high, low) = (HEX_VALUES[usize::from(digits[0])], HEX_VALUES[usize::from(digits[1])]);
@@ -385,10 +383,10 @@ impl fmt::Display for ParseChecksumError {
 
 impl Error for ParseChecksumError {}
 
-/// Reads a text once and notes its canonical form.
+/// Reads a text once and writes its canonical form.
 ///
-/// What is canonical already is not copied token by token. `out` followed by `json[copied..pos]` is the canonical form of
-/// what has been read, and `flush` moves the second part to the first when the next piece differs from its source.
+/// Parts that are already canonical are not copied token by token. The canonical form of what has been read is `out` followed by
+/// `json[copied..pos]`. `flush` moves the second part to the first when the next token has to be spelled differently.
 struct Reader<'a> {
     json: &'a str,
     pos: usize,
@@ -430,7 +428,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads everything and tells whether it is an object.
+    /// Reads the whole text, and returns whether it is an object.
     fn document(&mut self) -> Result<bool, JsonError> {
         self.skip_whitespace();
         let is_object = self.peek() == Some(b'{');
@@ -533,7 +531,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Steps into the array or object that opens here.
+    /// Enters the array or object that opens here.
     fn descend(&mut self) -> Result<(), JsonError> {
         if self.depth == MAX_DEPTH {
             return Err(JsonError::TooDeep { offset: self.pos });
@@ -545,13 +543,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Steps out of the array or object that closes here.
+    /// Leaves the array or object that closes here.
     fn ascend(&mut self) {
         self.pos += 1;
         self.depth -= 1;
     }
 
-    /// After an element or a member: whether a comma announces another one. The closing byte is left where it is.
+    /// After an element or a member: returns whether a comma follows, and so another one. Does not consume the closing byte.
     fn another(&mut self, close: u8, expected: &'static str) -> Result<bool, JsonError> {
         self.skip_whitespace();
         match self.peek() {
@@ -565,9 +563,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Puts the members of the innermost object, whose closing brace is next, in the order of their keys.
+    /// Sorts the members of the innermost object by their keys. Its closing brace is the next byte.
     ///
-    /// They are appended to `out` once more, sorted, and the unsorted ones are removed.
+    /// They are appended to `out` again, sorted, and the unsorted ones are removed.
     fn sort_members(&mut self, first: usize) -> Result<(), JsonError> {
         self.flush();
         let members = &mut self.members[first..];
@@ -600,7 +598,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads a string and tells whether there are escapes in it.
+    /// Reads a string, and returns whether it contains escapes.
     fn string(&mut self) -> Result<bool, JsonError> {
         self.pos += 1;
         let mut escaped = false;
@@ -652,7 +650,7 @@ impl<'a> Reader<'a> {
         }
         let exponent = self.exponent()?;
 
-        // No exponent, no superfluous zero, and no exponent needed if this is a double's: canonical as it is.
+        // No exponent, no superfluous zero, and a double would be written without an exponent: already canonical.
         let superfluous_zero = if fraction.is_empty() {
             negative && leading_zero
         } else {
@@ -660,7 +658,7 @@ impl<'a> Reader<'a> {
         };
         let needs_exponent = whole.len() > 21 || leading_zero && fraction.starts_with("000000");
         let tidy = exponent.is_none() && !superfluous_zero && !needs_exponent;
-        // Most numbers are this short, and portable: integers of 64 bits, and by the first rule of `is_double`.
+        // Most numbers are this short, and portable: 64-bit integers, or exact doubles by the first rule of `is_double`.
         let short = whole.len() + fraction.len() <= if fraction.is_empty() { 18 } else { 15 };
         if tidy && short {
             return Ok(());
@@ -690,7 +688,7 @@ impl<'a> Reader<'a> {
         if negative || self.peek() == Some(b'+') {
             self.pos += 1;
         }
-        // Too large for an i64 is as good as endless: a text cannot hold the zeros that would make up for it.
+        // An exponent that does not fit into an i64 counts as this large: no text has enough zeros to make up for it.
         let magnitude = self.digits("a digit in the exponent")?.parse().unwrap_or(i64::MAX / 2);
         let magnitude = i64::min(magnitude, i64::MAX / 2);
         Ok(Some(if negative { -magnitude } else { magnitude }))
@@ -722,7 +720,7 @@ impl<'a> Reader<'a> {
         matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t'))
     }
 
-    /// Gives `canonical` as the canonical form of the source from `start` to here.
+    /// Uses `canonical` as the canonical form of the source from `start` to the current position.
     fn respell(&mut self, start: usize, canonical: &str) {
         let end = self.pos;
         if &self.json[start..end] == canonical {
@@ -775,23 +773,23 @@ fn duplicate(key: &str, offset: usize) -> JsonError {
 
 /// The order of two strings by UTF-16 code units.
 ///
-/// It is the order of their UTF-8 bytes, except that characters beyond U+FFFF, whose first byte is F0 to F4, come as
-/// surrogates (D800 to DFFF) before U+E000 to U+FFFF, whose first byte is EE or EF. Later bytes of a character are smaller
-/// than either, so they cannot be mistaken for first ones.
+/// It is the order of their UTF-8 bytes, with one exception. Characters beyond U+FFFF have first bytes F0 to F4. In UTF-16 they are
+/// surrogates (D800 to DFFF), which sort before U+E000 to U+FFFF, whose first bytes are EE and EF. The later bytes of a character are
+/// smaller than these, so they cannot be mistaken for first bytes.
 fn utf16_order(a: &str, b: &str) -> Ordering {
     let rank = |byte| {
         if matches!(byte, 0xEE | 0xEF) { 0xFF } else { byte }
     };
     match a.bytes().zip(b.bytes()).find(|(a, b)| a != b) {
-        // EE and EF share a rank, which decides nothing between the two of them.
+        // EE and EF get the same rank; the bytes themselves decide between them.
         Some((a, b)) => rank(a).cmp(&rank(b)).then(a.cmp(&b)),
         None => a.len().cmp(&b.len()),
     }
 }
 
-/// How many bytes from the start stand for themselves in a string: up to a quote, a backslash or a control character.
+/// How many bytes at the start of a string are plain: neither a quote, a backslash nor a control character.
 ///
-/// Eight at a time: <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. The lowest byte that is found is
+/// Tests eight bytes at a time: <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. The lowest byte that is found is
 /// exact; a borrow can only mark bytes above it.
 fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
@@ -938,12 +936,12 @@ impl Decimal {
 
     /// Whether these are exactly the digits that ECMAScript writes for the nearest double.
     fn is_double(&self) -> bool {
-        // No two decimals of at most 15 digits share a double, as long as doubles have their full 53 bits. So none is
-        // shorter, and none of the same length is nearer, than the one that was read.
+        // If two decimals have at most 15 digits, they have different doubles, as long as doubles have their full 53 bits. So for this
+        // double, no decimal is shorter, and none of the same length is nearer, than the one that was read.
         if self.digits.is_empty() || self.digits.len() <= 15 && (-290..=300).contains(&self.point) {
             return true;
         }
-        // What a double writes has at most 17 digits and lies between 5e-324 and 1.8e308.
+        // The spelling of a double has at most 17 digits and lies between 5e-324 and 1.8e308.
         if self.digits.len() > 17 || !(-330..=310).contains(&self.point) {
             return false;
         }
@@ -956,7 +954,7 @@ impl Decimal {
         }
     }
 
-    /// How many digits this number has in plain notation.
+    /// The number of digits without an exponent.
     fn plain_length(&self) -> i64 {
         let digits = length(&self.digits);
         if self.point <= 0 {
@@ -966,8 +964,8 @@ impl Decimal {
         }
     }
 
-    /// The canonical form, by the steps of ECMAScript's `Number::toString` (where `point` is called n). What is not a
-    /// double's never gets an exponent.
+    /// The canonical form, by the steps of ECMAScript's `Number::toString` (where `point` is called n). A number that is not exactly a
+    /// double never gets an exponent.
     fn spell(&self, is_double: bool) -> String {
         if self.digits.is_empty() {
             return "0".into();
@@ -994,8 +992,8 @@ impl Decimal {
     }
 }
 
-/// The fewest digits that denote a positive double, and the power of ten that 0.`digits` is to be multiplied with. Of two
-/// such spellings the nearer one, and of two equally near ones the even one, as ECMAScript has it.
+/// The fewest digits that denote a positive double, and the power of ten to multiply 0.`digits` with. If two spellings are that short,
+/// takes the nearer one; if both are equally near, the even one, as ECMAScript does.
 ///
 /// `buffer` is overwritten; it is passed in because the caller has one.
 fn shortest_digits(double: f64, mut buffer: String) -> (String, i64) {
@@ -1007,7 +1005,7 @@ fn shortest_digits(double: f64, mut buffer: String) -> (String, i64) {
     digits.push_str(mantissa.get("0.".len()..).unwrap_or(""));
     let point = 1 + exponent.parse::<i64>().expect("the exponent is a number");
 
-    // The standard library takes the greater one of two equally near spellings, which is the odd one half of the time.
+    // Of two equally near spellings, the standard library takes the greater one. That is the odd one half of the time.
     let odd: u64 = digits.parse().expect("a double has at most 17 digits");
     if odd % 2 == 1 && is_exactly(double, odd * 10 - 5, point - length(&digits) - 1) {
         return ((odd - 1).to_string(), point);
@@ -1015,7 +1013,7 @@ fn shortest_digits(double: f64, mut buffer: String) -> (String, i64) {
     (digits, point)
 }
 
-/// Whether a double is `odd` × 10^`exponent`: in the middle between two spellings of it that are one digit shorter.
+/// Whether a double is exactly `odd` × 10^`exponent`. Then it lies in the middle between two spellings that are one digit shorter.
 ///
 /// 2^`exponent` is then the greatest power of two that divides the double, so the next double is no farther away than that,
 /// and the two spellings, 10^(`exponent` + 1) apart, are no farther from each other: `exponent` is negative. The double times

@@ -30,7 +30,7 @@ struct Columns<'e> {
     checksum: Option<String>,
 }
 
-/// An object with the names of the columns of `events`; what is NULL is null. Data and metadata are written as the JSON that they are.
+/// An object with the names of the columns of `events`. NULL is written as null. Data and metadata are written as JSON, not as strings.
 /// Times are RFC 3339 in UTC, with microseconds.
 ///
 /// ```
@@ -71,8 +71,7 @@ impl Serialize for EventEnvelope {
 
 macro_rules! json_as_it_is {
     ($($Name:ident),*) => {$(
-        /// As the JSON that it is, by `serde_json`, which takes the text over as it is; as a string if it was damaged and is no JSON any
-        /// more.
+        /// With `serde_json`, the text is written as it is. If the text was damaged and is no longer JSON, it is written as a string.
         impl Serialize for $Name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match serde_json::from_str::<&RawValue>(self.as_str()) {

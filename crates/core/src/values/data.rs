@@ -1,4 +1,4 @@
-//! JSON payloads: checked once when they are made, kept as text, parsed only when asked for.
+//! JSON payloads: checked once when they are created, kept as text, parsed on request only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::{Error, Limits, Result};
 
 /// An event's data, or a snapshot's state: one JSON value, kept as text.
 ///
-/// Nothing is parsed until [`parse`](Self::parse). Cheap to clone. Two are equal when their texts are; compare their
-/// [`checksum`](Self::checksum)s to know whether they mean the same.
+/// The text is parsed only by [`parse`](Self::parse). Cheap to clone. Two values are equal if their texts are equal; compare their
+/// [`checksum`](Self::checksum)s to find out whether they are the same JSON.
 ///
 /// ```
 /// use firefly_eventstore_core::EventData;
@@ -27,13 +27,13 @@ use crate::{Error, Limits, Result};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventData(Arc<str>);
 
-/// What is known about an event besides its data: a JSON object, kept as text.
+/// Information about an event besides its data: a JSON object, kept as text.
 ///
-/// Absent metadata and an empty object are not the same, and stay apart.
+/// Absent metadata and an empty object are different, and the store keeps them apart.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Metadata(Arc<str>);
 
-/// A payload that passed its checks, with what the checks found out.
+/// A payload that passed the checks, with what they found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checked<T> {
     pub(crate) json: T,
@@ -41,7 +41,7 @@ pub(crate) struct Checked<T> {
 }
 
 impl EventData {
-    /// The JSON of a value.
+    /// Writes a value as JSON.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl EventData {
         Self::from_json(to_json("data", value)?)
     }
 
-    /// Takes JSON text as it is.
+    /// Takes a JSON text unchanged.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl EventData {
 }
 
 impl Metadata {
-    /// The JSON of a value that is written as an object: a struct or a map.
+    /// Writes a value as JSON. It has to become an object: a struct or a map.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Metadata {
         Self::from_json(to_json("metadata", value)?)
     }
 
-    /// Takes the text of a JSON object as it is.
+    /// Takes the text of a JSON object unchanged.
     ///
     /// # Errors
     ///
@@ -81,10 +81,10 @@ impl Metadata {
         Ok(Checked::<Self>::from_json(text)?.json)
     }
 
-    /// Whether everything in `part` is also in here: PostgreSQL's `jsonb @>`, on every backend.
+    /// Whether this contains `part`, by the rules of PostgreSQL's `jsonb @>`, on every backend.
     ///
-    /// Every key of `part` is here and its value contains the one there; every element of an array there is contained in
-    /// some element here; scalars are equal, numbers by value (`1.0` = `1`).
+    /// Every key of `part` must exist here, with a value that contains the value in `part`. For an array in `part`, each element must be
+    /// contained in an element of the array here. Scalars must be equal; numbers are compared by value (`1.0` = `1`).
     ///
     /// ```
     /// use firefly_eventstore_core::Metadata;
@@ -99,7 +99,7 @@ impl Metadata {
     ///
     /// As [`canonical`](Self::canonical).
     pub fn contains(&self, part: &Self) -> Result<bool> {
-        // Canonical text spells equal numbers alike, so that comparing values compares what they mean.
+        // Canonical text spells equal numbers alike, so comparing the values compares their meaning.
         let whole: Value = parse(&self.canonical()?)?;
         let part: Value = parse(&part.canonical()?)?;
         Ok(contains(&whole, &part))
@@ -147,7 +147,7 @@ impl<T> Checked<T> {
         })
     }
 
-    /// Refuses what a store with these limits cannot keep exactly.
+    /// Refuses a payload that a store with these limits cannot keep exactly.
     pub(crate) fn admit(&self, what: &str, bytes: usize, max_bytes: usize, limits: &Limits) -> Result<()> {
         let found = &self.findings;
         if bytes > max_bytes {
@@ -185,7 +185,7 @@ impl<T> Checked<T> {
 }
 
 fn to_json(what: &str, value: &(impl Serialize + ?Sized)) -> Result<String> {
-    // serde_json writes NaN and infinities as null, which would be a silent change.
+    // serde_json writes NaN and infinities as null, which would change the data silently.
     finite::check(value).map_err(|error| Error::invalid(format!("{what} cannot be written as JSON: {error}")))?;
     serde_json::to_string(value).map_err(|error| Error::invalid(format!("{what} cannot be written as JSON: {error}")))
 }
@@ -206,7 +206,7 @@ fn refused(what: &str, error: canonical::JsonError) -> Error {
 macro_rules! json_texts {
     ($($Name:ident = $what:literal;)*) => {$(
         impl $Name {
-            /// JSON text as a backend read it, unchecked: damage shows when it is parsed or verified.
+            /// JSON text as a backend read it. It is not checked: if it is damaged, parsing or verifying it fails.
             #[must_use]
             pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
                 Self(text.into())
@@ -222,21 +222,21 @@ macro_rules! json_texts {
                 &self.0
             }
 
-            /// Parses the text into a type of the caller's.
+            /// Parses the text into a type of the caller.
             ///
             /// # Errors
             ///
-            /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
+            /// [`Decode`](crate::ErrorKind::Decode) if the text does not fit the type.
             pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
                 parse(&self.0)
             }
 
-            /// The canonical form: [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785), with exact digits for numbers that
-            /// a double does not carry. See [`canonical`](crate::canonical).
+            /// The canonical form: [RFC 8785](https://www.rfc-editor.org/rfc/rfc8785), but with all digits of numbers that are not exactly
+            /// a double. See [`canonical`](crate::canonical).
             ///
             /// # Errors
             ///
-            /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if stored text was damaged and is no JSON any more.
+            /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the stored text was damaged and is no longer JSON.
             pub fn canonical(&self) -> Result<String> {
                 canonical::canonicalize(&self.0).map_err(|error| refused($what, error))
             }

@@ -17,9 +17,8 @@ use crate::{
 
 /// An event that is not stored yet.
 ///
-/// Its id is made here (UUID v7, so that ids ascend in time), by the client: that is what makes an append safe to
-/// repeat. Everything about it is checked and its checksum computed when it is made, so that nothing of it is left to
-/// do while the store holds a lock. Cheap to clone.
+/// The client makes the id (UUID v7, so ids ascend with time). That makes an append safe to repeat. The event is checked and its checksum
+/// computed when it is created, so that the store does not do it while it holds a lock. Cheap to clone.
 ///
 /// ```
 /// use firefly_eventstore_core::NewEvent;
@@ -49,7 +48,7 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// An event of a type, with a value as its data.
+    /// Creates an event with a value as its data.
     ///
     /// # Errors
     ///
@@ -64,7 +63,7 @@ impl NewEvent {
         ))
     }
 
-    /// An event of a type, with JSON text as its data, taken as it is.
+    /// Creates an event with JSON text as its data, unchanged.
     ///
     /// # Errors
     ///
@@ -92,14 +91,14 @@ impl NewEvent {
         }
     }
 
-    /// Gives the event an id of the caller's, such as one derived from its source with `Uuid::new_v5`.
+    /// Replaces the id of the event, such as by one derived from its source with `Uuid::new_v5`.
     #[must_use]
     pub fn with_id(mut self, event_id: Uuid) -> Self {
         self.event_id = event_id;
         self
     }
 
-    /// Adds metadata from a value that is written as a JSON object.
+    /// Sets the metadata from a value that is written as a JSON object.
     ///
     /// # Errors
     ///
@@ -109,7 +108,7 @@ impl NewEvent {
         self.metadata_json(metadata.as_str())
     }
 
-    /// Adds metadata from the text of a JSON object, taken as it is.
+    /// Sets the metadata from the text of a JSON object, unchanged.
     ///
     /// # Errors
     ///
@@ -119,7 +118,7 @@ impl NewEvent {
         Ok(self)
     }
 
-    /// Names the user or service that created the event.
+    /// Sets the user or service that created the event.
     ///
     /// # Errors
     ///
@@ -129,7 +128,7 @@ impl NewEvent {
         Ok(self)
     }
 
-    /// Names the trace or conversation the event belongs to.
+    /// Sets the trace or conversation that the event belongs to.
     ///
     /// # Errors
     ///
@@ -139,7 +138,7 @@ impl NewEvent {
         Ok(self)
     }
 
-    /// Names what caused the event.
+    /// Sets the cause of the event.
     ///
     /// # Errors
     ///
@@ -149,7 +148,8 @@ impl NewEvent {
         Ok(self)
     }
 
-    /// Says that another event caused this one: its id is the causation id, and its correlation id goes on, or its id begins one.
+    /// Marks the event as caused by another one. The causation id becomes the other event's id. The correlation id becomes the other
+    /// event's correlation id, or its event id if it has none.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
@@ -173,13 +173,12 @@ impl NewEvent {
         self
     }
 
-    /// Sets the time of the event, for history that is brought in from elsewhere; otherwise the store's clock sets it.
+    /// Sets the time of the event, for imported history. Unless set, the store's clock sets it.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the time is finer than a microsecond (see
-    /// [`OffsetDateTime::truncate_to_microsecond`]) or outside of the UTC years 1000 to 9999: no database keeps those
-    /// alike.
+    /// [`OffsetDateTime::truncate_to_microsecond`]) or outside of the UTC years 1000 to 9999: not every database stores such times exactly.
     pub fn created_at(mut self, created_at: OffsetDateTime) -> Result<Self> {
         self.created_at = Some(check_time(created_at)?);
         Ok(self)
@@ -209,7 +208,7 @@ impl NewEvent {
         self.data.findings.checksum
     }
 
-    /// What was given besides: for authors of backends.
+    /// The optional fields that were set: for authors of backends.
     #[must_use]
     pub fn details(&self) -> EventDetails<'_> {
         EventDetails {
@@ -221,7 +220,7 @@ impl NewEvent {
         }
     }
 
-    /// For authors of backends: the event as it is stored. It was created `now`, unless the caller set a time.
+    /// For authors of backends: the event as it is stored. Its time is `now`, unless the caller set a time.
     #[must_use]
     pub fn stored(
         &self,
@@ -255,14 +254,14 @@ impl NewEvent {
         self.metadata.as_ref().map(|metadata| metadata.findings.checksum)
     }
 
-    /// Refuses what a store with these limits cannot keep exactly. Compares numbers only: the text was read when the
-    /// event was made.
+    /// Refuses an event that a store with these limits cannot keep exactly. Compares numbers only: the text was examined when the event was
+    /// created.
     pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
         admit(&self.data, self.metadata.as_ref(), limits)
     }
 }
 
-/// What a [`NewEvent`] has besides its id, its type and its data, as far as it was given.
+/// The optional fields of a [`NewEvent`], as far as they were set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventDetails<'e> {
@@ -290,7 +289,7 @@ fn admit(data: &Checked<EventData>, metadata: Option<&Checked<Metadata>>, limits
     })
 }
 
-/// The time in UTC; the first or the last there is, if UTC has none for it. For authors of backends.
+/// The time in UTC. If it is outside of the range of UTC times, the first or the last of them. For authors of backends.
 #[must_use]
 pub fn to_utc(time: OffsetDateTime) -> OffsetDateTime {
     let limit = if time.offset().is_positive() {
@@ -301,7 +300,7 @@ pub fn to_utc(time: OffsetDateTime) -> OffsetDateTime {
     time.checked_to_utc().map_or(limit.assume_utc(), Into::into)
 }
 
-/// The time in UTC, if every database keeps it exactly.
+/// The time in UTC. Refuses a time that some database does not store exactly.
 pub(crate) fn check_time(time: OffsetDateTime) -> Result<OffsetDateTime> {
     let utc = time
         .checked_to_utc()
@@ -316,13 +315,13 @@ pub(crate) fn check_time(time: OffsetDateTime) -> Result<OffsetDateTime> {
     Ok(utc)
 }
 
-/// An event as it is stored: the envelope, with everything that is known about the event.
+/// A stored event, with all of its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventEnvelope {
-    /// The id of the event, made by the client that appended it.
+    /// The id of the event. The client that appended it made it.
     pub event_id: Uuid,
-    /// What the event is about (columns `aggregate_id` and `aggregate_type`).
+    /// The aggregate that the event belongs to (columns `aggregate_id` and `aggregate_type`).
     pub aggregate: AggregateKey,
     /// Its position in the aggregate's stream, from 1 (column `aggregate_version`).
     pub version: Version,
@@ -330,33 +329,33 @@ pub struct EventEnvelope {
     pub global_sequence: GlobalSequence,
     /// What happened.
     pub event_type: EventType,
-    /// The particulars, as JSON text that is parsed by [`data`](Self::data) only (column `event_data`). A database may
-    /// have reordered keys and respelled numbers; the checksum is not affected.
+    /// The data, as JSON text that only [`data`](Self::data) parses (column `event_data`). A database may have reordered keys and respelled
+    /// numbers; the checksum stays the same.
     pub data: EventData,
-    /// What is known besides; absent is not the same as empty.
+    /// The metadata. Absent metadata and an empty object are different.
     pub metadata: Option<Metadata>,
-    /// When the event was stored, or happened, in UTC, to the microsecond.
+    /// When the event was stored, or the time that the appending program set, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,
-    /// When the row was last corrected, if ever, in UTC; on MySQL and MariaDB, the local time of the session that did it,
-    /// read as UTC.
+    /// When the row was last corrected, in UTC; none if it never was. On MySQL and MariaDB, this is the local time of the session that
+    /// corrected it, read as UTC.
     pub updated_at: Option<OffsetDateTime>,
     /// The user or service that created the event.
     pub created_by: Option<CreatedBy>,
     /// The tenant that owns the aggregate (column `tenant_id`).
     pub tenant: Option<TenantId>,
-    /// The trace or conversation the event belongs to.
+    /// The trace or conversation that the event belongs to.
     pub correlation_id: Option<CorrelationId>,
     /// What caused the event.
     pub causation_id: Option<CausationId>,
-    /// How many bytes the data's text has in the database that stores it (column `event_size_bytes`).
+    /// The size of the data's text in the database that stores it, in bytes (column `event_size_bytes`).
     pub size_bytes: Option<u32>,
-    /// SHA-256 of the data's canonical JSON; absent only in rows that something else than this library wrote.
+    /// SHA-256 of the data's canonical JSON; none only in rows that another program wrote.
     pub checksum: Option<Checksum>,
 }
 
 impl EventEnvelope {
-    /// For authors of backends: an event with what every one has. What may be absent is, and is set afterwards. Its size is that of
-    /// the data.
+    /// For authors of backends: an event with its mandatory fields. Set the optional ones afterwards. `size_bytes` is the size of the
+    /// data's text.
     #[must_use]
     pub fn new(
         event_id: Uuid,
@@ -386,11 +385,11 @@ impl EventEnvelope {
         }
     }
 
-    /// Parses the data into a type of the caller's.
+    /// Parses the data into a type of the caller.
     ///
     /// # Errors
     ///
-    /// [`Decode`](crate::ErrorKind::Decode) if the type does not fit.
+    /// [`Decode`](crate::ErrorKind::Decode) if the data does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
         self.data.parse().map_err(|error| error.during(self.name()))
     }
@@ -399,7 +398,7 @@ impl EventEnvelope {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](crate::ErrorKind::Integrity), naming the event, if the data was changed or damaged, or there is no checksum.
+    /// [`Integrity`](crate::ErrorKind::Integrity), with the name of the event, if the data was changed or damaged, or there is no checksum.
     pub fn verify(&self) -> Result<()> {
         let reason: Cow<'static, str> = match (self.data.checksum(), self.checksum) {
             (Ok(computed), Some(stored)) if computed == stored => return Ok(()),
@@ -412,7 +411,7 @@ impl EventEnvelope {
         Err(Error::damaged(self, reason))
     }
 
-    /// Refuses what a store with these limits cannot keep exactly, and data that is not what its checksum says.
+    /// Refuses an event that a store with these limits cannot keep exactly, or whose data does not match its checksum.
     pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
         let data = Checked::<EventData>::from_json(self.data.clone().into_text())
             .map_err(|error| Error::damaged(self, error.to_string()))?;
@@ -432,7 +431,7 @@ impl EventEnvelope {
         self.updated_at.map_or(Ok(()), |time| check_time(time).map(drop))
     }
 
-    /// The context of what this event causes.
+    /// The correlation id and the causation id of events that this event causes.
     pub(crate) fn consequence(&self) -> (CorrelationId, CausationId) {
         const VALID: &str = "the text of a UUID is a valid name";
         let id = self.event_id.to_string();
@@ -441,7 +440,7 @@ impl EventEnvelope {
         (correlation_id, CausationId::new(id.as_str()).expect(VALID))
     }
 
-    /// How errors call it.
+    /// The name of the event in errors.
     pub(crate) fn name(&self) -> String {
         format!(
             "event {} (global sequence {}, {}, version {}, {})",

@@ -1,4 +1,4 @@
-//! Finds floats that JSON has no number for, before serde_json would write them as `null`.
+//! Finds floats that JSON cannot express, before serde_json would write them as `null`.
 
 use std::fmt;
 

@@ -1,12 +1,12 @@
-//! What may be stored.
+//! Limits of what may be stored.
 
-/// What a store accepts, so that everything it accepts can be kept exactly.
+/// What a store accepts. It refuses everything that it could not store exactly.
 ///
-/// [`PORTABLE`](Self::PORTABLE) is what every backend keeps, and what every store starts with, so that a log can move.
-/// A store's builder takes other limits, up to what its own backend keeps.
+/// Every backend can store what [`PORTABLE`](Self::PORTABLE) allows, and every store uses these limits by default, so that a log can be
+/// moved. A store's builder accepts other limits, up to those of its own backend.
 ///
-/// What no limit lifts: names have one to 255 characters without U+0000; JSON is well-formed, without duplicate keys,
-/// lone surrogates, or nesting beyond [`MAX_DEPTH`](crate::canonical::MAX_DEPTH).
+/// Some limits are fixed: names have 1 to 255 characters without U+0000; JSON is well-formed, without duplicate keys, lone surrogates, or
+/// nesting beyond [`MAX_DEPTH`](crate::canonical::MAX_DEPTH).
 ///
 /// ```
 /// use firefly_eventstore_core::{Limits, MemoryEventStore, prelude::*};
@@ -24,25 +24,24 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes the JSON text of one event's data, or of a snapshot's, may have.
+    /// The largest size of the JSON text of one event's data, or of a snapshot's, in bytes.
     pub max_data_bytes: usize,
-    /// The most bytes the JSON text of one event's metadata may have.
+    /// The largest size of the JSON text of one event's metadata, in bytes.
     pub max_metadata_bytes: usize,
-    /// How deep arrays and objects may nest; MariaDB checks no deeper than 31.
+    /// How deep arrays and objects may nest. MariaDB checks no deeper than 31.
     pub max_depth: usize,
-    /// The most bytes a key of a JSON object may have, as UTF-8 and without its escapes; MySQL keeps no longer ones than 65,535.
+    /// The largest size of a key of a JSON object, in bytes of UTF-8 without its escapes. MySQL stores at most 65,535.
     pub max_key_bytes: usize,
-    /// Whether strings may contain U+0000, which PostgreSQL cannot keep.
+    /// Whether strings may contain U+0000, which PostgreSQL cannot store.
     pub allow_nul: bool,
-    /// Whether numbers may be other than 64-bit integers and decimals that a double carries exactly. MySQL would round
-    /// those.
+    /// Whether numbers are allowed that are neither 64-bit integers nor decimals that are exactly a double. MySQL would round them.
     pub allow_inexact_numbers: bool,
 }
 
 impl Limits {
-    /// What every backend keeps exactly.
+    /// What every backend stores exactly.
     ///
-    /// Eight MiB of data and one MiB of metadata fit into one packet of a MariaDB server with its default settings.
+    /// 8 MiB of data and 1 MiB of metadata fit into one packet of a MariaDB server with default settings.
     pub const PORTABLE: Self = Self {
         max_data_bytes: 8 << 20,
         max_metadata_bytes: 1 << 20,
@@ -52,7 +51,7 @@ impl Limits {
         allow_inexact_numbers: false,
     };
 
-    /// What a backend that keeps JSON as text can keep: SQLite and the in-memory store.
+    /// What a backend stores that keeps JSON as text: SQLite and the in-memory store.
     pub const TEXT: Self = Self {
         max_data_bytes: 256 << 20,
         max_metadata_bytes: 256 << 20,

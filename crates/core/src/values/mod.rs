@@ -1,4 +1,4 @@
-//! What events and requests are made of: names, keys, versions, JSON, checksums and times. Each is valid once it is made.
+//! The values in events and requests: names, keys, versions, JSON, checksums and times. Each is checked when it is created.
 
 pub(crate) mod aggregate;
 pub mod canonical;

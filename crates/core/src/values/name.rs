@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The most characters (Unicode scalar values) a name may have: the width of the columns that keep it.
+/// The most characters (Unicode scalar values) a name may have: the width of its database column.
 pub const MAX_NAME_CHARS: usize = 255;
 
 pub(crate) fn check(what: &str, text: &str) -> Result<()> {
     if text.is_empty() {
         return Err(Error::invalid(format!("{what} is empty")));
     }
-    // A name of at most 255 bytes has at most 255 characters, so the usual name is never counted.
+    // A name of at most 255 bytes has at most 255 characters, so the characters of a usual name are not counted.
     if text.len() > MAX_NAME_CHARS {
         let chars = text.chars().count();
         if chars > MAX_NAME_CHARS {
@@ -34,14 +34,14 @@ pub(crate) fn check(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is valid as a name, checked where a constant is made of it.
+/// Panics if a text is not a valid name. For constants.
 const fn check_static(text: &str) {
     let bytes = text.as_bytes();
     assert!(!bytes.is_empty(), "a name is empty");
     let (mut index, mut chars) = (0, 0);
     while index < bytes.len() {
         assert!(bytes[index] != 0, "a name contains U+0000");
-        // Every byte but those that continue a character.
+        // Counts every byte except continuation bytes, so it counts characters.
         if bytes[index] & 0b1100_0000 != 0b1000_0000 {
             chars += 1;
         }
@@ -50,7 +50,7 @@ const fn check_static(text: &str) {
     assert!(chars <= MAX_NAME_CHARS, "a name has more than 255 characters");
 }
 
-/// Text that is cheap to clone, whether it was made at run time or is a constant.
+/// Text that is cheap to clone: created at run time, or a constant.
 #[derive(Clone)]
 enum Text {
     Shared(Arc<str>),
@@ -72,14 +72,14 @@ macro_rules! names {
     ($($(#[$doc:meta])* $Name:ident = $what:literal;)*) => {$(
         $(#[$doc])*
         ///
-        /// One to 255 characters, without U+0000. Compared and ordered by its bytes: letter case, accents,
-        /// combining characters and trailing spaces are all significant, on every backend. Cheap to clone.
+        /// 1 to 255 characters, without U+0000. Compared and ordered by its bytes: letter case, accents, combining characters and trailing
+        /// spaces are all significant, on every backend. Cheap to clone.
         #[derive(Clone, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $Name(Text);
 
         impl $Name {
-            /// Checks and takes the name.
+            /// Creates the name, if it is valid.
             ///
             /// # Errors
             ///
@@ -91,7 +91,7 @@ macro_rules! names {
                 Ok(Self(Text::Shared(name)))
             }
 
-            /// A name that the program's text has, for a constant. Panics, when the program is compiled, if it is not a valid name.
+            /// A name from text in the program, for constants. If it is not valid, the program does not compile.
             ///
             /// ```
             #[doc = concat!("use firefly_eventstore_core::", stringify!($Name), ";")]
@@ -209,11 +209,11 @@ macro_rules! names {
 }
 
 names! {
-    /// What kind of aggregate a stream is about, such as `Account` (column `aggregate_type`).
+    /// The kind of an aggregate, such as `Account` (column `aggregate_type`).
     AggregateType = "aggregate type";
     /// What happened, such as `money.deposited` (column `event_type`).
     ///
-    /// Programs that do not keep their events in an [enum](crate::DomainEvent) tell them apart by the text:
+    /// A program that does not keep its events in an [enum](crate::DomainEvent) can match on the text:
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
@@ -231,11 +231,11 @@ names! {
     /// }
     /// ```
     EventType = "event type";
-    /// What form a snapshot's state has, such as `AccountState.v2` (column `snapshot_type`).
+    /// The format of a snapshot's state, such as `AccountState.v2` (column `snapshot_type`).
     SnapshotType = "snapshot type";
     /// An isolated owner of aggregates (column `tenant_id`).
     TenantId = "tenant id";
-    /// The trace or conversation an event belongs to (column `correlation_id`).
+    /// The trace or conversation that an event belongs to (column `correlation_id`).
     CorrelationId = "correlation id";
     /// What caused an event, usually another event's id (column `causation_id`).
     CausationId = "causation id";

@@ -7,8 +7,8 @@ use time::{Date, Month, OffsetDateTime, Time};
 use super::event::to_utc;
 use crate::{Error, Result};
 
-/// The text of a time, such as `2025-01-15T10:30:00.000000Z`: RFC 3339 in UTC with microseconds, always 27 characters, so that text
-/// sorts as time does. For authors of backends.
+/// The text of a time, such as `2025-01-15T10:30:00.000000Z`: RFC 3339 in UTC with microseconds. It always has 27 characters, so texts sort
+/// as their times do. For authors of backends.
 #[must_use]
 pub fn time_text(time: OffsetDateTime) -> TimeText {
     let time = to_utc(time);
@@ -16,7 +16,7 @@ pub fn time_text(time: OffsetDateTime) -> TimeText {
     let (hour, minute, second, micro) = time.time().as_hms_micro();
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     if year < 0 {
-        // Nothing that is stored is so old; it only has to sort before everything that is.
+        // No stored time is so old. The text only has to sort before the stored times.
         return TimeText(text);
     }
     let mut put = |end: usize, digits: usize, mut number: u32| {
@@ -53,7 +53,7 @@ impl fmt::Display for TimeText {
     }
 }
 
-/// The time that [`time_text`] wrote. For authors of backends.
+/// Parses the text that [`time_text`] writes. For authors of backends.
 ///
 /// # Errors
 ///

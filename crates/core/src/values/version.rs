@@ -16,12 +16,12 @@ macro_rules! positions {
         pub struct $Name(u64);
 
         impl $Name {
-            /// Before the first.
+            /// The position before the first.
             pub const ZERO: Self = Self(0);
-            /// The greatest that a database's signed 64-bit column holds.
+            /// The largest position: the largest number in a database's signed 64-bit column.
             pub const MAX: Self = Self(i64::MAX as u64);
 
-            /// Checks and takes the number.
+            /// Creates a position, if the number is valid.
             ///
             /// # Errors
             ///
@@ -39,7 +39,7 @@ macro_rules! positions {
                 self.0
             }
 
-            /// The number as databases keep it.
+            /// The number, as databases store it.
             #[must_use]
             pub const fn as_i64(self) -> i64 {
                 self.0.cast_signed()
@@ -103,8 +103,8 @@ macro_rules! positions {
             }
         }
 
-        /// The position so many steps later. Panics beyond [`MAX`](Self::MAX), as numbers do on overflow; where that may
-        /// happen, use [`checked_add`](Self::checked_add).
+        /// The position this many steps later. Panics beyond [`MAX`](Self::MAX), as integers do on overflow. If that
+        /// may happen, use [`checked_add`](Self::checked_add).
         impl Add<u64> for $Name {
             type Output = Self;
 
@@ -123,11 +123,12 @@ macro_rules! positions {
 }
 
 positions! {
-    /// A position in one aggregate's stream: 1 is its first event, [`ZERO`](Self::ZERO) means nothing yet.
+    /// A position in one aggregate's stream: 1 is its first event, [`ZERO`](Self::ZERO) means that there is none yet.
     ///
     /// Versions of a stream are contiguous. Ranges from 0 to `i64::MAX`.
     ///
-    /// It reads as a number does: calls that take one take a literal, too, and it is compared and counted on like one.
+    /// It works like a number: it can be compared with numbers and added to, and functions that take a version also
+    /// accept a literal.
     ///
     /// ```
     /// use firefly_eventstore_core::{StreamRange, Version, prelude::*};
@@ -146,14 +147,14 @@ positions! {
     Version = "version";
     /// A position in the log of all events: [`ZERO`](Self::ZERO) is before the first.
     ///
-    /// Sequences ascend in the order of the log but may have holes, left by transactions that rolled back.
-    /// This one integer is all that a consumer of the log has to remember. Ranges from 0 to `i64::MAX`.
+    /// Sequences ascend in the order of the log but may have holes, left by transactions that rolled back. A consumer
+    /// of the log needs to remember only this one integer. Ranges from 0 to `i64::MAX`.
     GlobalSequence = "global sequence";
 }
 
-/// What the caller believes about an aggregate when it appends: the optimistic lock of event sourcing.
+/// The version that the caller expects an aggregate to have when it appends: the optimistic lock of event sourcing.
 ///
-/// The shape follows `object_store`'s `PutMode` and the expected revision of EventStoreDB.
+/// The design follows `object_store`'s `PutMode` and the expected revision of EventStoreDB.
 ///
 /// ```
 /// use firefly_eventstore_core::{ExpectedVersion, Version};
@@ -166,7 +167,7 @@ positions! {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExpectedVersion {
-    /// Whatever version the aggregate is at: never a conflict.
+    /// Any version: there is never a conflict.
     Any,
     /// The aggregate has no event yet.
     NoStream,
@@ -177,7 +178,7 @@ pub enum ExpectedVersion {
 }
 
 impl ExpectedVersion {
-    /// Whether an aggregate at version `actual` is as expected.
+    /// Whether version `actual` of an aggregate is as expected.
     #[must_use]
     pub fn admits(self, actual: Version) -> bool {
         match self {

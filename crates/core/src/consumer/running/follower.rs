@@ -1,4 +1,4 @@
-//! One projection on its way through the log: read a page, apply it and move the checkpoint in one commit, go on.
+//! Runs one projection along the log: reads a page, applies it and moves the checkpoint in one commit, and repeats.
 
 use std::collections::{HashSet, VecDeque};
 use std::thread;
@@ -22,28 +22,28 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
     store: &'a S,
     projection: &'a P,
     query: EventQuery,
-    /// The stored checkpoint and its token. If others are found in the store, another process has moved the checkpoint.
+    /// The stored checkpoint and its token. If the store has others, another process has moved the checkpoint.
     position: GlobalSequence,
     token: i64,
-    /// How far the log was looked through: no event of this projection is between the checkpoint and here.
+    /// How far the log was read: no event of this projection is between the checkpoint and this position.
     looked: GlobalSequence,
-    /// Events that are read, but not applied, and how far the log was looked through to find them.
+    /// Events that were read and not applied yet, and how far the log was read to find them.
     page: VecDeque<EventEnvelope>,
     page_end: GlobalSequence,
-    /// How the next page is read, if more is known to be final: it needs no mark of its own.
+    /// How to read the next page, if more of the log is known to be final. The read then needs no high-water mark of its own.
     next: Option<(EventQuery, Cursor)>,
-    /// How many events a commit takes, if it may not take long.
+    /// How many events a commit takes on a database where commits must be short.
     batch: usize,
-    /// How many of the next events are applied one by one, because they failed together, or are suspects.
+    /// How many of the next events are applied one by one, because they failed together or are suspects.
     one_by_one: usize,
-    /// How many of the next events may have ended a process: each attempt is counted before it is made.
+    /// How many of the next events are suspects: one of them may have ended a process. Each attempt is counted before it is made.
     suspects: usize,
-    /// Whether it notes in the row what it is about to apply: until something was applied, or if it never does.
+    /// Whether the next commit is announced in the row: until the first events were applied. Never if it runs without notes.
     notes: bool,
-    /// What the row tells of the next event.
+    /// What the row says about the next event.
     noted: Option<Noted>,
     parked: HashSet<Uuid>,
-    /// A parked event that is in hand again.
+    /// The parked event that is being handled again.
     replaying: Option<EventEnvelope>,
     committed: Instant,
     replays_due: Instant,
@@ -52,30 +52,30 @@ pub(crate) struct Follower<'a, S, P: ?Sized> {
 /// What the projection's row says about the next event. If the process ends while it applies the event, the next process finds this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Noted {
-    /// That it is in hand, perhaps with others after it: no attempt is counted.
+    /// The event is being applied, perhaps with others after it. No attempt is counted.
     Begun,
-    /// That it is in hand: the attempt is counted already.
+    /// The event is being applied. The attempt is counted already.
     Counted,
-    /// That it failed.
+    /// The event failed.
     Failed,
-    /// That processes ended so many times while they applied it: it is not tried again.
+    /// This many processes ended while they applied the event. It is not tried again.
     Exhausted(u32),
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Handled { events: usize, elapsed: Duration },
     Idle,
 }
 
-/// Why a step came to nothing.
+/// Why a step did not succeed.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     Store(Error),
-    /// The next event of the page could not be applied.
+    /// The next event of the page failed.
     Event(BoxError),
-    /// Several events could not be applied together.
+    /// Several events failed together.
     Batch,
     Overtaken(Box<ConsumerSlot>),
     Halted(ConsumerState),
@@ -88,13 +88,13 @@ impl From<Error> for Trouble {
 }
 
 impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
-    /// Registers the projection, and begins at its checkpoint. Before it applies the first events, it notes them in its row. If the process
-    /// ends meanwhile, the next process knows.
+    /// Registers the projection, and begins at its checkpoint. The first events are announced in its row before they are applied. If the
+    /// process ends meanwhile, the next process finds the note.
     pub(crate) fn begin(store: &'a S, projection: &'a P) -> Result<Self> {
         Self::start(store, projection, true)
     }
 
-    /// As [`begin`](Self::begin), but nothing is written about events that fail.
+    /// As [`begin`](Self::begin), but nothing is stored about events that fail.
     pub(crate) fn begin_without_notes(store: &'a S, projection: &'a P) -> Result<Self> {
         Self::start(store, projection, false)
     }
@@ -137,7 +137,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.next = None;
         self.noted = None;
         self.suspects = match self.notes && slot.failing.is_some() {
-            // One of the events of a commit ended a process. They are applied one by one, to find which.
+            // A process ended over one of these events. They are applied one by one to find out which one.
             true => self.projection.batch().get() as usize,
             false => 0,
         };
@@ -146,23 +146,23 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(())
     }
 
-    /// Whether an error is the server's fault, not the event's. A statement that took too long is the event's fault if the server still
-    /// answers. The server is asked before the attempt is counted.
+    /// Whether the server caused an error, not the event. If a statement took too long and the server still answers, the event caused it.
+    /// The server is asked before the attempt is counted.
     pub(crate) fn is_outage(&self, error: &BoxError) -> bool {
         is_outage(self.store, &**error)
     }
 
-    /// Everything up to here is handled.
+    /// The position up to which everything is handled.
     pub(crate) fn handled(&self) -> GlobalSequence {
         self.looked
     }
 
-    /// The token of the checkpoint that this continues.
+    /// The token of the checkpoint.
     pub(crate) fn token(&self) -> i64 {
         self.token
     }
 
-    /// Looks whether the stored checkpoint is still the one that this continues.
+    /// Checks that the stored checkpoint is still the one that is known here.
     pub(crate) fn look_at_checkpoint(&self) -> Result<(), Trouble> {
         let slots = self.store.consumers(Some(self.projection.name()))?;
         slots
@@ -170,8 +170,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             .map_or(Ok(()), |slot| compare(slot, self.position, self.token))
     }
 
-    /// Goes on by one commit at most. The log is not read if it is known to end where this has come to. A mark that is known serves the pages
-    /// up to it: those need none of their own.
+    /// Makes one commit at most. The log is not read if it is known to end at the current position. If the high-water mark is known, pages
+    /// up to it are read without asking for a mark again.
     pub(crate) fn step(&mut self, end: Option<GlobalSequence>) -> Result<Step, Trouble> {
         if self.page.is_empty() {
             if let Some(replayed) = self.replay()? {
@@ -202,8 +202,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    /// Applies the first events of the page. If those are all of it, and more is known to be final, another thread reads the next page
-    /// meanwhile.
+    /// Applies the first events of the page. If these are the whole page and more of the log is known to be final, another thread reads the
+    /// next page meanwhile.
     fn apply_and_read_on(&mut self, count: usize) -> Result<Step, Trouble> {
         let is_all = count == self.page.len();
         let Some((query, cursor)) = self.next.take_if(|_| is_all) else {
@@ -218,7 +218,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         });
         match read {
             Some(Ok(page)) if applied.is_ok() => self.take(query, page),
-            // What could not be read is read again, and tells why then.
+            // If reading ahead failed, the page is read again later. That read reports the error.
             _ => self.next = Some((query, cursor)),
         }
         applied
@@ -248,7 +248,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.page = page.events.into();
     }
 
-    /// Stores how far the log was looked through, if the checkpoint is behind, and that no attempt is under way.
+    /// If the checkpoint is behind, stores how far the log was read, and that no attempt is under way.
     pub(crate) fn keep_position(&mut self) -> Result<()> {
         let kept = match self.noted {
             Some(noted @ (Noted::Begun | Noted::Counted)) => self.take_back(noted),
@@ -262,8 +262,8 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    /// Writes that the next events are about to be applied, before the first commit after a start, and before each suspect. A
-    /// process that finds such a note later knows that the process before it ended over these events.
+    /// Announces in the row that the next events are about to be applied: before the first commit after a start, and before each suspect. A
+    /// process that finds this note later knows that the process before it ended over these events.
     fn note(&mut self) -> Result<(), Trouble> {
         match self.noted {
             Some(Noted::Exhausted(attempts)) => return Err(Trouble::Event(ended(attempts))),
@@ -298,7 +298,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    /// Writes that the next events are not in hand any more.
+    /// Removes the note about the next events from the row: no attempt is under way.
     fn take_back(&mut self, noted: Noted) -> Result<(), Trouble> {
         let name = self.projection.name();
         self.store.commit_together(|tx| {
@@ -343,7 +343,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         Ok(Step::Handled { events: count, elapsed })
     }
 
-    /// How far the log is handled once so many events of the page are.
+    /// The checkpoint after this many events of the page were handled.
     fn after(&self, count: usize) -> GlobalSequence {
         match count {
             0 => self.looked,
@@ -362,7 +362,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.committed = Instant::now();
     }
 
-    /// Lets the next commit take about as long as one may where other writers wait for it.
+    /// Adapts the batch so that the next commit takes about as long as other writers may wait.
     fn adapt(&mut self, count: usize, elapsed: Duration) {
         let Some(longest) = self.store.longest_transaction() else {
             return;
@@ -371,13 +371,14 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
             return;
         }
         let fitting = count as f64 * longest.as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
-        // At most twice as many as were just seen to fit.
+        // At most twice as many events as the last commit showed to fit.
         self.batch = (fitting as usize)
             .clamp(1, 2 * count.max(self.batch / 2))
             .min(self.projection.batch().get() as usize);
     }
 
-    /// Puts the next event aside and passes it, because its aggregate is parked; unless it no longer is.
+    /// Parks the next event because its aggregate is parked, and moves the checkpoint past it. Does nothing if the aggregate is no longer
+    /// parked.
     fn park_next(&mut self) -> Result<Step, Trouble> {
         let began = Instant::now();
         let event = &self.page[0];
@@ -398,7 +399,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         })
     }
 
-    /// Handles one parked event that its operator wants to be handled again.
+    /// Handles one parked event for which the operator asked for a replay.
     fn replay(&mut self) -> Result<Option<Step>, Trouble> {
         if self.parked.is_empty() || Instant::now() < self.replays_due {
             return Ok(None);
@@ -460,7 +461,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
 
     fn park_again(&self, event: &EventEnvelope, error: &(dyn std::error::Error + 'static)) -> Result<(), Trouble> {
         let name = self.projection.name();
-        // An outage looks like a failure to code that does not hand the driver's error on.
+        // If the projection hides the driver's error, an outage looks like a failure. So the server is asked.
         self.store.high_water_mark()?;
         self.store.commit_together(|tx| {
             let slot = tx.lock_slot(name, 0)?;
@@ -469,7 +470,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         })
     }
 
-    /// Lets the events that failed together be applied one by one, or returns what is wrong with the next one.
+    /// Arranges that events that failed together are applied one by one. Any other trouble is returned as an error.
     pub(crate) fn bear(&mut self, trouble: Trouble) -> Result<(), ConsumerError> {
         let consumer = self.projection.name().to_owned();
         match trouble {
@@ -490,12 +491,12 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         }
     }
 
-    /// The events of the page are to be applied one by one, each in a commit of its own.
+    /// Arranges that the events of the page are applied one by one, each in its own commit.
     pub(crate) fn apply_one_by_one(&mut self) {
         self.one_by_one = self.page.len();
     }
 
-    /// How long to wait at most before the next step although nothing new was appended.
+    /// The longest wait before the next step if nothing is appended.
     pub(crate) fn longest_idle(&self) -> Duration {
         longest_wait(!self.parked.is_empty())
     }
@@ -505,7 +506,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         self.page.front().map_or(self.looked, |event| event.global_sequence)
     }
 
-    /// Writes that the next event failed, and decides what becomes of it.
+    /// Records that the next event failed, and decides what happens to it.
     pub(crate) fn fail(&mut self, error: &BoxError) -> Result<Failed, Trouble> {
         let name = self.projection.name();
         let Some(event) = self.page.front() else {
@@ -516,7 +517,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         let (sequence, aggregate_id) = (event.global_sequence, event.aggregate.id());
         let (to, reason, on_failure) = (self.after(1), error.to_string(), self.projection.on_failure());
         let is_counted = matches!(self.noted, Some(Noted::Counted | Noted::Exhausted(_)));
-        // An outage looks like a failure to code that does not hand the driver's error on.
+        // If the projection hides the driver's error, an outage looks like a failure. So the server is asked.
         self.store.high_water_mark()?;
         let (attempts, next) = self.store.commit_together(|tx| {
             let mut slot = tx.lock_slot(name, 0)?;
@@ -529,7 +530,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
                 self.parked.insert(aggregate_id);
                 self.passed(1, to);
             }
-            // Each attempt to apply a suspect is counted before it is made.
+            // An attempt at a suspect is counted before it is made.
             Next::Retry(_) if self.suspects > 0 => self.noted = None,
             Next::Retry(_) | Next::Stop => self.noted = Some(Noted::Failed),
         }
@@ -541,7 +542,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
         })
     }
 
-    /// Looks at the stored state again, and goes on if the projection is to run.
+    /// Reads the stored state again, and continues if the projection is running.
     pub(crate) fn wake_up(&mut self) -> Result<(), Trouble> {
         let slots = self.store.consumers(Some(self.projection.name()))?;
         let slot = slots
@@ -554,7 +555,7 @@ impl<'a, S: Transactional, P: Projection<S> + ?Sized> Follower<'a, S, P> {
     }
 }
 
-/// What became of an event that failed.
+/// What happens to an event that failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
     pub(crate) sequence: GlobalSequence,

@@ -1,4 +1,4 @@
-//! Handling the events of a member's slots.
+//! Handles the events of a member's slots.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -22,9 +22,9 @@ use crate::consumer::stored::tables::ConsumerChange;
 use crate::consumer::subscription::{Batch, Failure};
 use crate::{Backoff, EventEnvelope, GlobalSequence, Result};
 
-/// How many events are read at once.
+/// How many events are read in one page.
 const PAGE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
-/// How long a member waits before it tries again what the store refused.
+/// How long a member waits after the store refused something, before it tries again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// The thread that handles events.
@@ -41,7 +41,7 @@ pub(crate) struct Handling<'a, S> {
 struct Cohort {
     slots: Vec<u16>,
     position: GlobalSequence,
-    /// Where the next slots are, with which these go on together.
+    /// The position of the slots that are next furthest behind. There, they join this cohort.
     until: GlobalSequence,
 }
 
@@ -85,7 +85,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// Handles a page for the slots that are furthest behind. Returns what to wait for if there is nothing to do.
+    /// Handles a page for the slots that are furthest behind. If there is nothing to do, returns what to wait for.
     fn go_on(&mut self, is_begun: &mut bool) -> Result<Option<Wait>> {
         self.learn_parked()?;
         if let Some(parked) = self.next_replay()? {
@@ -112,8 +112,8 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(exhausted.map(|end| self.wait(end)))
     }
 
-    /// Handles the next page of a cohort. The watcher's mark, if it is known, serves each page up to it: those need none of their own. Returns
-    /// where the log ends if there were no more events.
+    /// Handles the next page of a cohort. If the watcher's high-water mark is known, pages up to it are read without asking for a mark
+    /// again. Returns the end of the log if there were no more events.
     fn handle_next_page(&mut self, cohort: &Cohort, mark: Option<GlobalSequence>) -> Result<Option<GlobalSequence>> {
         let known = mark.filter(|mark| *mark > cohort.position);
         let until = known.map_or(cohort.until, |mark| cohort.until.min(mark));
@@ -125,7 +125,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(is_at_end.then_some(page.checkpoint))
     }
 
-    /// The slots that can go on, and are furthest behind.
+    /// Of the slots that can go on, those that are furthest behind.
     fn cohort(&self) -> Option<Cohort> {
         let now = Instant::now();
         let held = self.member.held();
@@ -229,7 +229,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         let goes_on = match handled {
             Ok(()) => self.pass(number, &slot, events, began),
             Err(_) if events.len() > 1 => {
-                // Which of them fails is found out one by one.
+                // The events are handled one by one to find out which of them fails.
                 self.member.held().in_hand = None;
                 return self.handle_one_by_one(number, events);
             }
@@ -246,7 +246,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         })
     }
 
-    /// Whether the process that held a slot before may have ended over its next events.
+    /// Whether the previous holder of a slot may have ended over the slot's next events.
     fn has_suspects(&self, number: u16) -> bool {
         self.member
             .held()
@@ -267,7 +267,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             .unwrap_or_else(|panic| Err(Failure::Retry(panic)))
     }
 
-    /// Notes that events of a slot are in hand, unless this process no longer holds it for sure.
+    /// Marks events of a slot as being handled, if this process certainly still holds the slot.
     fn hold(&self, number: u16) -> Option<Slot> {
         let mut held = self.member.held();
         let now = Instant::now();
@@ -276,7 +276,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Some(slot)
     }
 
-    /// Takes events of a slot in hand, the first of which is counted before if a process may have ended over it.
+    /// Marks events of a slot as being handled. If a process may have ended over the first of them, the attempt is counted first.
     fn take_in_hand(&mut self, number: u16, event: &EventEnvelope) -> Result<Option<Slot>> {
         let Some(slot) = self.hold(number) else {
             return Ok(None);
@@ -284,7 +284,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         if slot.suspects == 0 {
             return Ok(Some(slot));
         }
-        // A process that ends over an event leaves no other trace: so this attempt is counted before it is made.
+        // A process that ends over an event leaves no other trace. So this attempt is counted before it is made.
         let taken = self.count_attempt(number, &slot, event);
         if !matches!(taken, Ok(Some(_))) {
             self.member.held().in_hand = None;
@@ -311,7 +311,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         let mut held = self.member.held();
         Ok(held.slots.get_mut(&number).map(|slot| {
             slot.failing = Some((event.global_sequence, attempts));
-            // How often it was tried before this time.
+            // The number of earlier attempts, without this one.
             Slot {
                 failing: Some((event.global_sequence, attempts - 1)),
                 is_counted: true,
@@ -320,7 +320,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }))
     }
 
-    /// Moves the checkpoint behind events that were handled. They are handled, whatever happens: an outage is waited for.
+    /// Moves the checkpoint past events that were handled. During an outage, it waits and does not handle them again.
     fn pass(&mut self, number: u16, slot: &Slot, events: &[EventEnvelope], began: Instant) -> Result<bool> {
         let to = events[events.len() - 1].global_sequence;
         let mut pauses = Backoff::new();
@@ -337,7 +337,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
                 advanced => break advanced,
             }
         };
-        // A slot that was halted meanwhile has its events handled again, once it goes on.
+        // If the slot was halted meanwhile, its events are handled again once it goes on.
         if self.settle(number, advanced)?.is_none() {
             return Ok(false);
         }
@@ -363,7 +363,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// What was done with a slot, unless it does not go on.
+    /// The result of a change to a slot; none if the slot does not go on.
     fn settle<R>(&self, number: u16, done: Result<R, Trouble>) -> Result<Option<R>> {
         match done {
             Ok(done) => Ok(Some(done)),
@@ -382,7 +382,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// An event could not be handled: it is tried again after a pause, parked, or the slot stops before it.
+    /// Reacts to an event that could not be handled: it is tried again after a pause, it is parked, or the slot stops before it.
     fn fail(&mut self, number: u16, slot: &Slot, event: &EventEnvelope, failure: Failure) -> Result<bool> {
         if self.is_outage(&failure) {
             return self.postpone(number, slot, &*failure.into_error());
@@ -393,7 +393,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             Failure::Retry(_) | Failure::Later(_) => None,
         };
         let error = failure.into_error();
-        // An outage looks like a failure to code that does not hand its error on.
+        // If the handler hides the driver's error, an outage looks like a failure. So the server is asked.
         self.member.store.high_water_mark()?;
         let (sequence, aggregate_id, reason) = (event.global_sequence, event.aggregate.id(), error.to_string());
         let failed = self.member.with_slot(number, slot.token, |transaction, found| {
@@ -455,7 +455,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// Waits for what the handler needs: nothing is counted.
+    /// Waits until the handler's services can be reached again. No attempt is counted.
     fn postpone(&self, number: u16, slot: &Slot, error: &(dyn std::error::Error + 'static)) -> Result<bool> {
         let mut pause = Duration::ZERO;
         if let Some(held) = self.member.held().slots.get_mut(&number) {
@@ -475,7 +475,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(false)
     }
 
-    /// Parks an event because its aggregate is parked, unless it no longer is; returns whether the slot goes on.
+    /// Parks an event if its aggregate is still parked. Returns whether the slot goes on.
     fn park_late(&mut self, number: u16, event: &EventEnvelope) -> Result<bool> {
         let Some(token) = self.member.held().slots.get(&number).map(|slot| slot.token) else {
             return Ok(false);
@@ -497,7 +497,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// Reads which events are parked once this process holds other slots: their former holders may have parked some.
+    /// Reads again which events are parked after this process took other slots: their previous holders may have parked some.
     fn learn_parked(&mut self) -> Result<()> {
         let held: Vec<(u16, i64)> = {
             let held = self.member.held();
@@ -510,7 +510,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(())
     }
 
-    /// The next parked event of a slot of this process that its operator wants to be handled again.
+    /// The next parked event of this process's slots for which the operator asked for a replay.
     fn next_replay(&mut self) -> Result<Option<ParkedEvent>> {
         if self.parked.is_empty() || Instant::now() < self.replays_due {
             return Ok(None);
@@ -585,7 +585,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         self.settle(number, settled).map(drop)
     }
 
-    /// Whether a failure is not the event's: what the handler needs is not there, or the store's server cannot do its part.
+    /// Whether something other than the event caused a failure: a service of the handler, or the store's server, cannot be reached.
     fn is_outage(&self, failure: &Failure) -> bool {
         match failure {
             Failure::Later(_) => true,
@@ -594,7 +594,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// Stores the positions of slots that had no event of their own for long.
+    /// Stores the positions of slots that have had no event of their own for long.
     fn keep_late_positions(&self) -> Result<()> {
         let late: Vec<(u16, Slot)> = {
             let held = self.member.held();
@@ -621,7 +621,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(())
     }
 
-    /// Tells how far this process's slots have come.
+    /// Reports how far this process's slots have come.
     fn tell_progress(&self) {
         let looked = {
             let held = self.member.held();
@@ -630,7 +630,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
             looked.filter(|_| is_running)
         };
         if let Some(looked) = looked {
-            // Who waits for a subscription asks for the stored checkpoints, so no token counts here.
+            // Waiting for a subscription reads the stored checkpoints, so the token does not matter here.
             self.context.handled(self.member.name(), looked, 0);
         }
     }
@@ -638,9 +638,9 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
 
 /// What to wait for.
 struct Wait {
-    /// That the log goes beyond this.
+    /// Until the log has events after this position.
     beyond: GlobalSequence,
-    /// Or so long.
+    /// But not longer than this.
     longest: Duration,
 }
 
@@ -690,7 +690,7 @@ mod tests {
                 u64::from(mark),
                 "it reads up to the mark"
             );
-            // The log is known to end there: it is not read.
+            // The log is known to end there, so it must not be read.
             store.fail_at(FaultPoint::Read);
             let wait = handling.go_on(&mut false).unwrap().expect("there is nothing to do");
             assert_eq!(wait.beyond, u64::from(mark));

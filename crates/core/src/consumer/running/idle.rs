@@ -1,34 +1,36 @@
-//! When a consumer that finds no event of its own does something all the same.
+//! What a consumer without new events of its own does from time to time.
 
 use std::time::{Duration, Instant};
 
 use crate::GlobalSequence;
 
-/// After how many sequences without an event of its own a consumer's checkpoint moves.
+/// The checkpoint moves after this many sequences without an event of the consumer's own.
 const SEQUENCES: u64 = 1_000;
 
-/// After how long without an event of its own a consumer's checkpoint moves.
+/// The checkpoint moves after this time without an event of the consumer's own.
 const TIME: Duration = Duration::from_secs(10);
 
-/// How often a consumer with parked events looks whether some are to be handled again.
+/// How often a consumer with parked events looks for replay requests.
 pub(crate) const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who waits for events looks at the log again after this time, and after ever longer ones while nothing comes.
+/// How long a thread that waits for events pauses before its second look at the log. Later pauses are longer while
+/// nothing is appended.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(20);
 
-/// The longest time after which who waits for events looks at the log again.
+/// The longest pause between two looks at the log.
 pub(crate) const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// Who listens for appends of other processes looks after this time whether it is to stop.
+/// How long a thread listens for appends of other processes before it checks whether to stop.
 pub(crate) const LONGEST_LISTEN: Duration = Duration::from_millis(50);
 
-/// Whether a checkpoint, which was last moved at a time, is to move to where the log was looked through.
+/// Whether to move a checkpoint, last moved at `moved`, from `position` to `looked`, the position up to which the log
+/// was read.
 pub(crate) fn is_late(position: GlobalSequence, looked: GlobalSequence, moved: Instant) -> bool {
     let passed = looked.get() - position.get();
     passed >= SEQUENCES || (passed > 0 && moved.elapsed() >= TIME)
 }
 
-/// How long a consumer waits at most although nothing new was appended.
+/// The longest wait of a consumer if nothing is appended.
 pub(crate) fn longest_wait(has_parked: bool) -> Duration {
     match has_parked {
         true => REPLAY_INTERVAL,

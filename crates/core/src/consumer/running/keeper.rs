@@ -1,4 +1,4 @@
-//! Keeping the leases of a member, taking free slots, giving up those beyond its share.
+//! Keeps the leases of a member, takes free slots, and gives up slots beyond its share.
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
     pub(crate) fn keep(&self) -> Result<()> {
         let member = self.member;
         if self.is_hung() {
-            // Who hangs is dead to the others.
+            // A process whose handler hangs lets its leases end, so that another process takes the slots.
             return Ok(());
         }
         let asked = Instant::now();
@@ -71,7 +71,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         in_hand.is_some_and(|(_, since)| since.elapsed() > self.member.subscription.deadline)
     }
 
-    /// Notes the slots that this process holds now.
+    /// Records the slots that this process holds now.
     fn note(&self, claimed: &Claimed, until: Instant) {
         let mut held = self.member.held();
         let mut lost = Vec::new();
@@ -111,7 +111,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
             });
             slot.until = until;
             if slot.state != found.state {
-                // Its operator resumed or paused it.
+                // The operator resumed or paused the slot.
                 slot.state = found.state;
                 slot.failing = found
                     .failing
@@ -132,7 +132,7 @@ impl<S: ConsumerStore> Keeper<'_, S> {
         }
     }
 
-    /// Takes this many slots away from the handler. It is not handling an event of any of them.
+    /// Takes this many slots away from the handler, none of which has an event that is being handled.
     fn take_back(&self, count: usize) -> Vec<(u16, Slot)> {
         let mut held = self.member.held();
         let mut given_up = Vec::with_capacity(count);

@@ -1,4 +1,4 @@
-//! A process that takes part in a subscription, and what it holds.
+//! A process that takes part in a subscription, and the slots that it holds.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::{Error, GlobalSequence, Result};
 pub(crate) struct Member<S> {
     pub(crate) store: S,
     pub(crate) subscription: Subscription,
-    /// New at every start, so that a process never takes up a lease of its former life.
+    /// New at every start, so that a restarted process never takes up a lease of its earlier run.
     pub(crate) id: Uuid,
     held: Mutex<Held>,
 }
@@ -26,19 +26,19 @@ pub(crate) struct Member<S> {
 #[derive(Default)]
 pub(crate) struct Held {
     pub(crate) slots: BTreeMap<u16, Slot>,
-    /// The slot whose events are in the handler's hands, and since when.
+    /// The slot whose events are being handled, and since when.
     pub(crate) in_hand: Option<(u16, Instant)>,
 }
 
 impl Held {
-    /// The time until the first pause of a slot ends.
+    /// The time until the first of the slots' pauses ends.
     pub(crate) fn shortest_pause(&self, now: Instant) -> Option<Duration> {
         let running = self.slots.values().filter(|slot| slot.state == ConsumerState::Running);
         let ends = running.filter_map(|slot| slot.not_before).filter(|end| *end > now);
         ends.min().map(|end| end - now)
     }
 
-    /// Whether a slot that is to go on waits for what its handler needs.
+    /// Whether a running slot waits for a service that its handler needs.
     pub(crate) fn has_outages(&self) -> bool {
         let mut slots = self.slots.values();
         slots.any(|slot| slot.state == ConsumerState::Running && slot.outages > 0)
@@ -49,29 +49,29 @@ impl Held {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) token: i64,
-    /// The checkpoint as it is stored.
+    /// The stored checkpoint.
     pub(crate) position: GlobalSequence,
-    /// How far the log is handled, or has nothing for this slot.
+    /// How far the log was handled, or read without finding an event of this slot.
     pub(crate) looked: GlobalSequence,
     pub(crate) committed: Instant,
-    /// Until when the lease is safe, by this process's clock.
+    /// When the lease ends, by this process's clock, with a margin.
     pub(crate) until: Instant,
-    /// After a failure, until when to wait.
+    /// When the pause after a failure ends.
     pub(crate) not_before: Option<Instant>,
     /// How long the pause was that is over, for outages of what the handler needs.
     pub(crate) outages: u32,
     pub(crate) failing: Option<(GlobalSequence, u32)>,
     pub(crate) state: ConsumerState,
-    /// How many of the next events may have ended the process that held it before: each attempt is counted before it is made.
+    /// How many of the next events may have ended the slot's previous holder. Each attempt is counted before it is made.
     pub(crate) suspects: u32,
-    /// Whether the attempt in hand was counted before it was made.
+    /// Whether the current attempt was counted before it was made.
     pub(crate) is_counted: bool,
 }
 
 /// Why a slot does not go on.
 pub(crate) enum Trouble {
     Store(Error),
-    /// Another process holds it, or its operator moved it.
+    /// Another process holds the slot, or the operator moved its checkpoint.
     Lost,
     Halted(ConsumerState),
 }
@@ -100,7 +100,7 @@ impl<S: ConsumerStore> Member<S> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `work` on a slot that is locked, if this process still holds it.
+    /// Locks a slot and runs `work` on it, if this process still holds the slot.
     pub(crate) fn with_slot<R>(
         &self,
         slot: u16,
@@ -120,7 +120,7 @@ impl<S: ConsumerStore> Member<S> {
         outcome
     }
 
-    /// Gives up every slot. Where that fails, their leases run out.
+    /// Gives up every slot. If that fails, the leases end by themselves.
     pub(crate) fn leave(&self) {
         let slots = std::mem::take(&mut self.held().slots);
         for (number, slot) in slots {
@@ -133,7 +133,7 @@ impl<S: ConsumerStore> Member<S> {
         let _ = self.store.consume(&mut |transaction| transaction.change(forget));
     }
 
-    /// Stores how far a slot is handled, and gives it up.
+    /// Stores how far the slot's events are handled, and gives the slot up.
     pub(crate) fn give_up(&self, number: u16, slot: &Slot) -> Result<()> {
         self.store.consume(&mut |transaction| {
             let mut found = transaction.lock_slot(self.name(), number)?;

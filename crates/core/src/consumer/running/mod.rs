@@ -1,4 +1,4 @@
-//! What runs consumers: the threads, what they wait for, and the work on one slot.
+//! Running consumers: the threads, what they wait for, and how they handle events.
 
 mod follower;
 mod handling;

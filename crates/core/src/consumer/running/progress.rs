@@ -1,4 +1,4 @@
-//! How far a consumer of this process has come, for those that wait for it.
+//! How far a consumer of this process has come, for the threads that wait for it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::GlobalSequence;
 use crate::consumer::failure::ConsumerError;
 
-/// How far a consumer has come, and whether it goes on.
+/// How far a consumer has come, and whether it is halted.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     state: Mutex<State>,
@@ -16,20 +16,20 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     handled: GlobalSequence,
-    /// The token of the checkpoint that this continues: another one begins when the consumer is reset.
+    /// The token of the checkpoint. A reset of the consumer changes it.
     token: i64,
     is_told: bool,
-    /// Whether another token was found in the store.
+    /// Whether a waiting thread found another token in the store.
     is_doubted: bool,
-    /// The greatest position that a thread waits for: up to there, the checkpoint is to be stored.
+    /// The greatest position that a thread waits for. The checkpoint has to be stored up to there.
     wanted: GlobalSequence,
-    /// Why it handles nothing now.
+    /// Why the consumer handles nothing now.
     halted: Option<ConsumerError>,
-    /// The parts of it that wait for what is out of reach.
+    /// The parts of the consumer that wait for the end of an outage.
     waiting: Vec<Part>,
 }
 
-/// A part of a consumer, which may wait while another one goes on.
+/// A part of a consumer. One part may wait while another one goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Handling,
@@ -37,7 +37,7 @@ pub(crate) enum Part {
 }
 
 impl Progress {
-    /// Everything up to a position is handled, and the consumer goes on. Returns whether that is another position than before.
+    /// Records that everything up to a position is handled, and that the consumer is not halted. Returns whether the position changed.
     pub(crate) fn handled(&self, position: GlobalSequence, token: i64) -> bool {
         let mut state = self.lock();
         state.token = token;
@@ -49,7 +49,7 @@ impl Progress {
         is_news
     }
 
-    /// A part of it waits for what is out of reach.
+    /// Records that a part waits for the end of an outage.
     pub(crate) fn waits(&self, part: Part) {
         let waiting = &mut self.lock().waiting;
         if !waiting.contains(&part) {
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// A part of it waits no more. Returns whether that is news, and no other part waits.
+    /// Records that a part waits no longer. Returns whether it had waited and no other part waits.
     pub(crate) fn recovered(&self, part: Part) -> bool {
         let waiting = &mut self.lock().waiting;
         let before = waiting.len();
@@ -65,7 +65,7 @@ impl Progress {
         waiting.is_empty() && before > 0
     }
 
-    /// It handles nothing for now; `tell` is called if that is news.
+    /// Records that the consumer handles nothing for now. Calls `tell` if it was not halted before.
     pub(crate) fn halted(&self, error: ConsumerError, tell: impl FnOnce(&ConsumerError)) {
         let before = self.lock().halted.as_ref().map(ToString::to_string);
         if before != Some(error.to_string()) {
@@ -74,12 +74,12 @@ impl Progress {
         self.lock().halted = Some(error);
     }
 
-    /// Takes the reason for which it handles nothing now.
+    /// Takes the reason why the consumer handles nothing now.
     pub(crate) fn take_halted(&self) -> Option<ConsumerError> {
         self.lock().halted.take()
     }
 
-    /// A thread waits for a stored checkpoint at or after a position.
+    /// Records that a thread waits until the checkpoint is stored at or after a position.
     pub(crate) fn want(&self, position: GlobalSequence) {
         let mut state = self.lock();
         state.wanted = state.wanted.max(position);
@@ -90,18 +90,18 @@ impl Progress {
         self.lock().wanted
     }
 
-    /// The stored checkpoint has another token than the one known here: the consumer is to read it.
+    /// Records that the stored checkpoint has another token than the one known here. The consumer has to read the checkpoint again.
     pub(crate) fn doubt(&self) {
         self.lock().is_doubted = true;
     }
 
-    /// Takes the doubt.
+    /// Returns whether there was a doubt, and clears it.
     pub(crate) fn take_doubt(&self) -> bool {
         std::mem::take(&mut self.lock().is_doubted)
     }
 
-    /// Waits until every event up to a position is handled under this token or a later one. Returns that token; tells how far the consumer
-    /// came if that is not so in time.
+    /// Waits until every event up to a position is handled under this token or a later one, and returns that token. On a timeout, returns
+    /// how far the consumer came.
     pub(crate) fn wait_for(
         &self,
         wanted: GlobalSequence,
@@ -128,7 +128,7 @@ impl Progress {
     }
 }
 
-/// How long it is until then; without an end, very long.
+/// The time until the deadline; a very long time if there is none.
 pub(crate) fn time_left(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| {
         deadline.saturating_duration_since(Instant::now())

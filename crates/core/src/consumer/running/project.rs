@@ -1,4 +1,4 @@
-//! A projection in the own thread, and its beginning anew.
+//! Running a projection in the calling thread, and resetting it.
 
 use super::follower::{Follower, Step, Trouble};
 use crate::GlobalSequence;
@@ -9,15 +9,15 @@ use crate::consumer::stored::slot::ConsumerState;
 use crate::consumer::stored::store::Transactional;
 use crate::consumer::stored::transaction::ConsumerTransaction as _;
 
-/// Applies all events up to the high-water mark, in this thread, and returns their number.
+/// Applies all events up to the high-water mark, in the calling thread, and returns their number.
 ///
-/// For tests, and for programs without a [`Runner`](crate::consumer::Runner). Begins the projection if it has not begun. Several processes
-/// may run the same projection at once: each event is applied once.
+/// For tests, and for programs without a [`Runner`](crate::consumer::Runner). If the projection was never started, it starts at the
+/// beginning of the log. Several processes may run the same projection at once: each event is applied once.
 ///
 /// # Errors
 ///
-/// [`ConsumerError::Event`] for the first event that cannot be applied; nothing is written about it, and everything before it is
-/// applied. [`ConsumerError::Store`], of which those that [are retryable](crate::Error::is_retryable) may be overcome by calling again;
+/// [`ConsumerError::Event`] for the first event that cannot be applied: everything before it is applied, and nothing is stored about it.
+/// [`ConsumerError::Store`] for errors of the store; after one that [is retryable](crate::Error::is_retryable), call again.
 /// [`ConsumerError::Halted`] if the projection is paused or failed.
 pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projection: &P) -> Result<u64, ConsumerError> {
     let named = |error| ConsumerError::Store {
@@ -39,11 +39,11 @@ pub fn project<S: Transactional, P: Projection<S> + ?Sized>(store: &S, projectio
     Ok(applied)
 }
 
-/// Empties a read model and moves its projection to the start of the log, in one transaction. Processes that run the projection start
-/// again, too: they drop what they were about to commit. Parked events are forgotten.
+/// Empties a read model and moves its projection to the start of the log, in one transaction. Processes that run the projection drop what
+/// they were about to commit, and start again too. Parked events are forgotten.
 ///
 /// While the projection catches up, the read model is incomplete. To avoid that, give the new version another name and other tables, run
-/// both, and use the new one when it has handled the log up to the mark.
+/// both, and switch to the new one when it has handled the log up to the high-water mark.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A projection on its thread: it follows the log until it is time to stop.
+//! Runs a projection on a thread, until the runner stops.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::consumer::observer::ConsumerEvent;
 use crate::consumer::projection::Projection;
 use crate::consumer::stored::store::Transactional;
 
-/// How often a consumer that is paused, or has failed, looks whether it was resumed.
+/// How often a paused or failed consumer checks whether it was resumed.
 const HALTED_LOOK: Duration = Duration::from_secs(1);
 
 /// A projection on its thread.
@@ -82,11 +82,11 @@ fn follow<S: Transactional, P: Projection<S>>(name: &str, mut follower: Follower
             }
         }
     }
-    // What was looked through counts although nothing was applied; if it cannot be stored now, it is looked through again.
+    // Stores how far the log was read, although nothing was applied. If that fails, this part of the log is read again later.
     let _ = follower.keep_position();
 }
 
-/// What can be done about a trouble at once.
+/// Reacts to a trouble at once, if that is possible.
 fn overcome<S: Transactional, P: Projection<S>>(
     follower: &mut Follower<'_, S, P>,
     trouble: Trouble,
@@ -109,7 +109,7 @@ fn overcome<S: Transactional, P: Projection<S>>(
     Ok(())
 }
 
-/// An event could not be applied.
+/// Reacts to an event that could not be applied.
 fn failed<S: Transactional, P: Projection<S>>(
     follower: &mut Follower<'_, S, P>,
     error: BoxError,
@@ -148,7 +148,7 @@ fn failed<S: Transactional, P: Projection<S>>(
     Ok(())
 }
 
-/// Waits until the trouble is over: by itself, or by the operator.
+/// Waits until the trouble is over, by itself or because the operator resumed the projection.
 fn endure<S: Transactional, P: Projection<S>>(
     follower: &mut Follower<'_, S, P>,
     trouble: Trouble,
@@ -172,7 +172,7 @@ fn endure<S: Transactional, P: Projection<S>>(
     }
 }
 
-/// Waits until the projection is to run again, by what is stored of it.
+/// Waits until the stored state says that the projection runs.
 fn stand_still<S: Transactional, P: Projection<S>>(follower: &mut Follower<'_, S, P>, context: &Context) {
     while context.signals.pause(HALTED_LOOK) != Waited::Stopping {
         if follower.wake_up().is_ok() {

@@ -21,7 +21,7 @@ use crate::consumer::stored::store::{Appends, ConsumerStore, Transactional};
 use crate::consumer::subscription::Subscription;
 use crate::{Error, GlobalSequence, Result};
 
-/// A consumer that is ready to be run: it is registered when the runner starts.
+/// A consumer that the runner will register and run.
 struct Consumer {
     name: String,
     kind: Kind,
@@ -35,7 +35,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// How many connections it uses at once.
+    /// How many connections the consumer uses at once.
     fn connections(self) -> u32 {
         match self {
             Self::Projection => 1,
@@ -46,14 +46,14 @@ impl Kind {
 
 /// Runs projections and subscriptions on threads of its own.
 ///
-/// Each projection has one thread. Each subscription has two, one of which renews its leases. One more thread watches the high-water mark
-/// for all of them. It looks 20 milliseconds after the last event, then less and less often, down to once a second. An append of this
-/// process through the same store wakes it at once. So an idle process asks for one mark per second, however many consumers it has: one
-/// statement, three on MySQL and MariaDB. On PostgreSQL, if appends notify, appends of other processes wake it at once, too: one more thread
-/// listens for them, on a connection of its own that is not in the pool.
+/// Each projection has one thread. Each subscription has two, one of which renews its leases. One more thread, the watcher, looks at the
+/// high-water mark for all of them: 20 milliseconds after the last event, then after longer and longer pauses, up to one second. An append
+/// of this process through the same store wakes it at once. So an idle process asks for one mark per second, however many consumers it has:
+/// one statement, three on MySQL and MariaDB. On PostgreSQL, if appends notify, appends of other processes wake it at once, too. For that,
+/// one more thread listens, on a connection of its own that is not in the pool.
 ///
-/// A projection takes one connection at a time, and one more to read the next page while it catches up, for which it waits if the others
-/// are in use; a subscription takes two, and the watcher one.
+/// A projection uses one connection, and a second one to read the next page while it catches up; if none is free, it waits. A subscription
+/// uses two, the watcher one.
 ///
 /// ```
 /// # use firefly_eventstore_core::consumer::{BoxError, Projection, Transactional};
@@ -101,7 +101,7 @@ impl<S: std::fmt::Debug> std::fmt::Debug for Runner<S> {
 }
 
 impl<S: ConsumerStore + Clone> Runner<S> {
-    /// A runner of consumers of a store.
+    /// Creates a runner for consumers of a store.
     pub fn new(store: S) -> Self {
         Self {
             store,
@@ -110,8 +110,8 @@ impl<S: ConsumerStore + Clone> Runner<S> {
         }
     }
 
-    /// Tells what the consumers do. Without an observer, a consumer writes one line to the `log` crate when it stops by itself, when it
-    /// begins to wait because the store or another service is out of reach, and when it continues after that.
+    /// Sets the observer. Without one, a line is written to the `log` crate when a consumer stops because of an error, when it begins to
+    /// wait because the store or another service cannot be reached, and when it continues after that.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observer = Arc::new(observer);
         self
@@ -152,8 +152,9 @@ impl<S: ConsumerStore + Clone> Runner<S> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if two consumers have one name, one was begun with another query, or the
-    /// store's pool has too few connections; [`Io`](crate::ErrorKind::Io) if there can be no more threads; those of the store.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if two consumers have the same name, if a consumer was started before with another
+    /// query, or if the store's pool has too few connections; [`Io`](crate::ErrorKind::Io) if the threads cannot be created; those of the
+    /// store.
     pub fn start(self) -> Result<Running> {
         let needed = 1 + self
             .consumers
@@ -218,7 +219,7 @@ impl<S: ConsumerStore + Clone> Runner<S> {
     }
 }
 
-/// Consumers that run. Dropping it stops them, as [`stop`](Self::stop).
+/// Running consumers. Dropping this stops them, as [`stop`](Self::stop) does.
 #[must_use = "the consumers stop when it is dropped"]
 pub struct Running {
     signals: Arc<Signals>,
@@ -236,17 +237,17 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
-    /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append. Then its read model has
-    /// the event with that sequence, and all before it.
+    /// Waits until a consumer of this runner has handled the log up to a sequence, such as that of an append. Then its read model contains
+    /// the event with that sequence and all earlier ones.
     ///
     /// A projection wakes the waiting thread. Then one round trip checks whether the projection was reset; if so, the call waits until the
     /// read model is built again. For a subscription, the stored checkpoints of all slots count, including those that other processes hold,
-    /// as for [`wait_for`](crate::consumer::wait_for()).
+    /// as in [`wait_for`](crate::consumer::wait_for()).
     ///
     /// # Errors
     ///
-    /// [`ConsumerError::Behind`] if that is not so in time. [`InvalidInput`](crate::ErrorKind::InvalidInput), as
-    /// [`ConsumerError::Store`], if this runner has no such consumer.
+    /// [`ConsumerError::Behind`] if the consumer does not get there in time. [`ConsumerError::Store`] with
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this runner has no such consumer.
     pub fn wait_for(&self, consumer: &str, sequence: GlobalSequence, timeout: Duration) -> Result<(), ConsumerError> {
         let Some((kind, progress)) = self.consumers.get(consumer) else {
             return Err(ConsumerError::Store {
@@ -286,8 +287,8 @@ impl Running {
         }
     }
 
-    /// Lets every consumer finish the batch or the event in hand, waits for the threads, and returns the errors of the consumers that
-    /// had stopped by themselves.
+    /// Lets every consumer finish its current batch or event, joins the threads, and returns the errors of the consumers that had stopped
+    /// by themselves.
     pub fn stop(mut self) -> Vec<ConsumerError> {
         self.end();
         self.consumers
@@ -300,7 +301,7 @@ impl Running {
         self.signals.stop();
         self.store.wake().tell();
         for thread in self.threads.drain(..) {
-            // A panic was told by the thread itself.
+            // The thread itself has reported a panic.
             let _ = thread.join();
         }
     }
@@ -319,21 +320,21 @@ impl Drop for Running {
     }
 }
 
-/// Wakes the watcher after each append, also of other processes.
+/// Wakes the watcher after each append of any process.
 fn listen(mut appends: Box<dyn Appends>, store: &impl ConsumerStore, signals: &Signals) {
     while !signals.is_stopping() {
         match appends.wait(LONGEST_LISTEN) {
             Ok(true) => store.wake().tell(),
             Ok(false) => {}
             Err(_) => {
-                // The watcher tells of it, and looks now and then meanwhile.
+                // The watcher reports the outage, and polls meanwhile.
                 signals.pause(LONGEST_LOOK);
             }
         }
     }
 }
 
-/// Looks at the high-water mark for all consumers of a runner.
+/// Watches the high-water mark for all consumers of a runner.
 fn watch(store: &impl ConsumerStore, signals: &Signals, observer: &dyn Observer) {
     let mut listening = store.wake().listen();
     let mut interval = FIRST_LOOK;

@@ -1,4 +1,4 @@
-//! What the threads of a runner tell each other: where the log ends, and that it is time to stop.
+//! What the threads of a runner share: the end of the log, and whether to stop.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub(crate) struct Signals {
 struct State {
     is_stopping: bool,
     mark: GlobalSequence,
-    /// How often something changed that workers may wait for.
+    /// Counts the changes that workers may wait for.
     nudges: u64,
 }
 
@@ -39,7 +39,7 @@ impl Signals {
         self.lock().is_stopping
     }
 
-    /// The watcher's latest high-water mark.
+    /// Sets the watcher's latest high-water mark.
     pub(crate) fn set_mark(&self, mark: GlobalSequence) {
         let mut state = self.lock();
         if state.mark != mark {
@@ -48,18 +48,18 @@ impl Signals {
         }
     }
 
-    /// The watcher's latest high-water mark, once it has seen an event.
+    /// The watcher's latest high-water mark; none before the first event.
     pub(crate) fn mark(&self) -> Option<GlobalSequence> {
         Some(self.lock().mark).filter(|mark| *mark > GlobalSequence::ZERO)
     }
 
-    /// Wakes those that wait for a change.
+    /// Counts a change, and wakes the threads that wait for one.
     pub(crate) fn nudge(&self) {
         self.lock().nudges += 1;
         self.changed.notify_all();
     }
 
-    /// How often there was a change.
+    /// The number of changes so far.
     pub(crate) fn nudges(&self) -> u64 {
         self.lock().nudges
     }
@@ -69,7 +69,7 @@ impl Signals {
         self.wait(longest, |state| state.mark > position || state.nudges != nudges)
     }
 
-    /// Waits for a while, or until it is time to stop.
+    /// Waits for a time, or until the runner stops.
     pub(crate) fn pause(&self, how_long: Duration) -> Waited {
         self.wait(how_long, |_| false)
     }

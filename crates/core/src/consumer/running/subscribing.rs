@@ -1,4 +1,4 @@
-//! A subscription on its two threads: one handles events, one keeps the leases.
+//! Runs a subscription on two threads: one handles events, the other keeps the leases.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use crate::consumer::failure::ConsumerError;
 use crate::consumer::observer::ConsumerEvent;
 use crate::consumer::stored::store::ConsumerStore;
 
-/// A member of a subscription, on its threads.
+/// A member of a subscription, with its two threads.
 pub(crate) struct Subscribing<S>(pub(crate) Member<S>);
 
 impl<S: ConsumerStore> Worker for Subscribing<S> {

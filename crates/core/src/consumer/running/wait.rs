@@ -8,19 +8,19 @@ use crate::consumer::failure::ConsumerError;
 use crate::consumer::stored::store::ConsumerStore;
 use crate::{Error, GlobalSequence};
 
-/// How often the stored checkpoints are looked at, at first and at last.
+/// The first and the longest pause between two looks at the stored checkpoints.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
-/// Waits until a consumer, wherever it runs, has stored that it handled the log up to a sequence, such as that of an append.
+/// Waits until a consumer, in whatever process it runs, has stored that it handled the log up to a sequence, such as that of an append.
 ///
-/// That is sound, because a checkpoint never passes the high-water mark: everything before it is handled too. Looks at the stored
-/// checkpoints every 5 to 100 milliseconds, one round trip each. A consumer that has nothing to handle stores how far it looked every
-/// 1,000 sequences or 10 seconds: wait for events that it asks for.
+/// A checkpoint never passes the high-water mark, so everything before it is handled too. The call reads the stored checkpoints every 5 to
+/// 100 milliseconds, with one round trip each time. A consumer without events to handle stores its position only every 1,000 sequences or
+/// 10 seconds. So wait for events that the consumer asks for.
 ///
 /// # Errors
 ///
-/// [`ConsumerError::Behind`] if that is not so in time; [`ConsumerError::Store`], with
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the consumer has not begun, and with the store's own errors.
+/// [`ConsumerError::Behind`] if the consumer does not get there in time; [`ConsumerError::Store`] with
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the consumer was never started, or with the store's own errors.
 pub fn wait_for(
     store: &(impl ConsumerStore + ?Sized),
     consumer: &str,

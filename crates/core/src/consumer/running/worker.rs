@@ -9,10 +9,10 @@ use crate::consumer::failure::ConsumerError;
 use crate::consumer::observer::{ConsumerEvent, Observer};
 use crate::{Backoff, GlobalSequence};
 
-/// The longest wait before a store that could not be reached is tried again.
+/// The longest pause before a store that could not be reached is tried again.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What runs on a thread of a runner until it is time to stop.
+/// A task on a thread of the runner, which runs until the runner stops.
 pub(crate) trait Worker: Send {
     fn run(&mut self, context: &Context);
 }
@@ -26,14 +26,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Tells that everything up to a position is handled, in continuation of the checkpoint with this token.
+    /// Reports that everything up to a position is handled, under the checkpoint with this token.
     pub(crate) fn handled(&self, consumer: &str, position: GlobalSequence, token: i64) {
         if self.progress.handled(position, token) {
             self.observer.observe(&ConsumerEvent::Progress { consumer, position });
         }
     }
 
-    /// Reports that a consumer continues: a part of it waited, and no part waits now.
+    /// Reports that a part of a consumer waits no longer. If no other part waits, the consumer continues.
     pub(crate) fn recovered(&self, consumer: &str, part: Part) {
         if self.progress.recovered(part) {
             self.observer.observe(&ConsumerEvent::Recovered {
@@ -42,7 +42,7 @@ impl Context {
         }
     }
 
-    /// Tells that a consumer handles nothing until something is done.
+    /// Reports that a consumer is halted: it handles nothing until an operator acts.
     pub(crate) fn halt(&self, consumer: &str, error: ConsumerError) {
         self.progress.halted(error, |error| {
             self.observer.observe(&ConsumerEvent::Stopped {
@@ -52,7 +52,7 @@ impl Context {
         });
     }
 
-    /// Tells that the store cannot be reached, and waits.
+    /// Reports that the store cannot be reached, and waits.
     pub(crate) fn outage(
         &self,
         consumer: &str,

@@ -1,16 +1,17 @@
-//! The hash by which a consumer is known to ask for the same events as before.
+//! The hash of what a consumer asks for. A consumer that asks for something else has another hash.
 
 use crate::operate::Row;
 use crate::{Direction, Error, EventQuery, GlobalSequence, Order, Result};
 
-/// What the SHA-256 of a definition begins with, so that it is no other one.
+/// The prefix of the hashed text. It keeps the hash apart from hashes of anything else.
 const DEFINITION: &[u8] = b"firefly-eventstore consumer\n";
 
-/// The SHA-256, in hexadecimal digits, of the events that a consumer asks for, and of its slots.
+/// The SHA-256, in hexadecimal digits, of a consumer's query and its number of slots.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a query that is not a filter of the whole log in its order.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the query has more than filters: a consumer reads the whole log
+/// in its order.
 pub(crate) fn definition(query: &EventQuery, slots: u16) -> Result<String> {
     let (after, until) = query.bounds();
     let is_whole = after == GlobalSequence::ZERO && until == GlobalSequence::MAX && !query.is_limited();

@@ -1,4 +1,4 @@
-//! What is stored of consumers: their slots and parked events, and the transactions that change them.
+//! The stored state of consumers, their slots and parked events, and the transactions that change it.
 
 mod definition;
 pub(crate) mod parking;

@@ -1,4 +1,4 @@
-//! Looking after what a consumer has parked.
+//! Parking events, and handling parked events again.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use super::transaction::ConsumerTransaction;
 use crate::consumer::failure::{IN_HAND, Next};
 use crate::{Error, EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 
-/// How many rows are looked at in one round trip.
+/// How many rows one round trip reads.
 const PAGE: u32 = 1_000;
 
-/// The aggregates of which a consumer has parked events.
+/// The aggregates that have parked events of a consumer.
 pub(crate) fn parked_aggregates(store: &(impl ConsumerStore + ?Sized), consumer: &str) -> Result<HashSet<Uuid>> {
     let mut aggregates = HashSet::new();
     each_parked(store, of(consumer), |event| {
@@ -24,7 +24,7 @@ pub(crate) fn parked_aggregates(store: &(impl ConsumerStore + ?Sized), consumer:
     Ok(aggregates)
 }
 
-/// The first parked event that is the first of its aggregate, and is to be handled again.
+/// The first parked event with a replay request that is also the first parked event of its aggregate.
 pub(crate) fn first_to_replay(
     store: &(impl ConsumerStore + ?Sized),
     consumer: &str,
@@ -36,7 +36,7 @@ pub(crate) fn first_to_replay(
     })
 }
 
-/// Goes through parked events, page by page, until one is what is looked for.
+/// Reads parked events page by page, until `is_found` accepts one.
 fn each_parked<'a>(
     store: &(impl ConsumerStore + ?Sized),
     pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
@@ -55,7 +55,7 @@ fn each_parked<'a>(
     }
 }
 
-/// The pages of all that a consumer has parked.
+/// Queries for the pages of all parked events of a consumer.
 pub(crate) fn of<'a>(consumer: &'a str) -> impl Fn(GlobalSequence) -> ParkedQuery<'a> {
     move |after| ParkedQuery::Of {
         consumer,
@@ -64,7 +64,7 @@ pub(crate) fn of<'a>(consumer: &'a str) -> impl Fn(GlobalSequence) -> ParkedQuer
     }
 }
 
-/// The pages of what a consumer has parked of an aggregate.
+/// Queries for the pages of the parked events of one aggregate.
 pub(crate) fn of_aggregate<'a>(consumer: &'a str, aggregate_id: Uuid) -> impl Fn(GlobalSequence) -> ParkedQuery<'a> {
     move |after| ParkedQuery::OfAggregate {
         consumer,
@@ -74,7 +74,7 @@ pub(crate) fn of_aggregate<'a>(consumer: &'a str, aggregate_id: Uuid) -> impl Fn
     }
 }
 
-/// Forgets all parked events that a query finds, and returns how many there were.
+/// Deletes all parked events that a query finds, and returns their number.
 pub(crate) fn unpark_all<'a>(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     pages: impl Fn(GlobalSequence) -> ParkedQuery<'a>,
@@ -95,8 +95,8 @@ pub(crate) fn unpark_all<'a>(
     }
 }
 
-/// Records in a locked slot that an event failed. The slot then either stops before the event, or parks it and moves to a position. Where
-/// the attempt was counted before it was made, it is not counted again. Returns how often the event was tried.
+/// Records in a locked slot that an event failed. The slot then either stops before the event, or parks it and moves to a position. An
+/// attempt that was counted before it was made is not counted again. Returns the number of attempts.
 pub(crate) fn fail(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     slot: &mut ConsumerSlot,
@@ -131,7 +131,7 @@ pub(crate) fn fail(
     Ok((attempts, next))
 }
 
-/// Writes that an attempt that was counted before it was made is not made, in a slot that is locked.
+/// Takes back the count of an attempt that was counted in advance and is not made. The slot is locked.
 pub(crate) fn uncount(transaction: &mut (impl ConsumerTransaction + ?Sized), slot: &mut ConsumerSlot) -> Result<()> {
     let failing = slot.failing.take().filter(|failing| failing.attempts > 1);
     slot.failing = failing.map(|failing| Failing {
@@ -141,8 +141,7 @@ pub(crate) fn uncount(transaction: &mut (impl ConsumerTransaction + ?Sized), slo
     transaction.change(ConsumerChange::Save(slot))
 }
 
-/// Parks an event behind others of its aggregate, and goes on to a position; unless the aggregate is no longer parked. Returns whether it
-/// is.
+/// If the aggregate of an event is parked, parks the event too and moves to a position. Returns whether the aggregate is parked.
 pub(crate) fn park_behind(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     slot: &mut ConsumerSlot,
@@ -159,7 +158,7 @@ pub(crate) fn park_behind(
     Ok(true)
 }
 
-/// An event that is the first parked one of its aggregate, as its row is now; none if it no longer is.
+/// The current row of a parked event; none if it is no longer the first parked event of its aggregate.
 pub(crate) fn still_first(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     consumer: &str,
@@ -172,7 +171,7 @@ pub(crate) fn still_first(
         .filter(|first| first.global_sequence == event.global_sequence))
 }
 
-/// Counts an attempt to handle a parked event again, before the attempt. The request is used up by it: if the process ends during the
+/// Counts an attempt to handle a parked event again, before the attempt. This also clears the request: if the process ends during the
 /// attempt, the event stays parked. Returns the number of attempts including this one; none if the event is not to be handled.
 pub(crate) fn begin_replay(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
@@ -187,7 +186,7 @@ pub(crate) fn begin_replay(
     Ok(Some(attempts))
 }
 
-/// Writes why a parked event was not handled again. If it was asked for once more meanwhile, it is tried once more.
+/// Records why a parked event failed again. If the operator asked for another replay meanwhile, the event is tried once more.
 pub(crate) fn end_replay(
     transaction: &mut (impl ConsumerTransaction + ?Sized),
     consumer: &str,

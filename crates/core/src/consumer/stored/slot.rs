@@ -1,4 +1,4 @@
-//! What is stored of a consumer: its slots, and the events that it parked.
+//! The stored state of a consumer: its slots and its parked events.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{Error, GlobalSequence, Result};
 
-/// A slot of a consumer: its checkpoint, its holder and its state. A consumer without a group has slot 0 alone.
+/// A slot of a consumer: its checkpoint, its holder and its state. A consumer without a group has only slot 0.
 ///
 /// The rows are never deleted, so that no token is used twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +20,17 @@ pub struct ConsumerSlot {
     pub slot: u16,
     /// The checkpoint: everything up to here is handled.
     pub position: GlobalSequence,
-    /// It grows whenever the slot gets another holder, and at each reset. A checkpoint with an older token is refused.
+    /// The token grows whenever the slot gets another holder, and at each reset. A checkpoint with an older token is refused.
     pub token: i64,
-    /// The process that holds the slot; none if no process does, or outside of a group.
+    /// The process that holds the slot; none if the slot is free, or the consumer has no group.
     pub holder: Option<Uuid>,
     /// The holder's lease, by the database's clock.
     pub lease: Option<Lease>,
     /// What the consumer is to do.
     pub state: ConsumerState,
-    /// The event that failed last, or that was in hand when its process ended, if nothing was handled since.
+    /// The event that failed last, or that was being handled when its process ended. None once later events were handled.
     pub failing: Option<Failing>,
-    /// A hash of the events that the consumer asked for, and of its number of slots.
+    /// A hash of the consumer's query and its number of slots.
     pub definition: Option<String>,
     /// When the row was last written, by the database's clock.
     pub updated_at: OffsetDateTime,
@@ -115,18 +115,18 @@ impl Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsumerState {
-    /// It handles events.
+    /// The consumer handles events.
     Running,
-    /// Its operator paused it: it keeps its checkpoint and handles nothing.
+    /// The operator paused the consumer: it keeps its checkpoint and handles nothing.
     Paused,
-    /// An event failed for good: it handles nothing until its operator resumes it.
+    /// An event failed at its last attempt: the consumer handles nothing until the operator resumes it.
     Failed,
-    /// The appending program changes its read model in the commit of each append. No process follows the log for it.
+    /// The appending program changes the read model in the commit of each append. No process follows the log for it.
     Inline,
 }
 
 impl ConsumerState {
-    /// The name that is stored.
+    /// The name of the state, as it is stored.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -155,18 +155,19 @@ impl std::str::FromStr for ConsumerState {
     }
 }
 
-/// An event that a consumer cannot handle, or that it has in hand.
+/// An event that a consumer cannot handle, or that it is handling.
 ///
-/// Before the first commit after its start, a projection writes the first event here, with 0 attempts. A consumer that follows one that did
-/// not finish writes each event here before it tries it: so a process that ends over an event leaves a trace. It is gone with the commit.
+/// Before its first commit, a projection stores here the first event of that commit, with 0 attempts. If the consumer's previous process
+/// did not finish, the next one stores each event here before it tries it. So a process that ends over an event leaves a trace. The commit
+/// of the event removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failing {
     /// Where it is in the log.
     pub sequence: GlobalSequence,
-    /// How often it was tried; 0 if it was begun together with events after it.
+    /// How often the event was tried; 0 if it was begun together with events after it.
     pub attempts: u32,
-    /// The last error, or that it is in hand.
+    /// The last error, or a note that the event is being handled.
     pub error: String,
 }
 
@@ -190,7 +191,7 @@ pub struct ParkedEvent {
     pub consumer: String,
     /// Where the event is in the log.
     pub global_sequence: GlobalSequence,
-    /// Its aggregate, all of whose later events are parked too.
+    /// Its aggregate. All later events of the aggregate are parked too.
     pub aggregate_id: Uuid,
     /// How often it was tried; 0 if an earlier event of its aggregate was parked.
     pub attempts: u32,
@@ -226,14 +227,14 @@ impl ParkedEvent {
     }
 }
 
-/// The slot, of so many, that an aggregate's events belong to.
+/// The slot, out of `slots`, that the events of an aggregate belong to.
 ///
-/// FNV-1a, of 64 bits, over the 16 bytes of the id, modulo the number of slots. This never changes: the checkpoints of all groups
-/// are made by it.
+/// 64-bit FNV-1a over the 16 bytes of the id, modulo the number of slots. This never changes, because the stored checkpoints of all groups
+/// depend on it.
 ///
 /// # Panics
 ///
-/// If there are no slots.
+/// If `slots` is 0.
 #[must_use]
 pub fn slot_of(aggregate_id: Uuid, slots: u16) -> u16 {
     let hash = aggregate_id

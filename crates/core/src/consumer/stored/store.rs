@@ -1,4 +1,4 @@
-//! Stores whose consumers keep their checkpoints in them.
+//! Stores that keep the checkpoints of consumers.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::{
     TenantId,
 };
 
-/// A store that keeps the checkpoints of consumers. Object-safe: what [subscriptions](crate::consumer::Subscription) and operators need.
+/// A store that keeps the checkpoints of consumers. Object-safe. [Subscriptions](crate::consumer::Subscription) and operators need it.
 pub trait ConsumerStore: EventStore {
-    /// Runs `work` in a transaction, as [`transact`](EventStore::transact), with the tables of consumers.
+    /// Runs `work` in a transaction that has the tables of consumers, as [`transact`](EventStore::transact) does.
     ///
     /// # Errors
     ///
@@ -40,18 +40,18 @@ pub trait ConsumerStore: EventStore {
     /// Those of the backend.
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>>;
 
-    /// How many events a consumer has parked, of one aggregate or of all. One round trip, no lock: the database counts them, by an index.
+    /// How many events a consumer has parked, of one aggregate or of all. One round trip, no lock: the database counts them with an index.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64>;
 
-    /// Wakes threads of this process that wait for events, after an append.
+    /// Wakes the threads of this process that wait for events. The store calls it after each append.
     fn wake(&self) -> &Wake;
 
-    /// A connection on which the database reports appends of other processes as soon as they are committed; none if it cannot. Then
-    /// consumers poll the log.
+    /// A connection on which the database reports appends of other processes as soon as they are committed. None if the database cannot do
+    /// that; consumers then poll the log.
     ///
     /// # Errors
     ///
@@ -60,24 +60,24 @@ pub trait ConsumerStore: EventStore {
         Ok(None)
     }
 
-    /// Whether the server and not the event caused an error, of the store or of the caller's own statements: a lost connection, a deadlock,
-    /// a lock that took too long, a server that shuts down, is read-only for now or has no room. Every other event would fail in the same
-    /// way. Repeating the transaction later may help.
+    /// Whether the server, not the event, caused an error of the store or of the caller's own statements: a lost connection, a deadlock, a
+    /// lock timeout, or a server that shuts down, is read-only for now or has no space left. Every other event would fail in the same way.
+    /// Repeating the transaction later may help.
     fn is_transient(&self, error: &(dyn StdError + 'static)) -> bool;
 
-    /// Whether an error, of the store or of the caller's own statements, says that the work itself exceeded a time limit of the server or
-    /// the session, for statements or transactions. A time limit for locks does not count: another transaction holds the lock.
+    /// Whether an error of the store or of the caller's own statements says that the work exceeded a time limit for statements or
+    /// transactions, of the server or the session. A lock timeout does not count: another transaction holds the lock.
     ///
     /// Such an error is [transient](Self::is_transient), too. But if the server answers afterwards, it counts as a failure of the event.
     /// Otherwise an event whose handling always takes too long would be tried for ever.
     fn took_too_long(&self, error: &(dyn StdError + 'static)) -> bool;
 
-    /// How long a consumer's transaction should take at most, on a database where other writers wait for it; none on others.
+    /// The longest time that a consumer's transaction should take, on a database where other writers wait for it; none on others.
     fn longest_transaction(&self) -> Option<Duration> {
         None
     }
 
-    /// How many connections the store may use at once; none if it does not count them.
+    /// How many connections the store may use at once; none if there is no limit.
     fn max_connections(&self) -> Option<u32> {
         None
     }
@@ -85,7 +85,8 @@ pub trait ConsumerStore: EventStore {
 
 /// Reports appends of all processes: see [`ConsumerStore::appends`].
 pub trait Appends: Send {
-    /// Waits for an append after the last call, or after this was made, but not longer than a time. Returns whether to read the log.
+    /// Waits for an append since the last call, or since the connection was made, but not longer than a time. Returns whether to read the
+    /// log.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ pub trait Transactional: ConsumerStore + Clone {
 
     /// Runs `work` in a transaction: everything it does is stored when it returns `Ok`, nothing when it returns an error.
     ///
-    /// As the `transaction` of each driver's store. Its documentation has the costs and the rules for `work`.
+    /// As the `transaction` method of each driver's store. Its documentation states the costs and the rules for `work`.
     ///
     /// # Errors
     ///
@@ -113,7 +114,7 @@ pub trait Transactional: ConsumerStore + Clone {
     ) -> Result<R, E>;
 }
 
-/// A store behind a pointer has transactions of whatever kind there is: for projections that append, and have no tables of their own.
+/// For stores behind a pointer, whatever the driver: for projections that append events and have no tables of their own.
 impl<S: ConsumerStore + ?Sized> Transactional for Arc<S> {
     type Transaction<'t> = DynTransaction<'t>;
 
@@ -174,22 +175,22 @@ impl ConsumerTransaction for DynTransaction<'_> {
     }
 }
 
-/// Whether any error in a chain of causes is transient, by what one error of the driver's is to a store.
+/// Whether any error in a chain of causes is transient.
 ///
-/// For authors of backends. `kind` is the driver's own classification; none of an error that is not the driver's.
+/// For authors of backends. `kind` classifies an error of the driver; it returns none for any other error.
 #[must_use]
 pub fn any_transient(
     error: &(dyn StdError + 'static),
     kind: impl Fn(&(dyn StdError + 'static)) -> Option<ErrorKind>,
 ) -> bool {
     any_cause(error, |error| match error.downcast_ref::<Error>() {
-        // After a conflict the event is handled anew, which loads and decides anew.
+        // After a conflict the event is handled again, with fresh loads.
         Some(error) => error.is_conflict() || is_the_servers(error.kind()),
         None => kind(error).is_some_and(|kind| is_the_servers(&kind)),
     })
 }
 
-/// Whether an error, or any in its chain of causes, is such a one.
+/// Whether `is_it` accepts an error, or any error in its chain of causes.
 ///
 /// For authors of backends.
 #[must_use]
@@ -197,12 +198,12 @@ pub fn any_cause(error: &(dyn StdError + 'static), is_it: impl Fn(&(dyn StdError
     causes(error).any(is_it)
 }
 
-/// An error, and what caused it, one after the other.
+/// An error and its causes, in their order.
 pub(crate) fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
 
-/// Whether an error says more of the server than of what it was asked for.
+/// Whether the server caused an error of this kind, not the request.
 fn is_the_servers(kind: &ErrorKind) -> bool {
     matches!(
         kind,

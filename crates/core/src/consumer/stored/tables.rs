@@ -1,4 +1,4 @@
-//! What a backend does with the tables of consumers: few small statements, the same on every database.
+//! The statements of a backend on the tables of consumers: few, small, and the same on every database.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,36 +10,37 @@ use crate::{GlobalSequence, Result};
 
 /// The tables `firefly_consumers`, `firefly_consumer_members` and `firefly_parked_events`, within a transaction.
 ///
-/// For authors of backends: each method is one statement. All that is decided is decided in
-/// [`ConsumerTransaction`](crate::consumer::ConsumerTransaction), so it is the same on every database. A statement that fails fails the
-/// transaction, whatever its work makes of the error: a checkpoint must not stay without what it stands for.
+/// For authors of backends: each method is one statement. All decisions are made in
+/// [`ConsumerTransaction`](crate::consumer::ConsumerTransaction), so they are the same on every database. If a statement fails, the
+/// transaction must fail too, even if its work ignores the error. Otherwise a checkpoint could be committed without the effects that it
+/// stands for.
 ///
-/// Each takes one round trip. If the work used the transaction's `connection()` since the last statement, PostgreSQL, MySQL and MariaDB
-/// take one more round trip. It checks that the connection still leads to the store; [`ConsumerChange::Save`] finds that out by itself.
-/// SQLite runs in the process.
+/// Each statement takes one round trip. If the work used the transaction's `connection()` since the last statement, PostgreSQL, MySQL and
+/// MariaDB take one more, to check that the connection still leads to the store; [`ConsumerChange::Save`] checks that in its own round
+/// trip. SQLite runs in the process.
 pub trait ConsumerTables {
-    /// Writes.
+    /// Executes a statement that writes.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()>;
 
-    /// Slots of consumers, ordered by name and number.
+    /// Reads slots of consumers, ordered by name and number.
     ///
     /// # Errors
     ///
     /// [`Integrity`](crate::ErrorKind::Integrity) if a row cannot be read; those of the backend.
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>>;
 
-    /// Parked events, ordered by the consumer's name and the sequence.
+    /// Reads parked events, ordered by the consumer's name and the sequence.
     ///
     /// # Errors
     ///
     /// As [`slots`](Self::slots).
     fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>>;
 
-    /// How many members of a group wrote within this time that they live, by the database's clock.
+    /// How many members of a group were seen within this time, by the database's clock.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ pub trait ConsumerTables {
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64>;
 }
 
-/// How long, in the microseconds that databases compute with: 100 years at most, which none of their times goes beyond.
+/// A duration in microseconds, as databases compute it: 100 years at most, so that no database's time overflows.
 ///
 /// For authors of backends.
 #[must_use]
@@ -56,7 +57,7 @@ pub fn microseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).map_or(LONGEST, |microseconds| microseconds.min(LONGEST))
 }
 
-/// A statement that writes. A backend has to do each, so that a new one is found by the compiler.
+/// A statement that writes. Not `#[non_exhaustive]`: when one is added, the compiler finds each backend that lacks it.
 #[derive(Clone, Copy, Debug)]
 pub enum ConsumerChange<'a> {
     /// Inserts a slot without a holder, with token 0, unless it exists.
@@ -72,7 +73,7 @@ pub enum ConsumerChange<'a> {
         /// The hash of its definition.
         definition: &'a str,
     },
-    /// Writes the position, the token, the state and the failure of a slot, not who holds it.
+    /// Writes the position, the token, the state and the failure of a slot, but not its holder.
     Save(&'a ConsumerSlot),
     /// Gives a slot to a process for a time that begins now, by the database's clock; or takes it from its holder.
     Hand {
@@ -82,10 +83,10 @@ pub enum ConsumerChange<'a> {
         slot: u16,
         /// The new token.
         token: i64,
-        /// The process, and how long.
+        /// The process, and for how long; none to free the slot.
         holder: Option<(Uuid, Duration)>,
     },
-    /// Lets all leases of a process begin anew, now.
+    /// Renews all leases of a process: they begin again now.
     Renew {
         /// The consumer's name.
         consumer: &'a str,
@@ -94,7 +95,7 @@ pub enum ConsumerChange<'a> {
         /// How long.
         lease: Duration,
     },
-    /// Writes that a process lives: inserts its row, or moves its time to now.
+    /// Records that a process is alive: inserts its row, or sets its time to now.
     SeeMember {
         /// The consumer's name.
         consumer: &'a str,
@@ -115,8 +116,8 @@ pub enum ConsumerChange<'a> {
         /// For how long.
         unseen_for: Duration,
     },
-    /// Inserts a parked event, at the time that it is now by the database's clock; if it is there, writes its attempts and its reason,
-    /// and if they are more than before, that it is not to be replayed.
+    /// Inserts a parked event, with the database's current time. If it is already parked, updates its attempts and its reason; and if the
+    /// attempts grew, clears its replay request.
     Park {
         /// The consumer's name.
         consumer: &'a str,
@@ -129,7 +130,7 @@ pub enum ConsumerChange<'a> {
         /// Why it is parked.
         reason: &'a str,
     },
-    /// Asks for all parked events of an aggregate to be handled again.
+    /// Requests a replay of all parked events of an aggregate.
     Replay {
         /// The consumer's name.
         consumer: &'a str,
@@ -145,7 +146,7 @@ pub enum ConsumerChange<'a> {
     },
 }
 
-/// What is done, for errors.
+/// Describes the statement, for errors.
 impl fmt::Display for ConsumerChange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,21 +184,21 @@ impl fmt::Display for ConsumerChange<'_> {
     }
 }
 
-/// Which slots.
+/// Selects slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotsQuery<'a> {
-    /// Those of every consumer.
+    /// The slots of every consumer.
     All,
-    /// Those of one consumer.
+    /// The slots of one consumer.
     Of(&'a str),
     /// One slot, locked until the transaction ends (`FOR UPDATE`).
     Lock(&'a str, u16),
-    /// The free slots of a consumer: no process holds them, or the lease ended by the database's clock; locked, without waiting for those
-    /// that others have locked (`FOR UPDATE SKIP LOCKED`).
+    /// The free slots of a consumer, locked: slots that no process holds, or whose lease has ended by the database's clock. Slots that
+    /// another transaction has locked are skipped (`FOR UPDATE SKIP LOCKED`).
     LockFree(&'a str),
 }
 
-/// What is done, for errors.
+/// Describes the statement, for errors.
 impl fmt::Display for SlotsQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -208,40 +209,40 @@ impl fmt::Display for SlotsQuery<'_> {
     }
 }
 
-/// Which parked events.
+/// Selects parked events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParkedQuery<'a> {
-    /// Those of every consumer that come after a place, at most so many.
+    /// Those of every consumer.
     All {
-        /// The name and the sequence of the one before; an empty name from the start.
+        /// The name and the sequence of the last event of the previous page; an empty name for the first page.
         after: (&'a str, GlobalSequence),
-        /// How many at most.
+        /// The largest number of rows.
         limit: u32,
     },
-    /// Those of a consumer after a sequence, at most so many.
+    /// Those of one consumer.
     Of {
         /// The consumer's name.
         consumer: &'a str,
-        /// The sequence of the one before.
+        /// The sequence of the last event of the previous page.
         after: GlobalSequence,
-        /// How many at most.
+        /// The largest number of rows.
         limit: u32,
     },
-    /// Those of an aggregate of a consumer after a sequence, at most so many.
+    /// Those of one aggregate.
     OfAggregate {
         /// The consumer's name.
         consumer: &'a str,
         /// The aggregate.
         aggregate_id: Uuid,
-        /// The sequence of the one before.
+        /// The sequence of the last event of the previous page.
         after: GlobalSequence,
-        /// How many at most.
+        /// The largest number of rows.
         limit: u32,
     },
 }
 
 impl<'a> ParkedQuery<'a> {
-    /// The first of an aggregate.
+    /// The first parked event of an aggregate.
     pub(crate) fn first_of(consumer: &'a str, aggregate_id: Uuid) -> Self {
         Self::OfAggregate {
             consumer,
@@ -252,7 +253,7 @@ impl<'a> ParkedQuery<'a> {
     }
 }
 
-/// What is done, for errors.
+/// Describes the statement, for errors.
 impl fmt::Display for ParkedQuery<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! What consumers do within a transaction: checkpoints, leases, parked events. Written once, over the statements of a backend.
+//! What consumers do within a transaction with checkpoints, leases and parked events. Written once, on top of a backend's statements.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use super::slot::{ConsumerSlot, ConsumerState, Failing};
 use super::tables::{ConsumerChange, ConsumerTables, ParkedQuery, SlotsQuery};
 use crate::{Error, EventQuery, EventTransaction, GlobalSequence, Result, TenantId};
 
-/// A transaction in which a consumer's checkpoint moves together with what it did.
+/// A transaction in which a consumer's checkpoint moves together with the consumer's effects.
 ///
-/// Programs with projections and subscriptions do not need it. It is for other kinds of consumers. A backend implements only
-/// [`scope`](Self::scope): the other methods use its [`ConsumerTables`].
+/// For authors of other kinds of consumers: projections and subscriptions use it for you. A backend implements only [`scope`](Self::scope).
+/// The other methods use its [`ConsumerTables`].
 pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
-    /// Limits appends and loads of this transaction to one tenant, from now on.
+    /// Limits later appends and loads of this transaction to one tenant.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if they are another tenant's already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the transaction is already limited to another tenant.
     fn scope(&mut self, tenant: &TenantId) -> Result<()>;
 
-    /// Begins a consumer: makes its slots, unless they exist. Returns them, without locks.
+    /// Registers a consumer: inserts its slots, unless they exist. Returns them, without locks.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a consumer of this name has another definition, or the query is not one of
-    /// filters alone.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a consumer of this name has another definition, or the query has more than
+    /// filters.
     fn register(&mut self, consumer: &Registration<'_>) -> Result<Vec<ConsumerSlot>> {
         let Registration { name, .. } = *consumer;
         let definition = definition(consumer.query, consumer.slots)?;
@@ -56,7 +56,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         Ok(found)
     }
 
-    /// The position up to which a consumer, with all of its slots, has handled everything; none if it has not begun.
+    /// The position up to which all slots of a consumer have handled everything; none if the consumer was never started.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is none; those of the backend.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no such slot; those of the backend.
     fn lock_slot(&mut self, consumer: &str, slot: u16) -> Result<ConsumerSlot> {
         let found = self.slots(SlotsQuery::Lock(consumer, slot))?;
         found
@@ -82,7 +82,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
             .ok_or_else(|| Error::invalid(format!("consumer {consumer} has no slot {slot}; it has not begun")))
     }
 
-    /// Moves the checkpoint of a slot that is locked by this transaction; what failed before is over.
+    /// Moves the checkpoint of a slot that this transaction has locked, and clears the slot's failure.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         self.change(ConsumerChange::Save(slot))
     }
 
-    /// Writes that an event fails, in a slot that is locked by this transaction, and returns how often it was tried.
+    /// Records a failed attempt at an event, in a slot that this transaction has locked, and returns the number of attempts.
     ///
     /// # Errors
     ///
@@ -109,9 +109,9 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         Ok(attempts)
     }
 
-    /// Writes that a process lives, renews its leases, takes its share of the slots that are free, and returns all that it holds.
+    /// Records that a process is alive, renews its leases, takes its share of the free slots, and returns all slots that it holds.
     ///
-    /// Its share is the slots divided by the members that were seen within a lease, rounded up. A process that holds more must
+    /// The share is the number of slots divided by the number of members seen within a lease, rounded up. A process that holds more must
     /// [release](Self::release) the surplus, between two events.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         })
     }
 
-    /// Gives up a slot, if a process holds it.
+    /// Releases a slot, if this process holds it.
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
         })
     }
 
-    /// Puts an event aside, and with it whatever comes later for its aggregate.
+    /// Parks an event. All later events of its aggregate have to be parked too.
     ///
     /// # Errors
     ///
@@ -226,7 +226,7 @@ pub trait ConsumerTransaction: EventTransaction + ConsumerTables {
     }
 }
 
-/// What a consumer is begun with.
+/// How a consumer is registered.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Registration<'a> {
@@ -234,16 +234,16 @@ pub struct Registration<'a> {
     pub name: &'a str,
     /// How many slots it has.
     pub slots: u16,
-    /// Where it starts, if it has not begun yet.
+    /// Where it starts, if it was never started before.
     pub start: StartAt<'a>,
-    /// What it is to do.
+    /// Its first state.
     pub state: ConsumerState,
     /// The events that it asks for: filters of the whole log.
     pub query: &'a EventQuery,
 }
 
 impl<'a> Registration<'a> {
-    /// A running consumer of one slot that starts at the beginning of the log.
+    /// Registers a running consumer with one slot that starts at the beginning of the log.
     #[must_use]
     pub fn new(name: &'a str, query: &'a EventQuery) -> Self {
         Self {
@@ -255,28 +255,28 @@ impl<'a> Registration<'a> {
         }
     }
 
-    /// Sets how many slots it has.
+    /// Sets the number of slots.
     #[must_use]
     pub fn slots(mut self, slots: u16) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Sets where it starts, if it has not begun yet.
+    /// Sets where it starts, if it was never started before.
     #[must_use]
     pub fn start(mut self, start: StartAt<'a>) -> Self {
         self.start = start;
         self
     }
 
-    /// Sets what it is to do.
+    /// Sets its first state.
     #[must_use]
     pub fn state(mut self, state: ConsumerState) -> Self {
         self.state = state;
         self
     }
 
-    /// Refuses rows that were made by another definition.
+    /// Refuses slots that were registered with another definition.
     fn check(&self, definition: &str, found: &[ConsumerSlot]) -> Result<()> {
         let name = self.name;
         if found.len() != usize::from(self.slots) {
@@ -305,32 +305,32 @@ impl<'a> Registration<'a> {
     }
 }
 
-/// Where a consumer starts that has not begun yet.
+/// Where a consumer that was never started begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartAt<'a> {
     /// After this sequence.
     Position(GlobalSequence),
-    /// Where another consumer is.
+    /// At the position of another consumer.
     After(&'a str),
 }
 
-/// The slots that a process holds, and how many are its share.
+/// The slots that a process holds, and how many it should hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claimed {
-    /// What it holds now.
+    /// The slots that it holds now.
     pub slots: Vec<ConsumerSlot>,
     /// How many it should hold.
     pub share: usize,
-    /// The numbers of those whose lease ended while another process held them. It may have crashed over their next event.
+    /// The numbers of slots whose lease ended while another process held them. That process may have ended over the slot's next event.
     pub taken_over: Vec<u16>,
 }
 
-/// The longest lease: the events of a process that died wait for its end.
+/// The longest lease. If a process dies, its events wait until its leases end.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Refuses a lease that is too long to be useful; a database might not be able to store its end.
+/// Refuses a lease that is too long to be useful. A database might not be able to store its end.
 pub(crate) fn check_lease(lease: Duration) -> Result<()> {
     if lease > LONGEST_LEASE {
         return Err(Error::invalid(format!(
@@ -340,10 +340,10 @@ pub(crate) fn check_lease(lease: Duration) -> Result<()> {
     Ok(())
 }
 
-/// How many characters of an error are kept.
+/// How many characters of an error's text are stored.
 const LONGEST_REASON: usize = 4_000;
 
-/// An error as every database can keep it.
+/// An error's text in a form that every database can store.
 fn stored_reason(reason: &str) -> String {
     reason
         .chars()

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Wakes threads of this process that wait for events. For authors of backends: a store and its clones share one, and call
-/// [`tell`](Self::tell) after each commit of an append. A clone of it is the same one.
+/// Wakes threads of this process that wait for events. Clones share one state. For authors of backends: a store and its clones share one,
+/// and call [`tell`](Self::tell) after each commit of an append.
 ///
 /// `tell` costs one atomic read while no thread waits.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +21,7 @@ struct State {
 impl Wake {
     /// Wakes all waiting threads: there are new events.
     pub fn tell(&self) {
-        // A thread that begins to listen after this read looks for events later, and so sees the commit.
+        // A thread that begins to listen after this read looks for events after that, so it sees the commit.
         if self.0.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -29,7 +29,7 @@ impl Wake {
         self.0.changed.notify_all();
     }
 
-    /// Begins to listen: a [`tell`](Self::tell) from now on ends a [wait](Listening::wait).
+    /// Begins to listen: any later [`tell`](Self::tell) ends a [wait](Listening::wait).
     pub fn listen(&self) -> Listening<'_> {
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
         let seen = *self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl Wake {
     }
 }
 
-/// A thread that waits for events: see [`Wake::listen`]. Listen, then look for events, then wait: so none is missed.
+/// A thread that waits for events: see [`Wake::listen`]. First listen, then look for events, then wait. In this order no event is missed.
 #[derive(Debug)]
 pub struct Listening<'a> {
     wake: &'a Wake,
@@ -45,7 +45,7 @@ pub struct Listening<'a> {
 }
 
 impl Listening<'_> {
-    /// Waits for a [`tell`](Wake::tell) after the last wait, but not longer than a time. Returns whether there was one.
+    /// Waits for a [`tell`](Wake::tell) since the last wait, but not longer than a time. Returns whether there was one.
     pub fn wait(&mut self, longest: Duration) -> bool {
         let deadline = Instant::now().checked_add(longest);
         let state = &*self.wake.0;
