@@ -1,5 +1,5 @@
-//! An account ledger on an SQLite file: what a program does with an event store, from the first event to the statistics.
-//! It checks what it prints, and fails if the store does not keep its promises.
+//! An account ledger in an SQLite file: what a program does with an event store, from the first event to the statistics. The program checks
+//! what it prints, and fails if the store breaks its promises.
 //!
 //! ```text
 //! cargo run --example ledger              # in a temporary directory, removed at the end
@@ -41,7 +41,7 @@ struct Movement {
     reference: String,
 }
 
-/// An amount in the smallest unit, so that nothing is ever rounded.
+/// An amount in the smallest unit, so that nothing is rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 struct Cents(i64);
 
@@ -65,7 +65,7 @@ impl Movement {
     }
 }
 
-/// The state of an account: nothing but its events, applied one after the other.
+/// The state of an account: the result of applying its events one after the other.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Account {
     number: String,
@@ -93,7 +93,7 @@ impl Snapshotted for Account {
 }
 
 impl Account {
-    /// The account that a stream tells of: what a repository does, for where there is none.
+    /// Builds the account from a stream. A repository does this for you.
     fn of(stream: &EventStream) -> Result<Self> {
         Self::default().followed_by(stream)
     }
@@ -105,7 +105,7 @@ impl Account {
         Ok(self)
     }
 
-    /// A decision: the rule is checked against the state, and what comes out is an event, or a refusal.
+    /// A decision: checks the rule against the state, and returns an event or a refusal.
     fn withdraw(&self, amount: Cents, reference: &str) -> Result<AccountEvent, Refusal> {
         self.check_covers(amount)?;
         Ok(AccountEvent::Withdrawn(Movement::new(amount, reference)))
@@ -131,7 +131,7 @@ impl Account {
     }
 }
 
-/// Why a decision was no.
+/// Why a command was refused.
 #[derive(Debug)]
 struct Refusal(String);
 
@@ -143,7 +143,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What leaves one account arrives at the other, and the table of balances knows it, or nothing happened at all.
+/// Moves an amount between two accounts and updates the table of balances, in one transaction.
 fn transfer(store: &SqliteEventStore, from: &AggregateKey, to: &AggregateKey, amount: Cents) -> Result<()> {
     store.transaction(|tx| {
         let (payer, payee) = (tx.load(from)?, tx.load(to)?);
@@ -201,7 +201,7 @@ fn main() -> Result<()> {
     let deposited = AccountEvent::Deposited(Movement::new(euros(250), "DEP-001"));
     let deposited = [deposited.by("clerk-1")?.created_at(days_ago(2))?];
     let first = store.append(&ada, ExpectedVersion::Exact(1.into()), &deposited)?;
-    // The answer may be lost on its way. Repeating the append is safe, because an event brings its own id.
+    // The answer to an append may be lost. Repeating the append is safe, because an event brings its own id.
     let again = store.append(&ada, ExpectedVersion::Exact(1.into()), &deposited)?;
     assert!(again.is_already_stored() && again.version() == first.version());
     let withdrawn = Account::of(&store.load(&ada)?)?
@@ -228,11 +228,11 @@ fn main() -> Result<()> {
     let both_have_loaded = Barrier::new(2);
     let clerk = |name: &str, amount| {
         let decisions = Cell::new(0);
-        // Loads the account, decides, and appends that, unless somebody else appended meanwhile: then the decision was made on a state
-        // that is gone, so it loads and decides again.
+        // Loads the account, decides, and appends the event. If another process has appended meanwhile, the decision was made on an
+        // outdated state, so it loads and decides again.
         let executed = accounts.execute_as(&Context::new().created_by(name)?, ada.id(), |account| {
             decisions.set(decisions.get() + 1);
-            // Both see the same version the first time, so exactly one of them can be right.
+            // At first both see the same version, so only one of them can succeed.
             if decisions.get() == 1 {
                 both_have_loaded.wait();
             }
@@ -253,7 +253,7 @@ fn main() -> Result<()> {
     println!("\nA snapshot, and only what came after it");
     let deposited = AccountEvent::Deposited(Movement::new(euros(50), "DEP-002"));
     store.append(&ada, ExpectedVersion::Exact(5.into()), &[deposited.by("clerk-2")?])?;
-    // The repository saved one when the fifth event was appended, and begins there when it loads.
+    // The repository saved a snapshot when the fifth event was appended. Later loads begin there.
     let snapshot = store.latest_snapshot(&ada)?.expect("one was saved");
     let next = snapshot.version.checked_add(1).expect("there are versions left");
     let rest = store.load_range(&ada, &StreamRange::all().from_version(next))?;
@@ -271,7 +271,7 @@ fn main() -> Result<()> {
     store.transaction(|tx| -> Result<()> { Ok(tx.connection().execute_batch(CREATE_BALANCES)?) })?;
     transfer(&store, &ada, &bob, euros(400))?;
     assert_eq!((balance(&ada)?, balance(&bob)?), (euros(300), euros(450)));
-    // A withdrawal that no rule checked: the table refuses it, and so the event is not stored either.
+    // No rule has checked this withdrawal. The table refuses it, so the event is not stored either.
     let refused = store.transaction(|tx| {
         let unchecked = AccountEvent::Withdrawn(Movement::new(euros(999), "unchecked")).by("clerk-3")?;
         tx.append(&ada, ExpectedVersion::Exists, &[unchecked])?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::{Error, Migration, Result, Store};
 
-/// Opens the store that a URL names, whatever database it is in. Clone what it returns to share the store between threads.
+/// Opens the store that a URL names, in any database. Clone the returned pointer to share the store between threads.
 ///
 /// | URL | store |
 /// |---|---|
@@ -22,8 +22,8 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 /// On PostgreSQL, MySQL and MariaDB call [`migrate`] first; `connect` never migrates them. A new SQLite file is set up when
 /// it is opened.
 ///
-/// SQLite's path, up to a question mark, is taken as it is, without percent-decoding. The options of the other URLs are those of
-/// their driver; an unknown one is refused. For other options, and other paths, use the driver's own builder.
+/// An SQLite path is used as it is, up to a question mark, without percent-decoding. The options of the other URLs are those of their
+/// driver; an unknown one is refused. For other options, and other paths, use the driver's own builder.
 ///
 /// ```
 /// use firefly_eventstore::prelude::*;
@@ -43,7 +43,7 @@ use firefly_eventstore_core::{Error, Migration, Result, Store};
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that names no store, or one whose driver is not compiled in;
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the URL names no store, or its driver is not compiled in;
 /// [`Schema`](crate::ErrorKind::Schema) if [`migrate`] is needed first; those of the driver when it opens.
 pub fn connect(url: &str) -> Result<Arc<dyn Store>> {
     match Target::of(url)? {
@@ -56,7 +56,7 @@ pub fn connect(url: &str) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// Opens the store that a URL names for its operator: see [`operate`](crate::operate).
+/// Opens the store that a URL names for an operator: see [`operate`](crate::operate).
 ///
 /// ```
 /// use firefly_eventstore::operate::Audit;
@@ -123,8 +123,8 @@ pub fn pending(url: &str) -> Result<Vec<Migration>> {
     }
 }
 
-/// Refuses a URL that names no store, without opening it: for programs that take a URL from a person before they need the store.
-/// The options of a server's URL are looked at when it is opened.
+/// Checks a URL without opening the store: for programs that get a URL from a user before they need the store. The options of a server's
+/// URL are checked only when the store is opened.
 ///
 /// ```
 /// assert!(firefly_eventstore::check_url("sqlite:ledger.db").is_ok());
@@ -151,9 +151,9 @@ enum Target {
 
 impl Target {
     fn of(url: &str) -> Result<Self> {
-        // Nothing of the URL but its scheme goes into an error: there may be a password in it.
+        // Errors contain only the scheme of a URL, because the rest may contain a password.
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        // A text that is no URL may also have a password before its first colon.
+        // A text that is not a URL may contain a password before its first colon, too.
         let is_in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
         if scheme.is_empty() || !scheme.bytes().all(is_in_scheme) {
             return Err(Error::invalid(format!(
@@ -207,11 +207,11 @@ const SCHEMES: &[&str] = &[
     "sqlite",
 ];
 
-/// Opens a store for reading where events are replicated to.
+/// Opens the store on a read replica.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 const READ_REPLICA: &str = "read_replica";
 
-/// A server's URL without an option of ours, which its driver does not know, and that option.
+/// Removes one of our own options from a server's URL, because the driver does not know it. Returns the URL and the option.
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 fn take_option(url: &str, name: &str) -> Result<(String, bool)> {
     let Some((address, options)) = url.split_once('?') else {
@@ -272,7 +272,7 @@ fn sqlite(rest: &str) -> Result<Target> {
     Ok(Target::Sqlite(builder))
 }
 
-/// Whether a path looks like `:memory:` with a slip: SQLite would make a file, and the events would not be where they are sought.
+/// Whether a path looks like a misspelled `:memory:`. SQLite would create a file of that name.
 #[cfg(feature = "sqlite")]
 fn is_nearly_memory(path: &str) -> bool {
     let name = path.trim_matches(['/', ':']);

@@ -17,7 +17,7 @@ pub use firefly_eventstore_postgres as postgres;
 #[cfg(feature = "sqlite")]
 pub use firefly_eventstore_sqlite as sqlite;
 
-/// What most programs need: `use firefly_eventstore::prelude::*`.
+/// The names that most programs need: `use firefly_eventstore::prelude::*`.
 pub mod prelude {
     pub use firefly_eventstore_core::prelude::*;
 
@@ -31,7 +31,7 @@ pub mod prelude {
     pub use crate::connect;
 }
 
-/// The README of the repository: its programs are compiled, so that they stay true.
+/// The README of the repository. Its programs are compiled as tests.
 #[cfg(doctest)]
 #[cfg(feature = "sqlite")]
 #[doc = include_str!("../../../README.md")]

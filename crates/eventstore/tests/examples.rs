@@ -1,4 +1,4 @@
-//! The examples do what they say, on a real repository and on a real file.
+//! Tests that the examples do what they say, on a real repository and a real file.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -209,7 +209,7 @@ fn killed_in_the_middle_it_continues_to_the_same_store() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The first line of progress is written when something is stored, and long before everything is.
+    // The first line of progress is written when something was stored, long before the end.
     let progress = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .next()
@@ -293,7 +293,7 @@ fn what_it_cannot_do_it_says_in_one_line() {
     );
 }
 
-/// Paths as fast-import wants them, and as the example shows them.
+/// Paths as fast-import takes them, and as the example prints them.
 const ODD_PATHS: [(&str, &str); 7] = [
     (r#""with space""#, "with space"),
     (r#""quote\"s'""#, "quote\"s'"),
@@ -304,7 +304,7 @@ const ODD_PATHS: [(&str, &str); 7] = [
     (r#""utf-\303\251""#, "utf-é"),
 ];
 
-/// How many changes the line of first parents of [`Repository::with_a_past`] has.
+/// How many changes there are along the first parents of [`Repository::with_a_past`].
 const CHANGES: u64 = 27;
 
 fn long_name(n: u32) -> String {
@@ -326,7 +326,7 @@ impl Repository {
         repository
     }
 
-    /// A root commit without a file, odd paths, renames, deletions, modes, links, a submodule, files that become folders,
+    /// A repository with a root commit without a file, odd paths, renames, deletions, modes, links, a submodule, files that become folders,
     /// merges with and without conflict, odd people and odd times.
     fn with_a_past() -> Self {
         let mut stream = Vec::new();
@@ -369,7 +369,7 @@ impl Repository {
         repository
     }
 
-    /// Many commits of four changes each.
+    /// A repository with this many commits of four changes each.
     fn large(commits: u64) -> Self {
         let mut stream = Vec::new();
         for n in 0..commits {
@@ -445,7 +445,7 @@ impl Repository {
         store.read(EventQuery::new()).map(|event| event.unwrap()).collect()
     }
 
-    /// The tree as git has it: paths as the example shows them, modes and blobs.
+    /// The tree by git: paths as the example prints them, modes and blobs.
     fn tree(&self, commit: &str) -> BTreeMap<String, String> {
         let listing = self.git_bytes(&["ls-tree", "-r", "-z", commit]);
         let entries = listing.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
@@ -471,7 +471,7 @@ fn tree_in(output: &str) -> BTreeMap<String, String> {
     lines.map(|(file, path)| (path.to_owned(), file.to_owned())).collect()
 }
 
-/// How many changes a run stored, and how many it found stored already.
+/// How many changes a run stored, and how many were already stored.
 fn stored_by(output: &str) -> (u64, u64) {
     let line = line_with(output, " new changes, ");
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
@@ -497,7 +497,7 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{}: {told}", output.status);
 }
 
-/// A command that neither a user's configuration nor a hook's environment changes.
+/// A command that ignores the user's configuration and a hook's environment.
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("GIT_CONFIG_GLOBAL", if cfg!(windows) { "NUL" } else { "/dev/null" });
@@ -508,14 +508,15 @@ fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// An example's program. `cargo test --test examples` alone does not build the examples, so they are built here. A run of all tests, with
-/// all features, has built them: asked for in the same way, they are not built with others again.
+/// The program of an example. `cargo test --test examples` alone does not build the examples, so this builds them. A run of all tests with
+/// all features has built them already. The same features are requested here, so they are not built a second time.
 fn example(name: &str) -> Command {
     static PROGRAMS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         for (name, _) in env::vars_os() {
-            // What cargo tells a test of its package. Where that differs, some build scripts run anew, and all that needs them is built anew.
+            // The variables that cargo sets for a test of this package. If they differ, some build scripts run again, and everything that
+            // depends on them is built again.
             if [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_"]
                 .iter()
                 .any(|start| name.as_encoded_bytes().starts_with(start))

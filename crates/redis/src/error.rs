@@ -1,4 +1,4 @@
-//! Why events were not published, and what is to be done.
+//! Why events were not published, and what to do about it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,25 +11,25 @@ use redis::{ErrorKind, RedisError};
 pub(crate) enum Error {
     /// The server, or the connection to it, failed.
     Redis(RedisError),
-    /// Fewer replicas than wanted have confirmed in time.
+    /// Fewer replicas than wanted confirmed in time.
     Replicas { wanted: u32, confirmed: u32 },
-    /// The stream's last entry is of another subscription, or of somebody else.
+    /// Another subscription, or another program, wrote the stream's last entry.
     Another { last: String },
-    /// Events that were confirmed are not there any more.
+    /// The stream no longer has events that the server had confirmed.
     Lost { last: String, known: String },
-    /// An event that was parked came too late.
+    /// A parked event was replayed. Later events of its stream were published already.
     Replayed,
-    /// The script answered something unknown.
+    /// The script returned an unknown answer.
     Answer(String),
 }
 
 impl Error {
-    /// Whether the connection is not to be used again: it may be broken, have an answer to come, or lead to the wrong server.
+    /// Whether to close the connection: it may be broken, still have an answer to come, or lead to the wrong server.
     pub(crate) fn ends_connection(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 
-    /// Whether it passes without anybody doing something about the stream or the events.
+    /// Whether the error may pass without a change to the stream or the events.
     fn passes(&self) -> bool {
         match self {
             Self::Replicas { .. } => true,
@@ -44,7 +44,7 @@ impl Error {
         }
     }
 
-    /// What the consumer is to do, and is told about it.
+    /// The failure that tells the consumer what to do.
     pub(crate) fn failure(self, stream: &str) -> Failure {
         let passes = self.passes();
         let error = Box::new(PublishError {
@@ -58,7 +58,7 @@ impl Error {
     }
 }
 
-/// The codes of errors that are the server's fault, not the command's.
+/// The codes of errors that the server causes, not the command.
 const PASSING: [&str; 15] = [
     "BUSY",        // another script runs
     "CLUSTERDOWN", //
@@ -83,7 +83,7 @@ impl From<RedisError> for Error {
     }
 }
 
-/// Says which stream it is about.
+/// An error with the name of the stream.
 #[derive(Debug)]
 struct PublishError {
     stream: String,

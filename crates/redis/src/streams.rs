@@ -1,4 +1,4 @@
-//! The publisher.
+//! The publisher to Redis Streams.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("publish.lua");
 
 /// Publishes events to Redis Streams, one stream for each slot of the subscription: `accounts:0`, `accounts:1` and so on.
 ///
-/// Hand it to [`Subscription::publishing`](firefly_eventstore_core::consumer::Subscription::publishing). It connects when there is
+/// Pass it to [`Subscription::publishing`](firefly_eventstore_core::consumer::Subscription::publishing). It connects when there is
 /// something to publish, and again after a failure.
 ///
 /// ```no_run
@@ -46,12 +46,12 @@ struct State {
 }
 
 impl RedisStreams {
-    /// A publisher to streams whose names begin with `stream`. The URL is `redis://user:password@host:port/database`, or
+    /// Creates a publisher to streams whose names begin with `stream`. The URL is `redis://user:password@host:port/database`, or
     /// `redis+unix:///path/to/socket`. This does not connect.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL is none.
+    /// [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL is not valid.
     pub fn new(url: &str, stream: impl Into<String>) -> Result<Self> {
         let client = Client::open(url).map_err(|error| {
             firefly_eventstore_core::Error::invalid(format!("the URL of Redis cannot be used: {error}"))
@@ -66,26 +66,25 @@ impl RedisStreams {
         })
     }
 
-    /// Lets each stream have about so many entries, at least: the oldest are removed, whether they were read or not. None is removed
-    /// unless this is set.
+    /// Limits each stream to about this many entries, but not fewer. The oldest entries are removed, even if nobody has read them. Unless
+    /// this is set, nothing is removed.
     #[must_use]
     pub fn max_len(mut self, entries: u64) -> Self {
         self.max_len = entries;
         self
     }
 
-    /// Events count as published when so many replicas have confirmed them, too; none need to, unless set. That takes a round trip
-    /// within Redis more, and nothing is published while there are fewer. A failover can still lose events, if the replica that is made the
-    /// primary is not among them.
+    /// Waits until this many replicas have confirmed the events, too; 0 unless set. This takes one more round trip within Redis. If there
+    /// are fewer replicas, nothing is published. A failover can still lose events, if the new primary is a replica that did not confirm
+    /// them.
     #[must_use]
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.replicas = replicas;
         self
     }
 
-    /// How long to wait for a connection, for the answer to a batch, and for the replicas; 10 seconds each, unless set, and at least a
-    /// millisecond. Keep it well below the subscription's
-    /// [`deadline`](firefly_eventstore_core::consumer::Subscription::deadline).
+    /// How long to wait for a connection, for the answer to a batch, and for the replicas: 10 seconds each unless set, at least 1
+    /// millisecond. Keep it well below the subscription's [`deadline`](firefly_eventstore_core::consumer::Subscription::deadline).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(Duration::from_millis(1));
@@ -137,11 +136,11 @@ impl RedisStreams {
 
     fn connect(&self) -> Result<Connection, Error> {
         let mut connection = self.client.get_connection_with_timeout(self.timeout)?;
-        // The server itself waits as long for replicas, and looks ten times a second whether that is over.
+        // The server itself waits for the replicas this long, and checks the end of that time ten times a second.
         let grace = Duration::from_secs(u64::from(self.replicas > 0));
         connection.set_read_timeout(Some(self.timeout.saturating_add(grace)))?;
         connection.set_write_timeout(Some(self.timeout))?;
-        // Without the password, a server refuses a batch before it says what is missing.
+        // Without the password, a server refuses a batch before it reports what is missing.
         redis::cmd("PING").exec(&mut connection)?;
         Ok(connection)
     }
@@ -174,8 +173,8 @@ impl Publish for RedisStreams {
     }
 }
 
-/// A number that says whose an entry is, and never 0, which entries of others end in: FNV-1a, of 32 bits, over the subscription's name
-/// and its number of slots. Another number of slots has other events in each of them.
+/// A number that identifies the subscription in its entries' ids. It is never 0, because the ids of other programs' entries end in 0.
+/// 32-bit FNV-1a over the subscription's name and its number of slots. With another number of slots, each slot has other events.
 fn owner(consumer: &str, slots: u16) -> u32 {
     let bytes = consumer.bytes().chain(slots.to_be_bytes());
     let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {

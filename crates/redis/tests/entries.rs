@@ -1,4 +1,4 @@
-//! What is in a stream, and when a batch is refused.
+//! The entries of a stream, and refused batches.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -88,7 +88,7 @@ fn what_is_published_again_is_there_once() {
     publish(&one, &events[5..6]).unwrap(); // by one that was suspended
     publish(&one, &[]).unwrap();
     assert_eq!(sequences(&server, 0), [1, 2, 3, 4, 5, 6, 7, 8]);
-    // Also when it was read and deleted, or trimmed.
+    // Also if it was read and deleted, or trimmed.
     let _: u64 = run(&server, "XTRIM accounts:0 MAXLEN 0");
     publish(&other, &events).unwrap();
     assert_eq!(sequences(&server, 0), [9]);
@@ -100,7 +100,7 @@ fn sequences_of_any_size_are_in_order() {
         return;
     };
     let mut events = some_events(4);
-    // Doubles cannot tell these apart.
+    // Doubles cannot represent the last two.
     let sequences_of = [9, 10, 9_007_199_254_740_992, 9_007_199_254_740_993];
     for (event, sequence) in events.iter_mut().zip(sequences_of) {
         event.global_sequence = GlobalSequence::new(sequence).unwrap();
@@ -138,7 +138,7 @@ fn a_stream_that_is_not_as_it_was_left_stops_the_slot() {
     assert_stops(publish(&streams, &events), "WRONGTYPE");
     let _: u64 = run(&server, "DEL accounts:0");
 
-    // Somebody else wrote to it, or to what was there before.
+    // Another program wrote to it, or had written to it before.
     for delete in [false, true] {
         let id: String = run(&server, "XADD accounts:0 * text hello");
         if delete {
@@ -148,7 +148,7 @@ fn a_stream_that_is_not_as_it_was_left_stops_the_slot() {
         let _: u64 = run(&server, "DEL accounts:0");
     }
 
-    // A group of readers may have been there first.
+    // A group of readers may have been created first.
     let _: () = run(&server, "XGROUP CREATE accounts:0 readers 0 MKSTREAM");
     publish(&streams, &events[..4]).unwrap();
     let others = [Batch::new("another.v1", 0, 1, &events), Batch::new(NAME, 0, 2, &events)];
@@ -230,7 +230,7 @@ fn what_passes_is_waited_for() {
     let wrong = server.url().replace("pass=", "pass=x");
     assert_later(publish(&RedisStreams::new(&wrong, STREAM).unwrap(), &events), "");
 
-    // A server that hangs: whether it publishes this or not is not known.
+    // A server that hangs: it is not known whether it publishes this.
     let streams = streams.timeout(Duration::from_millis(100));
     publish(&streams, &events[..5]).unwrap();
     admin("CLIENT PAUSE 60000 WRITE");
@@ -259,7 +259,7 @@ fn events_are_published_when_replicas_have_them() {
     signal("-STOP");
     let impatient = || streams(&server).replicas(1).timeout(Duration::from_millis(50));
     assert_later(publish(&impatient(), &events), "0 of 1 replicas");
-    // Nor is what is there already confirmed by others.
+    // Events that are already there are not confirmed by replicas either.
     assert_later(publish(&impatient(), &events), "0 of 1 replicas");
     signal("-CONT");
     publish(&patient, &events).unwrap();

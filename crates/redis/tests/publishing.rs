@@ -1,4 +1,4 @@
-//! Subscriptions that publish while servers and processes die.
+//! Subscriptions keep publishing while servers and processes die.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -34,7 +34,7 @@ fn subscription(publisher: impl Publish) -> Subscription {
         .on_failure(OnFailure::retry(5).pauses(Duration::from_millis(1), Duration::from_millis(50)))
 }
 
-/// Counts what is published.
+/// Counts the published events.
 struct Counting {
     streams: RedisStreams,
     batches: Arc<AtomicU64>,
@@ -48,7 +48,7 @@ impl Publish for Counting {
     }
 }
 
-/// Waits until a count is more than it was.
+/// Waits until a count is greater than before.
 fn wait_for_more(count: &AtomicU64, than: u64) {
     let deadline = Instant::now() + LONG;
     while count.load(Ordering::SeqCst) <= than {
@@ -150,7 +150,7 @@ fn a_server_that_comes_later_is_waited_for() {
         })
         .start()
         .unwrap();
-    // Longer than events that fail would be tried.
+    // Longer than failing events would be tried.
     for _ in 0..10 {
         let (consumer, error) = outages.recv_timeout(LONG).unwrap();
         assert_eq!(consumer.as_deref(), Some(NAME));
@@ -195,7 +195,7 @@ fn a_stream_that_has_to_be_mended_stops_its_slot_until_it_is_resumed() {
 const URL: &str = "FIREFLY_TEST_REDIS_URL";
 const PATH: &str = "FIREFLY_TEST_STORE_PATH";
 
-/// Dies after it has published, before it says so.
+/// Dies after it has published, and before it reports that.
 struct Dying {
     streams: RedisStreams,
     left: AtomicU64,
@@ -211,7 +211,7 @@ impl Publish for Dying {
     }
 }
 
-/// A process that is such a member.
+/// The program of such a process.
 #[test]
 fn child_process() {
     let (Ok(url), Ok(path)) = (env::var(URL), env::var(PATH)) else {
@@ -223,7 +223,7 @@ fn child_process() {
     };
     let store = SqliteEventStore::open(path).unwrap();
     let _running = Runner::new(store).subscribe(subscription(publisher)).start().unwrap();
-    // Ends with its parent.
+    // It ends when its parent ends.
     let _ = std::io::stdin().read(&mut [0]);
 }
 

@@ -1,8 +1,8 @@
-//! The line of threads that append at once: group commit.
+//! Group commit: a queue for threads that append at the same time.
 //!
-//! Few threads append each on a connection of its own. Where there are more, one of them leads: it appends for all who wait, in one statement
-//! and one commit, and each gets its own answer. The idea is the group commit of PostgreSQL and InnoDB, and the leader of LevelDB's
-//! writer queue.
+//! If few threads append, each uses its own connection. If there are more, one of them leads: it appends for all waiting threads, in one
+//! statement and one commit, and each thread gets its own answer. The idea is the group commit of PostgreSQL and InnoDB, and the leader of
+//! LevelDB's writer queue.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,27 +13,27 @@ use uuid::Uuid;
 use super::append::payload_bytes;
 use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
-/// How many threads append without a group.
+/// Up to this many threads append without a group.
 const FEW: usize = 4;
 
-/// How many appends that wait are worth another connection.
+/// For this many waiting appends, one more thread may lead, on another connection.
 const FULL: usize = 32;
 
-/// The most events that one group appends, and the most bytes of their data and metadata.
+/// The most events of one group. `MOST_BYTES` limits the size of their data and metadata.
 const MOST_EVENTS: usize = 256;
 const MOST_BYTES: usize = 1 << 20;
 
 /// How long a thread waits for the leaders before it leads too. A leader may be waiting for a lock of another transaction.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
-/// The longest time that a group waits for further appends. It waits for a quarter of the time that a group takes, and for this time at
-/// most.
+/// The longest time that a group waits for further appends. It waits for a quarter of the time that a group takes, but not longer than
+/// this.
 const LONGEST_PATIENCE: Duration = Duration::from_millis(1);
 
 /// The queue of threads that append to a server, for authors of backends.
 ///
 /// An append joins a group if it is to one aggregate and has at most 256 events and 1 MiB. Two appends to one aggregate are in one group
-/// only if the second can follow the first. An aggregate is in one group at a time.
+/// only if the second can follow the first. At any time, an aggregate is in one group only.
 #[derive(Debug, Default)]
 pub struct Line {
     state: Mutex<State>,
@@ -45,16 +45,16 @@ struct State {
     leading: Vec<Instant>,
     /// How many threads are in the line: leaders, followers and waiting threads.
     present: usize,
-    /// How many there were lately.
+    /// How many threads there were recently.
     usual: usize,
-    /// How long a group took lately.
+    /// How long a group took recently.
     usual_time: Duration,
     waiting: VecDeque<Arc<Ticket>>,
-    /// The aggregates that are appended to now.
+    /// The aggregates to which a thread is appending.
     busy: HashSet<Uuid>,
 }
 
-/// The place of a thread that waits.
+/// The place of a waiting thread.
 #[derive(Debug)]
 struct Ticket {
     append: OwnedAppend,
@@ -64,23 +64,23 @@ struct Ticket {
 
 #[derive(Debug)]
 enum Turn {
-    /// Until then. A thread that has waited longer leads.
+    /// Waits until this time. A thread that has waited longer leads.
     Waiting(Instant),
-    /// Since then.
+    /// Leads since this time.
     Leading(Instant),
-    /// The group was not appended, or not this append of it.
+    /// The leader did not append this thread's events. The thread appends them itself.
     Alone,
     Done(Appended),
 }
 
 impl Line {
     /// Appends, either alone or as a member of a group. `alone` appends this call's events. `lead` appends those of a whole group; one
-    /// member calls it for all. Only a call with one append that has events joins a group.
+    /// member calls it for all. A call joins a group only if it has one append, and that has events.
     ///
-    /// `lead` takes the members of the [group](Group::appends) when it has a connection, so that no member waits for the connection of
-    /// another. It returns a result for each append, and none for an append whose aggregate was not as expected. If it fails, it must have
-    /// stored nothing, or only what can be stored again. A member without a result then calls `alone`, and so gets its own answer. No
-    /// thread gets the error of another.
+    /// `lead` first gets a connection, then takes the members of the [group](Group::appends), so that no member waits for the leader's
+    /// connection. It returns a result for each append, and none for an append whose aggregate had another version than expected. If it
+    /// fails, it must have stored nothing, or only what can be stored again. A member without a result then calls `alone`, and so gets its
+    /// own answer. No thread gets the error of another.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Line {
                     state.waiting.remove(place);
                     return state.begin();
                 }
-                // Somebody appends to the same aggregate, or has taken this append over just now.
+                // Another thread appends to the same aggregate, or a leader has just taken this append.
                 Some(_) | None => {}
             }
         }
@@ -162,7 +162,7 @@ impl State {
         Turn::Leading(now)
     }
 
-    /// How many threads may lead. A leader that has led for long is waiting for a lock of another transaction. It does not count.
+    /// How many threads may lead. A leader that has led for long is waiting for a lock of another transaction, and does not count.
     fn leaders(&self) -> usize {
         match self.usual <= FEW {
             true => FEW,
@@ -170,7 +170,7 @@ impl State {
         }
     }
 
-    /// Lets the first thread that can lead do so. It does not if enough others lead, or if further appends are expected soon.
+    /// Lets the first thread lead that can. Lets none lead if enough others do, or if further appends are expected soon.
     fn hand_on(&mut self) {
         while self
             .leading
@@ -222,11 +222,11 @@ impl State {
     }
 }
 
-/// A thread in the line; dropping it leaves the line, and hands the lead on.
+/// A thread in the line. Dropping it leaves the line and passes the lead on.
 struct Place<'a> {
     line: &'a Line,
     since: Instant,
-    /// The aggregates that it appends to as a leader.
+    /// The aggregates that this thread appends to as a leader.
     busy: Vec<Uuid>,
 }
 
@@ -300,15 +300,15 @@ pub struct Group<'a> {
     own: Append<'a>,
     /// The aggregates of the group.
     busy: &'a mut Vec<Uuid>,
-    /// None until they were asked for.
+    /// None until they were taken out of the line.
     followers: Option<Followers>,
-    /// Whose each of the appends is: 0 the leader's own, then the followers'.
+    /// For each append, whose it is: 0 is the leader, then the followers.
     order: Vec<usize>,
 }
 
 impl Group<'_> {
-    /// The appends, in the order of their aggregates' ids, so that groups of several processes do not wait for each other. The first call takes
-    /// all who wait out of the line.
+    /// The appends, in the order of their aggregates' ids, so that groups of several processes do not deadlock. The first call takes the
+    /// waiting threads out of the line.
     pub fn appends(&mut self) -> Vec<Append<'_>> {
         let followers = self.followers.get_or_insert_with(|| {
             let taken = lock(&self.line.state).take_followers(&self.own);
@@ -347,7 +347,7 @@ impl Ticket {
         }
     }
 
-    /// Waits for the turn; none if that takes too long.
+    /// Waits for the thread's turn; returns none after a timeout.
     fn wait(&self) -> Option<Turn> {
         let mut turn = lock(&self.turn);
         while let Turn::Waiting(until) = *turn {
@@ -415,7 +415,7 @@ impl Room {
 struct End {
     aggregate: AggregateKey,
     tenant: Option<TenantId>,
-    /// None if any version was expected.
+    /// None if the append expected any version.
     version: Option<Version>,
 }
 
@@ -441,7 +441,7 @@ impl End {
         self
     }
 
-    /// Whether an append succeeds here if those before it do.
+    /// Whether `append` can follow the earlier appends of the group: it succeeds if they do.
     fn is_before(&self, append: &Append<'_>) -> bool {
         let is_expected = match append.expected {
             ExpectedVersion::Any | ExpectedVersion::Exists => true,
@@ -462,7 +462,7 @@ pub struct OwnedAppend {
 }
 
 impl OwnedAppend {
-    /// A copy. It shares the events' data.
+    /// Copies an append. The copy shares the events' data.
     #[must_use]
     pub fn of(append: &Append<'_>) -> Self {
         Self {

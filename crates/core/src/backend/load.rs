@@ -1,4 +1,4 @@
-//! Loading a part of an aggregate's stream in one state of the database, with as few statements as possible.
+//! Loads a part of an aggregate's stream that is consistent with one state of the database, with as few statements as possible.
 
 use time::OffsetDateTime;
 
@@ -10,26 +10,26 @@ use crate::{
     Version,
 };
 
-/// Where [`load`] finds an aggregate's stream: a connection, or a transaction. Each method is a statement, which sees one state of the
+/// Where [`load`] reads an aggregate's stream: a connection or a transaction. Each method is one statement, which sees one state of the
 /// database. A later statement may see a later state.
 pub trait StreamSource {
-    /// The version that the aggregate was at, at a time: the one before its first event that was created later, else its last one;
-    /// 0 if it has no event.
+    /// The version of the aggregate at a time. That is the version before the first event that was created later. Without such an event, it
+    /// is the newest version; without any event, 0.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version>;
 
-    /// The version that the aggregate was at when the log was at a global sequence; 0 if it had no event.
+    /// The version of the aggregate at a global sequence; 0 if it had no event.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version>;
 
-    /// The events of a part of the stream that are in the log, up to the version `to`, which takes the range's own end and point in the
-    /// past into account; and what of the stream is archived.
+    /// The events of a part of the stream that are in the log, and what of the stream is archived. Reads no further than the version `to`,
+    /// which already includes the end and the past point of `range`.
     ///
     /// # Errors
     ///
@@ -41,15 +41,15 @@ pub trait StreamSource {
         to: Option<Version>,
     ) -> Result<StreamPart>;
 
-    /// Who the aggregate belongs to, and the version it is at, archived or not; none if it has no event.
+    /// The owner of the aggregate, and its current version, archived or not; none if it has no event.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
 
-    /// The archives with events between these sequences, both included, in their order. Asked where such an event is needed: a backend that
-    /// archives nothing is never asked.
+    /// The archives with events between these sequences, both included, in their order. Called only if a load needs archived events, so
+    /// never for a backend that archives nothing.
     ///
     /// # Errors
     ///
@@ -60,10 +60,10 @@ pub trait StreamSource {
     }
 }
 
-/// Where [`load_from_snapshot`] finds an aggregate's snapshot and its stream: a source whose backend keeps snapshots.
+/// Where [`load_from_snapshot`] reads an aggregate's snapshot and its stream: for backends that store snapshots.
 pub trait SnapshotSource: StreamSource {
-    /// A snapshot of an aggregate, and the events from its version on that are in the log, in any order; all events if there is no such
-    /// snapshot; and what of the stream is archived. With a tenant, only a snapshot of its own; events of whomever.
+    /// A snapshot of an aggregate; the events in the log from its version on, or all events if there is no such snapshot, in any order; and
+    /// what of the stream is archived. A given tenant restricts the snapshot, not the events.
     ///
     /// # Errors
     ///
@@ -76,11 +76,12 @@ pub trait SnapshotSource: StreamSource {
     ) -> Result<(Option<Snapshot>, StreamPart)>;
 }
 
-/// Loads a part of an aggregate's stream, and the version it is at: both are of one state of the database, without a transaction.
+/// Loads a part of an aggregate's stream, and its version. Both belong to one state of the database, without a transaction.
 ///
-/// One statement, where the events tell the version: the newest was among them. Otherwise a second one looks the version up. Another append
-/// may have come in between. A stream only grows at its end, so the events that were found are still right. If none were found, they are
-/// read again, up to that version. A time or a global sequence in the past takes one statement more, first.
+/// One statement is enough if the events show the version because the newest is among them. Otherwise a second statement looks up the
+/// version. Another append may be committed between the two. A stream only grows at its end, so the events that were found are still right.
+/// If none were found, a third statement reads again, up to that version. A range that ends at a time or a global sequence first takes one
+/// statement more.
 ///
 /// # Errors
 ///
@@ -127,11 +128,11 @@ pub fn load(source: &mut impl StreamSource, aggregate: &AggregateKey, range: &St
     stream_of(aggregate, tenant, version, part)
 }
 
-/// Loads a snapshot of an aggregate, the events from its version on, and the version that the aggregate is at: see
+/// Loads a snapshot of an aggregate, the events from its version on, and the aggregate's version: see
 /// [`SnapshotStore::load_from_snapshot`](crate::SnapshotStore::load_from_snapshot).
 ///
-/// One statement, which sees one state of the database. Where it finds a snapshot and no event, the events that the snapshot was made of
-/// are gone, and others look up where the stream ends.
+/// One statement, which sees one state of the database. If it finds a snapshot but no event, the events before the snapshot's version were
+/// removed. Then further statements look up the version of the stream.
 ///
 /// # Errors
 ///
@@ -144,7 +145,8 @@ pub fn load_from_snapshot(
     at: SnapshotAt<'_>,
 ) -> Result<(Option<Snapshot>, EventStream)> {
     let (snapshot, mut part) = source.snapshot_and_events(tenant, aggregate, at)?;
-    // Databases return the rows of a union in order, but SQL does not promise it. What is sorted already costs next to nothing.
+    // Databases return the rows of a union in order, but SQL does not promise it. Sorting rows that are already sorted costs almost
+    // nothing.
     part.events.sort_by_key(|event| event.version);
     let taken_in = snapshot.as_ref().map_or(Version::ZERO, |snapshot| snapshot.version);
     if let Some(archived) = part.archived.as_ref().filter(|archived| archived.version > taken_in) {
@@ -162,7 +164,8 @@ pub fn load_from_snapshot(
     Ok((snapshot, stream))
 }
 
-/// The version at a time or a global sequence, where another was found in the log, which lacks what is archived; none if that decides.
+/// The version at a time or a global sequence. `found` was looked up in the log, which lacks the archived events. None if the version lies
+/// among the archived events.
 fn reached(range: &StreamRange, archived: &ArchivedStream, found: Version) -> Option<Version> {
     let is_after = match range.as_of {
         Some(AsOf::Time(time)) => time >= archived.created_until,
@@ -173,7 +176,7 @@ fn reached(range: &StreamRange, archived: &ArchivedStream, found: Version) -> Op
     is_after.then(|| found.max(archived.version))
 }
 
-/// Refuses a part of a stream, up to the version `to`, that lacks events because they are archived.
+/// Refuses a part of a stream, up to the version `to`, if some of its events are archived.
 fn check_part(
     source: &mut impl StreamSource,
     aggregate: &AggregateKey,
@@ -191,7 +194,7 @@ fn check_part(
     }
 }
 
-/// The error of a load that needs archived events, unless they belong to another tenant.
+/// Returns the error of a load that needs archived events, unless they belong to another tenant.
 fn check_needed(
     source: &mut impl StreamSource,
     tenant: Option<&TenantId>,
@@ -228,7 +231,7 @@ fn stream_of(
     Ok(EventStream::new(aggregate.clone(), version, events).with_archived(archived))
 }
 
-/// Whether an aggregate is of another tenant than the one that asks, if one does.
+/// Whether the aggregate belongs to another tenant than the requested one. No if no tenant is requested.
 fn is_other(tenant: Option<&TenantId>, owner: Option<&TenantId>) -> bool {
     tenant.is_some() && owner != tenant
 }
@@ -236,9 +239,9 @@ fn is_other(tenant: Option<&TenantId>, owner: Option<&TenantId>) -> bool {
 /// The version at a point in the past.
 #[derive(Clone, Copy, Debug)]
 enum Past {
-    /// As the caller named it: the aggregate may not be there yet.
+    /// The caller named the version. The aggregate may not have reached it yet.
     Named(Version),
-    /// As it was looked up: the aggregate is there.
+    /// The version was looked up. The aggregate has reached it.
     Reached(Version),
 }
 
@@ -250,12 +253,12 @@ impl Past {
     }
 }
 
-/// Whether the range has no event, whatever the aggregate has up to the version `to`.
+/// Whether the range is empty, whatever events the aggregate has, up to the version `to`.
 fn is_empty(range: &StreamRange, to: Option<Version>) -> bool {
     range.limit == Some(0) || to.is_some_and(|to| to < range.from.max(Version::from(1)))
 }
 
-/// The version of the stream, if the events that were found up to `to` show it.
+/// The version of the stream, if the events that were found, up to `to`, show it.
 fn told_version(range: &StreamRange, past: Option<Past>, to: Option<Version>, part: &StreamPart) -> Option<Version> {
     let events = &part.events;
     let newest = match range.direction {
@@ -263,14 +266,14 @@ fn told_version(range: &StreamRange, past: Option<Past>, to: Option<Version>, pa
         Direction::Backwards => events.first(),
     };
     match (newest.map(|event| event.version), past) {
-        // Any event would have been found.
+        // If the statement would have found any event, the stream has none.
         (None, _) => {
             let is_any = range.from <= Version::from(1) && to.is_none() && range.limit != Some(0);
             (is_any && part.archived.is_none()).then_some(Version::ZERO)
         }
         (Some(_), Some(Past::Reached(version))) => Some(version),
         (Some(newest), Some(Past::Named(version))) if newest == version => Some(version),
-        // One that follows it would have been found.
+        // If the statement would have found a later event, the newest event found is the last one.
         (Some(newest), _) => {
             let is_cut =
                 range.direction == Direction::Forwards && range.limit.is_some_and(|limit| events.len() as u64 >= limit);
@@ -289,10 +292,10 @@ mod tests {
     use time::Duration;
     use uuid::Uuid;
 
-    /// How many events a stream has at most.
+    /// How many events a test's stream has at most.
     const MOST: usize = 6;
 
-    /// A stream that others append to, so many events before each statement.
+    /// A stream that grows: before each statement, others append this many events.
     struct Growing<'a> {
         all: &'a [EventEnvelope],
         there: usize,
@@ -340,7 +343,7 @@ mod tests {
     }
 
     impl SnapshotSource for Growing<'_> {
-        /// There is a snapshot of the version that is named, if one is.
+        /// If a version is named, there is a snapshot of it.
         fn snapshot_and_events(
             &mut self,
             _: Option<&TenantId>,
@@ -358,7 +361,7 @@ mod tests {
         }
     }
 
-    /// A stream of events that were not created in the order of their times.
+    /// A stream whose events have times in another order than their versions.
     fn stream() -> (AggregateKey, Vec<EventEnvelope>) {
         let (store, account) = (
             MemoryEventStore::new(),
@@ -408,7 +411,7 @@ mod tests {
         ranges
     }
 
-    /// Each with so many events before each statement: none, one, or all that are to come.
+    /// Every combination of how many events are appended before each statement: none, one, or all that are left.
     fn growths() -> impl Iterator<Item = [usize; 4]> {
         (0..81).map(|number: usize| [1, 3, 9, 27].map(|place| [0, 1, MOST][number / place % 3]))
     }
@@ -417,7 +420,7 @@ mod tests {
     fn what_is_loaded_is_of_one_state_whoever_appends_between_its_statements() {
         let (aggregate, all) = stream();
         for range in ranges() {
-            // What the stream is in each state, seen by itself.
+            // The right answer in each state of the stream.
             let states: Vec<_> = (0..=MOST)
                 .map(|there| {
                     let mut still = Growing {
@@ -487,7 +490,7 @@ mod tests {
             (all().as_of(at(15)), 2),
             (all().as_of(at(15)).last(1), 2),
             (all().as_of(at(45)).limit(1), 2),
-            // Whether it had no event then, or archived ones, is looked up, too.
+            // One more statement looks up whether it had no event then, or archived ones.
             (all().as_of(at(5)), 3),
             (all().as_of(GlobalSequence::new(4).unwrap()), 2),
         ] {

@@ -1,4 +1,4 @@
-//! A repository, and its history as `git log` tells it: read as it comes, never as a whole.
+//! A repository, and its history from `git log`, which is read as a stream and never held as a whole.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(crate) struct Repository {
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) id: String,
-    /// Seconds since 1970; git takes any number.
+    /// Seconds since 1970. Git accepts any number.
     pub(crate) committed: i64,
     pub(crate) author_name: Vec<u8>,
     pub(crate) author_mail: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) struct Commit {
 
 #[derive(Debug)]
 pub(crate) struct Change {
-    /// git's letter: `A`dded, `M`odified, `D`eleted, `T`ype changed.
+    /// Git's letter: `A`dded, `M`odified, `D`eleted, `T`ype changed.
     pub(crate) status: u8,
     pub(crate) mode: String,
     pub(crate) blob: String,
@@ -32,7 +32,7 @@ pub(crate) struct Change {
 }
 
 impl Repository {
-    /// The repository at `path` at its current commit. Commits that are made from now on are left to the next run.
+    /// Opens the repository at `path` at its current commit. Later commits are left to the next run.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Self> {
         let mut repository = Self {
             path,
@@ -45,12 +45,12 @@ impl Repository {
         Ok(repository)
     }
 
-    /// The first commit of the line of first parents, which names the repository.
+    /// The first commit along the first parents. It identifies the repository.
     pub(crate) fn root(&self) -> Result<String> {
         self.ask(&["rev-list", "--first-parent", "--max-parents=0", &self.head])
     }
 
-    /// The id of a commit that is named in any of git's ways.
+    /// The id of a commit, from any name that git accepts.
     pub(crate) fn resolve(&self, name: &str) -> Result<String> {
         self.ask(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")])
             .map_err(|_| format!("{name} is neither a date nor a commit").into())
@@ -62,7 +62,7 @@ impl Repository {
         Ok(count.parse()?)
     }
 
-    /// The ids of the commits from the current one to the first, along the first parents.
+    /// The ids of the commits along the first parents, from the current one to the first.
     pub(crate) fn line(&self) -> Result<impl Iterator<Item = Result<String>>> {
         let mut output = Output::of(self.git().args(["rev-list", "--first-parent", &self.head]))?;
         Ok(std::iter::from_fn(move || {
@@ -71,7 +71,7 @@ impl Repository {
         }))
     }
 
-    /// Whether a commit is one of the [`line`](Self::line).
+    /// Whether the [`line`](Self::line) contains a commit.
     pub(crate) fn leads_through(&self, commit: &str) -> Result<bool> {
         for id in self.line()? {
             if id? == commit {
@@ -81,9 +81,9 @@ impl Repository {
         Ok(false)
     }
 
-    /// The commits after one of the [`line`](Self::line), or all of them, oldest first.
+    /// The commits of the [`line`](Self::line) after one of them, or all, oldest first.
     pub(crate) fn history(&self, after: Option<&str>) -> Result<History> {
-        // Every option that a user's configuration could change otherwise.
+        // Sets every option that a user's configuration could change.
         let output = Output::of(
             self.git()
                 .args(["-c", "log.showRoot=true", "log", "-z", "--reverse"])
@@ -91,7 +91,7 @@ impl Repository {
                 .args(["--raw", "--no-abbrev", "--no-renames", "--no-relative", "-O/dev/null"])
                 .args(["--ignore-submodules=none", "--no-show-signature"])
                 .args(["--no-color", "--encoding=UTF-8"])
-                // Neither names nor messages can contain NUL, so this cannot be misread.
+                // Names and messages cannot contain NUL, so the fields are clear.
                 .args(["--format=%H%x00%ct%x00%an%x00%ae%x00%s", &self.range(after), "--"]),
         )?;
         Ok(History { output, ahead: None })
@@ -105,7 +105,7 @@ impl Repository {
         let mut git = Command::new("git");
         git.arg("--no-pager").env("LC_ALL", "C").stdin(Stdio::null());
         if let Some(path) = &self.path {
-            // Set within a hook, these would win over the path.
+            // Git sets this variable for its hooks. It would override the path.
             git.env_remove("GIT_DIR")
                 .env_remove("GIT_WORK_TREE")
                 .env_remove("GIT_INDEX_FILE");
@@ -138,7 +138,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// The next commit; what is left of the changes of the one before must have been read.
+    /// Reads the next commit. All changes of the one before must have been read.
     pub(crate) fn next_commit(&mut self) -> Result<Option<Commit>> {
         let Some(id) = self.take()? else { return Ok(None) };
         let id = String::from_utf8(id).map_err(|_| UNEXPECTED)?;
@@ -156,10 +156,10 @@ impl History {
         }))
     }
 
-    /// The next change of the commit; none after its last.
+    /// Reads the next change of the commit; none after the last.
     pub(crate) fn next_change(&mut self) -> Result<Option<Change>> {
         let Some(token) = self.take()? else { return Ok(None) };
-        // A line break parts the first change from the message.
+        // A line break separates the first change from the message.
         let Some(raw) = token.strip_prefix(b"\n").unwrap_or(&token).strip_prefix(b":") else {
             self.ahead = Some(token);
             return Ok(None);
@@ -187,13 +187,13 @@ impl History {
 
 const UNEXPECTED: &str = "git log wrote something unexpected";
 
-/// A damaged commit has no time, and any number can be written into one.
+/// The time of a commit. A damaged commit has none, and a commit may contain any number.
 fn parse_seconds(text: &[u8]) -> i64 {
     let number = str::from_utf8(text).ok().and_then(|text| text.parse::<i128>().ok());
     number.map_or(0, |number| number.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
 }
 
-/// The output of a git that runs; it ends when it is no longer read.
+/// The output of a running git process. Dropping it ends the process.
 #[derive(Debug)]
 struct Output {
     git: Child,
@@ -210,7 +210,7 @@ impl Output {
         })
     }
 
-    /// The next piece that ends with `delimiter`; none at the end, if git is content too.
+    /// Reads the next piece that ends with `delimiter`; none at the end, if git reports success.
     fn next(&mut self, delimiter: u8) -> Result<Option<Vec<u8>>> {
         let mut piece = Vec::new();
         if self.stdout.read_until(delimiter, &mut piece)? == 0 {
@@ -230,7 +230,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.git.kill();
         let _ = self.git.wait();
     }

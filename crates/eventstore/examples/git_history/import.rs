@@ -1,4 +1,4 @@
-//! Storing the history: idempotent, and from where it stopped.
+//! Stores the history. It is idempotent, and continues where it stopped.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::progress::Progress;
 
 pub(crate) const FILE: &str = "File";
 
-/// One commit can change any number of files, so it is appended in pieces, in one transaction.
+/// A commit can change any number of files, so it is appended in several parts, in one transaction.
 const PIECE: usize = 1_000;
 const CHANGES_PER_TRANSACTION: u64 = 5_000;
 
@@ -21,15 +21,15 @@ const CHANGES_PER_TRANSACTION: u64 = 5_000;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FileChange {
     pub(crate) path: String,
-    /// What the file is since; absent when it is gone.
+    /// The new content of the file; none if it was deleted.
     #[serde(flatten)]
     pub(crate) file: Option<File>,
-    /// When git says the commit was made, in seconds since 1970, whatever that is.
+    /// The commit's time by git, in seconds since 1970. Any number is possible.
     pub(crate) committed: i64,
     pub(crate) subject: String,
-    /// The commit before, of those that changed any file; none for the first.
+    /// The previous commit that changed any file; none for the first.
     pub(crate) follows: Option<String>,
-    /// Who wrote the commit, if that is too long for the store's column.
+    /// The author of the commit, if the name is too long for the store's column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) author: Option<String>,
 }
@@ -44,20 +44,21 @@ pub(crate) struct File {
 pub(crate) struct Imported {
     pub(crate) stored: u64,
     pub(crate) already_stored: u64,
-    /// The last commit, up to the repository's current one, that changed any file.
+    /// The last commit that changed any file, up to the repository's current one.
     pub(crate) tip: Option<String>,
     pub(crate) duration: Duration,
 }
 
-/// Stores what is not stored yet.
+/// Stores the commits that are not stored yet.
 ///
-/// Ids come from the commit and the path, so whatever is stored already is recognised. A transaction ends between two
-/// commits, so a commit is there as a whole or not at all, whenever the program is killed.
+/// The id of an event is made from the commit and the path, so stored events are recognised. A transaction ends between
+/// two commits. So a commit is stored completely or not at all, whenever the program is killed.
 pub(crate) fn import(store: &SqliteEventStore, tenant: &TenantId, repository: &Repository) -> Result<Imported> {
     let started = Instant::now();
     let after = match last_commit(&store.for_tenant(tenant.clone()))? {
         Some(last) if repository.leads_through(&last)? => Some(last),
-        // The last commit is of another branch: all is read again, and what both have in common is recognised.
+        // The last stored commit is on another branch. The whole history is read again, and the common part is
+        // recognised.
         _ => None,
     };
     let mut import = Import {
@@ -90,7 +91,7 @@ fn last_commit(history: &TenantStore<SqliteEventStore>) -> Result<Option<String>
         .map(String::from))
 }
 
-/// The commit that git knows by `name`, or, if that changed no file, the nearest before it that did.
+/// The commit that git knows by `name`. If it changed no file, the nearest earlier one that did.
 pub(crate) fn stored_commit(
     history: &TenantStore<SqliteEventStore>,
     repository: &Repository,
@@ -139,7 +140,7 @@ impl Import<'_> {
         self.stored + self.already_stored
     }
 
-    /// Appends a few commits, or one that is large, and returns whether there may be more.
+    /// Appends a few commits, or one large one. Returns whether there may be more.
     fn run(&mut self, tx: &mut impl EventTransaction) -> Result<bool> {
         let until = self.changes() + CHANGES_PER_TRANSACTION;
         while self.changes() < until {
@@ -213,7 +214,8 @@ impl Import<'_> {
             .correlation_id(commit.id.as_str())?)
     }
 
-    /// A column holds 255 characters. A longer name is cut, and told apart from others that begin alike.
+    /// The column holds 255 characters. A longer name is cut, and an id is added that keeps names with the same start
+    /// apart.
     fn fitting(&self, author: &str) -> String {
         if author.chars().count() <= 255 {
             return author.to_owned();
@@ -223,14 +225,14 @@ impl Import<'_> {
     }
 }
 
-/// The nearest time that a store keeps.
+/// The nearest time that a store accepts.
 fn storable(seconds: i64) -> OffsetDateTime {
     let (first, last) = (datetime!(1000-01-01 0:00 UTC), datetime!(9999-12-31 23:59:59 UTC));
     let seconds = seconds.clamp(first.unix_timestamp(), last.unix_timestamp());
     OffsetDateTime::from_unix_timestamp(seconds).expect("the time is between two times")
 }
 
-/// Bytes as text, from which the bytes can be told.
+/// Bytes as text, without loss.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

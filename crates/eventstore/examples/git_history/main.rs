@@ -4,16 +4,16 @@
 //! cargo run --release --example git_history -- [PATH] [--store FILE] [--as-of DATE_OR_COMMIT] [--files]
 //! ```
 //!
-//! `git log` is read as it comes, and stored; run it again and it continues where it stopped, also after it was killed.
-//! Then every question is answered from the store alone. Memory does not grow with the history, only with the number of
-//! paths and authors.
+//! The program reads `git log` as a stream and stores it. Run it again and it continues where it stopped, also after it was killed. Then it
+//! answers every question from the store alone. The memory it needs does not grow with the history, only with the number of paths and
+//! authors.
 //!
-//! - The log follows the first parents: a merge is one change of the branch it was merged into. So the log is the history
-//!   of one tree, and the tree as of any of its commits is exactly git's.
-//! - A repository, named by its first commit, is a tenant: one store may hold several. Several branches of one repository
-//!   may be in it too: each change names the commit it `follows`, and the tree is found along that chain.
-//! - A path is bytes, JSON is text: a backslash is doubled, a control character or a byte that is not UTF-8 is written as
-//!   an escape such as `\n` or `\xff`. So different paths stay different.
+//! - The log follows the first parents: a merge is one change of the branch that it was merged into. So the log is the history of one tree,
+//!   and the tree as of any of its commits is exactly git's.
+//! - A repository is a tenant, identified by its first commit: one store may hold several. It may also hold several branches of one
+//!   repository: each change names the commit that it `follows`, and the tree is found along that chain.
+//! - Paths are bytes, and JSON is text: a backslash is doubled; a control character, or a byte that is not UTF-8, is written as an escape
+//!   such as `\n` or `\xff`. So different paths stay different.
 
 mod git;
 mod import;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     };
     match run(arguments, &mut BufWriter::new(io::stdout().lock())) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the answers, such as `head`, has read enough.
+        // The reader of the output, such as `head`, has read enough.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("error: {error}");
@@ -93,7 +93,7 @@ fn run(arguments: Arguments, out: &mut impl Write) -> Result<()> {
     writeln!(out, "store: {}", path.display())?;
     out.flush()?;
 
-    // What a power failure takes from the end of the log is read from git again.
+    // If a power failure loses the end of the log, the next run reads it from git again.
     let store = SqliteEventStore::builder(&path)
         .synchronous(Synchronous::Normal)
         .open()?;
@@ -153,7 +153,7 @@ fn starts_with_dash(text: &OsString) -> bool {
     text.as_encoded_bytes().starts_with(b"-")
 }
 
-/// A day means until its last moment, in UTC.
+/// Parses a time. A day means its last moment, in UTC.
 fn parse_time(text: &str) -> Option<OffsetDateTime> {
     let day = Date::parse(text, format_description!("[year]-[month]-[day]"));
     day.map(|day| OffsetDateTime::new_utc(day, Time::MAX))

@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, a line now and then elsewhere.
+//! Shows progress: a bar on a terminal, otherwise a line now and then.
 
 use std::fmt::Display;
 
@@ -30,7 +30,7 @@ impl Progress {
             self.bar.set_position(position);
             return;
         }
-        // What is done in a moment needs no progress.
+        // A short run needs no progress.
         if self.total < 1_000 {
             return;
         }
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// Something moves within a step.
+    /// Shows progress within a step.
     pub(crate) fn within(&self, message: impl Display) {
         if !self.bar.is_hidden() {
             self.bar.set_message(message.to_string());

@@ -1,4 +1,4 @@
-//! The questions, answered from the store alone.
+//! The reports. Each is made from the store alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -70,7 +70,7 @@ pub(crate) fn most_changed(out: &mut impl Write, history: &impl EventStore) -> R
     Ok(())
 }
 
-/// The tree as of `tip`, or as of the newest commit that it follows and that was made `until` then.
+/// Prints the tree as of `tip`, or as of the newest commit on the way to it that was made at or before `until`.
 pub(crate) fn tree(
     out: &mut impl Write,
     history: &impl EventStore,
@@ -116,8 +116,8 @@ struct Tree {
 }
 
 impl Tree {
-    /// Reads the log backwards: the first change of a file that is met is what it is as of the commit. Changes of
-    /// commits that `tip` does not follow are of another branch, and left out.
+    /// Reads the log backwards. The first change that is found of a file is its state as of the commit. Changes by
+    /// commits that `tip` does not follow belong to another branch, and are left out.
     fn load(history: &impl EventStore, tip: Option<&str>, until: Option<OffsetDateTime>) -> Result<Option<Self>> {
         let Some(tip) = tip else { return Ok(None) };
         let of_tip = EventQuery::new().correlation_id(tip)?.backwards().limit(1);

@@ -1,8 +1,8 @@
 //! An order service: commands that act once, a read model, mails by several processes, and a check that every sum is exact.
 //!
-//! Eight threads execute commands from a queue that delivers some of them twice. A projection keeps what each customer has ordered in a
-//! table, and is built anew while all goes on. Two other processes send a mail for each order that is shipped; one of them is killed in
-//! the middle, and started again.
+//! Eight threads execute commands from a queue that delivers some of them twice. A projection keeps a table of what each customer has
+//! ordered, and is reset while everything runs. Two other processes send a mail for each shipped order. One of them is killed in the
+//! middle, and started again.
 //!
 //! ```text
 //! cargo run --example order_service                                    # in a temporary file
@@ -94,7 +94,7 @@ fn run<S: Database>(store: S, url: &str, outbox: &Path) -> Result<(), BoxError> 
     })?;
     println!("{executed_before} commands had been executed before, and did nothing");
 
-    // What was appended is in the read model once it has handled the log so far, and in the mails likewise.
+    // Once the consumers have handled the log up to here, the read model and the mails contain everything that was appended.
     let last = store.high_water_mark()?;
     running.wait_for("sales.v1", last, LONG)?;
     check_sums(&sales::read(&store)?, &expected)?;
@@ -115,7 +115,7 @@ fn run<S: Database>(store: S, url: &str, outbox: &Path) -> Result<(), BoxError> 
     }
 }
 
-/// A command as a queue delivers it: its id is the same each time.
+/// A command as a queue delivers it. Repeated deliveries have the same id.
 #[derive(Clone, Debug)]
 struct Delivered {
     id: Uuid,
@@ -123,7 +123,7 @@ struct Delivered {
     wish: Wish,
 }
 
-/// Where commands wait.
+/// The queue of commands.
 struct Queue(Mutex<VecDeque<Delivered>>);
 
 impl Queue {
@@ -144,7 +144,7 @@ impl Queue {
     }
 }
 
-/// The commands: three for each order, every fourth delivered twice.
+/// The commands: three for each order. Every fourth is delivered twice.
 fn commands() -> Vec<Delivered> {
     let mut commands = Vec::new();
     for number in 0..ORDERS {
@@ -176,7 +176,7 @@ fn expected(commands: &[Delivered]) -> Sums {
     sums
 }
 
-/// Executes commands until there are none left; returns how many had been executed before.
+/// Executes commands until none is left. Returns how many of them had been executed before.
 fn work<S: Database>(number: usize, orders: &Repository<S, Order>, queue: &Queue) -> Result<usize, BoxError> {
     let mut executed_before = 0;
     loop {
@@ -188,14 +188,14 @@ fn work<S: Database>(number: usize, orders: &Repository<S, Order>, queue: &Queue
             .created_by(format!("worker {number}"))?;
         match orders.execute_as(&context, command.order, |order| order.decide(&command.wish)) {
             Ok(executed) => executed_before += usize::from(executed.was_executed_before()),
-            // Another worker has in hand what has to come first.
+            // Another worker is still executing the command that must come first.
             Err(error) if error.refusal() == Some(&Refusal::TooEarly) => queue.put_back(command),
             Err(error) => return Err(format!("{command:?}: {error:?}").into()),
         }
     }
 }
 
-/// Lets the projection begin anew. A server may have to choose between this and what the projection is about to commit.
+/// Resets the projection. The database may report a deadlock between this and the projection's own commit.
 fn reset_while_it_runs<S: Database>(store: &S) -> Result<(), BoxError> {
     loop {
         match reset(store, &Sales) {
@@ -225,7 +225,7 @@ impl Mailer {
         Ok(Self(child))
     }
 
-    /// As a power cut would: it finishes nothing.
+    /// Kills the process, as a power cut would: it finishes nothing.
     fn kill(&mut self) -> Result<(), BoxError> {
         self.0.kill()?;
         self.0.wait()?;
@@ -235,18 +235,18 @@ impl Mailer {
 
 impl Drop for Mailer {
     fn drop(&mut self) {
-        // It stops when its standard input ends.
+        // The process stops when its standard input ends.
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
 
-/// What the other processes do: send a mail for each order that is shipped, as a line in a file.
+/// The program of the other processes: it sends a mail for each shipped order, as a line in a file.
 fn send_mails(url: &str, outbox: PathBuf) -> Result<(), BoxError> {
     let mails = Subscription::to::<OrderEvent>(MAILS, move |delivery| {
         if delivery.event == OrderEvent::Shipped {
             let mut outbox = fs::OpenOptions::new().create(true).append(true).open(&outbox)?;
-            // The key is the same if this event is given to us again, so that the other side can leave the mail out.
+            // If this event is delivered again, the key is the same. So the receiver can ignore the second mail.
             outbox.write_all(format!("{} {}\n", delivery.key(), delivery.envelope.aggregate.id()).as_bytes())?;
         }
         Ok(())
@@ -261,14 +261,14 @@ fn send_mails(url: &str, outbox: PathBuf) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The last event that the mails are about.
+/// The sequence of the last event that needs a mail.
 fn last_shipped(store: &impl EventStore) -> Result<GlobalSequence, BoxError> {
     let query = EventQuery::new().event_types(["order.shipped"])?.backwards().limit(1);
     let last = store.read(query).next().ok_or("no order was shipped")??;
     Ok(last.global_sequence)
 }
 
-/// Every order that was shipped has its mail. One that was in hand when the process died may have two, with the same key.
+/// Checks that every shipped order has its mail. An order that was being handled when the process died may have two, with the same key.
 fn check_mails(store: &impl EventStore, outbox: &Path) -> Result<(), BoxError> {
     let mut mails = BTreeMap::<String, usize>::new();
     for line in fs::read_to_string(outbox)?.lines() {

@@ -1,9 +1,9 @@
-//! Orders: what can happen to one, and what may be decided about it.
+//! Orders: their events, and the decisions about them.
 
 use firefly_eventstore::{Aggregate, DomainEvent, Snapshotted};
 use serde::{Deserialize, Serialize};
 
-/// What can happen to an order.
+/// The events of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum OrderEvent {
     #[serde(rename = "order.placed")]
@@ -16,7 +16,7 @@ pub(crate) enum OrderEvent {
 
 impl DomainEvent for OrderEvent {}
 
-/// What an order needs to know of itself to decide.
+/// The state of an order that its decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     cents: i64,
@@ -41,7 +41,7 @@ impl Snapshotted for Order {
     const FORM: &'static str = "Order.v1";
 }
 
-/// What somebody wants to be done.
+/// A command.
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
     Place { customer: String, cents: i64 },
@@ -49,10 +49,10 @@ pub(crate) enum Wish {
     Ship,
 }
 
-/// Why it is not done.
+/// Why a command was refused.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Refusal {
-    /// What has to come first has not come yet.
+    /// The command that must come first was not executed yet.
     TooEarly,
     PlacedBefore,
     Overpaid,

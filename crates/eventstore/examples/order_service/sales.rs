@@ -1,4 +1,4 @@
-//! The read model: what each customer has ordered and paid, in a table beside the events.
+//! The read model: what each customer has ordered and paid, in a table in the store's database.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(crate) type Sums = BTreeMap<String, (i64, i64)>;
 /// The projection.
 pub(crate) struct Sales;
 
-/// What each database says differently: how the table is made, changed and read.
+/// The statements that differ between databases: how the table is created, changed and read.
 pub(crate) trait Database: Transactional + SnapshotStore {
     fn run(tx: &mut Self::Transaction<'_>, statement: &str) -> Result<(), BoxError>;
     fn add(tx: &mut Self::Transaction<'_>, customer: &str, orders: i64, cents: i64) -> Result<(), BoxError>;
@@ -26,9 +26,9 @@ const TABLE: &str =
     "CREATE TABLE sales (customer VARCHAR(100) PRIMARY KEY, orders BIGINT NOT NULL, cents BIGINT NOT NULL)";
 const ROWS: &str = "SELECT customer, orders, cents FROM sales";
 
-/// Makes the table, before the projection runs for the first time.
+/// Creates the table, before the projection runs for the first time.
 pub(crate) fn make_table<S: Database>(store: &S) -> Result<(), BoxError> {
-    // MySQL commits a new table by itself, of which the store tells.
+    // MySQL commits a `CREATE TABLE` at once, and the store reports that as an error.
     match store.commit_together(|tx| S::run(tx, TABLE)) {
         Err(error) if !error.to_string().contains("commit") => Err(error),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Stores with events, and streams as they are on the server.
+//! Stores with events, and the entries of streams on the server.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -69,7 +69,7 @@ pub(crate) fn entries(server: &RedisServer, slot: u16) -> Vec<Entry> {
     run(server, &format!("XRANGE {STREAM}:{slot} - +"))
 }
 
-/// The sequences of a stream's entries, which their ids begin with.
+/// The sequences of a stream's entries. Each entry's id begins with its sequence.
 pub(crate) fn sequences(server: &RedisServer, slot: u16) -> Vec<u64> {
     let sequence = |(id, fields): &Entry| {
         let sequence = id.split_once('-').unwrap().0;
@@ -79,7 +79,7 @@ pub(crate) fn sequences(server: &RedisServer, slot: u16) -> Vec<u64> {
     entries(server, slot).iter().map(sequence).collect()
 }
 
-/// Each slot's stream has all events of the slot, in their order, once.
+/// Checks that each slot's stream has all events of the slot, in their order, once.
 pub(crate) fn assert_published(server: &RedisServer, store: &dyn EventStore, slots: u16) {
     let events = events(store);
     for slot in 0..slots {
