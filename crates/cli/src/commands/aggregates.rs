@@ -14,8 +14,8 @@ use crate::table::Table;
 
 /// List aggregates, ordered by id
 ///
-/// As they are now. PostgreSQL, MySQL and MariaDB also keep these rows in mv_aggregate_summary, which `maintain --refresh` brings
-/// up to date: --last-refresh shows those, which is faster for a large log.
+/// Shows their current state. PostgreSQL, MySQL and MariaDB also keep these rows in mv_aggregate_summary, which `maintain --refresh`
+/// updates: --last-refresh shows them as of that time, which is faster for a large log.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,11 +30,11 @@ pub(crate) struct Aggregates {
     #[arg(long)]
     tenant: Option<TenantId>,
 
-    /// At most so many
+    /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     limit: u32,
 
-    /// Only aggregates with a greater id: the last one of the list before
+    /// Only aggregates with a greater id: give the last id of the previous list
     #[arg(long, value_name = "UUID")]
     after: Option<Uuid>,
 

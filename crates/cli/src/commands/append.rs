@@ -20,9 +20,9 @@ use crate::store::Chosen;
 
 /// Append events from JSON on the standard input, all or none
 ///
-/// One JSON object per event, or an array of them, with event_type and data; and event_id, metadata, created_at, created_by,
-/// correlation_id, causation_id as needed. With event ids of your own, repeating is safe: what is stored already is not stored
-/// again, and the first answer is given again.
+/// One JSON object per event, or an array of them, with event_type and data; optional are event_id, metadata, created_at, created_by,
+/// correlation_id and causation_id. If you give the event ids, repeating is safe: stored events are not stored again, and the answer is the
+/// first one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ pub(crate) struct Append {
     #[arg(long, value_name = "UUID")]
     id: Uuid,
 
-    /// The version it must be at: any, no-stream, exists, or a version
+    /// The version that the aggregate must have: any, no-stream, exists, or a number
     #[arg(long, value_name = "VERSION", default_value = "any", value_parser = parse::expected)]
     expected: ExpectedVersion,
 
@@ -47,7 +47,7 @@ pub(crate) struct Append {
     tenant: Option<TenantId>,
 }
 
-/// An event as it is written on the standard input.
+/// An event on the standard input.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Given<'a> {

@@ -18,8 +18,8 @@ use crate::text::counted;
 /// Move a part of the log into a file
 ///
 /// The events are written into the file, which is read back and checked. Then they leave the database, in small transactions. Their keys
-/// stay: versions go on, and no event is stored twice. What needs an archived event is refused, and names the file. Take snapshots of the
-/// aggregates that are still in use before, and run vacuum after it, where the room is needed. The newest event stays in any case.
+/// stay: versions continue, and no event is stored twice. A read that needs an archived event fails, and names the file. First take
+/// snapshots of aggregates that are still in use. Afterwards run vacuum, if you need the space. The newest event always stays.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("what").required(true),
@@ -47,19 +47,19 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "TYPE", num_args = 1.., group = "what", requires = "older_than")]
     ended: Vec<String>,
 
-    /// Those streams only whose last event is as old as this, or was created before this time
+    /// Only streams whose last event is older than this age, or was created before this time
     #[arg(long, value_name = "TIME", value_parser = parse::time, requires = "ended")]
     older_than: Option<OffsetDateTime>,
 
-    /// Go on with a file that is there already, where archiving was cut off
+    /// Continue an interrupted run whose file exists
     #[arg(long, group = "what")]
     resume: bool,
 
-    /// What readers are told of where the file is, such as the address of an object; its path unless given
+    /// Where readers find the file, such as the address of an object; its path unless given
     #[arg(long, value_name = "PLACE")]
     location: Option<String>,
 
-    /// Archive also what consumers have not handled yet: they stop at it
+    /// Also archive events that consumers have not handled yet: they stop there
     #[arg(long, conflicts_with = "resume")]
     despite_consumers: bool,
 }
@@ -90,7 +90,7 @@ impl Archive {
         Ok(Exit::Fine)
     }
 
-    /// What is to be written; none if it is there already.
+    /// The events to write; none if the file exists already.
     fn archiving(&self) -> Option<Archiving> {
         let archiving = match (self.until_sequence, self.until_time, self.older_than) {
             (Some(sequence), ..) => Archiving::until(sequence),
@@ -105,7 +105,7 @@ impl Archive {
     }
 }
 
-/// Says what was moved.
+/// Reports what was moved.
 pub(super) fn tell(done: &str, archive: &operate::Archive, console: &mut Console) -> Result<()> {
     if console.is_json() {
         return console.json(&ArchiveRow::from(archive));

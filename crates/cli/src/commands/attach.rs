@@ -13,7 +13,7 @@ use crate::store::Chosen;
 
 /// Bring an archive back into the log
 ///
-/// With all that the events had; the log is as if they had never left it. What was cut off is simply repeated. To read an archive
+/// All columns of the events are restored, as if they had never left the log. After an interruption, repeat the command. To read an archive
 /// elsewhere, import it into an empty store.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -14,13 +14,12 @@ use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::{counted, cut};
 
-/// How many characters of an error a table has room for.
+/// How many characters of an error a table shows.
 const ERROR_CHARS: usize = 60;
 
 /// List projections and subscriptions; pause, resume or move them
 ///
-/// Each has a name, and has handled the log up to its position. A consumer that no program has run yet has not begun, and is not in
-/// the list.
+/// Each consumer has a name, and a position up to which it has handled the log. A consumer that no program has ever run is not in the list.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,
@@ -46,10 +45,10 @@ enum Action {
     Reset(Reset),
 }
 
-/// List all, as `consumers` alone does
+/// List all consumers, as `consumers` without a command does
 ///
-/// behind is how many sequences the log goes beyond the position; age, how long ago the oldest event was created that is not
-/// handled; held by, how many processes hold leases of its slots now. Projections need no lease.
+/// "behind" is the number of sequences between the position and the end of the log; "age", how long ago the oldest unhandled event was
+/// created; "held by", how many processes now hold leases of its slots. Projections need no lease.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -57,9 +56,9 @@ Examples:
   firefly-eventstore consumers list --json | jq .behind_seconds")]
 struct List {}
 
-/// Show one in full, with each of its slots
+/// Show one consumer in full, with each of its slots
 ///
-/// The position and the token of each slot, which process holds it and for how long, and the event that fails with its error.
+/// For each slot: its position and token, the process that holds it and for how long, and the failing event with its error.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -69,9 +68,9 @@ struct Show {
     name: String,
 }
 
-/// Let one handle nothing until it is resumed
+/// Pause a consumer: it handles nothing until it is resumed
 ///
-/// In whatever process it runs; it keeps its position.
+/// In every process that runs it. It keeps its position.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -81,7 +80,7 @@ struct Pause {
     name: String,
 }
 
-/// Let one go on that was paused, or failed
+/// Resume a consumer that was paused, or has failed
 ///
 /// The event that failed is tried again.
 #[derive(Debug, Args)]
@@ -93,10 +92,10 @@ struct Resume {
     name: String,
 }
 
-/// Move one to another place in the log
+/// Move a consumer to another position in the log
 ///
-/// Forwards, it leaves events out; backwards, it handles events again. A subscription repeats its effects then, and a projection
-/// applies events to a read model that has them already. What it has parked stays parked.
+/// Moving forwards skips events; moving backwards handles events again. Then a subscription repeats its effects, and a projection applies
+/// events a second time to its read model. Parked events stay parked.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("place").required(true),
@@ -111,24 +110,24 @@ struct Reposition {
     /// The name of the consumer
     name: String,
 
-    /// What comes after this global sequence is what it handles next
+    /// The new position: the next event is the first one after this global sequence
     #[arg(long, value_name = "SEQUENCE", value_parser = parse::sequence, group = "place")]
     to: Option<GlobalSequence>,
 
-    /// It handles what is appended from now on
+    /// To the end of the log: only later events are handled
     #[arg(long, group = "place")]
     to_end: bool,
 
-    /// Do it: without, the command only says what would happen
+    /// Do it; without this, the command only says what would happen
     #[arg(long)]
     yes: bool,
 }
 
-/// Let one handle the whole log again
+/// Move a subscription to the start: it handles the whole log again
 ///
-/// A subscription repeats all of its effects. This is not for projections: the tool cannot empty a read model, so each event would
-/// be applied to it a second time. A projection is built anew by `consumer::reset` of the library, in a program that has it, which
-/// empties the read model in the same transaction. What a consumer has parked stays parked.
+/// A subscription repeats all of its effects. Do not use this for projections: the tool cannot empty a read model, so each event would be
+/// applied a second time. For a projection, use `consumer::reset` of the library, in a program that has the projection: it empties the read
+/// model in the same transaction. Parked events stay parked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -137,7 +136,7 @@ struct Reset {
     /// The name of the consumer
     name: String,
 
-    /// Do it: without, the command only says what would happen
+    /// Do it; without this, the command only says what would happen
     #[arg(long)]
     yes: bool,
 }
@@ -172,7 +171,7 @@ impl Consumers {
     }
 }
 
-/// How a consumer fares, which must have begun: nobody knows how far one is that has not.
+/// The status of a consumer, which must have been run before: the position of any other is unknown.
 pub(super) fn find(store: &dyn Operations, name: &str) -> Result<ConsumerStatus> {
     let found = consumer::status(store, Some(name))?.pop();
     found.ok_or_else(|| {
@@ -273,7 +272,7 @@ fn lease_text(lease: Lease) -> String {
     }
 }
 
-/// The whole error of a slot.
+/// The full error of a slot.
 fn tell_error(slot: &ConsumerSlot, console: &mut Console) -> Result<()> {
     let Some(failing) = &slot.failing else { return Ok(()) };
     let mark = format!("slot {}, global sequence {}", slot.slot, failing.sequence);
@@ -323,7 +322,7 @@ fn unsure(consumer: &ConsumerStatus, to: GlobalSequence) -> Failure {
     .advise("write --yes to do it")
 }
 
-/// Says what was done, and the state of the consumer after it.
+/// Reports what was done, and the state of the consumer after it.
 fn done(store: &dyn Operations, name: &str, did: &str, console: &mut Console) -> Result<()> {
     let consumer = find(store, name)?;
     if console.is_json() {

@@ -17,11 +17,11 @@ use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 
-/// Show in which events two stores differ
+/// Show the events in which two stores differ
 ///
-/// Compares the logs, event by event, with all that is stored of each; two databases may spell the same JSON differently. A line that
-/// begins with < is only in the first store, one with > only in the second. Begins after the newest seal that both stores have, if
-/// it says the same of both logs. The exit code is 0 if the logs are the same, 1 if not, and more if that cannot be told.
+/// Compares the logs event by event, with all columns; two databases may spell the same JSON differently. A line that begins with < is only
+/// in the first store, one with > only in the second. Begins after the newest seal that both stores have with the same digest. The exit
+/// code is 0 if the logs are the same, 1 if not, and more after an error.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,20 +34,20 @@ pub(crate) struct Diff {
     #[arg(value_name = "URL")]
     second: StoreUrl,
 
-    /// Only what comes after this global sequence
+    /// Only events after this global sequence
     #[arg(long, value_name = "SEQUENCE", value_parser = parse::sequence)]
     after: Option<GlobalSequence>,
 
-    /// Only whether they differ: stops at the first difference
+    /// Only tell whether they differ: stop at the first difference
     #[arg(long)]
     brief: bool,
 
-    /// Compare every event, also those before a seal that both stores have
+    /// Compare every event, also those before a common seal
     #[arg(long, conflicts_with = "after")]
     whole: bool,
 }
 
-/// A line for each event that only one store has, as it is there.
+/// A line for each event that is only in one store, or differs.
 #[derive(Serialize)]
 struct Difference<'a> {
     store: &'static str,
@@ -64,7 +64,7 @@ struct Answer {
     digest: Option<String>,
 }
 
-/// What two logs are found to be.
+/// The result of comparing two logs.
 struct Comparison<'a> {
     console: &'a mut Console,
     is_brief: bool,
@@ -100,7 +100,7 @@ impl Diff {
     }
 }
 
-/// The newest seal that says of both logs the same.
+/// The newest seal with the same digest in both logs.
 fn common_seal(first: &dyn Operations, second: &dyn Operations) -> Result<Option<Seal>, Error> {
     /// More than most logs have.
     const SEALS: u32 = 10_000;
@@ -145,7 +145,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// Compares what the logs have at one sequence.
+    /// Compares the events of both logs at one sequence.
     fn compare(&mut self, first: Option<&EventEnvelope>, second: Option<&EventEnvelope>) -> Result<()> {
         self.compared += 1;
         let sequences = [first, second].into_iter().flatten().map(|event| event.global_sequence);

@@ -9,10 +9,10 @@ use crate::exit::{Exit, Failure, Result};
 use crate::json::{DiagnosisRow, severity_of};
 use crate::store::Chosen;
 
-/// Look at the server, the schema, the settings and the consumers
+/// Check the server, the schema, the settings and the consumers
 ///
-/// Says of each whether it is as it should be, and what to do. The exit code tells the worst: 0 good or notice, 1 warning, 10
-/// danger; 4 if the server does not answer, 5 if the schema is not the one that is needed.
+/// For each, says whether it is right, and what to do if not. The exit code is that of the worst finding: 0 good or notice, 1 warning, 10
+/// danger; 4 if the server does not answer, 5 if the schema is not the required one.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -93,7 +93,7 @@ fn exit_of(worst: Severity) -> Exit {
     }
 }
 
-/// Why nothing could be looked at.
+/// Why nothing could be checked.
 fn explained(failure: &Failure, console: &Console) -> Diagnosis {
     let (subject, usual) = match failure.exit() {
         Exit::Unavailable => ("connection", "look whether the server runs, and is where the URL says"),

@@ -18,11 +18,11 @@ use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 
-/// Write the log, or what came since, into a file
+/// Write the log, or its new events, into a file
 ///
-/// Goes up to the high-water mark, and prints a checkpoint: the next export, --after it, misses nothing that commits late. The file gets its name
-/// when it is complete; one that is there already stays as it is, unless --force. JSON Lines lose nothing and can be imported into any
-/// database; CSV has the columns of the table events.
+/// Ends at the high-water mark, and prints it as a checkpoint. The next export, with --after this checkpoint, misses no event that was
+/// committed late. The file gets its name when it is complete. An existing file is not overwritten, unless --force is given. JSON Lines
+/// lose nothing and can be imported into any database; CSV has the columns of the table events.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,11 +36,11 @@ pub(crate) struct Export {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
-    /// Replace a file that is there already
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 
-    /// In which form
+    /// The format of the file
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
 
@@ -154,7 +154,7 @@ impl Export {
         Ok(())
     }
 
-    /// The command that exports what came after this export.
+    /// The command that exports the events after this export.
     fn next(&self, url: &StoreUrl, mark: GlobalSequence) -> String {
         let mut command = vec!["export".to_owned(), "--after".to_owned(), mark.to_string()];
         if self.format == Format::Csv {

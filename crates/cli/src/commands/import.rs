@@ -13,11 +13,10 @@ use crate::file;
 use crate::store::Chosen;
 use crate::text::counted;
 
-/// Bring an export into a store, whatever database it came from
+/// Import an export into a store, from any database
 ///
-/// The file is checked as a whole before anything is stored. What is there already is skipped: an import that was cut off is
-/// simply repeated, and an incremental export goes on where the one before ended. Ids, versions, sequences, times and checksums
-/// stay as they are. Run migrate first.
+/// The whole file is checked before anything is stored. Stored events are skipped. So after an interruption, repeat the command; and an
+/// incremental export continues where the one before ended. Ids, versions, sequences, times and checksums stay the same. Run migrate first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -46,7 +45,7 @@ struct CheckedAnswer {
     digest: String,
 }
 
-/// What was imported, or restored.
+/// The result of an import or a restore.
 #[derive(Serialize)]
 pub(super) struct ImportedAnswer {
     events: u64,
@@ -109,7 +108,7 @@ fn tell_checked(checked: &CheckedExport, console: &mut Console) -> Result<()> {
     console.line(format_args!("digest {}", checked.digest))
 }
 
-/// Says how much of what there was is new.
+/// Reports how many of the events are new.
 pub(super) fn tell_imported(done: &str, imported: &Imported, console: &mut Console) -> Result<()> {
     if console.is_json() {
         return console.json(&ImportedAnswer::from(imported));

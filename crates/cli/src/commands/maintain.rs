@@ -20,7 +20,7 @@ use crate::text::counted;
 
 /// Update statistics, summaries and more, and say what was done
 ///
-/// Without options: --partitions --analyze --refresh --indexes, which keep nobody waiting.
+/// Without options: --partitions --analyze --refresh --indexes. None of these blocks other programs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,19 +29,19 @@ Examples:
   firefly-eventstore maintain --seal
   firefly-eventstore maintain --vacuum --check")]
 pub(crate) struct Maintain {
-    /// Make the partitions that the log needs next, where it has any
+    /// Add the partitions that the log needs next, if it is partitioned
     #[arg(long)]
     partitions: bool,
 
-    /// Update what the planner knows of the tables
+    /// Update the planner's statistics of the tables
     #[arg(long)]
     analyze: bool,
 
-    /// Give back the room of deleted rows; may take long
+    /// Free the space of deleted rows; may take long
     #[arg(long)]
     vacuum: bool,
 
-    /// Bring the aggregate summaries up to date
+    /// Update the aggregate summaries
     #[arg(long)]
     refresh: bool,
 
@@ -53,11 +53,11 @@ pub(crate) struct Maintain {
     #[arg(long, value_name = "N")]
     prune_keep: Option<u64>,
 
-    /// Delete snapshots that are older, such as 90days
+    /// Delete snapshots older than this age, such as 90days
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     prune_older_than: Option<Duration>,
 
-    /// Seal the log, and show the line to keep elsewhere
+    /// Seal the log, and show the line to store elsewhere
     #[arg(long)]
     seal: bool,
 
@@ -65,7 +65,7 @@ pub(crate) struct Maintain {
     #[arg(long)]
     check: bool,
 
-    /// Whether nothing was chosen.
+    /// Whether no step was chosen.
     #[arg(skip)]
     is_usual: bool,
 }
@@ -155,7 +155,7 @@ impl Maintain {
     }
 }
 
-/// The time so long ago.
+/// The time this long ago.
 fn before(age: Duration) -> Result<OffsetDateTime> {
     let time = age
         .try_into()
@@ -164,7 +164,7 @@ fn before(age: Duration) -> Result<OffsetDateTime> {
     time.ok_or_else(|| Failure::usage("no time is as long ago as that"))
 }
 
-/// Says what a step did, as soon as it did it: the next one may take long, or fail.
+/// Reports a step as soon as it is done: the next one may take long, or fail.
 fn did(step: &'static str, did: &str, console: &mut Console) -> Result<()> {
     match console.is_json() {
         true => console.json(&Step { step, did })?,

@@ -41,7 +41,7 @@ fn manual(mut command: Command) -> Result<Vec<u8>> {
     Ok(manual)
 }
 
-/// The pages of what a command is divided into, and of what those are.
+/// The pages of a command's subcommands, and of theirs.
 fn chapters(command: &Command, manual: &mut Vec<u8>) -> Result<()> {
     for chapter in command.get_subcommands() {
         let page = Page::new(chapter.clone());

@@ -10,10 +10,10 @@ use crate::console::Console;
 use crate::exit::{Exit, Result};
 use crate::store::Chosen;
 
-/// Print how the store and its consumers fare, for Prometheus
+/// Print figures of the store and its consumers, for Prometheus
 ///
-/// The text format that Prometheus and its relatives scrape. Asks for the health of the store, and for each consumer; --statistics also
-/// reads the whole log. If the store cannot be reached, the command fails and prints nothing.
+/// In the text format that Prometheus scrapes. Reads the health of the store and the status of each consumer; with --statistics also the
+/// whole log. If the store cannot be reached, the command fails and prints nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +42,7 @@ impl Metrics {
     }
 }
 
-/// The text format of Prometheus. The libraries for it keep metrics that a running program changes; here each is written once.
+/// The text format of Prometheus. Libraries for it keep metrics that a running program changes; this writes each metric once.
 #[derive(Default)]
 struct Text(String);
 

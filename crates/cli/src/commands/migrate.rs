@@ -9,10 +9,10 @@ use crate::exit::{Exit, Result};
 use crate::json::MigrationRow;
 use crate::store::Chosen;
 
-/// Make the store's tables, or bring them up to date
+/// Create the store's tables, or migrate them
 ///
-/// A SQLite file that is missing is made; a database must exist. Safe to repeat, and to run from several places at once. Tables
-/// that were made by hand from the library's schema are adopted with their rows.
+/// Creates a missing SQLite file; on a server, the database must exist. Safe to repeat, and to run from several places at once. Tables that
+/// were created by hand from the library's schema are adopted with their rows.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -18,14 +18,14 @@ use crate::store::Chosen;
 use crate::table::Table;
 use crate::text::{counted, cut};
 
-/// How many characters of a reason a table has room for.
+/// How many characters of a reason a table shows.
 const REASON_CHARS: usize = 60;
-/// How many rows are read at once.
+/// How many rows one query reads.
 const PAGE: u32 = 500;
 
-/// List events that consumers put aside; replay or discard them
+/// List the parked events of consumers; replay or discard them
 ///
-/// A consumer that cannot handle an event may park it, and every later one of its aggregate behind it, and go on with others.
+/// A consumer that cannot handle an event may park it, with every later event of its aggregate, and go on with other aggregates.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,
@@ -49,9 +49,9 @@ enum Action {
     Discard(Discard),
 }
 
-/// List those of one consumer, or of all, as `parked` alone does
+/// List the parked events of one consumer, or of all
 ///
-/// Those without attempts wait behind an earlier event of their aggregate. Those to be replayed are handled again as soon as their
+/// Events without attempts wait behind an earlier event of their aggregate. Events to be replayed are handled again as soon as their
 /// consumer runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -60,15 +60,15 @@ Examples:
   firefly-eventstore parked list welcome-mail.v1 --limit 1000
   firefly-eventstore parked list --json | jq -r .reason | sort | uniq -c")]
 struct List {
-    /// Only those of this consumer
+    /// Only events of this consumer
     name: Option<String>,
 
-    /// At most so many
+    /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     limit: u32,
 }
 
-/// Show one, with the whole reason and the event itself
+/// Show one parked event, with the full reason
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -84,7 +84,7 @@ struct Show {
 
 /// Have parked events handled again, in their order
 ///
-/// By whoever runs the consumer, now or later. What fails again stays parked, and all that is behind it.
+/// The process that runs the consumer handles them, now or later. An event that fails again stays parked, with all events behind it.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("which").required(true),
@@ -98,18 +98,18 @@ struct Replay {
     /// The name of the consumer
     name: String,
 
-    /// All of the aggregate with this id
+    /// All parked events of the aggregate with this id
     #[arg(value_name = "AGGREGATE", group = "which")]
     aggregate: Option<Uuid>,
 
-    /// All that it has parked
+    /// All parked events of the consumer
     #[arg(long, group = "which")]
     all: bool,
 }
 
-/// Forget a parked event, or those of an aggregate: they are never handled
+/// Discard a parked event, or those of an aggregate: they are never handled
 ///
-/// The events themselves stay in the log. Once nothing of an aggregate is parked, what comes next for it is handled as usual.
+/// The events stay in the log. Once no event of an aggregate is parked, its later events are handled as usual.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("which").required(true),
@@ -128,11 +128,11 @@ struct Discard {
     #[arg(value_name = "SEQUENCE", value_parser = parse::sequence, group = "which")]
     sequence: Option<GlobalSequence>,
 
-    /// All of the aggregate with this id
+    /// All parked events of the aggregate with this id
     #[arg(long, value_name = "UUID", group = "which")]
     aggregate: Option<Uuid>,
 
-    /// Do it: without, the command only says what would happen
+    /// Do it; without this, the command only says what would happen
     #[arg(long)]
     yes: bool,
 }
@@ -211,7 +211,7 @@ impl List {
         Ok(())
     }
 
-    /// Shows parked events up to the limit, page by page; whether there are more.
+    /// Shows parked events up to the limit, page by page. Returns whether there are more.
     fn each(&self, store: &dyn Operations, mut show: impl FnMut(&ParkedEvent) -> Result<()>) -> Result<bool> {
         let mut left = self.limit;
         let mut place = (String::new(), GlobalSequence::ZERO);
@@ -332,7 +332,7 @@ fn find_parked(store: &dyn Operations, name: &str, sequence: GlobalSequence) -> 
     Err(Failure::usage(missing).advise_command(["parked"]))
 }
 
-/// The event itself; none if it is archived, or was deleted, which only a program without this library can do.
+/// The event itself; none if it is archived, or another program deleted it.
 fn event_at(store: &dyn Operations, sequence: GlobalSequence) -> Result<Option<EventEnvelope>> {
     let before = GlobalSequence::new(sequence.get().saturating_sub(1))?;
     match store.read_page(&EventQuery::new().after(before).until(sequence), None) {

@@ -15,16 +15,16 @@ use crate::store::Chosen;
 
 /// Publish the high-water mark for readers of replicas
 ///
-/// Proves it where events are written, and stores it in a row that is replicated
-/// after them. Stores that are opened with read_replica read up to that row.
-/// --every goes on until Ctrl-C, and waits for a database that restarts.
+/// Run it on the server that writes: it proves the mark there, and stores it in a row that is replicated after the
+/// events. Stores that are opened with read_replica read up to that row. With --every it continues until Ctrl-C, and
+/// waits for a database that restarts.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   firefly-eventstore publish-mark
   firefly-eventstore publish-mark --every 200ms --quiet")]
 pub(crate) struct PublishMark {
-    /// Publish again and again, until Ctrl-C
+    /// Publish repeatedly, until Ctrl-C
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     every: Option<Duration>,
 }

@@ -29,19 +29,19 @@ pub(crate) struct Report {
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
 
-    /// Replace a file that is there already
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 
-    /// Only of what belongs to this tenant
+    /// Only data of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
 
-    /// What to call it, if not as usual
+    /// The title of the report, instead of the usual one
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 
-    /// Verify the store first, and tell in the report what was found
+    /// Verify the store first, and show the findings in the report
     #[arg(long)]
     verify: bool,
 }

@@ -14,9 +14,9 @@ use crate::store::Chosen;
 use crate::text::counted;
 use crate::url::StoreUrl;
 
-/// Copy the log as it was at a point into another store, or a table
+/// Copy the log up to a past point into another store, or a table
 ///
-/// The store itself stays as it is. A restore into another store that was cut off is simply repeated: what is there is skipped.
+/// The store itself does not change. After an interruption of a restore into another store, repeat it: stored events are skipped.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("target").required(true),
@@ -29,7 +29,7 @@ Examples:
   firefly-eventstore restore --table --until-sequence 1200"
 )]
 pub(crate) struct Restore {
-    /// Into this store, which is empty or holds a beginning of the log
+    /// Into this store, which is empty or has the beginning of the log
     #[arg(long, value_name = "URL", group = "target")]
     to: Option<StoreUrl>,
 
@@ -41,7 +41,7 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "SEQUENCE", value_parser = parse::sequence, group = "point")]
     until_sequence: Option<GlobalSequence>,
 
-    /// Up to this time, inclusive: of each aggregate what comes before its first later event
+    /// Up to this time, inclusive: for each aggregate, the events before its first later one
     #[arg(long, value_name = "TIME", value_parser = parse::time, group = "point")]
     until_time: Option<OffsetDateTime>,
 }

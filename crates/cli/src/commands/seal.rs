@@ -9,11 +9,11 @@ use crate::json::SealRow;
 use crate::store::Chosen;
 use crate::text::counted;
 
-/// Seal the log, so that it is found out if its past changes
+/// Seal the log, so that verify finds changes of its past
 ///
-/// Stores the digest of the log, chained to the seal before. The verify command checks all seals. Whoever can write to the database can
-/// also rewrite its seals: so the answer is one line to keep elsewhere, for verify --seal. Reads what came since the last seal,
-/// and what that one sealed.
+/// Stores a digest of the log, chained to the previous seal. The verify command checks all seals. Somebody who can write to the database
+/// can also rewrite its seals. So store the line that the command prints elsewhere, for verify --seal. Reads the events since the previous
+/// seal, and those that it covers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ impl Seal {
     }
 }
 
-/// Seals the log, and shows how far it is.
+/// Seals the log, and shows progress.
 pub(super) fn seal(store: &dyn Operations, console: &Console) -> Result<operate::Seal> {
     let bar = console.bar("sealing");
     Ok(operate::seal(store, |progress| bar.show(progress))?)

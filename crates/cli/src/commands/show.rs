@@ -19,10 +19,10 @@ use crate::json::SnapshotRow;
 use crate::parse::{self, time_text};
 use crate::store::Chosen;
 
-/// Show an aggregate's events, or its state as of a point
+/// Show an aggregate's events, now or as of a past point
 ///
-/// What the state means is known to the program that wrote it. So --state shows what it is made from: the newest snapshot up to
-/// the point, and the events after it.
+/// Only the program that wrote the state knows its meaning. So --state shows what the state is made from: the newest snapshot up to the
+/// point, and the events after it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,15 +35,15 @@ pub(crate) struct Show {
     #[arg(value_names = ["TYPE", "ID"], num_args = 1..=2, required = true)]
     aggregate: Vec<String>,
 
-    /// As it was at this version
+    /// As of this version
     #[arg(long, value_name = "VERSION", value_parser = parse::version, group = "point")]
     as_of_version: Option<Version>,
 
-    /// As it was at this time: a time, a date or an age (2h)
+    /// As of this time: a time, a date or an age (2h)
     #[arg(long, value_name = "TIME", value_parser = parse::time, group = "point")]
     as_of_time: Option<OffsetDateTime>,
 
-    /// As it was when the log was at this global sequence
+    /// As of this global sequence of the log
     #[arg(long, value_name = "SEQUENCE", value_parser = parse::sequence, group = "point")]
     as_of_sequence: Option<GlobalSequence>,
 
@@ -59,7 +59,7 @@ pub(crate) struct Show {
     #[arg(long, value_name = "VERSION", value_parser = parse::version)]
     to: Option<Version>,
 
-    /// Only the newest so many events
+    /// Only the newest events, this many
     #[arg(long, value_name = "N")]
     last: Option<u64>,
 
@@ -118,7 +118,7 @@ impl Show {
         Ok(Exit::Fine)
     }
 
-    /// The aggregate that is named. The type that an id belongs to is found by its first event.
+    /// The requested aggregate. If only the id is given, its first event gives the type.
     fn aggregate(&self, store: &dyn Operations) -> Result<AggregateKey> {
         let (aggregate_type, id) = match self.aggregate.as_slice() {
             [aggregate_type, id] => (Some(AggregateType::new(aggregate_type.as_str())?), id),
@@ -142,7 +142,7 @@ impl Show {
         }
     }
 
-    /// Whether the aggregate has events, be they after the point that was asked for.
+    /// Whether the aggregate has any event, even if only after the requested point.
     fn exists(&self, store: &dyn Operations, aggregate: &AggregateKey) -> Result<bool> {
         let mut newest = StreamRange::all().last(1);
         newest.tenant = self.tenant.clone();
@@ -187,7 +187,7 @@ impl Show {
     }
 }
 
-/// What was asked for is not there.
+/// The requested aggregate or snapshot does not exist.
 fn unknown(what: impl Display) -> Failure {
     Failure::new(Exit::Conflict, what.to_string()).advise_command(["aggregates"])
 }

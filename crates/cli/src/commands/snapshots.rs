@@ -19,7 +19,7 @@ use crate::text::counted;
 
 /// List snapshots, count them, or delete some
 ///
-/// Of one aggregate, the newest first, or of all. A snapshot is a cache: without it an aggregate is loaded from its events.
+/// Of one aggregate, the newest first, or of all. A snapshot is a cache: without it, an aggregate is loaded from all its events.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("which").multiple(false),
@@ -39,11 +39,11 @@ pub(crate) struct Snapshots {
     #[arg(value_name = "ID")]
     aggregate_id: Option<Uuid>,
 
-    /// Only what belongs to this tenant
+    /// Only snapshots of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
 
-    /// List at most so many
+    /// List at most this many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 
@@ -51,7 +51,7 @@ pub(crate) struct Snapshots {
     #[arg(long, conflicts_with_all = ["aggregate_type", "delete"])]
     statistics: bool,
 
-    /// Delete those that one of the next options names
+    /// Delete the snapshots that one of the next options selects
     #[arg(long, requires = "which")]
     delete: bool,
 
@@ -67,7 +67,7 @@ pub(crate) struct Snapshots {
     #[arg(long, value_name = "N", group = "which", requires = "delete")]
     keep: Option<u64>,
 
-    /// Those of any aggregate that were created before a time, a date, or so long ago
+    /// Those of any aggregate that were created before a time or a date, or that are older than an age
     #[arg(long, value_name = "TIME", value_parser = parse::time, group = "which", requires = "delete", conflicts_with = "aggregate_type")]
     older_than: Option<OffsetDateTime>,
 
@@ -200,7 +200,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Shows the snapshots of every aggregate up to the limit, page by page; whether there are more.
+    /// Shows the snapshots of every aggregate up to the limit, page by page. Returns whether there are more.
     fn each(&self, store: &dyn Operations, mut show: impl FnMut(&Snapshot) -> Result<()>) -> Result<bool> {
         const PAGE: u32 = 500;
         let mut left = self.limit;

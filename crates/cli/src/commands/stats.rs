@@ -21,7 +21,7 @@ Examples:
   firefly-eventstore stats
   firefly-eventstore stats --tenant acme --json | jq .total_events")]
 pub(crate) struct Stats {
-    /// Only what belongs to this tenant
+    /// Only data of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
 }
@@ -60,7 +60,7 @@ struct ActivityRow<'a> {
     max_version: u64,
 }
 
-/// What there is of snapshots.
+/// The statistics of snapshots.
 #[derive(Serialize)]
 pub(super) struct SnapshotsRow {
     snapshots: u64,

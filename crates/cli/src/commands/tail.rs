@@ -17,8 +17,8 @@ use crate::store::Chosen;
 
 /// Show the newest events, and follow the log
 ///
-/// Oldest first. --follow goes on up to the high-water mark, so it skips nothing that commits late and shows nothing twice; it
-/// waits for a database that restarts, and ends at Ctrl-C.
+/// Oldest first. --follow continues up to the high-water mark, so it skips no event that was committed late, and shows none twice. It waits
+/// for a database that restarts, and ends at Ctrl-C.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,15 +28,15 @@ Examples:
   firefly-eventstore tail --after 1200 --metadata '{\"branch\":\"Oslo\"}'
   firefly-eventstore tail --event-type money.deposited --where /amount=250")]
 pub(crate) struct Tail {
-    /// The last so many; 10, or with --after all
+    /// How many of the last events; 10, or with --after all
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<u64>,
 
-    /// Go on with what is appended, until Ctrl-C
+    /// Continue with new events, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
 
-    /// How often --follow looks
+    /// How often --follow reads the log
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse::duration)]
     interval: Duration,
 
@@ -47,7 +47,7 @@ pub(crate) struct Tail {
     conditions: Conditions,
 }
 
-/// How many lines are shown unless it is said.
+/// How many events are shown by default.
 const LINES: u64 = 10;
 
 impl Tail {
@@ -78,7 +78,7 @@ struct Reading<'a> {
     store: &'a dyn Operations,
     query: EventQuery,
     conditions: Conditions,
-    /// The checkpoint: everything up to here was looked at.
+    /// The checkpoint: everything up to here was read.
     shown: GlobalSequence,
     stop: Option<Stop>,
     is_nothing_shown: bool,
@@ -86,7 +86,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Shows the last events that match; those before them are not read.
+    /// Shows the last events that match. Earlier ones are not read.
     fn show_last(&mut self, lines: u64) -> Result<()> {
         let query = self.query.clone().backwards();
         let mut events = self.store.read(match self.conditions.is_empty() {
@@ -113,7 +113,7 @@ impl Reading<'_> {
         self.console.flush()
     }
 
-    /// Shows the events that came since.
+    /// Shows the new events.
     fn show_new(&mut self) -> Result<()> {
         let store = self.store;
         let mut events = store.read(self.query.clone().after(self.shown));
@@ -183,7 +183,7 @@ pub(super) fn event_line(event: &EventEnvelope, with_aggregate: bool, console: &
     console.marked_line(HEADING, &event.global_sequence.to_string(), text)
 }
 
-/// What stands on the line of an event after its sequence: what happened, and its context as far as there is one.
+/// The rest of an event's line, after its sequence: what happened, and its context if it has one.
 pub(super) fn event_text(event: &EventEnvelope, with_aggregate: bool) -> String {
     let mut line = format!(" {} ", time_text(event.created_at));
     let mut add = |part: &dyn Display| write!(line, "{part} ").expect("a string takes everything");

@@ -19,7 +19,7 @@ Examples:
   firefly-eventstore types
   firefly-eventstore types --json | jq -r 'select(.max_size_bytes > 65536).event_type'")]
 pub(crate) struct Types {
-    /// Only what belongs to this tenant
+    /// Only data of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
 }

@@ -16,9 +16,9 @@ use crate::text::counted;
 
 /// Check every event and snapshot, and the database itself
 ///
-/// Names everything that is wrong and goes on after it; the exit code is then 1. Compares the log with its seals. What --remember writes,
-/// kept outside of the database, makes the next verify quick (--since), and shows whether the past was changed (--against). So does a
-/// line that the seal command printed (--seal).
+/// Reports everything that is wrong; the exit code is then 1. Compares the log with its seals. Store the file of --remember elsewhere: it
+/// makes the next verify quick (--since), and shows whether the past was changed (--against). So does a line that the seal command printed
+/// (--seal).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,19 +27,19 @@ Examples:
   firefly-eventstore verify --against ledger.point
   firefly-eventstore verify --seal $(tail -n 1 /mnt/elsewhere/ledger.seals)")]
 pub(crate) struct Verify {
-    /// Only the events after the point that is remembered in this file
+    /// Only the events after the point in this file
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     since: Option<PathBuf>,
 
-    /// Everything, and whether the log up to the remembered point is still the same
+    /// Everything, and whether the log up to the point in this file is unchanged
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
-    /// Everything, and whether the log up to this seal is still the same
+    /// Everything, and whether the log up to this seal is unchanged
     #[arg(long, value_name = "LINE", conflicts_with_all = ["since", "against"])]
     seal: Option<Seal>,
 
-    /// Remember the end of the log in this file, if nothing is wrong with it
+    /// Write the end of the log into this file, if nothing is wrong with the log
     #[arg(long, value_name = "FILE")]
     remember: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
--- Take in an event of a table that was made by hand, with its sequence.
+-- Insert an event of a table that was created by hand, with its sequence.
 -- ? event_id · ? aggregate_id · ? aggregate_type · ? aggregate_version · ? global_sequence · ? event_type · ? event_data
 -- ? metadata · ? created_at · ? updated_at · ? created_by · ? tenant_id · ? correlation_id · ? causation_id · ? checksum
 INSERT INTO events (

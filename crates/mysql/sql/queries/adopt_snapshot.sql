@@ -1,5 +1,6 @@
--- Take in a snapshot of a table made by hand, before the schema has one per form: one of the same aggregate at the same version is
--- replaced. Where the id is that of another one, this one would get none, which is refused.
+-- Insert a snapshot of a table that was created by hand. Used before the schema has one snapshot per form, so it replaces any snapshot of
+-- the
+-- same aggregate and version. If its id belongs to another snapshot, the new id is NULL, which is refused.
 -- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
 -- ? tenant_id · ? checksum
 INSERT INTO snapshots (

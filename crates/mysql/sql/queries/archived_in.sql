@@ -1,5 +1,5 @@
--- The first archive with an event in a window of the log that the filters may let pass: of such an event only the keys are known. And how
--- often events were attached. What finds those of the archive is added to this.
+-- The first archive with an event in a part of the log that may match the filters; only the keys of archived events are known. Also returns
+-- how often events were attached. The program adds the conditions.
 -- ? the sequence after which the window begins · ? the last of the window
 -- ? ? created at this time or later, or NULL · ? ? created at this time or earlier, or NULL · the filters' values
 SELECT

@@ -1,4 +1,4 @@
--- The keys of archived events: a list of sequences is added to this.
+-- The keys of archived events. The program adds a list of sequences.
 SELECT
     global_sequence,
     event_id,

@@ -1,4 +1,4 @@
--- What of the streams of some aggregates is archived: a list of ids is added to this.
+-- The archived parts of some aggregates' streams. The program adds a list of ids.
 SELECT
     aggregate_id,
     aggregate_type,

@@ -1,4 +1,4 @@
--- What belongs to a table, or refers to it, and would be lost or in the way if it were dropped.
+-- The objects that belong to a table or refer to it. They would be lost, or would prevent a DROP.
 -- Parameters: the table, three times.
 SELECT CONCAT('trigger ', trigger_name)
 FROM information_schema.triggers

@@ -1,4 +1,4 @@
--- An aggregate whose events are not what this library would have written.
+-- An aggregate with events that this library would not have written.
 SELECT aggregate_id
 FROM (
     SELECT

@@ -1,4 +1,4 @@
--- The slots of a consumer that nobody holds, or whose lease ran out; locked, and without those that others have locked.
+-- The slots of a consumer that no process holds, or whose lease has ended. Locks them, and skips slots that others have locked.
 -- ? name
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Give a slot to a process for a time that begins now, or to nobody.
+-- Give a slot to a process for a time that begins now, or free it.
 -- ? token · ? holder · ? microseconds of the lease · ? name · ? slot
 UPDATE firefly_consumers
 SET

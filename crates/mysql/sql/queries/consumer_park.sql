@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
+-- Park an event. If it is already parked, update its attempts and its reason. If the attempts grew, clear its replay request.
 -- ? name · ? global_sequence · ? aggregate_id · ? attempts · ? reason
 INSERT INTO firefly_parked_events (
     name,

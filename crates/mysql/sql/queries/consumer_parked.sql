@@ -1,4 +1,4 @@
--- Parked events of every consumer after a place, in their order.
+-- A page of the parked events of every consumer, in their order.
 -- ? name of the one before · ? the same · ? its global_sequence · ? at most so many
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Parked events of a consumer after a sequence, in their order.
+-- A page of the parked events of one consumer, in their order.
 -- ? name · ? the sequence · ? at most so many
 SELECT
     name,

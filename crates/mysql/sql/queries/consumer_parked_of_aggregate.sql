@@ -1,4 +1,4 @@
--- Parked events of an aggregate of a consumer after a sequence, in their order.
+-- A page of the parked events of one consumer and aggregate, in their order.
 -- ? name · ? aggregate_id · ? the sequence · ? at most so many
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Insert a slot of a consumer that nobody holds; one that is there stays as it is.
+-- Insert a free slot of a consumer. An existing slot does not change.
 -- ? name · ? slot · ? position · ? state · ? definition
 INSERT INTO firefly_consumers (
     name,

@@ -1,4 +1,4 @@
--- Ask for all parked events of an aggregate to be handled again.
+-- Request a replay of all parked events of an aggregate.
 -- ? name · ? aggregate_id
 UPDATE firefly_parked_events
 SET replay = TRUE

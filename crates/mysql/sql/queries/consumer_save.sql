@@ -1,4 +1,4 @@
--- Write the checkpoint, the token, the state and the failure of a slot, not who holds it.
+-- Update the checkpoint, the token, the state and the failure of a slot, but not its holder.
 -- ? position · ? token · ? state · ? failing_sequence · ? attempts · ? last_error · ? name · ? slot
 UPDATE firefly_consumers
 SET

@@ -1,5 +1,6 @@
--- As consumer_save.sql, on a connection that somebody's work has had meanwhile: nothing is written where that leads to another database,
--- changes values silently, or commits each statement by itself.
+-- Like consumer_save.sql, on a connection that the caller's work has used. Writes nothing if the connection now uses another database, an
+-- SQL
+-- mode that changes values silently, or autocommit.
 -- ? position · ? token · ? state · ? failing_sequence · ? attempts · ? last_error · ? name · ? slot · ? server · ? database
 UPDATE firefly_consumers
 SET

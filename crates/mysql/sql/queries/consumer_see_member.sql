@@ -1,4 +1,4 @@
--- Write that a process of a group lives.
+-- Record that a process of a group is alive.
 -- ? name · ? holder
 INSERT INTO firefly_consumer_members (
     name,

@@ -1,4 +1,4 @@
--- The processes of a group that were not seen for a time; locked, and without those that others have locked.
+-- The processes of a group that were not seen for a time. Locks their rows, and skips rows that others have locked.
 -- ? name · ? microseconds
 SELECT holder
 FROM firefly_consumer_members

@@ -1,4 +1,4 @@
--- Tell readers that events came back into the log.
+-- Count that events came back into the log, for readers.
 UPDATE firefly_moves
 SET attached = attached + 1
 WHERE id = 1

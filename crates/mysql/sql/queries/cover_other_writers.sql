@@ -1,4 +1,4 @@
--- Let the appends of other programs take the gate of the moment too, row by row: see the migrations. What is archived is refused.
+-- Make the appends of other programs take a gate too, for each row: see the migrations. Archived ids and versions are refused.
 CREATE TRIGGER trigger_events_gate
 BEFORE INSERT ON events
 FOR EACH ROW

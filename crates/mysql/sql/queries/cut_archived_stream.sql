@@ -1,4 +1,4 @@
--- Leave of the streams of some aggregates what is still archived: a list of their ids is added to this.
+-- Shorten the archived parts of some aggregates' streams to what is still archived. The program adds a list of ids.
 UPDATE firefly_archived_streams AS stream
 JOIN (
     SELECT

@@ -1,4 +1,4 @@
--- Delete snapshots of one aggregate in a range of versions, but for the newest so many.
+-- Delete snapshots of one aggregate in a range of versions, except the newest ones.
 -- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version
 -- ? ? snapshot_type or NULL · ? how many to keep
 DELETE snapshots

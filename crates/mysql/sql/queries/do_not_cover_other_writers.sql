@@ -1,2 +1,2 @@
--- Let only this library's appends take gates.
+-- Drop the trigger: only this library's appends take gates.
 DROP TRIGGER trigger_events_gate

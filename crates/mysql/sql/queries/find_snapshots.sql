@@ -1,4 +1,4 @@
--- The snapshots of an aggregate in a range of versions, the newest version first, and of one version the last form by name.
+-- The snapshots of an aggregate in a range of versions. Newest version first; for the same version, by descending name of the form.
 -- ? aggregate_id · ? aggregate_type · ? ? tenant_id or NULL · ? first version · ? last version
 -- ? ? snapshot_type or NULL · ? most rows
 SELECT

@@ -1,4 +1,4 @@
--- Have the server flush its redo log: what was committed before this is on the disk once this is committed.
+-- Make the server flush its redo log. When this is committed, every earlier commit is on the disk.
 UPDATE firefly_flush
 SET times = times + 1
 WHERE id = 1

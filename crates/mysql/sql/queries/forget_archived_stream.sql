@@ -1,4 +1,4 @@
--- Forget that aggregates had archived events: a list of ids is added to this.
+-- Delete the records that aggregates have archived events. The program adds a list of ids.
 DELETE stream
 FROM firefly_archived_streams AS stream FORCE INDEX (PRIMARY)
 WHERE stream.aggregate_id IN

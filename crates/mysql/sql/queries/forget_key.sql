@@ -1,4 +1,4 @@
--- Forget the keys of events that are back in the log: a list of sequences is added to this.
+-- Delete the keys of events that are back in the log. The program adds a list of sequences.
 DELETE archived
 FROM firefly_archived_events AS archived FORCE INDEX (PRIMARY)
 WHERE archived.global_sequence IN

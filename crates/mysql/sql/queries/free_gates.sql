@@ -1,4 +1,4 @@
--- Which of some gates no append holds at this moment. Waits for nobody, and holds them no longer than the statement takes.
+-- Of some gates, those that no append holds now. Does not wait, and holds the gates only during the statement.
 SELECT id
 FROM firefly_gate FORCE INDEX (PRIMARY)
 WHERE id IN {list}

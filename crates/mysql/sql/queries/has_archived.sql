@@ -1,4 +1,4 @@
--- Whether events are archived, as a gate tells appends.
+-- Whether events are archived, by the gate that appends read.
 SELECT has_archived
 FROM firefly_gate
 WHERE id = 3

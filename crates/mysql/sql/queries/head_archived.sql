@@ -1,4 +1,4 @@
--- Who aggregates belong to whose events are archived, all or the first of them, and the last version that is: a list of ids is added to this.
+-- The owners of aggregates with archived events, and their last archived versions. The program adds a list of ids.
 SELECT
     aggregate_id,
     aggregate_type,

@@ -1,4 +1,4 @@
--- Import events as they are, with their sequences: the rows are added to this, each with its values bound.
+-- Import events unchanged, with their sequences. The program adds the rows, with bound values.
 INSERT INTO events (
     event_id,
     aggregate_id,

@@ -1,4 +1,4 @@
--- How many bytes the indexes of the database take, as the statistics know it. Refused to whom may not read the server's own tables.
+-- The sizes of the database's indexes in bytes, by the statistics. Refused if the user may not read the server's own tables.
 SELECT
     table_name,
     index_name,

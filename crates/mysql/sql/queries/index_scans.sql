@@ -1,4 +1,4 @@
--- How often the indexes of the database were read since the server started, where it counts that. Refused to whom may not read this.
+-- How often the database's indexes were read since the server started, if it counts that. Refused if the user may not read this.
 SELECT
     object_name,
     index_name,

@@ -1,4 +1,4 @@
--- Store a seal; one at the same sequence stays as it is.
+-- Store a seal. An existing seal at the same sequence does not change.
 -- ? global_sequence · ? events · ? digest · ? sealed_at
 INSERT INTO firefly_seals (
     global_sequence,

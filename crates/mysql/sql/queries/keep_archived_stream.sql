@@ -1,4 +1,4 @@
--- Keep how far aggregates' streams are archived: the rows are added to this, each with its values bound.
+-- Record up to which version aggregates' streams are archived. The program adds the rows, with bound values.
 -- ? aggregate_id · ? aggregate_type · ? tenant_id · ? version · ? last_event_id · ? first_sequence · ? last_sequence · ? created_until
 INSERT INTO firefly_archived_streams (
     aggregate_id,

@@ -1,4 +1,4 @@
--- Keep the keys of events that leave the log: the rows are added to this, each with its values bound.
+-- Store the keys of events that are removed from the log. The program adds the rows, with bound values.
 INSERT INTO firefly_archived_events (
     global_sequence,
     event_id,

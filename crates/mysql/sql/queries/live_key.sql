@@ -1,4 +1,4 @@
--- The keys of events in the log: a list of sequences is added to this.
+-- The keys of events in the log. The program adds a list of sequences.
 SELECT
     global_sequence,
     event_id,

@@ -1,3 +1,3 @@
--- Wait until no other process migrates this database; the lock goes with the connection, or earlier by unlock_migrations.sql.
+-- Wait until no other process migrates this database. The lock ends with the connection, or with unlock_migrations.sql.
 -- ? most seconds to wait
 SELECT GET_LOCK(CONCAT('firefly_', SHA2(DATABASE(), 224)), ?)

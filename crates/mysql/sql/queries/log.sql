@@ -1,5 +1,5 @@
--- Read the log: which index finds the rows, the filters, an order and a limit are added to this. Each row tells, too, up to which
--- sequence events are archived, NULL if none are; that is looked up once.
+-- Read the log. The program adds the index, the filters, an order and a limit. Each row also has the last archived
+-- sequence, NULL if there is none; it is looked up once.
 SELECT
     event_id,
     aggregate_id,

@@ -1,4 +1,4 @@
--- Read positions in the log: as log.sql, where rows are found in several ways, and merged before they are read.
+-- Read positions in the log. Like log.sql, but rows are found with several indexes, and merged before they are read.
 SELECT
     global_sequence AS place,
     created_at AS moment

@@ -1,4 +1,4 @@
--- When the store was made, by which one is told from another on a server that nobody has seen.
+-- When the store was created. This distinguishes it from a store on another server.
 SELECT installed_at
 FROM firefly_schema_history
 WHERE version = '1.0.0'

@@ -1,4 +1,4 @@
--- The transactions that have held locks for some time: their connections, and for how many seconds. Refused to whom may not know.
+-- The transactions that have held locks for some time: their connections, and the seconds. Refused if the user lacks the right.
 -- ? seconds
 SELECT
     trx_mysql_thread_id,

@@ -1,4 +1,4 @@
--- How many events there are in a range, which, and the last of them: once with what is not committed yet, and once without.
+-- The number of events in a range, the sum of their sequences, and the last one. Run once with uncommitted events, and once without.
 -- {after} · {until}, which are numbers
 SELECT
     COUNT(*),

@@ -1,4 +1,4 @@
--- Publish a high-water mark that was proved; what was published never goes back.
+-- Publish a proved high-water mark. A published mark never goes back.
 -- ? global_sequence
 INSERT INTO firefly_published_mark (id, global_sequence, published_at)
 VALUES (1, ?, UTC_TIMESTAMP(6))

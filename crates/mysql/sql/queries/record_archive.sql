@@ -1,4 +1,4 @@
--- Record an archive, or where it is and whether all its events are out of the log.
+-- Record an archive. If it is already recorded, update its location and whether all of its events are removed from the log.
 -- ? digest · ? first_sequence · ? last_sequence · ? events · ? first_created_at · ? last_created_at · ? location · ? archived_at
 -- ? log_events · ? log_digest · ? retired
 INSERT INTO firefly_archives (

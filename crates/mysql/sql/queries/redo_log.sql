@@ -1,4 +1,4 @@
--- How far MariaDB's redo log goes, and how far it is on the disk. MySQL has none of these, and its own are not of this moment.
+-- The end of MariaDB's redo log, and how much of it is on the disk. MySQL does not have these variables, and its own ones are not current.
 SHOW GLOBAL STATUS
 WHERE variable_name IN (
     'Innodb_lsn_current',

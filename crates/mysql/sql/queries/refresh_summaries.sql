@@ -1,4 +1,4 @@
--- Bring the aggregate summaries up to date, while others read the old ones.
+-- Update the aggregate summaries. Readers see the old ones meanwhile.
 INSERT INTO mv_aggregate_summary (
     aggregate_id,
     aggregate_type,

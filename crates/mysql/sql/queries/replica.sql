@@ -1,2 +1,2 @@
--- What this server replicates; no row if nothing. Refused to whom may not know.
+-- The sources that this server replicates; no row if there is none. Refused if the user lacks the right.
 SHOW REPLICA STATUS

@@ -1,2 +1,2 @@
--- Give the restored log its name, now that it is whole; refused where there is such a table (1050).
+-- Rename the complete restored log. Refused if there is a table of that name (1050).
 RENAME TABLE events_restored_unfinished TO events_restored

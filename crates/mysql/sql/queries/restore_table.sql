@@ -1,5 +1,5 @@
--- A table with the columns of events, for the log as it was. It is no part of the store: no index but the order of the log, and
--- no check. It gets its name once it is filled, because the server commits what is made until then, and a crash may follow.
+-- Create a table with the columns of events, for the log at a past point. It is not part of the store. It has no index except the order of
+-- the log, and no checks. It is renamed when it is complete, because the server commits it before, and a crash may follow.
 CREATE TABLE events_restored_unfinished (
     PRIMARY KEY (global_sequence)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4

@@ -1,2 +1,2 @@
--- Remove what a restore that failed, or a crash in the middle of one, has left.
+-- Remove the rest of a failed or interrupted restore.
 DROP TABLE IF EXISTS events_restored_unfinished

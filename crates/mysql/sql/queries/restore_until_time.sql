@@ -1,4 +1,4 @@
--- Copy the log up to a global sequence and a time: of each aggregate, what comes before its first event that was created later.
+-- Copy the log up to a global sequence and a time: for each aggregate, the events before its first later one.
 -- ? time · ? ? global_sequence
 INSERT INTO events_restored_unfinished (
     global_sequence,

@@ -1,3 +1,3 @@
--- The gates that the appends of older versions take.
+-- Remove the gates that appends of older versions took.
 DELETE FROM firefly_gate
 WHERE id < 3

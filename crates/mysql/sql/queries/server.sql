@@ -1,4 +1,4 @@
--- The version of the server, and whether it accepts writes. Newer MariaDB has more than ON and OFF for that.
+-- The version of the server, and whether it accepts writes. Newer versions of MariaDB have more values than ON and OFF.
 SELECT
     VERSION(),
     CAST(@@global.read_only AS CHAR) IN ('0', 'OFF')

@@ -1,6 +1,6 @@
--- What the server is, and what this connection can count on: that no value is changed silently and every key is checked; where
--- it is, which no failover and no copy of the data changes silently; whether the server shows commits to others that are not yet on its
--- disk, although it is to flush each; whether each statement commits by itself; and whether the server takes no writes.
+-- The server and the settings of this connection: whether values are never changed silently and every key is checked; the identity of
+-- the server, which a failover or a copy of the data changes; whether the server shows commits before they are flushed, although it
+-- flushes each; whether autocommit is on; and whether the server refuses writes.
 SELECT
     VERSION(),
     @@auto_increment_increment,

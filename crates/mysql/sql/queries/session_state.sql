@@ -1,5 +1,5 @@
--- What work on a connection may have changed there that cannot simply be set again, because the right value is the server's or
--- needs rights to set. Locks that it took by name are released.
+-- Settings that the caller's work may have changed on a connection and that cannot simply be set again, because the right value is the
+-- server's, or setting it needs a right. Releases named locks.
 SELECT
     RELEASE_ALL_LOCKS(),
     CONCAT_WS(

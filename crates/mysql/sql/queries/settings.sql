@@ -1,4 +1,4 @@
--- The settings of the server that matter to a store, of those that it has.
+-- The server's settings that matter to a store, as far as the server has them.
 SHOW GLOBAL VARIABLES
 WHERE variable_name IN (
     'binlog_format',

@@ -1,4 +1,4 @@
--- The snapshots of every aggregate, by its id, the version and the form, those after a place.
+-- A page of the snapshots of every aggregate, ordered by aggregate id, version and form.
 -- ? ? aggregate_id · ? ? version · ? snapshot_type · ? most rows
 SELECT
     snapshot_id,

@@ -1,4 +1,4 @@
--- What server this is, its clock, who is connected from where, and what the database's own tables would be made with.
+-- The server, its clock, the user and host of the connection, and the defaults for new tables in the database.
 SELECT
     VERSION(),
     UTC_TIMESTAMP(6),

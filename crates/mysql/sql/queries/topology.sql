@@ -1,4 +1,5 @@
--- What tells whether other servers write what this one shows, and in which order it commits that; MySQL and MariaDB have some each.
+-- Settings that show whether other servers write this server's data, and in which order this one commits it. MySQL and MariaDB have
+-- different ones.
 SHOW GLOBAL VARIABLES
 WHERE variable_name IN (
     'group_replication_group_name',

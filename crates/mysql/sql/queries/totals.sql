@@ -1,6 +1,6 @@
 -- The source document's first monitoring query: totals.
 -- ? ? ? ? tenant_id, or NULL for everything
--- The versions of a stream up to one are archived, so that is how many are.
+-- The archived versions of a stream begin at 1, so the last one is their number.
 SELECT
     COUNT(*) AS total_events,
     COUNT(DISTINCT aggregate_id) AS total_aggregates,

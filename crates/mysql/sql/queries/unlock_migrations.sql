@@ -1,2 +1,2 @@
--- Let the next process migrate.
+-- Release the lock on migrations.
 SELECT RELEASE_LOCK(CONCAT('firefly_', SHA2(DATABASE(), 224)))

@@ -1,2 +1,2 @@
--- The XA transactions that are prepared. MySQL tells whom it gave XA_RECOVER_ADMIN.
+-- The prepared XA transactions. MySQL answers only users with XA_RECOVER_ADMIN.
 XA RECOVER

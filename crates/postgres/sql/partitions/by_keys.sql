@@ -1,5 +1,6 @@
--- Events, found by their keys: what a statement reads instead of a partitioned table. Filters and an order on the columns of keys are those
--- of the table of keys, and each event is looked up in the one partition that has it.
+-- Events, found by their keys. Statements read this instead of a partitioned table. Filters and orders on key columns use the table of
+-- keys, and
+-- each event is looked up in the one partition that has it.
 SELECT
     keys.event_id,
     keys.aggregate_id,
@@ -32,6 +33,6 @@ CROSS JOIN LATERAL (
         checksum
     FROM events
     WHERE events.global_sequence = keys.global_sequence
-    -- One at most, so that the partitions after the right one are not looked at.
+    -- One row at most, so that the server does not search further partitions.
     LIMIT 1
 ) AS found

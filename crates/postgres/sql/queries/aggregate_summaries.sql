@@ -1,5 +1,5 @@
--- The summaries of aggregates as of now, by aggregate id. Filters are added to the condition: with an index on what they filter by,
--- they read what they find, and a page reads the events of its aggregates.
+-- The current summaries of aggregates, by aggregate id. The program adds filters to the condition. With an index on the filtered column,
+-- only matching rows are read, and a page reads only the events of its aggregates.
 -- $1 most rows or NULL
 SELECT
     aggregate_id,

@@ -1,3 +1,3 @@
--- Bring what the planner knows of what is archived up to date. Statements that were planned while nothing was are planned anew, and look
--- by keys. Nobody waits.
+-- Update the planner's statistics of the archive tables. Statements that were planned when these were empty are planned again, and then use
+-- keys. Blocks nobody.
 ANALYZE firefly_archived_events, firefly_archived_streams;

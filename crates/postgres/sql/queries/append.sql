@@ -1,10 +1,11 @@
--- Append events to several aggregates that are all as expected: one statement, whatever their number.
+-- Append events to several aggregates, if all of them have the expected versions. One statement, whatever their number.
 -- $1 aggregate_id uuid[] · $2 aggregate_type text[] · $3 tenant_id text[] · $4 expected bigint[]: a version, -1 for any, -2 for
 -- one that exists: per aggregate
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data
 -- $10 metadata · $11 created_at or NULL for now · $12 created_by · $13 correlation_id · $14 causation_id · $15 checksum: per event
--- Returns one row per event, unordered; no row means an aggregate is elsewhere, or somebody else's, or an event is archived. A unique
--- violation means that a concurrent append won, or that an event id is in the log already.
+-- Returns one row per event, unordered. No row means that an aggregate has another version or another owner, or that an event is archived.
+-- A
+-- unique violation means that a concurrent append won, or that an event id is already in the log.
 WITH appends AS MATERIALIZED (
     SELECT
         wanted.ordinal,
@@ -32,7 +33,7 @@ WITH appends AS MATERIALIZED (
             LIMIT 1
         )
         UNION ALL
-        -- Looked at only where the log has no event of the aggregate.
+        -- Read only if the log has no event of the aggregate.
         SELECT
             version,
             aggregate_type,
@@ -99,10 +100,10 @@ FROM unnest(
 )
 JOIN appends ON appends.ordinal = event.append
 WHERE (SELECT bool_and(admitted) FROM appends)
-  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  -- Refused if the sequence is behind the log: it would assign sequences that readers have passed.
   AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
-  -- Not where one of the events is archived.
+  -- Refused if one of the events is archived.
   AND NOT EXISTS (
     SELECT 1
     FROM unnest($7::uuid[]) AS wanted (event_id)

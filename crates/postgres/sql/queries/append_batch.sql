@@ -1,4 +1,4 @@
--- Append events to one aggregate that is as expected. What `append.sql` does, without what only several aggregates need.
+-- Append events to one aggregate, if it has the expected version. Like `append.sql`, without the parts for several aggregates.
 -- $1 aggregate_id · $2 aggregate_type · $3 tenant_id · $4 expected: a version, -1 for any, -2 for one that exists
 -- $5 event_id uuid[] · $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by
 -- $11 correlation_id · $12 causation_id · $13 checksum: per event
@@ -15,7 +15,7 @@ WITH head AS MATERIALIZED (
         LIMIT 1
     )
     UNION ALL
-    -- Looked at only where the log has no event of the aggregate.
+    -- Read only if the log has no event of the aggregate.
     SELECT
         version,
         aggregate_type = $2::text AND tenant_id IS NOT DISTINCT FROM $3::text
@@ -78,10 +78,10 @@ WHERE COALESCE(
     (SELECT is_own AND $4::bigint IN (-1, -2, aggregate_version) FROM head),
     $4::bigint IN (-1, 0)
 )
-  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  -- Refused if the sequence is behind the log: it would assign sequences that readers have passed.
   AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
-  -- Not where one of the events is archived.
+  -- Refused if one of the events is archived.
   AND NOT EXISTS (
     SELECT 1
     FROM unnest($5::uuid[]) AS wanted (event_id)

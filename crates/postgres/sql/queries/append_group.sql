@@ -1,10 +1,12 @@
--- Append for several callers at once, each to one aggregate: those that are as expected are appended to, the others left alone.
+-- Append for several callers at once, each to one aggregate. Aggregates without the expected version are left out.
 -- $1 aggregate_id uuid[] · $2 aggregate_type text[] · $3 tenant_id text[] · $4 expected bigint[]: a version, -1 for any, -2 for
 -- one that exists: per aggregate
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data
 -- $10 metadata · $11 created_at or NULL for now · $12 created_by · $13 correlation_id · $14 causation_id · $15 checksum: per event
--- Returns one row per event, unordered; none of an aggregate that is elsewhere, or somebody else's; none at all if one of the events is
--- archived. A unique violation means that a concurrent append won, or that an event id is in the log already: then nothing is stored.
+-- Returns one row per event, unordered. An aggregate with another version or another owner has no rows. If one of the events is
+-- archived, there are no rows at all. A unique violation means that a concurrent append won, or that an event id is already in the log;
+-- then
+-- nothing is stored.
 WITH appends AS MATERIALIZED (
     SELECT
         wanted.ordinal,
@@ -26,7 +28,7 @@ WITH appends AS MATERIALIZED (
             LIMIT 1
         )
         UNION ALL
-        -- Looked at only where the log has no event of the aggregate.
+        -- Read only if the log has no event of the aggregate.
         SELECT
             version,
             aggregate_type,
@@ -98,12 +100,12 @@ FROM unnest(
     ordinal
 )
 JOIN appends ON appends.ordinal = event.append
--- Not where the sequence is behind the log, and would give out what readers have passed.
+-- Refused if the sequence is behind the log: it would assign sequences that readers have passed.
 WHERE (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
-  -- Nobody waits long for what another transaction holds: each appends alone then.
+  -- A group does not wait long for another transaction's lock: each caller then appends alone.
   AND (SELECT set_config('lock_timeout', '100', true)) IS NOT NULL
-  -- Not where one of the events is archived.
+  -- Refused if one of the events is archived.
   AND NOT EXISTS (
     SELECT 1
     FROM unnest($7::uuid[]) AS wanted (event_id)

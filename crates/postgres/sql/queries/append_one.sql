@@ -1,10 +1,9 @@
--- Append one event to an aggregate at whatever version it is. What `append.sql` does, without arrays, which cost more than the
--- row.
+-- Append one event to an aggregate at any version. Like `append.sql`, but without arrays, which cost more than the row.
 -- $1 event_id · $2 aggregate_id · $3 aggregate_type · $4 tenant_id · $5 whether the aggregate must exist
 -- $6 event_type · $7 event_data · $8 metadata · $9 created_at or NULL for now · $10 created_by · $11 correlation_id
 -- $12 causation_id · $13 checksum
--- Returns the row; none means the aggregate is elsewhere, or somebody else's, or the event is archived. A unique violation means that a
--- concurrent append won, or that the event id is in the log already.
+-- Returns the row. No row means that the aggregate has another version or another owner, or that the event is archived. A unique violation
+-- means that a concurrent append won, or that the event id is already in the log.
 INSERT INTO events (
     event_id,
     aggregate_id,
@@ -47,7 +46,7 @@ LEFT JOIN LATERAL (
         LIMIT 1
     )
     UNION ALL
-    -- Looked at only where the log has no event of the aggregate.
+    -- Read only if the log has no event of the aggregate.
     SELECT
         version,
         aggregate_type,
@@ -60,9 +59,9 @@ WHERE CASE
     WHEN head.aggregate_version IS NULL THEN NOT $5::boolean
     ELSE head.aggregate_type = $3::text AND head.tenant_id IS NOT DISTINCT FROM $4::text
 END
-  -- Not where the sequence is behind the log, and would give out what readers have passed.
+  -- Refused if the sequence is behind the log: it would assign sequences that readers have passed.
   AND (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */)
       <= (SELECT COALESCE(pg_sequence_last_value('events_global_sequence_seq'), 0))
-  -- Not where the event is archived.
+  -- Refused if the event is archived.
   AND NOT EXISTS (SELECT 1 FROM firefly_archived_events WHERE event_id = $1)
 RETURNING global_sequence, aggregate_version;

@@ -1,4 +1,4 @@
--- Whether a table of what is archived has doubled since it was last analyzed; one row if so.
+-- Whether an archive table has doubled since its last ANALYZE; one row if so.
 SELECT 1
 WHERE firefly_here()
   AND EXISTS (

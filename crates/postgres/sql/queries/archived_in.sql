@@ -1,4 +1,4 @@
--- The first archive with an event in a window of the log that the filters may let pass, as far as the keys tell; no row if none has one.
+-- The first archive with an event in a part of the log that may match the filters, judged by the keys; no row if there is none.
 -- $1 first global_sequence · $2 last · $3 first created_at or NULL · $4 last created_at or NULL · $5 aggregate_id or NULL
 -- $6 event_id uuid[] or NULL · $7 tenant_id or NULL · $8 aggregate_type text[] or NULL
 SELECT
@@ -19,7 +19,9 @@ WHERE firefly_here()
   AND archive.first_sequence <= $2
   AND ($3::timestamptz IS NULL OR archive.last_created_at >= $3)
   AND ($4::timestamptz IS NULL OR archive.first_created_at <= $4)
-  -- Each by the key that finds the fewest, one by one, so that it is used also by a statement that was planned when there were few rows.
+  -- One query for each filter, with the key that finds the fewest rows, so that the key is used even if the statement was planned when
+  -- there
+  -- were few rows.
   AND CASE
     WHEN $6::uuid[] IS NOT NULL THEN EXISTS (
         SELECT 1
@@ -62,7 +64,7 @@ WHERE firefly_here()
             SELECT 1
             FROM firefly_archived_events AS archived
             WHERE archived.aggregate_id = stream.aggregate_id
-              -- Not for the index on sequences, which would be read over the whole window for each stream.
+              -- Keeps the planner from the index on sequences: it would read the whole part of the log for each stream.
               AND archived.global_sequence + 0 BETWEEN GREATEST($1, archive.first_sequence) AND LEAST($2, archive.last_sequence)
             LIMIT 1
         ) AS event

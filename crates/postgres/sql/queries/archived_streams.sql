@@ -1,4 +1,4 @@
--- What is archived of these aggregates; no row for one of which nothing is.
+-- The archived parts of these aggregates' streams; no row for an aggregate without one.
 -- $1 aggregate_id uuid[]
 SELECT
     aggregate_id,

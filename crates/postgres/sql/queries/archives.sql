@@ -1,4 +1,4 @@
--- The archives that may have events between two sequences, in the order of their first ones.
+-- The archives that may have events between two sequences, ordered by their first sequence.
 -- $1 first global_sequence · $2 last
 SELECT
     digest,

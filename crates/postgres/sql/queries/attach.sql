@@ -1,4 +1,4 @@
--- Forget the keys of events that are back in the log. Only while nobody else writes events.
+-- Delete the keys of events that are back in the log. Run only while no other transaction writes events.
 -- $1 global_sequence bigint[]: per event · $2 aggregate_id uuid[] · $3 version bigint[]: the last one of each stream that is archived
 -- afterwards, 0 if none is
 WITH attached AS (

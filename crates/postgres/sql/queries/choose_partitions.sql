@@ -1,4 +1,4 @@
--- Let partitions that are made from now on have so many sequences.
+-- Set how many sequences new partitions have.
 -- $1 events_per_range
 INSERT INTO firefly_partitions (id, events_per_range)
 VALUES (1, $1)

@@ -1,5 +1,5 @@
--- Delete the rows of the processes of a group that were not seen for a time. One that is being seen, or deleted, is passed over, so that
--- nobody waits for another's.
+-- Delete the rows of the processes of a group that were not seen for a time. Rows that another transaction has locked are skipped, so that
+-- nobody waits.
 -- $1 name · $2 microseconds bigint
 DELETE FROM firefly_consumer_members
 WHERE firefly_here()

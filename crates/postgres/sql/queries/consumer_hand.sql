@@ -1,4 +1,4 @@
--- Give a slot to a process for a time that begins now, or to nobody.
+-- Give a slot to a process for a time that begins now, or free it.
 -- $1 name · $2 slot · $3 token · $4 holder · $5 microseconds of the lease bigint
 UPDATE firefly_consumers
 SET

@@ -1,4 +1,4 @@
--- One slot, locked until the transaction ends. What is left of the lease is computed after the lock was waited for.
+-- One slot, locked until the transaction ends. The rest of the lease is computed after the wait for the lock.
 -- $1 name · $2 slot
 WITH locked AS MATERIALIZED (
     SELECT *

@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
+-- Park an event. If it is already parked, update its attempts and its reason. If the attempts grew, clear its replay request.
 -- $1 name text · $2 global_sequence bigint · $3 aggregate_id uuid · $4 attempts bigint · $5 reason text
 INSERT INTO firefly_parked_events (
     name,

@@ -1,4 +1,4 @@
--- Parked events of a consumer after a sequence, in their order.
+-- A page of the parked events of one consumer, in their order.
 -- $1 name · $2 the sequence · $3 at most so many bigint
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Insert a slot of a consumer that nobody holds; one that is there stays as it is.
+-- Insert a free slot of a consumer. An existing slot does not change.
 -- $1 name text · $2 slot integer · $3 position bigint · $4 state text · $5 definition text
 INSERT INTO firefly_consumers (
     name,

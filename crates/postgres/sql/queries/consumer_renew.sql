@@ -1,4 +1,4 @@
--- Let all leases of a process begin anew, now.
+-- Renew all leases of a process: they begin again now.
 -- $1 name · $2 holder · $3 microseconds of the lease bigint
 UPDATE firefly_consumers
 SET lease_until = clock_timestamp() + $3::bigint * INTERVAL '1 microsecond'

@@ -1,5 +1,5 @@
--- As consumer_save.sql, on a connection that somebody's work has had meanwhile: nothing is written where that leads to another schema's
--- table, changed the encoding, or ended the transaction, whose lock on the slot had given it an id.
+-- Like consumer_save.sql, on a connection that the caller's work has used. Writes nothing if the work changed the search path to another
+-- schema's table, changed the encoding, or ended the transaction. (The lock on the slot has given the transaction an id.)
 -- $1 name · $2 slot · $3 position · $4 token · $5 state · $6 failing_sequence · $7 attempts · $8 last_error · $9 oid of the schema
 UPDATE firefly_consumers
 SET

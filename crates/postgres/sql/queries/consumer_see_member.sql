@@ -1,4 +1,4 @@
--- Write that a process of a group lives.
+-- Record that a process of a group is alive.
 -- $1 name text · $2 holder uuid
 INSERT INTO firefly_consumer_members (
     name,

@@ -1,2 +1,2 @@
--- A table with the columns of events: their names and types, and nothing that computes them.
+-- Create a table with the columns of events: only names and types, no generated values.
 CREATE TABLE events_restored (LIKE events);

@@ -1,4 +1,4 @@
--- The source document's second monitoring query: how frequent each type of event is.
+-- The source document's second monitoring query: the number of events of each type.
 -- $1 tenant_id, or NULL for everything
 SELECT
     event_type,

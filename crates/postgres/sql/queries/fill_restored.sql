@@ -1,4 +1,4 @@
--- Copy the log as it was: up to a sequence, and of each aggregate what comes before its first event that was created later.
+-- Copy the log of a past point: up to a sequence, and for each aggregate the events before its first later one.
 -- $1 the last global_sequence · $2 the last time or NULL for any
 INSERT INTO events_restored (
     event_id,

@@ -1,5 +1,4 @@
--- The partitions that have rows, or had some. An empty one is better not analyzed: while nothing is known of it, a statement that is planned
--- looks its events up by an index.
+-- The partitions that have or had rows. Do not analyze an empty one: without statistics, the planner uses an index.
 SELECT inhrelid::regclass::text
 FROM pg_inherits
 WHERE firefly_here()

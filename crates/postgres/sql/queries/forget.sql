@@ -1,5 +1,5 @@
--- Undo what somebody's work may have left on a connection: who it is, settings, cursors, notifications, session-level locks and
--- temporary tables. First the settings, one of which may be a time limit for the rest.
+-- Reset what the caller's work may have left on a connection: its role, settings, cursors, notifications, session-level locks and
+-- temporary tables. Settings come first, because one of them may be a time limit for the rest.
 RESET SESSION AUTHORIZATION;
 RESET ALL;
 RESET ROLE;

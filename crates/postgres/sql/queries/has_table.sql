@@ -1,4 +1,4 @@
--- Whether there is a table in the store's schema; one row if so.
+-- Whether the store's schema has a table; one row if so.
 -- $1 name
 SELECT tablename
 FROM pg_tables

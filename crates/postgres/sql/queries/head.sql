@@ -1,4 +1,4 @@
--- Who each of these aggregates belongs to, and the version it is at, archived or not; no row for one without events.
+-- The owner and the version of each of these aggregates, archived or not; no row for an aggregate without events.
 -- $1 aggregate_id uuid[]
 SELECT
     head.aggregate_id,
@@ -19,7 +19,7 @@ CROSS JOIN LATERAL (
         LIMIT 1
     )
     UNION ALL
-    -- Looked at only where the log has no event of the aggregate.
+    -- Read only if the log has no event of the aggregate.
     SELECT
         aggregate_id,
         aggregate_type,

@@ -1,2 +1,2 @@
--- An error where the search path leads to another store than the one that was opened.
+-- Fails if the search path leads to another store than the one that was opened.
 SELECT firefly_here();

@@ -1,4 +1,4 @@
--- Store events as they are. The size is generated.
+-- Store events unchanged. The size is a generated column.
 COPY events (
     event_id,
     aggregate_id,

@@ -1,4 +1,4 @@
--- The schema of PostgreSQL's extension that checks indexes; no row if it is not there, or this role may not use it.
+-- The schema of the PostgreSQL extension that checks indexes; no row if it is not installed, or this role may not use it.
 SELECT pg_namespace.nspname::text
 FROM pg_extension
 JOIN pg_namespace ON pg_namespace.oid = pg_extension.extnamespace

@@ -1,4 +1,4 @@
--- The keys of the events with these sequences: of those in the log, and of those that are archived, which have a fingerprint.
+-- The keys of the events with these sequences, in the log and archived. Archived ones have a fingerprint.
 -- $1 global_sequence bigint[]
 SELECT
     stored.global_sequence,
@@ -7,7 +7,7 @@ SELECT
     stored.aggregate_version,
     stored.fingerprint
 FROM unnest($1::bigint[]) AS wanted (global_sequence)
--- One by one, so that the keys are used also by a statement that was planned when there were few rows.
+-- One by one, so that the keys are used even if the statement was planned when there were few rows.
 CROSS JOIN LATERAL (
     SELECT
         global_sequence,

@@ -1,5 +1,4 @@
--- The last sequence of the log, and the last that was allocated, which is looked at later, so that whoever appends in between is
--- in the second at least.
+-- The last sequence of the log, and the last allocated one. The second is read later, so it includes every append in between.
 SELECT
     COALESCE(MAX(global_sequence), 0) AS last,
     firefly_last_allocated('events_global_sequence_seq') AS allocated

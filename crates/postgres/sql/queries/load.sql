@@ -1,7 +1,7 @@
 -- Load a part of an aggregate's stream, oldest first.
 -- $1 aggregate_id · $2 first version · $3 last version · $4 most events
--- What of the stream is archived is a row too, wherever it begins: its last version and the id of that, its first sequence, when its latest
--- event was created, and its last sequence, which tells it from an event. Nothing is said about where that row is.
+-- If a part of the stream is archived, it is one more row, whatever part is loaded: the last archived version, its event id, the first
+-- sequence, the time of the latest event, and the last sequence. Events have no last sequence. The row may come at any place.
 (
     SELECT
         event_id,

@@ -1,4 +1,4 @@
--- Where the events with these ids are. Of one that is archived, a fingerprint is known instead of its contents.
+-- The positions of the events with these ids. An archived event has a fingerprint instead of its contents.
 -- $1 event ids, an array
 SELECT
     stored.event_id,
@@ -16,7 +16,7 @@ SELECT
     stored.causation_id,
     stored.fingerprint
 FROM unnest($1::uuid[]) AS wanted (event_id)
--- One by one, so that the keys are used also by a statement that was planned when there were few rows.
+-- One by one, so that the keys are used even if the statement was planned when there were few rows.
 CROSS JOIN LATERAL (
     SELECT
         event_id,

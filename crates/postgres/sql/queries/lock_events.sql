@@ -1,3 +1,3 @@
--- Let nobody else write events until this transaction ends, once those who do are done: before they allocate a sequence, since a
--- statement locks its table before its triggers and defaults. Readers go on.
+-- Wait for writers of events to finish, and block others until this transaction ends. They wait before they allocate a sequence, because a
+-- statement locks its table before its triggers and defaults run. Readers continue.
 LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE;

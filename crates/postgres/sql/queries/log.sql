@@ -1,4 +1,4 @@
--- Read the log: what finds the rows, the filters, an order and a limit are added to this.
+-- Read the log. The program adds the source of the rows, the filters, an order and a limit.
 -- $1 most bytes of data and metadata in a row · $2 the sequence to read from · $3 the sequence to read up to · $4 most rows. A larger row
 -- comes without them, so that what is sent has a bound. Metadata that is stored in 200 bytes is taken for nothing.
 SELECT

@@ -1,5 +1,5 @@
--- What a page of the log ends with: a row that is no event, and has no id. Its version is where the log ends, and its sequence the last one
--- that is archived: both of the moment that the page is of, NULL if there is none.
+-- The last row of a page of the log. It is not an event, and has no id. Its version is the end of the log, and its sequence the last
+-- archived one; NULL if there is none. Both belong to the same state of the database as the page.
 SELECT
     NULL::uuid AS event_id,
     NULL::uuid AS aggregate_id,

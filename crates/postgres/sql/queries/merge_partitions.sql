@@ -1,2 +1,2 @@
--- Make one partition of empty ones that follow each other; see firefly_merge_empty_partitions.
+-- Merge empty partitions that follow each other; see firefly_merge_empty_partitions.
 SELECT firefly_merge_empty_partitions();

@@ -1,4 +1,4 @@
--- What may hide a row that stands in the way of an append: an older snapshot, or row level security.
+-- What may hide a row that conflicts with an append: an older snapshot, or row level security.
 SELECT
     current_setting('transaction_isolation') <> 'read committed' AS snapshot,
     row_security_active('events') AS security;

@@ -1,6 +1,6 @@
--- How the log is divided, and what its last partition is like: how many sequences a partition is to have, how many partitions there are, how
--- many of them are empty and follow an empty one, though the log went on since; the last one's name, first sequence and size; the bound that
--- it was about to get; and the last sequence allocated.
+-- The partitions of the log: how many sequences a new one gets; how many there are; how many before the end of the log are empty and
+-- follow an empty one; the name, first sequence and size of the last one; the bound that it was about to get; and the last allocated
+-- sequence.
 SELECT
     firefly_partitions.events_per_range,
     ranges.partitions,

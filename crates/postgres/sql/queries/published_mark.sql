@@ -1,4 +1,4 @@
--- The mark that was published, and the end of the log, both as of one moment; no row if none was published. And whether the
+-- The published mark and the end of the log, in one state of the database; no row if none was published. Also whether the
 -- server is a standby, which may be behind, and how many seconds ago the mark was published.
 SELECT
     published.global_sequence,

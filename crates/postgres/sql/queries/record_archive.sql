@@ -1,4 +1,4 @@
--- Record an archive, or where the one with this digest is, and whether its events are all retired.
+-- Record an archive. If the digest is already recorded, update its location and whether all of its events are removed from the log.
 -- $1 digest text · $2 first_sequence bigint · $3 last_sequence bigint · $4 events bigint · $5 first_created_at timestamptz
 -- $6 last_created_at timestamptz · $7 location text · $8 archived_at timestamptz · $9 log_events bigint or NULL
 -- $10 log_digest text or NULL · $11 retired boolean

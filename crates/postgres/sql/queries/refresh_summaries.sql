@@ -1,2 +1,2 @@
--- Bring the aggregate summaries up to date, while others read the old ones.
+-- Update the aggregate summaries. Readers see the old ones meanwhile.
 REFRESH MATERIALIZED VIEW CONCURRENTLY mv_aggregate_summary;

@@ -1,4 +1,4 @@
--- The names of the tables, indexes, views and sequences in the store's schema, and of the triggers on its events; and whether each is a
+-- The names of the tables, indexes, views and sequences in the store's schema, and of the triggers on events; and for each whether it is a
 -- partitioned table.
 SELECT
     relname::text,

@@ -1,4 +1,4 @@
--- Whether the sequence gives out its numbers one after the other, to all connections alike; no row means there is none.
+-- Whether the sequence assigns its numbers in order, without a cache per connection; no row means that there is no sequence.
 SELECT seqcache = 1 AND seqincrement > 0 AND NOT seqcycle
 FROM pg_sequence
 WHERE seqrelid = to_regclass('events_global_sequence_seq');

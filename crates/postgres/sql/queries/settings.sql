@@ -1,4 +1,4 @@
--- What matters to a store of the server, the database, and this connection.
+-- The properties of the server, the database and this connection that matter to a store.
 SELECT
     current_setting('server_version'),
     current_setting('server_version_num')::integer,
@@ -9,7 +9,7 @@ SELECT
     current_setting('data_checksums') = 'on',
     COALESCE(counted.checksum_failures, 0) AS checksum_failures,
     current_setting('default_transaction_read_only') = 'on',
-    -- A limit of -1 is none.
+    -- -1 means no limit.
     LEAST(
         current_setting('max_connections')::integer
             - current_setting('superuser_reserved_connections')::integer
@@ -21,7 +21,7 @@ SELECT
     inet_client_addr() IS NULL OR host(inet_client_addr()) = host(inet_server_addr()) AS local,
     current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on' AS vacuums_itself,
     age(databases.datfrozenxid)::bigint AS oldest_transaction,
-    -- Where it is not known, a server has counted for as long as it runs, or longer.
+    -- If unknown, the server has counted at least since its start.
     GREATEST(
         COALESCE(counted.stats_reset, pg_postmaster_start_time()),
         (SELECT MAX(installed_at) FROM firefly_schema_history)

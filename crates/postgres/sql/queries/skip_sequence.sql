@@ -1,2 +1,2 @@
--- Leave the next sequence out.
+-- Skip the next sequence.
 SELECT nextval('events_global_sequence_seq');

@@ -1,4 +1,4 @@
--- Snapshots that have no checksum yet, from a table made by hand.
+-- Snapshots without a checksum, from a table created by hand.
 -- $1 most rows
 SELECT
     snapshot_id,

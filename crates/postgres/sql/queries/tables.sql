@@ -1,4 +1,4 @@
--- The tables that maintenance is for: how large they are, what is known of them, and whether this role may maintain them.
+-- The tables that need maintenance: their size, the planner's statistics, and whether this role may maintain them.
 SELECT
     tables.relname::text,
     pg_size_pretty(parts.bytes),
@@ -8,14 +8,14 @@ SELECT
     parts.vacuumed_at,
     pg_has_role(tables.relowner, 'USAGE')
         OR pg_has_role(databases.datdba, 'USAGE')
-        -- Older servers do not know this privilege, and refuse the question.
+        -- Older servers do not know this privilege, and refuse the query.
         OR CASE
             WHEN current_setting('server_version_num')::integer >= 170000 THEN has_table_privilege(tables.oid, 'MAINTAIN')
             ELSE false
         END AS may_maintain
 FROM pg_class AS tables
 JOIN pg_database AS databases ON databases.datname = current_database()
--- Itself, and its partitions; a partitioned table has no rows of its own.
+-- The table and its partitions; a partitioned table has no rows of its own.
 CROSS JOIN LATERAL (
     SELECT
         SUM(pg_total_relation_size(relations.oid)) AS bytes,

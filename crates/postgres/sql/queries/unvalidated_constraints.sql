@@ -1,4 +1,4 @@
--- Constraints that rows which were there before them may violate.
+-- Constraints that are not validated: older rows may violate them.
 SELECT
     tables.relname::text,
     pg_constraint.conname::text

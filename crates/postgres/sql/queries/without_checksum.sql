@@ -1,4 +1,4 @@
--- Events that have no checksum yet, from a table made by hand.
+-- Events without a checksum, from a table created by hand.
 -- $1 most rows
 SELECT
     event_id,

@@ -1,4 +1,4 @@
--- Take over an event as it is, from an export or a table that was made by hand; with the next sequence if it has none.
+-- Insert an event unchanged, from an export or a table that was created by hand. Without a sequence, it gets the next one.
 -- ?1 event_id · ?2 aggregate_id · ?3 aggregate_type · ?4 aggregate_version · ?5 global_sequence · ?6 event_type
 -- ?7 event_data · ?8 metadata · ?9 created_at · ?10 updated_at · ?11 created_by · ?12 tenant_id · ?13 correlation_id
 -- ?14 causation_id · ?15 checksum

@@ -1,4 +1,4 @@
--- The source document's third monitoring query: how active the aggregates of each type are.
+-- The source document's third monitoring query: the activity of the aggregates of each type.
 -- ?1 tenant_id, or NULL for everything
 SELECT
     aggregate_type,

@@ -1,2 +1,2 @@
--- Count again what the planner knows of tables and indexes: of each index as many rows as the analysis limit allows.
+-- Update the planner's statistics of tables and indexes. Reads as many rows of each index as the analysis limit allows.
 ANALYZE;

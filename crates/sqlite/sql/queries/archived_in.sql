@@ -1,4 +1,4 @@
--- The first archive with an event in a window of the log that the filters may let pass. Of such an event only the keys are known.
+-- The first archive with an event in a part of the log that may match the filters. Only the keys of archived events are known.
 -- ?1 the sequence after which the window begins · ?2 the last of the window · ?3 created at this time or later, or NULL
 -- ?4 created at this time or earlier, or NULL · ?5 aggregate_id or NULL · ?6 tenant_id or NULL · ?7 aggregate types, a JSON array, or NULL
 -- ?8 event ids, a JSON array, or NULL

@@ -1,4 +1,4 @@
--- What of an aggregate's stream is archived.
+-- The archived part of an aggregate's stream.
 -- ?1 aggregate_id
 SELECT
     aggregate_id,

@@ -1,4 +1,4 @@
--- An aggregate for which the promises do not hold: versions with a hole, or not in the order of the log, or several owners.
+-- An aggregate that breaks the promises: its versions have a hole, or are not in the order of the log, or it has several owners.
 SELECT aggregate_id
 FROM events
 GROUP BY aggregate_id

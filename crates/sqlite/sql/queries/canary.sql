@@ -1,2 +1,2 @@
--- Nothing: a statement that SQLite prepares again when what statements mean has changed on the connection.
+-- Returns nothing. SQLite prepares this statement again if the meaning of statements has changed on the connection.
 SELECT 1;

@@ -1,4 +1,4 @@
--- The slots of a consumer that nobody holds, or whose lease ran out. Whoever writes is alone, so nothing is to be locked.
+-- The slots of a consumer that no process holds, or whose lease has ended. There is one writer at a time, so no row is locked.
 -- ?1 name · ?2 now
 SELECT
     name,

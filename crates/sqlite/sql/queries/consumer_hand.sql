@@ -1,4 +1,4 @@
--- Give a slot to a process until a time, or to nobody.
+-- Give a slot to a process until a time, or free it.
 -- ?1 name · ?2 slot · ?3 token · ?4 holder · ?5 lease_until · ?6 now
 UPDATE main.firefly_consumers
 SET

@@ -1,4 +1,4 @@
--- One slot. Whoever writes is alone, so nothing is to be locked.
+-- One slot. There is one writer at a time, so the row is not locked.
 -- ?1 name · ?2 slot
 SELECT
     name,

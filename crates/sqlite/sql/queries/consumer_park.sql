@@ -1,4 +1,4 @@
--- Park an event; if it is parked already, with these attempts and this reason, and if they are more, not to be replayed.
+-- Park an event. If it is already parked, update its attempts and its reason. If the attempts grew, clear its replay request.
 -- ?1 name · ?2 global_sequence · ?3 aggregate_id · ?4 attempts · ?5 reason · ?6 now
 INSERT INTO main.firefly_parked_events (
     name,

@@ -1,4 +1,4 @@
--- Parked events of every consumer after a place, in their order.
+-- A page of the parked events of every consumer, in their order.
 -- ?1 name and ?2 global_sequence of the one before · ?3 at most so many
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Parked events of an aggregate of a consumer after a sequence, in their order.
+-- A page of the parked events of one consumer and aggregate, in their order.
 -- ?1 name · ?2 aggregate_id · ?3 the sequence · ?4 at most so many
 SELECT
     name,

@@ -1,4 +1,4 @@
--- Insert a slot of a consumer that nobody holds; one that is there stays as it is.
+-- Insert a free slot of a consumer. An existing slot does not change.
 -- ?1 name · ?2 slot · ?3 position · ?4 state · ?5 definition · ?6 now
 INSERT INTO main.firefly_consumers (
     name,

@@ -1,4 +1,4 @@
--- Ask for all parked events of an aggregate to be handled again.
+-- Request a replay of all parked events of an aggregate.
 -- ?1 name · ?2 aggregate_id
 UPDATE main.firefly_parked_events
 SET replay = 1

@@ -1,4 +1,4 @@
--- Write that a process of a group lives.
+-- Record that a process of a group is alive.
 -- ?1 name · ?2 holder · ?3 now
 INSERT INTO main.firefly_consumer_members (
     name,

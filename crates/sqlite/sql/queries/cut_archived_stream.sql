@@ -1,4 +1,4 @@
--- Leave the versions of an aggregate up to one archived.
+-- Shorten the archived part of an aggregate's stream: it now ends at a version.
 -- ?1 aggregate_id · ?2 version
 UPDATE firefly_archived_streams
 SET version = ?2,

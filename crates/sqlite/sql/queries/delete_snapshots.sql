@@ -1,4 +1,4 @@
--- Delete snapshots of one aggregate in a range of versions, but for the newest so many.
+-- Delete snapshots of one aggregate in a range of versions, except the newest ones.
 -- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version
 -- ?6 snapshot_type or NULL · ?7 how many to keep
 DELETE FROM snapshots

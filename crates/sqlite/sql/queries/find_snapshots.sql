@@ -1,4 +1,4 @@
--- The snapshots of an aggregate in a range of versions, the newest version first, and of one version the last form by name.
+-- The snapshots of an aggregate in a range of versions. Newest version first; for the same version, by descending name of the form.
 -- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version
 -- ?6 snapshot_type or NULL · ?7 most rows
 SELECT

@@ -1,4 +1,4 @@
--- Rows that refer to a row that is not there. The store's own tables have no foreign keys, others of the database may.
+-- Rows with a foreign key that refers to a missing row. The store's own tables have no foreign keys; other tables of the database may.
 SELECT
     "table",
     rowid,

@@ -1,4 +1,4 @@
--- Forget an archive whose events are back in the log.
+-- Delete an archive whose events are back in the log.
 -- ?1 digest
 DELETE FROM firefly_archives
 WHERE digest = ?1;

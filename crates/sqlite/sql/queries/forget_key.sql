@@ -1,4 +1,4 @@
--- Forget the key of an event that is back in the log.
+-- Delete the key of an event that is back in the log.
 -- ?1 global_sequence
 DELETE FROM firefly_archived_events
 WHERE global_sequence = ?1;

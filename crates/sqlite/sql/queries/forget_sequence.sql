@@ -1,3 +1,3 @@
--- Forget the last sequence that was given in the log, before another one is kept.
+-- Delete the last assigned sequence of the log, before another one is stored.
 DELETE FROM sqlite_sequence
 WHERE name = 'events';

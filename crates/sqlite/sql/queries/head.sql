@@ -1,4 +1,4 @@
--- Who an aggregate belongs to, and the version it is at.
+-- The owner of an aggregate, and its version.
 -- ?1 aggregate_id
 SELECT
     aggregate_type,

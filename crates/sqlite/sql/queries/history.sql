@@ -1,4 +1,4 @@
--- The table that says which migrations were applied.
+-- The table of applied migrations.
 CREATE TABLE IF NOT EXISTS firefly_schema_history (
     installed_rank INTEGER PRIMARY KEY,
     version        TEXT NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
--- Store a seal; one at the same sequence stays as it is.
+-- Store a seal. An existing seal at the same sequence does not change.
 -- ?1 global_sequence · ?2 events · ?3 digest · ?4 sealed_at
 INSERT INTO firefly_seals (
     global_sequence,

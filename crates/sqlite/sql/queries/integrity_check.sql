@@ -1,2 +1,2 @@
--- What SQLite finds wrong with the file, at most 100 things; one row that says ok if nothing. Reads everything.
+-- Errors that SQLite finds in the file, at most 100; one row "ok" if there is none. Reads the whole file.
 PRAGMA integrity_check;

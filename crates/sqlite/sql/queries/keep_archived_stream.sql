@@ -1,4 +1,4 @@
--- Keep how far an aggregate's stream is archived.
+-- Record up to which version an aggregate's stream is archived.
 -- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id · ?4 version · ?5 last_event_id · ?6 first_sequence · ?7 last_sequence
 -- ?8 created_until
 INSERT INTO firefly_archived_streams (

@@ -1,4 +1,4 @@
--- Keep the key of an event that leaves the log.
+-- Store the key of an event that is removed from the log.
 -- ?1 global_sequence · ?2 event_id · ?3 aggregate_id · ?4 aggregate_version · ?5 fingerprint
 INSERT INTO firefly_archived_events (
     global_sequence,

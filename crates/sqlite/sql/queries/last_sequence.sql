@@ -1,4 +1,4 @@
--- The last sequence that was given in the log, or in the table made by hand that is taken over; NULL if none was.
+-- The last assigned sequence of the log, or of a table made by hand that is being adopted; NULL if there is none.
 SELECT MAX(seq)
 FROM sqlite_sequence
 WHERE name IN ('events', 'events_by_hand');

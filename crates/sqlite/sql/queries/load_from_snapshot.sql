@@ -1,7 +1,7 @@
--- Load the newest snapshot of an aggregate in a range of versions, and the events from its version on; without one, all events.
+-- Load the newest snapshot of an aggregate in a range of versions, and the events from its version on. Without a snapshot, all events.
 -- ?1 aggregate_id · ?2 aggregate_type · ?3 tenant_id or NULL · ?4 first version · ?5 last version · ?6 snapshot_type or NULL
--- The snapshot has the columns of an event: its type and data are the event's, and it has no sequence, which tells it from one. Nothing
--- is said about the order of the rows.
+-- The snapshot is a row with the columns of an event, with its type and data. Its sequence is NULL, unlike an event's. The rows have no
+-- defined order.
 WITH snapshot AS (
     SELECT
         snapshot_id,

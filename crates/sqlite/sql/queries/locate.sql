@@ -1,4 +1,4 @@
--- Where the events with these ids are.
+-- The positions of the events with these ids.
 -- ?1 event ids, a JSON array
 SELECT
     event_id,

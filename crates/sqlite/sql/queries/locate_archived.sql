@@ -1,4 +1,4 @@
--- Where the archived events with these ids were.
+-- The positions of the archived events with these ids.
 -- ?1 event ids, a JSON array
 SELECT
     event.event_id,

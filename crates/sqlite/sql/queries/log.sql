@@ -1,4 +1,4 @@
--- Read the log: the filters, an order and a limit are added to this.
+-- Read the log. The program adds filters, an order and a limit.
 -- ?1 the sequence to read after · ?2 the sequence to read up to
 SELECT
     event_id,

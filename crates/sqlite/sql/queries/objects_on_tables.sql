@@ -1,4 +1,4 @@
--- The indexes and triggers on tables that may have been made by hand, and all views.
+-- The indexes and triggers on tables that may have been created by hand, and all views.
 SELECT
     type,
     name,

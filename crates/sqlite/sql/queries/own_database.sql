@@ -1,2 +1,2 @@
--- Which database in memory this connection belongs to; an error where no store made the connection.
+-- The id of the in-memory database of this connection. An error if no store created the connection.
 SELECT firefly_database();

@@ -1,4 +1,4 @@
--- Record an archive; of one that is recorded, where it is and whether all its events are out of the log.
+-- Record an archive. If it is already recorded, update its location and whether all of its events are removed from the log.
 -- ?1 digest · ?2 first_sequence · ?3 last_sequence · ?4 events · ?5 first_created_at · ?6 last_created_at · ?7 location · ?8 archived_at
 -- ?9 log_events · ?10 log_digest · ?11 retired
 INSERT INTO firefly_archives (

@@ -1,5 +1,5 @@
--- A table with the columns of events, for the log as it was. It is no part of the store: no index but the order of the log,
--- and no check, so that also a row that is damaged can be looked at.
+-- Create a table with the columns of events, for the log at a past point. It is not part of the store. It has no index except the order of
+-- the log, and no checks, so that it can also hold damaged rows.
 CREATE TABLE events_restored (
     global_sequence   INTEGER PRIMARY KEY,
     event_id          TEXT,

@@ -1,4 +1,4 @@
--- Copy the log up to a time: of each aggregate, what comes before its first event that was created later.
+-- Copy the log up to a time: for each aggregate, the events before its first later one.
 -- ?1 time
 WITH later AS MATERIALIZED (
     SELECT

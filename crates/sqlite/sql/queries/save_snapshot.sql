@@ -1,4 +1,4 @@
--- Save a snapshot; one of the same aggregate and form at the same version is replaced.
+-- Save a snapshot. Replaces one of the same aggregate and form at the same version.
 -- ?1 snapshot_id · ?2 aggregate_id · ?3 aggregate_type · ?4 version · ?5 snapshot_type · ?6 snapshot_data · ?7 created_at
 -- ?8 tenant_id · ?9 checksum
 INSERT INTO snapshots (

@@ -1,3 +1,3 @@
--- The names of all that there is.
+-- The names of all tables, indexes, views and triggers.
 SELECT name
 FROM sqlite_schema;

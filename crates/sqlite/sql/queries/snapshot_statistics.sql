@@ -1,4 +1,4 @@
--- What there is of snapshots.
+-- The statistics of snapshots.
 -- ?1 tenant_id, or NULL for everything
 SELECT
     COUNT(*) AS snapshots,

@@ -1,4 +1,4 @@
--- The snapshots of every aggregate, by its id, the version and the form, those after a place.
+-- A page of the snapshots of every aggregate, ordered by aggregate id, version and form.
 -- ?1 aggregate_id · ?2 version · ?3 snapshot_type · ?4 most rows
 SELECT
     snapshot_id,

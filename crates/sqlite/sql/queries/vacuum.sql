@@ -1,2 +1,2 @@
--- Write the database anew, without the room that deleted and updated rows left. Row ids that are a key stay.
+-- Rewrite the database without the free space of deleted and updated rows. Row ids that are a key do not change.
 VACUUM;

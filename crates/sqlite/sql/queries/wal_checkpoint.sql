@@ -1,2 +1,2 @@
--- Bring the write-ahead log into the file, and empty it. Returns 1 first if somebody who reads was in the way.
+-- Copy the write-ahead log into the file, and empty it. The first column is 1 if a reader prevented that.
 PRAGMA wal_checkpoint(TRUNCATE);
