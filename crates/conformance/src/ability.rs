@@ -1,11 +1,11 @@
-//! What a backend can do, or an environment can do to it, that not every one can.
+//! Abilities that not every backend or environment has.
 
 use std::fmt;
 use std::panic::resume_unwind;
 
-/// Something that some cases need, and that a backend or its [`Environment`](crate::Environment) may lack.
+/// An ability that some cases need, and that a backend or its [`Environment`](crate::Environment) may lack.
 ///
-/// A case that needs one of those in [`Environment::lacks`](crate::Environment::lacks) is reported as not applicable.
+/// If [`Environment::lacks`](crate::Environment::lacks) names it, cases that need it are reported as not applicable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ability {
@@ -15,8 +15,8 @@ pub enum Ability {
     Consumers,
     /// The store has [`Operations`](firefly_eventstore_core::operate::Operations).
     Operations,
-    /// The operations archive: [`Operations::retire_events`](firefly_eventstore_core::operate::Operations::retire_events) and those
-    /// beside it.
+    /// The operations include archives: [`Operations::retire_events`](firefly_eventstore_core::operate::Operations::retire_events) and the
+    /// related methods.
     Archives,
     /// A store with other limits: [`Environment::store_with`](crate::Environment::store_with).
     Limits,
@@ -24,16 +24,16 @@ pub enum Ability {
     Verification,
     /// Stored events can be damaged: [`Environment::damage`](crate::Environment::damage).
     Damage,
-    /// What is stored can be replaced: [`Environment::rewrite_log`](crate::Environment::rewrite_log), and likewise snapshots and seals, if
-    /// the store keeps them.
+    /// The stored log can be replaced: [`Environment::rewrite_log`](crate::Environment::rewrite_log). If the store has snapshots and seals,
+    /// these can be replaced, too.
     Rewriting,
-    /// JSON is kept as text, so that text which is no JSON can take its place. A database with a JSON type refuses such text.
+    /// JSON is stored as text, so that it can be replaced by text that is not JSON. A database with a JSON type refuses such text.
     JsonAsText,
     /// The database can be made to fail: [`Environment::break_at`](crate::Environment::break_at).
     Faults,
-    /// The log can have a hole: [`Environment::make_hole`](crate::Environment::make_hole).
+    /// A sequence can be left out of the log: [`Environment::make_hole`](crate::Environment::make_hole).
     Holes,
-    /// The end of the log can be cut off: [`Environment::cut_log`](crate::Environment::cut_log).
+    /// The end of the log can be deleted: [`Environment::cut_log`](crate::Environment::cut_log).
     CutLog,
     /// The database has a time limit for statements: [`Environment::out_of_time`](crate::Environment::out_of_time).
     Timeouts,
@@ -47,10 +47,10 @@ impl fmt::Display for Ability {
     }
 }
 
-/// What a case that cannot go on unwinds with.
+/// The panic payload of a case that needs a missing ability.
 pub(crate) struct Missing(pub(crate) Ability);
 
-/// Ends the case, because it needs what the backend lacks. It is not a panic: nothing is printed.
+/// Ends the case, because the backend lacks an ability that it needs. This unwinds without a panic message.
 pub(crate) fn missing(ability: Ability) -> ! {
     resume_unwind(Box::new(Missing(ability)))
 }

@@ -1,4 +1,4 @@
-//! Where the cases run: an environment hands out stores on one database, and does to it what no store would.
+//! Environments: an environment opens stores on one database, and can change the database behind their backs.
 
 use std::sync::Arc;
 
@@ -15,35 +15,35 @@ pub type Handle = Arc<dyn Operations>;
 /// The type of the event that a database refuses: see [`Environment::break_at`].
 pub const FAULTY: &str = "suite.faulty";
 
-/// One fresh database, and what a case may do to it. Dropping it leaves nothing behind.
+/// One fresh database, and what a case may do to it. Dropping it removes everything.
 ///
-/// [`store`](Self::store) and [`reopen`](Self::reopen) are all that a backend must have. The other methods are for what some cases need
-/// besides: implement those that make sense, and name the rest in [`lacks`](Self::lacks). A case that needs a lacking ability is
-/// reported as not applicable. A case that needs an ability that is neither implemented nor named fails, and says which method to implement.
+/// A backend needs only [`store`](Self::store) and [`reopen`](Self::reopen). Some cases need the other methods: implement those that make
+/// sense, and name the rest in [`lacks`](Self::lacks). A case that needs a lacking ability is reported as not applicable. A case that needs
+/// an ability that is neither implemented nor named fails, and says which method to implement.
 pub trait Environment {
-    /// The store, as it is by default.
+    /// A store with the default options.
     fn store(&self) -> Handle;
 
-    /// The same database through a second store, as another process would open it; in memory, a second handle.
+    /// A second store on the same database, as another process would open it; in memory, a second handle.
     fn reopen(&self) -> Handle;
 
-    /// What the backend cannot do, or this environment cannot do to it. All else is tested.
+    /// The abilities that the backend or this environment lacks. All others are tested.
     fn lacks(&self) -> &[Ability] {
         &[]
     }
 
-    /// The same database through a store with other limits.
+    /// A store on the same database with other limits.
     fn store_with(&self, limits: Limits) -> Handle {
         let _ = limits;
         missing(Ability::Limits)
     }
 
-    /// The most that the database keeps exactly, with limits lifted as far as they go. It keeps JSON as text by default.
+    /// The widest limits that the database supports. By default those of a database that stores JSON as text.
     fn widest_limits(&self) -> Limits {
         Limits::TEXT
     }
 
-    /// The same database through a store that verifies whatever it reads.
+    /// A store on the same database that verifies everything that it reads.
     fn verifying_store(&self) -> Handle {
         missing(Ability::Verification)
     }
@@ -72,8 +72,8 @@ pub trait Environment {
         missing(Ability::Rewriting)
     }
 
-    /// From now on the database itself fails when an event of the type [`FAULTY`] is written, which every append of the
-    /// case has at this position of its events, from 1.
+    /// Makes the database fail when an event of the type [`FAULTY`] is written. Every append of the case has such an event at this
+    /// position, from 1.
     fn break_at(&self, position: u64) {
         let _ = position;
         missing(Ability::Faults)
@@ -84,24 +84,24 @@ pub trait Environment {
         missing(Ability::Faults)
     }
 
-    /// Leaves a hole in the log before its last event, as a rolled-back transaction does, and returns the sequence that is
-    /// missing. Every event must belong to an aggregate of its own.
+    /// Leaves a hole in the log before its last event, as a rolled-back transaction does, and returns the missing sequence. Every event
+    /// must belong to an aggregate of its own.
     fn make_hole(&self) -> GlobalSequence {
         missing(Ability::Holes)
     }
 
-    /// Deletes every event after a sequence behind the store's back, as a crash or a restore loses them.
+    /// Deletes every event after a sequence behind the store's back, as a crash or a restore may do.
     fn cut_log(&self, after: GlobalSequence) {
         let _ = after;
         missing(Ability::CutLog)
     }
 
-    /// The driver's error of a statement that took longer than it may.
+    /// The driver's error of a statement that exceeded its time limit.
     fn out_of_time(&self) -> BoxError {
         missing(Ability::Timeouts)
     }
 
-    /// A database of its own that has no schema yet.
+    /// Another database, without a schema.
     fn unmigrated(&self) -> Box<dyn Unmigrated> {
         missing(Ability::Schema)
     }
@@ -116,14 +116,15 @@ pub trait Environment {
         false
     }
 
-    /// Whether the database keeps summaries of aggregates, as of the last
-    /// [`refresh_aggregate_summaries`](firefly_eventstore_core::EventStore::refresh_aggregate_summaries), beside those that are computed.
+    /// Whether the database stores summaries of aggregates, which the last
+    /// [`refresh_aggregate_summaries`](firefly_eventstore_core::EventStore::refresh_aggregate_summaries) updated, besides those that it
+    /// computes.
     fn keeps_summaries(&self) -> bool {
         false
     }
 
-    /// Whether errors come from a driver, and have its error as their source, and whether
-    /// [`Health`](firefly_eventstore_core::Health) tells a schema's version.
+    /// Whether errors have a driver's error as their source, and whether [`Health`](firefly_eventstore_core::Health) returns a schema's
+    /// version.
     fn has_driver(&self) -> bool {
         true
     }
@@ -153,12 +154,12 @@ pub trait Unmigrated: Sync {
     /// Opens the database without migrating it.
     fn open(&self) -> Result<Handle>;
 
-    /// Makes the schema that of a newer library.
+    /// Makes the schema look like that of a newer library.
     fn make_newer(&self);
 
-    /// Makes the recorded history another than the library's.
+    /// Changes the recorded history, so that it differs from the library's.
     fn alter_history(&self);
 
-    /// Takes the last migration back, as the schema of an older library.
+    /// Reverts the last migration, so that the schema is that of an older library.
     fn make_older(&self);
 }

@@ -1,6 +1,6 @@
 //! Every case is listed here once. A case that is not listed is dead code, and fails the build.
 
-/// Hands the list of all cases to a macro, after the arguments given for it.
+/// Passes the list of all cases to a macro, after the given arguments.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! with_cases {
@@ -298,8 +298,8 @@ macro_rules! with_cases {
     };
 }
 
-/// Hands those cases over in which events are found, which is where an index matters, or that there is none. The other cases go by the
-/// unique indexes, which every store has: a backend that differs by its other indexes alone need not run them again.
+/// Passes on the cases for which an index, or its absence, matters: those that search events. The other cases use only the unique indexes,
+/// which every store has, so a backend with other optional indexes need not run them again.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! with_cases_of_indexes {
@@ -415,8 +415,8 @@ macro_rules! with_cases_of_indexes {
     };
 }
 
-/// As `with_cases!`, the cases that run consumers. They wait for what is to happen, which on a mutant never does: so they are not
-/// among those for the tests of the suite itself.
+/// As `with_cases!`, for the cases that run consumers. They wait for results, which on a mutant may never come. So they are not used for
+/// the tests of the suite itself.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! with_cases_of_consumers {

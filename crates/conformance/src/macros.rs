@@ -1,13 +1,13 @@
-//! What makes a test of each case.
+//! Macros that make a test of each case.
 
 /// Makes a test of every case, for one backend: `directory::append::rejects_a_stale_expected_version`.
 ///
-/// It takes a name, and the path of a function that makes a fresh [`Environment`](crate::Environment):
-/// `fn() -> Option<Box<dyn Environment>>`. The function returns none if the backend is not there, such as a server that is not installed:
-/// then it says so itself, or panics. See the [guide](crate::guide).
+/// The arguments are a name, and the path of a function that makes a fresh [`Environment`](crate::Environment):
+/// `fn() -> Option<Box<dyn Environment>>`. If the backend is missing, such as a server that is not installed, the function reports that and
+/// returns none, or panics. See the [guide](crate::guide).
 ///
 /// The tests are in a module of that name: the cases of a store in modules by topic, those that run consumers in `running`, and
-/// `model::agrees_with_the_reference`. To have some of them only, see [`stores!`](crate::stores), [`indexes!`](crate::indexes),
+/// `model::agrees_with_the_reference`. To make only some of the tests, use [`stores!`](crate::stores), [`indexes!`](crate::indexes),
 /// [`consumers!`](crate::consumers) and [`model!`](crate::model!).
 #[macro_export]
 macro_rules! conformance {
@@ -29,7 +29,7 @@ macro_rules! conformance {
     };
 }
 
-/// Makes a test of every case but those that run consumers, in a module for each topic.
+/// Makes a test of every case except those that run consumers, in a module for each topic.
 #[macro_export]
 macro_rules! stores {
     ($fresh:path) => {
@@ -37,8 +37,8 @@ macro_rules! stores {
     };
 }
 
-/// Makes a test of those cases of [`stores!`](crate::stores) that read the log, statistics and snapshots: for a backend that is tested with
-/// [`conformance!`](crate::conformance), and is to be tested once more without some indexes.
+/// Makes tests of those cases of [`stores!`](crate::stores) that read the log, statistics and snapshots: for a backend that is tested with
+/// [`conformance!`](crate::conformance), and again without some indexes.
 #[macro_export]
 macro_rules! indexes {
     ($fresh:path) => {

@@ -1,4 +1,4 @@
-//! The in-memory store, and whatever wraps it.
+//! The in-memory store, and wrappers of it.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,8 +10,8 @@ use firefly_eventstore_core::{Checksum, EventData, FaultPoint, Limits, MemoryEve
 use crate::ability::Ability;
 use crate::environment::{Damage, Environment, Handle};
 
-/// An in-memory store behind a wrapper: for testing what wraps a store, such as one that caches or encrypts. The tests of the suite
-/// itself use it for wrappers that have a bug each.
+/// An in-memory store behind a wrapper: for testing a wrapper of a store, such as one that caches or encrypts. The tests of the suite
+/// itself use it for wrappers with one bug each.
 ///
 /// ```
 /// use firefly_eventstore_conformance::{Environment, MemoryEnvironment};
@@ -27,7 +27,7 @@ pub struct MemoryEnvironment {
 }
 
 impl MemoryEnvironment {
-    /// A fresh store; whatever asks for a store of this environment gets it behind `wrap`.
+    /// A fresh store. All stores of this environment are wrapped by `wrap`.
     pub fn new(wrap: impl Fn(MemoryEventStore) -> Handle + 'static) -> Self {
         Self {
             memory: MemoryEventStore::new(),

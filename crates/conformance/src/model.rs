@@ -1,4 +1,4 @@
-//! Random operations against a store and the in-memory reference side by side: the same answers, the same errors.
+//! Random operations on a store and on the in-memory reference: the answers and errors must be the same.
 
 mod operation;
 mod side;
@@ -15,14 +15,14 @@ use crate::quiet;
 use operation::Operation;
 use side::Side;
 
-/// Cases per backend, unless `PROPTEST_CASES` says otherwise.
+/// Cases per backend, unless `PROPTEST_CASES` is set.
 const CASES: u32 = 64;
 
 /// Compares a backend with the in-memory store: [`model!`](crate::model!) makes a test of it.
 ///
 /// # Panics
 ///
-/// If they answer differently, with the shortest sequence of operations that was found.
+/// If their answers differ. The message has the shortest sequence of operations that was found.
 pub fn agrees_with_the_reference(fresh: fn() -> Option<Box<dyn Environment>>) {
     if fresh().is_none() {
         return;
@@ -38,7 +38,7 @@ pub fn agrees_with_the_reference(fresh: fn() -> Option<Box<dyn Environment>>) {
     }
 }
 
-/// Whether random operations, always the same ones, find out that these environments are not like the reference.
+/// Whether random operations, always the same ones, find a difference between these environments and the reference.
 pub fn finds_out<E: Environment + 'static>(fresh: impl Fn() -> E) -> bool {
     let config = Config {
         cases: 200,

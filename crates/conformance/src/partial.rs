@@ -1,4 +1,4 @@
-//! Stores that have some of the traits only.
+//! Stores that have only some of the traits.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use firefly_eventstore_core::{
 use crate::ability::{Ability, missing};
 use crate::environment::Handle;
 
-/// A store that has only some of the traits. A case that calls a missing method ends there, and is not applicable.
+/// A store that has only some of the traits. A case that calls a missing method ends there, as not applicable.
 ///
-/// Name what is missing in [`Environment::lacks`](crate::Environment::lacks): [`Ability::Snapshots`], [`Ability::Consumers`],
+/// Name the missing traits in [`Environment::lacks`](crate::Environment::lacks): [`Ability::Snapshots`], [`Ability::Consumers`],
 /// [`Ability::Operations`].
 ///
 /// ```
@@ -38,7 +38,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// A store of events, and nothing else.
+    /// A store that implements only [`EventStore`].
     pub fn of(events: impl EventStore) -> Self {
         Self {
             events: Arc::new(events),
@@ -47,21 +47,21 @@ impl Partial {
         }
     }
 
-    /// The same store, with its snapshots.
+    /// Adds the store's snapshots.
     #[must_use]
     pub fn with_snapshots(mut self, store: impl SnapshotStore) -> Self {
         self.snapshots = Some(Arc::new(store));
         self
     }
 
-    /// The same store, with its consumers.
+    /// Adds the store's consumers.
     #[must_use]
     pub fn with_consumers(mut self, store: impl ConsumerStore) -> Self {
         self.consumers = Some(Arc::new(store));
         self
     }
 
-    /// As what an environment returns.
+    /// The store in the form that an environment returns.
     #[must_use]
     pub fn handle(self) -> Handle {
         Arc::new(self)

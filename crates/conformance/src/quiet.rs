@@ -1,4 +1,4 @@
-//! Panics that are expected, when the suite itself is tested, are not printed.
+//! Suppresses the output of expected panics, when the suite itself is tested.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,12 +8,12 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` and returns whether it panicked, without printing that it did.
+/// Runs `work` and returns whether it panicked, without printing the panic.
 pub(crate) fn panics(work: impl FnOnce()) -> bool {
     unprinted(|| panic::catch_unwind(AssertUnwindSafe(work)).is_err())
 }
 
-/// Runs `work`, which does not panic itself, without printing the panics that it catches.
+/// Runs `work`, which catches panics, without printing them.
 pub(crate) fn unprinted<R>(work: impl FnOnce() -> R) -> R {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -35,7 +35,7 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.get()
 }
 
-/// Makes a thread as quiet as the one that started it.
+/// Makes a thread print panics or not, as the thread that started it.
 pub(crate) fn inherit(quiet: bool) {
     QUIET.set(quiet);
 }

@@ -1,4 +1,4 @@
-//! Running one case, and telling how it went.
+//! Running one case, and its outcome.
 
 use std::any::Any;
 use std::io::{Write as _, stderr};
@@ -10,25 +10,25 @@ use crate::quiet;
 
 /// One case of the suite.
 ///
-/// The macros of this crate make a test of each. Use this to run cases in another way, such as the tests of the suite itself do.
+/// The macros of this crate make a test of each. Use this type to run cases in another way, as the tests of the suite itself do.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     topic: &'static str,
     name: &'static str,
-    /// It has threads that run consumers, and waits for what they do.
+    /// Whether the case runs consumers on threads, and waits for them.
     runs_consumers: bool,
     run: fn(&dyn Environment),
 }
 
-/// How a case went.
+/// The outcome of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The store behaves as it must.
     Passed,
-    /// It does not, or the case needs what the environment neither has nor [lacks](Environment::lacks).
+    /// The store does not, or the case needs an ability that the environment neither implements nor [lacks](Environment::lacks).
     Failed,
-    /// The case needs what the environment lacks.
+    /// The case needs an ability that the environment lacks.
     NotApplicable(Ability),
 }
 
@@ -46,7 +46,7 @@ macro_rules! list {
 const CASES: &[Case] = crate::with_cases!([list] false;);
 const CASES_OF_CONSUMERS: &[Case] = crate::with_cases_of_consumers!([list] true;);
 
-/// Every case but those that run consumers, which wait for what may never happen on a store with a bug.
+/// Every case except those that run consumers: on a store with a bug, these may wait for ever.
 #[must_use]
 pub fn cases() -> &'static [Case] {
     CASES
@@ -75,9 +75,9 @@ impl Case {
         }
     }
 
-    /// Runs the case. It may need an ability that the environment does not have; then it ended there.
+    /// Runs the case. If it needs an ability that the environment lacks, it ends there, and this returns the ability.
     fn attempt(&self, environment: &dyn Environment) -> Result<Option<Ability>, Box<dyn Any + Send>> {
-        // Threads that run consumers would take what ends a case for the failure of an event.
+        // Threads that run consumers would count the end of a case as a failure of an event.
         if self.runs_consumers && environment.lacks().contains(&Ability::Consumers) {
             return Ok(Some(Ability::Consumers));
         }
@@ -88,11 +88,11 @@ impl Case {
     }
 }
 
-/// Runs a case as a test, named by its module, its topic and itself.
+/// Runs a case as a test with the name of its module, its topic and the case.
 ///
 /// # Panics
 ///
-/// If the case fails, or needs an ability that the environment neither has nor lacks.
+/// If the case fails, or needs an ability that the environment neither implements nor lacks.
 #[doc(hidden)]
 pub fn check(module: &str, topic: &str, name: &str, fresh: fn() -> Option<Box<dyn Environment>>) {
     let Some(environment) = fresh() else { return };
@@ -107,7 +107,7 @@ pub fn check(module: &str, topic: &str, name: &str, fresh: fn() -> Option<Box<dy
     }
 }
 
-/// Tells that a case is not applicable, also where the output of tests that pass is not shown.
+/// Reports that a case is not applicable, even if the output of passing tests is not shown.
 pub(crate) fn not_applicable(module: &str, name: &str, ability: Ability) {
     let test = module.split_once("::").map_or(module, |(_, module)| module);
     writeln!(stderr(), "not applicable: {test}::{name} needs {ability}").ok();

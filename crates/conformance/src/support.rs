@@ -1,4 +1,4 @@
-//! What the cases are written with.
+//! Functions that the cases share.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::environment::Environment;
 pub(crate) use crate::environment::Handle;
 use crate::quiet;
 
-/// Letter case, spaces, wildcards, quotes, composed and decomposed accents: names that careless text comparison confuses.
+/// Names that a careless text comparison confuses: letter case, spaces, wildcards, quotes, composed and decomposed accents.
 pub(crate) const LOOK_ALIKES: [&str; 17] = [
     "Account",
     "account",
@@ -38,8 +38,8 @@ pub(crate) const LOOK_ALIKES: [&str; 17] = [
     "Account😁",
 ];
 
-/// Ends the case, as not applicable, if the environment lacks an ability: one that no method of it stands for, or that threads of the case
-/// need, in which the case could not end.
+/// Ends the case as not applicable if the environment lacks an ability. For abilities without a method, and for those that threads of the
+/// case need, because a thread cannot end the case.
 pub(crate) fn needs(env: &dyn Environment, ability: Ability) {
     if env.lacks().contains(&ability) {
         missing(ability);
@@ -76,14 +76,14 @@ pub(crate) fn events(count: usize) -> Vec<NewEvent> {
         .collect()
 }
 
-/// Appends so many events, and returns them.
+/// Appends this many events, and returns them.
 pub(crate) fn given(store: &(impl EventStore + ?Sized), aggregate: &AggregateKey, count: usize) -> Vec<NewEvent> {
     let events = events(count);
     store.append(aggregate, ExpectedVersion::Any, &events).unwrap();
     events
 }
 
-/// Appends one event that was created so many seconds after a fixed time.
+/// Appends one event with a time this many seconds after a fixed time.
 pub(crate) fn given_at(store: &(impl EventStore + ?Sized), aggregate: &AggregateKey, seconds: i64) -> NewEvent {
     let event = event("money.deposited").created_at(at(seconds)).unwrap();
     store
@@ -108,9 +108,9 @@ pub(crate) fn snapshot(aggregate: &AggregateKey, at: u32) -> NewSnapshot {
     NewSnapshot::new(aggregate, version(at), "AccountState.v1", &json!({ "balance": at })).unwrap()
 }
 
-/// What a query finds, page by page.
+/// The events that a query finds, page by page.
 pub(crate) fn read(store: &(impl EventStore + ?Sized), query: EventQuery) -> Vec<EventEnvelope> {
-    // More than any case appends: a store that goes round in circles is stopped, and found out.
+    // More than any case appends: a store that returns pages without end is found.
     const ENDLESS: usize = 50_000;
     let found: Vec<_> = store.read(query).take(ENDLESS).collect::<Result<_, _>>().unwrap();
     assert!(found.len() < ENDLESS, "the read does not end");
@@ -146,7 +146,7 @@ pub(crate) fn assert_same_json(stored: &EventData, appended: &EventData) {
     assert_eq!(stored.canonical().unwrap(), appended.canonical().unwrap());
 }
 
-/// The stream is these events, one version after the other from 1.
+/// Checks that the stream consists of these events, with versions from 1.
 #[track_caller]
 pub(crate) fn assert_stream(stream: &EventStream, appended: &[NewEvent]) {
     assert_eq!(stored_ids(stream), ids(appended));
@@ -198,7 +198,7 @@ pub(crate) fn assert_tenant_mismatch(error: &Error, aggregate: &AggregateKey) {
     assert_eq!(*error.kind(), mismatch);
 }
 
-/// The input was refused, with a message that says why.
+/// Checks that the input was refused, with a message that says why.
 #[track_caller]
 pub(crate) fn assert_invalid(error: &Error, says: &str) {
     assert!(error.is_invalid_input(), "{error:?}");
@@ -226,7 +226,7 @@ pub(crate) fn refused<T: std::fmt::Debug>(
     error
 }
 
-/// Runs `work` in so many threads, which all start behind one barrier, and returns what each returned.
+/// Runs `work` in this many threads, which all start at the same time, and returns their results.
 pub(crate) fn in_parallel<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let (barrier, work, quiet) = (&Barrier::new(threads), &work, quiet::is_quiet());
     thread::scope(|scope| {
@@ -265,7 +265,7 @@ pub(crate) fn parked_of(store: &Handle, consumer: &str) -> Vec<ParkedEvent> {
     store.parked_events(first).unwrap()
 }
 
-/// Waits until something is so; it is a failure if it never is.
+/// Waits until a condition is true. Fails if it never is.
 #[track_caller]
 pub(crate) fn until(is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);

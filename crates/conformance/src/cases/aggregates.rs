@@ -1,4 +1,5 @@
-//! Aggregates: what a command appends, when it decides again, that it acts once, and that snapshots change nothing.
+//! Aggregates: what a command appends, when it decides again, that a repeated command takes effect once, and that snapshots change no
+//! result.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -44,7 +45,7 @@ impl DomainEvent for AccountEvent {
 struct Account {
     owner: String,
     cents: i64,
-    /// How many events were taken in, so that none is taken in twice.
+    /// How many events were applied. Shows events that are applied twice.
     events: u64,
     is_closed: bool,
 }
@@ -84,7 +85,7 @@ impl Account {
     }
 }
 
-/// The events of a newer program, which keeps its state otherwise.
+/// The same aggregate in a newer program, with another form of state.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct NewerAccount(i64);
 
@@ -121,7 +122,7 @@ fn command() -> Context {
     Context::new().command_id(Uuid::now_v7())
 }
 
-/// An account without snapshots, as its events make it, and what is stored of it.
+/// An account computed from its events without snapshots, and its stored events.
 fn replayed(store: &Handle, id: Uuid) -> (Account, Vec<EventEnvelope>) {
     let root = accounts(Arc::clone(store)).load(id).unwrap();
     let stream = store.load(root.key()).unwrap();
@@ -205,7 +206,7 @@ pub(crate) fn a_conflict_is_decided_again_on_what_is_stored_by_then(env: &dyn En
     deposit(&others, id, 100);
     let store = Watched::new(env.reopen());
     let accounts = Repository::<_, Account>::new(store).unwrap();
-    // Two are in the way, one after the other; then the account is empty.
+    // Two conflicting appends come one after the other. Then the account is empty.
     accounts
         .store()
         .before_append(&others, move |others| _ = deposit(others, id, 50));
@@ -300,7 +301,7 @@ pub(crate) fn a_command_with_an_id_acts_once(env: &dyn Environment) {
     assert_eq!(ids[1..], [request.event_id(0).unwrap(), request.event_id(1).unwrap()]);
     deposit(&accounts, id, 7);
 
-    // By another process, later. The effect of the first would make it refuse.
+    // Another process repeats the command later. After the effect of the first, the decision would refuse.
     let again = Accounts::new(env.reopen()).unwrap();
     let again = again
         .execute_as(&request, id, |account| -> Result<_, Overdrawn> {
@@ -342,7 +343,7 @@ pub(crate) fn threads_that_repeat_commands_execute_each_once(env: &dyn Environme
 pub(crate) fn a_command_that_another_decided_otherwise_is_recognised(env: &dyn Environment) {
     let (others, id) = (accounts(env.store()), Uuid::now_v7());
     deposit(&others, id, 100);
-    // All there is, which is not the same for the two, so their events have the same ids and differ.
+    // Withdraws everything. The amounts differ, so the two commands' events have the same ids and different data.
     fn all(account: &Account) -> Result<Vec<AccountEvent>, Overdrawn> {
         account.withdraw(account.cents)
     }
@@ -378,7 +379,7 @@ pub(crate) fn a_command_behind_a_snapshot_is_recognised(env: &dyn Environment) {
     let request = command();
     let many = |account: &Account| {
         assert!(account.cents < 200, "decided again");
-        // More than are looked for at a time.
+        // More events than one search reads.
         Ok::<_, Overdrawn>(vec![AccountEvent::Deposited { cents: 2 }; 101])
     };
     let first = accounts.execute_as(&request, id, many).unwrap();
@@ -439,7 +440,7 @@ pub(crate) fn a_command_behind_a_snapshot_and_the_mark_is_recognised(env: &dyn E
     }
     assert_eq!(snapshots(&store, id), [of_v1(4)]);
 
-    // Where the log is known only so far, all events are loaded, unless the command is found before.
+    // If the log is final only up to here, all events are loaded, unless the command is found earlier.
     let stored = replayed(&store, id).1;
     let accounts = with_snapshots(Watched::new(env.reopen()), SnapshotPolicy::Every(2));
     let loaded = |known: usize, request: &Context| {
@@ -575,7 +576,7 @@ pub(crate) fn a_snapshot_that_cannot_be_used_changes_nothing(env: &dyn Environme
     moved.version = version(5);
     let mut forged = good.clone();
     forged.state = EventData::from_stored(r#"{"owner":"","cents":1000000,"events":4,"is_closed":false}"#);
-    // With a checksum that is right, but up to an event of another aggregate, or of a log that was cut and went on otherwise.
+    // With a correct checksum, but up to an event of another aggregate, or of a log that was truncated and then continued.
     let other = NewSnapshot::new(
         &good.aggregate,
         good.version,
@@ -887,7 +888,7 @@ pub(crate) fn what_could_not_be_read_again_is_not_appended(env: &dyn Environment
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A store of any backend, to which things happen at the moment that a case says.
+/// A store of any backend that runs other work at chosen moments.
 struct Watched {
     store: Handle,
     plan: Mutex<Plan>,
@@ -911,7 +912,7 @@ impl Watched {
         }
     }
 
-    /// Before the next append that there is no work for yet.
+    /// Runs `work` before the next append for which no other work is planned.
     fn before_append(&self, others: &Accounts, work: impl FnOnce(&Accounts) + Send + 'static) {
         let others = others.clone();
         self.plan
@@ -930,7 +931,7 @@ impl Watched {
             .push(Box::new(move || work(&others)));
     }
 
-    /// Appends are committed, and then so many answers are lost.
+    /// Loses this many answers to appends, after the commit.
     fn lose_answers(&self, answers: u64) {
         self.plan.lock().unwrap().lost_answers = answers;
     }
@@ -939,12 +940,12 @@ impl Watched {
         self.plan.lock().unwrap().failing_snapshots = fail;
     }
 
-    /// The log is final only up to here, as while a transaction is open.
+    /// Limits the high-water mark to a sequence, as an open transaction does.
     fn hold_mark(&self, at: GlobalSequence) {
         self.plan.lock().unwrap().mark = Some(at);
     }
 
-    /// How many events were loaded since it was asked the last time.
+    /// How many events were loaded since the last call.
     fn count_events(&self) -> usize {
         std::mem::take(&mut self.plan.lock().unwrap().events)
     }

@@ -1,4 +1,4 @@
-//! Archives: events leave the log, and the promises about them stay.
+//! Archives: events leave the log, and the promises about them still hold.
 
 use std::io::Cursor;
 use std::sync::Mutex;
@@ -53,7 +53,7 @@ fn assert_archived(error: &Error, first: GlobalSequence, last: GlobalSequence) {
     assert_eq!(*error.kind(), expected);
 }
 
-/// Three streams that lie mixed, the third of a tenant, of four events each, and their keys.
+/// Three interleaved streams of four events each, and their keys. The third belongs to a tenant.
 fn given_mixed(store: &Handle) -> [AggregateKey; 3] {
     let (ada, bob, owned) = (account(), account(), aggregate("Order"));
     for round in 0..4 {
@@ -113,7 +113,7 @@ pub(crate) fn versions_go_on_after_what_is_archived(env: &dyn Environment) {
             .version(),
         8
     );
-    // A stream whose beginning only is archived.
+    // A stream of which only the beginning is archived.
     let error = store.append(&ada, ExpectedVersion::NoStream, &events(1)).unwrap_err();
     assert_conflict(&error, &ada, ExpectedVersion::NoStream, 6);
     let new = account();
@@ -179,7 +179,7 @@ pub(crate) fn an_id_that_is_archived_is_never_stored_again(env: &dyn Environment
     let reversed = [appended[1].clone(), appended[0].clone()];
     assert_duplicate(&refused(&account, &reversed), &account, &ids(&reversed));
 
-    // Not by an import either.
+    // An import cannot do it either.
     let source = MemoryEventStore::new();
     source.append(&other, ExpectedVersion::Any, &appended[..1]).unwrap();
     let mut foreign = log(&source);
@@ -206,7 +206,7 @@ pub(crate) fn an_aggregate_that_is_archived_keeps_its_owner(env: &dyn Environmen
     let acme = scoped(&store, "acme");
     assert!(acme.load(&owned).unwrap_err().is_archived());
     assert_eq!(acme.append(&owned, exact(4), &events(1)).unwrap().version(), 5);
-    // Another tenant learns nothing of it.
+    // Another tenant does not see it.
     let other = scoped(&store, "other");
     assert!(!other.load(&owned).unwrap().exists());
     assert!(read(&other, EventQuery::new()).is_empty());
@@ -368,7 +368,7 @@ pub(crate) fn a_read_of_the_log_is_never_short_in_silence(env: &dyn Environment)
     ] {
         assert_eq!(read(&*store, query), expected);
     }
-    // What copies the log, too.
+    // Copies of the log fail, too.
     assert!(first(query()).unwrap_err().is_archived());
     let target = MemoryEventStore::new();
     assert!(
@@ -397,7 +397,7 @@ pub(crate) fn a_read_goes_on_where_its_last_event_was_archived(env: &dyn Environ
         let (_, file) = archive(&store, &Archiving::until(all[1].global_sequence));
         match store.read_page(&query, page.next.as_ref()) {
             Ok(page) => assert_eq!(page.events, all[2..4], "{query:?}"),
-            // In the order of time, what is archived may come later.
+            // In the order of time, archived events may come later.
             Err(error) => assert!(
                 error.is_archived() && format!("{query:?}").contains("created_until: Some"),
                 "{error}"
@@ -509,7 +509,7 @@ pub(crate) fn what_was_cut_off_goes_on_with_the_same_file(env: &dyn Environment)
     let made = retire(&*store, Cursor::new(&file), PLACE, |_| {}).unwrap();
     assert!(made.is_retired);
     assert_eq!(read(&*store, EventQuery::new().after(made.last)), all[9..]);
-    // Once more changes nothing.
+    // Repeating it changes nothing.
     assert_eq!(retire(&*store, Cursor::new(&file), PLACE, |_| {}).unwrap(), made);
 
     let mut on_its_way = made;
@@ -625,7 +625,7 @@ pub(crate) fn seals_and_audits_go_on_after_an_archive(env: &dyn Environment) {
     let (audited, findings) = audit(&store, Audit::new().against(kept));
     assert_eq!((audited.seals, findings), (2, Vec::new()));
 
-    // Beyond what the newest seal covers.
+    // Beyond the newest seal.
     given(&*store, &account(), 2);
     archive(&store, &Archiving::until(GlobalSequence::MAX));
     let error = Audit::new().against(kept).run(&*store, |_| {}, |_| {}).unwrap_err();
@@ -633,7 +633,7 @@ pub(crate) fn seals_and_audits_go_on_after_an_archive(env: &dyn Environment) {
     let (audited, findings) = audit(&store, Audit::new());
     assert_eq!((audited.events, findings), (1, Vec::new()));
     assert_eq!(seal(&*store, |_| {}).unwrap().events, 17);
-    // Streams would be missing from what is sealed.
+    // Whole streams would leave holes in the sealed log.
     let refused = Archiving::ended(["money.deposited"], OffsetDateTime::now_utc());
     given(&*store, &ada, 1);
     let refused = refused.json_lines(&*store, std::io::sink(), |_| {});
@@ -686,7 +686,7 @@ pub(crate) fn nothing_is_appended_twice_beside_an_archiving(env: &dyn Environmen
                         Backoff::new().repeat(|| store.append(&account, expected, events))
                     };
                     let first = append(ExpectedVersion::NoStream, &events[..1]).unwrap();
-                    // Wherever it is by now, it is there.
+                    // Wherever the event is now, it is found.
                     assert!(
                         append(ExpectedVersion::NoStream, &self::events(1))
                             .unwrap_err()
@@ -701,7 +701,7 @@ pub(crate) fn nothing_is_appended_twice_beside_an_archiving(env: &dyn Environmen
         }
         while over.load(Ordering::SeqCst) < WRITERS {
             let mut file = Vec::new();
-            // There may be nothing new yet.
+            // There may be no new events yet.
             if Archiving::until(GlobalSequence::MAX)
                 .json_lines(&*store, &mut file, |_| {})
                 .is_ok()

@@ -26,7 +26,7 @@ fn given_25(store: &Handle) -> Vec<EventEnvelope> {
     all
 }
 
-/// What a consumer sees that reads again and again, each time as `read` does, which returns the events and the checkpoint.
+/// All events that a consumer sees that repeats `read`, which returns events and a checkpoint.
 fn consumed(read: impl Fn(GlobalSequence) -> (Vec<EventEnvelope>, GlobalSequence)) -> Vec<EventEnvelope> {
     let (mut all, mut checkpoint) = (Vec::new(), GlobalSequence::ZERO);
     loop {

@@ -78,7 +78,7 @@ fn numbers(slots: &[ConsumerSlot]) -> Vec<u16> {
     slots.iter().map(|slot| slot.slot).collect()
 }
 
-/// Until the clock of any database shows another microsecond.
+/// Waits until the clock of any database has passed a microsecond.
 fn let_time_pass() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_micros(20) {
@@ -147,7 +147,7 @@ pub(crate) fn threads_that_begin_a_consumer_at_once_begin_the_same(env: &dyn Env
         assert_eq!(numbers(slots), [0, 1, 2, 3, 4]);
         assert!(slots.iter().all(|slot| slot.token == 0));
     }
-    // Of two definitions one is the first.
+    // Of two definitions, the first wins.
     let queries = ["money.deposited", "money.withdrawn"].map(of_type);
     let begun = in_parallel(8, |number| try_register(&store, "two", 3, &queries[number % 2]));
     let succeeded: Vec<usize> = (0..8).filter(|number| begun[*number].is_ok()).collect();
@@ -274,7 +274,7 @@ pub(crate) fn members_of_a_group_share_its_slots(env: &dyn Environment) {
             .iter()
             .all(|slot| slot.token == 1 && slot.holder == Some(members[0]))
     );
-    // A lease that has not run out is not taken.
+    // A lease that has not ended is not taken.
     for (number, share) in [(1, 4), (2, 3)] {
         let claimed = consume(&*store, |tx| tx.claim(NAME, members[number], LONG)).unwrap();
         assert_eq!((claimed.slots, claimed.share), (Vec::new(), share));
@@ -510,7 +510,7 @@ pub(crate) fn parked_events_are_listed_in_their_order(env: &dyn Environment) {
     assert_eq!(replay(&store), [false, true, true]);
     park(NAME, 10, ada, 6, "refused again");
     assert_eq!(replay(&store), [false, false, true]);
-    // Asked for while it was tried: the end of that try leaves it so.
+    // The event was asked for again during the attempt: the end of the attempt keeps the request.
     consume(&*store, |tx| {
         tx.change(ConsumerChange::Replay {
             consumer: NAME,

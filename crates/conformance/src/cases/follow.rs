@@ -11,7 +11,7 @@ use firefly_eventstore_core::{Follow, Order};
 use crate::environment::Environment;
 use crate::support::*;
 
-/// Looks once, and does not wait.
+/// Reads the log once, and does not wait.
 fn followed(store: &Handle, query: EventQuery) -> Follow<'_, Handle> {
     store.follow(query).timeout(Duration::ZERO)
 }
@@ -111,7 +111,7 @@ pub(crate) fn events_that_are_gone_end_it(env: &dyn Environment) {
     assert!(events.next().is_none());
 }
 
-/// How many events each of those who append in the cases below appends.
+/// How many events each appending thread of the cases below appends.
 const EACH: usize = 20;
 
 pub(crate) fn waits_for_what_others_append(env: &dyn Environment) {
@@ -132,7 +132,7 @@ pub(crate) fn waits_for_what_others_append(env: &dyn Environment) {
         scope.spawn(move || tell(&boxed, &told));
         for number in 0..EACH {
             let (account, event) = (account(), [event("money.deposited")]);
-            // Each is waited for: it comes when all before it were handed out.
+            // Every third event is awaited: then all earlier ones have been returned.
             match number % 3 {
                 0 => store.append(&account, 0, &event).map(drop),
                 1 => store.in_transaction(|tx| tx.append(&account, 0, &event).map(drop)),
@@ -169,7 +169,7 @@ pub(crate) fn a_stop_ends_the_wait(env: &dyn Environment) {
         let stopper = events.stopper();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| match taken {
-                // It waits, or is about to.
+                // It waits, or is about to wait.
                 2 => (events.next().is_none(), events.checkpoint(), events.is_stopped()),
                 _ => {
                     while !events.is_stopped() {

@@ -197,7 +197,7 @@ pub(crate) fn the_same_id_with_other_context_is_refused(env: &dyn Environment) {
         assert!(error.to_string().contains(what), "{error}");
     }
 
-    // What means the same is the same, and a time that the caller did not set is not compared.
+    // Respelled JSON counts as equal, and a time that the caller did not set is not compared.
     let respelled = full
         .clone()
         .metadata_json(r#"{"a":null,"b":[1.0,{"x":"é","y":15e-1}]}"#)

@@ -1,4 +1,4 @@
-//! Data and metadata mean the same when they are read back, and have the same checksum.
+//! Data and metadata have the same meaning and the same checksum when they are read back.
 
 use firefly_eventstore_core::Checksum;
 use firefly_eventstore_core::prelude::*;

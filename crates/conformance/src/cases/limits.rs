@@ -1,4 +1,4 @@
-//! What cannot be stored exactly is refused before anything is sent, and says why.
+//! Data that cannot be stored exactly is refused before anything is sent, with the reason.
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, canonical};
@@ -10,7 +10,7 @@ fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
 
-/// Refused by the store as it is, with a message that says this; kept by a store whose limits are lifted, if the database keeps it.
+/// The store refuses this JSON with a message. A store with lifted limits keeps it, if the database can.
 #[track_caller]
 fn refused_unless_lifted(env: &dyn Environment, json: &str, says: &str, is_kept: impl Fn(&Limits) -> bool) {
     let (store, account) = (env.store(), account());
@@ -87,7 +87,7 @@ pub(crate) fn a_key_beyond_65535_bytes_is_refused_unless_lifted(env: &dyn Enviro
 
 pub(crate) fn a_key_of_65535_bytes_is_kept(env: &dyn Environment) {
     let (store, account) = (env.store(), account());
-    // One that is longer as it is spelled.
+    // The second is longer than the limit as it is spelled.
     for key in ["k".repeat(65_535), r"\u0061".repeat(65_535), "漢".repeat(21_845)] {
         let json = format!(r#"{{"a":{{"{key}":1}}}}"#);
         let event = event_with(&json).metadata_json(json.as_str()).unwrap();

@@ -360,7 +360,7 @@ pub(crate) fn a_log_that_was_cut_is_told(env: &dyn Environment) {
     let error = store.read_page(&EventQuery::new().after(last), None).unwrap_err();
     assert_eq!(*error.kind(), gone);
     assert_eq!(log(&*store), all[..=5]);
-    // A read from the beginning rests on the earlier proof of its store, too.
+    // A read from the beginning also uses the mark that the store proved earlier.
     for (store, query) in [
         (&other, EventQuery::new()),
         (&limited, EventQuery::new().limit(2)),

@@ -11,7 +11,7 @@ use firefly_eventstore_core::{EventData, Limits, MemoryEventStore};
 use crate::environment::{Damage, Environment};
 use crate::support::{Handle, account, at, event, event_with, given, log, snapshot, tenant};
 
-/// A log with everything that an event can have, of aggregates that lie mixed, two of which belong to a tenant.
+/// A log with every kind of event, of interleaved aggregates. Two of them belong to a tenant.
 fn source() -> MemoryEventStore {
     let source = MemoryEventStore::new();
     let acme = source.for_tenant(tenant("acme"));
@@ -51,7 +51,7 @@ fn import(store: &Handle, file: &[u8]) -> Result<Imported, Error> {
         .json_lines(&**store, Cursor::new(file), |_| {})
 }
 
-/// The log as it is, but for what a database may do to the text of JSON.
+/// The log, without what a database may change in the text of JSON.
 fn comparable(store: &(impl EventStore + ?Sized)) -> Vec<EventEnvelope> {
     let mut events = log(store);
     for event in &mut events {
@@ -236,7 +236,7 @@ pub(crate) fn a_restored_log_is_the_log_at_that_point(environment: &dyn Environm
     assert_eq!(comparable(&store), comparable(&source)[..37]);
     let went_on = restore(&source, &*store, GlobalSequence::from(80), |_| {}).unwrap();
     assert_eq!((went_on.events, went_on.already_stored), (43, 37));
-    // And out of this store.
+    // Also from this store.
     let target = MemoryEventStore::new();
     restore(&store, &target, GlobalSequence::from(50), |_| {}).unwrap();
     assert_eq!(comparable(&target), comparable(&source)[..50]);
@@ -321,7 +321,7 @@ pub(crate) fn an_audit_names_every_damaged_event(environment: &dyn Environment) 
         .collect();
     assert_eq!(named, [Some(ids[0]), Some(ids[2]), Some(ids[4])], "{findings:?}");
     assert_eq!((audited.events, audited.remembered), (5, None));
-    // Also where the store itself refuses to read them.
+    // Even if the store itself refuses to read them.
     let (_, findings) = audit(&environment.verifying_store(), Audit::new());
     let named: Vec<_> = findings.iter().filter_map(|finding| finding.event_id).collect();
     for damaged in [ids[0], ids[2], ids[4]] {
@@ -348,7 +348,8 @@ pub(crate) fn an_audit_finds_a_missing_event(environment: &dyn Environment) {
         given(&store, account, 1);
     }
     let (audited, _) = audit(&store, Audit::new());
-    // The last but one, so that the other aggregate has no event at all: only who remembers the log can know.
+    // Deletes the last event but one, so that the other aggregate has no event left: only a remembered digest of the
+    // log can show this.
     environment.make_hole();
     let reopened = environment.reopen();
     let (_, findings) = audit(&reopened, Audit::new().against(audited.remembered.unwrap()));

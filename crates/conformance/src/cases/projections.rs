@@ -1,7 +1,7 @@
 //! Projections: the read model and the checkpoint change in one commit.
 //!
-//! The read models here are streams of their own, which every store has: each event that is applied is appended to the mirror of its
-//! aggregate, so that one that is applied twice, or left out, shows.
+//! The read models here are streams, which every store has: each applied event is appended to the mirror of its aggregate. So an event that
+//! is applied twice, or left out, shows.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -26,10 +26,10 @@ use crate::quiet;
 use crate::support::*;
 
 const NAME: &str = "mirror.v1";
-/// Nothing here waits so long unless it is broken.
+/// Longer than anything here waits, unless it is broken.
 const LONG: Duration = Duration::from_secs(60);
 
-/// What the projections of these cases do besides: fail, or look.
+/// What the projections of these cases do in addition: fail, or observe.
 type Trap = Arc<dyn Fn(&EventEnvelope) -> Result<(), BoxError> + Send + Sync>;
 
 /// Appends each event to the mirror of its aggregate.
@@ -95,7 +95,7 @@ impl<S: Transactional> Projection<S> for Mirror {
     }
 }
 
-/// The versions that were applied of each aggregate, in the order in which they were.
+/// The applied versions of each aggregate, in the order in which they were applied.
 fn applied(store: &Handle) -> BTreeMap<Uuid, Vec<u64>> {
     let mut mirrors = BTreeMap::<Uuid, Vec<u64>>::new();
     for event in read(&**store, EventQuery::new().event_types(["mirrored"]).unwrap()) {
@@ -214,7 +214,7 @@ pub(crate) fn runners_of_the_same_projection_apply_each_event_once(env: &dyn Env
             loop {
                 match project(store, &Mirror::new().batch(3)) {
                     Ok(_) => break,
-                    // The servers may let one of them be the victim of a deadlock.
+                    // A server may choose one of them as the victim of a deadlock.
                     Err(ConsumerError::Store { error, .. }) if error.is_retryable() || error.is_conflict() => {}
                     Err(ConsumerError::Event { error, .. }) if store.is_transient(&*error) => {}
                     Err(error) => panic!("{error}"),
@@ -226,7 +226,7 @@ pub(crate) fn runners_of_the_same_projection_apply_each_event_once(env: &dyn Env
     assert_all_applied(&store);
 }
 
-/// A mirror that says that it was emptied, since streams cannot be.
+/// A mirror that reports that it was emptied, because streams cannot be emptied.
 struct Resettable(Mirror);
 
 impl<S: Transactional> Projection<S> for Resettable {
@@ -531,7 +531,7 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
         .project(mirror.clone())
         .start()
         .unwrap();
-    // Far more failures than attempts.
+    // Far more outages than attempts.
     running.wait_for(NAME, GlobalSequence::from(2), LONG).unwrap();
     assert_eq!(down.load(Ordering::SeqCst), 0);
     let expected: Vec<_> = std::iter::repeat_n("waits", 8).chain(["goes on"]).collect();
@@ -541,7 +541,7 @@ pub(crate) fn an_outage_parks_nothing(env: &dyn Environment) {
     running.stop();
 }
 
-/// Twenty of the driver's errors of what takes too long, which are far more than attempts.
+/// Twenty of the driver's errors about exceeded time limits: far more than attempts.
 type TooLong = Arc<Mutex<Vec<BoxError>>>;
 
 fn too_long(env: &dyn Environment) -> TooLong {
@@ -563,14 +563,14 @@ pub(crate) fn an_event_whose_handling_takes_too_long_is_parked_at_last(env: &dyn
     running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
     let parked = parked_of(&store, NAME);
     assert_eq!(parked.iter().map(|event| event.attempts).collect::<Vec<_>>(), [3, 0]);
-    // Handled again, it takes too long again.
+    // The replay exceeds the time limit, too.
     replay(&store, NAME, key.id()).unwrap();
     until(|| {
         let first = parked_of(&store, NAME).remove(0);
         first.attempts == 4 && first.reason == parked[0].reason
     });
     running.stop();
-    // Once with others, then by itself.
+    // Once with other events, then four times alone.
     assert_eq!(errors.lock().unwrap().len(), 20 - 1 - 4);
 }
 
@@ -612,7 +612,7 @@ fn failing(store: &Handle) -> Option<(u64, u32)> {
     failing.map(|failing| (failing.sequence.get(), failing.attempts))
 }
 
-/// Writes what a process leaves that ended over an event, tried so many times; 0 if it was begun with others.
+/// Writes the row of a process that ended over an event after this many attempts; 0 if the event was begun together with others.
 fn ended_over(store: &Handle, sequence: u32, attempts: u32) {
     project(store, &Mirror::new().trap(|_| Err("not yet".into()))).ok();
     store
@@ -698,7 +698,7 @@ pub(crate) fn an_event_that_processes_ended_over_stops_its_projection(env: &dyn 
         told.error.contains("tried 3 times") && told.error.contains("process ended"),
         "{told:?}"
     );
-    // Its operator has mended it.
+    // The operator has fixed the cause.
     resume(&store, NAME).unwrap();
     running.wait_for(NAME, GlobalSequence::from(4), LONG).unwrap();
     assert!(running.stop().is_empty());
@@ -737,7 +737,7 @@ pub(crate) fn an_attempt_that_is_written_down_before_is_counted_once(env: &dyn E
         .unwrap();
     until(|| state(&store) == ConsumerState::Failed);
     running.stop();
-    // Of three attempts, a process had ended over the first. An outage is none.
+    // One of three attempts was that of a process that ended. The outage does not count.
     assert_eq!(tried.load(Ordering::SeqCst), 8 + 2);
     assert_eq!(failing(&store), Some((1, 3)));
 }

@@ -1,4 +1,4 @@
-//! Migrations: idempotent, safe at once, and refused where they do not fit.
+//! Migrations: idempotent, safe in several processes at once, and refused if they do not fit.
 
 use firefly_eventstore_core::SchemaProblem;
 use firefly_eventstore_core::prelude::*;
@@ -14,7 +14,7 @@ fn problem(error: &Error) -> &SchemaProblem {
     problem
 }
 
-/// Runs `case` on a database without a schema. Where there are no schemas, a store works at once, and the case is not applicable.
+/// Runs `case` on a database without a schema. Not applicable if the backend has no schema.
 fn on_unmigrated(env: &dyn Environment, case: impl FnOnce(&dyn Unmigrated)) {
     if env.lacks().contains(&Ability::Schema) {
         works(&env.store());

@@ -1,4 +1,4 @@
-//! The sealed log, and what finds each kind of tampering, as the table in `sql/README.md` has it.
+//! The sealed log, and which check finds each kind of tampering, as in the table in `sql/README.md`.
 
 use std::collections::HashSet;
 use std::thread;
@@ -22,8 +22,8 @@ fn seals(store: &Handle) -> Vec<Seal> {
     store.seals_after(GlobalSequence::ZERO, 100).unwrap()
 }
 
-/// Three streams that lie mixed, the third of a tenant, with everything that an event can have, and holes between their sequences.
-/// The first half is sealed, then the second; the last two events are not.
+/// Three interleaved streams with every kind of event, and holes between their sequences. The third belongs to a tenant. The first half is
+/// sealed, then the second; the last two events are not.
 fn given_sealed(env: &dyn Environment) -> (Handle, Vec<EventEnvelope>) {
     let source = MemoryEventStore::new();
     let (ada, bob, owned) = (account(), account(), aggregate("Order"));
@@ -57,11 +57,11 @@ fn given_sealed(env: &dyn Environment) -> (Handle, Vec<EventEnvelope>) {
     (store, events)
 }
 
-/// The store after the log was rewritten, newly opened: it has not seen the old log.
+/// Opens the store again after the log was rewritten, so that it has not seen the old log.
 fn rewritten(env: &dyn Environment, events: &[EventEnvelope]) -> Handle {
     env.rewrite_log(events);
     let store = env.reopen();
-    // A database in memory cannot be opened again: its store reports once that the log was cut.
+    // A database in memory cannot be opened again: its store reports once that the log was truncated.
     let _ = store.high_water_mark();
     store
 }
@@ -408,7 +408,7 @@ fn set_data(event: &mut EventEnvelope) {
     event.data = EventData::from_stored(r#"{"number":9}"#);
 }
 
-/// The events of the aggregate that this event is of.
+/// The events of the stream that an event belongs to.
 fn stream_of(log: &mut [EventEnvelope], place: usize) -> impl Iterator<Item = &mut EventEnvelope> {
     let aggregate = log[place].aggregate.clone();
     log.iter_mut().filter(move |event| event.aggregate == aggregate)
@@ -421,7 +421,7 @@ fn exchange(log: &mut [EventEnvelope], one: usize, other: usize) {
     log.swap(one, other);
 }
 
-/// What finds it but the database, which knows some of its own.
+/// The checks that find it, except those of the database itself.
 fn finders(findings: &[Finding]) -> HashSet<FindingKind> {
     let mut kinds = kinds(findings);
     kinds.remove(&FindingKind::Sequence);

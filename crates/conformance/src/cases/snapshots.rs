@@ -100,7 +100,7 @@ pub(crate) fn two_snapshots_of_one_id_do_not_take_each_others_place(env: &dyn En
     let (store, account) = given_snapshots(env, &[3]);
     let first = store.latest_snapshot(&account).unwrap().unwrap();
     let second = snapshot(&account, 5).with_id(first.snapshot_id);
-    // Whether the store takes the second or refuses it, the first stays.
+    // Whether the store accepts the second or refuses it, the first stays.
     let taken = store.save(&second).is_ok();
     assert_eq!(store.snapshot_at(&account, version(3)).unwrap(), Some(first));
     assert_eq!(listed(&store, &account).len(), 1 + usize::from(taken));
@@ -187,7 +187,7 @@ fn listed_forms(store: &Handle, aggregate: &AggregateKey) -> Vec<(u64, String, u
 }
 
 pub(crate) fn another_form_at_the_same_version_stays_beside_it(env: &dyn Environment) {
-    // In an order that is not that of their names, with names that collations would order otherwise.
+    // Not in the order of the names; the names are ones that collations would order differently.
     let forms = [
         (9, "State.v2"),
         (5, "State.v1"),
@@ -234,7 +234,7 @@ pub(crate) fn a_snapshot_takes_no_id_of_another_form(env: &dyn Environment) {
     let (store, account) = given_forms(env, &[(9, "State.v1")]);
     let first = store.latest_snapshot(&account).unwrap().unwrap();
     let second = NewSnapshot::new(&account, version(9), "State.v2", &0).unwrap();
-    // Whether the store takes the second or refuses it, the first stays.
+    // Whether the store accepts the second or refuses it, the first stays.
     let taken = store.save(&second.with_id(first.snapshot_id)).is_ok();
     assert_eq!(store.latest_snapshot_of(&account, "State.v1").unwrap(), Some(first));
     assert_eq!(listed(&store, &account).len(), 1 + usize::from(taken));
@@ -512,7 +512,7 @@ pub(crate) fn a_tenant_loads_from_its_own_snapshots(env: &dyn Environment) {
     let other = acme.load_from_snapshot(Some(&tenant("globex")), &account, latest);
     assert_invalid(&other.unwrap_err(), "acme");
 
-    // A snapshot that came to another tenant shows it no event.
+    // A snapshot that was moved to another tenant gives that tenant no event.
     let mut moved = acme.latest_snapshot(&account).unwrap().unwrap();
     moved.tenant = Some(tenant("globex"));
     env.rewrite_snapshots(&[moved]);

@@ -18,9 +18,9 @@ use crate::environment::Environment;
 use crate::support::*;
 
 const NAME: &str = "mails.v1";
-/// Nothing here waits so long unless it is broken.
+/// Longer than anything here waits, unless it is broken.
 const LONG: Duration = Duration::from_secs(60);
-/// Short, so that the slots of a member that is gone are soon free.
+/// Short, so that the slots of a dead member are soon free.
 const LEASE: Duration = Duration::from_millis(600);
 
 /// The handled events: the process, the aggregate and the version.
@@ -73,7 +73,8 @@ fn appended(store: &Handle) -> BTreeMap<Uuid, Vec<u64>> {
     versions
 }
 
-/// Everything was handled, in order: without the repetitions, the versions of each aggregate ascend.
+/// Checks that everything was handled in order: without repetitions, the versions of each aggregate ascend. Returns the
+/// number of repetitions.
 #[track_caller]
 fn assert_all_handled(store: &Handle, handled: &Handled) -> usize {
     let mut repeated = 0;
@@ -240,7 +241,7 @@ pub(crate) fn who_lost_a_slot_cannot_move_its_checkpoint(env: &dyn Environment) 
     };
     let hung = run(&store, hanging);
     until(|| is_in_hand.load(Ordering::SeqCst));
-    // Who hangs does not renew its lease, and another one takes over and handles all.
+    // A member that hangs does not renew its lease. Another one takes over and handles everything.
     let other = env.reopen();
     let second = run(&other, noting(1, &handled));
     second.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
@@ -401,7 +402,7 @@ pub(crate) fn an_event_whose_handler_dies_with_its_process_is_parked_at_last(env
     let key = given_some(&store, 1, 1).remove(0);
     let subscription = |handled: &Handled| noting(9, handled).on_failure(OnFailure::retry(2).then_park());
     let handled = Handled::default();
-    // Processes that take the slot, begin with the event, and die, as their successors see it.
+    // Processes that take the slot, begin the event, and die. The next process finds their traces.
     run(
         &store,
         Subscription::of(NAME, deposits(), |_| Err(Failure::Later("not yet".into()))).lease(LEASE),
@@ -455,7 +456,7 @@ pub(crate) fn an_event_whose_handler_takes_too_long_is_parked_at_last(env: &dyn 
     assert_eq!(errors.lock().unwrap().len(), 20 - 3);
 }
 
-/// A handler that stops at the first event until it may go on, and notes each one after that.
+/// A handler that blocks at the first event until it is released, and records each later one.
 #[derive(Clone, Default)]
 struct Held {
     handled: Handled,
@@ -519,7 +520,7 @@ pub(crate) fn what_is_in_hand_when_a_subscription_is_paused_is_handled_again(env
     pause(&env.reopen(), NAME).unwrap();
     held.go_on();
     until(|| held.versions() == [1]);
-    // So long it would take to notice that it goes on by itself.
+    // By itself, the member would notice only after this time that it runs again.
     thread::sleep(LEASE);
     let slot = store.consumers(Some(NAME)).unwrap().remove(0);
     assert_eq!(
@@ -566,7 +567,7 @@ pub(crate) fn what_others_are_to_handle_again_holds_nobody_up(env: &dyn Environm
 pub(crate) fn who_stops_leaves_a_subscription_where_it_was_moved(env: &dyn Environment) {
     let store = env.store();
     given_some(&store, 1, 3);
-    // It does not look soon whether it was moved.
+    // With this lease, it does not soon check whether it was moved.
     let running = run(&store, noting(0, &Handled::default()).lease(LONG));
     running.wait_for(NAME, GlobalSequence::from(3), LONG).unwrap();
     reposition(&store, NAME, GlobalSequence::from(1)).unwrap();
@@ -639,7 +640,7 @@ pub(crate) fn no_event_is_begun_after_the_lease_ran_out(env: &dyn Environment) {
             let is_live = || other.consumers(Some(NAME)).unwrap()[0].lease.unwrap().is_live();
             left.lock().unwrap().push(is_live());
             if delivery.event.version == 1 {
-                // Its own process takes it for hung, and lets the lease run out.
+                // Its own process considers it hung, and lets the lease end.
                 until(|| !is_live());
             }
             Ok(())
@@ -651,7 +652,7 @@ pub(crate) fn no_event_is_begun_after_the_lease_ran_out(env: &dyn Environment) {
     assert_eq!(*left.lock().unwrap(), [true, true]);
 }
 
-/// A member that takes the slots of a group and never returns; it had tried an event so many times.
+/// A member that takes the slots of a group and never returns, after this many attempts at an event.
 fn a_member_ends(store: &Handle, subscription: Subscription, attempts: u32) {
     run(store, subscription).stop();
     store
@@ -693,7 +694,7 @@ pub(crate) fn an_attempt_of_a_member_that_is_written_down_before_is_counted_once
     let running = run(&store, subscription);
     until(|| store.consumers(Some(NAME)).unwrap()[0].state == ConsumerState::Failed);
     running.stop();
-    // Of three attempts, a process had ended over the first. An outage is none.
+    // One of three attempts was that of a process that ended. The outage does not count.
     assert_eq!(tried.load(Ordering::SeqCst), 3 + 2);
     assert_eq!(failing(&store), Some((1, 3)));
 }
@@ -736,7 +737,7 @@ pub(crate) fn events_of_a_batch_that_a_member_ended_over_are_counted_one_by_one(
 /// The row of a parked event while it is handled again.
 type Parked = Arc<Mutex<Vec<(u32, bool)>>>;
 
-/// Parks every event, and handles it again with what `again` says.
+/// Parks every event, and handles its replay as `again` says.
 fn parking(
     env: &dyn Environment,
     told: &Parked,

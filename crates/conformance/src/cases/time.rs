@@ -125,7 +125,7 @@ pub(crate) fn bounds_of_time_may_be_as_far_as_time_goes(env: &dyn Environment) {
     let store = given_times(env, &[2, 1]);
     let account = log(&*store)[0].aggregate.clone();
     let (first, last) = (PrimitiveDateTime::MIN, PrimitiveDateTime::MAX);
-    // In UTC, these are beyond what can be written.
+    // In UTC, these are outside of the years that can be written.
     let (before, beyond) = (first.assume_offset(offset!(+9)), last.assume_offset(offset!(-9)));
     for (first, last) in [(first.assume_utc(), last.assume_utc()), (before, beyond)] {
         assert_eq!(

@@ -118,7 +118,7 @@ pub(crate) fn a_fault_of_the_database_dooms_it(env: &dyn Environment) {
     let error = refused(&*store, || {
         store.in_transaction(|tx| -> Result<_, Error> {
             tx.append(&ada, ExpectedVersion::Any, &events(1))?;
-            // A store that writes when it commits fails then.
+            // A store that writes only at the commit fails then.
             tx.append(&bob, ExpectedVersion::Any, &faulty).ok();
             Ok(())
         })
@@ -145,7 +145,7 @@ pub(crate) fn the_callers_error_is_returned_even_if_an_append_failed(env: &dyn E
     assert_invalid(&error, "changed my mind");
 }
 
-/// What a program may refuse with, beside what the store does.
+/// Errors of the program: its own refusals, and those of the store.
 #[derive(Debug, PartialEq)]
 enum Refusal {
     Overdrawn,
@@ -388,7 +388,7 @@ pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environmen
         let past = load(StreamRange::all().as_of(now))?;
         assert!(past.events().iter().all(|event| event.created_at <= now));
         let last = load(StreamRange::all().last(1))?.version();
-        // Nothing may follow yet, and then something does.
+        // At first no event may follow, and then one does.
         for ahead in 1..4 {
             let from = last.checked_add(ahead).unwrap();
             load(StreamRange::all().from_version(from))?;
@@ -423,7 +423,7 @@ pub(crate) fn each_load_is_of_one_state_beside_busy_writers(env: &dyn Environmen
     assert!(store.load(&account).unwrap().exists());
 }
 
-/// The events must be those that the range has in a stream of this version.
+/// Checks that the events are those that the range has in a stream of this version.
 fn assert_of_one_state(range: &StreamRange, stream: &EventStream) {
     let to = range.to.unwrap_or(Version::MAX).min(stream.version()).get();
     let most = usize::try_from(range.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);

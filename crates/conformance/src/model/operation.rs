@@ -1,10 +1,10 @@
-//! What the model test does: small numbers that the sides turn into calls, each in its own state.
+//! The operations of the model test: small numbers, which each side turns into calls by its own state.
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// How many aggregates there are; the owner and the type of each follow from its number.
+/// How many aggregates there are. Their numbers decide their owners and types.
 pub(super) const AGGREGATES: u8 = 4;
 
 /// How many forms of snapshots there are.
@@ -13,7 +13,7 @@ const FORMS: u8 = 2;
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Append(Vec<Member>),
-    /// An earlier append again, as it was or nearly.
+    /// Repeats an earlier append, unchanged or nearly.
     Repeat {
         attempt: prop::sample::Index,
         change: Change,
@@ -36,7 +36,7 @@ pub(super) enum Operation {
     SaveSnapshot {
         target: Target,
         form: u8,
-        /// So far behind the version the aggregate is at.
+        /// How far behind the aggregate's current version.
         behind: i64,
         seconds: i64,
     },
@@ -61,7 +61,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Whether only a store that keeps snapshots can do it.
+    /// Whether the operation needs a store with snapshots.
     pub(super) fn needs_snapshots(&self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ impl Operation {
     }
 }
 
-/// An aggregate, named rightly or wrongly.
+/// An aggregate, with its right or a wrong name.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) aggregate: u8,
@@ -104,7 +104,7 @@ pub(super) enum Expected {
     Any,
     NoStream,
     Exists,
-    /// So much more than the aggregate is at.
+    /// The current version plus this number.
     Current(i64),
 }
 
@@ -131,7 +131,7 @@ pub(super) enum Ending {
 pub(super) enum Point {
     Version(u32),
     Time(i64),
-    /// After so many events of the log.
+    /// After this many events of the log.
     Rank(usize),
 }
 
@@ -213,7 +213,7 @@ fn event() -> impl Strategy<Value = Event> {
         option::weighted(0.3, 0..2_u8),
         option::weighted(0.3, 0..2_u8),
     );
-    // The last document is refused, and its whole append with it.
+    // The last document is refused, and its whole append too.
     let data = prop_oneof![30 => 0..5_u8, 1 => Just(5)];
     (0..3_u8, data, option::of(0..5_u8), context, 0..6_i64).prop_map(
         |(kind, data, metadata, (correlation, causation, creator), seconds)| Event {

@@ -1,4 +1,4 @@
-//! One of the two stores, and what must be known of it to ask both the same question and compare the answers.
+//! One of the two stores, with the state that is needed to ask both the same question and to compare the answers.
 
 use std::num::NonZeroU32;
 
@@ -36,7 +36,7 @@ const METADATA: [&str; 5] = [
 /// An answer that can be compared: the result or the kind of error, without the parts that each store chooses itself.
 pub(super) type Answer = Result<Vec<String>, String>;
 
-/// One append to one aggregate that was tried, for repeating it.
+/// An earlier append to one aggregate, for repeating it.
 #[derive(Clone)]
 struct Attempt {
     aggregate: AggregateKey,
@@ -322,7 +322,7 @@ impl Side {
         if *backwards {
             range = range.backwards();
         }
-        // A store as its owner sees it, or as everybody does.
+        // The store, limited to the owner or not.
         if let (_, Some(tenant)) = names(target) {
             range = range.tenant(tenant);
         }
@@ -422,14 +422,14 @@ impl Side {
     fn summaries(&self, query: &SummaryQuery) -> Answer {
         let summaries = self.store.aggregate_summaries(query).map_err(kind)?;
         let summary = |mut summary: firefly_eventstore_core::AggregateSummary| {
-            // Each database has its own spelling of JSON.
+            // Each database spells JSON differently.
             summary.total_size_bytes = 0;
             format!("{summary:?}")
         };
         Ok(summaries.into_iter().map(summary).collect())
     }
 
-    /// The sequence of the event with this rank, 0 before the first, and something beyond the last after it.
+    /// The sequence of the event with this rank; 0 before the first, and beyond the last one a greater number.
     fn sequence(&self, rank: usize) -> GlobalSequence {
         let beyond = || {
             self.ranks
@@ -531,7 +531,7 @@ fn tenant_id(number: u8) -> TenantId {
     TenantId::new(TENANTS[usize::from(number)]).unwrap()
 }
 
-/// What the aggregate with this number is called and who owns it, or something else.
+/// The name and the owner of the aggregate with this number, or wrong ones.
 fn names(target: &Target) -> (AggregateKey, Option<TenantId>) {
     let number = target.aggregate;
     let kind = (usize::from(number) + usize::from(target.wrong_type)) % 2;
@@ -540,7 +540,7 @@ fn names(target: &Target) -> (AggregateKey, Option<TenantId>) {
     (key, owner.checked_sub(1).map(tenant_id))
 }
 
-/// The kind of an error with its particulars, without words that are only for people.
+/// The kind of an error with its details, without the text for people.
 fn name(error: &Error) -> String {
     match error.kind() {
         ErrorKind::Duplicate {

@@ -1,6 +1,6 @@
-//! A small backend, over a directory of files, and the suite on it: what whoever writes a backend begins with.
+//! A small backend over a directory of files, and the suite on it: an example for everybody who writes a backend.
 //!
-//! `store` is the backend, `row` its format. Here is what the suite needs to know of it.
+//! `store` is the backend, and `row` its format. This file has what the suite needs.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -25,7 +25,7 @@ fn fresh() -> Option<Box<dyn Environment>> {
     Some(Box::new(Directory { store, directory }))
 }
 
-/// A directory of its own for each case, which goes with it.
+/// A directory for each case, which is removed with this.
 struct Directory {
     store: DirectoryEventStore,
     directory: TempDir,
@@ -79,7 +79,7 @@ impl Environment for Directory {
         self.rewrite_log(&log);
     }
 
-    /// Into one file, in which there may be holes.
+    /// Into one file, which may have holes.
     fn rewrite_log(&self, events: &[EventEnvelope]) {
         fs::remove_dir_all(self.path().join("log")).unwrap();
         fs::create_dir(self.path().join("log")).unwrap();
@@ -88,7 +88,7 @@ impl Environment for Directory {
         }
     }
 
-    /// Where the next events would be written, there is something else.
+    /// Puts a directory in the place of the file that the next transaction writes.
     fn break_at(&self, _position: u64) {
         fs::create_dir(self.path().join("log/next.tmp")).unwrap();
     }

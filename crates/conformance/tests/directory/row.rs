@@ -1,11 +1,11 @@
-//! How events are written into a file: JSON, with the names that the columns of a database have.
+//! The format of events in a file: JSON, with the names that the columns of a database have.
 
 use firefly_eventstore_core::backend::{damaged, parse_time, time_text};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{AggregateType, CausationId, Checksum, CorrelationId, CreatedBy, EventData};
 use serde::{Deserialize, Serialize};
 
-/// The version of the format, which every file has, so that a later one can be told apart.
+/// The version of the format. Every file has it, so that later formats can be distinguished.
 pub(crate) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -22,7 +22,7 @@ struct Row {
     aggregate_type: AggregateType,
     aggregate_version: Version,
     event_type: EventType,
-    /// The text of the JSON, so that it comes back as it was.
+    /// The text of the JSON, so that it is read back unchanged.
     event_data: String,
     metadata: Option<String>,
     created_at: String,

@@ -1,12 +1,13 @@
 //! An event store over a directory of files, as an example of a backend.
 //!
-//! - **A transaction is a file** in `log/`, named by the first global sequence in it: `00000000000000000007.json`. It is written beside
-//!   its place, flushed to the disk, and renamed. So a reader finds all of it or nothing, also after a crash.
-//! - **One writer at a time.** It holds a lock on the file `lock`, which other processes respect and a crash releases. So sequences are
-//!   given away in the order of the commits, and the end of the log is the high-water mark.
-//! - **No holes.** Each file begins where the one before ended, so the name of the next is known, and directories are never listed.
+//! - **A transaction is a file** in `log/`, named by its first global sequence: `00000000000000000007.json`. It is written under another
+//!   name, flushed to the disk, and renamed. So a reader finds all of it or nothing, also after a crash.
+//! - **One writer at a time.** The writer locks the file `lock`. Other processes respect the lock, and a crash releases it. So sequences
+//!   are assigned in the order of the commits, and the end of the log is the high-water mark.
+//! - **No holes.** Each file begins where the previous one ended, so the name of the next file is known, and directories are never listed.
 //!
-//! Every call reads the whole log. That is right for a log of some thousand events; for more, keep what was read, and read on from there.
+//! Every call reads the whole log. That is fine for a log of some thousand events. For a larger log, keep what was read, and read only new
+//! files.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -21,7 +22,7 @@ use firefly_eventstore_core::{AggregateSummary, Cursor, Health, Limits, Page, St
 
 use crate::row;
 
-/// An event store over a directory. Clones share one; other processes may open the same directory.
+/// An event store over a directory. Clones share one state. Other processes may open the same directory.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectoryEventStore {
     shared: Arc<Shared>,
@@ -32,15 +33,14 @@ pub(crate) struct DirectoryEventStore {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
-    /// The file that is locked while somebody writes. Within this process, a thread waits for others here, and is refused if it would
-    /// wait for itself.
+    /// The file that a writer locks. Within this process, a thread waits here for other threads. It is refused if it would wait for itself.
     writer: Writer<File>,
-    /// The mark that was given out last.
+    /// The last mark that was returned.
     mark: Mutex<GlobalSequence>,
 }
 
 impl DirectoryEventStore {
-    /// Opens the store in a directory, which is made if there is none.
+    /// Opens the store in a directory. Creates the directory if it does not exist.
     pub(crate) fn open(directory: impl Into<PathBuf>) -> Result<Self> {
         let directory = directory.into();
         let open = || -> io::Result<File> {
@@ -64,7 +64,7 @@ impl DirectoryEventStore {
         })
     }
 
-    /// Accepts what these limits accept; up to [`Limits::TEXT`].
+    /// Sets other limits, up to [`Limits::TEXT`].
     pub(crate) fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -94,11 +94,11 @@ impl DirectoryEventStore {
         Ok(transaction)
     }
 
-    /// The log, and its end, which is the mark: whoever appends later gets later sequences.
+    /// The log, and its end, which is the mark: later appends get later sequences.
     fn log(&self) -> Result<(Vec<EventEnvelope>, GlobalSequence)> {
-        // A thread that is within a transaction is to read through it.
+        // A thread that is within a transaction must read with the transaction.
         self.shared.writer.check_not_held()?;
-        // Held while the log is read, so that no mark is given out after a later one.
+        // Locked while the log is read, so that no earlier mark is returned after a later one.
         let mut mark = self.shared.mark.lock().unwrap_or_else(PoisonError::into_inner);
         let log = read_log(&self.shared.directory)?;
         let end = end_of(&log);
@@ -178,14 +178,14 @@ impl EventStore for DirectoryEventStore {
     }
 }
 
-/// A transaction: the log, and behind its end what is to be committed.
+/// A transaction: the log, and the events to be committed after its end.
 #[derive(Debug)]
 struct DirectoryTransaction<'a> {
     store: &'a DirectoryEventStore,
     writer: WriterGuard<'a, File>,
     log: Vec<EventEnvelope>,
     committed: usize,
-    /// Why nothing may be committed any more.
+    /// Why the transaction cannot commit any more.
     doom: Option<Error>,
 }
 
@@ -214,7 +214,7 @@ impl DirectoryTransaction<'_> {
         let ids: HashSet<Uuid> = events.map(NewEvent::event_id).collect();
         let known = self.log.iter().filter(|event| ids.contains(&event.event_id));
         let known: Vec<_> = known.map(Located::of).collect();
-        // These very events are stored already: this append is repeated, and is answered as it was.
+        // All of these events are stored already: the append is a repetition, and gets the answer of the first one.
         if let Some(mut appended) = backend::resolve_repeated(appends, &known)? {
             for empty in appended.iter_mut().filter(|one| one.global_sequences().is_empty()) {
                 *empty = self.nothing(empty.aggregate());
@@ -241,7 +241,7 @@ impl DirectoryTransaction<'_> {
         Ok(Appended::new(append.aggregate.clone(), version, sequences))
     }
 
-    /// What an append of no events comes to.
+    /// The result of an append of no events.
     fn nothing(&self, aggregate: &AggregateKey) -> Appended {
         let version = self.head(aggregate).map_or(Version::ZERO, |head| head.version);
         Appended::new(aggregate.clone(), version, Vec::new())
@@ -274,7 +274,7 @@ impl Drop for DirectoryTransaction<'_> {
     }
 }
 
-/// The part of a stream that is asked for.
+/// The requested part of a stream.
 fn load(log: &[EventEnvelope], aggregate: &AggregateKey, range: &StreamRange, verify: bool) -> Result<EventStream> {
     let stream = log.iter().filter(|event| event.aggregate.id() == aggregate.id());
     let stream = backend::scan_stream(aggregate, range, &stream.collect::<Vec<_>>())?;
@@ -294,12 +294,12 @@ pub(crate) fn read_log(directory: &Path) -> Result<Vec<EventEnvelope>> {
     }
 }
 
-/// Writes events, all or none, which follow those that are there.
+/// Writes events after the existing ones, all or none.
 pub(crate) fn write(directory: &Path, events: &[EventEnvelope]) -> io::Result<()> {
     let staged = directory.join("log/next.tmp");
     let mut file = File::create(&staged)?;
     file.write_all(&row::encode(events))?;
-    // First what is in the file, then its name: whoever sees the name after a crash reads it all.
+    // The contents are flushed before the file gets its name: a reader that sees the name after a crash reads everything.
     file.sync_all()?;
     fs::rename(staged, file_at(directory, events[0].global_sequence.get()))?;
     File::open(directory.join("log"))?.sync_all()

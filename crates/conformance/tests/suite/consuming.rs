@@ -1,4 +1,4 @@
-//! One bug each in what a store does for consumers: a transaction that works, and whose statements on their tables are altered.
+//! Stores with one bug each in the statements for consumers: the transaction works, but its statements on their tables are changed.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use firefly_eventstore_core::prelude::*;
 
 use super::mutant::{Bug, Consuming};
 
-/// How statements are altered. What is not overridden works.
+/// How statements are changed. What is not overridden works.
 pub(super) trait Alter: fmt::Debug + Default + Send + Sync + 'static {
     fn change(tx: &mut dyn ConsumerTransaction, change: ConsumerChange<'_>) -> Result<(), Error> {
         tx.change(change)
@@ -71,7 +71,7 @@ impl<A: Alter> ConsumerTransaction for Altered<'_, A> {
     }
 }
 
-/// A store whose transactions of consumers are altered so.
+/// A store whose statements for consumers are changed in this way.
 #[derive(Debug, Default)]
 pub(super) struct Consumes<A>(PhantomData<A>);
 
@@ -191,7 +191,7 @@ altered! { ForgetsTheTenantOfAConsumer as WithoutScope
     }
 }
 
-/// Answers what it read before others were done.
+/// Returns a slot as it was before the lock was acquired.
 #[derive(Debug, Default)]
 pub(super) struct ReadsASlotBeforeItIsLocked;
 
@@ -247,7 +247,7 @@ impl Bug for ReadsASlotBeforeItIsLocked {
     }
 }
 
-/// Keeps what consumers wrote in a transaction that failed.
+/// Keeps the changes of a failed transaction to consumers.
 #[derive(Debug, Default)]
 pub(super) struct KeepsCheckpointsDespiteAnError;
 
@@ -270,7 +270,7 @@ impl Bug for KeepsCheckpointsDespiteAnError {
     }
 }
 
-/// Takes names for the same that differ by case.
+/// Ignores the letter case of names.
 #[derive(Debug, Default)]
 pub(super) struct FindsConsumersInAnyCase;
 
@@ -301,7 +301,7 @@ impl Bug for ListsParkedEventsFromTheFirst {
     }
 }
 
-/// Counts what is parked of every aggregate.
+/// Counts the parked events of every aggregate.
 #[derive(Debug, Default)]
 pub(super) struct CountsParkedEventsOfAllAggregates;
 
@@ -311,7 +311,7 @@ impl Bug for CountsParkedEventsOfAllAggregates {
     }
 }
 
-/// Tells nobody of appends.
+/// Does not wake consumers after appends.
 #[derive(Debug, Default)]
 pub(super) struct WakesNobody;
 

@@ -1,5 +1,5 @@
-//! The suite is tested too: case by case it must fail against a store that does nothing, and each promise has a mutant, a
-//! store with that one bug, which some case must catch.
+//! Tests of the suite itself: each case must fail on a store that does nothing, and each promise has a mutant, a store with that one bug,
+//! which some case must catch.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 

@@ -1,4 +1,4 @@
-//! What a mutant is made of: an in-memory store that works, and a bug that gets in the way of some calls.
+//! The parts of a mutant: a working in-memory store, and a bug that changes some calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ pub(super) trait Bug: fmt::Debug + Default + Send + Sync + 'static {
     }
 }
 
-/// A fresh environment whose stores all have the bug, and share what it remembers.
+/// A fresh environment whose stores all have the bug, and share its state.
 pub(super) fn environment<B: Bug>() -> MemoryEnvironment {
     let bug = Arc::new(B::default());
     MemoryEnvironment::new(move |memory| {
@@ -367,7 +367,7 @@ impl<B: Bug> Operations for Mutant<B> {
     }
 }
 
-/// A read of the log that works, written so that a bug can be put into each of its steps.
+/// A working read of the log, in steps, so that a bug can change each step.
 pub(super) struct Reading<'a> {
     pub(super) memory: &'a MemoryEventStore,
     pub(super) query: &'a EventQuery,
@@ -382,9 +382,9 @@ impl<'a> Reading<'a> {
         query: &'a EventQuery,
         cursor: Option<&'a Cursor>,
     ) -> Result<Self, Error> {
-        // Refused where the store is.
+        // Fails if the store does.
         let current = memory.high_water_mark()?;
-        // So is what needs archived events.
+        // Fails if archived events are needed.
         if let Err(error) = memory.read_page(query, cursor)
             && error.is_archived()
         {
@@ -448,7 +448,7 @@ impl<'a> Reading<'a> {
         self.page(&window, self.matches(&window))
     }
 
-    /// As many of the events as the page has room for.
+    /// As many of the events as fit into the page.
     pub(super) fn page(&self, window: &Window, events: Vec<EventEnvelope>) -> Result<Page, Error> {
         if self.cursor.is_none() {
             self.query.check_end(self.mark, || Ok(self.mark))?;
@@ -461,7 +461,7 @@ impl<'a> Reading<'a> {
             page.push(event);
         }
         let page = page.into_page(self.query, self.cursor, self.mark);
-        // The store verifies them if it was told to.
+        // The store verifies them if verification is on.
         let ids = page.events.iter().map(|event| event.event_id);
         self.memory.read_page(&EventQuery::new().event_ids(ids), None)?;
         Ok(page)

@@ -1,4 +1,4 @@
-//! One store per promise, each with exactly one bug.
+//! The mutants: for each promise a store with one bug.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -20,7 +20,7 @@ use firefly_eventstore_core::{
 use super::consuming::*;
 use super::mutant::{Bug, Reading, Work, environment};
 
-/// Tests that some case catches each mutant, and prints which.
+/// Tests that some case catches each mutant, and prints which case does.
 macro_rules! caught {
     ($($test:ident: $Mutant:ident,)+) => {$(
         #[test]
@@ -181,7 +181,7 @@ macro_rules! found_out {
     };
 }
 
-/// Some mutants that have nothing in common, and whether random operations find them out.
+/// Some unrelated mutants, and whether random operations find them.
 pub(super) fn found_out_by_the_model() -> impl IntoIterator<Item = (&'static str, bool)> {
     found_out![
         DropsTheVersionCheck,
@@ -199,13 +199,13 @@ pub(super) fn found_out_by_the_model() -> impl IntoIterator<Item = (&'static str
     ]
 }
 
-/// The reference, behind the same wrapper.
+/// The reference, without a bug, behind the same wrapper.
 #[derive(Debug, Default)]
 pub(super) struct Sound;
 
 impl Bug for Sound {}
 
-/// The reference, by way of what the mutants of reading are made of.
+/// The reference, without a bug, with the steps that mutants of reading use.
 #[derive(Debug, Default)]
 pub(super) struct SoundInSteps;
 
@@ -235,7 +235,7 @@ impl Bug for SoundInSteps {
     }
 }
 
-/// A mutant that differs in the methods given.
+/// A mutant that overrides the given methods.
 macro_rules! mutant {
     ($Mutant:ident $($method:item)+) => {
         #[derive(Debug, Default)]
@@ -247,7 +247,7 @@ macro_rules! mutant {
     };
 }
 
-/// A mutant that appends with other expectations, or for others.
+/// A mutant that appends with another expected version or owner.
 macro_rules! appends_otherwise {
     ($($Mutant:ident: $alter:expr;)+) => {$(
         mutant! { $Mutant
@@ -299,7 +299,7 @@ appends_otherwise! {
     ForgetsTheTenantOnAppend: |_, append| append.tenant = None;
 }
 
-/// A mutant that answers a failed append otherwise.
+/// A mutant that returns another result for a failed append.
 macro_rules! fails_otherwise {
     ($($Mutant:ident: $alter:expr;)+) => {$(
         mutant! { $Mutant
@@ -450,7 +450,7 @@ mutant! { RepeatsAreNotMarked
     }
 }
 
-/// A mutant that stores other events than it was given.
+/// A mutant that stores other events than the given ones.
 macro_rules! stores_others {
     ($($Mutant:ident: $alter:expr;)+) => {$(
         mutant! { $Mutant
@@ -467,7 +467,7 @@ macro_rules! stores_others {
     )+};
 }
 
-/// The event under another type.
+/// The event with another type.
 fn of_type(event: &NewEvent, event_type: &str) -> NewEvent {
     let mut other = NewEvent::from_json(event_type, event.data().as_str())
         .unwrap()
@@ -587,7 +587,7 @@ mutant! { NeverVerifies
     }
 }
 
-/// A mutant that loads another range, or answers otherwise.
+/// A mutant that loads another range, or returns another result.
 macro_rules! loads_otherwise {
     ($($Mutant:ident: $load:expr;)+) => {$(
         mutant! { $Mutant
@@ -766,7 +766,7 @@ reads_otherwise! {
         let window = read.window();
         let mut found = read.matches(&window);
         if window.beyond.is_some() || read.query.order() == Order::Time {
-            // Each tie the wrong way round.
+            // Orders equal times the wrong way round.
             let backwards = read.query.direction() == Direction::Backwards;
             found.sort_by_key(|event| event.event_id);
             found.reverse();
@@ -821,7 +821,7 @@ reads_otherwise! {
     };
 }
 
-/// Where there is a limit, events are read up to the mark that was asked for last.
+/// If there is a limit, reads only up to the mark that was last asked for.
 #[derive(Debug, Default)]
 struct KeepsToAnEarlierMark(AtomicU64);
 
@@ -967,7 +967,7 @@ mutant! { CommitsDespiteAnError
     }
 }
 
-/// A transaction that is none: every append is stored at once.
+/// Not a transaction: every append is stored at once.
 struct AtOnce<'a>(&'a MemoryEventStore);
 
 impl EventTransaction for AtOnce<'_> {
@@ -986,7 +986,7 @@ mutant! { ShowsUncommitted
     }
 }
 
-/// Answers with success what comes after the append that failed; the rest works.
+/// Reports success for everything after the failed append; the rest works.
 struct GoesOn<'a> {
     transaction: &'a mut dyn EventTransaction,
     failed: bool,
@@ -1161,7 +1161,7 @@ mutant! { ForgetsTheTenantWhenDeleting
     }
 }
 
-/// Takes the snapshot that was saved last for the latest.
+/// Returns the snapshot that was saved last as the latest.
 #[derive(Debug, Default)]
 struct HidesANewerSnapshot(Mutex<HashMap<AggregateKey, Version>>);
 
@@ -1265,7 +1265,7 @@ mutant! { FindsBeforeOnly
     }
 }
 
-/// Its events are of one moment, and its version of a later one.
+/// Its events belong to one state of the log, and its version to a later one.
 #[derive(Debug, Default)]
 struct LooksTheVersionUpAfterwards;
 
@@ -1280,7 +1280,7 @@ impl Bug for LooksTheVersionUpAfterwards {
         if !found.is_empty() || range.as_of.is_some() {
             return Ok(found);
         }
-        // As long as a second statement takes to get there.
+        // As long as a second statement takes.
         thread::sleep(std::time::Duration::from_millis(1));
         let mut head = StreamRange::all().last(1);
         head.tenant.clone_from(&range.tenant);
@@ -1414,7 +1414,7 @@ mutant! { LoadsTheEventsLater
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, EventStream), Error> {
         snapshot_and_events(memory, tenant, aggregate, at, |snapshot| {
-            // As long as a second statement takes to get there.
+            // As long as a second statement takes.
             thread::sleep(std::time::Duration::from_millis(1));
             snapshot.version.get()
         })

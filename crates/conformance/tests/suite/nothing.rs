@@ -1,4 +1,4 @@
-//! A store that does nothing, and says that all went well.
+//! A store that does nothing, and reports success.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl EventStore for Nothing {
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<(), Error>) -> Result<(), Error> {
-        // It is the work that makes a result of the type the caller wants.
+        // The work has to be run, because it makes a result of the type that the caller wants.
         work(&mut Self::default())
     }
 
