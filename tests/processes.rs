@@ -1,4 +1,4 @@
-//! Consumers in processes that are really killed, and on servers that are really restarted.
+//! Consumers in processes that are really killed, with servers that are really restarted.
 //!
 //! The test binary starts itself again as a member of a group, or as the runner of a projection, and kills it.
 
@@ -32,10 +32,10 @@ const NOTES: &str = "FIREFLY_TEST_NOTES";
 
 const MAILS: &str = "mails.v1";
 const BALANCES: &str = "balances.v1";
-/// Nothing here waits so long unless it is broken.
+/// Longer than anything here waits, unless it is broken.
 const LONG: Duration = Duration::from_secs(120);
 
-/// What this binary does when a test starts it again: it runs a consumer until it is killed, or its standard input is closed.
+/// The program of this binary when a test starts it again: it runs a consumer until it is killed, or its standard input is closed.
 #[test]
 fn worker() {
     let Ok(role) = env::var(ROLE) else {
@@ -51,7 +51,7 @@ fn worker() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// Notes each event in a file: an effect that no database rolls back.
+/// Writes each event into a file: an effect that no database rolls back.
 fn mails(notes: PathBuf) -> Subscription {
     Subscription::of(MAILS, deposits(), move |delivery| {
         let event = delivery.event;
@@ -96,18 +96,18 @@ fn deposits() -> EventQuery {
     EventQuery::new().event_types(["money.deposited"]).unwrap()
 }
 
-/// The sum of each account's deposits, and how many they are, in a table of its own.
+/// The sum and the number of each account's deposits, in a table of its own.
 #[derive(Default)]
 struct Balances {
     /// Whether the process ends over a deposit of [`DEADLY`] cents.
     is_mortal: bool,
 }
 
-/// No other deposit is so large.
+/// No other deposit has this amount.
 const DEADLY: i64 = 1_000_000_000;
 
 impl Balances {
-    /// Ends this process, as the operating system ends one that takes all memory, if the event is the one that it ends over.
+    /// If the event is the deadly one, ends this process as the operating system ends one that takes all memory.
     fn die_of(&self, event: &EventEnvelope) -> Result<(), BoxError> {
         if self.is_mortal && cents(event)? == DEADLY {
             Command::new("kill")
@@ -124,7 +124,7 @@ fn cents(event: &EventEnvelope) -> Result<i64, BoxError> {
     Ok(data["cents"].as_i64().ok_or("no cents")?)
 }
 
-/// The projection of a driver: the same but for the statement, and for how values are given to it.
+/// The projection of a driver. Only the statement and the way to pass values differ.
 macro_rules! balances {
     ($Store:ty, $Transaction:ty, |$tx:ident, $account:ident, $cents:ident| $write:expr) => {
         impl Projection<$Store> for Balances {
@@ -169,7 +169,7 @@ balances!(MysqlEventStore, MysqlTransaction<'_>, |tx, account, cents| {
 const TABLE: &str =
     "CREATE TABLE balances (account VARCHAR(36) PRIMARY KEY, cents BIGINT NOT NULL, events BIGINT NOT NULL)";
 
-/// Makes the table, or reads the rows of it, through the driver.
+/// Creates the table, or reads its rows, with the driver.
 fn make_table(url: &str) {
     match url.split_once(':').unwrap().0 {
         "sqlite" => sqlite(url).transaction(|tx| -> Result<(), BoxError> { Ok(tx.connection().execute_batch(TABLE)?) }),
@@ -184,7 +184,7 @@ fn make_table(url: &str) {
             .transaction(|tx| -> Result<(), BoxError> { Ok(tx.connection().batch_execute(TABLE)?) }),
     }
     .or_else(|error| match error.to_string().contains("commit") {
-        // MySQL commits a new table by itself, of which the store tells.
+        // MySQL commits a `CREATE TABLE` at once, and the store reports that as an error.
         true => Ok(()),
         false => Err(error),
     })
@@ -278,7 +278,7 @@ fn while_others_append(url: &str, accounts: usize, work: impl FnOnce()) -> Globa
     store.high_water_mark().unwrap()
 }
 
-/// Every event is noted, in the order of its aggregate, and at most so many are noted twice.
+/// Checks that every event was written, in the order of its aggregate, and that at most this many were written twice.
 fn assert_noted(url: &str, notes: &Path, most_repeated: usize) {
     let mut noted = BTreeMap::<String, Vec<u64>>::new();
     for line in fs::read_to_string(notes).unwrap().lines() {
@@ -316,7 +316,7 @@ fn assert_noted(url: &str, notes: &Path, most_repeated: usize) {
     );
 }
 
-/// The read model is what the log says.
+/// Checks that the read model matches the log.
 fn assert_exact(url: &str) {
     let mut expected = BTreeMap::<String, (i64, i64)>::new();
     let store = connect(url).unwrap();
@@ -336,7 +336,7 @@ fn a_member_killed_under_load_leaves_nothing_out(url: &str) {
     let last = while_others_append(url, 2, || {
         let mut members: Vec<_> = (0..3).map(|_| Process::start("member", url, &notes)).collect();
         for round in 0..ROUNDS {
-            // Each time at another point of what it does.
+            // Each time at another moment of its work.
             thread::sleep(Duration::from_millis(150 + 37 * (round as u64 % 7)));
             members[round % 3] = Process::start("member", url, &notes);
         }
@@ -403,7 +403,7 @@ fn a_projection_that_ends_its_process_over_an_event_stops_before_it(url: &str) {
         }
         assert!(ended < 20, "it tries for ever: {:?}", slot());
     }
-    // Once with others, then five times by itself.
+    // Once together with other events, then five times alone.
     assert_eq!(ended, 6);
     let failing = slot().unwrap().failing.unwrap();
     assert_eq!((failing.sequence, failing.attempts), (deadly, 5));
@@ -434,7 +434,7 @@ fn a_server_restarted_under_consumers_loses_and_repeats_nothing(url: &str, resta
     assert!(projection.stop().is_empty());
     assert!(member.stop().is_empty());
     assert_exact(url);
-    // What it had in hand is stored once the server is back; where its lease ran out meanwhile, it is handled again.
+    // The events that it was handling are stored when the server is back. If its lease ended meanwhile, they are handled again.
     assert_noted(url, &notes, RESTARTS);
 }
 
@@ -464,7 +464,7 @@ mod sqlite_file {
     }
 }
 
-/// The cases on a server: those that kill processes on the one that all tests share, that which restarts it on one of its own.
+/// The cases on a server. Those that kill processes use the server that all tests share; the one that restarts a server has its own.
 macro_rules! on_a_server {
     ($family:ident, $shared:ident, $start:expr) => {
         mod $family {

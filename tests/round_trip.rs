@@ -1,4 +1,5 @@
-//! A log of 50,000 events of real history goes once around all databases, as files, and comes back as it was.
+//! Moves a log of 50,000 events of real history through all databases, as files, and checks that it is the same at the
+//! end.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -55,7 +56,7 @@ fn a_log_that_goes_around_all_databases_comes_back_as_it_was() {
 
     let audited = Audit::new().run(&home, |_| {}, |finding| panic!("{finding}")).unwrap();
     assert_eq!(audited.remembered.unwrap().digest, digest);
-    // Not the digest alone: every event, whatever a database made of the spelling of its JSON.
+    // Compares every event, not only the digest, whatever a database made of the spelling of its JSON.
     let canonical = |event: Result<EventEnvelope, Error>| {
         let mut event = event.unwrap();
         event.data = event
@@ -86,7 +87,7 @@ fn export(store: &dyn Operations, path: &Path) -> LogDigest {
     Export::new().json_lines(store, out, |_| {}).unwrap().digest
 }
 
-/// The history of this repository, file by file, as often as it takes.
+/// The history of this repository, file by file, repeated as often as needed.
 fn append_history(store: &SqliteEventStore) {
     let changes = changes();
     assert!(!changes.is_empty(), "git log shows no change of this repository");
@@ -113,7 +114,7 @@ fn append_history(store: &SqliteEventStore) {
     }
 }
 
-/// A change of a file, as git tells it.
+/// A change of a file in git's history.
 struct Change {
     commit: String,
     author: String,

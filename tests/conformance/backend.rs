@@ -1,4 +1,4 @@
-//! Our backends, each of which hands out fresh databases; and what they have in common.
+//! Our backends. Each creates fresh databases.
 
 mod memory;
 mod mysql;
@@ -14,17 +14,17 @@ pub(crate) use mysql::{mariadb, mariadb_lean, mysql, mysql_lean};
 pub(crate) use postgres::{postgres, postgres_lean, postgres_partitioned};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
-/// A new, empty database of a backend; none, which is printed, if the backend is not there.
+/// A new, empty database of a backend; none, which is printed, if the backend is missing.
 pub(crate) type Fresh = Option<Box<dyn Environment>>;
 
-/// A backend, as the suite asks for it.
+/// A backend, in the form that the suite needs.
 pub(crate) type Backend = fn() -> Fresh;
 
-/// Why a backend is not there.
+/// Why a backend is missing.
 #[derive(Debug)]
 struct Missing(String);
 
-/// The environment, or none if its backend is missing, which is a failure if `REQUIRE_BACKENDS` names its family.
+/// The environment; none if its backend is missing. Fails if `REQUIRE_BACKENDS` names the backend's family.
 fn unless_missing(family: &str, environment: Result<Box<dyn Environment>, Missing>) -> Fresh {
     unless_missing_of(&required(), family, environment)
 }
@@ -50,7 +50,7 @@ pub(crate) fn required() -> Vec<String> {
         .collect()
 }
 
-/// The columns of `events` that are written, in the order of an envelope's fields.
+/// The columns of `events` that are not generated, in the order of an envelope's fields.
 const EVENT_COLUMNS: [&str; 15] = [
     "event_id",
     "aggregate_id",

@@ -1,7 +1,7 @@
 //! The conformance suite on each of our backends.
 //!
-//! The cases, and what tests the suite itself, are in `crates/conformance`. Here is how each backend gets a fresh database, and what may
-//! be done to it. A test is called `sqlite_file::append::rejects_a_stale_expected_version`.
+//! The cases, and the tests of the suite itself, are in `crates/conformance`. Here, each backend creates fresh databases, and changes them
+//! for the cases. A test has a name such as `sqlite_file::append::rejects_a_stale_expected_version`.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -9,7 +9,7 @@ mod backend;
 
 use backend::Backend;
 
-/// The tests that these macros of the suite make, for one backend.
+/// The tests of one backend, made by the suite's macros.
 macro_rules! tests {
     ($backend:ident: $($kind:ident)+) => {
         mod $backend {
@@ -18,7 +18,7 @@ macro_rules! tests {
     };
 }
 
-// The model is what the other backends are compared with.
+// The in-memory store is the reference of the model test.
 tests!(memory: stores);
 tests!(mariadb: stores model);
 tests!(mariadb_lean: indexes model);
@@ -31,7 +31,7 @@ tests!(sqlite_memory: stores model);
 tests!(sqlite_lean: indexes model);
 tests!(sqlite_file: stores model);
 
-/// What consumers do depends on the database, not on its indexes.
+/// The work of consumers depends on the database, not on its indexes.
 mod running {
     tests!(memory: consumers);
     tests!(mariadb: consumers);
@@ -41,10 +41,10 @@ mod running {
     tests!(sqlite_file: consumers);
 }
 
-/// A backend that is required is known, and is there.
+/// Checks that every required backend is known, and available.
 #[test]
 fn every_required_backend_is_there() {
-    // A browser is what the tests of the reports need, Redis is published to, and a cluster is a backend in the driver's own tests.
+    // The tests of reports need a browser, those of publishing need Redis, and the MySQL driver's own tests need a cluster.
     let others = ["browser", "galera", "redis"];
     for name in backend::required()
         .into_iter()

@@ -26,14 +26,14 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     profiles(bench, backend);
 }
 
-/// Where each flush takes longer, and a server's own group commit gains most.
+/// On a slow disk, where a server's own group commit gains most.
 pub(crate) fn run_on_slow_disk(bench: &Bench, backend: &dyn Backend) {
     for threads in SLOW_DISK_THREADS {
         append_one(bench, backend, threads);
     }
 }
 
-/// Whether [`run_on_slow_disk`] has anything to do with a backend of this name.
+/// Whether [`run_on_slow_disk`] has cases for a backend of this name.
 pub(crate) fn wants_slow_disk(bench: &Bench, backend: &str) -> bool {
     SLOW_DISK_THREADS
         .iter()
@@ -110,7 +110,7 @@ fn append_one(bench: &Bench, backend: &dyn Backend, threads: usize) {
     report(&name, raw.rate(), &[library, of_schema(raw, lean), beside_lean]);
 }
 
-/// What threads that share statements gain where all want the same aggregate.
+/// The gain of a shared statement if all threads append to the same aggregate.
 fn append_to_one_aggregate(bench: &Bench, backend: &dyn Backend) {
     const THREADS: usize = 100;
     let name = format!("{}: append to one aggregate, {THREADS} threads", backend.name());
@@ -204,7 +204,7 @@ fn of_schema(ours: &Contender<'_>, lean: &Contender<'_>) -> Comparison {
     }
 }
 
-/// What the choice of indexes costs the raw driver.
+/// The cost of each choice of indexes, with the raw driver.
 fn profiles(bench: &Bench, backend: &dyn Backend) {
     for (threads, batch) in [(1, 1), (16, 1), (1, 100)] {
         let name = match batch {
@@ -242,7 +242,7 @@ fn profiles(bench: &Bench, backend: &dyn Backend) {
     }
 }
 
-/// Stores events of many aggregates, which lie mixed, as they do when many are in use at once.
+/// Stores interleaved events of many aggregates, as they are when many are in use at once.
 pub(crate) fn fill(store: &dyn EventStore, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
     fill_more(&mut Dice::new(7), store, aggregates, versions)
 }
@@ -275,7 +275,7 @@ pub(crate) fn fill_more(
     keys
 }
 
-/// Who writes: a connection of the thread's own, or the store that all threads share.
+/// A connection of the thread's own, or the store that all threads share.
 enum Writer {
     Raw(Box<dyn Raw>),
     Store(Arc<dyn EventStore>),
@@ -303,7 +303,7 @@ pub(crate) struct Worker {
     aggregates: Vec<Aggregate>,
     turn: usize,
     dice: Dice,
-    /// How long each append took, of those that were made at once last.
+    /// How long each append of the last measurement took.
     times: Vec<Duration>,
 }
 
@@ -349,10 +349,10 @@ impl Worker {
     }
 }
 
-/// Appends until so many events are stored, whoever stored them, and returns how many that were a second.
+/// Appends until the threads have stored this many events together, and returns the number of events per second.
 ///
-/// A thread that sleeps until a lock is free must not be waited for at the end: with the raw driver that takes up to a
-/// tenth of a second, in which nobody works.
+/// The end of the measurement does not wait for a thread that sleeps until a lock is free: with the raw driver that
+/// takes up to a tenth of a second, in which no thread works.
 pub(crate) fn append(workers: &mut [Worker], events: usize, batch: usize) -> f64 {
     let now = Now::new();
     let stored = AtomicUsize::new(0);

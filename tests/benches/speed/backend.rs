@@ -1,4 +1,4 @@
-//! What a case needs of a database: our schema or a lean one, the raw driver on it, and the store.
+//! What a case needs from a database: our schema or a lean one, the raw driver on it, and the store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,29 +13,29 @@ use crate::events::Sample;
 
 /// A kind of database, with its settings.
 pub(crate) trait Backend {
-    /// As it is called in a case's name.
+    /// Its name in the names of cases.
     fn name(&self) -> &'static str;
 
     /// A new database.
     fn database(&self, schema: Schema) -> Box<dyn Database>;
 
-    /// What the store is to reach of the raw driver's appends of one event, by so many threads.
+    /// The store's target for appends of one event by this many threads, as a ratio to the raw driver.
     fn append_target(&self, _threads: usize) -> f64 {
         0.9
     }
 
-    /// The same beside the raw driver on the unique keys alone, if there is such a target.
+    /// The same target, against the raw driver with only the unique keys; none if there is no such target.
     fn lean_target(&self, _threads: usize) -> Option<f64> {
         None
     }
 
-    /// Whether several transactions may be open at once that have appended.
+    /// Whether several transactions that have appended may be open at once.
     fn has_many_writers(&self) -> bool {
         true
     }
 
-    /// The database's own way to write the events of a database into a file, and to bring them from there into one without any; and
-    /// to check what it has of them.
+    /// Writes the events of a database into a file with the database's own tool, reads them from there into an empty database, and checks
+    /// the database with its own tool.
     fn own_dump(&self, database: &str, file: &Path);
     fn own_restore(&self, file: &Path, database: &str);
     fn own_check(&self, database: &str);
@@ -46,10 +46,10 @@ pub(crate) trait Backend {
     }
 }
 
-/// Which tables a database has.
+/// The tables of a database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Schema {
-    /// Our columns without what our schema adds to them: the three unique keys are what no event store can do without.
+    /// Our columns without the additions of our schema. The three unique keys stay, because no event store can do without them.
     Lean,
     /// The store's own, with the indexes that a new store has.
     Ours,
@@ -57,16 +57,16 @@ pub(crate) enum Schema {
     OursWithAllIndexes,
     /// The store's own, with none but the unique keys.
     OursWithoutIndexes,
-    /// No tables: whoever is to use it makes its own.
+    /// No tables: the peer creates its own.
     Empty,
 }
 
-/// A database, which is gone when this is dropped.
+/// A database. Dropping this removes it.
 pub(crate) trait Database {
     /// A connection of the raw driver's.
     fn raw(&self) -> Box<dyn Raw>;
 
-    /// One that appends by what the database has for bulk, if it has that.
+    /// A connection that appends with the database's bulk protocol, if there is one.
     fn bulk(&self) -> Option<Box<dyn Raw>> {
         None
     }
@@ -74,27 +74,28 @@ pub(crate) trait Database {
     /// The store.
     fn store(&self) -> Arc<dyn Operations>;
 
-    /// A store each of whose appends is a statement of its own, where that can be chosen.
+    /// A store that uses one statement for each append, if that can be chosen.
     fn ungrouped_store(&self) -> Option<Arc<dyn Operations>> {
         None
     }
 
-    /// What the database's own tools call it.
+    /// Its name for the database's own tools.
     fn name(&self) -> String;
 
-    /// Makes the table of a read model, and the one that keeps how far somebody who follows by hand has come.
+    /// Creates the table of a read model, and the table for the position of the projection by hand.
     fn make_read_model(&self);
 
-    /// What builds the read model by a projection of a name, from the start of the log, and returns how many events that were.
+    /// A function that builds the read model with a projection of a given name, from the start of the log, and returns the number of
+    /// events.
     fn projector(&self) -> Projector;
 
-    /// How many statements the server was asked by now; none where it does not count.
+    /// How many statements the server has executed; none if it does not count them.
     fn statements(&self) -> Option<u64> {
         None
     }
 }
 
-/// How the events of a commit get into a read model, which counts those of each aggregate.
+/// How the events of a commit change a read model, which counts the events of each aggregate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
     OneByOne,
@@ -107,7 +108,7 @@ pub(crate) type Projector = Box<dyn Fn(&str, Applied) -> u64>;
 /// How many events a projection applies in a commit.
 pub(crate) const PROJECTED: i64 = 500;
 
-/// How many there are of each aggregate.
+/// The number of events of each aggregate.
 pub(crate) fn counted(aggregates: impl Iterator<Item = Uuid>) -> Vec<(Uuid, i64)> {
     let mut counts = BTreeMap::new();
     for aggregate in aggregates {
@@ -118,32 +119,33 @@ pub(crate) fn counted(aggregates: impl Iterator<Item = Uuid>) -> Vec<(Uuid, i64)
 
 /// The raw driver, doing what the store does.
 pub(crate) trait Raw: Send {
-    /// A prepared insert of everything that the store writes, in one commit, after the version the aggregate is at.
+    /// Inserts events after the aggregate's current version with a prepared statement, in one commit, with every column that the store
+    /// writes.
     fn append(&mut self, common: &Common<'_>, events: &[&Sample]);
 
-    /// The stream of an aggregate, every column decoded, and how many events it has.
+    /// Loads the stream of an aggregate, decodes every column, and returns the number of events.
     fn load(&mut self, aggregate_id: Uuid) -> usize;
 
-    /// A page of the events of one type, and how many they are.
+    /// Reads a page of the events of one type, and returns their number.
     fn page_of_type(&mut self, event_type: &str, after: i64, rows: i64) -> usize;
 
-    /// Reads the first events of the log in one statement, one after the other, and returns how many there were.
+    /// Reads the first events of the log in one statement, row by row, and returns their number.
     fn scan(&mut self, events: i64) -> usize;
 
-    /// A page of the log: the sequences of its events, which are decoded whole, and whose they are.
+    /// Reads a page of the log, decodes its events completely, and returns their sequences and aggregates.
     fn page(&mut self, after: i64, until: i64, rows: i64) -> Vec<(i64, Uuid)>;
 
-    /// The greatest sequence that can be seen.
+    /// The greatest visible sequence.
     fn last_sequence(&mut self) -> i64;
 
-    /// Says under this name that nothing is in the read model.
+    /// Records under this name that the read model is empty.
     fn begin_read_model(&mut self, name: &str);
 
-    /// What a projection's commit does: locks the checkpoint, brings events into the read model, and moves the checkpoint.
+    /// Does the same as a projection's commit: locks the checkpoint, applies events to the read model, and moves the checkpoint.
     fn apply(&mut self, name: &str, aggregates: &[Uuid], how: Applied, to: i64);
 }
 
-/// What the events of one append have in common; text is ready where a driver wants text.
+/// The common values of one append's events. Text is prepared for drivers that need text.
 pub(crate) struct Common<'a> {
     pub(crate) aggregate: &'a Aggregate,
     pub(crate) correlation_id: &'a str,
@@ -167,7 +169,7 @@ impl Aggregate {
     }
 }
 
-/// A time, and how a column of text has it.
+/// A time, and its text for a text column.
 pub(crate) struct Now {
     pub(crate) time: OffsetDateTime,
     pub(crate) text: String,
@@ -183,7 +185,7 @@ impl Now {
     }
 }
 
-/// As [`Raw::scan`], but in pages, between which the connection is free for others.
+/// As [`Raw::scan`], but in pages. Between them, others could use the connection.
 pub(crate) fn scan_in_pages(raw: &mut dyn Raw, events: i64, rows: i64) -> usize {
     let mut after = 0;
     let mut count = 0;

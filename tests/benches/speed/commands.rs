@@ -1,5 +1,5 @@
-//! The layer above the store: commands beside the same written by hand, loading with and without snapshots, and how long after its commit
-//! an event is in a read model.
+//! The layer above the store: commands compared with code by hand, loading with and without snapshots, and the delay until an event is in a
+//! read model.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn deposit(cents: i64) -> AccountEvent {
 
 type Store = Arc<dyn Operations>;
 
-/// An aggregate with so many events.
+/// Creates an aggregate with this many events.
 fn given(store: &Store, events: usize) -> Uuid {
     let key = AggregateKey::new(Account::TYPE, Uuid::now_v7()).unwrap();
     let events: Vec<_> = (0..events).map(|_| NewEvent::of(&deposit(1)).unwrap()).collect();
@@ -70,7 +70,7 @@ fn given(store: &Store, events: usize) -> Uuid {
     key.id()
 }
 
-/// Load, decide, append; at aggregates of ten events and more.
+/// Load, decide, append, on aggregates of ten events and more.
 fn command(bench: &Bench, backend: &dyn Backend) {
     let name = format!("{}: a command", backend.name());
     if !bench.wants(&name) {
@@ -109,14 +109,14 @@ fn command(bench: &Bench, backend: &dyn Backend) {
     tell(&name, "repository", &contenders);
 }
 
-/// The data of an event, as who works by hand has it.
+/// The data of an event, for the code by hand.
 #[derive(Serialize, Deserialize)]
 struct Deposited {
     cents: i64,
     reference: String,
 }
 
-/// Loading an aggregate with a snapshot of all its events but one, beside all of them.
+/// Loading an aggregate with a snapshot of all its events but one, compared with loading all of them.
 fn snapshot(bench: &Bench, backend: &dyn Backend, events: usize) {
     let name = format!("{}: load an aggregate of {events}", backend.name());
     if !bench.wants(&name) {
@@ -160,8 +160,8 @@ fn tell(name: &str, what: &'static str, contenders: &[Contender<'_>; 2]) {
     report(name, contenders[0].rate(), &[comparison]);
 }
 
-/// Building a read model of the whole log by a projection, beside the same by hand: pages of the log, which are decoded whole, and for each a
-/// commit that locks the checkpoint, brings the page in and moves the checkpoint.
+/// Building a read model of the whole log with a projection, compared with code by hand: it reads and decodes pages of the log, and for
+/// each page makes a commit that locks the checkpoint, applies the page and moves the checkpoint.
 fn catch_up(bench: &Bench, backend: &dyn Backend) {
     for (how, told) in [
         (Applied::Together, "all of a commit at once"),
@@ -213,7 +213,7 @@ fn catch_up(bench: &Bench, backend: &dyn Backend) {
                 per_second(events, start.elapsed())
             }),
         ];
-        // One takes long enough.
+        // One round takes long enough.
         compete(3, &mut contenders);
         let comparison = Comparison {
             name: "projection",
@@ -224,7 +224,7 @@ fn catch_up(bench: &Bench, backend: &dyn Backend) {
     }
 }
 
-/// How often twenty consumers of one process ask the server while there is nothing to handle.
+/// How often twenty consumers of one process query the server while there is nothing to handle.
 fn idle(bench: &Bench, backend: &dyn Backend) {
     const CONSUMERS: u32 = 20;
     let name = format!("{}: {CONSUMERS} idle consumers", backend.name());
@@ -246,7 +246,7 @@ fn idle(bench: &Bench, backend: &dyn Backend) {
     for name in names {
         running.wait_for(&name, mark, Duration::from_secs(60)).unwrap();
     }
-    // Until each has looked once more, and the watcher looks as seldom as it ever does.
+    // Until each has read the log once more, and the watcher's pauses have their full length.
     thread::sleep(Duration::from_secs(3));
     let before = database.statements().unwrap();
     let start = Instant::now();
@@ -256,7 +256,7 @@ fn idle(bench: &Bench, backend: &dyn Backend) {
     println!("{name:52} {:.2} statements/s", statements as f64 / seconds);
 }
 
-/// Notes when its batches are applied. Its read model costs nothing, so that what is measured is the way there.
+/// Records when its batches are applied. Its read model costs nothing, so that only the delay is measured.
 struct Noted(String);
 
 impl<S: Transactional> Projection<S> for Noted {
@@ -273,7 +273,7 @@ impl<S: Transactional> Projection<S> for Noted {
     }
 }
 
-/// How long after its commit an event is in the read model of a projection, while another program's four threads append.
+/// The time from a commit until the event is in a projection's read model, while four threads of another program append.
 fn delay(bench: &Bench, backend: &dyn Backend) {
     let name = format!("{}: delay of a projection", backend.name());
     if !bench.wants(&name) {

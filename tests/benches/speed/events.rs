@@ -1,7 +1,7 @@
-//! Events as a bank would have them: about 200 bytes of data, metadata on every other one, who and why.
+//! Events as a bank would have them: about 200 bytes of data, metadata on every other one, creator and cause.
 //!
-//! Those of one append have one correlation id, a random one, as most that come from outside are. It is the column's:
-//! metadata has other things to tell.
+//! The events of one append have the same correlation id, a random one, like most ids from outside. It is in the column, not in the
+//! metadata.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use uuid::Uuid;
 /// How many different events there are to append.
 pub(crate) const POOL: usize = 1_000;
 
-/// An event to append again and again, each time with an id of its own: as the store wants it, and as the columns of a row.
+/// An event to append again and again, each time with a new id: as the store takes it, and as the columns of a row.
 pub(crate) struct Sample {
     pub(crate) event: NewEvent,
     pub(crate) row: Row,
 }
 
-/// What the raw driver binds besides the ids and the time: made before the clock runs.
+/// The values that the raw driver binds besides the ids and the time. They are computed before the measurement.
 pub(crate) struct Row {
     pub(crate) event_type: String,
     pub(crate) data: Arc<str>,
@@ -99,7 +99,7 @@ pub(crate) fn payment(dice: &mut Dice) -> Payment {
     }
 }
 
-/// An event, made as a program makes it.
+/// An event, created as a program creates it.
 pub(crate) fn event(dice: &mut Dice) -> NewEvent {
     let event = NewEvent::new(EVENT_TYPES[dice.roll(EVENT_TYPES.len())], &payment(dice))
         .and_then(|event| event.created_by(format!("clerk-{}", dice.roll(50))))
@@ -142,7 +142,7 @@ impl Sample {
         Self { event, row }
     }
 
-    /// The event, as if it were new.
+    /// A copy of the event with a new id.
     pub(crate) fn fresh(&self, correlation_id: &CorrelationId) -> NewEvent {
         let event = self.event.clone().with_id(Uuid::now_v7());
         event.correlation_id(correlation_id).unwrap()

@@ -1,5 +1,6 @@
-//! A follower of the log under load: how long after its commit an event is delivered. Beside it a naive follower, which
-//! asks the raw driver for what is beyond the last sequence it saw, and what that one misses.
+//! A follower of the log under load: the time from a commit until the event is delivered. A naive follower for
+//! comparison asks the raw driver for events after the last sequence that it saw. The bench counts the events that it
+//! misses.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +15,12 @@ use crate::harness::Bench;
 
 const WRITERS: u64 = 4;
 
-/// How long a follower waits that found nothing new.
+/// How long a follower waits after it found nothing new.
 const POLL: Duration = Duration::from_millis(1);
 
 const ROWS: u32 = 1_000;
 
-/// How long the transactions of slow writers stay open after they appended, from the shortest to the longest.
+/// The shortest and the longest time that transactions of slow writers stay open after they appended.
 const SLOW: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 const SLOW_WRITERS: u64 = 8;
@@ -50,7 +51,7 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     }
 }
 
-/// When what happened to each event, by its sequence.
+/// When something happened to each event, by its sequence.
 type Times = HashMap<i64, Instant>;
 
 fn follow(
@@ -76,7 +77,7 @@ fn follow(
         thread::sleep(Duration::from_secs(bench.scaled(10, 2) as u64));
         running.store(false, Ordering::Relaxed);
         let committed: Times = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
-        // What is committed by now is all that there is to follow.
+        // Every event is committed now, so the followers can stop at the end.
         is_followed.store(false, Ordering::Relaxed);
         (committed, by_mark.join().unwrap(), naively.join().unwrap())
     });

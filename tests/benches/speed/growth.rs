@@ -1,8 +1,8 @@
-//! What a log's length does to what a program does all day: append, load, look up the mark, read a page of one type.
+//! How the length of a log changes everyday operations: append, load, look up the mark, read a page of one type.
 //!
-//! The raw driver does the same on logs of the same lengths: what grows there, too, is the database's. Every look-up walks a tree, which
-//! is one level deeper when there are some hundred times as many rows; and the place of a random aggregate or page is less likely to
-//! be in the server's cache. The mark reads the end of the log alone.
+//! The raw driver does the same on logs of the same lengths. If its times grow too, the database causes it: every look-up walks a tree,
+//! which has one level more for some hundred times as many rows, and a random aggregate or page is less likely to be in the server's cache.
+//! The mark reads only the end of the log.
 
 use std::hint::black_box;
 
@@ -125,7 +125,7 @@ impl Log {
         Self { database, events, keys }
     }
 
-    /// Pages begin after this sequence at most, so that each is full.
+    /// Pages begin at or before this sequence, so that each is full.
     fn most_after(&self) -> usize {
         self.events * 8 / 10
     }
@@ -133,7 +133,7 @@ impl Log {
 
 type Sampler<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// Lets the raw driver and the store work on every log, and compares each with itself on the smallest.
+/// Runs the raw driver and the store on every log, and compares each with itself on the smallest log.
 fn measure<'a>(
     bench: &Bench,
     case: &str,
@@ -182,7 +182,7 @@ fn read_page(store: &dyn EventStore, after: u64) {
     assert_eq!(black_box(page).events.len() as u64, ROWS);
 }
 
-/// Stores events as [`append::fill`] does, but by importing them, which is the fastest way.
+/// Stores events as [`append::fill`] does, but with an import, which is fastest.
 fn fill(store: &dyn Operations, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
     const MIXED: usize = 1_000;
     let mut dice = Dice::new(7);

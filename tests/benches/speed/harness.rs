@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What to run, and how long.
+/// Which cases to run, and for how long.
 pub(crate) struct Bench {
     filter: Option<String>,
     pub(crate) quick: bool,
-    /// Whether logs are to grow to ten million events, which takes minutes and some ten gigabytes.
+    /// Whether logs grow to ten million events, which takes minutes and some ten gigabytes.
     pub(crate) large: bool,
     pub(crate) directory: Option<PathBuf>,
 }
 
 impl Bench {
-    /// None unless `cargo bench` runs this.
+    /// None if this is not run by `cargo bench`.
     pub(crate) fn from_args(args: impl Iterator<Item = String>) -> Option<Self> {
         let mut bench = Self {
             filter: None,
@@ -35,28 +35,28 @@ impl Bench {
         asked_for.then_some(bench)
     }
 
-    /// Whether a case is asked for.
+    /// Whether the filter selects a case.
     pub(crate) fn wants(&self, case: &str) -> bool {
         self.filter.as_deref().is_none_or(|filter| case.contains(filter))
     }
 
-    /// Whether a case is asked for by name.
+    /// Whether a case is selected by name.
     pub(crate) fn asks_for(&self, case: &str) -> bool {
         self.filter.is_some() && self.wants(case)
     }
 
-    /// `full`, or less of it for a quick look.
+    /// `full`, or `quick` for a quick run.
     pub(crate) fn scaled(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }
 
-    /// How many rounds there are: a multiple of the contenders' number, so that each begins as often as the others, and odd.
+    /// The number of rounds: a multiple of the number of contenders, so that each begins equally often, and odd.
     pub(crate) fn rounds(&self) -> usize {
         self.scaled(9, 3)
     }
 }
 
-/// One of those that do the same work. Each call does one sample of it and returns how many operations it did a second.
+/// One of several contenders that do the same work. Each call takes one sample and returns the number of operations per second.
 pub(crate) struct Contender<'a> {
     sample: Box<dyn FnMut() -> f64 + 'a>,
     rates: Vec<f64>,
@@ -70,12 +70,12 @@ impl<'a> Contender<'a> {
         }
     }
 
-    /// The middle of its rates.
+    /// The median of its rates.
     pub(crate) fn rate(&self) -> f64 {
         middle(&self.rates)
     }
 
-    /// How its rate compares to another's of the same round.
+    /// The ratio of its rates to another's in the same rounds.
     pub(crate) fn ratio_to(&self, other: &Self) -> Ratio {
         let ratios: Vec<f64> = self
             .rates
@@ -91,7 +91,7 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Lets everybody warm up, then sample once a round, each round beginning with another one.
+/// Lets every contender warm up, then takes one sample of each in every round. Each round begins with another contender.
 pub(crate) fn compete(rounds: usize, contenders: &mut [Contender<'_>]) {
     for contender in &mut *contenders {
         (contender.sample)();
@@ -106,7 +106,7 @@ pub(crate) fn compete(rounds: usize, contenders: &mut [Contender<'_>]) {
     }
 }
 
-/// How many times a second `operation` happens if it is done `times` times.
+/// The number of operations per second if `operation` is done `times` times.
 pub(crate) fn rate(times: usize, mut operation: impl FnMut()) -> f64 {
     let start = Instant::now();
     for _ in 0..times {
@@ -127,7 +127,7 @@ pub(crate) struct Ratio {
     most: f64,
 }
 
-/// What is printed of two contenders.
+/// A comparison of two contenders, for printing.
 pub(crate) struct Comparison {
     pub(crate) name: &'static str,
     pub(crate) ratio: Ratio,

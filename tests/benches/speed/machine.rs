@@ -1,4 +1,4 @@
-//! What the numbers depend on: the disk, and the memory that is taken.
+//! The properties of the machine that the numbers depend on: the disk, and the memory that the process uses.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Says where the files are, and what it costs to be sure of them.
+/// Prints where the files are, and how long an fsync takes there.
 pub(crate) fn describe(directory: &Path) {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let file_system = file_system(directory).unwrap_or_else(|| "an unknown file system".to_owned());
@@ -25,7 +25,7 @@ pub(crate) fn describe(directory: &Path) {
     println!("ratios: the middle of the rounds (the least–the most); above 1 is faster than the raw driver\n");
 }
 
-/// The type of the file system a directory is on, where the operating system tells.
+/// The type of a directory's file system, if the operating system reports it.
 fn file_system(directory: &Path) -> Option<String> {
     let directory = directory.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
@@ -54,29 +54,29 @@ fn fsync_micros(directory: &Path) -> f64 {
     micros[micros.len() / 2] as f64
 }
 
-/// The most memory this process has had since [`forget_peak`], in KiB; 0 where the operating system does not tell.
+/// The peak memory of this process since [`forget_peak`], in KiB; 0 if the operating system does not report it.
 pub(crate) fn peak_memory_kib() -> u64 {
     status("VmHWM:")
 }
 
-/// The memory this process has now, in KiB.
+/// The current memory of this process, in KiB.
 pub(crate) fn memory_kib() -> u64 {
     status("VmRSS:")
 }
 
-/// Lets the peak begin anew at what is taken now.
+/// Resets the peak to the current memory.
 pub(crate) fn forget_peak() {
-    // Where that is not possible, the peak is that of the whole run: more, never less.
+    // If that is not possible, the peak is that of the whole run, which is not smaller.
     drop(fs::write("/proc/self/clear_refs", "5"));
 }
 
-/// What Linux counts a process's time in, on every architecture.
+/// Linux's unit for the time of a process, on every architecture.
 pub(crate) const TICKS_A_SECOND: f64 = 100.0;
 
-/// The processor's time that a process has had, in ticks; none where the operating system does not tell.
+/// The processor time of a process, in ticks; 0 if the operating system does not report it.
 pub(crate) fn cpu_ticks(pid: i32) -> f64 {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The fields after the name, which may have spaces in it.
+    // The fields after the name, which may contain spaces.
     let fields = line.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let times = fields.split(' ').skip(11).take(2);
     times.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()

@@ -1,8 +1,8 @@
 //! The store and the raw driver side by side: `cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick --large]`.
 //!
-//! The limit of a store is the raw driver doing the same work, so what is printed first is the ratio of the two. Rates
-//! are those of the machine and of the minute; a ratio is taken within a round, in which everybody has the same bad luck,
-//! and who goes first changes from round to round. Nothing is asserted.
+//! The fastest possible store is the raw driver doing the same work, so the first printed figure is the ratio of the two. Rates depend on
+//! the machine and the moment. A ratio is taken within a round, in which all contenders have the same conditions, and another contender
+//! begins in each round. Nothing is asserted.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing else to do")]
 
@@ -39,7 +39,7 @@ use sqlite::Sqlite;
 const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 
 fn main() {
-    // Without `cargo bench`, as in `cargo test --all-targets`, there is nothing to test here.
+    // If this is not run by `cargo bench`, as with `cargo test --all-targets`, there is nothing to do.
     let Some(bench) = Bench::from_args(std::env::args().skip(1)) else {
         println!("run it with: cargo bench -p firefly-eventstore-tests --bench speed [-- FILTER --quick --large]");
         return;

@@ -61,7 +61,7 @@ const READ: &str = "
     event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data, metadata,
     created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
 
-/// The source document's table: text ids, and the rows lie in the order of the event ids.
+/// The source document's table: text ids, and rows in the order of the event ids.
 const TEXT_IDS: &str = "
     CREATE TABLE events (
         event_id          CHAR(36) PRIMARY KEY,
@@ -74,7 +74,7 @@ const TEXT_IDS: &str = "
         UNIQUE KEY uk_aggregate_version (aggregate_id, aggregate_version)
     ) CHARACTER SET utf8mb4";
 
-/// The same with binary ids, and the rows in the order of the log.
+/// The same table with binary ids, and rows in the order of the log.
 const BINARY_IDS: &str = "
     CREATE TABLE events (
         global_sequence   BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -87,12 +87,12 @@ const BINARY_IDS: &str = "
         UNIQUE KEY idx_events_aggregate_version (aggregate_id, aggregate_version)
     ) CHARACTER SET utf8mb4";
 
-/// What the store looks up within its `INSERT`: the version before, and the gate.
+/// What the store looks up within its `INSERT`: the previous version, and the gate.
 const GUARD: &str = include_str!("../../../crates/mysql/sql/queries/append_guard.sql");
 const GATE: &str = include_str!("../../../crates/mysql/sql/queries/append_gate.sql");
 
 impl Mysql {
-    /// What the server takes for what the store looks up within its `INSERT`: all are the raw driver's.
+    /// The server's time for the look-ups within the store's `INSERT`: all contenders are the raw driver.
     pub(crate) fn lookups(&self, bench: &Bench) {
         for threads in [1, 4, 16] {
             let name = format!("{}: lookups of an append, threads: {threads}", self.name());
@@ -128,7 +128,7 @@ impl Mysql {
         }
     }
 
-    /// What the form of the ids, and the order of the rows, makes of inserting, loading and scanning: binary ids beside text.
+    /// The effect of the form of the ids and the order of the rows on inserts, loads and scans: binary ids compared with text.
     pub(crate) fn ids(&self, bench: &Bench) {
         for events in [10_000, bench.scaled(2_000_000, 100_000)] {
             let name = format!("{}: binary ids, {events} events", self.name());
@@ -177,12 +177,12 @@ impl Mysql {
         }
     }
 
-    /// Starts a server; none where there is no such server, which is said.
+    /// Starts a server. None if it is not installed, which is printed.
     pub(crate) fn start(flavour: Flavour) -> Option<Self> {
         Self::start_as(flavour, flavour.name(), || MysqlServer::start(flavour, &[]))
     }
 
-    /// Starts one whose flushes take longer.
+    /// Starts a server whose flushes take longer.
     pub(crate) fn start_on(disk: &Disk, flavour: Flavour) -> Option<Self> {
         Self::start_as(flavour, Self::on_slow_disk(flavour), || {
             MysqlServer::start_on(disk, flavour, &[])
@@ -238,8 +238,8 @@ impl Table {
         }
     }
 
-    /// Inserts events of many aggregates, which lie mixed, with random event ids, as most clients make them; returns how
-    /// many that were a second.
+    /// Inserts interleaved events of many aggregates, with random event ids, as most clients make them. Returns the number of events per
+    /// second.
     fn fill(&mut self, aggregates: &[Uuid], pool: &[Sample]) -> f64 {
         let mut dice = Dice::new(5);
         let start = Instant::now();
@@ -349,7 +349,7 @@ impl Backend for Mysql {
     }
 }
 
-/// A database on the server, and whether the raw driver's `INSERT` of an event looks up there what the store's does.
+/// A database on the server, and whether the raw driver's `INSERT` makes the same look-ups as the store's.
 struct Log {
     database: Disposable,
     gate: bool,
@@ -417,7 +417,7 @@ impl Database for Log {
     }
 }
 
-/// Brings events into the read model.
+/// Applies events to the read model.
 fn count(connection: &mut impl Queryable, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
     let row = |(id, events): (Uuid, i64)| [name.into(), id.as_bytes().as_slice().into(), events.into()];
     let upsert = |rows: usize| {
@@ -477,7 +477,7 @@ impl Raw for Connection {
         let last_version = common.aggregate.version;
         let aggregate_id = Value::from(common.aggregate.key.id().as_bytes().as_slice());
         let aggregate_type = Value::from(common.aggregate.key.aggregate_type().as_str());
-        // The store looks nothing up for the first event of an aggregate either.
+        // For the first event of an aggregate, the store looks up nothing either.
         let is_guarded = self.guard && last_version > 0;
         let mut first = if is_guarded { GUARD.trim_end() } else { "?" }.to_owned();
         if self.gate {

@@ -1,4 +1,4 @@
-//! Opening a file that exists, and the first question to it.
+//! Opening an existing file, and the first query.
 
 use std::hint::black_box;
 use std::path::Path;

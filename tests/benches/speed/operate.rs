@@ -1,5 +1,5 @@
-//! Export, import and audit beside what comes with the database: its dump, its restore, its own check; and verification beside its two
-//! parts: reading alone, and hashing alone by one thread.
+//! Export, import and audit compared with the database's own dump, restore and check. Verification compared with its two parts: reading
+//! alone, and hashing alone in one thread.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -39,7 +39,7 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     ];
     compete(rounds, &mut contenders);
     told(export, "export/own dump", &contenders);
-    // A tenth and the whole must take the same memory.
+    // A tenth of the log and the whole log must take the same memory.
     let peaks = [events / 10, events].map(|events| {
         let until = GlobalSequence::new(events as u64).unwrap();
         machine::forget_peak();
@@ -92,7 +92,7 @@ pub(crate) fn run(bench: &Bench, backend: &dyn Backend) {
     }
 }
 
-/// Verification is to take as long as the slower of its parts, where there are two cores or more.
+/// With two cores or more, verification should take as long as the slower of its parts.
 fn verification(case: &str, rounds: usize, events: usize, store: &dyn Operations) {
     let until = GlobalSequence::new(events.min(50_000) as u64).unwrap();
     let some = EventQuery::new().until(until);

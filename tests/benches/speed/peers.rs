@@ -1,6 +1,6 @@
-//! Other event stores, each in a process of its own, beside the raw driver on the lean schema: one that is async, on PostgreSQL; an engine
-//! for events, beside SQLite; and one of another language. Built and started only where they are asked for, since they bring two hundred
-//! crates of their own: `cargo bench -p firefly-eventstore-tests --bench speed -- peers`.
+//! Other event stores, each in a process of its own, compared with the raw driver on the lean schema: an async one on PostgreSQL, an engine
+//! for events compared with SQLite, and one in another language. They are built and started only on request, because they need two hundred
+//! more crates: `cargo bench -p firefly-eventstore-tests --bench speed -- peers`.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -58,7 +58,7 @@ const EVENTSOURCING: Kind = Kind {
     has_log: true,
 };
 
-/// Compares where a filter asks for it: without one, nothing is built.
+/// Runs the comparisons that the filter names. Without a filter, nothing is built.
 pub(crate) fn run(bench: &Bench, scratch: &Path) {
     let asked = |backend: &str| Case::ALL.iter().any(|case| bench.asks_for(&case.name(backend)));
     if !["postgres", "sqlite FULL"].into_iter().any(asked) {
@@ -81,7 +81,7 @@ pub(crate) fn run(bench: &Bench, scratch: &Path) {
     compare(bench, &sqlite, &[UMADB, EVENTSOURCING], &samples);
 }
 
-/// What everybody does.
+/// The operations that are compared.
 #[derive(Clone, Copy)]
 enum Case {
     Append { threads: usize, batch: usize },
@@ -119,7 +119,7 @@ fn compare(bench: &Bench, backend: &dyn Backend, kinds: &[Kind], samples: &Path)
         if !bench.asks_for(&name) {
             continue;
         }
-        // What is read was stored by the store, so that the raw driver finds it there.
+        // The store has stored the events that are read, so that the raw driver finds them.
         let [raw, ours] = match case {
             Case::Append { .. } => [Schema::Lean, Schema::Ours],
             Case::Load | Case::Scan => [Schema::Ours; 2],
@@ -218,7 +218,7 @@ fn scan_all<'a>(database: &dyn Database, peers: &'a mut [Peer]) -> Vec<Contender
     own.into_iter().chain(peers.iter_mut().map(of_peer)).collect()
 }
 
-/// A peer's process, which ends when its input does.
+/// The process of a peer. It ends when its input ends.
 struct Peer {
     process: Child,
     tasks: Option<ChildStdin>,
@@ -226,7 +226,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Starts one; none where it cannot be run, which is said.
+    /// Starts a peer. None if it cannot be run, which is printed.
     fn start(program: Program, place: &str, threads: usize, samples: &Path) -> Option<Self> {
         let mut command = match program {
             Program::Binary(name) => Command::new(target().join("release").join(name)),
@@ -253,7 +253,7 @@ impl Peer {
         self.seconds(&format!("fill {AGGREGATES} {VERSIONS}"));
     }
 
-    /// How many times a second it does what a task is about.
+    /// Runs a task and returns the number of operations per second.
     fn rate(&mut self, task: &str, times: usize) -> f64 {
         times as f64 / self.seconds(task)
     }
@@ -286,7 +286,7 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers")
 }
 
-/// Writes the events that the store appends, too.
+/// Writes the events that the store appends, for the peer.
 fn write_samples(path: &Path) -> io::Result<()> {
     let mut file = io::BufWriter::new(File::create(path)?);
     for sample in events::pool(&mut Dice::new(7)) {

@@ -71,12 +71,12 @@ const READ: &str = "
     created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
 
 impl Postgres {
-    /// Starts a server; none where there is no PostgreSQL, which is said.
+    /// Starts a server. None if PostgreSQL is not installed, which is printed.
     pub(crate) fn start() -> Option<Self> {
         Self::start_as("postgres", || PostgresServer::start(&[]))
     }
 
-    /// Starts one whose flushes take longer.
+    /// Starts a server whose flushes take longer.
     pub(crate) fn start_on(disk: &Disk) -> Option<Self> {
         Self::start_as(Self::ON_SLOW_DISK, || PostgresServer::start_on(disk, &[]))
     }
@@ -98,8 +98,8 @@ impl Postgres {
             .ok()
     }
 
-    /// What each index, and the trigger, adds to an event: the processor's time in the server, and what is written ahead.
-    /// Neither depends on who else uses the machine, as rates do.
+    /// The cost of each index, and of the trigger, per event: processor time in the server, and bytes of write-ahead log. Unlike rates,
+    /// these do not depend on other users of the machine.
     pub(crate) fn costs(&self, bench: &Bench) {
         let name = format!("{}: costs of the schema", self.name());
         if !bench.wants(&name) {
@@ -146,7 +146,7 @@ impl Postgres {
         self.cost_of_notifying(bench);
     }
 
-    /// What waking followers costs: who commits with a notification waits for the others who do.
+    /// The cost of notifications: commits with a notification wait for each other.
     fn cost_of_notifying(&self, bench: &Bench) {
         for threads in [1, 16] {
             let with = self.log(Schema::Ours);
@@ -176,7 +176,8 @@ impl Postgres {
         }
     }
 
-    /// A log in some twelve partitions beside one that is one table, where no commit waits for the disk, which would hide what they cost.
+    /// A log in some twelve partitions compared with one in a single table. Commits do not wait for the disk, which would hide the
+    /// difference.
     pub(crate) fn partitions(&self, bench: &Bench) {
         let events = bench.scaled(1_000_000, 120_000);
         let appends = |threads: usize, batch: usize| {
@@ -307,7 +308,7 @@ impl Backend for Postgres {
     }
 }
 
-/// What a case is called, and a sample of it: how often something is done in a second.
+/// The name of a case, and a sample of it: the number of operations per second.
 type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
 
 /// A log with events.
@@ -318,7 +319,7 @@ struct Filled {
     _log: Log,
 }
 
-/// A log with so many events, half of them in streams of 20 and half in streams of 100.
+/// A log with this many events, half of them in streams of 20 and half in streams of 100.
 fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize) -> Filled {
     let log = Log(server.new_database());
     let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
@@ -327,7 +328,7 @@ fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize
         None => builder.open().unwrap(),
     };
     let mut streams = [Vec::new(), Vec::new()];
-    // Other aggregates than the workers'.
+    // Other aggregates than those of the workers.
     let mut dice = Dice::new(1_000);
     for _ in 0..10 {
         for (streams, length) in streams.iter_mut().zip([20, 100]) {
@@ -347,7 +348,7 @@ fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize
 /// A database on the server.
 struct Log(Disposable);
 
-/// What an event costs the server: microseconds of processor time and bytes written ahead, alone and in a batch.
+/// The server's cost of an event: microseconds of processor time and bytes of write-ahead log, alone and in a batch.
 struct Costs([(f64, f64); 2]);
 
 impl Costs {
@@ -385,8 +386,7 @@ impl Log {
         }))
     }
 
-    /// The processor's time, in microseconds, that this database's connections but this one have had, and the place in the
-    /// write-ahead log.
+    /// The processor time, in microseconds, of this database's other connections, and the position in the write-ahead log.
     fn used(&self, client: &mut Client) -> (f64, f64) {
         let query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         let pids = client.query(query, &[]).unwrap();
@@ -449,7 +449,7 @@ impl Database for Log {
         })
     }
 
-    /// A statement outside of a transaction is one. A server tells its numbers a second later, or ten where nothing happens.
+    /// A statement outside of a transaction counts as one. A server publishes its counters after a second, or after ten if nothing happens.
     fn statements(&self) -> Option<u64> {
         thread::sleep(Duration::from_secs(11));
         let query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
@@ -466,7 +466,7 @@ const COUNT_ALL: &str = "
     INSERT INTO counts SELECT $1, counted.* FROM unnest($2::uuid[], $3::bigint[]) AS counted
     ON CONFLICT (name, aggregate_id) DO UPDATE SET events = counts.events + excluded.events";
 
-/// Brings events into the read model.
+/// Applies events to the read model.
 fn count(client: &mut impl GenericClient, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
     match how {
         Applied::OneByOne => aggregates.for_each(|id| {
@@ -505,7 +505,7 @@ impl Projection<PostgresEventStore> for Counts {
     }
 }
 
-/// A connection with the statements it has prepared.
+/// A connection with its prepared statements.
 struct Connection {
     client: Client,
     statements: HashMap<String, Statement>,

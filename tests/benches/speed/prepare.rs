@@ -1,4 +1,4 @@
-//! What a program pays before it appends: writing the JSON, checking it, hashing it.
+//! The work before an append: writing the JSON, checking it, hashing it.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -98,7 +98,7 @@ fn scan(bench: &Bench, database: &dyn Database, name: &str, events: usize) {
     let store = database.store();
     let (mut whole, mut in_pages) = (database.raw(), database.raw());
 
-    // A tenth and the whole must take the same memory, and the first time is the one that would show.
+    // A tenth of the log and the whole log must take the same memory. The first run would show a difference.
     scan_store(&store, events / 100);
     let peaks = [events / 10, events].map(|events| {
         machine::forget_peak();

@@ -57,7 +57,7 @@ const COLUMNS: &str = "
     created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, event_size_bytes, checksum";
 
 impl Backend for Sqlite {
-    /// SQLite's own dump is another database.
+    /// SQLite's own dump is another database file.
     fn own_dump(&self, database: &str, file: &Path) {
         let connection = open(Path::new(database), self.synchronous);
         let file = file.display().to_string();
@@ -161,7 +161,7 @@ impl Database for File {
     }
 }
 
-/// Brings events into the read model. There are no round trips, so that each is a statement of its own in any case.
+/// Applies events to the read model. There are no round trips, so each event is a statement in any case.
 fn count(connection: &Connection, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
     let mut upsert = connection
         .prepare_cached(
@@ -211,7 +211,7 @@ impl Projection<SqliteEventStore> for Counts {
 /// A connection with a store's settings.
 pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Connection {
     let connection = Connection::open(path).unwrap();
-    // Sixteen writers without a line may starve one for long.
+    // With sixteen writers and no queue, one of them may wait for long.
     connection.busy_timeout(Duration::from_secs(120)).unwrap();
     let level = match synchronous {
         Synchronous::Normal => "NORMAL",

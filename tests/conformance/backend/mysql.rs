@@ -16,22 +16,22 @@ use firefly_eventstore_test_servers::{
 
 use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
-/// MySQL with every index, so that every way to find events is tried.
+/// MySQL with every index, so that every way to find events is tested.
 pub(crate) fn mysql() -> Fresh {
     unless_missing("mysql", environment(mysql_server(), Indexes::Full))
 }
 
-/// MySQL without the indexes that may be missing.
+/// MySQL without the optional indexes.
 pub(crate) fn mysql_lean() -> Fresh {
     unless_missing("mysql", environment(mysql_server(), Indexes::Lean))
 }
 
-/// MariaDB with every index, so that every way to find events is tried.
+/// MariaDB with every index, so that every way to find events is tested.
 pub(crate) fn mariadb() -> Fresh {
     unless_missing("mariadb", environment(mariadb_server(), Indexes::Full))
 }
 
-/// MariaDB without the indexes that may be missing.
+/// MariaDB without the optional indexes.
 pub(crate) fn mariadb_lean() -> Fresh {
     unless_missing("mariadb", environment(mariadb_server(), Indexes::Lean))
 }
@@ -236,7 +236,7 @@ impl Environment for MysqlDatabase {
         let mut client = self.client();
         let statements: &[&str] = match self.server.flavour() {
             Flavour::Mariadb => &["SET SESSION max_statement_time = 0.01", "SELECT SLEEP(60)"],
-            // MySQL's SLEEP answers when its time is up, without an error.
+            // MySQL's SLEEP returns at its time limit without an error.
             Flavour::Mysql => &[
                 "SET SESSION max_execution_time = 10, cte_max_recursion_depth = 4294967295",
                 "WITH RECURSIVE endless AS (SELECT 1 AS n UNION ALL SELECT n FROM endless) SELECT COUNT(*) FROM endless",
@@ -248,7 +248,7 @@ impl Environment for MysqlDatabase {
 
     fn unmigrated(&self) -> Box<dyn Unmigrated> {
         let database = self.server.new_database();
-        // A database that belongs to a program with tables of its own.
+        // The database of a program that has its own tables.
         run(&database, "CREATE TABLE notes (note TEXT NOT NULL)");
         Box::new(UnmigratedDatabase(database))
     }

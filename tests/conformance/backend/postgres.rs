@@ -17,12 +17,12 @@ use firefly_eventstore_test_servers::Database;
 
 use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
-/// PostgreSQL with every index, so that every way to find events is tried.
+/// PostgreSQL with every index, so that every way to find events is tested.
 pub(crate) fn postgres() -> Fresh {
     unless_missing("postgres", environment(Indexes::Full))
 }
 
-/// PostgreSQL without the indexes that may be missing.
+/// PostgreSQL without the optional indexes.
 pub(crate) fn postgres_lean() -> Fresh {
     unless_missing("postgres", environment(Indexes::Lean))
 }
@@ -54,14 +54,14 @@ fn environment(indexes: Indexes) -> Result<Box<dyn Environment>, Missing> {
     }))
 }
 
-/// The database of this process. The server it is on ends with the process.
+/// The database of this process. Its server ends with the process.
 fn database() -> Result<&'static Database, Missing> {
     static DATABASE: OnceLock<Result<Database, String>> = OnceLock::new();
     let database = DATABASE.get_or_init(|| Ok(firefly_eventstore_test_servers::postgres()?.new_database()));
     database.as_ref().map_err(|reason| Missing(reason.clone()))
 }
 
-/// A schema of its own; it is dropped with this.
+/// A schema of its own. Dropping this drops it.
 struct Schema {
     url: &'static str,
     name: String,
@@ -143,7 +143,7 @@ struct PostgresSchema {
     schema: Schema,
 }
 
-/// Makes partitions while a case runs, until there are as many as a log should have, or it is dropped.
+/// Adds partitions while a case runs, until there are as many as a log should have, or this is dropped.
 struct Splitter {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -159,7 +159,7 @@ impl Splitter {
             let count = "SELECT COUNT(*) FROM pg_inherits WHERE inhparent = to_regclass('events')";
             let mut partitions = 0_i64;
             while partitions < 12 && !over.load(Ordering::Acquire) {
-                // It fails where the case holds locks for long, or did something to the schema.
+                // This fails if the case holds locks for long, or changed the schema.
                 let _ = store.add_partitions();
                 partitions = client.query_one(count, &[]).unwrap().get(0);
                 thread::park_timeout(Duration::from_millis(20));
@@ -316,7 +316,7 @@ impl Environment for PostgresSchema {
 
     fn unmigrated(&self) -> Box<dyn Unmigrated> {
         let schema = Schema::fresh().expect("the backend is there");
-        // A schema that belongs to a program with tables of its own.
+        // The schema of a program that has its own tables.
         schema.run(&format!(
             "CREATE SCHEMA {}; CREATE TABLE notes (note TEXT NOT NULL)",
             schema.name

@@ -18,7 +18,7 @@ use time::macros::format_description;
 
 use super::{EVENT_COLUMNS, Fresh, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
-/// SQLite in memory, with every index, so that every way to find events is tried.
+/// SQLite in memory, with every index, so that every way to find events is tested.
 pub(crate) fn sqlite_memory() -> Fresh {
     unless_missing(
         "sqlite",
@@ -26,7 +26,7 @@ pub(crate) fn sqlite_memory() -> Fresh {
     )
 }
 
-/// SQLite in memory, without the indexes that may be missing.
+/// SQLite in memory, without the optional indexes.
 pub(crate) fn sqlite_lean() -> Fresh {
     unless_missing(
         "sqlite",
@@ -51,7 +51,7 @@ pub(crate) fn sqlite_file() -> Fresh {
     })
 }
 
-/// Durability is tested elsewhere; here the cases are to be quick.
+/// Not durable, to be fast: durability is tested elsewhere.
 fn file(path: &PathBuf) -> SqliteBuilder {
     SqliteEventStore::builder(path).synchronous(Synchronous::Normal)
 }
@@ -59,7 +59,7 @@ fn file(path: &PathBuf) -> SqliteBuilder {
 struct SqliteMemory(SqliteEventStore);
 
 impl SqliteMemory {
-    /// Another database with the same rows, damaged ones included: one in memory is not opened twice.
+    /// A copy of the database with the same rows, also damaged ones: a database in memory cannot be opened twice.
     fn copy(&self, options: SqliteBuilder) -> Handle {
         let copy = options.open().unwrap();
         for table in ["events", "snapshots", "firefly_seals"] {
@@ -77,7 +77,7 @@ impl SqliteMemory {
 }
 
 fn rows_of(connection: &Connection, table: &str) -> (Vec<String>, Vec<Vec<Value>>) {
-    // Without generated columns, which cannot be written.
+    // Generated columns are left out, because they cannot be written.
     let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1)").unwrap();
     let columns: Vec<String> = columns
         .query_map([table], |row| row.get(0))
@@ -103,7 +103,8 @@ impl Environment for SqliteMemory {
         self.store()
     }
 
-    /// All who have the database have the same store, so only one would be told of a log that was cut. It has no other schema before.
+    /// All handles of the database share one store, so a truncated log would be reported once only. The database cannot exist without its
+    /// schema.
     fn lacks(&self) -> &[Ability] {
         &[Ability::CutLog, Ability::Timeouts, Ability::Schema]
     }
@@ -243,7 +244,7 @@ impl Environment for SqliteFile {
     fn unmigrated(&self) -> Box<dyn Unmigrated> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes.db");
-        // An empty file would become a store when it is opened; this one belongs to a program that has tables of its own.
+        // An empty file would become a store when it is opened. This one belongs to a program that has its own tables.
         raw(&path, "CREATE TABLE notes (note TEXT NOT NULL)");
         Box::new(UnmigratedFile {
             path,

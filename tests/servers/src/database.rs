@@ -1,4 +1,4 @@
-//! A database of a test's own.
+//! A database for one test.
 
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ::mysql::prelude::Queryable;
 use ::postgres::{Client, NoTls};
 
-/// A database that is dropped with this, whoever is still connected to it.
+/// A database. Dropping this drops it, even if clients are still connected.
 #[derive(Debug)]
 pub struct Database {
     name: String,
@@ -15,7 +15,7 @@ pub struct Database {
     maintenance: Maintenance,
 }
 
-/// Where a database is created and dropped: the URL of another one.
+/// The URL of another database, for creating and dropping this one.
 #[derive(Debug)]
 enum Maintenance {
     Postgres(String),
@@ -23,12 +23,12 @@ enum Maintenance {
 }
 
 impl Database {
-    /// Creates a database on a PostgreSQL server; `url` is that of one of its databases.
+    /// Creates a database on a PostgreSQL server. `url` returns the URL of one of the server's databases.
     pub(crate) fn postgres(url: impl Fn(&str) -> String) -> Self {
         Self::new(&url, Maintenance::Postgres(url("postgres")))
     }
 
-    /// Creates a database on a MySQL or MariaDB server; `url` is that of one of its databases.
+    /// Creates a database on a MySQL or MariaDB server. `url` returns the URL of one of the server's databases.
     pub(crate) fn mysql(url: impl Fn(&str) -> String) -> Self {
         Self::new(&url, Maintenance::Mysql(url("mysql")))
     }
@@ -45,7 +45,7 @@ impl Database {
         }
     }
 
-    /// How to connect to it.
+    /// The URL of the database.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -58,7 +58,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The server may be gone, and then so is the database.
+        // If the server is gone, so is the database.
         let _ = self.maintenance.drop(&self.name);
     }
 }
@@ -66,13 +66,13 @@ impl Drop for Database {
 impl Maintenance {
     fn create(&self, name: &str) -> Result<(), String> {
         match self {
-            // Of template0, so that neither what others put into template1 nor who is connected to it matters.
+            // A copy of template0, because template1 may have other objects and other connections.
             Self::Postgres(url) => postgres(
                 url,
                 &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"),
             )
             .map_err(|error| format!("{error:?}")),
-            // With the server's character set, which on some is latin1: what a schema needs, it has to ask for.
+            // With the server's default character set, which is latin1 on some: a schema must ask for what it needs.
             Self::Mysql(url) => ::mysql::Conn::new(url.as_str())
                 .and_then(|mut server| server.query_drop(format!("CREATE DATABASE {name}")))
                 .map_err(|error| error.to_string()),
@@ -92,7 +92,7 @@ fn postgres(url: &str, statement: &str) -> Result<(), ::postgres::Error> {
     Client::connect(url, NoTls)?.batch_execute(statement)
 }
 
-/// Drops a database although there may be transactions in it, which hold its tables: their connections are ended first.
+/// Drops a database even if open transactions hold its tables: first ends their connections.
 fn drop_mysql(url: &str, name: &str) -> Result<(), ::mysql::Error> {
     const TRIES: usize = 10; // a pool may connect anew in between
 
@@ -116,7 +116,7 @@ fn drop_mysql(url: &str, name: &str) -> Result<(), ::mysql::Error> {
     dropped
 }
 
-/// A name that no other test uses, of this process or of another on the same server.
+/// A name that no other test uses, in this process or another one on the same server.
 fn unique(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -124,7 +124,7 @@ fn unique(prefix: &str) -> String {
     format!("{prefix}_{}_{:x}_{next}", process::id(), now.as_micros())
 }
 
-/// The same URL with another database. A parser of URLs would refuse the several hosts that PostgreSQL's may have.
+/// The URL with another database. A URL parser would refuse PostgreSQL's URLs with several hosts.
 pub(crate) fn with_database(url: &str, database: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return format!("{url} dbname={database}"); // PostgreSQL's other form, in which the last one counts

@@ -1,4 +1,4 @@
-//! A disk that answers late, or not at all, and loses what was not synced when its power is cut.
+//! A disk that answers late or not at all, and loses unsynced data when its power is cut.
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
@@ -15,25 +15,25 @@ use tempfile::TempDir;
 
 use crate::patience::{PATIENCE, POLL};
 
-/// The library that is preloaded into whoever is to have such a disk.
+/// The library that is preloaded into programs on such a disk.
 const LIBRARY: &str = include_str!("disk.c");
 
-/// A disk for programs that [`preloaded_into`](Self::preloaded_into) prepares, as a server that is started on it: what they write
-/// to files is lost with the power until they sync it, and a sync can be made to take time.
+/// A disk for programs that [`preloaded_into`](Self::preloaded_into) prepares, such as a server. What they write to files is lost at a
+/// power cut until they sync it, and a sync can be made slow.
 ///
-/// The library is compiled by `cc`. It does not see asynchronous I/O, nor what is written through mappings of files.
+/// `cc` compiles the library. It does not cover asynchronous I/O, or writes to memory-mapped files.
 #[derive(Debug)]
 pub struct Disk(TempDir);
 
 impl Disk {
-    /// A disk that works.
+    /// A working disk.
     ///
     /// # Panics
     ///
-    /// There is no `cc`.
+    /// If `cc` is not installed.
     #[expect(clippy::new_without_default, reason = "it compiles a library")]
     pub fn new() -> Self {
-        // Where a server's user may look, and write.
+        // In a directory that the server's user may read and write.
         let directory = tempfile::Builder::new()
             .prefix("firefly-disk-")
             .permissions(Permissions::from_mode(0o755))
@@ -58,7 +58,7 @@ impl Disk {
         Self(directory)
     }
 
-    /// Lets a program use this disk.
+    /// Makes a program use this disk.
     pub fn preloaded_into<'a>(&self, program: &'a mut Command) -> &'a mut Command {
         program.envs(self.variables())
     }
@@ -70,24 +70,24 @@ impl Disk {
         ]
     }
 
-    /// From now on, each sync takes so many milliseconds longer.
+    /// Makes each later sync take this much longer.
     pub fn slow(&self, delay: Duration) {
-        // Not written in place: whoever reads it would find nothing for a moment.
+        // Written to a new file and renamed, so that a reader never finds an empty file.
         let new = self.path("new");
         fs::write(&new, delay.as_millis().to_string()).unwrap();
         fs::rename(new, self.path("delay")).unwrap();
     }
 
-    /// From now on, no sync ends.
+    /// Holds back all later syncs.
     pub fn hold(&self) {
         fs::write(self.path("hold"), "").unwrap();
     }
 
-    /// Waits until some sync is held back.
+    /// Waits until a sync is held back.
     ///
     /// # Panics
     ///
-    /// None is.
+    /// If no sync is held back within a minute.
     pub fn until_held(&self) {
         let deadline = Instant::now() + PATIENCE;
         while fs::read_dir(self.path("held")).unwrap().next().is_none() {
@@ -96,13 +96,13 @@ impl Disk {
         }
     }
 
-    /// Lets syncs end that are held back.
+    /// Lets the syncs end that are held back.
     pub fn release(&self) {
         fs::remove_file(self.path("hold")).unwrap();
     }
 
-    /// Cuts the power: what was written to the files below a directory, and not synced, is undone. Whoever wrote must have been killed.
-    /// Then the disk works again.
+    /// Cuts the power: undoes unsynced writes to the files below a directory. The programs that wrote must have been killed. Afterwards the
+    /// disk works again.
     pub fn cut(&self, directory: &Path) {
         let mut files = HashMap::new();
         find_files(directory, &mut files);
@@ -126,7 +126,7 @@ impl Disk {
     }
 }
 
-/// The files below a directory, by the names under which the library keeps what is to be undone in them.
+/// The files below a directory, by the names under which the library stores their undo data.
 fn find_files(directory: &Path, files: &mut HashMap<OsString, PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
@@ -141,10 +141,10 @@ fn find_files(directory: &Path, files: &mut HashMap<OsString, PathBuf>) {
     }
 }
 
-/// Puts back what writes have overwritten, the last one first.
+/// Restores overwritten data, in reverse order.
 fn undo_writes(mut undo: &[u8], path: &Path) {
     let mut writes = Vec::new();
-    // Whoever was killed while it kept something has not written yet: the last record need not be whole.
+    // A program that was killed while it stored an undo record has not written yet. So the last record may be incomplete.
     while let Some((record, rest)) = undo.split_at_checked(24) {
         let number = |at: usize| u64::from_ne_bytes(record[at..at + 8].try_into().unwrap());
         let [offset, length, size] = [0, 8, 16].map(number);

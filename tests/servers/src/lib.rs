@@ -1,5 +1,5 @@
-//! Private database servers for tests: started on demand, and gone with the process that started them, however it ends. And what
-//! the tests of every driver do to them.
+//! Private database servers for tests. They are started on demand, and end with the process that started them, however it ends. Also the
+//! tests that every driver shares.
 
 mod database;
 mod disk;

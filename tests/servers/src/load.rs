@@ -1,4 +1,4 @@
-//! Writers that go on whatever happens, and writers that come at once.
+//! Writers that continue through disturbances, and writers that start at the same time.
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
@@ -14,7 +14,7 @@ use crate::Proxy;
 /// How many threads append.
 pub const WRITERS: usize = 8;
 
-/// Says that the store is left alone from when it is dropped.
+/// Records the end of the disturbance when it is dropped.
 struct Ends<'a>(&'a OnceLock<Instant>);
 
 impl Drop for Ends<'_> {
@@ -23,12 +23,12 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Appends from several threads while `disturb` does harm, each append repeated until it is acknowledged, and checks that
-/// each event is there exactly once, and that who follows the log meanwhile is handed each exactly once.
+/// Appends from several threads while `disturb` runs, and repeats each append until it is acknowledged. Checks that each event is stored
+/// exactly once, and that a follower of the log gets each event exactly once.
 ///
 /// # Panics
 ///
-/// An event is missing, or is there twice, or the store does not recover.
+/// If an event is missing, or is stored twice, or the store does not recover.
 pub fn appended_once_each_while(store: &dyn Store, disturb: impl FnOnce()) {
     let left_alone = OnceLock::new();
     let acknowledged = Mutex::new(Vec::new());
@@ -53,7 +53,7 @@ pub fn appended_once_each_while(store: &dyn Store, disturb: impl FnOnce()) {
                 }
             });
         }
-        // Also where it panics, or the writers would go on for ever.
+        // Also after a panic, because the writers would never end.
         let ends = Ends(&left_alone);
         disturb();
         drop(ends);
@@ -69,7 +69,7 @@ pub fn appended_once_each_while(store: &dyn Store, disturb: impl FnOnce()) {
     assert_eq!(stored, acknowledged);
 }
 
-/// What is handed to who follows the log until so many events are enough, through outages as well.
+/// The events that a follower of the log gets, through outages, until `enough` says that there are enough.
 fn followed_until(
     store: &dyn Store,
     is_enough: impl Fn(usize) -> bool,
@@ -89,7 +89,7 @@ fn followed_until(
     seen
 }
 
-/// Repeats an append until it is acknowledged, which must come of it soon once the store is left alone.
+/// Repeats an append until it is acknowledged. This must happen soon after the end of the disturbance.
 fn until_acknowledged(
     store: &dyn EventStore,
     account: &AggregateKey,
@@ -104,17 +104,17 @@ fn until_acknowledged(
                 assert!(error.is_retryable(), "{error:?}");
                 let alone = left_alone.get().map(Instant::elapsed).unwrap_or_default();
                 assert!(alone < Duration::from_secs(60), "the store does not recover: {error:?}");
-                // A server that starts has better things to do than to refuse connections.
+                // Does not keep a starting server busy with refusing connections.
                 thread::sleep(Duration::from_millis(1));
             }
         }
     }
 }
 
-/// How many threads come [`at_once`]: more than append without sharing statements.
+/// How many threads [`at_once`] starts: more than append without sharing statements.
 pub const CROWD: usize = 16;
 
-/// Has all of a crowd do the same, from the same moment on.
+/// Runs the same work in many threads, which start at the same moment.
 pub fn at_once(work: impl Fn() + Sync) {
     let start = Barrier::new(CROWD);
     thread::scope(|scope| {
@@ -127,17 +127,17 @@ pub fn at_once(work: impl Fn() + Sync) {
     });
 }
 
-/// Appends so many events to an aggregate of its own, each after the version before.
+/// Appends this many events to a new aggregate, each at the version before it.
 ///
 /// # Panics
 ///
-/// An append fails, and repeating it does not help; or it has another result.
+/// If an append fails with an error that is not retryable, or its result is wrong.
 pub fn append_in_turn(store: &dyn EventStore, appends: u64) {
     let account = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
     for version in 0..appends {
         let expected = Version::new(version).unwrap();
         let event = [NewEvent::from_json("money.deposited", "{}").unwrap()];
-        // A second loss in a row is the caller's to bear.
+        // The store itself recovers from one lost answer. After two in a row, the caller has to repeat the append.
         let appended = iter::repeat_with(|| store.append(&account, expected, &event))
             .find(|appended| appended.as_ref().err().is_none_or(|error| !error.is_retryable()))
             .unwrap()
@@ -146,11 +146,11 @@ pub fn append_in_turn(store: &dyn EventStore, appends: u64) {
     }
 }
 
-/// Appends from a crowd while answers are cut off on the way, and checks that each event is there once.
+/// Appends from many threads while answers are cut off, and checks that each event is stored once.
 ///
 /// # Panics
 ///
-/// An event is missing, or is there twice.
+/// If an event is missing, or is stored twice.
 pub fn appended_once_each_although_answers_are_cut_off(store: &dyn Store, proxy: &Proxy) {
     const EACH: usize = 50;
     let stored = || store.read(EventQuery::new()).map(Result::unwrap).count();

@@ -1,4 +1,4 @@
-//! MySQL and MariaDB: one kind of server in two flavours.
+//! MySQL and MariaDB: one module for both flavours.
 
 use std::env;
 use std::fs;
@@ -26,48 +26,46 @@ mod installation;
 
 pub use self::flavour::Flavour;
 
-/// The MySQL server that the tests of this process share, started when it is first asked for; or why there is none.
+/// The MySQL server that the tests of this process share. It is started by the first call. An error if there is none.
 ///
 /// `TEST_MYSQL_URL` may name a server to use instead, as a user with all privileges.
 ///
 /// # Errors
 ///
-/// There is no MySQL on this machine, or it does not start; its log is in the error.
+/// If there is no MySQL on this machine, or it does not start; the error contains its log.
 pub fn mysql() -> Result<&'static MysqlServer, String> {
     static SHARED: OnceLock<Result<MysqlServer, String>> = OnceLock::new();
     let start = || MysqlServer::shared(Flavour::Mysql);
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
-/// The MariaDB server that the tests of this process share, started when it is first asked for; or why there is none.
+/// The MariaDB server that the tests of this process share. It is started by the first call. An error if there is none.
 ///
 /// `TEST_MARIADB_URL` may name a server to use instead, as a user with all privileges.
 ///
 /// # Errors
 ///
-/// There is no MariaDB on this machine, or it does not start; its log is in the error.
+/// If there is no MariaDB on this machine, or it does not start; the error contains its log.
 pub fn mariadb() -> Result<&'static MysqlServer, String> {
     static SHARED: OnceLock<Result<MysqlServer, String>> = OnceLock::new();
     let start = || MysqlServer::shared(Flavour::Mariadb);
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
-/// As [`mysql()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names
-/// it.
+/// As [`mysql()`], but returns none if there is no server, and prints that.
 ///
 /// # Panics
 ///
-/// There is no MySQL, and one is required.
+/// If there is no MySQL, and `REQUIRE_BACKENDS` names it.
 pub fn mysql_unless_missing() -> Option<&'static MysqlServer> {
     unless_missing(Flavour::Mysql.name(), mysql())
 }
 
-/// As [`mariadb()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names
-/// it.
+/// As [`mariadb()`], but returns none if there is no server, and prints that.
 ///
 /// # Panics
 ///
-/// There is no MariaDB, and one is required.
+/// If there is no MariaDB, and `REQUIRE_BACKENDS` names it.
 pub fn mariadb_unless_missing() -> Option<&'static MysqlServer> {
     unless_missing(Flavour::Mariadb.name(), mariadb())
 }
@@ -86,17 +84,18 @@ enum Kind {
 }
 
 impl MysqlServer {
-    /// Starts a server of its own, which ends when it is dropped, with options such as
-    /// `("innodb_autoinc_lock_mode", "0")`, or `("skip_log_bin", "")` for one that takes no value.
+    /// Starts a new server, which ends when this is dropped, with options such as `("innodb_autoinc_lock_mode", "0")`, or
+    /// `("skip_log_bin", "")` for an option without a value.
     ///
     /// # Errors
     ///
-    /// There is none of the flavour on this machine, or it does not start; its log is in the error.
+    /// If this flavour is not installed, or does not start; the error contains its log.
     pub fn start(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_as(flavour, options, Service::new(flavour.kind())?)
     }
 
-    /// Starts such a server on a disk that is slow, or is to lose power; without asynchronous I/O, which the disk does not see.
+    /// Starts a new server on a disk that can be slow, or lose power. It does not use asynchronous I/O, because the disk does not cover
+    /// that.
     ///
     /// # Errors
     ///
@@ -107,8 +106,8 @@ impl MysqlServer {
         Self::start_as(flavour, &options, service)
     }
 
-    /// Starts such a server with all its files in a directory, where its user may look, too: on a
-    /// [small file system](crate::on_a_small_file_system), for one.
+    /// Starts a new server with all its files in a directory that its user may read, such as one on a
+    /// [small file system](crate::on_a_small_file_system).
     ///
     /// # Errors
     ///
@@ -125,8 +124,8 @@ impl MysqlServer {
         })
     }
 
-    /// Starts a replica of this server, which must have been started with a binary log and a `server_id`, before anything was written to
-    /// it. It has another `server_id`, and the options.
+    /// Starts a replica of this server, with another `server_id` and the given options. This server must have been started with a binary
+    /// log and a `server_id`, and nothing may have been written to it before.
     ///
     /// # Errors
     ///
@@ -134,7 +133,7 @@ impl MysqlServer {
     ///
     /// # Panics
     ///
-    /// It is not a server of the tests.
+    /// If this is not a private server.
     pub fn replica(&self, options: &[(&str, &str)]) -> Result<Self, String> {
         let options = [&[("server_id", "2")], options].concat();
         let replica = Self::start(self.flavour, &options)?;
@@ -157,12 +156,12 @@ impl MysqlServer {
         Ok(replica)
     }
 
-    /// Starts a Galera cluster of three MariaDB nodes, with options. None where it does not start or there is no Galera, which is
-    /// printed, and is a failure if `REQUIRE_BACKENDS` names `galera`.
+    /// Starts a Galera cluster of three MariaDB nodes, with options. Returns none if Galera is not installed or does not start, and prints
+    /// that.
     ///
     /// # Panics
     ///
-    /// There is none, and one is required.
+    /// If there is no Galera, and `REQUIRE_BACKENDS` names `galera`.
     pub fn cluster_unless_missing(options: &[(&str, &str)]) -> Option<[Self; 3]> {
         let nodes = unless_missing("galera", Private::cluster(options))?;
         Some(nodes.map(|node| Self {
@@ -187,7 +186,7 @@ impl MysqlServer {
     fn shared(flavour: Flavour) -> Result<Self, String> {
         match env::var(flavour.variable()) {
             Ok(url) => Self::external(flavour, url),
-            // Nothing here is to survive a crash.
+            // No data has to survive a crash.
             Err(_) => Self::start_as(flavour, flavour.forgetful(), Service::in_memory(flavour.kind())?),
         }
     }
@@ -209,13 +208,12 @@ impl MysqlServer {
         }
     }
 
-    /// Which of the two it is.
+    /// Which of the two flavours it is.
     pub fn flavour(&self) -> Flavour {
         self.flavour
     }
 
-    /// How to connect to one of its databases as a user with all privileges: through its socket, if it is the tests'
-    /// own.
+    /// The URL of one of its databases, as a user with all privileges. For a private server, the connection uses its socket.
     pub fn url(&self, database: &str) -> String {
         match &self.kind {
             Kind::External { url } => with_database(url, database),
@@ -223,29 +221,29 @@ impl MysqlServer {
         }
     }
 
-    /// How to do so over TCP, as through a proxy in front of [`address`](Self::address).
+    /// The URL for TCP, for example through a proxy in front of [`address`](Self::address).
     ///
     /// # Panics
     ///
-    /// It is not a server of the tests.
+    /// If this is not a private server.
     pub fn url_at(&self, address: SocketAddr, database: &str) -> String {
         self.private().url_at(address, database)
     }
 
-    /// Where it listens, besides its socket; on this machine only.
+    /// The address on which it listens, besides its socket. Only this machine can reach it.
     ///
     /// # Panics
     ///
-    /// It is not a server of the tests.
+    /// If this is not a private server.
     pub fn address(&self) -> SocketAddr {
         self.private().address()
     }
 
-    /// A new database.
+    /// Creates a database.
     ///
     /// # Panics
     ///
-    /// The server does not create it.
+    /// If the server does not create it.
     pub fn new_database(&self) -> Database {
         Database::mysql(|name| self.url(name))
     }
@@ -254,7 +252,7 @@ impl MysqlServer {
     ///
     /// # Panics
     ///
-    /// It does not end, or it is not a server of the tests.
+    /// If it does not end, or is not a private server.
     pub fn kill(&self, signal: &str) {
         let service = &self.private().service;
         let gone = service.kill(signal);
@@ -265,18 +263,18 @@ impl MysqlServer {
     ///
     /// # Panics
     ///
-    /// It does not end, or it is not a server of the tests.
+    /// If it does not end, or is not a private server.
     pub fn cut_power(&self, disk: &Disk) {
         let service = &self.private().service;
         let gone = service.cut_power(disk);
         assert!(gone, "the server is still there:\n{}", service.log());
     }
 
-    /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
+    /// Starts the server again after [`kill`](Self::kill), with its old data, and waits until it answers.
     ///
     /// # Panics
     ///
-    /// It does not start, or it is not a server of the tests.
+    /// If it does not start, or is not a private server.
     pub fn restart(&self) {
         if let Err(error) = self.private().run() {
             panic!("{error}");
@@ -287,16 +285,16 @@ impl MysqlServer {
     ///
     /// # Panics
     ///
-    /// It is not a server of the tests.
+    /// If this is not a private server.
     pub fn directory(&self) -> &Path {
         self.private().service.directory()
     }
 
-    /// Where a tool such as [`Flavour::dump`] is.
+    /// The path of a tool such as [`Flavour::dump`].
     ///
     /// # Panics
     ///
-    /// There is none of the flavour on this machine.
+    /// If this flavour is not installed.
     pub fn bin(&self, tool: &str) -> PathBuf {
         match &self.kind {
             Kind::External { .. } => Installation::of(self.flavour)
@@ -306,11 +304,11 @@ impl MysqlServer {
         }
     }
 
-    /// Such a tool, to be run as the server's user; it finds a server of the tests without being told where it is.
+    /// A command that runs such a tool as the server's user. It finds a private server without further options.
     ///
     /// # Panics
     ///
-    /// There is none of the flavour on this machine.
+    /// If this flavour is not installed.
     pub fn command(&self, tool: &str) -> Command {
         match &self.kind {
             Kind::External { .. } => Command::new(self.bin(tool)),
@@ -330,7 +328,7 @@ impl MysqlServer {
     }
 }
 
-/// The user of the tests, from anywhere: the servers' own `root` is for connections through the socket only.
+/// The user of the tests, from any host. The servers' own `root` can only connect through the socket.
 const USER: &str = "firefly";
 
 /// A server that was started here.
@@ -338,7 +336,7 @@ const USER: &str = "firefly";
 struct Private {
     installation: Installation,
     options: Vec<String>,
-    /// It listens on TCP too, where others on this machine could come.
+    /// The server listens on TCP too, where other users of this machine could connect.
     password: String,
     service: Service,
 }
@@ -357,7 +355,7 @@ impl Private {
         server.write(CLIENT, &server.client())?;
         server.installation.initialise(&server.service, &server.data())?;
         server.run()?;
-        // Or it would be run again at each start, also where a test has taken from the user what it is given here.
+        // Removed, so that it does not run again at each start: a test may have taken rights from the user.
         let accounts = server.service.directory().join(ACCOUNTS);
         fs::remove_file(&accounts).map_err(|error| format!("{}: {error}", accounts.display()))?;
         Ok(server)
@@ -370,7 +368,7 @@ impl Private {
         self.service.run(false, || self.server(), answers)
     }
 
-    /// As [`run`](Self::run), as one of three nodes: one that answers may still wait for the others.
+    /// As [`run`](Self::run), for one of three nodes: a node that answers may still wait for the others.
     fn run_in_cluster(&self) -> Result<(), String> {
         let url = self.url("mysql");
         let is_a_node = || {
@@ -453,7 +451,7 @@ impl Private {
         command
     }
 
-    /// Statements that give the user all there is; each has to be on one line.
+    /// Statements that give the user all privileges. Each must be on one line.
     fn accounts(&self) -> String {
         format!(
             "CREATE USER {USER}@'%' IDENTIFIED BY '{password}';\n\
@@ -494,12 +492,11 @@ impl Private {
 
     fn url_at(&self, address: SocketAddr, database: &str) -> String {
         let password = &self.password;
-        // The driver would ask a server at an address of this machine for its socket, and go there.
+        // Otherwise the driver would ask a server on this machine for its socket, and connect there.
         format!("mysql://{USER}:{password}@{address}/{database}?prefer_socket=false")
     }
 
-    /// An address of the loopback network that no other server has, so that no port has to be found that is free, and
-    /// stays so while the server is down.
+    /// An address of the loopback network that no other server has. So no free port has to be found and kept while the server is down.
     fn address(&self) -> SocketAddr {
         address_of(&self.service)
     }
@@ -511,9 +508,9 @@ fn address_of(service: &Service) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(127, 64 | high & 63, middle, low), PORT))
 }
 
-/// What is run at the first start.
+/// The file that the server runs at its first start.
 const ACCOUNTS: &str = "accounts.sql";
-/// What tells the tools where the server is.
+/// The file that tells the tools where the server is.
 const CLIENT: &str = "client.cnf";
 
 fn defaults(service: &Service) -> String {
@@ -540,7 +537,7 @@ mod tests {
     use super::*;
     use crate::patience::{PATIENCE, POLL};
 
-    /// The cases, once for each flavour; a function that is not among them is dead code.
+    /// The cases, once for each flavour. A function that is not listed is dead code.
     macro_rules! cases {
         ($($case:ident),* $(,)?) => {
             mod mysql {
@@ -645,7 +642,7 @@ mod tests {
         let Some(server) = shared(flavour) else { return };
         assert!(server.address().ip().is_loopback());
         let database = server.new_database();
-        // The transport, and not only the address that was asked for.
+        // Checks the transport, not only the requested address.
         let through = |url: &str| {
             let mut client = connect(url);
             let host = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
@@ -756,7 +753,7 @@ mod tests {
 
     const HOLDS: &str = "FIREFLY_TEST_HOLDS_A_SERVER";
 
-    /// What the next case starts and kills.
+    /// The process that the next case starts and kills.
     fn holds_a_server(flavour: Flavour) {
         if env::var_os(HOLDS).is_none() {
             return;

@@ -1,9 +1,9 @@
-//! Passwords that nobody guesses.
+//! Random passwords.
 
 use std::fs::File;
 use std::io::Read;
 
-/// A new one.
+/// A new password.
 pub(crate) fn password() -> Result<String, String> {
     let mut random = [0; 16];
     File::open("/dev/urandom")

@@ -1,9 +1,9 @@
-//! How long servers may take.
+//! Time limits for servers.
 
 use std::time::Duration;
 
-/// How long a server may take to start or to stop.
+/// The longest time that a server may take to start or to stop.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long to wait before looking again whether it has.
+/// The pause between two checks.
 pub(crate) const POLL: Duration = Duration::from_millis(20);

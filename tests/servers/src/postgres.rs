@@ -24,28 +24,28 @@ const KIND: service::Kind = service::Kind {
     end: "QUIT",
 };
 
-/// The server that the tests of this process share, started when it is first asked for; or why there is none.
+/// The server that the tests of this process share. It is started by the first call. An error if there is none.
 ///
 /// `TEST_POSTGRES_URL` may name a server to use instead, as a superuser.
 ///
 /// # Errors
 ///
-/// There is no PostgreSQL on this machine, or it does not start; its log is in the error.
+/// If there is no PostgreSQL on this machine, or it does not start; the error contains its log.
 pub fn postgres() -> Result<&'static PostgresServer, String> {
     static SHARED: OnceLock<Result<PostgresServer, String>> = OnceLock::new();
     let start = || match env::var("TEST_POSTGRES_URL") {
         Ok(url) => PostgresServer::external(url),
-        // Nothing here is to survive a crash.
+        // No data has to survive a crash.
         Err(_) => PostgresServer::start_as(&[("fsync", "off")], Service::in_memory(KIND)?),
     };
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
-/// As [`postgres()`], but none where there is no server, which is printed, and is a failure if `REQUIRE_BACKENDS` names it.
+/// As [`postgres()`], but returns none if there is no server, and prints that.
 ///
 /// # Panics
 ///
-/// There is no PostgreSQL, and one is required.
+/// If there is no PostgreSQL, and `REQUIRE_BACKENDS` names it.
 pub fn postgres_unless_missing() -> Option<&'static PostgresServer> {
     unless_missing("postgres", postgres())
 }
@@ -61,16 +61,16 @@ enum Kind {
 }
 
 impl PostgresServer {
-    /// Starts a server of its own, which ends when it is dropped, with settings such as `("fsync", "off")`.
+    /// Starts a new server, which ends when this is dropped, with settings such as `("fsync", "off")`.
     ///
     /// # Errors
     ///
-    /// There is no PostgreSQL on this machine, or it does not start; its log is in the error.
+    /// If there is no PostgreSQL on this machine, or it does not start; the error contains its log.
     pub fn start(options: &[(&str, &str)]) -> Result<Self, String> {
         Self::start_as(options, Service::new(KIND)?)
     }
 
-    /// Starts such a server on a disk that is slow, or is to lose power.
+    /// Starts a new server on a disk that can be slow, or lose power.
     ///
     /// # Errors
     ///
@@ -88,31 +88,31 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// It does not start; its log is in the error.
+    /// If it does not start; the error contains its log.
     ///
     /// # Panics
     ///
-    /// This is not a server of the tests.
+    /// If this is not a private server.
     pub fn standby(&self, options: &[(&str, &str)]) -> Result<Self, String> {
         let standby = Private::standby_of(self.private(), options)?;
         Ok(Self(Kind::Private(Box::new(standby))))
     }
 
-    /// Makes a standby the primary, and waits until it is.
+    /// Promotes a standby, and waits until it is the primary.
     ///
     /// # Panics
     ///
-    /// It is no standby, or does not become the primary.
+    /// If it is not a standby, or does not become the primary.
     pub fn promote(&self) {
         let promoted = self.client().query_one("SELECT pg_promote()", &[]);
         assert!(promoted.unwrap_or_else(|error| panic!("{error:?}")).get::<_, bool>(0));
     }
 
-    /// Waits until a standby shows what was committed on its primary before this call.
+    /// Waits until a standby shows everything that was committed on its primary before this call.
     ///
     /// # Panics
     ///
-    /// It does not within a minute.
+    /// If that takes more than a minute.
     pub fn has_caught_up(&self, primary: &Self) {
         let written = primary.client().query_one("SELECT pg_current_wal_lsn()::text", &[]);
         let written: String = written.unwrap_or_else(|error| panic!("{error:?}")).get(0);
@@ -142,7 +142,7 @@ impl PostgresServer {
         }
     }
 
-    /// How to connect to one of its databases as a superuser.
+    /// The URL of one of its databases, as a superuser.
     pub fn url(&self, database: &str) -> String {
         match &self.0 {
             Kind::External { url } => with_database(url, database),
@@ -150,11 +150,11 @@ impl PostgresServer {
         }
     }
 
-    /// A new database.
+    /// Creates a database.
     ///
     /// # Panics
     ///
-    /// The server does not create it.
+    /// If the server does not create it.
     pub fn new_database(&self) -> Database {
         Database::postgres(|name| self.url(name))
     }
@@ -163,7 +163,7 @@ impl PostgresServer {
     ///
     /// # Panics
     ///
-    /// It does not end, or it is not a server of the tests.
+    /// If it does not end, or is not a private server.
     pub fn kill(&self, signal: &str) {
         let service = &self.private().service;
         let gone = service.kill(signal);
@@ -174,18 +174,18 @@ impl PostgresServer {
     ///
     /// # Panics
     ///
-    /// It does not end, or it is not a server of the tests.
+    /// If it does not end, or is not a private server.
     pub fn cut_power(&self, disk: &Disk) {
         let service = &self.private().service;
         let gone = service.cut_power(disk);
         assert!(gone, "the server is still there:\n{}", service.log());
     }
 
-    /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
+    /// Starts the server again after [`kill`](Self::kill), with its old data, and waits until it answers.
     ///
     /// # Panics
     ///
-    /// It does not start, or it is not a server of the tests.
+    /// If it does not start, or is not a private server.
     pub fn restart(&self) {
         if let Err(error) = self.private().run(true) {
             panic!("{error}");
@@ -196,16 +196,16 @@ impl PostgresServer {
     ///
     /// # Panics
     ///
-    /// It is not a server of the tests.
+    /// If this is not a private server.
     pub fn directory(&self) -> &Path {
         self.private().service.directory()
     }
 
-    /// Where a tool such as `pg_dump` is.
+    /// The path of a tool such as `pg_dump`.
     ///
     /// # Panics
     ///
-    /// There is no PostgreSQL on this machine.
+    /// If there is no PostgreSQL on this machine.
     pub fn bin(&self, tool: &str) -> PathBuf {
         match &self.0 {
             Kind::External { .. } => binaries().unwrap_or_else(|error| panic!("{error}")).join(tool),
@@ -213,11 +213,11 @@ impl PostgresServer {
         }
     }
 
-    /// Such a tool, to be run as the server's user; it finds a server of the tests without being told where it is.
+    /// A command that runs such a tool as the server's user. It finds a private server without further options.
     ///
     /// # Panics
     ///
-    /// There is no PostgreSQL on this machine.
+    /// If there is no PostgreSQL on this machine.
     pub fn command(&self, tool: &str) -> Command {
         match &self.0 {
             Kind::External { .. } => Command::new(self.bin(tool)),
@@ -255,7 +255,7 @@ impl Private {
         Ok(server)
     }
 
-    /// A copy of what another server has, which then follows it.
+    /// A copy of another server's data, which then follows that server.
     fn standby_of(primary: &Self, options: &[(&str, &str)]) -> Result<Self, String> {
         let options = options.iter().map(|(name, value)| format!("{name}={value}"));
         let server = Self {
@@ -292,7 +292,7 @@ impl Private {
         )
     }
 
-    /// Runs the tool that makes the directory with the data.
+    /// Runs the tool that creates the data directory.
     fn make(&self, tool: &mut Command) -> Result<(), String> {
         let name = tool.get_program().display().to_string();
         let output = tool
@@ -305,7 +305,7 @@ impl Private {
         Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// Starts it and waits until it answers. What is left of one that was killed may refuse another for a moment.
+    /// Starts the server and waits until it answers. Remains of a killed server may prevent the start for a moment.
     fn run(&self, again: bool) -> Result<(), String> {
         let url = self.url("postgres");
         let answers = || Client::connect(&url, NoTls).is_ok();
@@ -343,11 +343,11 @@ impl Private {
     }
 }
 
-/// The directory of `postgres`, `initdb` and the other tools: on the path, or the newest that Debian installed.
+/// The directory of `postgres`, `initdb` and the other tools: the one on the path, or the newest one that Debian installed.
 fn binaries() -> Result<PathBuf, String> {
     let complete = |directory: &PathBuf| ["postgres", "initdb"].iter().all(|tool| directory.join(tool).is_file());
     let path = env::var_os("PATH").unwrap_or_default();
-    // On the path there may be no more than links to some of the tools.
+    // The path may have only links to some of the tools.
     let real = |directory: PathBuf| Some(fs::canonicalize(directory.join("postgres")).ok()?.parent()?.to_owned());
     if let Some(found) = env::split_paths(&path).filter_map(real).find(complete) {
         return Ok(found);
@@ -472,7 +472,7 @@ mod tests {
 
     const HOLDS: &str = "FIREFLY_TEST_HOLDS_A_SERVER";
 
-    /// What the next test starts and kills.
+    /// The process that the next test starts and kills.
     #[test]
     fn holds_a_server() {
         if env::var_os(HOLDS).is_none() {

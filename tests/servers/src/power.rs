@@ -1,4 +1,4 @@
-//! What a power cut must not take back.
+//! Checks that a power cut takes back nothing that was acknowledged.
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
@@ -14,15 +14,15 @@ use firefly_eventstore_core::prelude::*;
 
 use crate::Disk;
 
-/// A server on a [`Disk`], whose power can be cut, and stores on it that do not wait for long for a server that is gone.
+/// A server on a [`Disk`] whose power can be cut. The stores on it must have short timeouts.
 pub struct Power<'a> {
-    /// The disk that the server was started on.
+    /// The disk of the server.
     pub disk: &'a Disk,
     /// Cuts the power of the server and of its disk.
     pub cut: &'a dyn Fn(),
     /// Starts the server again.
     pub restart: &'a dyn Fn(),
-    /// Whether the mark is told at once while the disk does not answer; otherwise it may wait for the disk.
+    /// Whether the mark is returned at once while the disk does not answer. Otherwise it may wait for the disk.
     pub marks_at_once: bool,
 }
 
@@ -34,15 +34,15 @@ impl fmt::Debug for Power<'_> {
     }
 }
 
-/// Time enough for a wrong answer.
+/// Long enough for a wrong answer.
 const A_MOMENT: Duration = Duration::from_millis(500);
 
 impl Power<'_> {
-    /// Checks that nothing of what two stores on one empty log tell is taken back by a power cut.
+    /// Checks that a power cut takes back nothing that two stores on one empty log have returned.
     ///
     /// # Panics
     ///
-    /// An event is lost that was acknowledged, or answered as stored already, or followed.
+    /// If an event is lost that was acknowledged, reported as already stored, or read by the follower.
     pub fn takes_nothing_back(&self, writer: &dyn EventStore, follower: &dyn EventStore) {
         self.answers_no_append_by_what_is_not_on_the_disk(writer);
         self.shows_no_follower_what_is_not_on_the_disk(writer, follower);
@@ -164,7 +164,7 @@ impl Power<'_> {
         for (sequence, id) in &seen {
             assert_eq!(stored.get(sequence), Some(id), "{sequence} was followed, and is lost");
         }
-        // What is beyond the checkpoint is all that the follower has not seen.
+        // The follower has not seen the events beyond the checkpoint.
         let passed = stored.keys().filter(|sequence| **sequence <= checkpoint);
         assert_eq!(passed.count(), seen.len());
         let next = append_one(writer);

@@ -1,4 +1,4 @@
-//! What a client and a server say to each other.
+//! A proxy between a client and a server.
 
 #![expect(clippy::unwrap_used, reason = "a test is to fail")]
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Passes on what a client and the server say, counts whose turn it is, and can cut the answer off.
+/// Passes on the messages of a client and a server, counts the round trips, and can cut an answer off.
 #[derive(Debug)]
 pub struct Proxy {
     _directory: tempfile::TempDir,
@@ -26,7 +26,7 @@ struct Shared {
     before: Mutex<Before>,
 }
 
-/// What is done before the server hears what a client says.
+/// Called with a client's message before the server gets it.
 type Before = Box<dyn FnMut(&[u8]) + Send>;
 
 impl fmt::Debug for Shared {
@@ -38,20 +38,21 @@ impl fmt::Debug for Shared {
 }
 
 impl Proxy {
-    /// A proxy for the server that listens on this socket.
+    /// A proxy for the server that listens on a socket.
     ///
     /// # Panics
     ///
-    /// No socket can be made.
+    /// If no socket can be created.
     pub fn of(server: &Path) -> Self {
         Self::with(server, |_| ())
     }
 
-    /// As [`of`](Self::of). Whatever a client says is handed to `before`, and only then to the server; one client waits for the other.
+    /// As [`of`](Self::of), but first passes each message of a client to `before`, and only then to the server. Clients wait for each
+    /// other.
     ///
     /// # Panics
     ///
-    /// No socket can be made.
+    /// If no socket can be created.
     pub fn with(server: &Path, before: impl FnMut(&[u8]) + Send + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join(server.file_name().unwrap());
@@ -75,18 +76,17 @@ impl Proxy {
         }
     }
 
-    /// The socket to connect to instead, of the same name, in a directory of its own.
+    /// The socket that clients connect to. It has the same name as the server's, in another directory.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// How often a client spoke after the server had.
+    /// The number of round trips: how often a client sent something after the server had.
     pub fn turns(&self) -> usize {
         self.shared.turns.load(Ordering::SeqCst)
     }
 
-    /// Passes the next thing that the client says on to the server, and cuts the connection instead of passing back the
-    /// answer.
+    /// Passes the client's next message on to the server, and closes the connection instead of passing the answer back.
     pub fn cut_next_answer(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
     }

@@ -20,23 +20,23 @@ const KIND: service::Kind = service::Kind {
     end: "KILL",
 };
 
-/// A Redis server, which ends when it is dropped.
+/// A Redis server. Dropping it ends the server.
 #[derive(Debug)]
 pub struct RedisServer {
     program: PathBuf,
     options: Vec<String>,
-    /// It listens on TCP too, where others on this machine could come.
+    /// The server listens on TCP too, where other users of this machine could connect.
     password: String,
     service: Service,
 }
 
 impl RedisServer {
-    /// Starts a server that keeps its data in an append-only file, with options such as `("appendfsync", "always")`. None where there is
-    /// no Redis, which is printed, and is a failure if `REQUIRE_BACKENDS` names `redis`.
+    /// Starts a server that stores its data in an append-only file, with options such as `("appendfsync", "always")`. Returns none if there
+    /// is no Redis, and prints that.
     ///
     /// # Panics
     ///
-    /// There is no Redis, and one is required.
+    /// If there is no Redis, and `REQUIRE_BACKENDS` names `redis`.
     pub fn start_unless_missing(options: &[(&str, &str)]) -> Option<Self> {
         unless_missing("redis", Self::start(password(), options))
     }
@@ -45,7 +45,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// It does not start.
+    /// If it does not start.
     pub fn replica(&self) -> Self {
         let (ip, port) = (self.address().ip().to_string(), self.address().port().to_string());
         let options = [("replicaof", &*format!("{ip} {port}")), ("masterauth", &self.password)];
@@ -69,17 +69,17 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// How to connect to it, through its socket.
+    /// The URL of its socket.
     pub fn url(&self) -> String {
         format!("redis+unix://{}?pass={}", self.socket().display(), self.password)
     }
 
-    /// The same without the password.
+    /// The URL of its socket, without the password.
     pub fn url_without_password(&self) -> String {
         format!("redis+unix://{}", self.socket().display())
     }
 
-    /// How to connect to it over TCP; on this machine only.
+    /// The URL of its TCP address. Only this machine can reach it.
     pub fn tcp_url(&self) -> String {
         format!("redis://:{}@{}", self.password, self.address())
     }
@@ -88,7 +88,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// It does not end.
+    /// If it does not end.
     pub fn kill(&self, signal: &str) {
         let gone = self.service.kill(signal);
         assert!(
@@ -98,11 +98,11 @@ impl RedisServer {
         );
     }
 
-    /// Starts the server again after [`kill`](Self::kill), with the data that it had, and waits until it answers.
+    /// Starts the server again after [`kill`](Self::kill), with its old data, and waits until it answers.
     ///
     /// # Panics
     ///
-    /// It does not start.
+    /// If it does not start.
     pub fn restart(&self) {
         if let Err(error) = self.run() {
             panic!("{error}");
@@ -113,13 +113,13 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// It cannot be removed.
+    /// If it cannot be removed.
     pub fn lose_data(&self) {
         let lost = fs::remove_dir_all(self.data().join("appendonlydir"));
         lost.unwrap_or_else(|error| panic!("{}: {error}", self.data().display()));
     }
 
-    /// Starts it and waits until it answers, with all its data.
+    /// Starts the server and waits until it answers and has loaded its data.
     fn run(&self) -> Result<(), String> {
         let url = self.url();
         let answers = || {
@@ -158,7 +158,7 @@ impl RedisServer {
     }
 }
 
-/// The server. Debian's `redis-tools` has it under another name, without starting one for the whole machine as `redis-server` does.
+/// The program. Debian's `redis-tools` has it under another name, and unlike `redis-server` starts no server for the whole machine.
 fn program() -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let names = ["redis-server", "valkey-server", "redis-check-rdb"];

@@ -2,7 +2,7 @@
 
 use std::env;
 
-/// The server, or none where there is none, which is printed, and is a failure if `REQUIRE_BACKENDS` names it.
+/// The server. If there is none, prints that and returns none; panics if `REQUIRE_BACKENDS` names it.
 pub(crate) fn unless_missing<T>(name: &str, server: Result<T, String>) -> Option<T> {
     let reason = match server {
         Ok(server) => return Some(server),

@@ -14,26 +14,26 @@ use crate::Disk;
 use crate::patience::{PATIENCE, POLL};
 use crate::watchdog::Watchdog;
 
-/// What is to be known of a kind of server before one is started.
+/// What must be known about a kind of server to start one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(crate) name: &'static str,
-    /// How its directory's name begins.
+    /// The prefix of its directory's name.
     pub(crate) prefix: &'static str,
-    /// Who it runs as where this process is root, which it refuses to be: the first of these that there is.
+    /// If this process is root, the server runs as the first of these users that exists, because servers refuse to run as root.
     pub(crate) users: &'static [&'static str],
     /// The signal that ends it, and all its processes, at once.
     pub(crate) end: &'static str,
 }
 
-/// A server in a directory of its own; both are gone when this is dropped.
+/// A server in a directory of its own. Dropping this ends the server and removes the directory.
 #[derive(Debug)]
 pub(crate) struct Service {
     kind: Kind,
-    /// Who it runs as, if not as this process.
+    /// The user that it runs as, if another one than this process.
     user: Option<User>,
-    /// What its process has in its environment.
+    /// The environment variables of its process.
     variables: Vec<(&'static str, OsString)>,
     directory: PathBuf,
     id: u32,
@@ -47,14 +47,14 @@ struct Process {
 }
 
 impl Service {
-    /// Makes the directory, which is for nobody else.
+    /// Creates the directory. Other users cannot read it.
     pub(crate) fn new(kind: Kind) -> Result<Self, String> {
-        // The path of a socket must be short, which that of the usual temporary directory need not be.
+        // The path of a socket must be short, and the usual temporary directory may have a long one.
         Self::new_in(Path::new("/tmp"), kind)
     }
 
-    /// Makes it in memory if that has room for several: for a server whose disk no test asks about. Each makes and removes thousands of
-    /// files.
+    /// Creates the directory in memory, if that has room for several: for a server whose disk does not matter to tests. Each server creates
+    /// and removes thousands of files.
     pub(crate) fn in_memory(kind: Kind) -> Result<Self, String> {
         const MEMORY: &str = "/dev/shm";
         const ROOM: u64 = 4 << 30;
@@ -65,7 +65,7 @@ impl Service {
         Self::new_in(Path::new(MEMORY), kind)
     }
 
-    /// Makes the directory in another one, where the server's user may look, too.
+    /// Creates the directory in another one, which the server's user may read.
     pub(crate) fn new_in(parent: &Path, kind: Kind) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix(kind.prefix)
@@ -91,7 +91,7 @@ impl Service {
         Ok(service)
     }
 
-    /// Gives these to the environment of the server's process, though not of others that [`command`](Self::command) makes.
+    /// Adds variables to the environment of the server's process, but not of other [commands](Self::command).
     pub(crate) fn with_variables(mut self, variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         self.variables.extend(variables);
         self
@@ -101,7 +101,7 @@ impl Service {
         &self.directory
     }
 
-    /// A number that no other server on this machine has as long as this one is there: that of its watchdog's process.
+    /// A number that no other server on this machine has while this one exists: the process id of its watchdog.
     pub(crate) fn id(&self) -> u32 {
         self.id
     }
@@ -116,7 +116,7 @@ impl Service {
         }
     }
 
-    /// A program that is run as the server's user.
+    /// A command that runs as the server's user.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.directory); // the user may not be allowed to be where this process is
@@ -126,7 +126,7 @@ impl Service {
         command
     }
 
-    /// Starts the server and waits until it answers; with `again`, starting it again if it ends.
+    /// Starts the server and waits until it answers. With `again`, starts it again if it ends.
     pub(crate) fn run(
         &self,
         again: bool,
@@ -174,7 +174,7 @@ impl Service {
             .map_err(|error| format!("{} cannot be started: {error}", server.get_program().display()))
     }
 
-    /// Whether the server is gone after this signal.
+    /// Sends a signal. Returns whether the server ended.
     pub(crate) fn kill(&self, signal: &str) -> bool {
         let mut process = self.process();
         let Some(child) = &mut process.child else {
@@ -192,13 +192,13 @@ impl Service {
         true
     }
 
-    /// Cuts the power of the server and of the disk that it was started on. Whether it is gone, with all its processes.
+    /// Cuts the power of the server and of its disk. Returns whether the server and all its processes ended.
     pub(crate) fn cut_power(&self, disk: &Disk) -> bool {
         let pid = self.process().child.as_ref().map(Child::id);
         let children = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
         let gone = self.kill("KILL");
         let children = children.unwrap_or_default();
-        // What waits for its disk does not see that its parent is gone.
+        // A process that waits for its disk does not notice that its parent ended.
         send("KILL", &children);
         let deadline = Instant::now() + PATIENCE;
         while children.split(' ').any(|child| !child.is_empty() && is_running(child)) {
@@ -211,7 +211,7 @@ impl Service {
         gone
     }
 
-    /// What the server has said.
+    /// The server's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
@@ -221,7 +221,7 @@ impl Service {
     }
 }
 
-/// In bytes, as Linux estimates it.
+/// Linux's estimate, in bytes.
 fn available_memory() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -234,14 +234,14 @@ fn send(signal: &str, pids: &str) {
     let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
 }
 
-/// Not everything that adopts orphans buries them.
+/// Whether a process runs. A zombie does not count, because not every init process reaps orphans.
 fn is_running(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|status| !status.contains(") Z "))
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Removing the directory, and the server if it does not obey, is left to the watchdog, which is dropped next.
+        // The watchdog, which is dropped next, removes the directory, and ends the server if it has not ended.
         self.kill(self.kind.end);
     }
 }

@@ -1,27 +1,27 @@
-//! A small file system, that a disk may be full.
+//! A small file system, for tests with a full disk.
 
 use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-/// Names the small file system to the process that has one.
+/// The variable with the path of the small file system, in the process that has one.
 const SMALL_FILE_SYSTEM: &str = "FIREFLY_TEST_SMALL_FILE_SYSTEM";
 
-/// Runs `work` with the directory of a file system of this size, in a process of its own in which the test of that name, the
-/// one that calls this, is run again. Where nothing can be mounted, that is printed instead; with `CI` set, it is a failure.
+/// Runs `work` with the directory of a file system of this size. For that, it runs the calling test, which has the name `test`, again in
+/// another process. If no file system can be mounted, prints that instead; with `CI` set, panics.
 ///
 /// # Panics
 ///
-/// The test fails there; its output is printed.
+/// If the test fails there. Its output is printed.
 pub fn on_a_small_file_system(test: &str, mebibytes: u32, work: impl FnOnce(&Path)) {
     if let Some(directory) = env::var_os(SMALL_FILE_SYSTEM) {
         return work(Path::new(&directory));
     }
-    // Where a server's user may look, too.
+    // In a directory that a server's user may read, too.
     let directory = tempfile::tempdir_in("/tmp").unwrap_or_else(|error| panic!("no directory can be made: {error}"));
     let mount = format!("mount -t tmpfs -o size={mebibytes}m,mode=777 none \"$0\" && exec \"$@\"");
-    // What runs in it alone sees the file system, which is gone with it, however it ends.
+    // Only processes in the namespace see the file system. It disappears with the namespace.
     let in_namespace = |starter: &[&str]| {
         let mut command = Command::new(starter[0]);
         command
@@ -53,6 +53,6 @@ pub fn on_a_small_file_system(test: &str, mebibytes: u32, work: impl FnOnce(&Pat
     }
     let reason = "a file system of its own needs unshare and the right to mount";
     assert!(env::var_os("CI").is_none(), "{test} must be tried here: {reason}");
-    // Past the test runner, which keeps the output of tests that pass.
+    // Written directly, because the test runner hides the output of passing tests.
     let _ = writeln!(io::stderr().lock(), "NOT TRIED: {test}: {reason}");
 }

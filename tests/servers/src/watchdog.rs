@@ -1,12 +1,12 @@
-//! What stops a server and removes its directory when the process that started it is gone.
+//! Stops a server and removes its directory when the process that started it has ended.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Its input ends when the process that holds the other end dies, by whatever signal; until then it is told the server's
-/// process each time that one is started. A zombie counts as gone: not everything that adopts orphans buries them.
+/// The script's input ends when the process at the other end dies, by whatever signal. Before that, it reads the
+/// process id of each server that is started. A zombie counts as ended: not every init process reaps orphans.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 directory=$1
@@ -31,12 +31,13 @@ while [ -e "$directory" ] && [ $tries -lt 200 ]; do
 done
 "#;
 
-/// Guards one server. Dropping it makes it do its work and waits for that.
+/// Guards one server. Dropping it ends the server, and waits for that.
 #[derive(Debug)]
 pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    /// Guards a directory, and the server in it that [`watch`](Self::watch) names and the signal `end` ends.
+    /// Guards a directory, and the server in it that [`watch`](Self::watch) names. `end` is the signal that ends the
+    /// server.
     pub(crate) fn new(directory: &Path, end: &str) -> Result<Self, String> {
         Command::new("sh")
             .args(["-c", SCRIPT, "watchdog"])
@@ -52,12 +53,12 @@ impl Watchdog {
             .map_err(|error| format!("sh cannot be started: {error}"))
     }
 
-    /// Its own process.
+    /// The id of its own process.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// From now on this process is the server.
+    /// Sets the server's process id.
     pub(crate) fn watch(&mut self, pid: u32) -> Result<(), String> {
         let input = self.0.stdin.as_mut().ok_or("the watchdog has no input")?;
         writeln!(input, "{pid}").map_err(|error| format!("the watchdog is gone: {error}"))

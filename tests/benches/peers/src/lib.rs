@@ -1,12 +1,12 @@
-//! How the benches talk to a peer. They start it with the place of its database, the number of threads, and a file of events, a JSON
-//! document a line; then each line that it reads is a task, and it answers how many seconds that took:
+//! The protocol between the benches and a peer. The benches start the peer with the place of its database, the number of threads, and a
+//! file of events, one JSON document on each line. Then each line of its input is a task. The peer answers how many seconds the task took:
 //!
-//! - `append EVENTS BATCH`: all threads append, each to aggregates of its own, until so many events are stored.
-//! - `fill AGGREGATES EVENTS`: makes aggregates with so many events each.
+//! - `append EVENTS BATCH`: all threads append, each to its own aggregates, until this many events are stored.
+//! - `fill AGGREGATES EVENTS`: creates aggregates with this many events each.
 //! - `load TIMES`: loads these aggregates in turn.
 //! - `scan EVENTS`: reads the log's first events.
 //!
-//! An answer begins with `took`, since a peer may say things of its own.
+//! An answer begins with `took`, since a peer may print other lines.
 
 use std::error::Error;
 use std::io::{self, BufRead};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What may go wrong: the benches show it, and end.
+/// Any error. The benches print it and end.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// An event to append again and again.
@@ -41,18 +41,18 @@ pub trait Peer {
     fn scan(&mut self, events: usize) -> Result<()>;
 }
 
-/// What the benches said at the start.
+/// The arguments that the benches start the peer with.
 pub struct Arguments {
     /// The database's URL or directory.
     pub place: String,
-    /// How many append at once.
+    /// How many threads append at once.
     pub threads: usize,
-    /// What they append.
+    /// The events to append.
     pub samples: Vec<Sample>,
 }
 
 impl Arguments {
-    /// From the command line.
+    /// Reads the command line.
     pub fn read() -> Result<Self> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [place, threads, samples] = &arguments[..] else {
@@ -70,7 +70,7 @@ impl Arguments {
     }
 }
 
-/// Does what it is told until nobody tells it anything.
+/// Executes tasks until the input ends.
 pub fn serve(peer: &mut dyn Peer) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -94,7 +94,7 @@ pub fn serve(peer: &mut dyn Peer) -> Result<()> {
     Ok(())
 }
 
-/// When a thread began to append, and when it stored the last of the events, if it did.
+/// When a thread began to append, and when it stored its last event, if it stored any.
 pub type Span = (Instant, Option<Instant>);
 
 /// How long all threads took together.
@@ -120,7 +120,7 @@ impl Turns {
         }
     }
 
-    /// The next one to get so many events: its id, the version that it is at, and a number that chooses samples.
+    /// The next aggregate to get this many events: its id, its version, and a number that chooses samples.
     pub fn next(&mut self, events: usize) -> (&str, u64, usize) {
         let turn = self.turn;
         self.turn += 1;

@@ -1,10 +1,10 @@
-//! What differs between MySQL and MariaDB.
+//! The differences between MySQL and MariaDB.
 
 use std::net::SocketAddr;
 
 use crate::service;
 
-/// MySQL, or what has become of it.
+/// MySQL or MariaDB.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Flavour {
     /// MySQL itself.
@@ -14,7 +14,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// What it is called in `REQUIRE_BACKENDS`.
+    /// Its name in `REQUIRE_BACKENDS`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mysql => "mysql",
@@ -38,7 +38,7 @@ impl Flavour {
         }
     }
 
-    /// Asks where the binary log ends.
+    /// The query for the end of the binary log.
     pub(crate) fn log_position(self) -> &'static str {
         match self {
             Self::Mysql => "SHOW BINARY LOG STATUS",
@@ -46,7 +46,7 @@ impl Flavour {
         }
     }
 
-    /// Makes a replica of the server at an address, from a position on.
+    /// The statement that makes a replica of the server at an address, from a position on.
     pub(crate) fn follow(self, address: SocketAddr, user: &str, password: &str) -> String {
         let (statement, name, key) = match self {
             Self::Mysql => ("REPLICATION SOURCE", "SOURCE", ", GET_SOURCE_PUBLIC_KEY = 1"),
@@ -89,7 +89,7 @@ impl Flavour {
         }
     }
 
-    /// Whether a server, or its program, that calls its version so is of this flavour.
+    /// Whether a version text is one of this flavour.
     pub(crate) fn is_of(self, version: &str) -> bool {
         version.contains("MariaDB") == (self == Self::Mariadb)
     }
@@ -102,7 +102,7 @@ impl Flavour {
         }
     }
 
-    /// Options of a server that starts soon, needs little, and of which nothing is to survive a crash.
+    /// Options for a server that starts quickly and needs little, and whose data need not survive a crash.
     pub fn forgetful(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Mysql => &[

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use super::Private;
 
-/// Where Debian's package has it.
+/// The path in Debian's package.
 const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
 
-/// The cluster's identity, and how those of its nodes begin.
+/// The cluster's id, and the beginning of its nodes' ids.
 const CLUSTER: &str = "6f5e2c3a-0000-11ee-8000-000000000000";
 const NODE: &str = "6f5e2c3a-0001-11ee-8000-00000000000";
 
-/// Makes nodes, which have the same data and are down, believe that they were a cluster before: then no state has to be transferred, which
-/// would need programs that Debian has in its packages of whole servers.
+/// Makes stopped nodes with the same data believe that they were a cluster before. Then no state has to be transferred, which would need
+/// programs that Debian only has in packages of whole servers.
 pub(super) fn join(nodes: &mut [Private]) -> Result<(), String> {
     if !Path::new(PROVIDER).is_file() {
         return Err(format!("there is no Galera on this machine: {PROVIDER}"));

@@ -1,4 +1,4 @@
-//! Groups of MySQL servers that replicate to each other, of which one writes.
+//! Groups of MySQL servers that replicate to each other. One of them writes.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
@@ -11,10 +11,10 @@ use super::{Flavour, Private, USER, address_of};
 use crate::patience::{PATIENCE, POLL};
 use crate::service::Service;
 
-/// The group's identity.
+/// The group's id.
 const GROUP: &str = "6f5e2c3a-0002-11ee-8000-000000000000";
 
-/// Two members, of which the first writes.
+/// Starts two members. The first one writes.
 pub(super) fn start(options: &[(&str, &str)]) -> Result<[Private; 2], String> {
     let service = || Service::new(Flavour::Mysql.kind());
     let (first, second) = (service()?, service()?);
@@ -33,12 +33,12 @@ pub(super) fn start(options: &[(&str, &str)]) -> Result<[Private; 2], String> {
     Ok(members)
 }
 
-/// A port at which a member can speak to the others. It has to be at the address of one of the machine's interfaces, and members of other
-/// groups are there, too.
+/// A free port for the communication between members. It must be on an address of the machine's interfaces, which members of other groups
+/// use, too.
 fn free_port(id: u32) -> Result<(u16, TcpListener), String> {
     const FIRST: u16 = 24_000; // below those that are handed out to outgoing connections
     const PORTS: u32 = 4_096;
-    // Servers that start at the same time have numbers that differ.
+    // Servers that start at the same time begin their search at different ports.
     let tried = (0..PORTS).map(|step| FIRST + u16::try_from((id + step) % PORTS).expect("a number below 4,096"));
     let mut bound = tried.filter_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)));
     bound
@@ -67,7 +67,7 @@ fn member(number: usize, service: Service, ports: [u16; 2], options: &[(&str, &s
     Private::start(Flavour::Mysql, &[options, &own].concat(), service)
 }
 
-/// Lets a member join the group, which the first one begins.
+/// Makes a member join the group. The first member starts the group.
 fn join(member: &Private, first: &Private) -> Result<(), String> {
     let mut client = Conn::new(member.url("mysql").as_str()).map_err(|error| error.to_string())?;
     let bootstrap = |on: &str| format!("SET GLOBAL group_replication_bootstrap_group = {on}");
@@ -75,7 +75,7 @@ fn join(member: &Private, first: &Private) -> Result<(), String> {
         "START GROUP_REPLICATION USER = '{USER}', PASSWORD = '{}'",
         member.password
     );
-    // What each has of its own, such as the tests' user, is no transaction that the others lack.
+    // Each member has transactions of its own, such as the tests' user. The group must not expect the others to have them.
     let mut statements = vec!["RESET BINARY LOGS AND GTIDS".to_owned(), start];
     if ptr::eq(member, first) {
         statements.insert(1, bootstrap("ON"));

@@ -1,4 +1,4 @@
-//! Where the programs of a server are, and the data that it starts with.
+//! The programs of a server, and its initial data.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -14,14 +14,14 @@ use crate::service::Service;
 #[derive(Debug)]
 pub(crate) struct Installation {
     flavour: Flavour,
-    /// Where its programs are.
+    /// The directories of its programs.
     directories: Vec<PathBuf>,
-    /// A data directory to copy, in a tenth of the time that it takes to make one.
+    /// A data directory to copy. Copying takes a tenth of the time of creating one.
     template: Option<PathBuf>,
 }
 
 impl Installation {
-    /// What `tests/run` has installed apart from the system, or what is on the path.
+    /// The installation that `tests/run` made, or the one on the path.
     pub(crate) fn of(flavour: Flavour) -> Result<Self, String> {
         let roots = match flavour {
             Flavour::Mysql => roots(),
@@ -52,7 +52,7 @@ impl Installation {
         if !is_there(flavour, directory) {
             return None;
         }
-        // On the path there may be no more than a link to it.
+        // The path may have only a link to it.
         let server = fs::canonicalize(directory.join(flavour.server())).ok()?;
         let server = server.parent()?;
         Some(Self {
@@ -66,7 +66,7 @@ impl Installation {
         self.flavour
     }
 
-    /// Where a program is, or should be.
+    /// The path of a program, whether it exists or not.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         let mut places = self.directories.iter().map(|directory| directory.join(name));
         let found = places.find(|place| place.is_file());
@@ -84,7 +84,7 @@ impl Installation {
             .command(&self.tool(program))
             .args(self.flavour.initialise())
             .arg(format!("--datadir={}", data.display()))
-            // Not where others have theirs: whoever of them starts removes all temporary tables there.
+            // In a directory of its own: a server that starts removes all temporary tables of a shared one.
             .arg(format!("--tmpdir={}", service.directory().display()))
             .stdin(Stdio::null())
             .output()
@@ -97,7 +97,7 @@ impl Installation {
     }
 }
 
-/// Where `tests/run` installs a server that is not of this system.
+/// The directories in which `tests/run` installs servers that the system does not have.
 fn roots() -> Vec<PathBuf> {
     if let Some(root) = env::var_os("FIREFLY_MYSQL_ROOT") {
         return vec![root.into()];
@@ -111,7 +111,7 @@ fn roots() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether the flavour's server is in the directory; `mysqld` may be another name of MariaDB's.
+/// Whether the directory has the flavour's server. `mysqld` may be another name of MariaDB's.
 fn is_there(flavour: Flavour, directory: &Path) -> bool {
     let server = directory.join(flavour.server());
     if !server.is_file() {
@@ -121,7 +121,7 @@ fn is_there(flavour: Flavour, directory: &Path) -> bool {
     output.is_ok_and(|output| output.status.success() && flavour.is_of(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Copies a directory, for the server's user and nobody else.
+/// Copies a directory. Only the server's user may read the copy.
 pub(super) fn copy(service: &Service, from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
