@@ -26,7 +26,7 @@ use crate::{
     StreamRange, SummaryQuery, TenantId, Version,
 };
 
-/// A store in memory, with exactly the behaviour of the stores on a database.
+/// A store in memory that behaves exactly like the stores on a database.
 ///
 /// Clones share the stored events, which are dropped with the last clone. Readers never wait for a transaction; transactions wait for one
 /// another.
@@ -52,7 +52,7 @@ pub struct MemoryEventStore {
     verify_on_read: bool,
 }
 
-/// How long a consumer's transaction keeps other writers waiting, about.
+/// About how long a consumer's transaction may make other writers wait.
 const LONGEST_TRANSACTION: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ struct Shared {
     faults: Mutex<HashSet<FaultPoint>>,
 }
 
-/// An aggregate's id, the version and the form: there is one snapshot of them.
+/// An aggregate's id, a version and a form: they identify a snapshot.
 type SnapshotPlace = (Uuid, Version, Box<str>);
 
 fn place_of(snapshot: &Snapshot) -> SnapshotPlace {
@@ -88,13 +88,13 @@ struct Log {
     archived_streams: HashMap<Uuid, ArchivedStream>,
 }
 
-/// Where the in-memory store is to fail, once: see [`MemoryEventStore::fail_at`].
+/// A point at which the in-memory store fails once: see [`MemoryEventStore::fail_at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FaultPoint {
     /// An append fails before anything is written.
     BeforeAppend,
-    /// An append fails at its event with this number, from 1, when those before it are written.
+    /// An append fails at its event with this number, from 1, after the earlier ones were written.
     AtEvent(u64),
     /// An append is committed, then its answer is lost.
     AfterCommit,
@@ -139,7 +139,7 @@ impl MemoryEventStore {
         self
     }
 
-    /// Makes the store, or a clone of it, fail once: the next time that it passes this point, with a retryable error.
+    /// Makes the store and its clones fail once, with a retryable error, when one of them next passes this point.
     pub fn fail_at(&self, point: FaultPoint) {
         lock(&self.shared.faults).insert(point);
     }
@@ -183,7 +183,7 @@ impl MemoryEventStore {
         }))
     }
 
-    /// Reads for a caller, who reads through the transaction if it is within one.
+    /// Reads for a caller. A thread that is within a transaction must read with the transaction, and is refused.
     fn read<R>(&self, read: impl FnOnce(&Log) -> R) -> Result<R> {
         self.shared.writer.check_not_held()?;
         Ok(self.look(read))
@@ -480,10 +480,10 @@ impl Transactional for MemoryEventStore {
 #[derive(Debug)]
 pub struct MemoryTransaction<'a> {
     store: &'a MemoryEventStore,
-    /// The last sequence that is committed.
+    /// The last committed sequence.
     committed: u64,
     events: Vec<EventEnvelope>,
-    /// The tables of consumers, once this transaction has written to them.
+    /// The tables of consumers, if this transaction has written to them.
     consumers: Option<MemoryConsumers>,
     work: Work,
 }
@@ -551,7 +551,7 @@ impl<'a> MemoryTransaction<'a> {
         found
     }
 
-    /// An empty append within a repeated one has no event to tell its version by.
+    /// Sets the versions of empty appends in a repeated append, which have no event to show them.
     fn with_versions(&self, appends: &[Append<'_>], results: Vec<Appended>) -> Vec<Appended> {
         let complete = |(append, result): (&Append<'_>, Appended)| {
             if !append.events.is_empty() {
@@ -659,7 +659,7 @@ fn as_stored(event: &EventEnvelope) -> EventEnvelope {
 }
 
 impl MemoryEventStore {
-    /// The part of a stream, whose events in the log are these, oldest first, that a range asks for.
+    /// The part of a stream that a range asks for. `events` are the events of the stream in the log, oldest first.
     fn select(
         &self,
         aggregate: &AggregateKey,
@@ -728,7 +728,7 @@ impl MemoryEventStore {
         Ok(found.into_page(query, cursor, mark))
     }
 
-    /// The first archive with an event in a window that the filters may let pass.
+    /// The first archive with an event in a window that may match the filters.
     fn archive_with(&self, log: &Log, filter: &EventFilter, window: &Window) -> Option<Archive> {
         let may_pass = |(_, (key, _)): &(&GlobalSequence, &(EventKey, Fingerprint))| {
             let stream = &log.archived_streams[&key.aggregate_id];
@@ -767,7 +767,7 @@ impl Log {
             .map_or(GlobalSequence::ZERO, |event| event.global_sequence)
     }
 
-    /// All events, anew.
+    /// Replaces all events.
     fn replace(&mut self, events: Vec<EventEnvelope>) {
         self.events.clear();
         self.by_id.clear();
@@ -781,7 +781,7 @@ impl Log {
         keys.map(|key| (key.global_sequence, key)).collect()
     }
 
-    /// Where an event is, archived or not.
+    /// The position of an event, archived or not.
     fn locate(&self, event_id: Uuid) -> Option<Located> {
         if let Some(&index) = self.by_id.get(&event_id) {
             return Some(Located::of(&self.events[index]));
@@ -804,7 +804,7 @@ impl Log {
         live.or_else(|| self.archived_streams.get(&aggregate_id).map(ArchivedStream::head))
     }
 
-    /// Leaves the versions up to this one archived of a stream.
+    /// Shortens the archived part of a stream: it now ends at a version.
     fn cut_archived_stream(&mut self, aggregate_id: Uuid, version: Version) {
         let mut keys = self.archived.values().map(|(key, _)| key);
         let last = keys.find(|key| key.aggregate_id == aggregate_id && key.version == version);

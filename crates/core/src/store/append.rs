@@ -9,15 +9,15 @@ use crate::{
     GlobalSequence, Metadata, NewEvent, TenantId, Version,
 };
 
-/// Events to append to one aggregate; several of these may go into one transaction.
+/// Events to append to one aggregate. One transaction may have several of these.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Append<'a> {
     /// The aggregate.
     pub aggregate: &'a AggregateKey,
-    /// The version it must be at.
+    /// The version that the aggregate must have.
     pub expected: ExpectedVersion,
-    /// The events, in order. None is a no-op that succeeds whatever is expected.
+    /// The events, in order. Without events, the append does nothing and succeeds, whatever version is expected.
     pub events: &'a [NewEvent],
     /// The tenant that owns the aggregate.
     pub tenant: Option<&'a TenantId>,
@@ -35,7 +35,7 @@ impl<'a> Append<'a> {
         }
     }
 
-    /// Names the tenant that owns the aggregate.
+    /// Sets the tenant that owns the aggregate.
     #[must_use]
     pub fn tenant(mut self, tenant: &'a TenantId) -> Self {
         self.tenant = Some(tenant);
@@ -43,7 +43,7 @@ impl<'a> Append<'a> {
     }
 }
 
-/// What an append did: the versions and sequences its events have.
+/// The result of an append: the versions and sequences of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     aggregate: AggregateKey,
@@ -53,7 +53,7 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// For authors of backends: `version` is the aggregate's after the last of the events.
+    /// For authors of backends: `version` is the version of the aggregate after the last of the events.
     #[must_use]
     pub fn new(aggregate: AggregateKey, version: Version, global_sequences: Vec<GlobalSequence>) -> Self {
         Self {
@@ -77,9 +77,9 @@ impl Appended {
         &self.aggregate
     }
 
-    /// The version of the aggregate after these events: what to expect in the next append.
+    /// The version of the aggregate after these events: the expected version of the next append.
     ///
-    /// Of an empty append, the version the aggregate is at.
+    /// For an empty append, the current version of the aggregate.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -104,17 +104,17 @@ impl Appended {
         self.global_sequences.last().copied()
     }
 
-    /// Whether the very same events were stored by an earlier append, whose result this is.
+    /// Whether an earlier append has stored the same events, and this is its result.
     ///
-    /// The same are events with the same ids, in the same order, of the same aggregate, type, data, metadata, creator,
-    /// correlation and causation; and of the same time, where the caller set one.
+    /// Events are the same if their ids, their order, aggregate, type, data, metadata, creator, correlation and
+    /// causation are equal; and their time, if the caller set one.
     #[must_use]
     pub fn is_already_stored(&self) -> bool {
         self.already_stored
     }
 }
 
-/// Where an event with a known id was found, for [`backend::resolve_repeated`](crate::backend::resolve_repeated).
+/// The position of a stored event, for [`backend::resolve_repeated`](crate::backend::resolve_repeated).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Located {
@@ -128,11 +128,11 @@ pub struct Located {
     pub version: Version,
     /// Its global sequence.
     pub global_sequence: GlobalSequence,
-    /// What it was stored with.
+    /// Its stored contents.
     pub contents: Contents,
 }
 
-/// What tells an event that is stored from another with the same id.
+/// Contents that distinguish a stored event from another one with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Contents {
@@ -142,7 +142,7 @@ pub enum Contents {
     Archived(Fingerprint),
 }
 
-/// The columns that an event in the log was stored with.
+/// The stored columns of an event in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LiveContents {
@@ -187,7 +187,7 @@ impl LiveContents {
 }
 
 impl Located {
-    /// For authors of backends: where a row was found.
+    /// For authors of backends: the position of a row.
     #[must_use]
     pub fn new(
         event_id: Uuid,
@@ -207,7 +207,7 @@ impl Located {
         }
     }
 
-    /// A place in the log that an event was found at.
+    /// The position of an event.
     #[must_use]
     pub fn of(event: &EventEnvelope) -> Self {
         Self {

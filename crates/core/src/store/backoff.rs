@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// The pauses between the attempts of something that fails for a while: at most nine, so there are ten attempts, about
-/// three seconds in all.
+/// The pauses between the attempts of a call that fails for a while. Unless set, there are ten attempts with nine pauses, which take about
+/// three seconds.
 ///
-/// The first pause is at most 10 ms, each later one at most twice as long as the one before, up to 1 s. Each is at random
-/// between half of that and all of it, so that threads that failed together do not come back together.
+/// The first pause is at most 10 ms. Each later one is at most twice as long as the one before, up to 1 s. The length is random, between
+/// half of that and all of it, so that threads that failed together do not try again together.
 ///
-/// Two kinds of errors end by trying again, and they must not be mixed up:
+/// After two kinds of errors, try again, but in different ways:
 ///
-/// - An error that [is retryable](crate::Error::is_retryable) asks to **repeat the same call**: [`repeat`](Self::repeat).
-///   For an append that is the same events. Their ids tell the store whether they are stored already.
-/// - A [conflict](crate::Error::is_conflict) asks for **a new decision**, on what is stored now. It makes new events.
+/// - After an error that [is retryable](crate::Error::is_retryable), **repeat the same call**: [`repeat`](Self::repeat). For an append,
+///   that means the same events. The store recognises stored events by their ids.
+/// - After a [conflict](crate::Error::is_conflict), **decide again**, on the current state. This makes new events.
 ///
 /// ```
 /// use std::thread;
@@ -67,7 +67,7 @@ impl Backoff {
         Self::attempts(10)
     }
 
-    /// The pauses between so many attempts.
+    /// The pauses between this many attempts.
     #[must_use]
     pub fn attempts(attempts: u32) -> Self {
         Self {
@@ -78,12 +78,11 @@ impl Backoff {
 
     /// Makes a call, and repeats it after each pause while its error is [retryable](crate::Error::is_retryable).
     ///
-    /// It has to be the same call each time, so make the events before, outside of `call`. The thread sleeps in the pauses.
+    /// The call must be the same each time, so make the events before, outside of `call`. The thread sleeps in the pauses.
     ///
     /// # Errors
     ///
-    /// That of the last attempt. If it is retryable, an append may be stored or not: keep the events, and repeat the same
-    /// append later.
+    /// That of the last attempt. If it is retryable, an append may be stored or not: keep the events, and repeat the same append later.
     pub fn repeat<T>(mut self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match call() {
@@ -107,7 +106,7 @@ impl Iterator for Backoff {
         self.pauses_left = self.pauses_left.checked_sub(1)?;
         let half = self.longest / 2;
         self.longest = (2 * self.longest).min(LONGEST);
-        // What the standard library keeps its hash tables safe with is random enough.
+        // The random seed of the standard library's hash tables is random enough.
         let random = RandomState::new().hash_one(()) as u32;
         Some(half + half.mul_f64(f64::from(random) / f64::from(u32::MAX)))
     }

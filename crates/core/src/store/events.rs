@@ -11,7 +11,7 @@ pub struct Events<'a, S: EventStore + ?Sized> {
     page: std::vec::IntoIter<EventEnvelope>,
     mark: Option<GlobalSequence>,
     checkpoint: GlobalSequence,
-    /// The checkpoint once the last page is handed out.
+    /// The checkpoint after the last page.
     at_the_end: Option<GlobalSequence>,
     finished: bool,
 }
@@ -30,12 +30,13 @@ impl<'a, S: EventStore + ?Sized> Events<'a, S> {
         }
     }
 
-    /// The checkpoint to keep when every event that was handed out is handled: a read that continues [after](EventQuery::after) it skips
-    /// nothing and repeats nothing, whatever ended this one.
+    /// The checkpoint to store when every returned event is handled. A read that continues [after](EventQuery::after) it skips nothing and
+    /// repeats nothing, whatever ended this read.
     ///
-    /// It is the last event that was handed out. After the iterator has returned `None`, it is the smaller of the high-water mark and the
-    /// query's `until`, even if filters left out the last events; but the last event, if the query's limit ended the read. For reads in the
-    /// order of time, or backwards, it is the query's `after` until the end of the log. After an error, it is the last event handed out.
+    /// It is the sequence of the last returned event. After the iterator has returned `None`, it is the smaller of the high-water mark and
+    /// the query's `until`, even if filters left out the last events; but if the query's limit ended the read, it is the last event. For
+    /// reads in the order of time, or backwards, it is the query's `after` until the end of the log. After an error, it is the last
+    /// returned event.
     ///
     /// ```
     /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
@@ -55,7 +56,7 @@ impl<'a, S: EventStore + ?Sized> Events<'a, S> {
         self.checkpoint
     }
 
-    /// The high-water mark that this read goes up to, known once it began. Not a checkpoint: the read may have ended before it.
+    /// The high-water mark of this read; none before it began. It is not a checkpoint: the read may have ended before it.
     #[must_use]
     pub fn high_water_mark(&self) -> Option<GlobalSequence> {
         self.mark

@@ -13,10 +13,10 @@ use crate::{
     SnapshotStore, SnapshotType, StreamRange, TenantId, TenantStore, Version,
 };
 
-/// What a program does with an event store.
+/// The methods of an event store that a program calls.
 pub trait EventStoreExt: EventStore {
-    /// Appends events to one aggregate that belongs to no tenant (see [`for_tenant`](Self::for_tenant) for one that
-    /// does). No events are a no-op that succeeds.
+    /// Appends events to one aggregate that belongs to no tenant (see [`for_tenant`](Self::for_tenant) for one that does). Without events,
+    /// does nothing and succeeds.
     ///
     /// One round trip on PostgreSQL; on MySQL and MariaDB too, and one more for [`Any`](ExpectedVersion::Any) and
     /// [`Exists`](ExpectedVersion::Exists).
@@ -48,10 +48,10 @@ pub trait EventStoreExt: EventStore {
         only(self.append_all(&[Append::new(aggregate, expected, events)])?)
     }
 
-    /// Runs `work` in a transaction and returns what it returns: see [`EventStore::transact`].
+    /// Runs `work` in a transaction and returns its result: see [`EventStore::transact`].
     ///
-    /// `work` returns an error of the caller's own type, so that a refusal of its own can leave the transaction. Rust cannot guess that
-    /// type: write it down, as here, or as `Result<_>` for the errors of the store.
+    /// The error type of `work` is the caller's own, so that the caller's refusals can leave the transaction. Rust cannot infer the type:
+    /// write it down, as here, or as `Result<_>` for the errors of the store.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
@@ -94,9 +94,9 @@ pub trait EventStoreExt: EventStore {
         outcome(result, committed)
     }
 
-    /// Loads the whole stream of an aggregate; an aggregate without events has an empty stream at version 0.
+    /// Loads the whole stream of an aggregate. An aggregate without events has an empty stream at version 0.
     ///
-    /// All events are in memory at once: see [`EventStore::load_range`] for the cost. A stream that is too large for that is read from the
+    /// All events are in memory at once: see [`EventStore::load_range`] for the cost. If a stream is too large for that, read it from the
     /// log, up to the high-water mark, with the memory of a [page](EventQuery::page_bytes):
     ///
     /// ```
@@ -122,7 +122,7 @@ pub trait EventStoreExt: EventStore {
         self.load_range(aggregate, &StreamRange::all())
     }
 
-    /// Loads an aggregate as it was at a version, a time or a global sequence.
+    /// Loads an aggregate as of a version, a time or a global sequence.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ pub trait EventStoreExt: EventStore {
         self.load_range(aggregate, &StreamRange::all().as_of(point))
     }
 
-    /// The version an aggregate is at; 0 if it has no events. Loads no event: on a server, one round trip.
+    /// The current version of an aggregate; 0 if it has no events. Loads no event: on a server, one round trip.
     ///
     /// # Errors
     ///
@@ -140,11 +140,11 @@ pub trait EventStoreExt: EventStore {
         Ok(self.load_range(aggregate, &StreamRange::all().limit(0))?.version())
     }
 
-    /// Reads the log, page by page behind the scenes, up to the high-water mark of the first page.
+    /// Reads the log, page by page, up to the high-water mark of the first page.
     ///
-    /// Memory stays that of one page, and no connection is held between pages. After an error the iterator ends.
+    /// Only one page is in memory, and no connection is held between pages. After an error the iterator ends.
     ///
-    /// A consumer keeps [`checkpoint()`](Events::checkpoint), and nothing else, wherever it stopped reading:
+    /// A consumer stores only the [`checkpoint()`](Events::checkpoint), wherever it stopped reading:
     ///
     /// ```
     /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
@@ -168,14 +168,14 @@ pub trait EventStoreExt: EventStore {
     }
 
     /// Follows the log: reads the stored events, as [`read`](Self::read) does, and then waits for new ones, from this program or another.
-    /// Nothing is skipped, and nothing is handed out twice.
+    /// No event is skipped, and none is returned twice.
     ///
-    /// Appends through this store, or a clone of it, end the wait at once. On PostgreSQL, if appends notify, those of other programs do, too.
-    /// Otherwise it polls the log, first after 20 milliseconds, then less and less often, down to once a second: one statement, three on MySQL
-    /// and MariaDB. While the store cannot be reached, it tries again after pauses of up to a second, and writes a line to the `log` crate. It
-    /// holds no connection while it waits, except one to listen on if appends notify.
+    /// Appends through this store, or a clone of it, end the wait at once. On PostgreSQL, if appends notify, those of other programs do,
+    /// too. Otherwise it polls the log, first after 20 milliseconds, then after longer and longer pauses, up to a second: one statement,
+    /// three on MySQL and MariaDB. While the store cannot be reached, it tries again after pauses of up to a second, and writes a line to
+    /// the `log` crate. It holds no connection while it waits, except one to listen on if appends notify.
     ///
-    /// If the checkpoint is kept in the store, or several processes share the work, use a [`consumer`](crate::consumer) instead.
+    /// If the store should keep the checkpoint, or several processes share the work, use a [`consumer`](crate::consumer) instead.
     ///
     /// ```
     /// use std::{thread, time::Duration};
@@ -204,9 +204,9 @@ pub trait EventStoreExt: EventStore {
     ///
     /// # Errors
     ///
-    /// Those of [`read_page`](EventStore::read_page), as items, but for errors that are [retryable](Error::is_retryable): see
-    /// [`Follow::timeout`]. [`InvalidInput`](crate::ErrorKind::InvalidInput), as the first item, for a query that is not in the order of the
-    /// log; a range of time alone does not order it.
+    /// Those of [`read_page`](EventStore::read_page), as items, except errors that are [retryable](Error::is_retryable): see
+    /// [`Follow::timeout`]. [`InvalidInput`](crate::ErrorKind::InvalidInput), as the first item, for a query that is not in the order of
+    /// the log. A range of time alone does not change the order here.
     fn follow(&self, query: EventQuery) -> Follow<'_, Self>
     where
         Self: ConsumerStore,
@@ -232,7 +232,7 @@ pub trait EventStoreExt: EventStore {
         self.read(EventQuery::new().created_at(since..).backwards())
     }
 
-    /// This store as one tenant sees it: reads see only that tenant's events, appends are for that tenant.
+    /// A view of this store for one tenant: reads see only that tenant's events, and appends are for that tenant.
     fn for_tenant(&self, tenant: TenantId) -> TenantStore<Self>
     where
         Self: Clone,
@@ -243,7 +243,7 @@ pub trait EventStoreExt: EventStore {
 
 impl<S: EventStore + ?Sized> EventStoreExt for S {}
 
-/// What a program does within a transaction.
+/// The methods of a transaction that a program calls.
 pub trait EventTransactionExt: EventTransaction {
     /// Appends events to one aggregate that belongs to no tenant.
     ///
@@ -259,7 +259,7 @@ pub trait EventTransactionExt: EventTransaction {
         only(self.append_all(&[Append::new(aggregate, expected, events)])?)
     }
 
-    /// Loads the whole stream of an aggregate, with what the transaction appended.
+    /// Loads the whole stream of an aggregate, including events that the transaction appended.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ pub trait EventTransactionExt: EventTransaction {
 
 impl<T: EventTransaction + ?Sized> EventTransactionExt for T {}
 
-/// What a program does with a snapshot store.
+/// The methods of a snapshot store that a program calls.
 pub trait SnapshotStoreExt: SnapshotStore {
     /// Saves a snapshot of an aggregate that belongs to no tenant.
     ///
@@ -291,7 +291,7 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.find_snapshot(None, aggregate, SnapshotAt::Latest)
     }
 
-    /// The newest snapshot of an aggregate of those whose state is of this form: see [`SnapshotAt::LatestOf`].
+    /// The newest snapshot of an aggregate with this form of state: see [`SnapshotAt::LatestOf`].
     ///
     /// # Errors
     ///
@@ -323,7 +323,7 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.find_snapshot(None, aggregate, SnapshotAt::Exactly(version.into()))
     }
 
-    /// Deletes all snapshots of an aggregate whose state is of this form but the newest `count`.
+    /// Deletes all snapshots of an aggregate with this form of state, except the newest `count`.
     ///
     /// # Errors
     ///
@@ -339,7 +339,7 @@ pub trait SnapshotStoreExt: SnapshotStore {
         self.delete_snapshots(None, SnapshotSelection::AllButLatestOf(aggregate, &form, count))
     }
 
-    /// Deletes all snapshots of an aggregate but the newest `count`, whatever their forms.
+    /// Deletes all snapshots of an aggregate except the newest `count`, whatever their forms.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Following the log: reading it, and waiting for what comes.
+//! Following the log: reading it, and waiting for new events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::consumer::{
 };
 use crate::{Backoff, Cursor, Error, EventEnvelope, EventQuery, GlobalSequence, Page, Result};
 
-/// The events of the log, and those that come, one after the other: see [`EventStoreExt::follow`](crate::EventStoreExt::follow).
+/// The events of the log, followed by new ones as they are committed: see [`EventStoreExt::follow`](crate::EventStoreExt::follow).
 ///
 /// It is an iterator whose [`next`](Iterator::next) waits for an event. It returns `None`
 ///
-/// - when nothing came for the [timeout](Self::timeout): the call after that waits again;
-/// - once it is told to [stop](Self::stopper);
-/// - once the query's limit or its `until` is reached;
-/// - after an error that waiting does not mend, which it returned before.
+/// - when no event came within the [timeout](Self::timeout): the next call waits again;
+/// - after it was told to [stop](Self::stopper);
+/// - after the query's limit or its `until` was reached;
+/// - after it returned an error that waiting does not fix.
 pub struct Follow<'a, S: ConsumerStore + ?Sized> {
     store: &'a S,
     query: EventQuery,
-    /// Begun before the first look at the log, so that no append is missed between a look and a wait.
+    /// Listens since before the first read of the log, so that no append is missed between a read and a wait.
     listening: Listening<'a>,
     told: Told,
     stopper: Stopper,
@@ -31,23 +31,23 @@ pub struct Follow<'a, S: ConsumerStore + ?Sized> {
     /// What the pages of one read select.
     reading: EventQuery,
     cursor: Option<Cursor>,
-    /// A mark beyond the checkpoint, proved while this waited: what is read up to it needs no other.
+    /// A mark beyond the checkpoint that was proved during the wait. Reads up to it need no other mark.
     proved: Option<GlobalSequence>,
     checkpoint: GlobalSequence,
-    /// The checkpoint once every event of the page is handled.
+    /// The checkpoint after every event of the page was handled.
     page_end: Option<GlobalSequence>,
-    /// How many events the query's limit still lets pass.
+    /// How many more events the query's limit allows.
     remaining: Option<u64>,
     /// Why the query cannot be followed.
     refusal: Option<Error>,
     is_over: bool,
 }
 
-/// What tells of the appends of other processes.
+/// How appends of other processes are reported.
 enum Told {
     /// The store was not asked yet, or could not answer.
     Unknown,
-    /// Nothing does: the log is looked at now and then.
+    /// They are not reported: the log is polled.
     ByNobody,
     By(Box<dyn Appends>),
 }
@@ -60,7 +60,7 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Ends the iterator, also while it waits: the event that it handed out is the last. It can be followed on from its
+    /// Ends the iterator, even while it waits: the last returned event is the last one. A new one can continue after its
     /// [checkpoint](Follow::checkpoint).
     pub fn stop(&self) {
         self.is_asked.store(true, Ordering::SeqCst);
@@ -100,7 +100,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         }
     }
 
-    /// How long each call of [`next`](Iterator::next) waits for an event; for ever unless set. If the store cannot be reached for so
+    /// How long each call of [`next`](Iterator::next) waits for an event; for ever unless set. If the store cannot be reached for this
     /// long, the call returns the error.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -108,7 +108,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         self
     }
 
-    /// What ends this from another thread, also while it waits.
+    /// A handle that stops this from another thread, even while it waits.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
@@ -120,17 +120,17 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         self.stopper.is_asked()
     }
 
-    /// The checkpoint to keep when every event that was handed out is handled: to follow on [after](EventQuery::after) it skips nothing
-    /// and repeats nothing, whyever this one ended.
+    /// The checkpoint to store when every returned event is handled. Following [after](EventQuery::after) it skips nothing and repeats
+    /// nothing, whatever ended this one.
     ///
-    /// It is the last event that was handed out. While [`next`](Iterator::next) waits, and after it returned `None`, it is the position up
-    /// to which the log was read, also where no event passed the filters.
+    /// It is the sequence of the last returned event. While [`next`](Iterator::next) waits, and after it returned `None`, it is the
+    /// position up to which the log was read, even if no event matched the filters.
     #[must_use]
     pub fn checkpoint(&self) -> GlobalSequence {
         self.checkpoint
     }
 
-    /// Reads the next page. Returns whether there may be events: if not, the log was looked through.
+    /// Reads the next page. Returns false if the log was read to its end.
     fn read(&mut self) -> Result<bool> {
         if self.cursor.is_none() {
             let (_, until) = self.query.bounds();
@@ -163,8 +163,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         self.is_over |= is_at_the_end && self.cursor.is_none();
     }
 
-    /// Waits until there is something new, as far as is known. Returns whether there may be; if not, that much time has passed, or it was
-    /// told to stop.
+    /// Waits until there may be something new, and returns true. Returns false after the deadline, or if it was told to stop.
     fn wait(&mut self, deadline: Option<Instant>) -> Result<bool> {
         let mut interval = FIRST_LOOK;
         loop {
@@ -177,7 +176,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
             }
             let mark = self.store.high_water_mark()?;
             if mark != self.checkpoint {
-                // Before the checkpoint, the log was cut or a replica is behind: the read finds that out.
+                // If the mark is before the checkpoint, the log was truncated or a replica is behind. The read reports that.
                 self.proved = Some(mark).filter(|mark| *mark > self.checkpoint);
                 return Ok(true);
             }
@@ -185,14 +184,14 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         }
     }
 
-    /// Waits for a notification of appends. Returns whether something did.
+    /// Waits for a notification of an append. Returns whether there was one.
     fn listen(&mut self, longest: Duration) -> bool {
         if matches!(self.told, Told::Unknown) {
             self.told = match self.store.appends() {
                 Ok(Some(appends)) => Told::By(appends),
                 Ok(None) => Told::ByNobody,
                 Err(error) if error.is_retryable() => Told::Unknown,
-                // A server that only reads may not be listened to.
+                // A read-only server may not support listening.
                 Err(_) => Told::ByNobody,
             };
         }
@@ -208,7 +207,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
             match appends.wait(left.min(LONGEST_LISTEN)) {
                 Ok(true) => return true,
                 Ok(false) => {}
-                // The next look at the log tells why.
+                // The next read of the log reports the error.
                 Err(_) => return self.listening.wait(left),
             }
         }
@@ -251,7 +250,7 @@ impl<S: ConsumerStore + ?Sized> Iterator for Follow<'_, S> {
             if self.is_over {
                 return None;
             }
-            // What was told before the log is looked at is seen then.
+            // Clears earlier notifications: the following read sees those events.
             self.listening.wait(Duration::ZERO);
             let looked = self.read().and_then(|has_more| match has_more {
                 true => Ok(true),

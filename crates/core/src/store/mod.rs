@@ -1,4 +1,4 @@
-//! What a store is: its traits, their requests and answers, and what every store can do by them.
+//! The interface of a store: its traits, their requests and results, and what is built on top of them.
 
 pub(crate) mod append;
 pub(crate) mod backoff;

@@ -1,8 +1,8 @@
-//! Returns the result of a caller's work through a transaction whose own work returns `()`.
+//! Passes the result of a caller's work through a transaction whose own work returns `()`.
 
 use crate::{Error, Result};
 
-/// Keeps what the work returned, and returns whether the transaction is to commit.
+/// Keeps the result of the work, and returns `Ok` if the transaction should commit.
 pub(crate) fn keep<R, E>(kept: &mut Option<Result<R, E>>, returned: Result<R, E>) -> Result<()> {
     let returned = kept.insert(returned);
     match returned {
@@ -11,7 +11,7 @@ pub(crate) fn keep<R, E>(kept: &mut Option<Result<R, E>>, returned: Result<R, E>
     }
 }
 
-/// What the caller gets: the error of the work, else that of the transaction, else what the work returned.
+/// The result for the caller: the error of the work, else that of the transaction, else the result of the work.
 pub(crate) fn outcome<R, E: From<Error>>(kept: Option<Result<R, E>>, committed: Result<()>) -> Result<R, E> {
     match (kept, committed) {
         (Some(Err(error)), _) => Err(error),

@@ -1,12 +1,12 @@
-//! How a log is divided into partitions.
+//! The partitions of a log.
 
 use crate::error::{Error, Result};
 
-/// How a store divides its log into partitions: tables of their own, each with a range of global sequences.
+/// How a store divides its log into partitions: separate tables, each with a range of global sequences.
 ///
 /// Partitions are for logs of many millions of events: the indexes of the newest events stay small, and a partition whose events were
-/// archived costs nothing. Every read and append finds the same as without them. Most stores need none: the repository's `sql/README.md`
-/// says when they pay, and what they cost.
+/// archived costs nothing. Reads and appends have the same results as without partitions. Most stores need none: the repository's
+/// `sql/README.md` says when they are worth their costs.
 ///
 /// PostgreSQL has them: see `PostgresBuilder::partitions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Partitions of so many global sequences each, from 1 on. Choose the number such that the log has about 12 partitions: each
-    /// execution of a statement that reads the log takes a lock on every one of them.
+    /// Partitions of this many global sequences each, from 1 on. Choose the number so that the log has about 12 partitions: each statement
+    /// that reads the log locks every one of them.
     ///
     /// ```
     /// use firefly_eventstore_core::Partitions;
@@ -38,7 +38,7 @@ impl Partitions {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a partition would have no event, or more than sequences allow.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the number is 0, or too large.
     pub fn checked_events(self) -> Result<i64> {
         match i64::try_from(self.events) {
             Ok(events @ 1..=MOST) => Ok(events),
@@ -50,5 +50,5 @@ impl Partitions {
     }
 }
 
-/// So that no bound is beyond the greatest sequence.
+/// Keeps every bound below the greatest sequence.
 const MOST: i64 = 1 << 48;

@@ -1,10 +1,10 @@
-//! Long work on a log in several threads: reading, computing and writing overlap, and the order stays.
+//! Long work on a log in several threads: reading, computing and writing overlap, and the order is kept.
 //!
-//! One thread takes pieces from a source. As many threads as there are cores work on them. The caller's thread takes the results,
-//! in the order of the pieces. So the work is as fast as the slowest of the three.
+//! One thread takes pieces from a source. As many threads as there are cores work on them. The caller's thread takes the results, in the
+//! order of the pieces. So the slowest of the three decides the speed.
 //!
-//! The source runs ahead of the caller by [`BYTES_AHEAD`] at most, however large the pieces are. An error or a panic of the caller
-//! stops all threads; a panic of another thread reaches the caller.
+//! The source runs ahead of the caller by at most [`BYTES_AHEAD`], however large the pieces are. An error or a panic of the caller stops
+//! all threads. A panic of another thread is passed on to the caller.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -14,22 +14,22 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::{Cursor, Error, EventEnvelope, EventQuery, EventStore, GlobalSequence, Page, Result};
 
-/// How many bytes the pieces may have together that the source gave and the caller is not done with. A single piece may have more.
+/// How many bytes the pieces between the source and the caller may have together. A single piece may have more.
 const BYTES_AHEAD: u64 = 16 << 20;
 
-/// What an event takes in memory besides its data and metadata, about, in bytes.
+/// About how many bytes an event takes in memory besides its data and metadata.
 const EVENT_OVERHEAD: u64 = 500;
 
-/// How many bytes of data and metadata end a page that is read here, so that several pages are worked on at once.
+/// A page ends after this many bytes of data and metadata, so that several pages are in work at once.
 const PAGE_BYTES: u64 = 2 << 20;
 
-/// Works on each piece of a source, and hands the results to `take` in the order of the pieces, on this thread.
+/// Works on each piece of a source, and passes the results to `take` in the order of the pieces, in the calling thread.
 ///
-/// `bytes` is what a piece, or its result, takes in memory. This thread does all of the work if it is one piece.
+/// `bytes` returns the memory of a piece, or of its result. If there is only one piece, the calling thread does all of the work.
 ///
 /// # Errors
 ///
-/// Those of `take`, after which nothing more is taken. [`Io`](crate::ErrorKind::Io) if the system gives no threads.
+/// Those of `take`, after which nothing more is taken. [`Io`](crate::ErrorKind::Io) if the system cannot start threads.
 pub(crate) fn in_order<P: Send, R: Send>(
     source: impl Iterator<Item = P> + Send,
     bytes: impl Fn(&P) -> u64 + Send,
@@ -73,12 +73,12 @@ pub(crate) fn in_order<P: Send, R: Send>(
     })
 }
 
-/// Reads what a query selects, works on each page, and hands the results to `take` in the order of the pages, on this thread.
-/// Returns the checkpoint of the last page: see [`Events::checkpoint`](crate::Events::checkpoint).
+/// Reads the events that a query selects, works on each page, and passes the results to `take` in the order of the pages, in the calling
+/// thread. Returns the checkpoint of the last page: see [`Events::checkpoint`](crate::Events::checkpoint).
 ///
 /// # Errors
 ///
-/// Those of `take`; those of the store, once everything before was taken.
+/// Those of `take`; those of the store, after everything before the error was taken.
 pub(crate) fn read_in_order<S: EventStore + ?Sized, R: Send>(
     store: &S,
     query: EventQuery,
@@ -97,7 +97,7 @@ pub(crate) fn read_in_order<S: EventStore + ?Sized, R: Send>(
     Ok(checkpoint)
 }
 
-/// What events take in memory, about.
+/// About how much memory events take.
 pub(crate) fn bytes_of(events: &[EventEnvelope]) -> u64 {
     let bytes = |event: &EventEnvelope| {
         let metadata = event.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len());
@@ -106,7 +106,7 @@ pub(crate) fn bytes_of(events: &[EventEnvelope]) -> u64 {
     events.iter().map(bytes).sum()
 }
 
-/// The query, with pages that are small enough to be worked on while others are read.
+/// The query with pages that are small enough to work on one while others are read.
 pub(crate) fn in_small_pages(query: EventQuery) -> EventQuery {
     let bytes = query.window(None, GlobalSequence::MAX).bytes.min(PAGE_BYTES);
     query.page_bytes(NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN))
@@ -116,7 +116,7 @@ pub(crate) fn in_small_pages(query: EventQuery) -> EventQuery {
 struct Pages<'a, S: ?Sized> {
     store: &'a S,
     query: EventQuery,
-    /// The first page. It is read by the caller's thread, which may be within a transaction of the store and is told so.
+    /// The first page. The calling thread reads it: if that thread is within a transaction of the store, the store refuses.
     first: Option<Result<Page>>,
     next: Option<Cursor>,
 }
@@ -179,21 +179,21 @@ struct Line<P, R> {
 }
 
 struct State<P, R> {
-    /// The pieces that nobody works on yet.
+    /// The pieces that no worker has taken yet.
     waiting: VecDeque<Numbered<P>>,
-    /// The results that the caller did not take yet.
+    /// The results that the caller has not taken yet.
     done: BTreeMap<u64, (u64, R)>,
     /// How many pieces the source gave.
     given: u64,
     /// How many results the caller took.
     taken: u64,
-    /// The bytes of all pieces and results that are on their way, and of the result that the caller is at.
+    /// The bytes of all pieces and results in the line, and of the result that the caller is working on.
     bytes: u64,
-    /// Of those, the bytes of the result that the caller is at.
+    /// Of those, the bytes of the result that the caller is working on.
     bytes_taken: u64,
-    /// Whether the source has no more.
+    /// Whether the source has ended.
     ended: bool,
-    /// Whether nothing more is wanted.
+    /// Whether all threads should stop.
     stopped: bool,
 }
 
@@ -221,7 +221,7 @@ impl<P, R> Line<P, R> {
         }
     }
 
-    /// Takes in the pieces of a source, as long as there is room.
+    /// Adds the pieces of a source, as long as there is room.
     fn fill(&self, source: impl Iterator<Item = P>, bytes: impl Fn(&P) -> u64) {
         let _stop = StopOnPanic(self);
         for piece in source {
@@ -294,7 +294,7 @@ impl<P, R> Line<P, R> {
     }
 }
 
-/// Lets the other threads end if this one panics.
+/// Stops the other threads if this one panics.
 struct StopOnPanic<'a, P, R>(&'a Line<P, R>);
 
 impl<P, R> Drop for StopOnPanic<'_, P, R> {
@@ -375,7 +375,7 @@ mod tests {
             |number| number,
             |_| {
                 taken += 1;
-                // Two are on their way, one of them here, and the source holds the next.
+                // Two pieces are in the line, one of them with the caller, and the source holds the next.
                 assert!(given.load(Ordering::SeqCst) <= taken + 2);
                 Ok(())
             },

@@ -12,7 +12,7 @@ use crate::{
     SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
 };
 
-/// Events, snapshots and consumers in one: what `connect(url)` returns behind an `Arc`, which is cloned and shared between threads.
+/// Events, snapshots and consumers in one. `connect(url)` returns it in an `Arc`, which can be cloned and shared between threads.
 pub trait Store: EventStore + SnapshotStore + ConsumerStore {}
 
 impl<S: EventStore + SnapshotStore + ConsumerStore + ?Sized> Store for S {}

@@ -1,4 +1,4 @@
-//! Reading the log: what to read, and a page of it.
+//! Reading the log: queries, and their pages.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::{Bound, RangeBounds};
@@ -11,30 +11,29 @@ use crate::{
     GlobalSequence, Metadata, Result, TenantId,
 };
 
-/// How many events a page has unless the query says otherwise, where it filters them or orders them by time: an index may find many events.
-/// A database that expects fewer than a page may sort them instead.
+/// The default page size of a query with filters, or in the order of time. Such a query uses an index, which may find many events: a
+/// database that expects more than a page uses the index in its order, and one that expects fewer may sort them instead.
 pub const DEFAULT_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(500).expect("500 is not zero");
 
-/// How many events a page of the whole log has unless the query says otherwise: rows that lie one after the other are read the faster
-/// the more there are.
+/// The default page size of a query of the whole log. Adjacent rows are read faster in larger pages.
 pub const LOG_PAGE_SIZE: NonZeroU32 = NonZeroU32::new(2_000).expect("2,000 is not zero");
 
-/// How many bytes of data and metadata a page has unless the query says otherwise: 16 MiB.
+/// The default size of a page's data and metadata: 16 MiB.
 pub const DEFAULT_PAGE_BYTES: NonZeroU64 = NonZeroU64::new(16 << 20).expect("16 MiB is not zero");
 
-/// What a read of the log is ordered by.
+/// The order of a read of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// By global sequence.
     Sequence,
-    /// By time of creation, events of the same microsecond by global sequence.
+    /// By time of creation; events of the same microsecond by global sequence.
     Time,
 }
 
-/// Which events of the log to read: every filter that is set must match.
+/// Selects events of the log: every filter that is set must match.
 ///
-/// Nothing set reads everything, oldest first. A read ends at the high-water mark of its first page. So it does end, and no event can still
-/// be committed at or before its end.
+/// Without filters, everything is read, oldest first. A read ends at the high-water mark of its first page. So it ends even while others
+/// append, and no event can still be committed at or before its end.
 ///
 /// ```
 /// use firefly_eventstore_core::{EventQuery, Order};
@@ -63,7 +62,7 @@ pub struct EventQuery {
     skips_archived: bool,
 }
 
-/// The filters of a query, for authors of backends: each is either absent or must match.
+/// The filters of a query, for authors of backends: each one that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventFilter {
@@ -92,7 +91,7 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether an event passes.
+    /// Whether an event matches.
     ///
     /// # Errors
     ///
@@ -124,7 +123,7 @@ impl EventFilter {
         metadata.contains(part)
     }
 
-    /// Whether the filters usually let few events pass.
+    /// Whether usually few events match the filters.
     fn selects_few(&self) -> bool {
         self.event_ids.is_some()
             || self.aggregate_id.is_some()
@@ -183,8 +182,8 @@ impl EventQuery {
         Ok(self)
     }
 
-    /// Only events with any of these ids; none if there are no ids. MySQL and MariaDB take 32,768 at once, and refuse more as
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when they are read.
+    /// Only events with any of these ids; none if there are no ids. MySQL and MariaDB accept at most 32,768 ids; a read with more fails
+    /// with [`InvalidInput`](crate::ErrorKind::InvalidInput).
     #[must_use]
     pub fn event_ids(mut self, ids: impl IntoIterator<Item = Uuid>) -> Self {
         let mut ids: Vec<_> = ids.into_iter().collect();
@@ -241,8 +240,8 @@ impl EventQuery {
         Ok(self)
     }
 
-    /// Only events created in a range of time, which are then read in the order of time unless
-    /// [`ordered_by`](Self::ordered_by) says otherwise. Bounds finer than a microsecond mean what they say.
+    /// Only events created in a range of time. They are read in the order of time, unless [`ordered_by`](Self::ordered_by) is set. Bounds
+    /// finer than a microsecond are exact.
     #[must_use]
     pub fn created_at(mut self, range: impl RangeBounds<OffsetDateTime>) -> Self {
         const TICK: Duration = Duration::MICROSECOND;
@@ -268,10 +267,10 @@ impl EventQuery {
         self
     }
 
-    /// Only events after this global sequence: where a consumer's checkpoint goes, such as
+    /// Only events after this global sequence. Pass a consumer's checkpoint here, such as
     /// [`Events::checkpoint`](crate::Events::checkpoint).
     ///
-    /// Beyond the end of the log the read is an error, [`BeyondEnd`](crate::ErrorKind::BeyondEnd): a consumer with such a checkpoint has
+    /// Beyond the end of the log, the read is a [`BeyondEnd`](crate::ErrorKind::BeyondEnd) error: a consumer with such a checkpoint has
     /// read events that no longer exist.
     #[must_use]
     pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
@@ -293,22 +292,21 @@ impl EventQuery {
         self
     }
 
-    /// Orders by sequence or by time; by sequence unless a range of time is asked for.
+    /// Orders by sequence or by time. Unless set: by time if a range of time is set, else by sequence.
     #[must_use]
     pub fn ordered_by(mut self, order: Order) -> Self {
         self.order = Some(order);
         self
     }
 
-    /// At most so many events, counted after every filter.
+    /// At most this many events, counted after every filter.
     #[must_use]
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// How many events one page has at most; unless set, [`LOG_PAGE_SIZE`] of the whole log in its
-    /// order, else [`DEFAULT_PAGE_SIZE`].
+    /// The largest number of events in one page. Unless set, [`LOG_PAGE_SIZE`] for the whole log in its order, else [`DEFAULT_PAGE_SIZE`].
     ///
     /// ```
     /// # use firefly_eventstore_core::prelude::*;
@@ -325,8 +323,8 @@ impl EventQuery {
         self
     }
 
-    /// How many bytes of data and metadata one page has, about, which bounds the memory that a read takes: a page ends with the
-    /// event that reaches them, so it has one event at least. [`DEFAULT_PAGE_BYTES`] unless set.
+    /// About how many bytes of data and metadata one page has, which limits the memory of a read. A page ends with the event that reaches
+    /// this size, so it has at least one event. [`DEFAULT_PAGE_BYTES`] unless set.
     ///
     /// ```
     /// # use firefly_eventstore_core::{MemoryEventStore, prelude::*};
@@ -349,11 +347,11 @@ impl EventQuery {
         self
     }
 
-    /// Only what is left in the log: events that were [archived](crate::operate::Archiving) are skipped. Without this, a read that may need
-    /// one of them is an [`Archived`](crate::ErrorKind::Archived) error.
+    /// Skips events that were [archived](crate::operate::Archiving). Without this, a read that may need one of them is an
+    /// [`Archived`](crate::ErrorKind::Archived) error.
     ///
-    /// Of an archived event, the id, aggregate, tenant and place in the log are known, and of its archive the times: filters by anything
-    /// else let it pass.
+    /// Only the id, aggregate, tenant and position of an archived event are known, and the range of times of its archive. Filters by
+    /// anything else count as matching.
     #[must_use]
     pub fn skip_archived(mut self) -> Self {
         self.skips_archived = true;
@@ -366,7 +364,7 @@ impl EventQuery {
         self.skips_archived
     }
 
-    /// The query in the order of the log, whose end is followed.
+    /// The query in the order of the log, for following it.
     pub(crate) fn in_sequence(mut self) -> Result<Self> {
         if self.direction == Direction::Backwards || self.order == Some(Order::Time) {
             return Err(Error::invalid("the log is followed in its own order, oldest first"));
@@ -380,7 +378,7 @@ impl EventQuery {
         self.limit
     }
 
-    /// All that the filters and bounds let pass, oldest first.
+    /// The query without order and limit: all matching events, oldest first.
     pub(crate) fn in_log_order(mut self) -> Self {
         self.direction = Direction::Forwards;
         self.order = Some(Order::Sequence);
@@ -393,12 +391,12 @@ impl EventQuery {
         self.order() == Order::Sequence && self.direction == Direction::Forwards
     }
 
-    /// Whether so many events are all that the limit allows.
+    /// Whether this many events reach the limit.
     pub(crate) fn is_reached_by(&self, events: usize) -> bool {
         self.limit.is_some_and(|limit| events as u64 >= limit)
     }
 
-    /// The window of a first page up to a mark that was proved before, if such a page is likely to be the same with a newer mark: see
+    /// The window of a first page up to an earlier proved mark, if a newer mark is unlikely to change the page: see
     /// [`first_page`](crate::backend::first_page).
     pub(crate) fn settled_window(&self, proved: GlobalSequence) -> Option<Window> {
         let window = self.window(None, proved);
@@ -416,7 +414,7 @@ impl EventQuery {
         self.limit.is_some()
     }
 
-    /// The sequences between which the events are: after the first, up to the second.
+    /// The bounds of the sequences: after the first, up to the second.
     pub(crate) fn bounds(&self) -> (GlobalSequence, GlobalSequence) {
         (self.after, self.until)
     }
@@ -436,7 +434,7 @@ impl EventQuery {
         &self.filter
     }
 
-    /// What the events are ordered by.
+    /// The order of the events.
     #[must_use]
     pub fn order(&self) -> Order {
         let by_time = self.filter.created_from.is_some() || self.filter.created_until.is_some();
@@ -450,7 +448,7 @@ impl EventQuery {
         self.direction
     }
 
-    /// For authors of backends: what the page at `cursor` may contain, given the mark of the read.
+    /// For authors of backends: the bounds of the page at `cursor`, with the mark of the read.
     #[must_use]
     pub fn window(&self, cursor: Option<&Cursor>, mark: GlobalSequence) -> Window {
         let is_whole_log = self.filter == EventFilter::default() && self.order() == Order::Sequence;
@@ -473,7 +471,7 @@ impl EventQuery {
     }
 }
 
-/// What one page may contain: the bounds that a query, its cursor and its mark come to.
+/// The bounds of one page, computed from the query, the cursor and the mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Window {
@@ -481,16 +479,16 @@ pub struct Window {
     pub after: GlobalSequence,
     /// Only sequences up to this.
     pub until: GlobalSequence,
-    /// In the order of time: only what comes after this position in the direction of the query.
+    /// In the order of time: only events after this position, in the direction of the query.
     pub beyond: Option<Position>,
     /// The most events.
     pub rows: u32,
-    /// How many bytes of data and metadata end the page: see [`PageEvents`].
+    /// The page ends after this many bytes of data and metadata: see [`PageEvents`].
     pub bytes: u64,
 }
 
 impl Window {
-    /// Goes on after the event at this position, for those who read a page by several statements; the number of rows stays.
+    /// Continues after the event at this position, for backends that read a page with several statements. The number of rows stays.
     pub fn go_on_beyond(&mut self, query: &EventQuery, at: Position) {
         match (query.order(), query.direction) {
             (Order::Sequence, Direction::Forwards) => self.after = at.global_sequence,
@@ -503,7 +501,7 @@ impl Window {
     }
 }
 
-/// Where in the log, by either order, an event is.
+/// The position of an event in the log, in both orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Position {
@@ -524,7 +522,7 @@ impl Position {
     }
 }
 
-/// Where a read goes on: opaque, for the next call of [`read_page`](crate::EventStore::read_page) with the same query.
+/// Where a read continues. Opaque: pass it to the next call of [`read_page`](crate::EventStore::read_page) with the same query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     mark: GlobalSequence,
@@ -533,7 +531,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The mark that the first page was read up to, and every later page is.
+    /// The high-water mark of the read. The first page set it, and all later pages use it.
     #[must_use]
     pub fn high_water_mark(&self) -> GlobalSequence {
         self.mark
@@ -544,24 +542,24 @@ impl Cursor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// The events, in the order that was asked for.
+    /// The events, in the order of the query.
     pub events: Vec<EventEnvelope>,
-    /// The checkpoint to keep once every event of this page, and of the pages before it, is handled. A read that goes on
+    /// The checkpoint to store when every event of this page, and of the pages before it, is handled. A read that continues
     /// [after](EventQuery::after) it skips nothing and repeats nothing.
     ///
-    /// If more may follow, or if the query's limit ended the page, it is the last event of the page. At the end of the log, it is the smaller
-    /// of the high-water mark and the query's `until`, even if filters left out the last events. Pages in the order of time, or backwards,
-    /// have the query's `after` until the end of the log.
+    /// If more events may follow, or the query's limit ended the page, it is the last event of the page. At the end of the log, it is the
+    /// smaller of the high-water mark and the query's `until`, even if filters left out the last events. Pages in the order of time, or
+    /// backwards, have the query's `after` until the end of the log.
     pub checkpoint: GlobalSequence,
-    /// The final position that this read goes up to: no event can still be committed at or before it. It is the last one when the read began,
-    /// or an earlier one if a later one would add no event to this read. It is not a checkpoint: the page may end before it.
+    /// The final position at which this read ends: no event can still be committed at or before it. It is the high-water mark at the start
+    /// of the read, or an earlier one if the later one would add no event to this read. It is not a checkpoint: the page may end before it.
     pub high_water_mark: GlobalSequence,
     /// Where the next page begins, if there may be one.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// For authors of backends: makes a page of the events found in the window of `query` at `cursor`.
+    /// For authors of backends: makes a page from the events in the window of `query` at `cursor`.
     #[must_use]
     pub fn new(
         query: &EventQuery,
@@ -575,11 +573,10 @@ impl Page {
     }
 }
 
-/// For authors of backends: refuses a read that begins beyond the end of the log. Events that were read before its checkpoint was kept
-/// are lost.
+/// For authors of backends: refuses a read that begins beyond the end of the log. In that case, events that were read earlier are lost.
 ///
-/// `position` is where the read begins, or a mark that was proved before; `mark` is proved now. Another store may have proved a greater
-/// mark. So if the position is beyond the mark, it is compared with `end`, the greatest committed sequence.
+/// `position` is the beginning of the read, or a mark that was proved earlier; `mark` is proved now. Another store may have proved a
+/// greater mark. So if the position is beyond the mark, it is compared with `end`, the greatest committed sequence.
 ///
 /// # Errors
 ///
@@ -598,7 +595,7 @@ pub fn check_end(
     }
 }
 
-/// For authors of backends: the events of a page, collected until it has as many events or bytes as its window takes.
+/// For authors of backends: collects the events of a page, until it has as many events or bytes as its window allows.
 ///
 /// ```
 /// # use firefly_eventstore_core::{EventEnvelope, EventQuery, GlobalSequence, Page, backend::PageEvents};
@@ -624,7 +621,7 @@ pub struct PageEvents {
 }
 
 impl PageEvents {
-    /// No events yet, of a page with this window.
+    /// An empty page with this window.
     #[must_use]
     pub fn new(window: &Window) -> Self {
         Self {
@@ -635,7 +632,7 @@ impl PageEvents {
         }
     }
 
-    /// Makes room for so many events more.
+    /// Reserves memory for this many more events.
     pub fn reserve(&mut self, events: usize) {
         self.events.reserve(events);
     }
@@ -648,12 +645,12 @@ impl PageEvents {
         self.events.push(event);
     }
 
-    /// Adds events that come next.
+    /// Adds later events.
     pub(crate) fn add(&mut self, others: Self) {
         others.events.into_iter().for_each(|event| self.push(event));
     }
 
-    /// Whether the page ends here: it has as many events as its window takes, or as many bytes.
+    /// Whether the page ends here: it has as many events or bytes as its window allows.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.events.len() >= self.rows || self.bytes_left == 0
@@ -683,7 +680,7 @@ impl PageEvents {
         self.bytes
     }
 
-    /// The page.
+    /// Makes the page.
     #[must_use]
     pub fn into_page(self, query: &EventQuery, cursor: Option<&Cursor>, high_water_mark: GlobalSequence) -> Page {
         let remaining = cursor

@@ -12,7 +12,7 @@ use crate::values::canonical::Checksum;
 use crate::values::data::Checked;
 use crate::{AggregateKey, Error, ErrorKind, EventData, Limits, Result, SnapshotType, TenantId, Version};
 
-/// A snapshot that is not stored yet. Checked, and its checksum computed, when it is made.
+/// A snapshot that is not stored yet. It is checked and its checksum computed when it is created.
 ///
 /// ```
 /// use firefly_eventstore_core::{AggregateKey, NewSnapshot, Version};
@@ -34,7 +34,7 @@ pub struct NewSnapshot {
 }
 
 impl NewSnapshot {
-    /// The state of an aggregate at a version, as a value that can be written as JSON.
+    /// Creates a snapshot from a value that can be written as JSON.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl NewSnapshot {
         )
     }
 
-    /// The state of an aggregate at a version, as JSON text, taken as it is.
+    /// Creates a snapshot from JSON text, unchanged.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl NewSnapshot {
         self.snapshot_id
     }
 
-    /// What it is a snapshot of.
+    /// The aggregate of the snapshot.
     #[must_use]
     pub fn aggregate(&self) -> &AggregateKey {
         &self.aggregate
@@ -144,8 +144,8 @@ impl NewSnapshot {
         &self.state.json
     }
 
-    /// For authors of backends: the row that saves it for a tenant, with its checksum; created now, by the clock of this
-    /// program, unless the caller set a time.
+    /// For authors of backends: the row of the snapshot for a tenant, with its checksum. Its time is this program's current time, unless
+    /// the caller set one.
     #[must_use]
     pub fn stored(&self, tenant: Option<&TenantId>) -> Snapshot {
         let now = || OffsetDateTime::now_utc().truncate_to_microsecond();
@@ -162,7 +162,7 @@ impl NewSnapshot {
         snapshot
     }
 
-    /// For authors of backends: refuses what a store with these limits cannot keep exactly.
+    /// For authors of backends: refuses a snapshot that a store with these limits cannot keep exactly.
     ///
     /// # Errors
     ///
@@ -173,13 +173,13 @@ impl NewSnapshot {
     }
 }
 
-/// A snapshot as it is stored.
+/// A stored snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The id of the snapshot.
     pub snapshot_id: Uuid,
-    /// What it is a snapshot of (columns `aggregate_id` and `aggregate_type`).
+    /// The aggregate of the snapshot (columns `aggregate_id` and `aggregate_type`).
     pub aggregate: AggregateKey,
     /// The tenant that owns the aggregate (column `tenant_id`).
     pub tenant: Option<TenantId>,
@@ -187,7 +187,7 @@ pub struct Snapshot {
     pub version: Version,
     /// The form of the state.
     pub snapshot_type: SnapshotType,
-    /// The state, as JSON text that is parsed by [`state`](Self::state) only (column `snapshot_data`).
+    /// The state, as JSON text that only [`state`](Self::state) parses (column `snapshot_data`).
     pub state: EventData,
     /// When it was stored, in UTC, to the microsecond.
     pub created_at: OffsetDateTime,
@@ -210,7 +210,7 @@ pub enum SnapshotCover {
 const ROW: &[u8] = b"firefly-eventstore snapshot\n";
 
 impl Snapshot {
-    /// For authors of backends: a snapshot with what every one has. The tenant and the checksum are set afterwards.
+    /// For authors of backends: a snapshot with its mandatory fields. Set the tenant and the checksum afterwards.
     #[must_use]
     pub fn new(
         snapshot_id: Uuid,
@@ -232,11 +232,11 @@ impl Snapshot {
         }
     }
 
-    /// Parses the state into a type of the caller's.
+    /// Parses the state into a type of the caller.
     ///
     /// # Errors
     ///
-    /// [`Decode`](ErrorKind::Decode) if the type does not fit.
+    /// [`Decode`](ErrorKind::Decode) if the state does not fit the type.
     pub fn state<T: DeserializeOwned>(&self) -> Result<T> {
         self.state.parse().map_err(|error| error.during(self.name()))
     }
@@ -247,7 +247,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Integrity`](ErrorKind::Integrity), naming the snapshot, if it was changed or damaged, or there is no checksum.
+    /// [`Integrity`](ErrorKind::Integrity), with the name of the snapshot, if it was changed or damaged, or there is no checksum.
     pub fn verify(&self) -> Result<()> {
         match self.cover() {
             Some(_) => Ok(()),
@@ -286,7 +286,7 @@ impl Snapshot {
         (stored == state).then_some(SnapshotCover::State)
     }
 
-    /// The checksum of the row, whose state has this one.
+    /// The checksum of the row. `state` is the checksum of its state.
     fn row_checksum(&self, state: &Checksum) -> Checksum {
         let mut row = Row::after(ROW);
         row.id(self.snapshot_id);
@@ -310,8 +310,8 @@ impl Snapshot {
 
 /// Which snapshot of an aggregate to find.
 ///
-/// Two versions of a program that keep their state in two forms find each its own: see [`LatestOf`](Self::LatestOf). If no form is named
-/// and the version has several, the result is the last one by name, in byte order.
+/// Two versions of a program with two forms of state each find their own: see [`LatestOf`](Self::LatestOf). If no form is given and the
+/// version has several, the result is the last one by name, in byte order.
 ///
 /// ```
 /// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotSelection, SnapshotType, prelude::*};
@@ -349,8 +349,7 @@ pub enum SnapshotAt<'a> {
 }
 
 impl<'a> SnapshotAt<'a> {
-    /// For authors of backends: the first and the last version in which to look for the greatest, and the form to look
-    /// for; any if there is none.
+    /// For authors of backends: the range of versions in which to find the greatest one, and the form; any form if there is none.
     #[must_use]
     pub fn bounds(self) -> (Version, Version, Option<&'a SnapshotType>) {
         match self {
@@ -372,7 +371,7 @@ pub enum SnapshotSelection<'a> {
     Before(&'a AggregateKey, Version),
     /// All of an aggregate except this many of the newest, of any form.
     AllButLatest(&'a AggregateKey, u64),
-    /// All of an aggregate that are of this form but the newest so many; those of other forms stay.
+    /// All of an aggregate with this form, except this many of the newest; those of other forms stay.
     AllButLatestOf(&'a AggregateKey, &'a SnapshotType, u64),
     /// All of an aggregate.
     Aggregate(&'a AggregateKey),
@@ -383,7 +382,7 @@ pub enum SnapshotSelection<'a> {
 }
 
 impl<'a> SnapshotSelection<'a> {
-    /// For authors of backends: the same as what one of two statements deletes; none where nothing is selected.
+    /// For authors of backends: the same selection for one of two statements; none if nothing is selected.
     #[must_use]
     pub fn deletion(self) -> Option<SnapshotDeletion<'a>> {
         let of_all_versions = |aggregate, snapshot_type, keep| SnapshotDeletion::Versions {
@@ -417,10 +416,10 @@ impl<'a> SnapshotSelection<'a> {
     }
 }
 
-/// For authors of backends: which of the two statements that delete snapshots, and with what.
+/// For authors of backends: which of the two statements that delete snapshots to run, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotDeletion<'a> {
-    /// Those of an aggregate within versions, inclusive, but the newest so many.
+    /// Those of an aggregate in a range of versions, inclusive, except the newest ones.
     Versions {
         /// The aggregate.
         aggregate: &'a AggregateKey,

@@ -11,7 +11,7 @@ use crate::{AggregateType, EventType, GlobalSequence, TenantId, Version};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// How many events, without those that are archived.
+    /// How many events, without archived ones.
     pub total_events: u64,
     /// How many events were [archived](crate::operate::Archiving).
     pub archived_events: u64,
@@ -31,7 +31,7 @@ pub struct Statistics {
     pub details: Vec<EventStatistics>,
 }
 
-/// How frequent a type of event is.
+/// How frequent an event type is.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EventTypeShare {
@@ -39,7 +39,7 @@ pub struct EventTypeShare {
     pub event_type: EventType,
     /// How many events have it.
     pub event_count: u64,
-    /// How many of a hundred events have it, rounded to two decimals.
+    /// Its share of all events in percent, rounded to two decimals.
     pub percentage: f64,
 }
 
@@ -57,7 +57,7 @@ impl EventTypeShare {
     }
 }
 
-/// How active the aggregates of a type are.
+/// The activity of the aggregates of a type.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AggregateActivity {
@@ -65,7 +65,7 @@ pub struct AggregateActivity {
     pub aggregate_type: AggregateType,
     /// How many aggregates have it.
     pub aggregate_count: u64,
-    /// The average of the versions of all their events, as the schema of the Firefly Event Sourcing Library has it.
+    /// The average of the versions of all their events, as the schema of the Firefly Event Sourcing Library defines it.
     pub average_version: f64,
     /// The greatest version of any.
     pub max_version: Version,
@@ -146,7 +146,7 @@ pub struct AggregateSummary {
     pub aggregate_id: Uuid,
     /// Its type.
     pub aggregate_type: AggregateType,
-    /// The version it is at.
+    /// Its current version.
     pub current_version: Version,
     /// How many events it has.
     pub total_events: u64,
@@ -187,21 +187,21 @@ impl AggregateSummary {
     }
 }
 
-/// Which aggregate summaries to list; ordered by the aggregate's id.
+/// Selects aggregate summaries, ordered by the aggregate's id.
 ///
-/// They are computed from the log as it is now, unless [`as_of_last_refresh`](Self::as_of_last_refresh) is asked for.
+/// They are computed from the current log, unless [`as_of_last_refresh`](Self::as_of_last_refresh) is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SummaryQuery {
-    /// Only aggregates with a greater id: the last one of the page before.
+    /// Only aggregates with a greater id: the last id of the previous page.
     pub after: Option<Uuid>,
     /// Only aggregates of this type.
     pub aggregate_type: Option<AggregateType>,
     /// Only aggregates of this tenant.
     pub tenant: Option<TenantId>,
-    /// The most summaries.
+    /// The largest number of summaries.
     pub limit: Option<u32>,
-    /// Whether the summaries that the database keeps will do.
+    /// Whether to read the summaries that the database keeps.
     pub as_of_last_refresh: bool,
 }
 
@@ -233,17 +233,17 @@ impl SummaryQuery {
         self
     }
 
-    /// At most so many.
+    /// At most this many.
     #[must_use]
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// The summaries that the database keeps, as of the last
-    /// [`refresh_aggregate_summaries`](crate::EventStore::refresh_aggregate_summaries): none before the first.
+    /// Reads the summaries that the database keeps, as of the last
+    /// [`refresh_aggregate_summaries`](crate::EventStore::refresh_aggregate_summaries): none before the first refresh.
     ///
-    /// Faster for a large log. SQLite and the in-memory store keep none: they compute the summaries all the same.
+    /// Faster for a large log. SQLite and the in-memory store keep no summaries, and compute them.
     #[must_use]
     pub fn as_of_last_refresh(mut self) -> Self {
         self.as_of_last_refresh = true;
@@ -251,7 +251,7 @@ impl SummaryQuery {
     }
 }
 
-/// The state of a store that works.
+/// The state of a working store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -265,7 +265,7 @@ pub struct Health {
     pub writable: bool,
     /// The high-water mark.
     pub high_water_mark: GlobalSequence,
-    /// How long a round trip to the database, and reading the mark, took.
+    /// How long a round trip to the database took, including reading the mark.
     pub latency: Duration,
 }
 

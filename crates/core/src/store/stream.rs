@@ -1,11 +1,11 @@
-//! One aggregate's stream: what to load of it, and what was loaded.
+//! One aggregate's stream: which part of it to load, and the loaded events.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{AggregateKey, EventEnvelope, GlobalSequence, Snapshot, TenantId, Version};
 
-/// Which direction to read in.
+/// The direction of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Oldest first.
@@ -15,15 +15,15 @@ pub enum Direction {
     Backwards,
 }
 
-/// A point in the past to see an aggregate at.
+/// A point in the past of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AsOf {
-    /// When it was at this version.
+    /// At this version.
     Version(Version),
     /// At this time: the events before the first one that was created later.
     Time(OffsetDateTime),
-    /// When the log was at this global sequence.
+    /// At this global sequence of the log.
     Sequence(GlobalSequence),
 }
 
@@ -33,7 +33,7 @@ impl From<Version> for AsOf {
     }
 }
 
-/// When it was at this version.
+/// At this version.
 impl From<u32> for AsOf {
     fn from(version: u32) -> Self {
         Self::Version(version.into())
@@ -73,7 +73,7 @@ pub struct StreamRange {
     pub direction: Direction,
     /// The most events to load.
     pub limit: Option<u64>,
-    /// The point in the past to see the aggregate at.
+    /// The point in the past at which the stream ends.
     pub as_of: Option<AsOf>,
     /// Only if the aggregate belongs to this tenant.
     pub tenant: Option<TenantId>,
@@ -107,7 +107,7 @@ impl StreamRange {
         self
     }
 
-    /// At most so many events.
+    /// At most this many events.
     #[must_use]
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
@@ -120,14 +120,14 @@ impl StreamRange {
         self.backwards().limit(count)
     }
 
-    /// As the aggregate was at a version, a time or a global sequence.
+    /// As of a version, a time or a global sequence.
     #[must_use]
     pub fn as_of(mut self, point: impl Into<AsOf>) -> Self {
         self.as_of = Some(point.into());
         self
     }
 
-    /// Only if the aggregate belongs to a tenant; otherwise it is as if there were no events.
+    /// Only if the aggregate belongs to this tenant. Otherwise the stream is empty.
     #[must_use]
     pub fn tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
@@ -144,7 +144,7 @@ impl StreamRange {
     }
 }
 
-/// Events of one aggregate, in the order that was asked for, and the version the aggregate is at.
+/// Loaded events of one aggregate, in the requested order, and the aggregate's version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventStream {
     aggregate: AggregateKey,
@@ -154,7 +154,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// For authors of backends: `version` is the aggregate's, whatever part of the stream was asked for.
+    /// For authors of backends: `version` is the aggregate's version, whatever part of the stream was loaded.
     #[must_use]
     pub fn new(aggregate: AggregateKey, version: Version, events: Vec<EventEnvelope>) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl EventStream {
         }
     }
 
-    /// For authors of backends: with the last version that is archived, and the id of its event.
+    /// For authors of backends: sets the last archived version, and the id of its event.
     #[must_use]
     pub fn with_archived(mut self, archived: Option<(Version, Uuid)>) -> Self {
         self.archived = archived;
@@ -178,8 +178,8 @@ impl EventStream {
         &self.aggregate
     }
 
-    /// The version of the aggregate when it was read, or at the point in the past that was asked for, also if only a part
-    /// of the stream was loaded. [`Version::ZERO`] means that there is nothing. Pass it to the next append.
+    /// The version of the aggregate when it was read, or at the requested point in the past, even if only a part of the stream was loaded.
+    /// [`Version::ZERO`] means that there is no event. Pass it to the next append.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -197,13 +197,13 @@ impl EventStream {
         self.events
     }
 
-    /// The last version that is [archived](crate::operate::Archiving); [`Version::ZERO`] if nothing is. Those up to it are not in the log.
+    /// The last [archived](crate::operate::Archiving) version; [`Version::ZERO`] if none is archived. Events up to it are not in the log.
     #[must_use]
     pub fn archived_version(&self) -> Version {
         self.archived.map_or(Version::ZERO, |(version, _)| version)
     }
 
-    /// The id of the event with this version, if it was loaded first, or is the last archived one.
+    /// The id of the event with this version, if it is the first loaded event, or the last archived one.
     pub(crate) fn event_id_at(&self, version: Version) -> Option<Uuid> {
         let loaded = self.events.first().filter(|event| event.version == version);
         let archived = self.archived.filter(|(archived, _)| *archived == version);

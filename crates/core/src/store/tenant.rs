@@ -1,4 +1,4 @@
-//! A store as one tenant sees it.
+//! A view of a store for one tenant.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,11 +15,10 @@ use crate::{
     SnapshotStatistics, SnapshotStore, Statistics, StreamRange, SummaryQuery, TenantId,
 };
 
-/// A store in which one tenant's aggregates are all there is.
+/// A view of a store that contains only one tenant's aggregates.
 ///
-/// Appends are for the tenant, and an aggregate id that belongs to anybody else is refused; reads, snapshots and
-/// statistics see only the tenant's own. The one thing that is not the tenant's is the high-water mark: it is a number of
-/// the whole log, which lets a tenant's consumer advance past events that are not its own.
+/// Appends are for the tenant, and an aggregate id of any other owner is refused. Reads, snapshots and statistics see only the tenant's
+/// own. Only the high-water mark is that of the whole log, so that a tenant's consumer can advance past events of other tenants.
 ///
 /// ```
 /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
@@ -41,7 +40,7 @@ pub struct TenantStore<S: ?Sized> {
 }
 
 impl<S> TenantStore<S> {
-    /// The store `store` as `tenant` sees it.
+    /// A view of `store` for `tenant`.
     #[must_use]
     pub fn new(store: S, tenant: TenantId) -> Self {
         Self { tenant, store }
@@ -54,7 +53,7 @@ impl<S> TenantStore<S> {
     }
 }
 
-/// Nobody looks beyond a tenant-scoped store by naming another tenant.
+/// Refuses a call that names another tenant.
 fn own(tenant: &TenantId, named: Option<&TenantId>) -> Result<()> {
     match named {
         Some(named) if named != tenant => Err(Error::invalid(format!(
@@ -79,16 +78,16 @@ fn scope_range(tenant: &TenantId, range: &StreamRange) -> Result<StreamRange> {
     Ok(range.clone().tenant(tenant.clone()))
 }
 
-/// The tenant that a transaction is scoped to, if it is: see [`ConsumerTransaction::scope`]. For authors of backends.
+/// The tenant that a transaction is limited to, if any: see [`ConsumerTransaction::scope`]. For authors of backends.
 #[derive(Clone, Debug, Default)]
 pub struct Scope(Option<TenantId>);
 
 impl Scope {
-    /// Narrows the transaction to a tenant.
+    /// Limits the transaction to a tenant.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is another's already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is already limited to another one.
     pub fn narrow(&mut self, tenant: &TenantId) -> Result<()> {
         if let Some(own_tenant) = &self.0 {
             own(own_tenant, Some(tenant))?;
@@ -97,11 +96,11 @@ impl Scope {
         Ok(())
     }
 
-    /// Appends as the scope has them.
+    /// The appends with the scope's tenant.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for those of another tenant.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if one is for another tenant.
     pub fn appends<'a>(&'a self, appends: &'a [Append<'a>]) -> Result<Cow<'a, [Append<'a>]>> {
         match &self.0 {
             Some(tenant) => Ok(Cow::Owned(scope_appends(tenant, appends)?)),
@@ -109,11 +108,11 @@ impl Scope {
         }
     }
 
-    /// A part of a stream as the scope has it.
+    /// The range with the scope's tenant.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for one of another tenant.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is for another tenant.
     pub fn range<'a>(&self, range: &'a StreamRange) -> Result<Cow<'a, StreamRange>> {
         match &self.0 {
             Some(tenant) => Ok(Cow::Owned(scope_range(tenant, range)?)),
@@ -240,7 +239,7 @@ impl<S: SnapshotStore> SnapshotStore for TenantStore<S> {
     }
 }
 
-/// Consumers are those of the whole store: their names are one tenant's by what the program calls them.
+/// Consumers belong to the whole store: a program that runs one for a tenant must put the tenant into its name.
 impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
     fn consume(&self, work: &mut dyn FnMut(&mut dyn ConsumerTransaction) -> Result<()>) -> Result<()> {
         self.store.consume(&mut |transaction| {
@@ -287,8 +286,8 @@ impl<S: ConsumerStore> ConsumerStore for TenantStore<S> {
 }
 
 impl<S: Transactional> TenantStore<S> {
-    /// Runs `work` in a transaction of the driver's, which appends and loads for the tenant, and has a `connection()` for the caller's own
-    /// tables. As the `transaction` of each driver's store. Its documentation has the costs and the rules for `work`.
+    /// Runs `work` in a transaction of the driver. It appends and loads for the tenant, and has a `connection()` for the caller's own
+    /// tables. As the `transaction` method of each driver's store, whose documentation states the costs and the rules for `work`.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;

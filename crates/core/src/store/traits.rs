@@ -1,4 +1,4 @@
-//! What a backend implements: small object-safe traits. What a program calls is in their extensions.
+//! The traits that a backend implements: small and object-safe. Programs call the methods of their extensions.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     SummaryQuery, TenantId,
 };
 
-/// A store of events. Everything takes `&self`; share it between threads by reference, by clone or in an `Arc`.
+/// A store of events. All methods take `&self`: share a store between threads by reference, by clone or in an `Arc`.
 ///
 /// Implement this trait to write a backend: few methods, no generics. Use [`EventStoreExt`](crate::EventStoreExt) to work with a store; it is
 /// implemented for every store, `dyn EventStore` included.
@@ -29,20 +29,20 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// - those of the backend.
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
 
-    /// Runs `work` in a transaction: all that it appends is stored when it returns `Ok`, nothing when it returns an error.
+    /// Runs `work` in a transaction. If it returns `Ok`, all its appends are stored; if it returns an error, none is.
     ///
-    /// After an append that failed, the transaction is rolled back whatever `work` returns. `work` runs once. Within it,
-    /// use the transaction: the store refuses to be used by the same thread meanwhile, which might wait for itself.
+    /// After a failed append, the transaction is rolled back whatever `work` returns. `work` runs once. Within it, use the transaction, not
+    /// the store: the store refuses calls by the same thread, which might wait for themselves.
     ///
     /// # Errors
     ///
-    /// That of `work`, that of the append that failed, or one of the backend's when committing;
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), as every other method, within such a transaction of the same thread.
+    /// That of `work`, that of a failed append, or one of the backend's at the commit; [`InvalidInput`](crate::ErrorKind::InvalidInput),
+    /// like every other method, within such a transaction of the same thread.
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()>;
 
-    /// Loads a part of one aggregate's stream, and the version it is at.
+    /// Loads a part of one aggregate's stream, and the aggregate's version.
     ///
-    /// Events and version are of one state of the store, even if others append meanwhile.
+    /// Events and version belong to one state of the store, even if others append meanwhile.
     ///
     /// On a server, one round trip if the events include the newest one: for the whole stream, for the [`last`](StreamRange::last) events, and
     /// [`from_version`](StreamRange::from_version) if an event follows. Otherwise, the version is queried separately: two round trips if no
@@ -62,23 +62,22 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// - those of the backend.
     fn load_range(&self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
 
-    /// Reads a page of the log: the first if `cursor` is absent, else the one after the page it came with.
+    /// Reads a page of the log: the first if `cursor` is absent, else the one after the page that returned the cursor.
     ///
     /// No page reaches beyond the high-water mark, and the pages of one read share the mark of the first.
     ///
-    /// On a server, one round trip for each later page. The first takes two, for the mark and for the events; it takes one if a mark that
-    /// this store proved before will do: the query ends [at or before](EventQuery::until) that mark, or goes forwards with a
-    /// [limit](EventQuery::limit) of one page, and the events up to that mark fill it. If they do not, two or three. Some take more.
-    /// PostgreSQL plans a query by event ids, time or metadata anew. If a sequence is missing, MySQL and MariaDB first prove that it is
-    /// final. Metadata filters may need further queries.
+    /// On a server, each later page takes one round trip. The first page takes two, for the mark and for the events. It takes one if an
+    /// earlier proved mark is enough: if the query ends [at or before](EventQuery::until) that mark, or goes forwards with a
+    /// [limit](EventQuery::limit) of one page, and the events up to that mark fill it. If they do not, it takes two or three. There are
+    /// exceptions. PostgreSQL plans a query by event ids, time or metadata each time. If a sequence is missing, MySQL and MariaDB first
+    /// prove that it is final. Metadata filters may need further queries.
     ///
     /// # Errors
     ///
     /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd) if the query begins beyond the end of the log: events were lost;
     /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove the high-water mark;
     /// - [`Archived`](crate::ErrorKind::Archived) if the page may lack events that were [archived](crate::operate::Archiving), unless the
-    ///   query
-    ///   [skips](EventQuery::skip_archived) them;
+    ///   query [skips](EventQuery::skip_archived) them;
     /// - [`Integrity`](crate::ErrorKind::Integrity) if a row is damaged, or does not match its checksum in a store that verifies what
     ///   it reads;
     /// - those of the backend.
@@ -89,8 +88,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd), once, if the log ends before a mark that this store gave out: events were
-    ///   lost. The next call proves the mark again;
+    /// - [`BeyondEnd`](crate::ErrorKind::BeyondEnd), once, if the log ends before a mark that this store returned: events were lost. The
+    ///   next call proves the mark again;
     /// - [`Unprovable`](crate::ErrorKind::Unprovable) if this server cannot prove it;
     /// - those of the backend.
     fn high_water_mark(&self) -> Result<GlobalSequence>;
@@ -102,7 +101,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Those of the backend.
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics>;
 
-    /// A summary of each aggregate, ordered by id, computed from the log as it is now: every committed event counts, except
+    /// A summary of each aggregate, ordered by id, computed from the current log: every committed event counts, except
     /// [archived](crate::operate::Archiving) ones.
     ///
     /// It reads every event of the aggregates that it lists. PostgreSQL, MySQL and MariaDB also keep summaries in a table,
@@ -114,8 +113,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Those of the backend.
     fn aggregate_summaries(&self, query: &SummaryQuery) -> Result<Vec<AggregateSummary>>;
 
-    /// Brings the table of aggregate summaries up to date, for queries
-    /// [as of the last refresh](SummaryQuery::as_of_last_refresh) and for other programs that read the table.
+    /// Updates the table of aggregate summaries, for queries [as of the last refresh](SummaryQuery::as_of_last_refresh) and for other
+    /// programs that read the table.
     ///
     /// PostgreSQL, MySQL and MariaDB read the whole log for that. SQLite and the in-memory store have no such table and do nothing.
     ///
@@ -129,20 +128,20 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of the backend: a store that is not healthy returns why.
+    /// Those of the backend. If the store does not work, the error says why.
     fn health(&self) -> Result<Health>;
 }
 
 /// A transaction of a store: see [`EventStore::transact`].
 pub trait EventTransaction {
-    /// Appends within the transaction; other readers see it when the transaction has committed.
+    /// Appends within the transaction. Other readers see the events after the commit.
     ///
     /// # Errors
     ///
     /// As [`EventStore::append_all`]. After an error, the transaction cannot commit.
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
 
-    /// Loads a part of one aggregate's stream, with what the transaction appended.
+    /// Loads a part of one aggregate's stream, including events that the transaction appended.
     ///
     /// # Errors
     ///
@@ -150,9 +149,9 @@ pub trait EventTransaction {
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream>;
 }
 
-/// A store of events that keeps snapshots of their aggregates. Snapshots are a cache: losing one costs time, nothing else.
+/// A store that also keeps snapshots of aggregates. Snapshots are a cache: losing one only costs time.
 pub trait SnapshotStore: EventStore {
-    /// Saves a snapshot; one of the same aggregate and the same form at the same version is replaced. Those of other forms stay.
+    /// Saves a snapshot. It replaces a snapshot of the same aggregate and form at the same version. Other forms stay.
     ///
     /// On a server, two round trips.
     ///
@@ -167,8 +166,7 @@ pub trait SnapshotStore: EventStore {
 
     /// Finds one snapshot of an aggregate. With a tenant, only if it owns the aggregate.
     ///
-    /// On a server, one round trip. A search by form reads the newer snapshots of the aggregate that are of other forms, without
-    /// their states.
+    /// On a server, one round trip. A search by form also reads newer snapshots of other forms, but not their states.
     ///
     /// # Errors
     ///
@@ -181,15 +179,15 @@ pub trait SnapshotStore: EventStore {
         at: SnapshotAt<'_>,
     ) -> Result<Option<Snapshot>>;
 
-    /// Finds one snapshot of an aggregate, and loads the events from its version on: the one that it goes up to, and those after it. All
-    /// events if there is no such snapshot. With a tenant, only if it owns the aggregate.
+    /// Finds one snapshot of an aggregate, and loads the events from the snapshot's version on, including the event at that version. If
+    /// there is no such snapshot, loads all events. With a tenant, only if it owns the aggregate.
     ///
     /// The result includes the event at the snapshot's version, so that the caller can check that both belong together, unless that event
     /// is [archived](crate::operate::Archiving). The stream's version is that of the aggregate.
     ///
-    /// A database store finds both by one statement, so they are of one moment. On a server, that is one round trip, and two more
-    /// where the snapshot goes up to an event that is gone. The default is [`find_snapshot`](Self::find_snapshot), and then
-    /// [`load_range`](EventStore::load_range). For the memory see there.
+    /// A database store finds both with one statement, so they belong to one state. On a server, that is one round trip, and two more if
+    /// the event at the snapshot's version is missing. The default calls [`find_snapshot`](Self::find_snapshot) and then
+    /// [`load_range`](EventStore::load_range), which also states the memory that events need.
     ///
     /// ```
     /// use firefly_eventstore_core::{MemoryEventStore, SnapshotAt, SnapshotType, prelude::*};
@@ -210,8 +208,8 @@ pub trait SnapshotStore: EventStore {
     ///
     /// # Errors
     ///
-    /// As [`find_snapshot`](Self::find_snapshot) and [`load_range`](EventStore::load_range). A caller that can do without the snapshot
-    /// loads all events then.
+    /// As [`find_snapshot`](Self::find_snapshot) and [`load_range`](EventStore::load_range). After an error, a caller can still load all
+    /// events without the snapshot.
     fn load_from_snapshot(
         &self,
         tenant: Option<&TenantId>,
@@ -221,7 +219,7 @@ pub trait SnapshotStore: EventStore {
         let snapshot = self.find_snapshot(tenant, aggregate, at)?;
         let mut range = StreamRange::with_snapshot(tenant, snapshot.as_ref());
         let stream = match self.load_range(aggregate, &range) {
-            // The event that the snapshot goes up to may be the last one that is archived.
+            // The event at the snapshot's version may be the last archived one.
             Err(error) if error.is_archived() && snapshot.is_some() => {
                 range.from = range.from.checked_add(1).unwrap_or(range.from);
                 self.load_range(aggregate, &range)?
@@ -231,8 +229,8 @@ pub trait SnapshotStore: EventStore {
         Ok((snapshot, stream))
     }
 
-    /// All snapshots of an aggregate, the newest version first, and of one version the last form by name. With a tenant, only if it owns
-    /// the aggregate.
+    /// All snapshots of an aggregate. Newest version first; for the same version, by descending name of the form. With a tenant, only if it
+    /// owns the aggregate.
     ///
     /// # Errors
     ///

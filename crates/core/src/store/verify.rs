@@ -3,7 +3,7 @@
 use super::pipeline;
 use crate::{Error, EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Verification {
@@ -11,7 +11,7 @@ pub struct Verification {
     pub checked: u64,
     /// An [`Integrity`](crate::ErrorKind::Integrity) error for each event that is damaged.
     pub damaged: Vec<Error>,
-    /// Where the next verification goes on: see [`Events::checkpoint`](crate::Events::checkpoint).
+    /// Where the next verification continues: see [`Events::checkpoint`](crate::Events::checkpoint).
     pub checkpoint: GlobalSequence,
 }
 
@@ -23,7 +23,7 @@ impl Verification {
     }
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {
@@ -31,14 +31,14 @@ pub struct VerifyProgress {
     pub checked: u64,
     /// How many of them are damaged.
     pub damaged: u64,
-    /// The last event that was checked.
+    /// The last checked event.
     pub at: GlobalSequence,
 }
 
-/// Recomputes the checksum of every event that `query` selects, and reports each damaged event. It does not stop at one.
+/// Recomputes the checksum of every event that `query` selects, and reports every damaged event.
 ///
-/// `progress` is called after each event, by this thread. Another one reads, page by page, and as many as there are cores compute;
-/// some 16 MiB of events are in memory.
+/// `progress` is called after each event, in the calling thread. Another thread reads, page by page, and as many threads as there are cores
+/// compute. About 16 MiB of events are in memory.
 ///
 /// ```
 /// use firefly_eventstore_core::{prelude::*, verify, MemoryEventStore};
@@ -56,7 +56,7 @@ pub struct VerifyProgress {
 ///
 /// # Errors
 ///
-/// Those of the store when reading. An event that is so damaged that its row cannot be read ends the verification.
+/// Those of the store. If an event is so damaged that its row cannot be read, the verification ends with an error.
 pub fn verify<S: EventStore + ?Sized>(
     store: &S,
     query: EventQuery,

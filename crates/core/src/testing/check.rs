@@ -1,4 +1,4 @@
-//! A check of an enum of events: it reads what it writes, and what older programs wrote.
+//! A check of an enum of events: it must read what it writes, and what older programs wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,22 +64,22 @@ pub fn check_events<E: DomainEvent>(samples: impl IntoIterator<Item = E>) -> Eve
     check
 }
 
-/// An enum of events whose samples are fine: see [`check_events`].
+/// An enum of events whose samples passed the check: see [`check_events`].
 #[derive(Debug)]
 pub struct EventCheck<E> {
     vocabulary: &'static Vocabulary,
     samples: Vec<Shown>,
-    /// The types that an old form was read of.
+    /// The types for which an old form was read.
     old: BTreeSet<EventType>,
     events: PhantomData<fn() -> E>,
 }
 
 impl<E: DomainEvent> EventCheck<E> {
-    /// An event that is stored with this type and data is read as these: for an old form that is known from elsewhere than a file.
+    /// Checks that a stored event with this type and data is read as these events: for an old form that is not in a file.
     ///
     /// # Panics
     ///
-    /// If it cannot be read, or is read otherwise, with the difference.
+    /// If it cannot be read, or is read as other events, with the difference.
     #[track_caller]
     pub fn reads(
         mut self,
@@ -97,11 +97,11 @@ impl<E: DomainEvent> EventCheck<E> {
         self
     }
 
-    /// Every form that was [recorded](Self::record) in a folder is read as it was then, every sample is recorded, and every type that has
-    /// an upcast is recorded or was [read](Self::reads).
+    /// Checks that every form that was [recorded](Self::record) in a folder is still read in the same way, that every sample is recorded,
+    /// and that every type with an upcast is recorded or was [read](Self::reads).
     ///
-    /// The form in a file never changes, as it never changes in the log. If you change the enum on purpose, and with it the result of reading
-    /// a form, record again, and review the differences.
+    /// The form in a file never changes, as it never changes in the log. If you change on purpose how a form is read, record again, and
+    /// review the differences.
     ///
     /// ```
     /// # use firefly_eventstore_core::{DomainEvent, testing::check_events};
@@ -163,12 +163,12 @@ impl<E: DomainEvent> EventCheck<E> {
         }
     }
 
-    /// Writes the form of each new sample into a new file of a folder, and into the other files the current result of reading their form. The
+    /// Writes the form of each new sample into a new file of a folder. In the existing files, updates the result of reading their form. The
     /// recorded types and data stay, because such events are stored in a log.
     ///
     /// # Panics
     ///
-    /// If a form that was recorded cannot be read; or if the folder cannot be written.
+    /// If a recorded form cannot be read; or if the folder cannot be written.
     #[track_caller]
     pub fn record(self, folder: impl AsRef<Path>) {
         let folder = folder.as_ref();
@@ -244,7 +244,7 @@ impl<E: DomainEvent> EventCheck<E> {
                     event_type: name.clone(),
                     data: sample.data.clone(),
                 };
-                // An alias makes the same event of the same fields; another variant makes one of its own.
+                // An alias reads the same fields as the same event. Another variant would read them as another event.
                 self.read(&renamed).is_ok_and(|read| read == [sample.clone()])
             };
             assert!(
@@ -255,7 +255,7 @@ impl<E: DomainEvent> EventCheck<E> {
     }
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Serialize, Deserialize)]
 struct RecordedForm {
     #[serde(flatten)]
@@ -308,7 +308,7 @@ fn read_forms(folder: &Path) -> Vec<(PathBuf, RecordedForm)> {
     files.into_iter().map(read).collect()
 }
 
-/// A file that is not there yet, named by the type of the event.
+/// A name for a new file, made from the type of the event.
 fn free_file(folder: &Path, event_type: &EventType) -> PathBuf {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = event_type

@@ -10,8 +10,8 @@ use crate::{Aggregate, NewEvent};
 
 /// Given events of an aggregate, when a command is decided, then events follow, or a refusal.
 ///
-/// There is no store, no thread and no clock in it, so thousands of these tests run in a second. Events are written and read again, as a
-/// store would have them.
+/// It needs no store, no thread and no clock, so thousands of these tests run in a second. Events are serialized and read again, as a store
+/// does.
 ///
 /// ```
 /// use firefly_eventstore_core::testing::Given;
@@ -72,12 +72,12 @@ pub struct Given<A> {
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Nothing happened yet.
+    /// No earlier events.
     pub fn nothing() -> Self {
         Self { state: A::default() }
     }
 
-    /// These events happened.
+    /// These earlier events.
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl<A: Aggregate> Given<A> {
         Self::nothing().and(events)
     }
 
-    /// And then these.
+    /// Adds more earlier events.
     ///
     /// # Panics
     ///
@@ -101,7 +101,7 @@ impl<A: Aggregate> Given<A> {
         self
     }
 
-    /// And then an event was stored with this type and data: one of an old form.
+    /// Adds an event that was stored with this type and data: one of an old form.
     ///
     /// # Panics
     ///
@@ -127,7 +127,7 @@ impl<A: Aggregate> Given<A> {
         }
     }
 
-    /// What is decided.
+    /// Runs the decision.
     pub fn when<E>(self, decide: impl FnOnce(&A) -> Result<Vec<A::Event>, E>) -> Decided<A, E> {
         let result = decide(&self.state);
         Decided {
@@ -137,7 +137,7 @@ impl<A: Aggregate> Given<A> {
     }
 }
 
-/// What was decided: see [`Given::when`].
+/// The result of the decision: see [`Given::when`].
 #[must_use = "say what must follow"]
 pub struct Decided<A: Aggregate, E> {
     state: A,
@@ -145,9 +145,9 @@ pub struct Decided<A: Aggregate, E> {
 }
 
 impl<A: Aggregate, E: Debug> Decided<A, E> {
-    /// Exactly these events follow. Returns the aggregate with them.
+    /// Checks that exactly these events follow. Returns the aggregate after them.
     ///
-    /// They are compared as they are stored, so the enum needs neither `Debug` nor `PartialEq`.
+    /// The stored forms are compared, so the enum needs neither `Debug` nor `PartialEq`.
     ///
     /// # Panics
     ///
@@ -177,7 +177,7 @@ impl<A: Aggregate, E: Debug> Decided<A, E> {
         self.state
     }
 
-    /// Nothing follows: the command succeeds, and appends nothing. Returns the aggregate.
+    /// Checks that the command succeeds without events. Returns the aggregate.
     ///
     /// # Panics
     ///
@@ -187,7 +187,7 @@ impl<A: Aggregate, E: Debug> Decided<A, E> {
         self.then([])
     }
 
-    /// The command is refused, with this refusal.
+    /// Checks that the command is refused with this refusal.
     ///
     /// # Panics
     ///
@@ -204,7 +204,7 @@ impl<A: Aggregate, E: Debug> Decided<A, E> {
         );
     }
 
-    /// The command is refused, as `expected` says. Returns the refusal.
+    /// Checks that the command is refused, and that `expected` accepts the refusal. Returns the refusal.
     ///
     /// # Panics
     ///
@@ -256,7 +256,7 @@ fn write<A: Aggregate>(event: &A::Event) -> NewEvent {
     }
 }
 
-/// An error with what caused it, which its own text does not repeat.
+/// An error's text with its cause, which the text itself does not repeat.
 pub(super) fn with_source(error: &crate::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),

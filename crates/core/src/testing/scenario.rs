@@ -12,8 +12,8 @@ use crate::{
 
 /// Given events, when a command runs, then events follow: a specification by example, on a real store in memory.
 ///
-/// The command is the program's own code, with the store and the aggregate it would have in production. To try how it
-/// deals with failures, tell [`store`](Self::store) to [`fail_at`](MemoryEventStore::fail_at) a point first.
+/// The command is the program's own code, with the store and the aggregate that it would have in production. To test
+/// how it handles failures, first call [`fail_at`](MemoryEventStore::fail_at) on the [`store`](Self::store).
 ///
 /// ```
 /// use firefly_eventstore_core::{prelude::*, testing::Scenario};
@@ -49,7 +49,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// About an aggregate of a type, with a new id, in an empty store.
+    /// A scenario with an aggregate of a type, with a new id, in an empty store.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl Scenario {
         })
     }
 
-    /// What happened to the aggregate before.
+    /// Appends the aggregate's earlier events.
     ///
     /// # Errors
     ///
@@ -72,19 +72,19 @@ impl Scenario {
         Ok(self)
     }
 
-    /// The aggregate it is about.
+    /// The aggregate of the scenario.
     #[must_use]
     pub fn aggregate(&self) -> &AggregateKey {
         &self.aggregate
     }
 
-    /// The store it happens in.
+    /// The store of the scenario.
     #[must_use]
     pub fn store(&self) -> &MemoryEventStore {
         &self.store
     }
 
-    /// What is done: runs the command.
+    /// Runs the command.
     ///
     /// # Panics
     ///
@@ -92,7 +92,7 @@ impl Scenario {
     pub fn when<T, E>(self, command: impl FnOnce(&MemoryEventStore, &AggregateKey) -> Result<T, E>) -> Outcome<T, E> {
         let before = self.store.version(&self.aggregate);
         let result = command(&self.store, &self.aggregate);
-        // A fault that was ordered for a read belongs to the command, not to this look at the stream before it.
+        // A fault for a read is meant for the command, not for this read of the stream before it.
         let before = before.expect("order a fault for reading within the command");
         let stream = self
             .store
@@ -107,7 +107,7 @@ fn usize_of(version: Version) -> usize {
     usize::try_from(version.get()).expect("a stream in memory is shorter than the address space")
 }
 
-/// What a command did: see [`Scenario::when`].
+/// The result of a command: see [`Scenario::when`].
 #[derive(Debug)]
 #[must_use = "say what must follow"]
 pub struct Outcome<T, E> {
@@ -116,9 +116,9 @@ pub struct Outcome<T, E> {
 }
 
 impl<T: Debug, E: Debug> Outcome<T, E> {
-    /// The command succeeded and appended exactly these events, by type and data, to the aggregate.
+    /// Checks that the command succeeded and appended exactly these events to the aggregate, by type and data.
     ///
-    /// Data is compared by its canonical form. Returns what the command returned.
+    /// Data is compared by its canonical form. Returns the result of the command.
     ///
     /// # Panics
     ///
@@ -154,7 +154,7 @@ impl<T: Debug, E: Debug> Outcome<T, E> {
         result
     }
 
-    /// The command succeeded and appended nothing. Returns what it returned.
+    /// Checks that the command succeeded and appended nothing. Returns its result.
     ///
     /// # Panics
     ///
@@ -164,7 +164,8 @@ impl<T: Debug, E: Debug> Outcome<T, E> {
         self.then_events([])
     }
 
-    /// The command failed as `expected` says, and appended nothing. Returns its error.
+    /// Checks that the command failed, that `expected` accepts the error, and that nothing was appended. Returns the
+    /// error.
     ///
     /// # Panics
     ///

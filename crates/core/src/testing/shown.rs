@@ -1,4 +1,4 @@
-//! Events as tests show them.
+//! How tests show events.
 
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ impl Shown {
     }
 }
 
-/// The events, line by line: those that are missing with a minus, those that are too many with a plus, and where their data differs.
+/// The difference, line by line: missing events with a minus, additional ones with a plus, and where data differs.
 pub(super) fn difference(expected: &[Shown], actual: &[Shown]) -> String {
     let mut text = String::new();
     let mut line = |sign: char, event: &Shown| {
