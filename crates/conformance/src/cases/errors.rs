@@ -58,7 +58,10 @@ pub(crate) fn a_type_mismatch_names_both_types(env: &dyn Environment) {
     for (error, operation) in errors {
         assert!(!error.is_conflict() && !error.is_retryable());
         let expected = format!("{operation} {order}: ");
-        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(
+            error.to_string().starts_with(&expected),
+            "the error begins with {expected:?}: {error}"
+        );
         assert!(error.to_string().contains("of type Account, not Order"), "{error}");
     }
 }

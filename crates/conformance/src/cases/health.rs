@@ -16,6 +16,10 @@ pub(crate) fn a_working_store_is_healthy(env: &dyn Environment) {
 
 pub(crate) fn a_store_with_a_schema_tells_its_version(env: &dyn Environment) {
     let health = env.store().health().unwrap();
-    assert_eq!(health.schema_version.is_some(), env.has_driver());
+    assert_eq!(
+        health.schema_version.is_some(),
+        env.has_driver(),
+        "`Environment::has_driver` says whether there is a schema with a version"
+    );
     assert!(health.writable);
 }
