@@ -54,7 +54,7 @@ pub(crate) fn write_whole<R>(
     let in_the_way = || {
         Failure::new(
             Exit::Files,
-            format!("{} is there already, and stays as it is", path.display()),
+            format!("{} exists already, and was not changed", path.display()),
         )
         .advise("choose another name, or replace it with --force")
     };

@@ -62,7 +62,7 @@ impl StoreUrl {
         match self.secret().split_once(':') {
             Some((scheme, _)) if is_scheme(scheme) => Ok(()),
             _ => Err(Failure::usage(
-                "the store is no URL; write sqlite:ledger.db, postgres://user@host/database or mysql://user@host/database",
+                "the store is not a URL; write sqlite:ledger.db, postgres://user@host/database or mysql://user@host/database",
             )),
         }
     }

@@ -758,7 +758,7 @@ fn an_export_of_what_meets_a_condition_says_so() {
     let checked = store.succeeds(&["import", "--check", "grace.jsonl"]);
     assert_eq!(
         checked.line("the file"),
-        "the file is whole: 1 event, some of the events after global sequence 0 up to 6"
+        "the file is complete: 1 event, some of the events after global sequence 0 up to 6"
     );
     let target = Store::new();
     let file = store.file("grace.jsonl").display().to_string();
@@ -787,7 +787,7 @@ fn a_file_is_whole_or_as_it_was_before() {
     ] {
         let error = store.fails(8, arguments);
         assert!(
-            error.contains("a.jsonl is there already") && error.contains("--force"),
+            error.contains("a.jsonl exists already") && error.contains("--force"),
             "{error}"
         );
         assert_eq!(fs::read(store.file("a.jsonl")).unwrap(), before);
@@ -831,7 +831,7 @@ fn a_changed_byte_is_found_and_its_line_named() {
     assert_eq!(checked.code, 0, "{checked:?}");
     assert_eq!(
         checked.line("the file"),
-        "the file is whole: 6 events, all events after global sequence 0 up to 6"
+        "the file is complete: 6 events, all events after global sequence 0 up to 6"
     );
     let json = store.succeeds(&["import", "--check", "--json", "a.jsonl"]).json();
     assert_eq!(
@@ -985,7 +985,7 @@ fn verify_remembers_what_was_intact_and_finds_what_is_not() {
     assert!(
         store
             .fails(6, &["verify", "--against", "bad"])
-            .contains("bad is no remembered point")
+            .contains("bad is not a remembered point")
     );
 }
 

@@ -167,7 +167,7 @@ fn a_consumer_is_paused_resumed_and_moved() {
     for (arguments, says) in [
         (
             &["reposition", MAILS, "--to", "5"][..],
-            "would leave out what it has not handled after global sequence 2 up to 5; write --yes",
+            "would skip the events after global sequence 2 up to 5 that it has not handled; write --yes",
         ),
         (
             &["reposition", MAILS, "--to", "1"],

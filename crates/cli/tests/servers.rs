@@ -256,7 +256,7 @@ fn following_goes_on_after_the_server_was_restarted() {
     let mut running = Running::start(&mut store.command(&["tail", "-n", "1", "--follow", "--interval", "10ms"]));
     assert!(running.line().unwrap().starts_with("6 "));
     server.kill("QUIT");
-    assert!(running.remark().starts_with("trying again until it works: "));
+    assert!(running.remark().starts_with("trying again until it succeeds: "));
     server.restart();
     store.append(
         &account(2),

@@ -356,7 +356,7 @@ impl fmt::Display for ErrorKind {
                 f.write_str("no pooled connection became free in time; repeat the same call later, or enlarge the pool")
             }
             Self::ReadOnly => f.write_str("the store is read-only; nothing was written"),
-            Self::PermissionDenied => f.write_str("the database refuses the right to do this; nothing was written"),
+            Self::PermissionDenied => f.write_str("the database denies permission for this; nothing was written"),
             Self::StorageFull => f.write_str("the storage is full; nothing was written, make room and repeat"),
             Self::Schema(problem) => problem.fmt(f),
             Self::BeyondEnd { position, end } => write!(

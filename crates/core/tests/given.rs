@@ -141,7 +141,7 @@ fn whatever_else_followed_fails_the_test() {
     assert!(says(|| _ = refused().then([CartEvent::Emptied])).contains("refused: \"too much\""));
     assert!(says(|| _ = refused().then_nothing()).contains("refused: \"too much\""));
     assert!(says(|| refused().then_refused("too little")).contains("too little"));
-    assert!(says(|| _ = refused().then_refused_as(|_| false)).contains("refused otherwise: \"too much\""));
+    assert!(says(|| _ = refused().then_refused_as(|_| false)).contains("refused for another reason: \"too much\""));
     let odd = |_: &Cart| Ok::<_, ()>(vec![CartEvent::Odd { ratio: f64::NAN }]);
     assert!(says(|| _ = Given::nothing().when(odd).then_nothing()).contains("NaN"));
     assert!(says(|| _ = Given::<Cart>::nothing().and_stored("item.lost", &json!({}))).contains("item.lost"));

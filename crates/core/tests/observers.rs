@@ -206,10 +206,10 @@ fn every_event_is_a_line_for_tracing() {
         r#"info message=slot taken consumer="mails.v1" slot=4"#,
         r#"info message=slot given up consumer="mails.v1" slot=4"#,
         r#"debug message=events handled consumer="mails.v1" events=5 position=7 elapsed_ms=2.5"#,
-        r#"info message=checkpoint moved by somebody else consumer="mails.v1" position=7"#,
-        r#"warn message=waiting for what is out of reach consumer="mails.v1" error!it is ill pause_ms=0.5"#,
+        r#"info message=checkpoint moved by another process consumer="mails.v1" position=7"#,
+        r#"warn message=waiting for the end of an outage consumer="mails.v1" error!it is ill pause_ms=0.5"#,
         r#"info message=going on consumer="mails.v1""#,
-        r#"warn message=waiting for what is out of reach error!it is ill pause_ms=0.5"#,
+        r#"warn message=waiting for the end of an outage error!it is ill pause_ms=0.5"#,
         r#"info message=going on"#,
         r#"warn message=event failed consumer="mails.v1" global_sequence=8 attempts=2 error!it is ill"#,
         concat!(

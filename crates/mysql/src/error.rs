@@ -227,7 +227,7 @@ pub(crate) fn is_missing_savepoint(error: &mysql::Error) -> bool {
     code(error) == Some(1305)
 }
 
-/// Whether the server does not tell this user which XA transactions are prepared: MySQL has a right for that.
+/// Whether the server does not show it to this user which XA transactions are prepared: MySQL has a right for that.
 pub(crate) fn is_not_told(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1227 | 1401))
 }

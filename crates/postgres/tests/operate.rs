@@ -242,12 +242,12 @@ fn what_contradicts_the_store_is_refused_named_and_leaves_nothing() {
         (
             "a sequence that is taken",
             on_top(&|event| event.global_sequence = end.global_sequence),
-            "has given out sequences up to",
+            "has already assigned sequences up to",
         ),
         (
             "a hole before the end",
             on_top(&|event| event.global_sequence = at(8)),
-            "has given out sequences up to",
+            "has already assigned sequences up to",
         ),
         (
             "a version that is taken",

@@ -101,11 +101,12 @@ impl fmt::Display for PublishError {
             }
             Error::Another { last } => write!(
                 f,
-                "its last entry, {last}, is of somebody else; nobody else may write to it: delete it, or publish to another stream"
+                "its last entry, {last}, was written by another program or subscription; no other may write to the stream: \
+                 delete it, or publish to another stream"
             ),
             Error::Lost { last, known } => write!(
                 f,
-                "events up to global sequence {known} were confirmed, and its last entry is {last}: the server has lost what is between; \
+                "events up to global sequence {known} were confirmed, and its last entry is {last}: the server has lost the events between; \
                  reposition the consumer to {}, and resume it",
                 last.split_once('-').map_or("0", |(sequence, _)| sequence)
             ),
@@ -113,7 +114,7 @@ impl fmt::Display for PublishError {
                 f,
                 "the event was parked, and later ones are there already; publish it by other means, and discard it"
             ),
-            Error::Answer(answer) => write!(f, "the script's answer is {answer:?}, which is unknown"),
+            Error::Answer(answer) => write!(f, "the script returned an unknown answer, {answer:?}"),
         }
     }
 }

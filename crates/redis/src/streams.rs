@@ -54,7 +54,7 @@ impl RedisStreams {
     /// [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL is not valid.
     pub fn new(url: &str, stream: impl Into<String>) -> Result<Self> {
         let client = Client::open(url).map_err(|error| {
-            firefly_eventstore_core::Error::invalid(format!("the URL of Redis cannot be used: {error}"))
+            firefly_eventstore_core::Error::invalid(format!("the URL of the Redis server is not valid: {error}"))
         })?;
         Ok(Self {
             client,

@@ -144,7 +144,10 @@ fn a_stream_that_is_not_as_it_was_left_stops_the_slot() {
         if delete {
             let _: u64 = run(&server, &format!("XDEL accounts:0 {id}"));
         }
-        assert_stops(publish(&streams, &events), &format!("{id}, is of somebody else"));
+        assert_stops(
+            publish(&streams, &events),
+            &format!("{id}, was written by another program or subscription"),
+        );
         let _: u64 = run(&server, "DEL accounts:0");
     }
 
@@ -153,7 +156,10 @@ fn a_stream_that_is_not_as_it_was_left_stops_the_slot() {
     publish(&streams, &events[..4]).unwrap();
     let others = [Batch::new("another.v1", 0, 1, &events), Batch::new(NAME, 0, 2, &events)];
     for other in others {
-        assert_stops(streams.publish(&other), "is of somebody else");
+        assert_stops(
+            streams.publish(&other),
+            "was written by another program or subscription",
+        );
     }
     assert_stops(
         streams.publish(&Batch::new(NAME, 0, 1, &events[5..]).replayed()),

@@ -128,7 +128,7 @@ fn to_event(given: Given<'_>) -> Result<NewEvent, Error> {
     if let Some(text) = given.created_at {
         let time = OffsetDateTime::parse(&text, &Rfc3339);
         let time =
-            time.map_err(|_| Error::invalid(format!("created_at {text:?} is no time; write 2025-01-31T12:00:00Z")))?;
+            time.map_err(|_| Error::invalid(format!("created_at {text:?} is not a time; write 2025-01-31T12:00:00Z")))?;
         event = event.created_at(time)?;
     }
     if let Some(name) = given.created_by {

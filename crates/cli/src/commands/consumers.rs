@@ -306,12 +306,12 @@ fn unsure(consumer: &ConsumerStatus, to: GlobalSequence) -> Failure {
     }
     if let Some(first) = positions().min().filter(|position| *position < to) {
         effects.push(format!(
-            "leave out what it has not handled after global sequence {first} up to {to}"
+            "skip the events after global sequence {first} up to {to} that it has not handled"
         ));
     }
     if effects.is_empty() {
         effects.push(format!(
-            "stay at global sequence {to}, and handle again what it has in hand"
+            "stay at global sequence {to}, and handle its current events again"
         ));
     }
     Failure::usage(format!(

@@ -96,8 +96,8 @@ fn exit_of(worst: Severity) -> Exit {
 /// Why nothing could be checked.
 fn explained(failure: &Failure, console: &Console) -> Diagnosis {
     let (subject, usual) = match failure.exit() {
-        Exit::Unavailable => ("connection", "look whether the server runs, and is where the URL says"),
-        Exit::Schema => ("schema", "look who changed it, or use the program that made it"),
+        Exit::Unavailable => ("connection", "check that the server runs, and that the URL is right"),
+        Exit::Schema => ("schema", "find out who changed it, or use the program that created it"),
         Exit::Refused => ("rights", "connect as another user, or grant what is missing"),
         Exit::Damaged => ("storage", "restore it from a backup"),
         _ => ("connection", "look at the URL, and at the server's log"),

@@ -79,7 +79,7 @@ impl Export {
                 Exit::Conflict,
                 format!("the log ends at global sequence {mark}, and was to be exported after {after}"),
             )
-            .advise("look whether it is the right store"));
+            .advise("check that it is the right store"));
         }
         // Otherwise the end of the process by a signal would leave an unfinished file behind.
         let stop = Stop::listen()?;

@@ -100,7 +100,7 @@ fn tell_checked(checked: &CheckedExport, console: &mut Console) -> Result<()> {
     }
     let some = if checked.filtered { "some of the" } else { "all" };
     console.line(format_args!(
-        "the file is whole: {}, {some} events after global sequence {} up to {}",
+        "the file is complete: {}, {some} events after global sequence {} up to {}",
         counted(checked.events, "event"),
         checked.after,
         checked.until

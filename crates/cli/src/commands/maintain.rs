@@ -161,7 +161,7 @@ fn before(age: Duration) -> Result<OffsetDateTime> {
         .try_into()
         .ok()
         .and_then(|age: time::Duration| OffsetDateTime::now_utc().checked_sub(age));
-    time.ok_or_else(|| Failure::usage("no time is as long ago as that"))
+    time.ok_or_else(|| Failure::usage("that is too long ago"))
 }
 
 /// Reports a step as soon as it is done: the next one may take long, or fail.

@@ -42,7 +42,7 @@ impl PublishMark {
             return Ok(Exit::Fine);
         };
         if every.is_zero() {
-            return Err(Failure::usage("--every 0s would never rest; 100ms are often"));
+            return Err(Failure::usage("--every 0s is not possible; 100ms is already frequent"));
         }
         publish_every(every, &*store, console)?;
         Ok(Exit::Fine)
@@ -64,7 +64,7 @@ fn publish_every(every: Duration, store: &dyn Operations, console: &mut Console)
             Err(failure) if failure.exit() == Exit::Unavailable => {
                 if !is_lost {
                     let failure = console.hidden(&failure.to_string());
-                    console.remark(format_args!("trying again until it works: {failure}"));
+                    console.remark(format_args!("trying again until it succeeds: {failure}"));
                 }
                 is_lost = true;
             }

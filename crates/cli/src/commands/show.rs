@@ -126,7 +126,7 @@ impl Show {
             _ => unreachable!("one or two are taken"),
         };
         let id = Uuid::parse_str(id).map_err(|error| {
-            Failure::usage(format!("{id:?} is no aggregate id: {error}"))
+            Failure::usage(format!("{id:?} is not an aggregate id: {error}"))
                 .advise("write a UUID, after the type or alone")
         })?;
         if let Some(aggregate_type) = aggregate_type {

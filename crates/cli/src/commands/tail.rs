@@ -155,7 +155,7 @@ impl Reading<'_> {
                     if !is_lost {
                         let failure = self.console.hidden(&failure.to_string());
                         self.console
-                            .remark(format_args!("trying again until it works: {failure}"));
+                            .remark(format_args!("trying again until it succeeds: {failure}"));
                     }
                     is_lost = true;
                 }

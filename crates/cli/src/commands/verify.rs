@@ -162,7 +162,7 @@ fn read_point(path: &Path) -> Result<Remembered> {
     let wrong = |reason: String| {
         advise(Failure::new(
             Exit::Damaged,
-            format!("{name} is no remembered point: {reason}"),
+            format!("{name} is not a remembered point: {reason}"),
         ))
     };
     let row: RememberedRow = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;

@@ -516,7 +516,7 @@ fn database(condition: &Condition) -> Markup {
 fn list_of_diagnoses<'a>(caption: &str, diagnoses: impl Iterator<Item = &'a Diagnosis>, most: usize) -> Markup {
     let mut worst_first: Vec<_> = diagnoses.collect();
     if worst_first.is_empty() {
-        return html! { p { "There is nothing to tell." } };
+        return html! { p { "There are no findings." } };
     }
     worst_first.sort_by_key(|diagnosis| Reverse(diagnosis.severity));
     let columns = [text("Subject"), text("State"), prose("What was found, and what to do")];

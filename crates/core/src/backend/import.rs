@@ -69,7 +69,7 @@ pub fn admit_import(events: &[EventEnvelope], end: GlobalSequence, heads: &HashM
     if first.global_sequence <= end {
         return Err(contradiction(
             first,
-            format!("the store has given out sequences up to {end} already"),
+            format!("the store has already assigned sequences up to {end}"),
         ));
     }
     let mut seen = HashSet::new();

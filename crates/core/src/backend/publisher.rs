@@ -31,7 +31,7 @@ impl Publisher {
     ) -> Result<Self> {
         if interval.is_zero() {
             return Err(Error::invalid(
-                "the mark cannot be published at an interval of zero; 100 milliseconds are often",
+                "the mark cannot be published at an interval of zero; 100 milliseconds is already frequent",
             ));
         }
         let (stop, stopped) = mpsc::channel::<()>();
@@ -120,7 +120,7 @@ pub fn diagnose_published_mark(
         ),
         (ErrorKind::PermissionDenied, _) => bad(
             Severity::Notice,
-            "the server does not tell this user".to_owned(),
+            "the server does not show it to this user".to_owned(),
             "give it SELECT on firefly_published_mark, or ask as an administrator".to_owned(),
         ),
         (ErrorKind::Schema(_), _) => {

@@ -73,7 +73,7 @@ impl fmt::Display for ConsumerError {
             } => write!(
                 f,
                 "consumer {consumer} cannot handle the event with global sequence {sequence}: {error}; it stays before this event: \
-                 mend the cause and resume it"
+                 fix the cause and resume it"
             ),
             Self::Halted { consumer, state } => {
                 write!(

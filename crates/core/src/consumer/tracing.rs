@@ -13,8 +13,8 @@ use super::observer::{ConsumerEvent, Observer};
 /// |---|---|---|
 /// | `consumer started` | info | `position` |
 /// | `events handled` | debug | `events`, `position`, `elapsed_ms` |
-/// | `checkpoint moved by somebody else` | info | `position` |
-/// | `waiting for what is out of reach` | warn | `error`, `pause_ms`; without `consumer` for the watcher of the log |
+/// | `checkpoint moved by another process` | info | `position` |
+/// | `waiting for the end of an outage` | warn | `error`, `pause_ms`; without `consumer` for the watcher of the log |
 /// | `going on` | info | after the waiting; without `consumer` for the watcher of the log |
 /// | `event failed` | warn | `global_sequence`, `attempts`, `error` |
 /// | `event parked` | error | `global_sequence`, `aggregate_id`, `reason` |
@@ -53,11 +53,11 @@ impl Observer for TracingObserver {
                 debug!(target: TARGET, consumer, events, position, elapsed_ms, "events handled");
             }
             ConsumerEvent::Overtaken { consumer, position } => {
-                info!(target: TARGET, consumer, position = position.get(), "checkpoint moved by somebody else");
+                info!(target: TARGET, consumer, position = position.get(), "checkpoint moved by another process");
             }
             ConsumerEvent::Outage { consumer, error, pause } => {
                 let pause_ms = milliseconds(pause);
-                warn!(target: TARGET, consumer, error, pause_ms, "waiting for what is out of reach");
+                warn!(target: TARGET, consumer, error, pause_ms, "waiting for the end of an outage");
             }
             ConsumerEvent::Recovered { consumer } => {
                 info!(target: TARGET, consumer, "going on");

@@ -47,7 +47,7 @@ impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
         let (SnapshotPolicy::Every(events) | SnapshotPolicy::AfterReading(events)) = policy;
         if events == 0 {
             return Err(Error::invalid(
-                "snapshots after each 0 events are none; give a greater number",
+                "a snapshot after every 0 events is not possible; give a greater number",
             ));
         }
         Ok(Self {

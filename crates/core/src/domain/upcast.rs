@@ -200,7 +200,7 @@ fn ends<'a>(from: &'a str, all: &BTreeMap<&'a str, &'a Upcast>, path: &mut Vec<&
     let Some(upcast) = all.get(from) else { return Ok(()) };
     if let Some(start) = path.iter().position(|visited| *visited == from) {
         return Err(Error::invalid(format!(
-            "upcasts go round in circles: {} -> {from}; give each form a type of its own, or use #[serde(default)] for one that only got \
+            "upcasts form a cycle: {} -> {from}; give each form a type of its own, or use #[serde(default)] for one that only got \
              more fields",
             path[start..].join(" -> ")
         )));

@@ -137,7 +137,7 @@ impl Archiving {
         let failed = |error| Error::io(format!("the archive {} cannot be written", path.display()), error);
         if fs::exists(path).map_err(failed)? {
             return Err(Error::invalid(format!(
-                "{} is there already; choose another name, or retire its events if an archiving was cut off",
+                "{} exists already; choose another name, or retire its events if an archiving was interrupted",
                 path.display()
             )));
         }

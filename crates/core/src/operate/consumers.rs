@@ -100,7 +100,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
         bad(
             Severity::Warning,
             found,
-            "mend the cause of the error, then resume the consumer: it tries that event again",
+            "fix the cause of the error, then resume the consumer: it tries that event again",
         );
     }
 
@@ -118,7 +118,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
         bad(
             severity,
             format!("{} cannot go on {}", name_of(&trying), told(failing)),
-            "mend the cause of the error; the consumer tries again by itself, as long as its retries last",
+            "fix the cause of the error; the consumer tries again by itself, as long as its retries last",
         );
     }
 
@@ -162,7 +162,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
             ),
             false => (
                 "",
-                "start the program that runs it; if none is to run it any more, pause it",
+                "start the program that runs it; if no program should run it any more, pause it",
             ),
         };
         bad(
@@ -182,8 +182,8 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
         bad(
             Severity::Warning,
             format!("{name} has parked {} {events}", consumer.parked),
-            "look at them and mend why, then replay them; discard only what is never to be handled. What comes later for their \
-             aggregates is parked behind them",
+            "look at them and fix the cause, then replay them; discard only events that must never be handled. Later \
+             events of their aggregates are parked behind them",
         );
     }
     diagnoses

@@ -201,7 +201,7 @@ pub(super) fn check_lines<F: FnMut(Progress)>(
         Ok(())
     })?;
     if (footer.events, footer.last_sequence, footer.digest(number)?) != (events, last, digest) {
-        return Err(damaged(number, "what it says about the events before it is wrong"));
+        return Err(damaged(number, "its summary of the events before it is wrong"));
     }
     Ok(CheckedExport {
         events,
@@ -338,7 +338,7 @@ fn is_same(one: &EventEnvelope, other: &EventEnvelope) -> Result<bool> {
 
 fn contradiction(event: &EventEnvelope, found: &EventEnvelope) -> Error {
     let reason = match found.event_id == event.event_id {
-        true => "the store holds it, but not as it is here".to_owned(),
+        true => "the store has it, but with other contents".to_owned(),
         false => format!(
             "the store holds the event {} with global sequence {} instead",
             found.event_id, found.global_sequence

@@ -355,7 +355,7 @@ impl<R: BufRead> LineReader<R> {
                 self.is_over = true;
                 return match self.input.read(&mut [0]).map_err(not_read)? {
                     0 => Ok(()),
-                    _ => Err(damaged(self.number + 1, "there is more after the closing line")),
+                    _ => Err(damaged(self.number + 1, "there are more lines after the closing line")),
                 };
             }
         }

@@ -89,7 +89,7 @@ fn insert(store: &dyn Operations, seal: Seal) -> Result<Seal> {
     match store.seals_after(before, 1)?.pop() {
         Some(stored) if Remembered::from(stored) == Remembered::from(seal) => Ok(stored),
         _ => Err(not_as_sealed(format!(
-            "there is another seal at global sequence {}, which says otherwise",
+            "there is another seal at global sequence {}, with another digest",
             seal.global_sequence
         ))),
     }

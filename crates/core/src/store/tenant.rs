@@ -57,7 +57,7 @@ impl<S> TenantStore<S> {
 fn own(tenant: &TenantId, named: Option<&TenantId>) -> Result<()> {
     match named {
         Some(named) if named != tenant => Err(Error::invalid(format!(
-            "this store is scoped to one tenant, {tenant}, and was asked for another"
+            "this store is limited to the tenant {tenant}, and another one was requested"
         ))),
         _ => Ok(()),
     }

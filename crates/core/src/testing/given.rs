@@ -213,7 +213,10 @@ impl<A: Aggregate, E: Debug> Decided<A, E> {
     pub fn then_refused_as(self, expected: impl FnOnce(&E) -> bool) -> E {
         match self.result {
             Err(refusal) => {
-                assert!(expected(&refusal), "the command was refused otherwise: {refusal:?}");
+                assert!(
+                    expected(&refusal),
+                    "the command was refused for another reason: {refusal:?}"
+                );
                 refusal
             }
             Ok(decided) => {

@@ -176,7 +176,7 @@ impl<T: Debug, E: Debug> Outcome<T, E> {
             Err(error) => error,
             Ok(result) => panic!("the command succeeded with {result:?}"),
         };
-        assert!(expected(&error), "the command failed otherwise: {error:?}");
+        assert!(expected(&error), "the command failed with another error: {error:?}");
         assert!(
             self.events.is_empty(),
             "the command failed but appended {:?}",

@@ -56,7 +56,7 @@ fn unknown(subject: &str, right: &str) -> Diagnosis {
     Diagnosis::bad(
         Severity::Notice,
         subject,
-        "the server does not tell this user",
+        "the server does not show it to this user",
         format!("give it {right}, or ask as an administrator"),
     )
 }

@@ -151,7 +151,7 @@ impl std::str::FromStr for ConsumerState {
         [Self::Running, Self::Paused, Self::Failed, Self::Inline]
             .into_iter()
             .find(|state| state.as_str() == name)
-            .ok_or_else(|| Error::invalid(format!("{name:?} is no state of a consumer")))
+            .ok_or_else(|| Error::invalid(format!("{name:?} is not a state of a consumer")))
     }
 }
 
