@@ -23,6 +23,7 @@ const COMMANDS: &[&str] = &[
     "archive",
     "archives",
     "attach",
+    "partition",
     "seal",
     "verify",
     "diff",

@@ -300,6 +300,31 @@ fn a_mark_is_published_once_or_until_ctrl_c_and_read_up_to() {
     assert_eq!(publishing.wait(), (Some(0), String::new()));
 }
 
+#[test]
+fn a_log_is_divided_into_partitions_and_made_one_table_again() {
+    let Some(server) = postgres_unless_missing() else {
+        return;
+    };
+    let database = server.new_database();
+    let store = Store::at(database.url());
+    append_many(&*store.open(), 120);
+    let divide = ["partition", "--events", "50"];
+    assert_eq!(store.succeeds(&divide).out, "the log is divided into partitions\n");
+    assert_eq!(
+        store.succeeds(&divide).out,
+        "the log is divided into partitions already\n"
+    );
+    let maintained = store.succeeds(&["maintain", "--partitions"]).out;
+    assert!(maintained.starts_with("partitions: the log has "), "{maintained}");
+    append_many(&*store.open(), 1);
+    let undone = store.succeeds(&["partition", "--undo", "--json"]);
+    assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+    assert_eq!(store.open().high_water_mark().unwrap(), 121);
+    assert_eq!(store.run(&["partition"]).code, 2);
+    let refused = Store::new().run(&divide);
+    assert!(refused.code != 0 && refused.err.contains("PostgreSQL"), "{refused:?}");
+}
+
 /// On servers that replicate, what a URL says is the same to the library and to the tool.
 #[test]
 fn a_replica_is_read_up_to_the_published_mark_and_refuses_what_writes() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use firefly_eventstore_core::operate::Operations;
-use firefly_eventstore_core::{Error, Migration, Result, Store};
+use firefly_eventstore_core::operate::{Operations, Progress};
+use firefly_eventstore_core::{Error, Migration, Partitions, Result, Store};
 
 /// Opens the store that a URL names, in any database. Clone the returned pointer to share the store between threads.
 ///
@@ -104,6 +104,29 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
         Target::Postgres(builder) => builder.migrate(),
         #[cfg(feature = "sqlite")]
         Target::Sqlite(builder) => builder.migrate(),
+    }
+}
+
+/// Divides the log of the store that a URL names into partitions, or makes it one table again, while programs use it. Returns false if there
+/// was nothing to do. Only for PostgreSQL: see `PostgresBuilder::convert_to_partitions`.
+///
+/// # Errors
+///
+/// - As [`connect`];
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the database is not PostgreSQL, or something on the table of events cannot be moved;
+/// - [`Unavailable`](crate::ErrorKind::Unavailable) if another process converts the store, or the table was locked each time that it was asked
+///   for: call again.
+pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progress)) -> Result<bool> {
+    match (Target::of(url)?, into) {
+        #[cfg(feature = "postgres")]
+        (Target::Postgres(builder), Some(partitions)) => builder.convert_to_partitions(partitions, progress),
+        #[cfg(feature = "postgres")]
+        (Target::Postgres(builder), None) => builder.convert_to_one_table(progress),
+        #[cfg(any(feature = "mysql", feature = "sqlite"))]
+        _ => {
+            let _ = progress;
+            Err(Error::invalid("only a PostgreSQL store has partitions"))
+        }
     }
 }
 

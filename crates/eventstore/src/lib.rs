@@ -7,7 +7,7 @@ pub mod design {}
 #[cfg(feature = "sqlite")]
 pub mod guide;
 
-pub use connect::{check_url, connect, connect_operator, migrate, pending};
+pub use connect::{check_url, connect, connect_operator, convert, migrate, pending};
 pub use firefly_eventstore_core::*;
 
 #[cfg(feature = "mysql")]

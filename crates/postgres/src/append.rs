@@ -19,7 +19,7 @@ use crate::migrate::go_on;
 use crate::pool::{Location, Place, rows};
 use crate::row::{Cells, decode, get, is_null};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
 /// means something else is wrong.
@@ -134,14 +134,15 @@ pub(crate) fn check_place(session: &mut Session<'_, Transaction<'_>>, place: &Pl
 /// ends. One round trip.
 fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) -> Result<EnteredTransaction, Failure> {
     let look = sql::without_comments(sql::PLACE);
-    let store = place.events();
-    let enter = format!("{first}; {look}; SET LOCAL firefly.store = '{store}'");
+    let know = "SELECT set_config('firefly.store', COALESCE(to_regclass('events')::oid::text, ''), true)";
+    let enter = format!("{first}; {look}; {know}");
     let answers = session.client.simple_query(&enter);
     let found = answers
         .as_deref()
         .ok()
         .and_then(|answers| rows(answers).find(|row| place.is_that_of(row)));
     if let Some(row) = found.filter(|row| row.get("encoding") == Some("UTF8")) {
+        session.layout = Layout::told(row.get("is_partitioned"));
         let is_oid = |store: &&str| store.bytes().all(|byte| byte.is_ascii_digit());
         return Ok(EnteredTransaction {
             opened_before: row.get("store").filter(is_oid).unwrap_or_default().to_owned(),

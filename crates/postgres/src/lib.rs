@@ -4,9 +4,12 @@
 mod append;
 mod archive;
 mod consumer;
+mod conversion;
+mod convert;
 mod error;
 mod import;
 mod listen;
+mod lock;
 mod migrate;
 mod operate;
 mod options;

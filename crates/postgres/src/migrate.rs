@@ -1,20 +1,20 @@
 //! The schema: its migrations, and the adoption of tables that were made by hand.
 
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result};
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 
-use crate::error::classify;
+use crate::error::{altered, classify};
 use crate::options::Choices;
 use crate::partitions;
 use crate::pool::{Connection, quoted};
 use crate::row::{Json, decode, get};
-use crate::session::Session;
+use crate::session::{Session, run};
 use crate::sql::{self, Layout};
 
 /// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 10] = [
+static MIGRATIONS: [Migration; 11] = [
     Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
     Migration::new(
         "1.1.0",
@@ -57,6 +57,11 @@ static MIGRATIONS: [Migration; 10] = [
         "archives",
         include_str!("../sql/migrations/7.0.0_archives.sql"),
     ),
+    Migration::new(
+        "8.0.0",
+        "conversions",
+        include_str!("../sql/migrations/8.0.0_conversions.sql"),
+    ),
 ];
 
 /// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
@@ -95,6 +100,8 @@ const REQUIRED_INDEXES: &[RequiredIndex] = &[
     ("firefly_archives", "firefly_archives_pkey", true),
     ("firefly_consumer_members", "firefly_consumer_members_pkey", true),
     ("firefly_consumers", "firefly_consumers_pkey", true),
+    ("firefly_conversions", "firefly_conversions_pkey", true),
+    ("firefly_conversions", "idx_conversions_unfinished", true),
     ("firefly_parked_events", "firefly_parked_events_pkey", true),
     ("firefly_parked_events", "idx_parked_events_aggregate", false),
     ("firefly_schema_history", "firefly_schema_history_pkey", true),
@@ -145,6 +152,7 @@ const REQUIRED: &[&str] = &[
     "firefly_archives",
     "firefly_consumer_members",
     "firefly_consumers",
+    "firefly_conversions",
     "firefly_parked_events",
     "firefly_published_mark",
     "firefly_seals",
@@ -245,10 +253,6 @@ pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()
 pub(crate) fn counts_one_by_one(session: &mut Session<'_, Client>) -> Result<bool> {
     let sequence = session.query(sql::SEQUENCE, &[]).map_err(classify)?;
     Ok(decode(&sequence, |row| get::<bool>(row, 0))? == [true])
-}
-
-pub(crate) fn altered(reason: String) -> Error {
-    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
 }
 
 /// The steps that the schema still needs.
@@ -381,8 +385,4 @@ fn fill_checksums(session: &mut Session<'_, Client>, find: &str, fill: &str) -> 
         let (ids, checksums): (Vec<Uuid>, Vec<String>) = found.into_iter().unzip();
         session.execute(fill, &[&ids, &checksums]).map_err(classify)?;
     }
-}
-
-pub(crate) fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
-    client.batch_execute(statements).map_err(classify)
 }

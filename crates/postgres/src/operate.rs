@@ -172,14 +172,18 @@ impl Operations for PostgresEventStore {
     fn add_partitions(&self) -> Result<Option<String>> {
         let during = |error: Error| error.during("add partitions");
         self.require_writable().map_err(during)?;
-        if self.layout() == Layout::Whole {
+        let keep = |session: &mut Session<'_, Client>| match session.layout {
+            Layout::Whole => Ok(None),
+            Layout::Partitioned => partitions::keep(session).map(Some),
+        };
+        let Some(changed) = self.with(keep).map_err(during)? else {
             return Ok(None);
-        }
+        };
         let Changed {
             partitions,
             added,
             merged,
-        } = self.with(partitions::keep).map_err(during)?;
+        } = changed;
         let new = match added {
             0 => "and needs no more".to_owned(),
             added => format!("{added} of them new"),
@@ -233,10 +237,14 @@ impl Operations for PostgresEventStore {
     /// Those of the optional ones that are chosen when the store is opened; if none are, the least choice that has all which are
     /// there. An index that is invalid counts as missing: `REINDEX` makes it again. One round trip.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
-        let indexes = self
-            .with(indexes)
-            .map_err(|error| error.during("look at the indexes"))?;
-        Ok(usage(&indexes, self.options().choices.indexes, self.layout()))
+        self.with(|session| {
+            Ok(usage(
+                &indexes(session)?,
+                self.options().choices.indexes,
+                session.layout,
+            ))
+        })
+        .map_err(|error| error.during("look at the indexes"))
     }
 
     /// Compares the log and its sequence; looks for keys that are missing, invalid indexes, and constraints that nobody validated;
@@ -245,8 +253,8 @@ impl Operations for PostgresEventStore {
     fn check_storage(&self) -> Result<Vec<Finding>> {
         let check = || {
             let mut findings = self.with(sequence_findings)?;
-            let indexes = self.with(indexes)?;
-            findings.extend(key_findings(&indexes, self.layout()));
+            let (indexes, layout) = self.with(|session| Ok((indexes(session)?, session.layout)))?;
+            findings.extend(key_findings(&indexes, layout));
             findings.extend(self.with(constraint_findings)?);
             if let Some(schema) = self.with(index_checker)? {
                 for index in indexes.iter().filter(|index| index.is_btree && index.is_valid) {

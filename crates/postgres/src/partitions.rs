@@ -1,32 +1,28 @@
 //! Partitions of the log: how a store gets them, and how there is always one ahead.
 
-use std::thread;
-use std::time::Duration;
-
 use firefly_eventstore_core::{Error, Partitions, Result};
-use postgres::Client;
-use postgres::error::SqlState;
+use postgres::{Client, Transaction};
 
-use crate::error::{classify, driver_error};
-use crate::migrate::{altered, run};
+use crate::conversion::State;
+use crate::error::{altered, classify};
+use crate::lock::{BRIEFLY, patiently};
 use crate::pool::Connection;
 use crate::row::{decode, get};
-use crate::session::Session;
+use crate::session::{Session, run};
 use crate::sql;
 
 /// Makes the log partitioned, if it is not yet, or lets later partitions be of another size.
 pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Result<()> {
     let events = partitions.checked_events()?;
-    if !is_partitioned(connection)? {
-        divide(connection, events)?;
+    let state = State::of(&mut connection.session())?;
+    if state.is_partitioned {
+        let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
+        return chosen.map(drop).map_err(classify);
     }
-    let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
-    chosen.map(drop).map_err(classify)
-}
-
-fn is_partitioned(connection: &mut Connection) -> Result<bool> {
-    let rows = connection.session().query(sql::PLACE, &[]).map_err(classify)?;
-    Ok(decode(&rows, |row| get::<bool>(row, 8))? == [true])
+    match state.begun {
+        None => divide(connection, events),
+        Some(_) => Err(is_one_table()),
+    }
 }
 
 /// Makes an empty log partitioned: all of it, or nothing of it, in one transaction.
@@ -37,19 +33,49 @@ fn divide(connection: &mut Connection, events: i64) -> Result<()> {
     let found = decode(&found, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
     let (last, allocated) = found.into_iter().next().expect("an aggregate query returns one row");
     if last > 0 {
-        return Err(Error::invalid(
-            "the log has events and is one table: only an empty log can be partitioned; choose no partitions, or import the log into a \
-             new store",
-        ));
+        return Err(is_one_table());
     }
     run(&mut transaction, sql::KEEP_KEYS)?;
-    let bound = allocated + events + 1;
-    run(
-        &mut transaction,
-        &sql::PARTITION_EVENTS.replace("$1", &bound.to_string()),
-    )?;
-    run(&mut transaction, sql::PARTITION_SUMMARIES)?;
+    transaction
+        .execute(sql::BEGIN_CONVERSION, &[&events])
+        .map_err(classify)?;
+    run(&mut transaction, sql::MAKE_SUMMARIES)?;
+    run(&mut transaction, sql::TAKE_SUMMARIES)?;
+    partition_events(&mut transaction, allocated + events + 1, events)?;
+    run(&mut transaction, sql::FORGET_OWN_KEYS)?;
+    run(&mut transaction, sql::OWN_SEQUENCE)?;
+    transaction.execute(sql::FINISH_CONVERSION, &[]).map_err(classify)?;
     transaction.commit().map_err(classify)
+}
+
+fn is_one_table() -> Error {
+    Error::invalid(
+        "the log has events, or is being converted, and is one table: convert it with PostgresBuilder::convert_to_partitions, while \
+         programs go on, or choose no partitions",
+    )
+}
+
+/// Lets the table of events, whose keys are kept beside it, be the first partition of another one that takes its name.
+pub(crate) fn partition_events(transaction: &mut Transaction<'_>, bound: i64, events: i64) -> Result<()> {
+    take_name(transaction, |transaction| {
+        run(transaction, &sql::PARTITION_EVENTS.replace("$1", &bound.to_string()))?;
+        let chosen = transaction.execute(sql::CHOOSE_PARTITIONS, &[&events]);
+        chosen.map(drop).map_err(classify)
+    })
+}
+
+/// Lets another table take the name of the table of events, and notes which one had it before, so that stores that are open go on.
+pub(crate) fn take_name(
+    transaction: &mut Transaction<'_>,
+    take: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
+) -> Result<()> {
+    let former = transaction
+        .query("SELECT 'events'::regclass::oid", &[])
+        .map_err(classify)?;
+    let former = decode(&former, |row| get::<u32>(row, 0))?;
+    take(transaction)?;
+    let noted = transaction.execute(sql::SWAP_CONVERSION, &[&former[0]]);
+    noted.map(drop).map_err(classify)
 }
 
 /// How a log is divided, and its last partition.
@@ -106,14 +132,11 @@ impl Divided {
     }
 }
 
-/// What is read within a moment: 8 MiB.
-const LITTLE: i64 = 8 << 20;
+/// A table of this size or less is read while others wait: it takes a few milliseconds.
+pub(crate) const LITTLE_BYTES: i64 = 8 << 20;
 
-/// What may be appended while a large partition is read.
-const APPENDED_MEANWHILE: i64 = 1_000_000;
-
-/// How often a lock is asked for.
-const MOST_ATTEMPTS: u32 = 20;
+/// How many events can be appended while a larger table is read.
+pub(crate) const APPENDED_MEANWHILE: i64 = 1_000_000;
 
 /// What was done to the partitions of a log.
 #[derive(Default)]
@@ -132,7 +155,7 @@ pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
         let divided = Divided::of(session)?;
         changed.partitions = divided.partitions;
         if divided.mergeable > 0 {
-            let merged = patiently(|| merge(session))?;
+            let merged = merge(session)?;
             changed.merged += merged;
             if merged > 0 {
                 continue;
@@ -142,34 +165,31 @@ pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
             return Ok(changed);
         }
         let cut = match divided.bytes {
-            ..=LITTLE => divided.cut(),
+            ..=LITTLE_BYTES => divided.cut(),
             _ => bounded(session, &divided)?,
         };
-        changed.added += u64::from(patiently(|| split(session, cut))?);
+        changed.added += u64::from(split(session, cut)?);
     }
 }
 
 /// Ends the last partition. False if another process did.
 fn split(session: &mut Session<'_, Client>, cut: i64) -> Result<bool> {
-    let mut transaction = session.client.transaction().map_err(classify)?;
-    run(&mut transaction, BRIEFLY)?;
-    let split = transaction.query(sql::SPLIT_PARTITION, &[&cut]).map_err(classify)?;
-    transaction.commit().map_err(classify)?;
-    Ok(decode(&split, |row| get::<bool>(row, 0))? == [true])
+    patiently(session.client, |transaction| {
+        run(transaction, BRIEFLY)?;
+        let split = transaction.query(sql::SPLIT_PARTITION, &[&cut]).map_err(classify)?;
+        Ok(decode(&split, |row| get::<bool>(row, 0))? == [true])
+    })
 }
 
 /// Makes one partition of empty ones; returns how many are gone.
 fn merge(session: &mut Session<'_, Client>) -> Result<i64> {
-    let mut transaction = session.client.transaction().map_err(classify)?;
-    run(&mut transaction, BRIEFLY)?;
-    let merged = transaction.query(sql::MERGE_PARTITIONS, &[]).map_err(classify)?;
-    transaction.commit().map_err(classify)?;
-    let merged = decode(&merged, |row| get::<i64>(row, 0))?;
-    Ok(merged.into_iter().sum())
+    patiently(session.client, |transaction| {
+        run(transaction, BRIEFLY)?;
+        let merged = transaction.query(sql::MERGE_PARTITIONS, &[]).map_err(classify)?;
+        let merged = decode(&merged, |row| get::<i64>(row, 0))?;
+        Ok(merged.into_iter().sum())
+    })
 }
-
-/// Who appends waits behind who waits for a lock.
-const BRIEFLY: &str = "SET LOCAL lock_timeout = '50ms'";
 
 /// Checks that no event of a large last partition is beyond a bound, while others append: with that, it is split without being read. A
 /// check that an earlier call left is used, unless appends have nearly reached it.
@@ -183,11 +203,9 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> 
             "ALTER TABLE {name} DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound \
              CHECK (global_sequence >= {first} AND global_sequence < {cut}) NOT VALID"
         );
-        patiently(|| {
-            let mut transaction = session.client.transaction().map_err(classify)?;
-            run(&mut transaction, BRIEFLY)?;
-            run(&mut transaction, &bound)?;
-            transaction.commit().map_err(classify)
+        patiently(session.client, |transaction| {
+            run(transaction, BRIEFLY)?;
+            run(transaction, &bound)
         })?;
     }
     run(
@@ -195,21 +213,6 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> 
         &format!("ALTER TABLE {name} VALIDATE CONSTRAINT firefly_bound"),
     )?;
     Ok(cut)
-}
-
-/// Asks for a lock again and again, with pauses in which others go on.
-fn patiently<R>(mut work: impl FnMut() -> Result<R>) -> Result<R> {
-    for _ in 1..MOST_ATTEMPTS {
-        match work() {
-            Err(error) if driver_error(&error).is_some_and(is_busy) => thread::sleep(Duration::from_millis(200)),
-            result => return result,
-        }
-    }
-    work()
-}
-
-fn is_busy(error: &postgres::Error) -> bool {
-    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// The partitions that have events.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::config::TargetSessionAttrs;
@@ -35,13 +35,12 @@ pub(crate) struct Location {
 pub(crate) struct Place {
     database: u32,
     schema: u32,
-    /// The oid of its table, by which its functions know it.
+    /// The oid of its table, or of its first one if it was converted.
     events: u32,
     /// When its first migration ran.
     founded: String,
     /// The search path that found it, for the names of others.
     path: String,
-    layout: Layout,
 }
 
 impl Place {
@@ -55,10 +54,6 @@ impl Place {
                 events: get(row, 2)?,
                 founded: get(row, 3)?,
                 path: get(row, 4)?,
-                layout: match get(row, 8)? {
-                    true => Layout::Partitioned,
-                    false => Layout::Whole,
-                },
             })
         })?;
         let moved = || Error::new(ErrorKind::Moved { reason: GONE.into() });
@@ -81,16 +76,11 @@ impl Place {
         self.schema
     }
 
-    pub(crate) fn events(&self) -> u32 {
-        self.events
-    }
-
     /// `pin.sql` with its values, so that it needs no round trip of its own.
     fn pin(&self) -> String {
         let values = [
             ("$1", format!("'{}'", self.schema)),
-            ("$2", format!("'{}'", self.events)),
-            ("$3", format!("$path${}$path$", self.path)),
+            ("$2", format!("$path${}$path$", self.path)),
         ];
         let statement = sql::without_comments(sql::PIN);
         values.iter().fold(statement, |statement, (parameter, value)| {
@@ -98,6 +88,8 @@ impl Place {
         })
     }
 }
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const GONE: &str = "the schema that the store was opened in, or its table of events, is not there any more: it was dropped or replaced; \
     nothing was written, open the store again where it is now";
@@ -114,11 +106,6 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// How the store keeps its events, once it is open.
-    pub(crate) fn layout(&self) -> Layout {
-        self.place.as_ref().map(|place| place.layout).unwrap_or_default()
-    }
-
     /// Makes a connection. A round trip more than the server's own greeting: its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         let mut client = self.connected()?;
@@ -140,16 +127,18 @@ impl Location {
                  template0"
             )));
         }
-        let path = rows(&answers).find_map(|row| row.try_get("pinned").ok().flatten());
+        let told = |column: &str| rows(&answers).find_map(|row| row.try_get(column).ok().flatten());
+        let pinned = told("pinned").zip(told("known"));
         Ok(Connection {
             is_in_recovery: rows(&answers).any(|row| row.try_get("in_recovery").ok().flatten() == Some("t")),
             is_elsewhere: !self.place.as_ref().is_none_or(is_there),
-            reset: self.reset(path),
+            reset: self.reset(pinned),
             client,
             statements: Statements::default(),
-            layout: self.layout(),
+            layout: Layout::told(told("is_partitioned")),
             generation: 0,
             is_touched: false,
+            looked: Instant::now(),
         })
     }
 
@@ -177,15 +166,12 @@ impl Location {
 
     /// What makes a connection anew after somebody's work on it, in statements. The search path is the one that its settings led to: the
     /// server plans no look into its catalogs again, and a connection whose schema was renamed since finds out by use, as all others do.
-    fn reset(&self, path: Option<&str>) -> String {
-        let settings = match (&self.place, path) {
-            (Some(place), Some(path)) => {
-                let (isolation, store) = (ISOLATION, place.events);
-                format!(
-                    "{isolation}; SELECT set_config('search_path', $path${path}$path$, false); SET firefly.store = '{store}'"
-                )
-            }
-            _ => self.settings(),
+    fn reset(&self, pinned: Option<(&str, &str)>) -> String {
+        let settings = match pinned {
+            Some((path, store)) => format!(
+                "{ISOLATION}; SELECT set_config('search_path', $path${path}$path$, false); SET firefly.store = '{store}'"
+            ),
+            None => self.settings(),
         };
         format!("{}; {settings}", sql::without_comments(sql::FORGET))
     }
@@ -221,6 +207,8 @@ pub(crate) struct Connection {
     pub(crate) is_touched: bool,
     /// What makes it anew then, in statements.
     pub(crate) reset: String,
+    /// When it was last seen to lead to the store's table of events.
+    looked: Instant,
     /// Whether it did not find the store that was opened.
     is_elsewhere: bool,
 }
@@ -242,6 +230,22 @@ impl Connection {
             true => Err(Error::new(ErrorKind::Moved { reason: GONE.into() })),
             false => Ok(()),
         }
+    }
+
+    /// Looks, once a second, whether it leads to the store's table of events: a transaction that begins after the store was converted
+    /// needs other statements.
+    pub(crate) fn look(&mut self) -> Result<()> {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            let rows = self.session().query(sql::LOOK, &[]).map_err(classify)?;
+            self.is_elsewhere = decode(&rows, |row| get::<bool>(row, 0))? != [true];
+            self.looked = Instant::now();
+        }
+        self.check_place()
+    }
+
+    /// Whether it was found not to lead to the store's table of events.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     fn is_lost(&self, generation: &AtomicU64) -> bool {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use firefly_eventstore_core::Result;
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row, Statement};
 
-use crate::error::is_stale;
+use crate::error::{classify, is_stale};
 use crate::sql::Layout;
 
 /// The statements that one connection has prepared.
@@ -59,4 +60,9 @@ impl<C: GenericClient> Session<'_, C> {
             self.statements.0.clear();
         }
     }
+}
+
+/// Runs statements that are not prepared.
+pub(crate) fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
+    client.batch_execute(statements).map_err(classify)
 }

@@ -29,6 +29,8 @@ statements! {
     ARCHIVED_STREAMS = "archived_streams.sql";
     ARCHIVES = "archives.sql";
     ATTACH = "attach.sql";
+    BEGIN_CONVERSION = "begin_conversion.sql";
+    BOUND_CONVERSION = "bound_conversion.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
     CHOOSE_PARTITIONS = "choose_partitions.sql";
@@ -52,6 +54,7 @@ statements! {
     CONSUMER_SLOTS = "consumer_slots.sql";
     CONSUMER_SLOTS_OF = "consumer_slots_of.sql";
     CONSUMER_UNPARK = "consumer_unpark.sql";
+    CONVERSION = "conversion.sql";
     COUNT_SNAPSHOTS = "count_snapshots.sql";
     CREATE_RESTORED = "create_restored.sql";
     DELETE_SNAPSHOTS = "delete_snapshots.sql";
@@ -66,27 +69,34 @@ statements! {
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
     FIND_IN_SCHEMA = "find_in_schema.sql";
     FIND_SNAPSHOTS = "find_snapshots.sql";
+    FINISH_CONVERSION = "finish_conversion.sql";
     FORGET = "forget.sql";
     FORGET_ARCHIVE = "forget_archive.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HERE = "here.sql";
+    HINDRANCES = "hindrances.sql";
     HISTORY = "history.sql";
     IMPORT = "import.sql";
     IN_RECOVERY = "in_recovery.sql";
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
     INSERT_SEAL = "insert_seal.sql";
+    IS_CONVERSION_KNOWN = "is_conversion_known.sql";
     KEYS = "keys.sql";
     LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOCATE = "locate.sql";
+    LOCK_CONVERSION = "lock_conversion.sql";
     LOCK_EVENTS = "lock_events.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
+    LOCK_PREPARATION = "lock_preparation.sql";
     LOCK_TO_MOVE = "lock_to_move.sql";
+    LOCK_TO_SWAP = "lock_to_swap.sql";
     LOG = "log.sql";
+    LOOK = "look.sql";
     LOG_END = "log_end.sql";
     MARK = "mark.sql";
     MERGE_PARTITIONS = "merge_partitions.sql";
@@ -95,9 +105,11 @@ statements! {
     NOTIFY = "notify.sql";
     OBSTACLES = "obstacles.sql";
     OLDEST_WRITER = "oldest_writer.sql";
+    OPEN_TRANSACTIONS = "open_transactions.sql";
     PARTITIONS = "partitions.sql";
     PIN = "pin.sql";
     PLACE = "place.sql";
+    PREPARE_KEYS = "prepare_keys.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
     RECORD_ARCHIVE = "record_archive.sql";
@@ -105,6 +117,7 @@ statements! {
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     RETIRE = "retire.sql";
+    SAVE_CONVERSION = "save_conversion.sql";
     SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
     SEALS_AFTER = "seals_after.sql";
@@ -116,9 +129,12 @@ statements! {
     SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
     SPLIT_PARTITION = "split_partition.sql";
+    SWAP_CONVERSION = "swap_conversion.sql";
     TABLES = "tables.sql";
     TOPOLOGY = "topology.sql";
     TOTALS = "totals.sql";
+    TRANSACTIONS_BEFORE_CONVERSION = "transactions_before_conversion.sql";
+    UNLOCK_CONVERSION = "unlock_conversion.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNVALIDATED_CONSTRAINTS = "unvalidated_constraints.sql";
     VACUUM = "vacuum.sql";
@@ -138,6 +154,14 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
+    /// What `place.sql` says of it, as text.
+    pub(crate) fn told(is_partitioned: Option<&str>) -> Self {
+        match is_partitioned {
+            Some("t") => Self::Partitioned,
+            _ => Self::Whole,
+        }
+    }
+
     /// A statement for this layout. The files are for one table, and say in comments where a partitioned log is read otherwise:
     ///
     /// - `events /* or their keys */`: only columns of the keys are read;
@@ -155,7 +179,10 @@ impl Layout {
 /// What makes a log partitioned: the keys, the partitioned table, and the view that is stored.
 pub(crate) const KEEP_KEYS: &str = include_str!("../sql/partitions/keys.sql");
 pub(crate) const PARTITION_EVENTS: &str = include_str!("../sql/partitions/events_partitioned.sql");
-pub(crate) const PARTITION_SUMMARIES: &str = include_str!("../sql/partitions/summaries.sql");
+pub(crate) const MAKE_SUMMARIES: &str = include_str!("../sql/partitions/make_summaries.sql");
+pub(crate) const TAKE_SUMMARIES: &str = include_str!("../sql/partitions/take_summaries.sql");
+pub(crate) const FORGET_OWN_KEYS: &str = include_str!("../sql/partitions/forget_own_keys.sql");
+pub(crate) const OWN_SEQUENCE: &str = include_str!("../sql/partitions/own_sequence.sql");
 
 const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
 
@@ -227,6 +254,7 @@ mod tests {
         "choose_partitions.sql",
         "merge_partitions.sql",
         "partitions.sql",
+        "prepare_keys.sql",
         "split_partition.sql",
     ];
 
@@ -236,6 +264,8 @@ mod tests {
         "notify.sql",
         "do_not_notify.sql",
         "forget.sql",
+        "lock_preparation.sql",
         "lock_to_move.sql",
+        "lock_to_swap.sql",
     ];
 }

@@ -14,6 +14,7 @@ use firefly_eventstore_core::backend::{
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
+use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
@@ -31,7 +32,7 @@ use crate::row::{decode, get};
 use crate::session::{Session, Statements};
 use crate::sql::Layout;
 use crate::tls::{Tls, plain};
-use crate::{append, consumer, migrate, read, sql};
+use crate::{append, consumer, convert, migrate, read, sql};
 
 /// A store in a PostgreSQL database.
 ///
@@ -189,7 +190,7 @@ impl PostgresEventStore {
         let mut session = Session {
             client: transaction,
             statements: &mut Statements::default(),
-            layout: self.shared.location.layout(),
+            layout: Layout::default(), // until it was looked where the connection leads
             is_in_recovery: false,
         };
         append::within(&mut session, appends, Some(&self.shared.location))
@@ -252,10 +253,6 @@ impl PostgresEventStore {
         self.with(|session| read::explain(session, query, cursor, &self.shared.indexes))
     }
 
-    pub(crate) fn layout(&self) -> Layout {
-        self.shared.location.layout()
-    }
-
     pub(crate) fn options(&self) -> &Options {
         &self.shared.options
     }
@@ -309,10 +306,12 @@ impl PostgresEventStore {
     }
 
     fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<PostgresTransaction<'a>> {
+        connection.look()?;
         let transaction = connection.client.transaction();
         Ok(PostgresTransaction {
             transaction: transaction.map_err(|error| classify(error).during("begin"))?,
             statements: &mut connection.statements,
+            layout: connection.layout,
             generation: connection.generation,
             is_touched: &mut connection.is_touched,
             reset: &connection.reset,
@@ -334,6 +333,7 @@ impl PostgresEventStore {
             && matches!(error.kind(), ErrorKind::ReadOnly | ErrorKind::Unprovable { .. });
         let lost = connection.client.is_closed()
             || is_on_a_standby
+            || connection.is_elsewhere()
             || driver_error(error).is_some_and(|error| is_lost(error) || is_elsewhere(error));
         if lost {
             connection.retire(&self.shared.generation);
@@ -628,6 +628,55 @@ impl PostgresBuilder {
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
     }
 
+    /// Divides the log of a store that is in use into partitions, while programs read and write. Returns false if it was divided already.
+    /// The store must be [migrated](Self::migrate).
+    ///
+    /// It writes the keys of all events into a table of their own: about a minute and a half for a million events. [`migrate`](Self::migrate)
+    /// does not do this, because programs that start would wait for it. `progress` is told how many sequences are done. Readers and writers
+    /// wait a few times, for less than a second each; nothing is refused. Open stores keep working, and switch to the statements for
+    /// partitions. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
+    ///
+    /// The events that are there, and some later ones, become the first partition. To change the size of later partitions of a divided
+    /// log, use [`partitions`](Self::partitions) and [`migrate`](Self::migrate).
+    ///
+    /// First update every program to this version of the library. Whoever may write to the table `events` gets the same rights on
+    /// its keys. Your own views, triggers, privileges and indexes on the table are moved to the new one. Foreign keys, policies, rules,
+    /// publications, unique indexes, materialized views, rights on single columns and views of other owners cannot be moved: if there are
+    /// any, the call fails before it changes anything. It needs to own the store's tables, and disk space for the keys.
+    ///
+    /// # Errors
+    ///
+    /// - As [`PostgresEventStore::open`];
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if something on the table cannot be moved, which it names;
+    /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if another process converts the store, if the table was locked each
+    ///   time that it was asked for, or if the log is converted but a transaction that began before did not end within a minute. Call
+    ///   again.
+    pub fn convert_to_partitions(&self, partitions: Partitions, progress: impl FnMut(Progress)) -> Result<bool> {
+        self.convert(Some(partitions), progress)
+    }
+
+    /// Makes the log of a partitioned store one table again, while programs read and write. Returns false if it is one table already.
+    ///
+    /// As [`convert_to_partitions`](Self::convert_to_partitions), but it copies all events: about two and a half minutes for a million, and
+    /// it needs disk space for a second log.
+    ///
+    /// # Errors
+    ///
+    /// As [`convert_to_partitions`](Self::convert_to_partitions).
+    pub fn convert_to_one_table(&self, progress: impl FnMut(Progress)) -> Result<bool> {
+        self.convert(None, progress)
+    }
+
+    fn convert(&self, into: Option<Partitions>, mut progress: impl FnMut(Progress)) -> Result<bool> {
+        let mut convert = || {
+            if self.options.server.read_replica {
+                return Err(Error::new(ErrorKind::ReadOnly));
+            }
+            convert::convert(&mut self.location()?.open()?, into, &mut progress)
+        };
+        convert().map_err(|error: Error| error.during(format_args!("convert {}", self.name())))
+    }
+
     /// The migrations that [`migrate`](Self::migrate) would apply.
     ///
     /// # Errors
@@ -848,6 +897,7 @@ impl Transactional for PostgresEventStore {
 pub struct PostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
+    layout: Layout,
     generation: u64,
     is_touched: &'a mut bool,
     reset: &'a str,
@@ -914,7 +964,7 @@ impl<'a> PostgresTransaction<'a> {
         Session {
             client: &mut self.transaction,
             statements: self.statements,
-            layout: self.store.location.layout(),
+            layout: self.layout,
             is_in_recovery: false, // it takes no transactions
         }
     }

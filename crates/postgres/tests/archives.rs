@@ -358,15 +358,18 @@ fn whoever_could_append_and_read_before_archives_can_do_so_with_them() {
             .unwrap();
     };
     sql(
-        "DROP TABLE firefly_archives, firefly_archived_streams, firefly_archived_events;
-         DELETE FROM firefly_schema_history WHERE version = '7.0.0';
+        "DROP TABLE firefly_archives, firefly_archived_streams, firefly_archived_events, firefly_conversions;
+         DELETE FROM firefly_schema_history WHERE version IN ('7.0.0', '8.0.0');
          CREATE ROLE CLERK LOGIN;
          GRANT SELECT ON firefly_schema_history, snapshots TO CLERK;
          GRANT SELECT, INSERT ON events TO CLERK;
          GRANT SELECT, USAGE ON SEQUENCE events_global_sequence_seq TO CLERK",
     );
     let migrated = PostgresEventStore::builder(database.url()).migrate().unwrap();
-    assert_eq!(migrated.iter().map(|step| step.version).collect::<Vec<_>>(), ["7.0.0"]);
+    assert_eq!(
+        migrated.iter().map(|step| step.version).collect::<Vec<_>>(),
+        ["7.0.0", "8.0.0"]
+    );
     let config: Config = database.url().parse().unwrap();
     let store = PostgresEventStore::configure(config.clone().user(&clerk).clone())
         .open()

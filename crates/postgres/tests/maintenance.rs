@@ -93,7 +93,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
     let Some((database, store)) = fresh() else { return };
     append(&store, 10);
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 25, "{usage:?}");
+    assert_eq!(usage.len(), 27, "{usage:?}");
     assert!(
         usage
             .iter()
@@ -327,7 +327,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
 fn a_schema_that_was_changed_behind_an_open_store_is_diagnosed() {
     let changes = [
         (
-            "DELETE FROM firefly_schema_history WHERE version = '7.0.0'",
+            "DELETE FROM firefly_schema_history WHERE version = '8.0.0'",
             "schema",
             Severity::Warning,
             "run migrate",

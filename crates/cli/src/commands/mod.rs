@@ -16,6 +16,7 @@ pub(crate) mod man;
 pub(crate) mod metrics;
 pub(crate) mod migrate;
 pub(crate) mod parked;
+pub(crate) mod partition;
 pub(crate) mod publish_mark;
 pub(crate) mod report;
 pub(crate) mod restore;

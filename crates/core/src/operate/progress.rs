@@ -15,6 +15,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// For those who write a backend.
+    #[must_use]
+    pub const fn new(done: u64, total: Option<u64>, elapsed: Duration) -> Self {
+        Self { done, total, elapsed }
+    }
+
     /// How many a second, from the beginning until now.
     #[must_use]
     pub fn rate(&self) -> f64 {

@@ -18,6 +18,9 @@ CREATE TABLE firefly_partitions (
     events_per_range BIGINT NOT NULL CHECK (events_per_range > 0)
 );
 
+-- A conversion prepares the keys, or the copies, of events that were there before: lock_preparation.sql. What it has read of an event that is
+-- deleted meanwhile must not stay, so the two exclude each other: whoever deletes sees what is prepared, or is done before it is read.
+
 -- Statements name no schema where the search path leads to it, since a statement that is put together is planned each time.
 CREATE FUNCTION firefly_keep_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -39,6 +42,7 @@ $$;
 
 CREATE FUNCTION firefly_forget_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('firefly_eventstore_preparation'), TG_RELID::integer);
     EXECUTE format(
         'DELETE FROM %I.firefly_event_keys WHERE global_sequence = ANY(ARRAY(SELECT global_sequence FROM deleted))',
         TG_TABLE_SCHEMA
@@ -119,6 +123,8 @@ BEGIN
         partition
     );
     EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER trigger_events_refuse', partition);
+    -- Whose rights on events are taken away later must have none on a partition.
+    PERFORM firefly_take_rights(partition, NULL);
     -- Without a primary key, whoever replicates the table needs to be told what identifies a row.
     EXECUTE (
         SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', partition, indexes.relname)
@@ -136,7 +142,12 @@ CREATE FUNCTION firefly_add_last_partition(first_sequence bigint) RETURNS void L
 DECLARE
     partition CONSTANT text := 'events_from_' || first_sequence;
 BEGIN
-    EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+    -- A conversion makes the table before.
+    IF to_regclass(quote_ident(partition)) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+    ELSE
+        EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+    END IF;
     PERFORM firefly_equip_partition(partition::regclass);
 END;
 $$;
@@ -226,26 +237,5 @@ BEGIN
 END;
 $$;
 
--- Whoever may read or write events by now may do so with their keys.
-DO $$
-DECLARE
-    privilege record;
-BEGIN
-    FOR privilege IN
-        SELECT
-            acl.privilege_type,
-            CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END AS grantee
-        FROM pg_class
-        CROSS JOIN LATERAL aclexplode(relacl) AS acl
-        WHERE pg_class.oid = 'events'::regclass
-          AND acl.grantee <> relowner
-          AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
-    LOOP
-        EXECUTE format('GRANT %s ON firefly_event_keys TO %s', privilege.privilege_type, privilege.grantee);
-        -- A correction takes the old keys out and puts the new ones in.
-        IF privilege.privilege_type = 'UPDATE' THEN
-            EXECUTE format('GRANT INSERT, DELETE ON firefly_event_keys TO %s', privilege.grantee);
-        END IF;
-    END LOOP;
-END;
-$$;
+-- Whoever may read or write events by now may do so with their keys. A correction takes the old keys out and puts the new ones in.
+SELECT firefly_take_rights('firefly_event_keys', 'events', 'INSERT, DELETE');

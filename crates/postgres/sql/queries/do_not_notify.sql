@@ -1,3 +1,2 @@
 -- Let appends no longer notify anybody.
 DROP TRIGGER trigger_events_notify ON events;
-DROP FUNCTION firefly_notify();

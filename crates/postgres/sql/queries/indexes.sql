@@ -38,6 +38,7 @@ WHERE firefly_here()
     'firefly_archives',
     'firefly_consumer_members',
     'firefly_consumers',
+    'firefly_conversions',
     'firefly_event_keys',
     'firefly_parked_events',
     'firefly_partitions',

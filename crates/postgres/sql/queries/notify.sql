@@ -1,12 +1,4 @@
 -- Make appends notify those who listen. Only statements wake them: one notification per transaction, delivered when it commits.
-CREATE OR REPLACE FUNCTION firefly_notify() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    done text;
-BEGIN
-    done := pg_notify('firefly_events_' || TG_RELID, '');
-    RETURN NULL;
-END;
-$$;
 CREATE TRIGGER trigger_events_notify
 AFTER INSERT ON events
 FOR EACH STATEMENT

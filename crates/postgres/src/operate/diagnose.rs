@@ -6,6 +6,7 @@ use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
 use super::usage::{Table, indexes, tables, usage};
+use crate::conversion::{Begun, State};
 use crate::error::classify;
 use crate::migrate;
 use crate::options::Options;
@@ -32,6 +33,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
         settings.transaction_ids(),
         room(&settings, &tables(session)?),
     ]);
+    diagnoses.extend(State::of(session)?.begun.as_ref().map(of_conversion));
     if session.layout == Layout::Partitioned {
         diagnoses.push(match Divided::of(session) {
             Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => strange_schema(&error),
@@ -371,6 +373,28 @@ fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
             "readers may skip events; run ALTER SEQUENCE events_global_sequence_seq INCREMENT 1 CACHE 1 NO CYCLE",
         ),
     })
+}
+
+/// How far a conversion of the log is that is not finished.
+fn of_conversion(begun: &Begun) -> Diagnosis {
+    let (into, call) = match begun.events_per_range {
+        Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
+        None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
+    };
+    let done = match begun.is_swapped {
+        true => "done, except that what only the earlier table needs is not dropped yet".to_owned(),
+        false => format!("{} of {} sequences are prepared", begun.prepared, begun.prepare_until),
+    };
+    let limit = match begun.bound.filter(|_| begun.is_bound && !begun.is_swapped) {
+        Some(bound) => format!("; until it is finished, appends from the sequence {bound} on are refused"),
+        None => String::new(),
+    };
+    Diagnosis::bad(
+        Severity::Warning,
+        "conversion",
+        format!("the log is being converted into {into}, or the conversion was interrupted: {done}{limit}"),
+        format!("if no process converts the store, run {call}: it continues"),
+    )
 }
 
 fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {

@@ -1,0 +1,3 @@
+-- Drop the partitioned table whose events are in one table now.
+DROP TABLE IF EXISTS firefly_partitioned_events;
+DROP FUNCTION IF EXISTS firefly_refuse_partition();

@@ -1,0 +1,29 @@
+-- Where the conversion of the table of events stands: whether the table is partitioned, and the conversion that is not finished, if there is
+-- one. And what the next step rests on; NULL for the last sequence allocated where the role may not know it.
+SELECT
+    pg_class.relkind = 'p' AS is_partitioned,
+    conversions.id,
+    conversions.events_per_range,
+    conversions.prepared,
+    conversions.prepare_until,
+    conversions.bound,
+    conversions.former IS NOT NULL AS is_swapped,
+    CASE
+        WHEN has_sequence_privilege(to_regclass('events_global_sequence_seq'), 'SELECT, USAGE')
+        THEN firefly_last_allocated(to_regclass('events_global_sequence_seq'))
+    END AS allocated,
+    pg_relation_size(pg_class.oid) AS bytes,
+    checked.conname IS NOT NULL AS is_bound,
+    EXISTS (
+        SELECT 1
+        FROM pg_depend
+        JOIN pg_rewrite ON pg_rewrite.oid = pg_depend.objid
+        WHERE pg_depend.classid = 'pg_rewrite'::regclass
+          AND pg_depend.refobjid = pg_class.oid
+          AND pg_rewrite.ev_class = to_regclass('mv_aggregate_summary')
+    ) AS summaries_hang
+FROM pg_class
+LEFT JOIN firefly_conversions AS conversions ON conversions.finished_at IS NULL
+LEFT JOIN pg_constraint AS checked ON checked.conrelid = pg_class.oid AND checked.conname = 'firefly_bound'
+WHERE firefly_here()
+  AND pg_class.oid = 'events'::regclass;

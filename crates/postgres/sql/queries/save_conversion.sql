@@ -1,0 +1,5 @@
+-- Note how far the conversion is prepared.
+-- $1 the last sequence that is done bigint
+UPDATE firefly_conversions
+SET prepared = $1
+WHERE finished_at IS NULL;

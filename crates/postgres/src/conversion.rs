@@ -1,0 +1,70 @@
+//! Where a conversion of the log into partitions, or back, stands.
+
+use firefly_eventstore_core::{Error, ErrorKind, Result};
+use postgres::Client;
+
+use crate::error::classify;
+use crate::row::{decode, get};
+use crate::session::Session;
+use crate::sql;
+
+/// What the next step of a conversion rests on.
+pub(crate) struct State {
+    pub(crate) is_partitioned: bool,
+    pub(crate) begun: Option<Begun>,
+    /// The last sequence that was allocated, unless the role may not know it.
+    pub(crate) allocated: Option<i64>,
+    /// The size of the table of events in bytes; 0 if it is partitioned.
+    pub(crate) bytes: i64,
+    /// Whether the summaries of aggregates are read from the table itself, not by a view.
+    pub(crate) are_summaries_of_table: bool,
+}
+
+/// A conversion that is not finished.
+pub(crate) struct Begun {
+    /// How many sequences a partition is to have; none where the log becomes one table.
+    pub(crate) events_per_range: Option<i64>,
+    /// Up to which sequence it is prepared, of those that were there when it began.
+    pub(crate) prepared: i64,
+    pub(crate) prepare_until: i64,
+    /// The first sequence of the second partition, once it is chosen.
+    pub(crate) bound: Option<i64>,
+    /// Whether the table has a check of the bound, which refuses what is beyond.
+    pub(crate) is_bound: bool,
+    /// Whether the other table has taken the name.
+    pub(crate) is_swapped: bool,
+}
+
+impl State {
+    pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
+        let rows = session.query(sql::CONVERSION, &[]).map_err(classify)?;
+        let states = decode(&rows, |row| {
+            let begun = match get::<Option<i64>>(row, 1)? {
+                None => None,
+                Some(_) => Some(Begun {
+                    events_per_range: get(row, 2)?,
+                    prepared: get(row, 3)?,
+                    prepare_until: get(row, 4)?,
+                    bound: get(row, 5)?,
+                    is_swapped: get(row, 6)?,
+                    is_bound: get(row, 9)?,
+                }),
+            };
+            Ok(Self {
+                is_partitioned: get(row, 0)?,
+                begun,
+                allocated: get(row, 7)?,
+                bytes: get(row, 8)?,
+                are_summaries_of_table: get(row, 10)?,
+            })
+        })?;
+        states.into_iter().next().ok_or_else(changed)
+    }
+}
+
+/// Somebody else changed the schema meanwhile.
+pub(crate) fn changed() -> Error {
+    Error::new(ErrorKind::Unavailable {
+        reason: "the store changed while it was converted: call again".into(),
+    })
+}

@@ -1,0 +1,362 @@
+//! Converts the log of a store that is in use into partitions, or back into one table.
+//!
+//! Small steps prepare another table while programs read and write. Then one short transaction gives the name `events` to that table. Each step
+//! is a transaction, and the database records which step is next, so that a later call continues.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::operate::Progress;
+use firefly_eventstore_core::{Error, ErrorKind, Partitions, Result};
+use postgres::Transaction;
+
+use crate::conversion::{Begun, State, changed};
+use crate::error::classify;
+use crate::lock::{self, BRIEFLY};
+use crate::migrate::require_current;
+use crate::partitions::{APPENDED_MEANWHILE, LITTLE_BYTES, partition_events, take_name};
+use crate::pool::Connection;
+use crate::row::{decode, get};
+use crate::session::run;
+use crate::sql;
+
+/// The scripts of the steps.
+const BEGIN_WHOLE: &str = include_str!("../sql/partitions/begin_whole.sql");
+const FORGET_COPY: &str = include_str!("../sql/partitions/forget_copy.sql");
+const FORGET_KEYS: &str = include_str!("../sql/partitions/forget_keys.sql");
+const FORGET_PARTITIONS: &str = include_str!("../sql/partitions/forget_partitions.sql");
+const PREPARE_PARTITION: &str = include_str!("../sql/partitions/prepare_partition.sql");
+const WHOLE_EVENTS: &str = include_str!("../sql/partitions/events_whole.sql");
+
+/// How many events are prepared per transaction.
+const PREPARED_AT_ONCE: i64 = 5_000;
+
+/// How often the margin for concurrent appends is doubled.
+const MOST_DOUBLINGS: u32 = 24;
+
+/// The pause between two looks whether transactions have ended.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long to wait for transactions that began before the swap.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Converts the log into partitions of a size, or into one table. Returns false if there was nothing to do.
+pub(crate) fn convert(
+    connection: &mut Connection,
+    into: Option<Partitions>,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<bool> {
+    // Reading a large table may take longer than the server allows for the statements of programs.
+    run(&mut connection.client, "SET statement_timeout = 0")?;
+    require_current(&mut connection.session())?;
+    let into = into.map(Partitions::checked_events).transpose()?;
+    let locked = connection
+        .session()
+        .query(sql::LOCK_CONVERSION, &[])
+        .map_err(classify)?;
+    if decode(&locked, |row| get::<bool>(row, 0))? != [true] {
+        return Err(Error::new(ErrorKind::Unavailable {
+            reason: "another process converts the store: let it finish".into(),
+        }));
+    }
+    let converted = locked_convert(connection, into, tell);
+    let unlocked = connection.session().query(sql::UNLOCK_CONVERSION, &[]);
+    let converted = converted?;
+    unlocked.map_err(classify)?;
+    Ok(converted)
+}
+
+fn locked_convert(connection: &mut Connection, into: Option<i64>, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
+    let mut step = Step {
+        connection,
+        tell,
+        started: Instant::now(),
+    };
+    let mut state = step.state()?;
+    let mut has_done = false;
+    if let Some(begun) = state.begun.take() {
+        has_done = true;
+        match begun {
+            begun if begun.is_swapped => step.finish(begun.events_per_range.is_some())?,
+            begun if begun.events_per_range.is_some() != into.is_some() => step.abandon(&begun)?,
+            begun => {
+                step.go_on(&begun)?;
+                step.finish(begun.events_per_range.is_some())?;
+            }
+        }
+        state = step.state()?;
+    }
+    if state.is_partitioned == into.is_some() {
+        return Ok(has_done);
+    }
+    step.refuse_hindrances()?;
+    step.begin(into)?;
+    let begun = step.state()?.begun.ok_or_else(changed)?;
+    step.go_on(&begun)?;
+    step.finish(into.is_some())?;
+    Ok(true)
+}
+
+/// What each step of a conversion uses.
+struct Step<'a> {
+    connection: &'a mut Connection,
+    tell: &'a mut dyn FnMut(Progress),
+    started: Instant,
+}
+
+impl Step<'_> {
+    fn state(&mut self) -> Result<State> {
+        State::of(&mut self.connection.session())
+    }
+
+    /// Fails if something on the table cannot be moved to another one.
+    fn refuse_hindrances(&mut self) -> Result<()> {
+        let rows = self
+            .connection
+            .session()
+            .query(sql::HINDRANCES, &[])
+            .map_err(classify)?;
+        let found: Vec<String> = decode(&rows, |row| get(row, 0))?;
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "some things on the table of events cannot be moved to another table: {}; drop them, convert, and make them again",
+                found.join(", ")
+            ))),
+        }
+    }
+
+    fn begin(&mut self, into: Option<i64>) -> Result<()> {
+        let prepare = match into {
+            Some(_) => sql::KEEP_KEYS,
+            None => BEGIN_WHOLE,
+        };
+        self.patiently(|transaction| {
+            run(transaction, sql::LOCK_TO_MOVE)?;
+            run(transaction, prepare)?;
+            transaction
+                .execute(sql::BEGIN_CONVERSION, &[&into])
+                .map(drop)
+                .map_err(classify)
+        })
+    }
+
+    /// Does the steps from the preparation to the swap.
+    fn go_on(&mut self, begun: &Begun) -> Result<()> {
+        self.prepare(begun)?;
+        // Something may have been added since the conversion began.
+        self.refuse_hindrances()?;
+        match begun.events_per_range {
+            Some(events) => self.divide(events),
+            None => self.make_whole(),
+        }
+    }
+
+    /// Prepares the events that were written before the conversion began. Triggers prepare later ones.
+    fn prepare(&mut self, begun: &Begun) -> Result<()> {
+        let prepare = match begun.events_per_range {
+            Some(_) => sql::PREPARE_KEYS,
+            None => "SELECT firefly_copy_events($1, $2, $3)",
+        };
+        let (mut prepared, until) = (begun.prepared, begun.prepare_until);
+        while prepared < until {
+            self.progress(prepared, until);
+            let done = self.patiently(|transaction| {
+                run(transaction, sql::LOCK_PREPARATION)?;
+                let rows = transaction
+                    .query(prepare, &[&prepared, &until, &PREPARED_AT_ONCE])
+                    .map_err(classify)?;
+                let done = decode(&rows, |row| get::<i64>(row, 0))?
+                    .into_iter()
+                    .max()
+                    .unwrap_or(until);
+                transaction.execute(sql::SAVE_CONVERSION, &[&done]).map_err(classify)?;
+                Ok(done)
+            })?;
+            prepared = done;
+        }
+        self.progress(until, until);
+        let prepared = match begun.events_per_range {
+            Some(_) => "ANALYZE firefly_event_keys",
+            None => "ANALYZE firefly_whole_events",
+        };
+        run(&mut self.connection.client, prepared)
+    }
+
+    fn divide(&mut self, events: i64) -> Result<()> {
+        if self.state()?.are_summaries_of_table {
+            self.patiently(|transaction| run(transaction, sql::MAKE_SUMMARIES))?;
+            self.patiently(|transaction| {
+                run(transaction, BRIEFLY)?;
+                run(transaction, sql::TAKE_SUMMARIES)
+            })?;
+        }
+        // If others append too fast, try again with a larger margin.
+        for margin in (0..=MOST_DOUBLINGS).map(|doublings| events.saturating_mul(1 << doublings)) {
+            if self.divide_after(events, margin)? {
+                return Ok(());
+            }
+        }
+        Err(changed())
+    }
+
+    /// Lets the second partition begin after this many sequences more. False if that many were allocated meanwhile.
+    fn divide_after(&mut self, events: i64, margin: i64) -> Result<bool> {
+        let bound = self.bounded(margin)?;
+        let prepare = PREPARE_PARTITION.replace("$1", &bound.to_string());
+        self.patiently(|transaction| {
+            run(transaction, "SET LOCAL lock_timeout = '5s'")?;
+            run(transaction, &prepare)
+        })?;
+        self.patiently(|transaction| {
+            run(transaction, sql::LOCK_TO_SWAP)?;
+            let found = transaction.query(sql::CONVERSION, &[]).map_err(classify)?;
+            let is_beyond = decode(&found, |row| get::<i64>(row, 7))?
+                .iter()
+                .all(|allocated| *allocated < bound);
+            if is_beyond {
+                partition_events(transaction, bound, events)?;
+            }
+            Ok(is_beyond)
+        })
+    }
+
+    /// Chooses the first sequence of the second partition. A constraint proves that no event of a large table is beyond it. The constraint is
+    /// validated while others append, so that the swap reads no row.
+    fn bounded(&mut self, margin: i64) -> Result<i64> {
+        let state = self.state()?;
+        let is_little = state.bytes <= LITTLE_BYTES;
+        let margin = match is_little {
+            true => margin,
+            false => margin.max(APPENDED_MEANWHILE),
+        };
+        let begun = state.begun.as_ref().ok_or_else(changed)?;
+        // The bound of an earlier call is kept if at least half of its margin is left.
+        let allocated = state.allocated.ok_or_else(|| Error::new(ErrorKind::PermissionDenied))?;
+        let is_far = |bound: &i64| *bound > allocated + margin / 2;
+        let left = begun.bound.filter(is_far).filter(|_| is_little || begun.is_bound);
+        let bound = left.unwrap_or(allocated + 1 + margin);
+        if left.is_none() {
+            let earlier = begun.bound.map_or(String::new(), |bound| {
+                format!("DROP TABLE IF EXISTS events_from_{bound};")
+            });
+            let check = match is_little {
+                true => String::new(),
+                false => {
+                    format!(", ADD CONSTRAINT firefly_bound CHECK (global_sequence < {bound}) NOT VALID")
+                }
+            };
+            let alter = format!("{earlier} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound{check}");
+            self.patiently(|transaction| {
+                run(transaction, sql::LOCK_TO_SWAP)?;
+                run(transaction, &alter)?;
+                transaction
+                    .execute(sql::BOUND_CONVERSION, &[&bound])
+                    .map(drop)
+                    .map_err(classify)
+            })?;
+        }
+        if !is_little {
+            run(
+                &mut self.connection.client,
+                "ALTER TABLE events VALIDATE CONSTRAINT firefly_bound",
+            )?;
+        }
+        Ok(bound)
+    }
+
+    fn make_whole(&mut self) -> Result<()> {
+        self.patiently(|transaction| {
+            run(transaction, sql::LOCK_TO_SWAP)?;
+            take_name(transaction, |transaction| run(transaction, WHOLE_EVENTS))
+        })
+    }
+
+    /// Does the steps after the swap.
+    fn finish(&mut self, is_partitioned: bool) -> Result<()> {
+        self.patiently(|transaction| {
+            run(transaction, BRIEFLY)?;
+            run(transaction, sql::OWN_SEQUENCE)
+        })?;
+        self.wait_for_earlier()?;
+        self.patiently(|transaction| {
+            if is_partitioned {
+                return run(transaction, sql::FORGET_OWN_KEYS);
+            }
+            run(transaction, sql::LOCK_TO_SWAP)?;
+            run(transaction, FORGET_PARTITIONS)?;
+            run(transaction, FORGET_KEYS)?;
+            run(transaction, FORGET_COPY)
+        })?;
+        self.finished()
+    }
+
+    fn finished(&mut self) -> Result<()> {
+        let finished = self.connection.session().execute(sql::FINISH_CONVERSION, &[]);
+        finished.map(drop).map_err(classify)
+    }
+
+    /// Undoes what was prepared.
+    fn abandon(&mut self, begun: &Begun) -> Result<()> {
+        let forget = match begun.events_per_range {
+            Some(_) => {
+                let partition = begun.bound.map_or(String::new(), |bound| {
+                    format!("DROP TABLE IF EXISTS events_from_{bound};")
+                });
+                format!(
+                    "{partition} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;\n{}\n{}",
+                    FORGET_PARTITIONS, FORGET_KEYS
+                )
+            }
+            None => FORGET_COPY.to_owned(),
+        };
+        self.patiently(|transaction| {
+            run(transaction, sql::LOCK_TO_SWAP)?;
+            run(transaction, &forget)?;
+            transaction
+                .execute(sql::FINISH_CONVERSION, &[])
+                .map(drop)
+                .map_err(classify)
+        })
+    }
+
+    /// Waits for transactions that began before the swap: they still need what the next step drops.
+    fn wait_for_earlier(&mut self) -> Result<()> {
+        let waiting = Instant::now();
+        let mut session = self.connection.session();
+        loop {
+            let known = session.query(sql::IS_CONVERSION_KNOWN, &[]).map_err(classify)?;
+            if decode(&known, |row| get::<bool>(row, 0))? == [true] {
+                break;
+            }
+            thread::sleep(PAUSE);
+        }
+        let earlier = session
+            .query(sql::TRANSACTIONS_BEFORE_CONVERSION, &[])
+            .map_err(classify)?;
+        let mut earlier: Vec<String> = decode(&earlier, |row| get(row, 0))?;
+        while !earlier.is_empty() {
+            if waiting.elapsed() > LONGEST_WAIT {
+                return Err(Error::new(ErrorKind::Unavailable {
+                    reason: "the log is converted, but transactions that began before are still open; call again when they have ended, to drop \
+                             what only they need"
+                        .into(),
+                }));
+            }
+            thread::sleep(PAUSE);
+            let open = session.query(sql::OPEN_TRANSACTIONS, &[&earlier]).map_err(classify)?;
+            earlier = decode(&open, |row| get(row, 0))?;
+        }
+        Ok(())
+    }
+
+    /// Does a step in a transaction; see [`lock::patiently`].
+    fn patiently<R>(&mut self, step: impl FnMut(&mut Transaction<'_>) -> Result<R>) -> Result<R> {
+        lock::patiently(&mut self.connection.client, step)
+    }
+
+    fn progress(&mut self, done: i64, total: i64) {
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        (self.tell)(Progress::new(count(done), Some(count(total)), self.started.elapsed()));
+    }
+}
