@@ -9,17 +9,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::Backoff;
 use firefly_eventstore_core::operate::{Archive, Archiving, LogDigest, Operations, RestorePoint, attach};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
-use firefly_eventstore_mysql::driver::{IsolationLevel, Row, TxOpts};
+use firefly_eventstore_mysql::driver::{IsolationLevel, TxOpts};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
-use support::{account, all_events, builder, client, deposited, fresh, on_both, run, until_somebody_waits_for_a_table};
+use support::{
+    account, all_events, builder, client, deposited, fresh, on_both, run, until_an_append_waits,
+    until_somebody_waits_for_a_table,
+};
 
 on_both!(
     writers_of_every_kind_store_nothing_twice_while_events_are_retired_and_attached,
@@ -232,28 +234,6 @@ fn an_append_that_waited_for_its_gate_sees_what_was_archived_meanwhile(server: &
                 assert_eq!(result.is_ok(), is_stored, "{name}");
             }
         }
-    }
-}
-
-/// Waits until an append is at work, and somebody waits for a row.
-fn until_an_append_waits(database: &Database) {
-    let mut other = client(database);
-    let asked = Instant::now();
-    loop {
-        let connections: Vec<Row> = other.query("SHOW FULL PROCESSLIST").unwrap();
-        let is_appending = |row: &Row| {
-            let is_there = row.get::<Option<String>, _>("db").unwrap().as_deref() == Some(database.name());
-            let statement = row.get::<Option<Vec<u8>>, _>("Info").unwrap().unwrap_or_default();
-            is_there && String::from_utf8_lossy(&statement).contains("INSERT INTO events")
-        };
-        let waiting: Option<(String, u64)> = other
-            .query_first("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
-            .unwrap();
-        if connections.iter().any(is_appending) && waiting.unwrap().1 > 0 {
-            return;
-        }
-        assert!(asked.elapsed() < Duration::from_secs(40), "none does");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -18,7 +18,7 @@ use firefly_eventstore_mysql::driver::{IsolationLevel, Opts, OptsBuilder, Transa
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, Proxy};
 
 use support::{
-    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run,
+    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run, until_an_append_waits,
     until_somebody_waits_for_a_table, write_with_delays_and_rollbacks,
 };
 
@@ -32,6 +32,7 @@ on_both!(
     a_writer_whose_sequences_go_in_other_steps_is_waited_for,
     a_writer_that_holds_many_gates_is_waited_for,
     an_append_holds_the_gate_of_its_moment_until_it_commits,
+    an_append_takes_its_gate_before_its_sequence,
     rolled_back_holes_are_crossed,
     a_hole_is_crossed_although_some_gate_is_always_held,
     old_holes_are_crossed_by_a_store_that_is_opened_later,
@@ -289,6 +290,66 @@ fn an_append_holds_the_gate_of_its_moment_until_it_commits(server: &MysqlServer)
         transaction.unwrap();
         assert_eq!(free().len(), 100);
         thread::sleep(Duration::from_millis(15));
+    }
+}
+
+fn an_append_takes_its_gate_before_its_sequence(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let analyze = || run(&mut client(&database), "ANALYZE TABLE events, firefly_gate");
+    // Servers plan by how large they take the tables to be: unknown, one row, and many.
+    takes_its_gate_before_its_sequence(&database, &store);
+    analyze();
+    takes_its_gate_before_its_sequence(&database, &store);
+    for _ in 0..20 {
+        let events: Vec<NewEvent> = (0..100).map(deposited).collect();
+        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    }
+    analyze();
+    takes_its_gate_before_its_sequence(&database, &store);
+}
+
+/// Holds all gates, and allocates a sequence while an append waits: the append must get a later one.
+fn takes_its_gate_before_its_sequence(database: &Database, store: &MysqlEventStore) {
+    let tenant = TenantId::new("acme").unwrap();
+    let [none, any, first] = [ExpectedVersion::NoStream, ExpectedVersion::Any, Version::from(1).into()];
+    for (expected, tenant, is_in_transaction) in [
+        (none, None, false),
+        (any, None, false),
+        (first, None, false),
+        (first, Some(&tenant), false),
+        (none, None, true),
+        (first, None, true),
+    ] {
+        let account = account();
+        let append = |expected, events: &[NewEvent]| {
+            let append = Append::new(&account, expected, events);
+            let appends = [tenant.map_or(append, |tenant| append.tenant(tenant))];
+            let appended = match is_in_transaction {
+                true => store.transaction(|tx| tx.append_all(&appends)),
+                false => store.append_all(&appends),
+            };
+            appended.unwrap()[0].global_sequences()[0].as_i64()
+        };
+        if expected != ExpectedVersion::NoStream {
+            append(ExpectedVersion::NoStream, &[deposited(1)]);
+        }
+        let mut holder = client(database);
+        run(&mut holder, "START TRANSACTION");
+        run(&mut holder, "SELECT * FROM firefly_gate FOR UPDATE");
+        let (first, second) = thread::scope(|scope| {
+            let appending = scope.spawn(|| append(expected, &[deposited(2), deposited(3)]));
+            until_an_append_waits(database);
+            let [event, aggregate] = [(); 2].map(|()| Uuid::now_v7().simple().to_string());
+            let insert = format!(
+                "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data) \
+                 VALUES (UNHEX('{event}'), UNHEX('{aggregate}'), 'Account', 1, 'money.deposited', '{{}}')"
+            );
+            run(&mut holder, &insert);
+            let first = i64::try_from(holder.last_insert_id()).unwrap();
+            run(&mut holder, "COMMIT");
+            (first, appending.join().unwrap())
+        });
+        assert_eq!(second, first + 1, "{expected:?}");
     }
 }
 

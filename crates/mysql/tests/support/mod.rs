@@ -110,6 +110,33 @@ pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
     });
 }
 
+/// Waits until an append is at work, and somebody waits for a row.
+pub(crate) fn until_an_append_waits(database: &Database) {
+    until_a_statement_waits(database, "INSERT INTO events");
+}
+
+/// Waits until a statement with this text is at work, and somebody waits for a row.
+pub(crate) fn until_a_statement_waits(database: &Database, text: &str) {
+    let mut other = client(database);
+    let asked = Instant::now();
+    loop {
+        let connections: Vec<Row> = other.query("SHOW FULL PROCESSLIST").unwrap();
+        let is_at_work = |row: &Row| {
+            let is_there = row.get::<Option<String>, _>("db").unwrap().as_deref() == Some(database.name());
+            let statement = row.get::<Option<Vec<u8>>, _>("Info").unwrap().unwrap_or_default();
+            is_there && String::from_utf8_lossy(&statement).contains(text)
+        };
+        let waiting: Option<(String, u64)> = other
+            .query_first("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
+            .unwrap();
+        if connections.iter().any(is_at_work) && waiting.unwrap().1 > 0 {
+            return;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(40), "none does");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A transaction of one to three appends, with pauses, some of which gives up at its end.
 pub(crate) fn write_with_delays_and_rollbacks(store: &MysqlEventStore, url: &str, random: &mut fastrand::Rng) {
     let gives_up = random.u8(..100) < 15;
