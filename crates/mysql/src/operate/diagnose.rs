@@ -369,7 +369,7 @@ fn replica(session: &mut Session<'_, Conn>, read_replica: bool) -> Result<Diagno
 /// For how many seconds a transaction is open before it is worth a word.
 const LONG_OPEN: i64 = 10;
 
-/// MySQL would show the text of each transaction's statement, with the values in it, and gives up at one that is no text.
+/// MySQL also reads the first 1,024 bytes of each transaction's statement, with the values in it, and fails if they are not text.
 const CANNOT_CONVERT: u16 = 3854;
 
 fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
@@ -379,7 +379,7 @@ fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             return Ok(Diagnosis::bad(
                 Severity::Notice,
                 subject,
-                "MySQL does not tell while a statement with a binary value, such as an id, is at work or waits",
+                "MySQL does not tell while a statement is at work, or waits, that has a binary value, such as an id, in its first 1,024 bytes",
                 "ask again",
             ));
         }
