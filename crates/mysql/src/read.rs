@@ -58,7 +58,11 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
         ];
         if backend::begins_with_first(range, to) {
             let (mut events, mut decoder) = (Vec::new(), EventDecoder::default());
-            walk(self, sql::LOAD_WHOLE, values.clone(), |row| {
+            let (statement, values) = match (to, range.limit) {
+                (None, None) => (sql::LOAD_WHOLE, vec![aggregate.id().into()]),
+                _ => (sql::LOAD_BEGINNING, values.clone()),
+            };
+            walk(self, statement, values, |row| {
                 events.push(decoder.event(&Cells(row))?);
                 Ok(ControlFlow::Continue(()))
             })?;

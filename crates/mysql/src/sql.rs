@@ -86,6 +86,7 @@ statements! {
     LIVE_KEY = "live_key.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
+    LOAD_BEGINNING = "load_beginning.sql";
     LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOAD_WHOLE = "load_whole.sql";
     LOCATE = "locate.sql";

@@ -258,6 +258,12 @@ fn one_aggregate_is_found_by_its_id_and_version(server: &MysqlServer) {
     statement(include_str!("../sql/queries/load_backwards.sql"), part())
         .finding(5)
         .reads_by(server, &[VERSIONS]);
+    statement(include_str!("../sql/queries/load_whole.sql"), vec![id()])
+        .finding(1_000)
+        .reads_by(server, &[VERSIONS]);
+    statement(include_str!("../sql/queries/load_beginning.sql"), part()[..4].to_vec())
+        .finding(5)
+        .reads_by(server, &[VERSIONS]);
     statement(
         include_str!("../sql/queries/version_at_sequence.sql"),
         vec![id(), 100_000.into()],

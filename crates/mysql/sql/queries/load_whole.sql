@@ -1,6 +1,5 @@
--- Load the beginning of a stream, oldest first, as far as it is in the log. `load.sql` also tells what is archived, for which the servers
--- make a temporary table of the events.
--- ? aggregate_id · ? first version · ? last version · ? most events
+-- Load a whole stream, oldest first, as far as it is in the log. Without bounds and a limit the server has nothing to plan.
+-- ? aggregate_id
 SELECT
     event_id,
     aggregate_id,
@@ -20,6 +19,4 @@ SELECT
     checksum
 FROM events FORCE INDEX (idx_events_aggregate_version)
 WHERE aggregate_id = ?
-  AND aggregate_version BETWEEN ? AND ?
 ORDER BY aggregate_version ASC
-LIMIT ?
