@@ -235,8 +235,8 @@ struct Statement {
 /// What must not be archived, for a statement to store its rows.
 #[derive(Default)]
 struct UnlessArchived {
-    /// Where in the text, and among the values, it is asked: in the first row.
-    at: (usize, usize),
+    /// Where in the text, and among the values, it is asked: in the first row. None if the first row asks it itself.
+    at: Option<(usize, usize)>,
     event_ids: Vec<Uuid>,
     /// Aggregates, and the version that each may be archived up to.
     streams: Vec<(Uuid, i64)>,
@@ -372,7 +372,11 @@ impl Statement {
         let aggregate_type = || Value::from(append.aggregate.aggregate_type().as_str());
         let tenant = || Value::from(append.tenant.map(TenantId::as_str));
 
-        let begins = !matches!(beginning, Beginning::None);
+        let (begins, is_gate) = match &beginning {
+            Beginning::None => (false, false),
+            Beginning::Gate => (true, true),
+            Beginning::TurnsAndGate(_) => (true, false),
+        };
         self.sql += if begins { "(?, ?, ?, " } else { ",\n(?, ?, ?, " };
         self.values.extend([event.event_id().into(), id(), aggregate_type()]);
         if let Beginning::TurnsAndGate(turns) = beginning {
@@ -381,9 +385,12 @@ impl Statement {
             self.sql += " + ";
             self.values.extend(sql::padded(turns, Value::NULL));
         }
+        let is_guarded = !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
+        // Each subquery is planned anew every time, so one does for both, where a transaction does not wait for its turn before.
+        let is_one = is_gate && is_guarded && !server.looks_for_archived;
         let takes_gate_first = server.flavour.evaluates_in_order();
-        if begins && takes_gate_first {
-            self.unless_archived.at = (self.sql.len(), self.values.len());
+        if begins && takes_gate_first && !is_one {
+            self.unless_archived.at = Some((self.sql.len(), self.values.len()));
             self.sql += " + ";
         }
         if server.looks_for_archived && (first || begins) {
@@ -396,7 +403,12 @@ impl Statement {
         match before {
             // The unique key refuses the second first event of an aggregate.
             Some(Version::ZERO) if !is_seen => self.sql += "1",
-            Some(before) if !is_seen && (first || begins) => {
+            Some(before) if is_one => {
+                self.sql += sql::APPEND_GATE_AND_GUARD.trim_end();
+                self.values
+                    .extend([aggregate_type(), tenant(), id(), before.as_i64().into()]);
+            }
+            Some(before) if is_guarded => {
                 self.sql += match server.looks_for_archived {
                     true => sql::APPEND_GUARD_ARCHIVED.trim_end(),
                     false => sql::APPEND_GUARD.trim_end(),
@@ -413,9 +425,9 @@ impl Statement {
                 self.values.push(version.map(Version::as_i64).into());
             }
         }
-        if begins && !takes_gate_first {
+        if begins && !takes_gate_first && !is_one {
             self.sql += " + ";
-            self.unless_archived.at = (self.sql.len(), self.values.len());
+            self.unless_archived.at = Some((self.sql.len(), self.values.len()));
         }
         self.sql += ", ?, ?, ?, COALESCE(?, UTC_TIMESTAMP(6)), ?, ?, ?, ?, ?)";
         let details = event.details();
@@ -434,10 +446,11 @@ impl Statement {
     }
 
     fn end(&mut self, server: &Server) {
-        let (in_text, among_values) = self.unless_archived.at;
-        let (condition, values) = std::mem::take(&mut self.unless_archived).into_sql();
-        self.sql.insert_str(in_text, &condition);
-        self.values.splice(among_values..among_values, values);
+        if let Some((in_text, among_values)) = self.unless_archived.at {
+            let (condition, values) = std::mem::take(&mut self.unless_archived).into_sql();
+            self.sql.insert_str(in_text, &condition);
+            self.values.splice(among_values..among_values, values);
+        }
         if self.returns_sequences(server) {
             self.sql += "\nRETURNING global_sequence";
         }

@@ -19,6 +19,7 @@ statements! {
     ANY_ARCHIVED = "any_archived.sql";
     APPEND = "append.sql";
     APPEND_GATE = "append_gate.sql";
+    APPEND_GATE_AND_GUARD = "append_gate_and_guard.sql";
     APPEND_GUARD = "append_guard.sql";
     APPEND_GUARD_ARCHIVED = "append_guard_archived.sql";
     APPEND_TURN = "append_turn.sql";
@@ -209,6 +210,7 @@ mod tests {
                 "append_guard.sql"
                 | "append_guard_archived.sql"
                 | "append_gate.sql"
+                | "append_gate_and_guard.sql"
                 | "append_turn.sql"
                 | "append_unless_archived.sql" => {
                     let part = sql.replace("{list}", &super::list(3));

@@ -1,0 +1,9 @@
+(
+    SELECT IF(gate.has_archived = 0 AND head.aggregate_type = ? AND head.tenant_id <=> ?, head.aggregate_version + 1, NULL)
+    FROM firefly_gate AS gate
+    STRAIGHT_JOIN events AS head
+    WHERE gate.id = 3 + MICROSECOND(NOW(6)) DIV 10000
+      AND head.aggregate_id = ?
+      AND head.aggregate_version = ?
+    LOCK IN SHARE MODE
+)
