@@ -75,6 +75,15 @@ impl Flavour {
         self == Self::Mariadb
     }
 
+    /// Up to this many threads append without a group. MySQL flushes twice for a commit, its binary log and its redo log, so that three
+    /// threads already gain from a group. On MariaDB three or four threads are slower with a group.
+    pub(crate) fn appending_alone(self) -> usize {
+        match self {
+            Self::Mysql => 2,
+            Self::Mariadb => 4,
+        }
+    }
+
     /// Refuses limits beyond what the server keeps.
     pub(crate) fn check(self, limits: &Limits) -> Result<()> {
         let deepest = match self {

@@ -39,8 +39,8 @@ use crate::{append, consumer, flush, migrate, read, schema, sql};
 ///
 /// Clones share a pool of connections. An append with `Exact` or `NoStream` is one round trip in autocommit, and one with `Any` or `Exists`
 /// two. If a call finds that its connection was lost, or leads to a server that has become read-only, it is repeated once on a new
-/// connection. That is safe, because appends are safe to repeat. More than four threads that append at once share statements: see
-/// [`group`](MysqlBuilder::group).
+/// connection. That is safe, because appends are safe to repeat. If more than four threads append at once, on MySQL more than two, they share
+/// statements: see [`group`](MysqlBuilder::group).
 ///
 /// ```no_run
 /// use firefly_eventstore_core::prelude::*;
@@ -575,7 +575,7 @@ impl MysqlBuilder {
             looks_for_archived: AtomicBool::new(false),
             is_flushing: AtomicBool::new(false),
             wake: Wake::default(),
-            line: Line::default(),
+            line: Line::of_few(server.flavour.appending_alone()),
         });
         let publisher = interval.map(|interval| {
             let publishing = MysqlEventStore(Arc::clone(&shared), None);

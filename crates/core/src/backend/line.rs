@@ -13,8 +13,12 @@ use uuid::Uuid;
 use super::append::payload_bytes;
 use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
-/// Up to this many threads append without a group.
+/// Up to this many threads append without a group, unless the backend sets another number.
 const FEW: usize = 4;
+
+/// Up to this many threads have two leaders at a time: while one waits for its commit, the other uses the processor. More threads have one
+/// leader, so that groups are larger.
+const SEVERAL: usize = 4;
 
 /// For this many waiting appends, one more thread may lead, on another connection.
 const FULL: usize = 32;
@@ -39,8 +43,10 @@ pub struct Line {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Up to this many threads append without a group.
+    few: usize,
     /// When the current leaders began to lead.
     leading: Vec<Instant>,
     /// How many threads are in the line: leaders, followers and waiting threads.
@@ -74,6 +80,19 @@ enum Turn {
 }
 
 impl Line {
+    /// A line in which up to `few` threads append without a group; by default four. A smaller number is faster where an append alone costs
+    /// much more than a share of a group's append.
+    #[must_use]
+    pub fn of_few(few: usize) -> Self {
+        let state = State {
+            few,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
     /// Appends, either alone or as a member of a group. `alone` appends this call's events. `lead` appends those of a whole group; one
     /// member calls it for all. A call joins a group only if it has one append, and that has events.
     ///
@@ -130,7 +149,7 @@ impl Line {
         let mut state = lock(&self.state);
         state.present += 1;
         state.usual = state.usual.max(state.present);
-        if state.waiting.is_empty() && state.usual <= FEW && state.busy.insert(id) {
+        if state.waiting.is_empty() && state.usual <= state.few && state.busy.insert(id) {
             return state.begin();
         }
         let ticket = Arc::new(Ticket::new(append));
@@ -155,6 +174,20 @@ impl Line {
     }
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            few: FEW,
+            leading: Vec::new(),
+            present: 0,
+            usual: 0,
+            usual_time: Duration::ZERO,
+            waiting: VecDeque::new(),
+            busy: HashSet::new(),
+        }
+    }
+}
+
 impl State {
     fn begin(&mut self) -> Turn {
         let now = Instant::now();
@@ -164,9 +197,11 @@ impl State {
 
     /// How many threads may lead. A leader that has led for long is waiting for a lock of another transaction, and does not count.
     fn leaders(&self) -> usize {
-        match self.usual <= FEW {
-            true => FEW,
-            false => 1 + self.waiting.len() / FULL,
+        let more = self.waiting.len() / FULL;
+        match self.usual {
+            few if few <= self.few => self.few,
+            several if several <= SEVERAL => 2 + more,
+            _ => 1 + more,
         }
     }
 
@@ -183,7 +218,7 @@ impl State {
             let Some(place) = self.waiting.iter().position(is_free) else {
                 return;
             };
-            if self.usual > FEW && self.waiting.len() < self.usual {
+            if self.usual > self.few && self.waiting.len() < self.usual {
                 let patience = (self.usual_time / 4).min(LONGEST_PATIENCE);
                 self.waiting[place].wait_no_longer_than(patience);
                 return;

@@ -71,9 +71,11 @@ macro_rules! server_options {
 
             /// Sets whether threads that append at once share a statement and a commit (group commit); on unless set.
             ///
-            /// Up to four threads append at once, each on a connection of its own. When more do, one thread appends for all that wait, up
-            /// to 256 events and 1 MiB in one statement. Before it does, it waits for as many appends as there were a moment ago, for a
-            /// quarter of the time that a group takes and for 1 ms at most. The other threads hold no connection while they wait.
+            /// Up to four threads, on MySQL up to two, append at once, each on a connection of its own. When more do, one thread appends for
+            /// all that wait, up to 256 events and 1 MiB in one statement; on MySQL two such threads take turns if there are three or four.
+            /// Before the thread appends, it waits for as many appends as there were a moment ago, for a quarter of the time that a group
+            /// takes and for 1 ms at most.
+            /// The other threads hold no connection while they wait.
             ///
             /// Each append gets the answer that it would get alone. If one append of the group is refused, or the connection is lost, the
             /// appends without an answer are made again, each alone, which is one round trip more. No append waits for a group longer than

@@ -124,6 +124,37 @@ fn few_threads_append_alone() {
 }
 
 #[test]
+fn fewer_threads_share_statements_where_a_backend_says_so() {
+    let database = Slow {
+        line: Line::of_few(2),
+        ..Slow::default()
+    };
+    at_once(2, |_| append_in_turn(&database, 50));
+    assert!(lock(&database.groups).is_empty());
+    at_once(4, |_| append_in_turn(&database, 50));
+    assert!(!lock(&database.groups).is_empty());
+}
+
+#[test]
+fn two_lead_where_several_append_and_one_where_many_do() {
+    for (usual, leaders) in [(3, 2), (SEVERAL, 2), (SEVERAL + 1, 1)] {
+        let mut state = State {
+            few: 2,
+            leading: vec![Instant::now()],
+            usual,
+            ..State::default()
+        };
+        for _ in 0..usual {
+            let (account, events) = (account(), [deposited()]);
+            let append = Append::new(&account, ExpectedVersion::Any, &events);
+            state.waiting.push_back(Arc::new(Ticket::new(&append)));
+        }
+        state.hand_on();
+        assert_eq!(state.leading.len(), leaders);
+    }
+}
+
+#[test]
 fn many_threads_share_statements_and_each_gets_its_own_answer() {
     let database = Slow::default();
     at_once(16, |_| append_in_turn(&database, 100));
