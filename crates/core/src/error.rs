@@ -1,4 +1,4 @@
-//! The one error of every store.
+//! The error type of every store.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use crate::{AggregateKey, AggregateType, EventEnvelope, ExpectedVersion, GlobalSequence, Version};
 
-/// What an operation of a store returns.
+/// The result of a store's operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed: what happened, to which aggregate, and by its [`kind`](Self::kind) what to do.
 ///
-/// The driver's own error, if there was one, is the [`source`](StdError::source); its text is not repeated in the
-/// message. Cheap to clone, because callers that shared one commit share its failure.
+/// The driver's own error, if there was one, is the [`source`](StdError::source); the message does not repeat its text. Cheap to clone,
+/// because callers that share a commit share its failure.
 ///
 /// ```
 /// use firefly_eventstore_core::{prelude::*, MemoryEventStore};
@@ -42,7 +42,7 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it was, which tells the caller what to do.
+/// The kind of a failure, which tells the caller what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -53,7 +53,7 @@ pub enum ErrorKind {
         aggregate: AggregateKey,
         /// What the caller expected.
         expected: ExpectedVersion,
-        /// Where the aggregate was found.
+        /// The actual version.
         actual: Version,
     },
     /// The aggregate's id belongs to another aggregate type. Correct the key; repeating the call cannot help.
@@ -65,14 +65,14 @@ pub enum ErrorKind {
     },
     /// The aggregate belongs to another tenant, or to no tenant, or to a tenant although none was given. Correct the tenant.
     ///
-    /// The other tenant is not named, so that one tenant learns nothing of another.
+    /// The other tenant is not named, so that one tenant learns nothing about another.
     TenantMismatch {
         /// The aggregate as the caller named it.
         aggregate: AggregateKey,
     },
     /// Event ids of the append are already stored, but with other events. Nothing was written. Give new events new ids.
     ///
-    /// An append whose very same events are all stored already is no error: see
+    /// If all events of an append are already stored unchanged, that is not an error: see
     /// [`Appended::is_already_stored`](crate::Appended::is_already_stored).
     Duplicate {
         /// The aggregate whose append was refused.
@@ -87,7 +87,7 @@ pub enum ErrorKind {
         /// What is wrong, and what to do instead.
         reason: Box<str>,
     },
-    /// The stored JSON does not fit the Rust type that the caller asked for. Choose another type, or upcast.
+    /// The stored JSON does not fit the Rust type that the caller requested. Choose another type, or upcast.
     Decode {
         /// Which event or snapshot, and what did not fit.
         reason: Box<str>,
@@ -102,32 +102,32 @@ pub enum ErrorKind {
     PoolTimeout,
     /// The store, its file or its server accepts no writes. Nothing was written.
     ReadOnly,
-    /// The database refuses the right to do this. Nothing was written.
+    /// The database denies the right to do this. Nothing was written.
     PermissionDenied,
-    /// The disk, quota or page limit is used up. Nothing was written; make room, then repeat.
+    /// The disk is full, or a quota or page limit is reached. Nothing was written. Free some space, then repeat.
     StorageFull,
-    /// The database's schema is not the one this library works with.
+    /// This library cannot work with the database's schema.
     Schema(SchemaProblem),
-    /// A read begins, or a mark that this store proved lies, beyond the end of the log: events were lost.
+    /// A read begins beyond the end of the log, or the log ends before a mark that this store proved: events were lost.
     ///
     /// Causes are a crash of a server that does not flush each commit, a restore of a backup, a failover, a `TRUNCATE` or a purge by hand.
-    /// Rebuild the read models that were made of the lost events. Then begin at a checkpoint that the log still has. Repeating the read
-    /// does not help.
+    /// Rebuild the read models that contain the lost events. Then begin at a checkpoint that the log still has. Repeating the read does not
+    /// help.
     BeyondEnd {
-        /// Where the read was to begin, or the mark that was proved before.
+        /// The beginning of the read, or the mark that was proved.
         position: GlobalSequence,
         /// The greatest sequence that the log has; 0 if it has none.
         end: GlobalSequence,
     },
-    /// The read, or the state, needs events that were [archived](crate::operate::Archiving). Nothing was returned, because it would be
-    /// incomplete. Attach the archive, here or in another store; or read only what is left: begin [after](crate::EventQuery::after) these
-    /// events, [skip](crate::EventQuery::skip_archived) them, or load from a snapshot.
+    /// The read or load needs events that were [archived](crate::operate::Archiving). Nothing was returned, because it would be incomplete.
+    /// Attach the archive, here or in another store. Or read only the events in the log: begin [after](crate::EventQuery::after) the
+    /// archived ones, [skip](crate::EventQuery::skip_archived) them, or load from a snapshot.
     Archived {
-        /// The sequence of the first event that is archived and may be needed.
+        /// The sequence of the first archived event that may be needed.
         first: GlobalSequence,
         /// The sequence of the last.
         last: GlobalSequence,
-        /// Where the archives are that hold them, as their operator named the places.
+        /// The locations of the archives, as their operator named them.
         location: Box<str>,
     },
     /// This server cannot prove the high-water mark: it is a replica, in recovery, or one node of a cluster beside others.
@@ -143,14 +143,14 @@ pub enum ErrorKind {
     },
     /// Stored data was changed or damaged: a checksum does not match, or a row or the file cannot be read.
     Integrity {
-        /// The damaged event, if it is one event that is damaged, and its id can be read.
+        /// The damaged event, if it is one event, and its id can be read.
         event_id: Option<Uuid>,
-        /// Where in the log it is, if it is one event.
+        /// Its position in the log, if it is one event.
         global_sequence: Option<GlobalSequence>,
         /// What is damaged and how.
         reason: Box<str>,
     },
-    /// An imported event contradicts a stored one. Nothing of it was imported.
+    /// An imported event contradicts a stored one. Nothing was imported.
     Contradiction {
         /// The imported event.
         event_id: Uuid,
@@ -196,7 +196,7 @@ pub enum SchemaProblem {
         /// The version this library works with.
         required: Box<str>,
     },
-    /// The history of migrations, or a table, was changed: it is not what the library wrote.
+    /// The history of migrations, or a table, was changed.
     Altered {
         /// What differs.
         reason: Box<str>,
@@ -204,7 +204,7 @@ pub enum SchemaProblem {
 }
 
 impl Error {
-    /// An error of a kind, for authors of backends.
+    /// Creates an error of a kind, for authors of backends.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
         Self(Box::new(Inner {
@@ -214,13 +214,13 @@ impl Error {
         }))
     }
 
-    /// Input that is refused, and why.
+    /// The error of refused input.
     #[must_use]
     pub fn invalid(reason: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::InvalidInput { reason: reason.into() })
     }
 
-    /// A stored event that was changed or damaged, and how.
+    /// The error of a stored event that was changed or damaged.
     #[must_use]
     pub fn damaged(event: &EventEnvelope, reason: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Integrity {
@@ -231,13 +231,13 @@ impl Error {
         .during(event.name())
     }
 
-    /// A file or stream that cannot be read or written.
+    /// The error of a file or stream that cannot be read or written.
     #[must_use]
     pub fn io(what: impl Into<Box<str>>, error: std::io::Error) -> Self {
         Self::new(ErrorKind::Io { reason: what.into() }).with_source(error)
     }
 
-    /// Names the operation, such as `append to Account 0192…`; the innermost name is kept.
+    /// Adds the name of the operation, such as `append to Account 0192…`. An existing name is kept.
     #[must_use]
     pub fn during(mut self, operation: impl fmt::Display) -> Self {
         if self.0.operation.is_none() {
@@ -246,14 +246,14 @@ impl Error {
         self
     }
 
-    /// Keeps the driver's error as the source.
+    /// Sets the driver's error as the source.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
         self
     }
 
-    /// What kind of failure it was, with its particulars.
+    /// The kind of the failure, with its details.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
@@ -265,39 +265,38 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Conflict { .. })
     }
 
-    /// Whether the same call may succeed when it is repeated later: [`Backoff::repeat`](crate::Backoff::repeat) does that.
+    /// Whether the same call may succeed if it is repeated later. [`Backoff::repeat`](crate::Backoff::repeat) does that.
     ///
-    /// The same append is one of the same [`NewEvent`](crate::NewEvent)s. The failed one may have been stored and only its
-    /// answer lost; the ids of the events tell, so repeating it is safe.
+    /// To repeat an append, pass the same [`NewEvent`](crate::NewEvent)s. The failed append may have been stored and only its answer lost.
+    /// The store recognises stored events by their ids, so repeating is safe.
     ///
-    /// **Do not decide again** on this error: events that are made anew have new ids, and would be stored a second time.
-    /// A new decision is for [conflicts](Self::is_conflict), where nothing was stored. Likewise repeat a transaction only
-    /// with the same events, and leave its other writes out where
-    /// [`is_already_stored`](crate::Appended::is_already_stored) says so.
+    /// **Do not decide again** after this error: new events have new ids, and would be stored in addition. Decide again after
+    /// [conflicts](Self::is_conflict), where nothing was stored. In the same way, repeat a transaction only with the same events, and skip
+    /// its other writes if [`is_already_stored`](crate::Appended::is_already_stored) returns true.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable { .. } | ErrorKind::PoolTimeout)
     }
 
-    /// Whether event ids of the append are already stored in another way.
+    /// Whether event ids of the append are already stored with other events.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Duplicate { .. })
     }
 
-    /// Whether the input was refused: nothing of it is stored.
+    /// Whether the input was refused. Nothing was stored.
     #[must_use]
     pub fn is_invalid_input(&self) -> bool {
         matches!(self.0.kind, ErrorKind::InvalidInput { .. })
     }
 
-    /// Whether a read, or a mark that was proved before, begins beyond the end of the log.
+    /// Whether a read begins beyond the end of the log, or the log ends before a proved mark.
     #[must_use]
     pub fn is_beyond_end(&self) -> bool {
         matches!(self.0.kind, ErrorKind::BeyondEnd { .. })
     }
 
-    /// Whether events are needed that were archived.
+    /// Whether archived events are needed.
     #[must_use]
     pub fn is_archived(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Archived { .. })
@@ -315,7 +314,7 @@ impl Error {
         matches!(self.0.kind, ErrorKind::Moved { .. })
     }
 
-    /// Whether something stored is damaged.
+    /// Whether stored data is damaged.
     #[must_use]
     pub fn is_integrity(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Integrity { .. })

@@ -1,4 +1,4 @@
-//! Which appends are accepted, and the result of a repeated append.
+//! Checks appends, and finds the result of a repeated append.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,7 @@ use crate::{Append, Appended, Contents, Error, ErrorKind, Limits, Located, Metad
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](ErrorKind::InvalidInput) if an event exceeds the limits, an event id occurs twice, or an aggregate
-/// does.
+/// [`InvalidInput`](ErrorKind::InvalidInput) if an event exceeds the limits, or an event id or an aggregate occurs twice.
 pub fn check(appends: &[Append<'_>], limits: &Limits) -> Result<()> {
     for append in appends {
         for (index, event) in append.events.iter().enumerate() {
@@ -54,16 +53,16 @@ pub(super) fn first_repeated(ids: impl Iterator<Item = Uuid>) -> Option<Uuid> {
     ids.find(|id| !seen.insert(*id))
 }
 
-/// Decides whether the events of `appends`, some of whose ids were found, are a repeated append.
+/// Decides whether `appends` is a repeated append. `found` are the stored events with ids of its events.
 ///
-/// Returns the original result, marked, if every event is stored for its aggregate, in this order, one version after the
-/// other; none if no id was found.
+/// Returns the original result, marked as already stored, if every event is stored for its aggregate, in this order, with contiguous
+/// versions; none if no id was found.
 ///
 /// # Errors
 ///
 /// [`TenantMismatch`](ErrorKind::TenantMismatch) or [`TypeMismatch`](ErrorKind::TypeMismatch) if they are stored, but the aggregate has
-/// another tenant or type; [`Integrity`](ErrorKind::Integrity) if metadata that was found is no JSON;
-/// [`Duplicate`](ErrorKind::Duplicate) with the ids that were found, in any other case.
+/// another tenant or type; [`Integrity`](ErrorKind::Integrity) if stored metadata is not JSON; in any other case
+/// [`Duplicate`](ErrorKind::Duplicate), with the ids that were found.
 pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Option<Vec<Appended>>> {
     if found.is_empty() {
         return Ok(None);
@@ -83,7 +82,7 @@ pub fn resolve_repeated(appends: &[Append<'_>], found: &[Located]) -> Result<Opt
 enum Refusal {
     /// The aggregate belongs to another type or tenant, or stored data is damaged.
     Other(Error),
-    /// The ids are stored in another way.
+    /// The ids are stored with other events.
     Ids(Cow<'static, str>),
 }
 
@@ -122,9 +121,9 @@ fn resolve_one(append: &Append<'_>, by_id: &HashMap<Uuid, &Located>) -> Result<A
     Ok(Appended::new(append.aggregate.clone(), last.unwrap_or(Version::ZERO), sequences).already_stored())
 }
 
-/// In what the stored event differs from this one; none if both are the same.
+/// The first difference between the stored event and this one; none if both are the same.
 ///
-/// Times are compared only if the caller set the time: otherwise the store's clock did. The time of an archived event is not known.
+/// Times are compared only if the caller set the time; otherwise the store's clock set it. The time of an archived event is not known.
 fn difference(event: &NewEvent, stored: &Located) -> Result<Option<&'static str>> {
     let live = match &stored.contents {
         Contents::Live(live) => live,
@@ -170,16 +169,16 @@ fn duplicate(
     })
 }
 
-/// A connection, as a refused append is explained by it.
+/// A connection for [`explain`], which finds out why an append was refused.
 pub trait AppendSource {
-    /// Where the events with these ids are, of those that are stored.
+    /// The positions of the stored events with these ids.
     ///
     /// # Errors
     ///
     /// Those of the backend.
     fn locate(&mut self, event_ids: &[Uuid]) -> Result<Vec<Located>>;
 
-    /// The heads of these aggregates, by their ids; nothing for an aggregate without events.
+    /// The heads of these aggregates, by their ids, without aggregates that have no events.
     ///
     /// # Errors
     ///
@@ -187,8 +186,8 @@ pub trait AppendSource {
     fn heads(&mut self, aggregate_ids: &[Uuid]) -> Result<HashMap<Uuid, Head>>;
 }
 
-/// Finds out why an append was refused: the original results if it is a repeated one, an error if it conflicts, none if the conflicting
-/// append was rolled back meanwhile.
+/// Finds out why an append was refused. Returns the original results if it is a repeated one, an error if it conflicts, and none if the
+/// conflicting append was rolled back meanwhile.
 ///
 /// # Errors
 ///
@@ -212,8 +211,8 @@ pub fn explain(source: &mut impl AppendSource, appends: &[Append<'_>]) -> Result
     Ok(None)
 }
 
-/// The results of appends in their order, given those of the appends that have events. An empty append has no event that tells its
-/// aggregate's version, so that is looked up.
+/// The results of appends in their order. `results` are those of the appends that have events. An empty append has no event with its
+/// aggregate's version, so the version is looked up.
 ///
 /// # Errors
 ///
@@ -239,7 +238,7 @@ pub fn with_versions(
     Ok(appends.iter().map(complete).collect())
 }
 
-/// How many bytes the data and the metadata of a new event have.
+/// The size of a new event's data and metadata, in bytes.
 #[must_use]
 pub fn payload_bytes(event: &NewEvent) -> usize {
     let metadata = event.details().metadata.map_or(0, |metadata| metadata.as_str().len());

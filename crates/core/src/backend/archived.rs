@@ -1,4 +1,4 @@
-//! Events that were archived: what a store keeps of them, and what may be moved out of the log and back.
+//! Archived events: what a store keeps of them, and which may be moved out of the log and back.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,7 @@ use crate::{
     Result, StreamRange, TenantId, Version, Window,
 };
 
-/// The beginning of a stream that is archived: its versions from 1 to [`version`](Self::version). The others are in the log.
+/// The archived beginning of a stream: the versions from 1 to [`version`](Self::version). The later ones are in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArchivedStream {
@@ -24,7 +24,7 @@ pub struct ArchivedStream {
     pub aggregate: AggregateKey,
     /// The tenant it belongs to.
     pub tenant: Option<TenantId>,
-    /// The last version that is archived, at least 1.
+    /// The last archived version, at least 1.
     pub version: Version,
     /// The id of the event with that version.
     pub last_event_id: Uuid,
@@ -32,7 +32,7 @@ pub struct ArchivedStream {
     pub first_sequence: GlobalSequence,
     /// The sequence of the event with the last archived version.
     pub last_sequence: GlobalSequence,
-    /// No archived event of it was created later.
+    /// When the latest of the archived events was created.
     pub created_until: OffsetDateTime,
 }
 
@@ -59,7 +59,7 @@ impl ArchivedStream {
         }
     }
 
-    /// The head of the aggregate, where no event of it is in the log.
+    /// The head of the aggregate, for an aggregate without events in the log.
     #[must_use]
     pub fn head(&self) -> Head {
         Head {
@@ -88,7 +88,7 @@ impl ArchivedStream {
 pub struct StreamPart {
     /// The events that are in the log.
     pub events: Vec<EventEnvelope>,
-    /// The beginning that is archived, if there is one.
+    /// The archived beginning, if there is one.
     pub archived: Option<ArchivedStream>,
 }
 
@@ -99,7 +99,7 @@ impl StreamPart {
         Self { events, archived }
     }
 
-    /// The part with these events if the first of the stream is among them: then nothing of it is archived. Otherwise the events.
+    /// The part with these events, if they include the first event of the stream: then no event of the stream is archived.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl StreamPart {
     }
 }
 
-/// Whether a part of a stream, up to the version `to`, begins with the first event of the stream, if that is in the log.
+/// Whether a part of a stream, up to the version `to`, would begin with the stream's first event, if that is in the log.
 #[must_use]
 pub fn begins_with_first(range: &StreamRange, to: Option<Version>) -> bool {
     range.from <= Version::from(1) && to != Some(Version::ZERO) && range.direction == Direction::Forwards
@@ -127,7 +127,7 @@ pub fn aggregate_ids(events: &[EventEnvelope]) -> Vec<Uuid> {
     ids
 }
 
-/// The unique keys of an event: a backend finds it by its sequence, and compares the others.
+/// The unique keys of an event. A backend finds the row by its sequence, and compares the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct EventKey {
@@ -179,21 +179,21 @@ pub struct Retirement<'e> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Attachment<'e> {
-    /// The events, in the order of their sequences: insert these as they are, and delete their keys.
+    /// The events, in the order of their sequences: insert them unchanged, and delete their keys.
     pub events: Vec<&'e EventEnvelope>,
-    /// The last version that is archived afterwards, by the ids of the aggregates; 0 if nothing is.
+    /// The last archived version afterwards, by the ids of the aggregates; 0 if none is archived.
     pub versions: Vec<(Uuid, Version)>,
 }
 
-/// Decides which of these events, which are in the order of their sequences, move out of the log. `live` and `archived` are the keys of
-/// those that are in the log, and that are archived, by their sequences; `streams` is what is archived of their aggregates, by their ids;
-/// `newest` is the last sequence of the log.
+/// Decides which of these events move out of the log. The events are in the order of their sequences. `live` and `archived` are the keys of
+/// the events in the log and of the archived ones, by their sequences; `streams` are the archived beginnings of their aggregates' streams,
+/// by the aggregates' ids; `newest` is the last sequence of the log.
 ///
 /// Events that are already archived are left out, so that an interrupted retirement can be repeated.
 ///
 /// # Errors
 ///
-/// [`Contradiction`](crate::ErrorKind::Contradiction) if an event is not in the store as it is here, or if an earlier event of its
+/// [`Contradiction`](crate::ErrorKind::Contradiction) if the store does not have an event as it is here, or if an earlier event of its
 /// aggregate is still in the log; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the newest event of the log is among them.
 pub fn admit_retirement<'e>(
     events: &'e [EventEnvelope],
@@ -247,9 +247,9 @@ pub fn admit_retirement<'e>(
     })
 }
 
-/// Decides which of these events, which are in the order of their sequences, move back into the log. `live` and `archived` are the keys
-/// of those that are in the log, and that are archived, by their sequences; `fingerprints` are [those](Fingerprint::of_all) of these
-/// events; `streams` is what is archived of their aggregates, by their ids.
+/// Decides which of these events move back into the log. The events are in the order of their sequences. `live` and `archived` are the keys
+/// of the events in the log and of the archived ones, by their sequences; `fingerprints` are [those](Fingerprint::of_all) of these events;
+/// `streams` are the archived beginnings of their aggregates' streams, by the aggregates' ids.
 ///
 /// Events that are already in the log are left out, so that an interrupted attachment can be repeated.
 ///
@@ -302,14 +302,14 @@ pub fn admit_attachment<'e>(
     })
 }
 
-/// Refuses a page that is short because events were archived: to be asked once its rows were read.
+/// Refuses a page that lacks archived events. Call it after the rows were read.
 ///
-/// `archived_until` is the last sequence that is archived, as it came with the rows; none if nothing is. Where a page has no row, or begins
-/// before that, `find` looks in the archives: for the first that holds an event which the filters may let pass, in the part of the window
-/// that the page covers.
+/// `archived_until` is the last archived sequence, as it was read with the rows; none if no event is archived. If the page has no row, or
+/// begins before that sequence, `find` searches the archives: for the first one with an event that may match the filters, in the part of
+/// the window that the page covers.
 ///
-/// Rows and archives are to be of one state of the database, or are looked at again in one, since an archive may be attached at any time.
-/// An event that was archived after the rows were read is among the rows, or in the archives.
+/// Rows and archives must belong to one state of the database, or be read again in one, because an archive may be attached at any time. An
+/// event that was archived after the rows were read is among the rows, or in the archives.
 ///
 /// # Errors
 ///
@@ -345,7 +345,7 @@ pub fn check_archived(
     }
 }
 
-/// Whether an archived event, of which only the keys are known, may pass the filters of a query.
+/// Whether an archived event, of which only the keys are known, may match the filters of a query.
 #[must_use]
 pub fn may_pass_archived(filter: &EventFilter, event_id: Uuid, stream: &ArchivedStream) -> bool {
     let among_ids = |ids: &Vec<Uuid>| ids.binary_search(&event_id).is_ok();
@@ -356,7 +356,7 @@ pub fn may_pass_archived(filter: &EventFilter, event_id: Uuid, stream: &Archived
         && (filter.tenant.is_none() || filter.tenant == stream.tenant)
 }
 
-/// Whether any event of an archive may pass the filters of a query, by the times of its events.
+/// Whether any event of an archive may match the filters of a query, by the times of its events.
 #[must_use]
 pub fn may_pass_archive(filter: &EventFilter, archive: &Archive) -> bool {
     filter.created_from.is_none_or(|from| archive.created_until >= from)

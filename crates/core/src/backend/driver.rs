@@ -2,8 +2,8 @@
 
 use crate::EventFilter;
 
-/// The filter, or the order, by whose index the events of a query are found, the most selective first. The other filters are checked on the
-/// events found.
+/// The filter, or the order, whose index finds the events of a query; the most selective first. The other filters are checked on the events
+/// that it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -30,16 +30,16 @@ pub enum Driver {
 pub enum MetadataIndex {
     /// It finds few events, by an id in the metadata.
     Selective(&'static str),
-    /// It finds the events whose metadata contains something. These may be many, so each other index comes first.
+    /// It finds the events whose metadata contains something. These may be many, so every other index is preferred.
     Broad(&'static str),
 }
 
-/// With more types than this, walking the log costs less than merging their indexes.
+/// With more types than this, scanning the log costs less than merging their indexes.
 const MOST_MERGED_TYPES: usize = 16;
 
 impl Driver {
-    /// The first driver that the filters and the order allow and whose index exists. `metadata` is the index on metadata that would serve
-    /// this query, if there is one.
+    /// The first driver that the filters and the order allow and whose index exists. `metadata` is the index on metadata that suits this
+    /// query, if there is one.
     pub fn of(
         filter: &EventFilter,
         by_time: bool,

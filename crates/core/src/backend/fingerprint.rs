@@ -13,7 +13,7 @@ use crate::{
 pub struct Fingerprint(Checksum);
 
 impl Fingerprint {
-    /// As it was stored: 32 bytes.
+    /// The stored fingerprint: 32 bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Checksum::from_bytes(bytes))
@@ -25,11 +25,11 @@ impl Fingerprint {
         self.0.as_bytes()
     }
 
-    /// Of a stored event.
+    /// The fingerprint of a stored event.
     ///
     /// # Errors
     ///
-    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is no JSON.
+    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is not JSON.
     pub fn of(event: &EventEnvelope) -> Result<Self> {
         let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
         let metadata = event.metadata.as_ref().map(Metadata::checksum).transpose();
@@ -45,7 +45,7 @@ impl Fingerprint {
         ))
     }
 
-    /// Of stored events, by their sequences: to be made before others have to wait.
+    /// The fingerprints of stored events, by their sequences. Compute them before other writers have to wait.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The head of an aggregate: its type, tenant and version, and which appends it admits.
+//! The head of an aggregate: its type, tenant and version, and which appends are allowed on it.
 
 use crate::{
     AggregateKey, AggregateType, Append, Error, ErrorKind, EventEnvelope, NewSnapshot, Result, TenantId, Version,
@@ -12,7 +12,7 @@ pub struct Head {
     pub aggregate_type: AggregateType,
     /// The tenant it belongs to.
     pub tenant: Option<TenantId>,
-    /// The version it is at, at least 1.
+    /// Its current version, at least 1.
     pub version: Version,
 }
 
@@ -102,7 +102,7 @@ pub fn check_type(aggregate: &AggregateKey, actual: &AggregateType) -> Result<()
     }))
 }
 
-/// Refuses a snapshot of a version that the aggregate, whose head this is, does not have.
+/// Refuses a snapshot at a version that the aggregate does not have.
 ///
 /// # Errors
 ///

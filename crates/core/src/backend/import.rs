@@ -1,4 +1,4 @@
-//! Which events may be imported, and with which sequences.
+//! Checks which events may be imported, and with which sequences.
 
 use std::collections::{HashMap, HashSet};
 
@@ -56,8 +56,8 @@ pub fn check_import<'e>(events: &'e [EventEnvelope], limits: &Limits) -> Result<
     Ok(())
 }
 
-/// Refuses checked events that do not go on where the store is: `end` is the last sequence that it holds, or may have given
-/// away, and `heads` are those of the aggregates that have events, by their ids.
+/// Refuses checked events that do not continue the store's log: `end` is the last sequence that the store has, or may have assigned, and
+/// `heads` are those of the aggregates that have events, by their ids.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ pub fn admit_import(events: &[EventEnvelope], end: GlobalSequence, heads: &HashM
     Ok(())
 }
 
-/// The error of an import that violated a unique key, given where the ids of its events were found.
+/// The error of an import that violated a unique key. `found` are the stored events with its events' ids.
 #[must_use]
 pub fn refuse_import(events: &[EventEnvelope], found: &[Located]) -> Error {
     let is_stored = |event: &&EventEnvelope| found.iter().any(|located| located.event_id == event.event_id);

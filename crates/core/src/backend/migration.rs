@@ -1,4 +1,4 @@
-//! Migrations: which ones a schema still needs, decided alike by every backend.
+//! Migrations: finds those that a schema still needs, in the same way on every backend.
 
 use std::fmt;
 
@@ -19,13 +19,13 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// For authors of backends: a step and its statements, which must never change once they were released.
+    /// For authors of backends: a step and its statements, which must never change after they were released.
     #[must_use]
     pub const fn new(version: &'static str, name: &'static str, sql: &'static str) -> Self {
         Self { version, name, sql }
     }
 
-    /// SHA-256 of the statements, by which a schema's history shows what it was made by.
+    /// SHA-256 of the statements. A schema's history records it.
     #[must_use]
     pub fn checksum(&self) -> Checksum {
         Checksum::from_bytes(Sha256::digest(self.sql.as_bytes()).into())
@@ -38,7 +38,7 @@ impl fmt::Display for Migration {
     }
 }
 
-/// A step that a schema's history says was applied.
+/// An applied step in a schema's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedMigration {
@@ -56,11 +56,11 @@ impl AppliedMigration {
     }
 }
 
-/// The steps of `known` that a schema with this history, in its order, still needs.
+/// The steps of `known` that a schema with this history still needs.
 ///
 /// # Errors
 ///
-/// [`Schema`](ErrorKind::Schema) if the history is longer than what is known, or differs from it.
+/// [`Schema`](ErrorKind::Schema) if the history is longer than `known`, or differs from it.
 pub fn pending(known: &'static [Migration], applied: &[AppliedMigration]) -> Result<&'static [Migration]> {
     let required = known.last().map_or("none", |migration| migration.version);
     for (step, migration) in applied.iter().zip(known) {

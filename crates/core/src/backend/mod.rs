@@ -1,13 +1,14 @@
 //! For authors of backends: the decisions that must be the same on every backend.
 //!
-//! A backend's append is: [`check`] the input; insert, guarded by its unique keys; when a key is violated, or the guard
-//! finds the aggregate elsewhere, look up the ids and ask [`resolve_repeated`]; if these events are new, look up the
-//! aggregate's [`Head`] and let [`Head::admit`] say what is wrong.
+//! A backend appends in these steps: [`check`] the input; insert, guarded by its unique keys; if a key is violated, or the guard finds
+//! another version, look up the ids and call [`resolve_repeated`]; if these events are new, look up the aggregate's [`Head`] and let
+//! [`Head::admit`] return the error.
 //!
-//! Structs that a backend makes are `#[non_exhaustive]` and have a `new` or a `Default`; set the other fields afterwards. Enums that a
-//! backend must handle whole, such as [`ConsumerChange`], are exhaustive on purpose: a backend that lacks a new variant does not compile.
+//! Structs that a backend creates are `#[non_exhaustive]` and have a `new` or a `Default`; set the other fields afterwards. Enums that a
+//! backend must handle completely, such as [`ConsumerChange`], are exhaustive on purpose: a backend that lacks a new variant does not
+//! compile.
 //!
-//! The guide, an example, and the suite that says when a backend is right are in the crate
+//! The guide, an example, and the suite that tests a backend are in the crate
 //! [`firefly-eventstore-conformance`](https://docs.rs/firefly-eventstore-conformance).
 //!
 //! | for | see |

@@ -1,4 +1,4 @@
-//! The first page of a read of the log, with no more round trips than it takes to be sure of it.
+//! The first page of a read of the log, with as few round trips as possible.
 
 use crate::store::query::PageEvents;
 use crate::{EventQuery, GlobalSequence, Page, Result, Window};
@@ -9,8 +9,8 @@ use crate::{EventQuery, GlobalSequence, Page, Result, Window};
 pub struct Found {
     /// The events, in the order of the query.
     pub events: PageEvents,
-    /// Where the log ended, as the statement saw it that found the last of them: the greatest committed sequence. None if there is no event, or
-    /// if that was not asked.
+    /// The end of the log that the statement saw which found the last event: the greatest committed sequence. None if there is no event, or
+    /// if the statement did not query it.
     pub end: Option<GlobalSequence>,
 }
 
@@ -22,10 +22,10 @@ impl Found {
     }
 }
 
-/// How a backend reads a first page, where the high-water mark costs a round trip: see [`first_page`].
+/// How a backend reads a first page, if the high-water mark takes a round trip: see [`first_page`].
 pub trait FirstPage {
-    /// The events in a window up to a mark that was proved before, and where the log ends, in one statement: events may have been lost
-    /// since then. None if this server does not show all events up to that mark for sure; then nothing is read.
+    /// The events in a window up to an earlier proved mark, and the end of the log, in one statement, because events may have been lost
+    /// since then. None if it is not certain that this server shows all events up to that mark; then nothing is read.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ pub trait FirstPage {
     /// Those of the backend, and of the check.
     fn prove(&mut self) -> Result<GlobalSequence>;
 
-    /// The events in a window up to the mark that was proved now.
+    /// The events in a window up to the mark that was just proved.
     ///
     /// # Errors
     ///
@@ -49,10 +49,10 @@ pub trait FirstPage {
 
 /// Reads the first page of the log.
 ///
-/// What is at or below a mark that was `proved` before is final. So a page that is filled by it needs no mark of its own: with a newer one
-/// it would have the same events. That is tried where it is likely to succeed: the query ends at or before that mark; or it goes forwards,
-/// its limit is one page, and it selects events by type, tenant or creator, or not at all. Otherwise, or if the page has room left, the
-/// mark is proved and the rest of the page is read.
+/// All positions up to an earlier `proved` mark are final. So if the events up to it fill the page, the page needs no mark of its own: with
+/// a newer mark it would have the same events. This is tried if it is likely to succeed: if the query ends at or before that mark; or if it
+/// goes forwards, its limit is one page, and it selects events by type, tenant or creator, or has no filter. Otherwise, or if the page is
+/// not full, the mark is proved and the rest of the page is read.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub fn first_page(backend: &mut impl FirstPage, query: &EventQuery, proved: Glob
         return Ok(events.into_page(query, None, mark));
     };
     let (_, until) = query.bounds();
-    // A page that is full of bytes goes on, up to the mark of its read.
+    // A page that reached its size in bytes is followed by others, up to the mark of its read.
     let is_whole = until <= proved || query.is_reached_by(events.len());
     if is_whole && end.is_some_and(|end| proved <= end) {
         return Ok(events.into_page(query, None, proved));
@@ -76,7 +76,7 @@ pub fn first_page(backend: &mut impl FirstPage, query: &EventQuery, proved: Glob
     let mark = backend.prove()?;
     let mut rest = query.window(None, mark);
     if mark < proved || end.is_some_and(|end| end < proved) {
-        // The log was cut, and another thread has returned the error.
+        // The log was truncated, and another thread has returned the error.
         events = PageEvents::new(&rest);
     } else {
         rest.after = rest.after.max(proved);
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::{AggregateKey, Direction, EventEnvelope, EventStoreExt, ExpectedVersion, MemoryEventStore, NewEvent};
 
-    /// A log that ends elsewhere each time that it is looked at, and keeps what it was asked.
+    /// A log with another end at each read, which records the calls.
     struct Log<'a> {
         query: &'a EventQuery,
         events: &'a [EventEnvelope],
@@ -180,7 +180,7 @@ mod tests {
         store.load(&account).unwrap().into_events()
     }
 
-    /// A query, where the log ends at each look, what is asked, what is found, and the checkpoint, where the mark was 8 before.
+    /// A query, the end of the log at each read, the calls, the found events, and the checkpoint. The earlier mark is 8.
     type Case = (EventQuery, &'static [u64], &'static [&'static str], &'static [u64], u64);
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
             (until(all(), 6), &[10], &["0..6 and end"], &[1, 2, 3, 4, 5, 6], 6),
             (until(all(), 3).backwards(), &[10], &["0..3 and end"], &[3, 2, 1], 3),
             (until(none(), 6), &[10; 2], &["0..6 and end", "mark"], &[], 6),
-            // Where that is not likely, it is not tried.
+            // If it is unlikely to succeed, it is not tried.
             (after(7).limit(2), &[10; 2], &["mark", "7..10"], &[8, 9], 9),
             (after(8).limit(1), &[10; 2], &["mark", "8..10"], &[9], 9),
             (
@@ -226,7 +226,7 @@ mod tests {
                 5,
             ),
             (all().limit(2).backwards(), &[10; 2], &["mark", "0..10"], &[10, 9], 0),
-            // The log was cut meanwhile, and another read has returned the error.
+            // The log was truncated meanwhile, and another read has returned the error.
             (
                 all().limit(5),
                 &[7, 9, 9],

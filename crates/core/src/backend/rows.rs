@@ -15,7 +15,7 @@ use crate::{
     Snapshot, SnapshotStatistics, Statistics, Version,
 };
 
-/// The columns of a row, by their places from 0. An error names the column that has an unexpected value.
+/// The columns of a row, by their index from 0. An error names the column that has an unexpected value.
 #[expect(
     clippy::missing_errors_doc,
     reason = "each has the same: a column that is not what is asked for"
@@ -44,7 +44,7 @@ pub trait Columns {
     /// A fingerprint, which is stored as 32 bytes.
     fn fingerprint(&self, index: usize) -> Result<Fingerprint>;
 
-    /// Whether something is so; a number other than 0 says yes.
+    /// A truth value; a number other than 0 means true.
     fn boolean(&self, index: usize) -> Result<bool> {
         Ok(self.integer(index)? != 0)
     }

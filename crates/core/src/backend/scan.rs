@@ -14,7 +14,7 @@ use crate::{
     StreamRange, SummaryQuery, TenantId, Version, Window,
 };
 
-/// The part of a stream that a range asks for. `stream` is all events of the aggregate's id, oldest first.
+/// The part of a stream that a range selects. `stream` has all events with the aggregate's id, oldest first.
 ///
 /// # Errors
 ///
@@ -48,13 +48,13 @@ pub fn scan_stream(aggregate: &AggregateKey, range: &StreamRange, stream: &[&Eve
     Ok(EventStream::new(aggregate.clone(), version, events))
 }
 
-/// The page of a log that a query and its cursor ask for. `log` is in the order of the sequences.
+/// The page of a log for a query and its cursor. `log` is in the order of the sequences.
 ///
 /// `mark` is the high-water mark: that of the cursor, if there is one.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if metadata that is looked into is damaged.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a filter reads damaged metadata.
 pub fn scan_page(
     log: &[EventEnvelope],
     query: &EventQuery,
@@ -65,11 +65,11 @@ pub fn scan_page(
     Ok(events.into_page(query, cursor, mark))
 }
 
-/// The events of a log that a page with this window has. `log` is in the order of the sequences.
+/// The events of a log for a page with this window. `log` is in the order of the sequences.
 ///
 /// # Errors
 ///
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if metadata that is looked into is damaged.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a filter reads damaged metadata.
 pub fn scan_events(log: &[EventEnvelope], query: &EventQuery, window: &Window) -> Result<PageEvents> {
     let first = log.partition_point(|event| event.global_sequence <= window.after);
     let end = log.partition_point(|event| event.global_sequence <= window.until);
@@ -169,7 +169,7 @@ pub fn scan_statistics(log: &[EventEnvelope], tenant: Option<&TenantId>) -> Stat
     }
 }
 
-/// The summaries of the aggregates in a log that a query asks for.
+/// The summaries of the aggregates in a log for a query.
 #[must_use]
 pub fn scan_summaries(log: &[EventEnvelope], query: &SummaryQuery) -> Vec<AggregateSummary> {
     let mut streams = BTreeMap::<Uuid, (&EventEnvelope, Tally)>::new();

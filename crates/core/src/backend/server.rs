@@ -7,21 +7,21 @@ use super::within::Within;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, ErrorKind, Result};
 
-/// The parts of a store on a server that its threads share.
+/// The state of a store on a server that its threads share.
 pub trait ServerStore {
     /// How the store was opened.
     fn options(&self) -> &ServerOptions;
 
-    /// Which threads are within its transactions.
+    /// Records which threads are within its transactions.
     fn within(&self) -> &Within;
 
-    /// Where threads that append at once wait for each other.
+    /// The queue of threads that append at the same time.
     fn line(&self) -> &Line;
 
     /// Wakes threads that wait for events.
     fn wake(&self) -> &Wake;
 
-    /// Refuses to write in a store that reads from a replica, before anything is sent.
+    /// Refuses writes in a store that reads from a replica, before anything is sent.
     ///
     /// # Errors
     ///
@@ -33,8 +33,8 @@ pub trait ServerStore {
         }
     }
 
-    /// [`EventStore::append_all`](crate::EventStore::append_all), where `alone` appends this call's events and `lead` those of a group, as
-    /// for [`Line::append_all`].
+    /// [`EventStore::append_all`](crate::EventStore::append_all). `alone` appends this call's events, and `lead` those of a group, as for
+    /// [`Line::append_all`].
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ pub trait ServerStore {
         let named = |error: Error| error.during(describe(appends));
         self.require_writable().map_err(named)?;
         check(appends, &self.options().limits)?;
-        // A member of a group has no connection of its own, which would refuse this.
+        // A member of a group has no connection of its own that could refuse this.
         self.within().check_outside().map_err(named)?;
         let results = match self.options().group {
             true => self.line().append_all(appends, alone, lead),

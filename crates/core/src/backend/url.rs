@@ -1,9 +1,9 @@
-//! URLs that a driver does not take.
+//! URLs that a driver refuses.
 
 use crate::Error;
 
-/// The error of a URL that a driver does not take. It names the option that the driver does not take, if one is the reason:
-/// `takes` asks it about one, such as `compress=yes`. Nothing else of the URL is repeated: there may be a password in it.
+/// The error of a URL that a driver refuses. If an option is the reason, the error names it: `takes` returns whether the driver accepts an
+/// option, such as `compress=yes`. The error repeats nothing else of the URL: it may contain a password.
 ///
 /// ```
 /// use firefly_eventstore_core::backend::refused_url;

@@ -1,11 +1,11 @@
-//! How many events to ask a server for. The aim is one statement per page, and few events that do not fit into it.
+//! How many events to request from a server. The aim is one statement per page, and few events that do not fit into the page.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The usual size of an event in bytes, as the last statements of a store found it.
+/// The usual size of an event in bytes, learnt from the last statements of a store.
 ///
-/// A server sends the whole result of a statement, also the rows that the page has no room for. So a statement asks for as many events as
-/// are likely to fit.
+/// A server sends the whole result of a statement, even rows that do not fit into the page. So a statement requests as many events as are
+/// likely to fit.
 ///
 /// ```
 /// use firefly_eventstore_core::backend::UsualSize;
@@ -27,19 +27,19 @@ impl UsualSize {
         Self(AtomicU64::new(bytes))
     }
 
-    /// What was learnt last.
+    /// The last learnt size.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// How many events to ask for: at most `most`, where the page has room for `room` bytes.
+    /// How many events to request: at most `most`, for a page with room for `room` bytes.
     #[must_use]
     pub fn events(&self, most: u32, room: u64) -> u32 {
         u32::try_from(room / self.bytes().max(1)).map_or(most, |events| events.saturating_add(1).min(most))
     }
 
-    /// What a statement found out.
+    /// Learns from the result of a statement.
     pub fn learn(&self, bytes: u64) {
         self.0.store(bytes, Ordering::Relaxed);
     }

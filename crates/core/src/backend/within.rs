@@ -1,4 +1,4 @@
-//! Which thread is within a transaction of which store, so that a call of the store gets an error instead of a deadlock.
+//! Records which thread is within a transaction of which store, so that a call of the store gets an error instead of a deadlock.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
-/// Identifies a store, so that a thread can remember that it is within a transaction of it. Its clones share one. For authors of backends.
+/// Identifies a store, so that a thread can record that it is within a transaction of it. Clones share one. For authors of backends.
 #[derive(Debug)]
 pub struct Within(u64);
 
@@ -15,7 +15,7 @@ pub struct Within(u64);
 #[must_use = "it ends when it is dropped"]
 pub struct Entered<'a> {
     store: &'a Within,
-    /// It ends on the thread that it began on.
+    /// Must be dropped in the thread that created it.
     not_send: PhantomData<*const ()>,
 }
 
@@ -32,7 +32,7 @@ impl Within {
         Self(STORES.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// From now on this thread is within a transaction of the store.
+    /// Records that this thread is within a transaction of the store.
     pub fn enter(&self) -> Entered<'_> {
         STORES.with_borrow_mut(|stores| stores.push(self.0));
         Entered {
@@ -45,7 +45,7 @@ impl Within {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this very thread is within a transaction of the store.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the calling thread is within a transaction of the store.
     pub fn check_outside(&self) -> Result<()> {
         if STORES.with_borrow(|stores| stores.contains(&self.0)) {
             return Err(Error::invalid(

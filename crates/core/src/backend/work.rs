@@ -6,9 +6,9 @@ use super::within::Within;
 use crate::store::tenant::Scope;
 use crate::{AggregateKey, Append, Appended, Error, EventStream, Limits, Result, StreamRange, TenantId};
 
-/// What a transaction remembers: the tenant that it is scoped to, whether it has appended, and the first failure of a call on it.
+/// The state of a transaction: the tenant that it is limited to, whether it has appended, and the first failed call.
 ///
-/// After a failure, every call that writes returns that failure, and the transaction does not commit. Loads still answer.
+/// After a failure, every call that writes returns that failure, and the transaction does not commit. Loads still work.
 #[derive(Debug, Default)]
 pub struct Work {
     scope: Scope,
@@ -17,7 +17,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether events were appended, so that threads that wait for them are to be woken after the commit.
+    /// Whether events were appended. After the commit, waiting threads must be woken.
     #[must_use]
     pub fn has_appended(&self) -> bool {
         self.has_appended
@@ -29,16 +29,16 @@ impl Work {
         self.failure.as_ref()
     }
 
-    /// Narrows the transaction to a tenant.
+    /// Limits the transaction to a tenant.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is another's already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is already limited to another one.
     pub fn narrow(&mut self, tenant: &TenantId) -> Result<()> {
         self.scope.narrow(tenant)
     }
 
-    /// The result of a call, whose failure is remembered.
+    /// Returns the result of a call, and remembers its failure.
     ///
     /// # Errors
     ///
@@ -50,11 +50,11 @@ impl Work {
         result
     }
 
-    /// Whether to commit, after the caller's work: its result, unless a call failed and the caller ignored that.
+    /// The result of the caller's work; but if a call failed and the caller ignored that, its error. Commit if it is `Ok`.
     ///
     /// # Errors
     ///
-    /// That of the caller's work, or of the call that failed. Then roll back.
+    /// That of the caller's work, or of the failed call. Then roll back.
     pub fn outcome<R, E: From<Error>>(&mut self, result: Result<R, E>) -> Result<R, E> {
         result.and_then(|result| match &self.failure {
             Some(failure) => Err(failure.clone().into()),
@@ -67,7 +67,7 @@ impl Work {
     }
 }
 
-/// A transaction of a store, and its calls, given the statements.
+/// A transaction of a store: implements its calls with the backend's statements.
 pub trait WorkTransaction: Sized {
     /// The state of the transaction.
     fn work(&mut self) -> &mut Work;
@@ -78,7 +78,8 @@ pub trait WorkTransaction: Sized {
     /// Whether events that are read are compared with their checksums.
     fn verifies_on_read(&self) -> bool;
 
-    /// Does the caller's work, while this thread cannot call the store. Then commit if the result is `Ok`, and roll back otherwise.
+    /// Runs the caller's work, during which this thread cannot call the store. Afterwards commit if the result is `Ok`, and roll back
+    /// otherwise.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ pub trait WorkTransaction: Sized {
         self.work().outcome(result)
     }
 
-    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    /// Runs a statement on the tables of consumers. If it fails, the transaction fails.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ pub trait WorkTransaction: Sized {
         self.work().remember(result)
     }
 
-    /// [`EventTransaction::append_all`](crate::EventTransaction::append_all), by the statements that append.
+    /// [`EventTransaction::append_all`](crate::EventTransaction::append_all), with the statements that append.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ pub trait WorkTransaction: Sized {
         self.work().remember(result)
     }
 
-    /// [`EventTransaction::load_range`](crate::EventTransaction::load_range), by the statements that load.
+    /// [`EventTransaction::load_range`](crate::EventTransaction::load_range), with the statements that load.
     ///
     /// # Errors
     ///

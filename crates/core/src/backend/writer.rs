@@ -1,4 +1,4 @@
-//! One writer at a time, without a deadlock for the thread that already is it.
+//! One writer at a time, without a deadlock for a thread that already is the writer.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::within::{Entered, Within};
 use crate::Result;
 
-/// A resource that only one thread at a time may write with, such as the one writing connection of an embedded database.
+/// A resource that only one thread at a time may use for writing, such as the writing connection of an embedded
+/// database.
 ///
-/// Unlike a mutex alone, it answers a thread that asks for it a second time, from within its own transaction, with an
-/// error instead of a deadlock. For authors of backends.
+/// If a thread requests it a second time, from within its own transaction, it gets an error, not a deadlock as with a
+/// plain mutex. For authors of backends.
 #[derive(Debug)]
 pub struct Writer<T> {
     value: Mutex<T>,
@@ -37,10 +38,10 @@ impl<T> Writer<T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this very thread writes already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the calling thread is already the writer.
     pub fn lock(&self) -> Result<WriterGuard<'_, T>> {
         self.check_not_held()?;
-        // A panic within a transaction leaves nothing behind that its rollback does not undo.
+        // A panic within a transaction leaves only changes that the rollback reverts.
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.held(value))
     }
@@ -58,7 +59,7 @@ impl<T> Writer<T> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if this very thread writes already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the calling thread is already the writer.
     pub fn check_not_held(&self) -> Result<()> {
         self.within.check_outside()
     }

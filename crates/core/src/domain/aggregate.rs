@@ -56,7 +56,7 @@ use crate::{AggregateKey, Error, Version};
 /// struct Overdrawn { by: i64 }
 /// ```
 pub trait Aggregate: Default + Send + Sync + 'static {
-    /// The aggregate type that the events are stored under. It stays when the Rust type is renamed.
+    /// The aggregate type of the stored events. It does not change when the Rust type is renamed.
     const TYPE: &'static str;
 
     /// The events of the aggregate.
@@ -67,17 +67,17 @@ pub trait Aggregate: Default + Send + Sync + 'static {
     fn evolve(&mut self, event: Self::Event);
 }
 
-/// An aggregate whose state can be kept as a snapshot, so that loading need not begin at its first event.
+/// An aggregate whose state can be stored as a snapshot, so that a load need not begin at its first event.
 pub trait Snapshotted: Aggregate + Serialize + DeserializeOwned {
     /// The form of the state, such as `Account.v1`.
     ///
-    /// Change it whenever older snapshots cannot be read, **or have another state than the events make now**: when a field is added, or
-    /// [`evolve`](Aggregate::evolve) computes another state. Snapshots of other forms are ignored and kept, so that two versions of a program
-    /// can run side by side. [`Repository::verify_snapshots`](crate::Repository::verify_snapshots) detects a forgotten change.
+    /// Change it if older snapshots cannot be read any more, **or if the events now result in another state**: when a field is added, or
+    /// [`evolve`](Aggregate::evolve) computes another state. Snapshots of other forms are ignored and kept, so that two versions of a
+    /// program can run side by side. [`Repository::verify_snapshots`](crate::Repository::verify_snapshots) detects a forgotten change.
     const FORM: &'static str;
 }
 
-/// An aggregate as it is at a version.
+/// An aggregate at a version.
 pub struct Root<A> {
     key: AggregateKey,
     version: Version,
@@ -98,23 +98,23 @@ impl<A: Aggregate> Root<A> {
         }
     }
 
-    /// Takes in an event that was stored.
+    /// Applies a stored event.
     pub(super) fn evolve(&mut self, event: A::Event) {
         self.state.evolve(event);
     }
 
-    /// Moves on to the version of the last event that was taken in, which has this id.
+    /// Sets the version and the id of the last applied event.
     pub(super) fn move_to(&mut self, version: Version, event_id: Uuid) {
         self.version = version;
         self.last_event = Some(event_id);
     }
 
-    /// The id of the event at its version, if that was seen.
+    /// The id of the event at its version, if it is known.
     pub(super) fn last_event(&self) -> Option<Uuid> {
         self.last_event
     }
 
-    /// Remembers what was wrong with a snapshot; the first is kept.
+    /// Remembers the error of a snapshot. The first one is kept.
     pub(super) fn with_snapshot_error(mut self, error: Option<Error>) -> Self {
         self.snapshot_error = self.snapshot_error.or(error);
         self
@@ -150,9 +150,9 @@ impl<A: Aggregate> Root<A> {
         self.state
     }
 
-    /// Why a snapshot could not be used, or not be saved. It made loading slower, and changed nothing about the state.
+    /// Why a snapshot could not be used or saved. Loading took longer, but the state is correct.
     ///
-    /// That there is no snapshot, or one of another form only, is no error.
+    /// A missing snapshot, or one of another form, is not an error.
     #[must_use]
     pub fn snapshot_error(&self) -> Option<&Error> {
         self.snapshot_error.as_ref()

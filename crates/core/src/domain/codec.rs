@@ -1,7 +1,7 @@
-//! An enum of events, taken apart into the name of a variant and the JSON of its fields, and joined again.
+//! Splits an event of an enum into the name of its variant and the JSON of its fields, and joins them again.
 //!
-//! serde's derive hands an enum to a serializer as a name and fields, and asks a deserializer for a name and then for fields. Both are
-//! answered here directly. Nothing is built in between, so the JSON is the same text that a struct with these fields has.
+//! serde's derive passes an enum to a serializer as a name and fields, and requests a name and then fields from a deserializer. Both are
+//! handled here directly. No intermediate value is built, so the JSON is the same text that a struct with these fields has.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ use serde_json::Error;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a type cannot be one of events, if it is not an enum whose variants are tagged with their names.
+/// Why a type cannot be used for events, if it is not an enum whose variants are tagged with their names.
 pub(super) const NOT_AN_ENUM: &str = "it has to be an enum whose variants serde tags with their names: no struct, no #[serde(tag)], no \
                            #[serde(untagged)]";
 /// Why a variant cannot be an event, if its fields have no names.
@@ -37,16 +37,16 @@ pub(super) fn join<E: DeserializeOwned>(variant: &str, json: &str) -> Result<E> 
     E::deserialize(Join { variant, json })
 }
 
-/// What an enum says of itself when it is asked for a variant.
+/// The answer of an enum when it is asked for a variant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Probed {
-    /// Every name that it reads, aliases too; none if it is not an enum as events need it.
+    /// Every name that it reads, including aliases; none if the type cannot be used for events.
     pub(super) names: Option<&'static [&'static str]>,
-    /// What the variant holds; none if the enum does not know it.
+    /// The fields of the variant; none if the enum does not know it.
     pub(super) shape: Option<Shape>,
 }
 
-/// What a variant holds.
+/// The kinds of fields of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Nothing,
@@ -58,7 +58,7 @@ pub(super) enum Shape {
 /// Asks an enum for a variant, without any fields.
 pub(super) fn probe<E: DeserializeOwned>(variant: &str) -> Probed {
     let found = Cell::default();
-    // It ends in an error whatever the enum is: there is nothing to make an event of.
+    // This always ends in an error, because there is no data to make an event from.
     let _ = E::deserialize(Probe { variant, found: &found });
     found.get()
 }
@@ -241,7 +241,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'de> {
     fn unit_variant(self) -> Result<()> {
         match self.is_known {
             true => self.event.parse(|json| NoFields::deserialize(json).map(drop)),
-            // #[serde(other)]: whatever an unknown event holds.
+            // #[serde(other)]: accepts any fields of an unknown event.
             false => self.event.parse(|json| IgnoredAny::deserialize(json).map(drop)),
         }
     }
@@ -262,7 +262,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'de> {
     }
 }
 
-/// An object, whose members are left out, as a struct leaves out those that it does not know; or nothing.
+/// An object whose members are ignored, as a struct ignores unknown ones; or nothing.
 struct NoFields;
 
 impl<'de> Deserialize<'de> for NoFields {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, NewEvent, Result};
 
-/// What all events of a command have in common: the user, the conversation, the cause and the command's id.
+/// The common context of all events of a command: the user, the conversation, the cause and the command's id.
 ///
 /// ```
 /// use firefly_eventstore_core::{Context, prelude::*};
@@ -28,27 +28,27 @@ pub struct Context {
 }
 
 impl Context {
-    /// Nothing is known.
+    /// An empty context.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives the command an id, so that it acts once, however often it is executed: see
+    /// Gives the command an id, so that it takes effect once, however often it is executed: see
     /// [`Repository::execute_as`](crate::Repository::execute_as).
     ///
-    /// A repeated command must have the same id. So the client that sends it, or the queue that delivers it, makes the id. A command is for
-    /// one aggregate. An operation on several aggregates needs one id for each, such as `Uuid::new_v5(&transfer, b"deposit")`.
+    /// A repeated command must have the same id. So the client that sends it, or the queue that delivers it, must make the id. A command is
+    /// for one aggregate. An operation on several aggregates needs one id for each, such as `Uuid::new_v5(&transfer, b"deposit")`.
     #[must_use]
     pub fn command_id(mut self, command_id: Uuid) -> Self {
         self.command_id = Some(command_id);
         self
     }
 
-    /// The context of a command that follows from an event: the event is its cause, and the conversation goes on.
+    /// The context of a command that follows from an event. The event becomes its cause, and the conversation continues.
     ///
-    /// The id of the command is computed from the event's id and the name of the step. So a handler that is called again with the same event
-    /// acts once. Use another name for each command that the handler executes.
+    /// The id of the command is computed from the event's id and the name of the step. So if a handler is called again with the same event,
+    /// the command takes effect once. Use another name for each command that the handler executes.
     ///
     /// ```
     /// use firefly_eventstore_core::{Context, MemoryEventStore, prelude::*};
@@ -74,7 +74,7 @@ impl Context {
         }
     }
 
-    /// Names the user or service that commands.
+    /// Sets the user or service that sends the command.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Context {
         Ok(self)
     }
 
-    /// Names the trace or conversation.
+    /// Sets the trace or conversation.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Context {
         Ok(self)
     }
 
-    /// Names what caused the command.
+    /// Sets the cause of the command.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Context {
         Ok(self)
     }
 
-    /// Adds metadata, from a value that is written as a JSON object.
+    /// Sets metadata, from a value that is written as a JSON object.
     ///
     /// # Errors
     ///
@@ -119,16 +119,16 @@ impl Context {
         self.command_id
     }
 
-    /// The id that the command's event has at a place, from 0; none without a command id.
+    /// The id of the command's event with this index, from 0; none without a command id.
     ///
-    /// It is UUID version 5 of the place, in decimal digits, in the namespace that is the command's id. So every language, and
-    /// PostgreSQL's `uuid_generate_v5(command, '0')`, tells whether a command was executed.
+    /// It is UUID version 5 of the index, in decimal digits, in the namespace that is the command's id. So a program in any language, or
+    /// PostgreSQL's `uuid_generate_v5(command, '0')`, can find out whether a command was executed.
     #[must_use]
     pub fn event_id(&self, place: usize) -> Option<Uuid> {
         self.command_id.map(|command| event_id(command, place))
     }
 
-    /// The event of a command, at a place.
+    /// Adds the context to the event of a command with this index.
     pub(super) fn apply(&self, place: usize, mut event: NewEvent) -> Result<NewEvent> {
         if let Some(id) = self.event_id(place) {
             event = event.with_id(id);

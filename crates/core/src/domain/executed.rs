@@ -1,4 +1,4 @@
-//! What a command did, or why it did nothing.
+//! The result of a command.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -41,7 +41,7 @@ impl<A: Aggregate> Executed<A> {
         self.root.version()
     }
 
-    /// The versions and sequences of the command's events; none if nothing was decided.
+    /// The versions and sequences of the command's events; none if it decided no events.
     #[must_use]
     pub fn appended(&self) -> Option<&Appended> {
         self.appended.as_ref()

@@ -17,14 +17,14 @@ use crate::{
 
 /// The aggregates of one type in a store: loads them, and executes commands on them.
 ///
-/// It works over every store: a driver's own, `Arc<dyn Store>`, `Box<dyn Store>`, a [`TenantStore`](crate::TenantStore). It holds nothing
-/// of any aggregate. Make one per type and share it between threads.
+/// It works with every store: a driver's own, `Arc<dyn Store>`, `Box<dyn Store>`, a [`TenantStore`](crate::TenantStore). It has no state of
+/// any aggregate. Create one per type and share it between threads.
 ///
 /// Its promises, which the suite tests on every store:
 ///
-/// - A decision has seen all events that are stored before its own. If others append meanwhile, the command decides again.
+/// - A decision has seen all stored events of the aggregate. If others append meanwhile, the command decides again.
 /// - A command that is refused, or decides nothing, stores nothing.
-/// - A command [with an id](Context::command_id) acts once, however often it is executed, and even by several processes at once.
+/// - A command [with an id](Context::command_id) takes effect once, however often it is executed, even by several processes at once.
 /// - If an answer is lost, the same append is repeated to get it. An outage never stores a decision twice.
 /// - A [snapshot](Self::with_snapshots) makes loading cheaper. It never changes a result, even if it is damaged or lost.
 ///
@@ -102,7 +102,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the aggregate type is not a valid name, or the enum
-    /// [cannot be one of events](crate::DomainEvent).
+    /// [cannot be used for events](crate::DomainEvent).
     pub fn new(store: S) -> Result<Self> {
         Ok(Self {
             store,
@@ -113,14 +113,14 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         })
     }
 
-    /// Keeps snapshots, so that loading need not begin at the first event.
+    /// Saves snapshots, so that a load need not begin at the first event.
     ///
-    /// Loading is one round trip, as without, and reads the snapshot and the events from its version on. Where the snapshot cannot be used,
-    /// it is one more, for all events. Saving one is three round trips, after the commit. The last of each [form](Snapshotted::FORM) is
-    /// kept.
+    /// A load takes one round trip, as without snapshots, and reads the snapshot and the events from its version on. If the snapshot cannot
+    /// be used, it takes one more, for all events. Saving a snapshot takes three round trips, after the commit. Only the last one of each
+    /// [form](Snapshotted::FORM) is kept.
     ///
-    /// A snapshot is a cache. One that is missing, unreadable, damaged, or made of other events than there are now is passed over; one that
-    /// cannot be saved is not there. The result is the same, and [`Root::snapshot_error`] tells why.
+    /// A snapshot is a cache. One that is missing, unreadable, damaged, or made from other events than the stored ones is ignored. If it
+    /// cannot be saved, the command still succeeds. The result is the same, and [`Root::snapshot_error`] says why.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         Ok(self)
     }
 
-    /// Sets how often a command decides at most if others append to the same aggregate meanwhile; 10 unless set.
+    /// Sets how often a command may decide if others append to the same aggregate meanwhile; 10 unless set.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
@@ -153,13 +153,13 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         AggregateKey::of(self.aggregate_type.clone(), id)
     }
 
-    /// Loads an aggregate; one without events has its default state, at version 0. Repeated for some seconds while the store
-    /// [cannot answer](Error::is_retryable).
+    /// Loads an aggregate. Without events, it has its default state and version 0. While the store [cannot answer](Error::is_retryable),
+    /// the load is repeated for some seconds.
     ///
     /// # Errors
     ///
-    /// As [`EventStore::load_range`], and [`Decode`](crate::ErrorKind::Decode), naming the event, if the enum does not know its type or the data
-    /// does not fit.
+    /// As [`EventStore::load_range`]; [`Decode`](crate::ErrorKind::Decode), with the name of the event, if the enum does not know its type
+    /// or the data does not fit.
     pub fn load(&self, id: Uuid) -> Result<Root<A>> {
         let loaded = self.load_for(&self.key(id), None, Trust::Snapshots)?;
         Ok(self.with_snapshot(loaded.root.version(), loaded.taken_in, loaded.root))
@@ -184,7 +184,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// [cannot answer](Error::is_retryable), the call repeats for some seconds; it repeats an append with the same events, never with another
     /// decision. So `decide` may run several times: let it only read the state, without side effects.
     ///
-    /// A decision without events succeeds and appends nothing. An event that could not be read again is refused.
+    /// A decision without events succeeds and appends nothing. An event that could not be read back is refused.
     ///
     /// # A command with an id acts once
     ///
@@ -193,10 +193,11 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
     /// execution, [marked](Executed::was_executed_before), with the aggregate's current state. If two processes execute the command at once,
     /// one of them stores its events, and the other finds them.
     ///
-    /// - A refusal, or a decision without events, is not stored. If such a command is repeated, it decides again, and may then act, once.
-    /// - An id is for one aggregate. Executed on another, the command is refused by the store, as
+    /// - A refusal, or a decision without events, is not stored. If such a command is repeated, it decides again, and may then append,
+    ///   once.
+    /// - An id is for one aggregate. If the command is executed on another one, the store refuses it as
     ///   [`Duplicate`](crate::ErrorKind::Duplicate).
-    /// - Where a snapshot hides older events, the log is asked: two more round trips on a server.
+    /// - If a snapshot hides older events, the log is queried: two more round trips on a server.
     ///
     /// ```
     /// # use firefly_eventstore_core::{Aggregate, Context, DomainEvent, MemoryEventStore, Repository, prelude::*};
@@ -239,7 +240,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         })
     }
 
-    /// The loop of every command; `commit` appends, with everything else that belongs into the same commit.
+    /// The loop of every command. `commit` appends, with everything else that belongs to the same commit.
     pub(crate) fn run<E>(
         &self,
         context: &Context,
@@ -274,7 +275,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
                 .encode(context, &decided)
                 .map_err(|error| error.during(format_args!("append to {key}")))?;
             match Backoff::new().repeat(|| commit(&key, before, &events)) {
-                // By an attempt before this one, perhaps of another process, and on another state than this.
+                // An earlier attempt stored them, perhaps in another process, and on another state than this.
                 Ok(appended) if appended.is_already_stored() => {
                     return Ok(Executed::new(self.load(id)?, Some(appended)));
                 }
@@ -292,7 +293,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
                     Some(pause) => thread::sleep(pause),
                     None => return Err(ExecuteError::Store(error)),
                 },
-                // The same command, executed meanwhile on another state; or on another aggregate, which is an error.
+                // The same command was executed meanwhile on another state; or on another aggregate, which is an error.
                 Err(error) if error.is_duplicate() && command.is_some() => {
                     trust = Trust::Events;
                     refused = Some(error);
@@ -302,7 +303,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         }
     }
 
-    /// The events as they are stored, and as they will be read again.
+    /// The events in their stored form, and as they will be read back.
     fn encode(&self, context: &Context, decided: &[A::Event]) -> Result<(Vec<NewEvent>, Vec<A::Event>)> {
         let mut events = Vec::with_capacity(decided.len());
         let mut read_again = Vec::with_capacity(decided.len());
@@ -341,7 +342,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         Root::new(key.clone(), Version::ZERO, A::default())
     }
 
-    /// Takes in the events after a snapshot, and finds out whether a command was executed before it.
+    /// Applies the events after a snapshot, and finds out whether a command was executed before it.
     fn load_after(
         &self,
         snapshots: &Snapshots<S, A>,
@@ -353,7 +354,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
             Ok(state) => state,
             Err(error) => return Ok(After::Wrong(error)),
         };
-        // What is archived is in the log as far as every mark goes.
+        // Every mark covers the archived events.
         let hidden = stream
             .events()
             .first()
@@ -363,8 +364,8 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         let mut loaded = self.take_in(root, stream, command)?;
         if let (Some(command), None) = (command, loaded.executed_at) {
             let first = EventQuery::new().event_ids([event_id(command, 0)]);
-            // The log is known up to the high-water mark only. Where that is behind the snapshot, or cannot be proved, the aggregate's own
-            // events tell, all of them.
+            // The log is known only up to the high-water mark. If the mark is behind the snapshot, or cannot be proved, all of the
+            // aggregate's own events are loaded.
             let Ok(page) = self.store.read_page(&first, None) else {
                 return Ok(After::Unknown);
             };
@@ -377,7 +378,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         Ok(After::Loaded(loaded))
     }
 
-    /// Takes in the events that are not taken in yet, and finds the first of a command's.
+    /// Applies the events that are not applied yet, and finds the first event of a command.
     fn take_in(&self, mut root: Root<A>, stream: EventStream, command: Option<Uuid>) -> Result<Loaded<A>> {
         let first = command.map(|command| event_id(command, 0));
         let (mut taken_in, mut executed_at, start) = (0, None, root.version());
@@ -398,7 +399,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         })
     }
 
-    /// The versions and sequences of a command's events, which begin at a version.
+    /// The versions and sequences of a command's events. `first` is the version of the first one.
     fn appended_by(&self, key: &AggregateKey, command: Uuid, first: Version) -> Result<Appended> {
         const PAGE: u64 = 100;
         let mut sequences = Vec::new();
@@ -419,7 +420,7 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
         }
     }
 
-    /// Keeps a snapshot of what came from a version to another, if it is due.
+    /// Saves a snapshot if one is due after the aggregate went from the version `before` to its current one.
     fn with_snapshot(&self, before: Version, taken_in: u64, root: Root<A>) -> Root<A> {
         let Some(snapshots) = &self.snapshots else { return root };
         let saved = snapshots.save_if_due(&self.store, before, taken_in, &root);
@@ -428,11 +429,12 @@ impl<S: EventStore, A: Aggregate> Repository<S, A> {
 }
 
 impl<S: EventStore + SnapshotStore, A: Snapshotted> Repository<S, A> {
-    /// Replays an aggregate, and compares each of its snapshots of this [form](Snapshotted::FORM) with the state that the events make.
+    /// Replays an aggregate, and compares each of its snapshots of this [form](Snapshotted::FORM) with the state that results from the
+    /// events.
     ///
-    /// Returns an error for each wrong snapshot: one that was changed or moved, one that was made of other events than the stored ones, and
-    /// one that this program would make differently. The cause of the last is a changed [`evolve`](Aggregate::evolve) without another form,
-    /// or a state whose JSON is not the same each time, such as that of a `HashSet`.
+    /// Returns an error for each wrong snapshot: one that was changed or moved, one that was made from other events than the stored ones,
+    /// and one that this program would make differently. The causes of the last are a changed [`evolve`](Aggregate::evolve) with the same
+    /// form, and a state whose JSON is not the same each time, such as that of a `HashSet`.
     ///
     /// ```no_run
     /// # use firefly_eventstore_core::{EventStore, Repository, SnapshotStore, Snapshotted, prelude::*};
@@ -491,7 +493,7 @@ impl<S: fmt::Debug, A> fmt::Debug for Repository<S, A> {
     }
 }
 
-/// What a load goes by.
+/// What a load may use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
     /// Snapshots, if there are any, and the events after them.
@@ -503,16 +505,16 @@ enum Trust {
 /// An aggregate that was loaded.
 struct Loaded<A> {
     root: Root<A>,
-    /// How many events were taken in for it.
+    /// How many events were applied to it.
     taken_in: u64,
-    /// Where the events of the command begin, if it was executed before.
+    /// The version of the command's first event, if it was executed before.
     executed_at: Option<Version>,
 }
 
-/// What came of loading the events after a snapshot.
+/// The result of applying the events after a snapshot.
 enum After<A> {
     Loaded(Loaded<A>),
-    /// Whether the command was executed is not known.
+    /// It is unknown whether the command was executed.
     Unknown,
     /// The snapshot does not belong to them.
     Wrong(Error),

@@ -1,4 +1,4 @@
-//! When to keep a snapshot of an aggregate, and how.
+//! When and how snapshots of an aggregate are saved.
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use crate::{
     SnapshotStore, SnapshotType, Version,
 };
 
-/// When a repository keeps a snapshot of an aggregate.
+/// When a repository saves a snapshot of an aggregate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotPolicy {
@@ -23,15 +23,15 @@ impl SnapshotPolicy {
     /// Whether a snapshot is due after an aggregate went from one version to another and this many events were applied.
     fn is_due(self, before: Version, after: Version, taken_in: u64) -> bool {
         match self {
-            // It is passed, not met: an append of several events goes over it.
+            // The version passes a multiple, without having to be equal to it: an append of several events may step over it.
             Self::Every(events) => before.get() / events < after.get() / events,
             Self::AfterReading(events) => taken_in >= events,
         }
     }
 }
 
-/// How snapshots of one aggregate type are kept. Functions instead of a trait's methods, so that a repository without snapshots asks
-/// neither the aggregate nor the store for any.
+/// How snapshots of one aggregate type are saved. Functions instead of a trait's methods, so that a repository without snapshots does not
+/// require the aggregate or the store to support them.
 pub(super) struct Snapshots<S, A> {
     form: SnapshotType,
     policy: SnapshotPolicy,
@@ -61,7 +61,7 @@ impl<S: SnapshotStore, A: Snapshotted> Snapshots<S, A> {
 }
 
 impl<S, A: Aggregate> Snapshots<S, A> {
-    /// The newest of this form, if there is one, and the events from its version on; all events without one.
+    /// Loads the newest snapshot of this form, and the events from its version on; without one, all events.
     pub(super) fn load(&self, store: &S, key: &AggregateKey) -> Result<(Option<Snapshot>, EventStream)> {
         (self.load)(store, key, &self.form)
     }
@@ -69,7 +69,8 @@ impl<S, A: Aggregate> Snapshots<S, A> {
     /// The state in a snapshot that came with these events. Refuses a snapshot that was changed, was made of other events than the stored
     /// ones, or has a state that the program cannot read.
     pub(super) fn state(&self, snapshot: &Snapshot, events: &EventStream) -> Result<A> {
-        // One hash, even if the store does not verify: a snapshot that was changed or moved by hand has a state that no events made.
+        // One hash, even if the store does not verify: a snapshot that was changed or moved by hand has a state that does not result from
+        // the events.
         snapshot.verify()?;
         let (key, at) = (events.aggregate(), snapshot.version);
         let last = events
@@ -81,7 +82,7 @@ impl<S, A: Aggregate> Snapshots<S, A> {
         }
     }
 
-    /// Keeps the state of an aggregate that was at a version before, if it is due, in place of older ones.
+    /// Saves the state of an aggregate if a snapshot is due, and deletes older ones. `before` is its earlier version.
     pub(super) fn save_if_due(&self, store: &S, before: Version, taken_in: u64, root: &Root<A>) -> Result<()> {
         match root.last_event() {
             Some(last) if self.policy.is_due(before, root.version(), taken_in) => {
@@ -101,8 +102,8 @@ impl<S, A> Clone for Snapshots<S, A> {
     }
 }
 
-/// The id of a snapshot is computed from the last event that it includes. A log that was cut, and then continued, has another event at that
-/// version.
+/// The id of a snapshot is computed from the last event that it includes. If a log was truncated and then continued, it has another event
+/// at that version.
 fn snapshot_id(last_event: Uuid, form: &SnapshotType) -> Uuid {
     Uuid::new_v5(&last_event, form.as_str().as_bytes())
 }
@@ -122,7 +123,7 @@ fn save<S: SnapshotStore, A: Snapshotted>(store: &S, root: &Root<A>, form: &Snap
     Ok(())
 }
 
-/// Compares a snapshot with the event that it goes up to, and the state that the events make.
+/// Compares a snapshot with its last event, and with the state that results from the events.
 pub(super) fn compare<A: Snapshotted>(snapshot: &Snapshot, last_event: Uuid, replayed: &A) -> Result<()> {
     snapshot.verify()?;
     if snapshot.snapshot_id != snapshot_id(last_event, &snapshot.snapshot_type) {

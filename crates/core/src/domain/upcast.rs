@@ -1,4 +1,4 @@
-//! Upcasts: stored events of old forms, made into events of the forms that a program knows.
+//! Upcasts: turn stored events of old forms into events of the forms that a program knows.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, ErrorKind, EventType, Result};
 
-/// How stored events of old types are read as events of today's: see [`DomainEvent::upcasts`](crate::DomainEvent::upcasts).
+/// How stored events of old types are read as current events: see [`DomainEvent::upcasts`](crate::DomainEvent::upcasts).
 ///
 /// Stored events never change. An upcast gets the data of a stored event of one type, before it is read into the enum, and returns the data
 /// of events of other types: one, several or none. These may be upcast again. The type alone says which form an event has. So a new form
@@ -78,13 +78,13 @@ struct Upcast {
 type Apply = dyn Fn(&str) -> Result<Vec<(String, String)>, serde_json::Error> + Send + Sync;
 
 impl Upcasts {
-    /// None: every stored event is read as it is.
+    /// No upcasts: every stored event is read unchanged.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes each event of the type `from` into one of the type `to`.
+    /// Turns each event of the type `from` into one of the type `to`.
     ///
     /// `upcast` takes the stored data as any type that serde reads from it: a struct as it was then, or a [`serde_json::Value`]. If the
     /// type does not fit, or refuses the data itself (`#[serde(try_from = …)]`), the event cannot be read, and the error says so.
@@ -103,9 +103,9 @@ impl Upcasts {
         })
     }
 
-    /// Makes each event of the type `from` into any number of events, each with its type, in this order.
+    /// Turns each event of the type `from` into any number of events, each with its type, in this order.
     ///
-    /// All types that may occur are named in `to`, so that a chain of upcasts is checked before anything is read.
+    /// `to` names all types that may occur, so that a chain of upcasts is checked before anything is read.
     #[must_use]
     pub fn split<Old: DeserializeOwned, New: Serialize, Events: IntoIterator<Item = (&'static str, New)>>(
         self,
@@ -121,9 +121,9 @@ impl Upcasts {
         })
     }
 
-    /// Reads the events of a type as if they were not there.
+    /// Ignores the events of a type.
     ///
-    /// `#[serde(other)]` does that for every type that an enum does not know; this leaves out one, and an unknown one remains an error.
+    /// `#[serde(other)]` ignores every type that an enum does not know. This ignores one type, and other unknown types are still errors.
     #[must_use]
     pub fn leave_out(self, from: impl Into<String>) -> Self {
         self.with(from.into(), Vec::new(), |_| Ok(Vec::new()))
@@ -143,13 +143,13 @@ impl Upcasts {
         self
     }
 
-    /// The types of stored events that are made into others.
+    /// The types of stored events that have an upcast.
     pub(super) fn sources(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|upcast| upcast.from.as_str())
     }
 
     /// Refuses two upcasts of one type, an upcast of a type that the enum itself reads, an upcast to a type that neither the enum nor an
-    /// upcast reads, and upcasts in a circle.
+    /// upcast reads, and upcasts in a cycle.
     pub(super) fn check(&self, is_read: impl Fn(&str) -> bool) -> Result<()> {
         let mut by_source = BTreeMap::new();
         for upcast in &self.all {
@@ -178,14 +178,14 @@ impl Upcasts {
         self.sources().try_for_each(|from| ends(from, &by_source, &mut path))
     }
 
-    /// What an event of a type becomes; none if it is read as it is.
+    /// The events that result from an event of a type; none if the type has no upcast.
     pub(super) fn apply(&self, event_type: &str, json: &str) -> Option<Result<Vec<(String, String)>>> {
         let upcast = self.all.iter().find(|upcast| upcast.from == event_type)?;
         let decode = |reason: String| Error::new(ErrorKind::Decode { reason: reason.into() });
         Some(match (upcast.apply)(json) {
             Err(error) => Err(decode(format!("the upcast of {event_type} failed")).with_source(error)),
             Ok(events) => match events.iter().find(|(to, _)| !upcast.to.contains(to)) {
-                // Only what was named has been checked to end.
+                // Only chains of the named types were checked to end.
                 Some((to, _)) => Err(decode(format!(
                     "the upcast of {event_type} made an event of the type {to}, which is not in its list of types"
                 ))),
@@ -195,7 +195,7 @@ impl Upcasts {
     }
 }
 
-/// Follows the upcasts of a type until there are none.
+/// Follows the upcasts of a type to their ends.
 fn ends<'a>(from: &'a str, all: &BTreeMap<&'a str, &'a Upcast>, path: &mut Vec<&'a str>) -> Result<()> {
     let Some(upcast) = all.get(from) else { return Ok(()) };
     if let Some(start) = path.iter().position(|visited| *visited == from) {

@@ -12,7 +12,7 @@ use super::upcast::Upcasts;
 use crate::values::finite;
 use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Result};
 
-/// An enum whose variants are events: what a program appends, and reads again.
+/// An enum whose variants are the events that a program appends and reads.
 ///
 /// Derive serde's `Serialize` and `Deserialize`. A variant's serde name is the event type, and its fields are the data. No other macro is
 /// needed. Name each variant by serde, so that you can rename it in Rust and still read the log.
@@ -63,9 +63,9 @@ use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventType, NewEvent, Re
 /// # Ok::<(), Error>(())
 /// ```
 pub trait DomainEvent: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// How stored events of types that have no variant any more are read. None by default.
+    /// How stored events are read if their types no longer have a variant. None by default.
     ///
-    /// Called when the enum is first used. What it returns is kept as long as the process lives.
+    /// Called when the enum is first used. The result is kept until the process ends.
     fn upcasts() -> Upcasts {
         Upcasts::new()
     }
@@ -76,7 +76,7 @@ impl NewEvent {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be one of events](DomainEvent), if the variant is written under a
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be used for events](DomainEvent), if the variant is written under a
     /// name that the enum does not read, and as [`NewEvent::new`].
     pub fn of<E: DomainEvent>(event: &E) -> Result<Self> {
         Vocabulary::of::<E>()?.encode(event)
@@ -84,12 +84,12 @@ impl NewEvent {
 }
 
 impl EventEnvelope {
-    /// The event of an enum: one, unless [upcasts](DomainEvent::upcasts) make it into none or several.
+    /// Reads the event as an event of an enum: one, unless [upcasts](DomainEvent::upcasts) turn it into none or several.
     ///
     /// # Errors
     ///
-    /// - [`Decode`](ErrorKind::Decode), naming the event and the enum, if the enum does not know the type, or the data does not fit;
-    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be one of events](DomainEvent).
+    /// - [`Decode`](ErrorKind::Decode), with the event and the enum, if the enum does not know the type, or the data does not fit;
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be used for events](DomainEvent).
     pub fn decode<E: DomainEvent>(&self) -> Result<Vec<E>> {
         let mut events = Vec::with_capacity(1);
         Vocabulary::of::<E>()?.decode(self, |event| events.push(event))?;
@@ -101,34 +101,34 @@ impl EventQuery {
     /// Events of the types that an enum reads: the names of its variants, their aliases, and the types that it has
     /// [upcasts](DomainEvent::upcasts) for.
     ///
-    /// Types that it takes by `#[serde(other)]` only are not asked for.
+    /// Types that only `#[serde(other)]` accepts are not included.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be one of events](DomainEvent).
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the enum [cannot be used for events](DomainEvent).
     pub fn of<E: DomainEvent>() -> Result<Self> {
         Self::new().event_types(Vocabulary::of::<E>()?.event_types())
     }
 }
 
-/// What is known of an enum of events, found out once.
+/// The properties of an enum of events, determined once.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
-    /// How errors call the enum.
+    /// The name of the enum in errors.
     name: &'static str,
-    /// The names that it reads, aliases too.
+    /// The names that it reads, including aliases.
     variants: Vec<EventType>,
-    /// The name of the variant that takes whatever is unknown.
+    /// The name of the variant for unknown types.
     other: Option<&'static str>,
     upcasts: Upcasts,
     event_types: Vec<EventType>,
 }
 
 impl Vocabulary {
-    /// That of an enum, which is found out, and checked, when it is first asked for.
+    /// The vocabulary of an enum. It is determined and checked when it is first needed.
     pub(crate) fn of<E: DomainEvent>() -> Result<&'static Self> {
-        // A generic function has no static of its own for each type, so there is one for all. What is in it is as much as there are
-        // enums in the program, and stays.
+        // A generic function cannot have a static for each type, so there is one for all. It has one entry for each enum of the program,
+        // and is never freed.
         static KNOWN: OnceLock<RwLock<HashMap<TypeId, &'static Vocabulary>>> = OnceLock::new();
         let known = KNOWN.get_or_init(RwLock::default);
         let id = TypeId::of::<E>();
@@ -142,7 +142,7 @@ impl Vocabulary {
     }
 
     fn find_out<E: DomainEvent>() -> Result<Self> {
-        // No event has this type, so that only #[serde(other)] knows it.
+        // No event has this type, so only #[serde(other)] accepts it.
         const UNKNOWN: &str = "\0";
         let unknown = codec::probe::<E>(UNKNOWN);
         let names = unknown.names.ok_or_else(|| Error::invalid(codec::NOT_AN_ENUM))?;
@@ -180,19 +180,19 @@ impl Vocabulary {
         &self.event_types
     }
 
-    /// The names of its variants, aliases too.
+    /// The names of its variants, including aliases.
     pub(crate) fn variants(&self) -> &[EventType] {
         &self.variants
     }
 
-    /// Whether stored events of a type are made into others.
+    /// Whether stored events of a type have an upcast.
     pub(crate) fn has_upcast(&self, event_type: &EventType) -> bool {
         self.upcasts.sources().any(|source| source == event_type.as_str())
     }
 
     pub(crate) fn encode<E: DomainEvent>(&self, event: &E) -> Result<NewEvent> {
         let refused = |reason: String| Error::invalid(format!("an event of {} cannot be written: {reason}", self.name));
-        // serde_json writes NaN and infinities as null, which would be a silent change.
+        // serde_json writes NaN and infinities as null, which would change the data silently.
         finite::check(event).map_err(|error| refused(error.to_string()))?;
         let (name, json) = codec::take_apart(event).map_err(|error| refused(error.to_string()))?;
         if Some(name) == self.other {
@@ -208,16 +208,16 @@ impl Vocabulary {
         NewEvent::from_json(event_type, json)
     }
 
-    /// Hands out the events that a stored one is read as.
+    /// Passes the events that a stored one is read as to `each`.
     pub(crate) fn decode<E: DomainEvent>(&self, event: &EventEnvelope, mut each: impl FnMut(E)) -> Result<()> {
         self.read(event.event_type.as_str(), event.data.as_str(), &mut each)
             .map_err(|error| error.during(event.name()))
     }
 
-    /// The same, of a type and data that need not be stored.
+    /// The same for a type and data, stored or not.
     pub(crate) fn read<E: DomainEvent>(&self, event_type: &str, json: &str, each: &mut impl FnMut(E)) -> Result<()> {
         if let Some(upcast) = self.upcasts.apply(event_type, json) {
-            // It ends: upcasts that go round in circles were refused.
+            // This ends, because upcasts in a cycle were refused.
             return upcast?
                 .iter()
                 .try_for_each(|(event_type, json)| self.read(event_type, json, each));

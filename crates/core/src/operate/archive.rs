@@ -1,4 +1,4 @@
-//! Archives: the files that hold parts of the log.
+//! Archives: files with parts of the log.
 
 use std::ops::RangeInclusive;
 
@@ -8,11 +8,11 @@ use super::LogDigest;
 use super::seal::Remembered;
 use crate::{Error, ErrorKind, GlobalSequence};
 
-/// A file that holds a part of the log: a row of the table `firefly_archives`.
+/// A file with a part of the log: a row of the table `firefly_archives`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Archive {
-    /// The digest of its events, which is its name.
+    /// The digest of its events, which identifies it.
     pub digest: LogDigest,
     /// The sequence of its first event.
     pub first: GlobalSequence,
@@ -24,20 +24,20 @@ pub struct Archive {
     pub created_from: OffsetDateTime,
     /// When the latest of them was created.
     pub created_until: OffsetDateTime,
-    /// Where the file is, as the operator named the place.
+    /// The location of the file, as the operator named it.
     pub location: String,
-    /// When it was made, by the clock of the program that did.
+    /// When it was made, by the clock of the program that made it.
     pub archived_at: OffsetDateTime,
-    /// The count and the digest of the whole log up to its last event, if the archive is a range that follows the range before, or begins the
-    /// log. Seals and audits continue from there.
+    /// The count and the digest of the whole log up to its last event, if the archive is a range that begins the log or follows the
+    /// previous range. Seals and audits continue from there.
     pub log: Option<Remembered>,
-    /// Whether all its events are out of the log. Otherwise they are on their way: [`retire`](super::retire) or [`attach`](super::attach)
-    /// was cut off, or is at work.
+    /// Whether all its events are removed from the log. If not, [`retire`](super::retire) or [`attach`](super::attach) is running, or was
+    /// interrupted.
     pub is_retired: bool,
 }
 
 impl Archive {
-    /// For authors of backends: an archive of streams that is not retired yet. If it differs, set [`log`](Self::log) and
+    /// For authors of backends: an archive of streams whose events are still in the log. For others, set [`log`](Self::log) and
     /// [`is_retired`](Self::is_retired).
     #[must_use]
     pub fn new(
@@ -69,7 +69,7 @@ impl Archive {
     }
 }
 
-/// The error of a read that needs archived events with these sequences, which are in these archives.
+/// The error of a read that needs archived events with these sequences. `archives` contain them.
 pub(crate) fn needed(first: GlobalSequence, last: GlobalSequence, archives: &[Archive]) -> Error {
     let locations: Vec<&str> = archives.iter().map(|archive| archive.location.as_str()).collect();
     Error::new(ErrorKind::Archived {
@@ -79,7 +79,7 @@ pub(crate) fn needed(first: GlobalSequence, last: GlobalSequence, archives: &[Ar
     })
 }
 
-/// Where the ranges end that were archived, one after the other, from the beginning of the log.
+/// The end of the ranges that were archived one after the other from the beginning of the log.
 pub(super) fn end_of_ranges(archives: &[Archive]) -> GlobalSequence {
     archived_log(archives).map_or(GlobalSequence::ZERO, |log| log.global_sequence)
 }

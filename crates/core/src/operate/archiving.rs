@@ -1,4 +1,4 @@
-//! Archiving: a part of the log moves into a file, and back.
+//! Archiving: moving a part of the log into a file, and back.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -23,18 +23,18 @@ use crate::{
     Backoff, Error, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Order, Result, StreamRange, Version,
 };
 
-/// Moves a part of the log into a file. The events leave the database; the promises about them stay.
+/// Moves a part of the log into a file. The events leave the database; the store's promises about them still hold.
 ///
 /// The database keeps a row of some 100 bytes for each event, with its keys, and one for each of their aggregates. So versions continue, an
 /// event id is never stored a second time, and a repeated append gets its original result. A read, a load or an as-of read that needs an
-/// archived event fails with an [`Archived`](crate::ErrorKind::Archived) error, which names the range and the place: an incomplete result
-/// is never returned. A stream loads from a [snapshot](crate::SnapshotStore::load_from_snapshot) at or after its last archived version: take
-/// snapshots of what is still in use before. Projections and exports go on [after](EventQuery::after) the range, or
-/// [skip](EventQuery::skip_archived) it.
+/// archived event fails with an [`Archived`](crate::ErrorKind::Archived) error, which names the range and the location. An incomplete
+/// result is never returned. A stream can be loaded from a [snapshot](crate::SnapshotStore::load_from_snapshot) at or after its last
+/// archived version: so first take snapshots of aggregates that are still in use. Projections and exports continue
+/// [after](EventQuery::after) the range, or [skip](EventQuery::skip_archived) it.
 ///
-/// It takes three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and
-/// checked, line by line. Only then the events are taken out of the log, oldest first, in transactions of 200 events at most. Other
-/// writers wait for each of those, some milliseconds. If it is interrupted, [`retire`] continues with the same file.
+/// There are three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and checked,
+/// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 events at most. Other writers wait for
+/// each of those, some milliseconds. After an interruption, [`retire`] continues with the same file.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -75,28 +75,29 @@ enum What {
     },
 }
 
-/// How many events, and bytes of them, a transaction moves.
+/// How many events a transaction moves.
 const BATCH_SIZE: usize = 200;
 const BATCH_BYTES: u64 = 4 << 20;
 
 impl Archiving {
-    /// Of all events up to this sequence, from the beginning of the log or from the end of the range that was archived before. The newest
-    /// event of the log stays in any case.
+    /// Archives all events up to this sequence, from the beginning of the log or from the end of the previous archived range. The newest
+    /// event of the log always stays.
     #[must_use]
     pub fn until(sequence: impl Into<GlobalSequence>) -> Self {
         Self::of(What::Until(sequence.into()))
     }
 
-    /// Of all events before the first one, in the order of the log, that was created after this time.
+    /// Archives all events before the first one, in the order of the log, that was created after this time.
     #[must_use]
     pub fn until_time(time: OffsetDateTime) -> Self {
         Self::of(What::UntilTime(time))
     }
 
-    /// Of whole streams that ended: the last event is of one of these types, and was created at this time or earlier. Other streams stay.
+    /// Archives whole streams that ended: the last event has one of these types, and was created at this time or earlier. Other streams
+    /// stay.
     ///
-    /// Reads the log once, and looks each of those streams up. What a [seal](super::seal()) covers is refused: take ranges where the log
-    /// is sealed.
+    /// Reads the log once, and looks up each of those streams. Events that a [seal](super::seal()) covers are refused: archive ranges of a
+    /// sealed log.
     #[must_use]
     pub fn ended<T: Into<String>>(event_types: impl IntoIterator<Item = T>, until: OffsetDateTime) -> Self {
         Self::of(What::Ended {
@@ -112,21 +113,21 @@ impl Archiving {
         }
     }
 
-    /// Archives events even if consumers have not handled them yet. The consumers stop at them with an [`Archived`](crate::ErrorKind::Archived) error. Without
-    /// this, it is refused, and the consumers are named.
+    /// Archives events even if consumers have not handled them yet. The consumers then stop at them with an
+    /// [`Archived`](crate::ErrorKind::Archived) error. Without this, archiving is refused, and the error names the consumers.
     #[must_use]
     pub fn despite_consumers(mut self) -> Self {
         self.despite_consumers = true;
         self
     }
 
-    /// Does all of it: writes the file, which gets its name when it is complete and on the disk, and [retires](retire) its events. The
-    /// path is the archive's location.
+    /// Does all steps: writes the file, which gets its name when it is complete and on the disk, and [retires](retire) its events. The path
+    /// is the archive's location.
     ///
     /// # Errors
     ///
-    /// As [`json_lines`](Self::json_lines) and [`retire`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a file:
-    /// where archiving was cut off, go on with [`retire`].
+    /// As [`json_lines`](Self::json_lines) and [`retire`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file exists: after an
+    /// interruption, continue with [`retire`].
     pub fn into_file(
         &self,
         store: &dyn Operations,
@@ -146,7 +147,7 @@ impl Archiving {
         let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
         let written = self.json_lines(store, &mut file, &mut progress);
         if let Err(error) = written {
-            // The error tells more than this one would.
+            // The first error says more than an error of this would.
             drop(fs::remove_file(&part));
             return Err(error);
         }
@@ -160,7 +161,7 @@ impl Archiving {
         retire(store, input, &location, progress)
     }
 
-    /// Writes the file alone: nothing is taken out of the log. Keep it where it lasts, and then [`retire`] its events.
+    /// Only writes the file: nothing is removed from the log. Store the file safely, then [`retire`] its events.
     ///
     /// # Errors
     ///
@@ -216,11 +217,11 @@ impl Archiving {
     }
 }
 
-/// The part of the log that goes into a file.
+/// The part of the log for a file.
 struct Part {
     after: GlobalSequence,
     until: GlobalSequence,
-    /// The last versions of whole streams; none if it is all events.
+    /// The last versions of whole streams; none if the part is a range of the log.
     streams: Option<HashMap<Uuid, Version>>,
 }
 
@@ -254,7 +255,7 @@ fn last_until(store: &dyn Operations, time: OffsetDateTime) -> Result<GlobalSequ
     }
 }
 
-/// The streams that ended: each is looked up, since it may have gone on.
+/// The streams that ended. Each is looked up, because it may have continued.
 fn ended_streams(
     store: &dyn Operations,
     event_types: &[String],
@@ -306,20 +307,20 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
     }
 }
 
-/// Takes the events of a file that [`Archiving`] wrote out of the log. The file is checked first, from beginning to end; every event of
-/// it must be in the store as it is in the file.
+/// Removes the events of a file that [`Archiving`] wrote from the log. First the whole file is checked. Every event must be in the store as
+/// it is in the file.
 ///
-/// If it is interrupted, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
+/// After an interruption, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
 /// address of an object.
 ///
-/// The file is read twice. Each transaction moves 200 events at most, and excludes other writers. Where open transactions keep a server
-/// from that, it waits and tries again, some seconds.
+/// The file is read twice. Each transaction moves 200 events at most, and excludes other writers. If open transactions prevent that on a
+/// server, it waits and tries again for some seconds.
 ///
 /// # Errors
 ///
 /// - [`DamagedFile`](crate::ErrorKind::DamagedFile), before anything is moved;
-/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file is no archive, or does not go on from the range that was archived before;
-/// - [`Contradiction`](crate::ErrorKind::Contradiction) if an event is not in the store as it is in the file: the events before it stay
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file is not an archive, or does not continue the previous archived range;
+/// - [`Contradiction`](crate::ErrorKind::Contradiction) if the store does not have an event as it is in the file: the events before it stay
 ///   archived;
 /// - those of the store; after one that is retryable, repeat it.
 pub fn retire(
@@ -376,11 +377,11 @@ fn try_retire<F: FnMut(Progress)>(
     Ok(archive)
 }
 
-/// Moves the events of an archive back into the log, unchanged, newest first, and then forgets the archive. Reads, loads and versions are
-/// the same as before the archiving.
+/// Moves the events of an archive back into the log, unchanged, newest first, and then deletes the archive's record. Reads, loads and
+/// versions are the same as before the archiving.
 ///
-/// If it is interrupted, repeat it with the same file. First attach archives that hold later events of the same streams. To read an archive
-/// without this store, [import](super::Import) it into an empty store.
+/// After an interruption, repeat it with the same file. First attach archives that have later events of the same streams. To read an
+/// archive without this store, [import](super::Import) it into an empty store.
 ///
 /// # Errors
 ///
@@ -424,7 +425,7 @@ fn try_attach<F: FnMut(Progress)>(
     Ok(archive)
 }
 
-/// The diagnosis of the archives, and of those whose events are still being moved.
+/// The findings about the archives, and about those whose events are still being moved.
 pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
     const SUBJECT: &str = "archives";
     let Some(last) = archives.iter().map(|archive| archive.last).max() else {
@@ -474,7 +475,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Adds the next event; what is to be moved, once that is enough.
+    /// Adds the next event. Returns the batch once it is full.
     fn add(&mut self, event: EventEnvelope) -> Option<Vec<EventEnvelope>> {
         self.bytes += pipeline::bytes_of(std::slice::from_ref(&event));
         self.events.push(event);
@@ -490,7 +491,7 @@ struct ReadBack {
     last: GlobalSequence,
     created_from: OffsetDateTime,
     created_until: OffsetDateTime,
-    /// The log up to its last event, if it is a range that goes on where the log is archived up to.
+    /// The log up to its last event, if it is a range that continues the archived part of the log.
     log: Option<Remembered>,
 }
 
@@ -528,7 +529,7 @@ impl ReadBack {
         })
     }
 
-    /// What is to be recorded of it, or is recorded already.
+    /// The record of the archive, new or existing.
     fn into_archive(
         self,
         location: &str,
@@ -556,14 +557,14 @@ impl ReadBack {
     }
 }
 
-/// Where some lines of a file are that hold events.
+/// The position of some lines with events in a file.
 struct Place {
     offset: u64,
     lines: usize,
 }
 
 impl Place {
-    /// The places of all events, in the order of the file, each of what one transaction moves. The file was checked before.
+    /// The positions of all events, in the order of the file, in batches for one transaction each. The file was checked before.
     fn all(mut input: impl BufRead) -> Result<Vec<Self>> {
         let (mut places, mut offset, mut line) = (Vec::new(), 0, Vec::new());
         let mut place = Self { offset, lines: 0 };
@@ -588,7 +589,7 @@ impl Place {
         }
     }
 
-    /// Its events, from an input that stands there.
+    /// Reads its events from an input at this position.
     fn read(&self, mut input: impl BufRead) -> Result<Vec<EventEnvelope>> {
         let mut events = Vec::with_capacity(self.lines);
         let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! Audit: whether stored data was changed or damaged.
+//! Audit: checks whether stored data was changed or damaged.
 
 use std::collections::VecDeque;
 
@@ -23,9 +23,9 @@ use crate::{
 /// If the beginning of the log was [archived](super::Archiving), the audit starts after it. [`Import::check`](super::Import::check) checks
 /// the files.
 ///
-/// Reports everything that is wrong, in the order of the log. It does not stop at a finding, nor at a row that cannot be read. One thread
-/// reads, page by page, and as many as there are cores hash. Keeps some 16 MiB of events and the version of each aggregate, some 100 bytes,
-/// in memory.
+/// Reports everything that is wrong, in the order of the log. It continues after a finding, and after a row that cannot be read. One thread
+/// reads, page by page, and as many threads as there are cores hash. About 16 MiB of events are in memory, and the version of each
+/// aggregate, some 100 bytes each.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::Audit;
@@ -58,8 +58,8 @@ pub struct Audited {
     pub events: u64,
     /// How many snapshots.
     pub snapshots: u64,
-    /// How many of them have a checksum of the old form, which [covers](SnapshotCover::State) the state only. To give them a new one,
-    /// save them again.
+    /// How many of them have a checksum of the old form, which [covers](SnapshotCover::State) only the state. Save them again to give them
+    /// a new checksum.
     pub old_snapshots: u64,
     /// How many seals the log was compared with.
     pub seals: u64,
@@ -69,7 +69,7 @@ pub struct Audited {
     pub unsealed: u64,
     /// How many findings there were.
     pub findings: u64,
-    /// The log as it was found; none if anything is wrong with it.
+    /// The digest of the log; none if anything is wrong with the log.
     pub remembered: Option<Remembered>,
 }
 
@@ -82,14 +82,14 @@ impl Audited {
 }
 
 impl Audit {
-    /// Of the whole store.
+    /// An audit of the whole store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also compares the log with what an earlier audit returned, or with a [`Seal`] that was kept elsewhere; also where the log was
-    /// imported into another database since.
+    /// Also compares the log with the result of an earlier audit, or with a [`Seal`] that was stored elsewhere. This also works if the log
+    /// was imported into another database since.
     #[must_use]
     pub fn against(mut self, remembered: impl Into<Remembered>) -> Self {
         self.remembered = Some(remembered.into());
@@ -97,7 +97,7 @@ impl Audit {
         self
     }
 
-    /// Audits only the events after the remembered sequence; snapshots and storage as a whole.
+    /// Audits only the events after the remembered sequence, but all snapshots and the whole storage.
     #[must_use]
     pub fn only_after(mut self, remembered: Remembered) -> Self {
         self.remembered = Some(remembered);
@@ -105,7 +105,7 @@ impl Audit {
         self
     }
 
-    /// Runs the audit, and hands out what it finds, as it finds it.
+    /// Runs the audit, and passes each finding to `report` at once.
     ///
     /// # Errors
     ///
@@ -221,7 +221,7 @@ struct Reading<'a> {
     /// No unreadable row is known up to here.
     until: GlobalSequence,
     mark: GlobalSequence,
-    /// The page that comes next, if it goes on from the one before.
+    /// The next page, if it continues the previous one.
     next: Option<(EventQuery, Cursor)>,
 }
 
@@ -257,7 +257,7 @@ impl Iterator for Reading<'_> {
             },
         };
         if self.at == self.until && self.until < self.mark {
-            // What comes next is the row that could not be read.
+            // The next row is the unreadable one.
             self.at = self.at.checked_add(1).expect("it is below the mark");
             self.until = self.mark;
         }
@@ -302,21 +302,21 @@ struct Walk<'a> {
 
 /// The seals of a log, compared in its order.
 struct Seals {
-    /// The next of them, in their order.
+    /// The next seals, in their order.
     pending: VecDeque<Seal>,
-    /// Whether there may be more after those.
+    /// Whether there may be more seals after those.
     is_more: bool,
-    /// What the last one said.
+    /// What the last compared seal says.
     last: Remembered,
-    /// What the log had there.
+    /// How many events the log has up to that seal.
     events: u64,
-    /// The log as the last seal describes it, continued, where the log differs from that seal.
+    /// The digest that continues from the last seal, if the log differs from that seal.
     diverged: Option<Remembered>,
     compared: u64,
 }
 
 impl Seals {
-    /// The seals after a beginning of the log that is assumed to be intact.
+    /// The seals after a part of the log that is assumed to be intact.
     fn after(log: Remembered) -> Self {
         Self {
             pending: VecDeque::new(),
@@ -346,7 +346,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Refuses to take a mark that an open transaction holds back for the end of the log.
+    /// Fails if an open transaction holds the mark back before this sequence.
     fn require_reached(&self, sequence: GlobalSequence, mark: GlobalSequence) -> Result<()> {
         if sequence <= mark || log_ends_before(self.store, sequence)? {
             return Ok(());
@@ -359,7 +359,7 @@ impl Walk<'_> {
         }))
     }
 
-    /// Seals; none if those cannot be read.
+    /// Reads seals. Reports an error as a finding, and returns none then.
     fn list(&mut self, list: impl FnOnce(&dyn Operations) -> Result<Vec<Seal>>) -> Result<Vec<Seal>> {
         match list(self.store) {
             Ok(seals) => Ok(seals),
@@ -394,7 +394,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Reports damage of unknown extent: the part that was to be read is skipped.
+    /// Reports damage of unknown extent. The rest of this part is skipped.
     fn cut_off(&mut self, error: Error, left_out: String) -> Result<()> {
         if !error.is_integrity() {
             return Err(error);
@@ -441,7 +441,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether the first audited event of an aggregate has the version after the last one before.
+    /// Whether the first audited event of an aggregate continues the version before the audited part.
     fn join(&self, event: &EventEnvelope) -> Result<Option<String>> {
         let Some(previous) = event.version.get().checked_sub(1).filter(|previous| *previous > 0) else {
             return Ok(None);
@@ -450,7 +450,7 @@ impl Walk<'_> {
         let range = StreamRange::all().from_version(previous).to_version(previous);
         let stream = match self.store.load_range(&event.aggregate, &range) {
             Ok(stream) => stream,
-            // Versions up to one are archived, and those of the log follow.
+            // The archived versions begin at 1, and those of the log follow.
             Err(error) if error.is_archived() => {
                 let archived = self.store.archived_stream(event.aggregate.id())?;
                 let archived = archived.map_or(Version::ZERO, |archived| archived.version);
@@ -478,7 +478,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Compares the log with the remembered digest, after all events up to there were read.
+    /// Compares the log with the remembered digest, after all events up to its sequence were read.
     fn compare_remembered(&mut self, next: GlobalSequence) {
         if let Some(remembered) = self.compared.take_if(|remembered| next > remembered.global_sequence)
             && remembered.digest != self.log.digest
@@ -497,12 +497,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Compares the log with the seals before a sequence, once everything before it was seen.
+    /// Compares the log with the seals before a sequence, after everything before it was read.
     fn compare_seals(&mut self, next: GlobalSequence) -> Result<()> {
         while let Some(seal) = self.seal_before(next)? {
             let sealed = Remembered::from(seal);
             let is_sealed = |log: &Remembered| (log.events, log.digest) == (sealed.events, sealed.digest);
-            // The digest of the log itself vouches for all of it, whatever the seals before this one say.
+            // If the digest of the whole log matches, earlier seals do not matter.
             let is_log = is_sealed(&self.log);
             if !is_log && !self.seals.diverged.as_ref().is_some_and(is_sealed) {
                 self.report_seal(seal, "");
@@ -602,7 +602,7 @@ impl Walk<'_> {
                 self.report(Finding::of_snapshot(FindingKind::Snapshot, snapshot, reason_of(&error)));
                 return Ok(());
             }
-            // The event is damaged, which was found before, or it is archived.
+            // The event is damaged, which was reported already, or it is archived.
             Err(error) if error.is_integrity() || error.is_archived() => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -626,7 +626,7 @@ impl Walk<'_> {
     }
 }
 
-/// What is wrong, without the name of the event or snapshot, which the finding has.
+/// The error's text without the name of the event or snapshot, which the finding has.
 fn reason_of(error: &Error) -> String {
     error.kind().to_string()
 }

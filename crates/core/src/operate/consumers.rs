@@ -1,4 +1,4 @@
-//! Which consumers need their operator.
+//! Finds consumers that need their operator.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{GlobalSequence, Result};
 /// The subject of the findings about consumers.
 pub const CONSUMERS: &str = "consumers";
 
-/// For how long a consumer leaves an event unhandled, and its checkpoint unwritten, before it stands still. A consumer that runs
-/// writes its checkpoint after ten seconds at most, but a long batch takes its time.
+/// A consumer stands still if it leaves an event unhandled, and its checkpoint unwritten, for longer than this. A running consumer writes
+/// its checkpoint after ten seconds at most, but a long batch may take longer.
 const STANDS_STILL: Duration = Duration::from_secs(5 * 60);
 
-/// How many characters of an error are shown.
+/// How many characters of an error a finding shows.
 const ERROR_CHARS: usize = 200;
 
-/// The findings about all consumers, or one that all work. `mark` is the high-water mark, if it is known here.
+/// The findings about all consumers; a single one if all work. `mark` is the high-water mark, if it is known here.
 pub(super) fn diagnose_consumers(
     store: &(impl ConsumerStore + ?Sized),
     mark: Option<GlobalSequence>,
@@ -58,7 +58,7 @@ fn beyond_end(
     let Some(furthest) = furthest.filter(|position| *position > mark) else {
         return Ok(None);
     };
-    // Other programs append and handle meanwhile, or this mark is one that was published.
+    // Other programs may append and handle events meanwhile, or this mark may be a published one.
     if !log_ends_before(store, furthest)? {
         return Ok(None);
     }
@@ -189,7 +189,7 @@ fn judge(consumer: &ConsumerStatus, now: OffsetDateTime) -> Vec<Diagnosis> {
     diagnoses
 }
 
-/// The failure that comes first in the log.
+/// The failure with the smallest sequence.
 fn first_failing<'a>(slots: &[&'a ConsumerSlot]) -> Option<&'a Failing> {
     let failing = slots.iter().filter_map(|slot| slot.failing.as_ref());
     failing.min_by_key(|failing| failing.sequence)
@@ -211,7 +211,7 @@ fn sequences(count: u64) -> String {
     }
 }
 
-/// A length of time, in its largest unit.
+/// A duration in its largest unit.
 fn length(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -231,7 +231,7 @@ mod tests {
     use crate::prelude::*;
     use crate::{MemoryEventStore, operate};
 
-    /// A store with so many events of long ago.
+    /// A store with this many old events.
     fn store_with(events: usize) -> MemoryEventStore {
         let store = MemoryEventStore::new();
         for _ in 0..events {
@@ -264,7 +264,7 @@ mod tests {
         });
     }
 
-    /// What is told of the consumers after so many minutes: how bad it is, and what was found.
+    /// The findings about the consumers after this many minutes: severity and text.
     fn told(store: &MemoryEventStore, minutes: u64) -> Vec<(Severity, String)> {
         let now = OffsetDateTime::now_utc() + Duration::from_secs(60 * minutes);
         let consumers = status(store, None).unwrap();
@@ -329,7 +329,7 @@ mod tests {
         let opened = NewEvent::new("account.opened", &serde_json::json!({})).unwrap();
         begin(&store, "idle.v1", 1, 0, ConsumerState::Running);
         store.append(&account, ExpectedVersion::NoStream, &[opened]).unwrap();
-        // Its checkpoint was not written for long, because there was nothing to do.
+        // Its checkpoint was not written for long, because there was nothing to handle.
         assert_eq!(told(&store, 600), []);
     }
 

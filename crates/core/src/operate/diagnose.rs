@@ -7,8 +7,8 @@ use super::operations::Operations;
 use super::sealing::diagnose_seals;
 use crate::{EventStore, GlobalSequence, Result};
 
-/// What [`Operations::diagnose`] finds; how much of the log is sealed, with the subject `seals`; what of it is archived, with the subject
-/// `archives`; and which consumers stand still, with the subject `consumers`.
+/// The findings of [`Operations::diagnose`]; how much of the log is sealed, with the subject `seals`; how much of it is archived, with the
+/// subject `archives`; and which consumers stand still, with the subject `consumers`.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn diagnose(store: &dyn Operations) -> Result<Vec<Diagnosis>> {
     Ok(diagnoses)
 }
 
-/// The high-water mark; none where it cannot be proved.
+/// The high-water mark; none if it cannot be proved.
 fn known_mark(store: &(impl EventStore + ?Sized)) -> Result<Option<GlobalSequence>> {
     match store.high_water_mark() {
         Err(error) if error.is_unprovable() => Ok(None),

@@ -15,7 +15,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// A subject that is in order.
+    /// A finding that is good.
     #[must_use]
     pub fn good(subject: impl Into<String>, found: impl Into<String>) -> Self {
         Self {
@@ -26,7 +26,7 @@ impl Diagnosis {
         }
     }
 
-    /// A subject that is not in order, and what to do.
+    /// A finding that is not good, and what to do.
     #[must_use]
     pub fn bad(
         severity: Severity,
@@ -43,14 +43,14 @@ impl Diagnosis {
     }
 }
 
-/// How bad something is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// As it should be.
     Good,
-    /// Worth a thought: it costs time or room.
+    /// Can be improved: it costs time or space.
     Notice,
-    /// It will go wrong some day.
+    /// Will cause a failure some day.
     Warning,
     /// Stored events may be lost, or no event can be stored.
     Danger,

@@ -1,4 +1,4 @@
-//! The digest of a log: the same for the same log, whatever database holds it.
+//! The digest of a log: the same for the same log, in any database.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, Result, TenantId};
 
-/// A chain of SHA-256 over the events of a log, in their order, with everything that was stored of them: ids, sequences,
-/// versions, types, times, context, and the canonical JSON of data and metadata. Each event's link hashes the one before.
+/// A chain of SHA-256 over the events of a log, in their order, with everything that is stored of them: ids, sequences, versions, types,
+/// times, context, and the canonical JSON of data and metadata. Each event's link hashes the previous one.
 ///
-/// A database that reorders keys or respells numbers does not change it; the size of the text, which is the database's, is
-/// left out. Two logs with the same digest are the same log.
+/// A database that reorders keys or respells numbers does not change it. The size of the text depends on the database, and is left out. Two
+/// logs with the same digest are the same log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogDigest(Checksum);
 
@@ -21,11 +21,11 @@ impl LogDigest {
     /// The digest of a log without events.
     pub const OF_NOTHING: Self = Self(Checksum::from_bytes([0; 32]));
 
-    /// The digest of the log with this event added, and the checksum of the event's data, which is computed for it.
+    /// The digest of the log after this event, and the checksum of the event's data, which is computed for it.
     ///
     /// # Errors
     ///
-    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is no JSON.
+    /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is not JSON.
     pub fn with(self, event: &EventEnvelope) -> Result<(Self, Checksum)> {
         let hashes = Hashes::of(event)?;
         Ok((self.link(event, &hashes), hashes.data))
@@ -58,7 +58,7 @@ impl LogDigest {
     }
 }
 
-/// What a digest takes in of events, one after the other. To make it takes most of the time that a digest takes, and needs no other event.
+/// The input of a digest for several events. Computing it takes most of the time, and needs no other event.
 pub(super) struct Rows {
     bytes: Vec<u8>,
     /// Where the row of each event ends.
@@ -66,7 +66,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// The rows of events, up to the first whose data or metadata is no JSON.
+    /// The rows of events, up to the first whose data or metadata is not JSON.
     pub(super) fn of(events: &[EventEnvelope]) -> Result<Self> {
         let mut row = Row::after(&[]);
         let mut ends = Vec::with_capacity(events.len());
@@ -78,7 +78,7 @@ impl Rows {
     }
 }
 
-/// An event, and the checksums of its JSON: they take most of the time that a digest takes, and need no other event.
+/// An event, and the checksums of its JSON. Computing these takes most of the time of a digest, and needs no other event.
 pub(super) struct Hashed {
     pub(super) event: EventEnvelope,
     hashes: Result<Hashes>,
@@ -100,7 +100,7 @@ impl Hashed {
         events.into_iter().map(Self::of).collect()
     }
 
-    /// As [`EventEnvelope::verify`], which computes again only what does not match.
+    /// As [`EventEnvelope::verify`], but only computes again what does not match.
     pub(super) fn verify(&self) -> Result<()> {
         match &self.hashes {
             Ok(hashes) if self.event.checksum == Some(hashes.data) => Ok(()),
@@ -128,7 +128,7 @@ impl Row {
         Self(bytes.to_vec())
     }
 
-    /// Everything that is stored of an event, but the size of its text.
+    /// Adds everything that is stored of an event, except the size of its text.
     fn event(&mut self, event: &EventEnvelope, hashes: &Hashes) {
         self.number(event.global_sequence.get());
         self.id(event.event_id);
@@ -159,7 +159,7 @@ impl Row {
         self.0.extend(checksum.as_bytes());
     }
 
-    /// With its length before it; absent is not empty.
+    /// Adds a text with its length before it. Absent and empty are different.
     pub(crate) fn text(&mut self, text: Option<&str>) {
         match text {
             None => self.number(u64::MAX),

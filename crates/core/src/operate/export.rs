@@ -1,4 +1,4 @@
-//! Export: the log as a file.
+//! Export: writing the log into a file.
 
 use std::fmt;
 use std::io::Write;
@@ -12,19 +12,19 @@ use crate::store::pipeline;
 use crate::values::timestamp::time_text;
 use crate::{EventEnvelope, EventFilter, EventQuery, EventStore, GlobalSequence, Result};
 
-/// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and which [`Import`](super::Import) reads, or
-/// as CSV for other programs.
+/// Writes the log, or a part of it, into a file: as JSON Lines, which lose nothing and can be [imported](super::Import), or as CSV for
+/// other programs.
 ///
-/// One thread reads, page by page, up to the high-water mark, and as many as there are cores make the lines, while the caller's thread
-/// writes; some 16 MiB of events are in memory. What comes later is in the next export, which goes on [`after`](Self::after) the
-/// checkpoint of this one: nothing that committed late is ever between the two.
+/// One thread reads, page by page, up to the high-water mark. As many threads as there are cores make the lines, and the calling thread
+/// writes. About 16 MiB of events are in memory. Later events are in the next export, which continues [`after`](Self::after) the checkpoint
+/// of this one. No event that was committed late is missed between the two.
 #[derive(Clone, Debug, Default)]
 pub struct Export {
     query: EventQuery,
     conditions: Vec<Condition>,
 }
 
-/// What the caller asks of each event that the query found.
+/// The caller's condition on each event that the query found.
 #[derive(Clone)]
 struct Condition(Arc<IsMeant>);
 
@@ -49,15 +49,15 @@ pub struct Exported {
 }
 
 impl Export {
-    /// Of the whole log.
+    /// An export of the whole log.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Exports the events that a query selects, in the order of the log; the query's own order and limit do not count.
+    /// Exports the events that a query selects, in the order of the log. The query's own order and limit are ignored.
     ///
-    /// A file that lacks events of an aggregate can be read by others, but not imported.
+    /// A file that lacks events of an aggregate can be read by other programs, but not imported.
     #[must_use]
     pub fn of(query: EventQuery) -> Self {
         Self {
@@ -66,8 +66,8 @@ impl Export {
         }
     }
 
-    /// Leaves out the events for which `is_meant` returns false: a filter that no query can express, such as one on event data. With more
-    /// than one such call, an event must pass all of them.
+    /// Leaves out the events for which `is_meant` returns false: a filter that a query cannot express, such as one on event data. After
+    /// several such calls, an event must pass all of them.
     ///
     /// Every event that the query selects is read; `is_meant` is called in several threads. The header says that the file is filtered,
     /// as it does for a query with a filter, and the digest is that of the events in the file. An error of `is_meant` ends the export.
@@ -94,7 +94,7 @@ impl Export {
         self
     }
 
-    /// Exports only events after this sequence: the checkpoint of the export before.
+    /// Exports only events after this sequence: the checkpoint of the previous export.
     #[must_use]
     pub fn after(mut self, sequence: impl Into<GlobalSequence>) -> Self {
         self.query = self.query.after(sequence);
@@ -103,14 +103,14 @@ impl Export {
 
     /// Writes JSON Lines: a header, a line per event with every column, and a closing line with count and digest.
     ///
-    /// The names are those of the columns; what is NULL is left out. JSON that has line breaks of its own is in
-    /// `event_data_text` or `metadata_text`, as a string. Each line ends with its link of a chain of SHA-256, by which an import
-    /// finds the first line that was changed. `out` is written page by page.
+    /// The names are those of the columns. NULL columns are left out. JSON that contains line breaks is written as a string, in
+    /// `event_data_text` or `metadata_text`. Each line ends with its link of a chain of SHA-256, with which an import finds the first
+    /// changed line. `out` is written page by page.
     ///
     /// # Errors
     ///
-    /// [`Io`](crate::ErrorKind::Io) if `out` fails; [`Integrity`](crate::ErrorKind::Integrity) at an event whose data or metadata
-    /// is no JSON any more: [`Audit`](super::Audit) names them all. Those of the store.
+    /// [`Io`](crate::ErrorKind::Io) if `out` fails; [`Integrity`](crate::ErrorKind::Integrity) at an event whose data or metadata is no
+    /// longer JSON: [`Audit`](super::Audit) finds all of them. Those of the store.
     pub fn json_lines(
         &self,
         store: &dyn EventStore,
@@ -131,8 +131,8 @@ impl Export {
         write_lines(store, query, mark, &mut lines, progress, self.choice())
     }
 
-    /// Writes CSV (RFC 4180) with a header line and the columns of the table `events`; what is NULL is empty, and empty text is
-    /// `""`, as PostgreSQL's `COPY … WITH CSV` has it. Times are UTC. For other programs: it cannot be imported.
+    /// Writes CSV (RFC 4180) with a header line and the columns of the table `events`. NULL is empty, and empty text is `""`, as in
+    /// PostgreSQL's `COPY … WITH CSV`. Times are UTC. For other programs: it cannot be imported.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Export {
         Ok(exported)
     }
 
-    /// Which of the events that the query selects are meant; none if all are.
+    /// The condition on the events that the query selects; none if there is none.
     fn choice(&self) -> Option<impl Fn(&EventEnvelope) -> Result<bool> + Sync> {
         let is_meant = |event: &EventEnvelope| {
             for Condition(is_meant) in &self.conditions {
@@ -192,7 +192,7 @@ pub(super) fn write_lines(
     Ok(exported)
 }
 
-/// Hands the lines of the events that a query selects to `write`, in their order: some lines, where each ends, and the sequence of the
+/// Passes the lines of the events that a query selects to `write`, in their order: some lines, the end of each, and the sequence of the
 /// last.
 fn each(
     store: &dyn EventStore,

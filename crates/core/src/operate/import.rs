@@ -1,4 +1,4 @@
-//! Import: an exported log into any store.
+//! Import: reading an exported log into any store.
 
 use std::io::{BufRead, Seek, SeekFrom};
 
@@ -11,12 +11,11 @@ use super::streams::Streams;
 use crate::store::pipeline;
 use crate::{Error, ErrorKind, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Result};
 
-/// Brings an export into a store, whatever database it came from: ids, versions, sequences, times, context and checksums stay as
-/// they are.
+/// Imports an export into a store, from any database. Ids, versions, sequences, times, context and checksums stay the same.
 ///
 /// The file is read twice: first it is checked from beginning to end, then it is stored, in transactions of
-/// [`batch_size`](Self::batch_size) events. One thread reads it, as many as there are cores check and parse, and the caller's thread
-/// stores; some 32 MiB of events are in memory. What is there already, and the same, is skipped: repeat an import that was cut off, and
+/// [`batch_size`](Self::batch_size) events. One thread reads, as many threads as there are cores check and parse, and the calling thread
+/// stores. About 32 MiB of events are in memory. Events that are already stored unchanged are skipped: so repeat an interrupted import, and
 /// import incremental exports one after another.
 #[derive(Clone, Debug)]
 pub struct Import {
@@ -33,9 +32,9 @@ pub struct CheckedExport {
     pub after: GlobalSequence,
     /// They go up to this sequence, the high-water mark of the export.
     pub until: GlobalSequence,
-    /// Whether events between the two may be missing, because they were not asked for.
+    /// Whether events between the two may be missing, because the export had a filter.
     pub filtered: bool,
-    /// Whether it was written by [`Archiving`](super::Archiving): its events may have left their log.
+    /// Whether [`Archiving`](super::Archiving) wrote it: its events may have left their log.
     pub archive: bool,
     /// The digest of the events.
     pub digest: LogDigest,
@@ -49,17 +48,17 @@ pub struct Imported {
     pub events: u64,
     /// How many were stored before.
     pub already_stored: u64,
-    /// Whether the log that the events came from may hold others between them, which an export with a filter left out. A stream may
-    /// then be shorter here than it is there.
+    /// Whether the log of origin may have other events between these, because the export had a filter. A stream may then be shorter here
+    /// than there.
     pub filtered: bool,
     /// The digest of all of them.
     pub digest: LogDigest,
 }
 
-/// How many events a transaction has unless another number is set.
+/// How many events a transaction stores by default.
 pub(super) const BATCH_SIZE: usize = 10_000;
 
-/// How many bytes of events end a transaction.
+/// After this many bytes of events, a transaction ends.
 const BATCH_BYTES: u64 = 16 << 20;
 
 impl Import {
@@ -69,7 +68,7 @@ impl Import {
         Self { batch_size: BATCH_SIZE }
     }
 
-    /// How many events one transaction stores; it ends at 16 MiB of events, too. Other appends wait for each transaction, some tenths of a
+    /// How many events one transaction stores. It also ends at 16 MiB of events. Other appends wait for each transaction, some tenths of a
     /// second. After a crash, the last transaction is repeated.
     #[must_use]
     pub fn batch_size(mut self, events: usize) -> Self {
@@ -84,7 +83,7 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// [`DamagedFile`](ErrorKind::DamagedFile), naming the first line that was changed or cannot be imported;
+    /// [`DamagedFile`](ErrorKind::DamagedFile), with the first line that was changed or cannot be imported;
     /// [`Io`](ErrorKind::Io).
     pub fn check(input: impl BufRead + Send) -> Result<CheckedExport> {
         check(input, &mut Telling::new(|_| {}))
@@ -98,10 +97,10 @@ impl Import {
     /// # Errors
     ///
     /// - as [`check`](Self::check);
-    /// - [`Contradiction`](ErrorKind::Contradiction) if the store holds something else at the same place: what was stored before
-    ///   that place stays;
-    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the file goes on from a log that the store does not hold, or from events
-    ///   beyond the store's limits: what was stored before those stays;
+    /// - [`Contradiction`](ErrorKind::Contradiction) if the store has another event at the same position: events before that position stay
+    ///   stored;
+    /// - [`InvalidInput`](ErrorKind::InvalidInput) if the file continues a log that the store does not have, or contains events beyond the
+    ///   store's limits: events before those stay stored;
     /// - those of the store. After one that is retryable, or a crash, repeat the import.
     pub fn json_lines(
         &self,
@@ -213,8 +212,8 @@ pub(super) fn check_lines<F: FnMut(Progress)>(
     })
 }
 
-/// Takes the events of a file, with the numbers of their lines, in their order, after `work` on each in other threads. Returns the
-/// closing line and its number.
+/// Passes the events of a file, with the numbers of their lines, to `take` in their order, after `work` on each in other threads. Returns
+/// the closing line and its number.
 pub(super) fn each_line<E: Send>(
     lines: LineReader<impl BufRead + Send>,
     work: impl Fn(EventEnvelope) -> E + Sync,
@@ -239,9 +238,9 @@ pub(super) struct Feeder<'a> {
     store: &'a dyn Operations,
     batch_size: usize,
     batch: Vec<EventEnvelope>,
-    /// What the batch takes in memory.
+    /// The size of the batch in memory.
     bytes: u64,
-    /// The last sequence that the store was seen to hold.
+    /// The last sequence that the store is known to have.
     end: GlobalSequence,
     events: u64,
     already_stored: u64,
@@ -269,7 +268,7 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// Stores the rest; the digest is that of all events.
+    /// Stores the rest. `digest` is that of all events.
     pub(super) fn finish(mut self, digest: LogDigest) -> Result<Imported> {
         self.store_batch()?;
         Ok(Imported {

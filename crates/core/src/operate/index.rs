@@ -1,6 +1,6 @@
-//! The indexes of a store, and how much they are used.
+//! The indexes of a store, and their use.
 
-/// An index, and how much it is used.
+/// An index, and its use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexUsage {
@@ -8,9 +8,9 @@ pub struct IndexUsage {
     pub table: String,
     /// Its name.
     pub name: String,
-    /// Its size in bytes; none if the database does not say.
+    /// Its size in bytes; none if the database does not report it.
     pub bytes: Option<u64>,
-    /// How often it was read since the database began to count; none where the database does not count.
+    /// How often it was read since the database's counters began; none if the database does not count.
     pub scans: Option<u64>,
     /// Whether it exists, and whether it is the store's.
     pub state: IndexState,
@@ -30,13 +30,13 @@ impl IndexUsage {
     }
 }
 
-/// Whether an index is there.
+/// Whether an index exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IndexState {
     /// The index is the store's, and exists.
     Present,
-    /// The index should exist by the chosen [`Indexes`](crate::Indexes), but does not exist, or cannot be used. `migrate()` makes the
+    /// The index should exist by the chosen [`Indexes`](crate::Indexes), but does not exist, or cannot be used. `migrate()` creates the
     /// optional ones again.
     Missing,
     /// The index exists, but is not the store's.

@@ -1,7 +1,7 @@
 //! The lines of an export: writing events as lines of text, and reading them.
 //!
 //! A file is a header, a line per event, and a closing line. Each line ends with a SHA-256 of all lines up to it. So a check finds the
-//! first line at which a file was cut, edited or damaged.
+//! first line at which a file was truncated, edited or damaged.
 
 use std::fmt::Display;
 use std::io::{BufRead, Write};
@@ -36,15 +36,15 @@ pub(super) struct Header {
     pub(super) after: GlobalSequence,
     /// … up to this one.
     pub(super) until: GlobalSequence,
-    /// Whether there may be others between them, which were not asked for.
+    /// Whether events between them may be missing, because of a filter.
     pub(super) filtered: bool,
-    /// Whether it was written to be archived: its events may be taken out of the log.
+    /// Whether the file is an archive: its events may be removed from the log.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) archive: bool,
 }
 
 impl Header {
-    /// Of an export that is made now.
+    /// The header of an export that begins now.
     pub(super) fn of(health: Health, after: GlobalSequence, until: GlobalSequence) -> Self {
         Self {
             format: FORMAT.to_owned(),
@@ -61,7 +61,7 @@ impl Header {
     }
 }
 
-/// The last line: what the file holds.
+/// The last line: a summary of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Footer {
@@ -96,7 +96,7 @@ struct EventLine<'a> {
     checksum: Option<String>,
 }
 
-/// What a line is.
+/// The kinds of lines.
 pub(super) enum Line<E> {
     Event(E),
     Footer(Footer),
@@ -105,7 +105,7 @@ pub(super) enum Line<E> {
 /// The beginning of the closing line.
 const FOOTER: &[u8] = b"{\"events\":";
 
-/// The time that [`time_text`] wrote, if a store can keep it.
+/// Parses the time that [`time_text`] wrote, and checks that a store can keep it.
 pub(super) fn parse_time(text: &str) -> Result<OffsetDateTime> {
     crate::values::event::check_time(timestamp::parse_time(text)?)
 }
@@ -115,10 +115,10 @@ const LINK: &str = ",\"chain\":\"";
 const END: &str = "\"}\n";
 const LINK_DIGITS: usize = 64;
 
-/// What a line has after its object without the last brace.
+/// The length of a line after its object without the last brace.
 const TAIL: usize = LINK.len() + LINK_DIGITS + END.len();
 
-/// Writes lines: the objects are made elsewhere, and get their links here.
+/// Writes lines. The objects are made elsewhere, and their links are added here.
 pub(super) struct LineWriter<W> {
     out: W,
     chain: [u8; 32],
@@ -167,8 +167,8 @@ impl<W: Write> LineWriter<W> {
     }
 }
 
-/// Adds the line of an event, whose JSON was read before: it is taken as it is, unless a line break in it would cut the line. There is
-/// room for its link, which depends on the lines before it.
+/// Adds the line of an event. Its JSON, which was examined before, is written unchanged, unless it has a line break that would split the
+/// line. The line has space for its link, which depends on the previous lines.
 pub(super) fn event_line(lines: &mut Vec<u8>, event: &EventEnvelope) {
     let mut line = EventWriter {
         line: lines,
@@ -211,7 +211,7 @@ pub(super) fn event_line(lines: &mut Vec<u8>, event: &EventEnvelope) {
     end_line(lines);
 }
 
-/// Adds what a line ends with, with room for its link.
+/// Adds the end of a line, with space for its link.
 fn end_line(line: &mut Vec<u8>) {
     line.extend(LINK.bytes());
     line.extend([b'0'; LINK_DIGITS]);
@@ -260,7 +260,7 @@ impl EventWriter<'_> {
     }
 }
 
-/// Looks at many bytes at once: every payload passes here.
+/// Compares many bytes at once, because this runs for every payload.
 fn has_line_break(json: &str) -> bool {
     let any = |bytes: &[u8]| {
         bytes
@@ -284,7 +284,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Reads many lines at once, and checks only where they end.
 pub(super) struct LineReader<R> {
     input: R,
-    /// The link that the last line says it has.
+    /// The link at the end of the last line, unchecked.
     link: [u8; 32],
     /// The last line, from 1.
     number: u64,
@@ -298,16 +298,16 @@ pub(super) struct Chunk {
     ends: Vec<usize>,
     /// The number of the line before the first.
     number: u64,
-    /// The link that the line before the first says it has. If that is not true, that line is refused.
+    /// The link at the end of the line before the first, unchecked. If it is wrong, that line is refused.
     link: [u8; 32],
-    /// Why no line follows, where one should, or one does, where none should.
+    /// The error if a line is missing after these, or if there is one too many.
     failed: Option<Error>,
 }
 
 /// The lines of a chunk, with their numbers, up to the first that is refused.
 pub(super) struct Parsed<E> {
     pub(super) lines: Vec<(u64, Line<E>)>,
-    /// What comes after those.
+    /// The error after those lines.
     pub(super) failed: Option<Error>,
 }
 
@@ -339,7 +339,7 @@ impl<R: BufRead> LineReader<R> {
         Ok((reader, header))
     }
 
-    /// Reads up to the closing line, after which there is nothing.
+    /// Reads up to the closing line, which must be the last.
     fn read(&mut self, chunk: &mut Chunk) -> Result<()> {
         while chunk.text.len() < CHUNK_BYTES {
             let start = chunk.text.len();
@@ -391,7 +391,7 @@ impl Chunk {
         2 * self.text.len() as u64
     }
 
-    /// Checks and parses the lines; `event` goes on with the event of each.
+    /// Checks and parses the lines. `event` is called with the event of each.
     pub(super) fn parse<E>(mut self, event: impl Fn(EventEnvelope) -> E) -> Parsed<E> {
         let mut lines = Vec::with_capacity(self.ends.len());
         let mut rest = &mut self.text[..];
@@ -424,7 +424,7 @@ pub(super) fn is_footer(line: &[u8]) -> bool {
     line.starts_with(FOOTER)
 }
 
-/// The event of a line that is read apart from those before it, in a file that was checked.
+/// The event of a single line, in a file that was checked.
 pub(super) fn event_alone(line: &mut [u8]) -> Result<EventEnvelope> {
     let changed = || Error::invalid("the file was changed while it was read");
     let body = line.len().checked_sub(TAIL).ok_or_else(changed)?;
@@ -444,7 +444,7 @@ fn parse_line(object: &[u8], number: u64) -> Result<Line<EventEnvelope>> {
     Ok(Line::Event(event))
 }
 
-/// Takes the link off a line that follows one with another link; the object that the line holds, and its link.
+/// Removes and checks the link of a line. `before` is the link of the previous line. Returns the object in the line, and its link.
 fn checked<'a>(line: &'a mut [u8], before: &[u8; 32], number: u64) -> Result<(&'a [u8], [u8; 32])> {
     let Some(body) = line.len().checked_sub(TAIL) else {
         return Err(damaged(number, "it is not a line of an export"));
@@ -465,7 +465,7 @@ fn checked<'a>(line: &'a mut [u8], before: &[u8; 32], number: u64) -> Result<(&'
     Ok((&line[..=body], told))
 }
 
-/// The link that a line says it has.
+/// The link at the end of a line, unchecked.
 fn told_link(line: &[u8]) -> Option<[u8; 32]> {
     let (_, tail) = line.split_at_checked(line.len().checked_sub(TAIL)?)?;
     let digits = tail.strip_prefix(LINK.as_bytes())?.strip_suffix(END.as_bytes())?;

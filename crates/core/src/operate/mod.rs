@@ -9,9 +9,9 @@
 //! | read such a file into a store, on any database | [`Import`] |
 //! | copy a store's past into another store | [`restore`] |
 //! | find out whether stored data was changed or damaged | [`Audit`] |
-//! | make changes of the past, and missing events, be found out | [`seal`](seal()) |
+//! | make later changes of the past detectable | [`seal`](seal()) |
 //! | move a part of the log into a file, and back | [`Archiving`], [`retire`], [`attach`] |
-//! | forget old snapshots | [`prune_snapshots`] |
+//! | delete old snapshots | [`prune_snapshots`] |
 //!
 //! ```
 //! use std::io::Cursor;

@@ -13,12 +13,13 @@ use crate::backend::ArchivedStream;
 use crate::consumer::ConsumerStore;
 use crate::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, SnapshotStore};
 
-/// The operations that a backend implements for its operator. They need more rights than a program: to change tables, to see statistics.
+/// The operations that a backend implements for its operator. They need more rights than a program has: to change tables, to read
+/// statistics.
 ///
-/// Implement it to make a backend's log movable and its state visible; the functions of [this module](super) need no more.
+/// Implement it so that logs can be moved and a store can be inspected. The functions of [this module](super) need nothing more.
 pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
-    /// Stores events exactly as they are, with the sequences, versions, times and checksums that they have, in one
-    /// transaction: all of them, or none. Other writers wait, or are refused and may repeat.
+    /// Stores events unchanged, with their sequences, versions, times and checksums, in one transaction: all of them, or none. Other
+    /// writers wait, or are refused and may repeat.
     ///
     /// They must be in the order of their sequences, all after the last sequence of the log, and each aggregate's versions must follow its
     /// current one. Later appends get later sequences. Readers see all of the events or none, and skip nothing. [`Import`](super::Import)
@@ -26,19 +27,19 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// # Errors
     ///
-    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the log does not end before the first event, an aggregate is at
-    ///   another version or is somebody else's, or an event id is stored already;
+    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the log does not end before the first event, an aggregate has another
+    ///   version or owner, or an event id is already stored;
     /// - [`Integrity`](crate::ErrorKind::Integrity) if data does not match its checksum;
-    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) for what the store's limits refuse, or events in another order;
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) for events beyond the store's limits, or in another order;
     /// - those of the backend.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()>;
 
-    /// Copies the log as it was at a point into a new table `events_restored` of the same database. The table has the columns of `events`;
-    /// the store does not use it. Returns how many events it holds.
+    /// Copies the log up to a past point into a new table `events_restored` of the same database. The table has the columns of `events`;
+    /// the store does not use it. Returns the number of its events.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is such a table: drop or rename it first.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is already such a table: drop or rename it first.
     /// [`Archived`](crate::ErrorKind::Archived) if a part of the log is archived: attach it first. Those of the backend.
     fn restore_table(&self, point: RestorePoint) -> Result<u64>;
 
@@ -71,8 +72,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>>;
 
-    /// The archives of the store, in the order of their first sequences. None, unless the backend implements this and the methods that
-    /// follow it.
+    /// The archives of the store, in the order of their first sequences. None, unless the backend implements this and the following
+    /// methods.
     ///
     /// # Errors
     ///
@@ -91,8 +92,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Ok(None)
     }
 
-    /// Records an archive, or the location and the state of the one with the same digest. [`retire`](super::retire) and
-    /// [`attach`](super::attach) do it.
+    /// Records an archive. If its digest is already recorded, updates the location and the state. [`retire`](super::retire) and
+    /// [`attach`](super::attach) call this.
     ///
     /// # Errors
     ///
@@ -102,7 +103,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Err(does_not_archive())
     }
 
-    /// Forgets an archive whose events are back in the log.
+    /// Deletes the record of an archive whose events are back in the log.
     ///
     /// # Errors
     ///
@@ -112,26 +113,25 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Err(does_not_archive())
     }
 
-    /// Moves events, which are in the order of their sequences, out of the log and keeps their keys, in one transaction: all of them, or
-    /// none. What is archived already is skipped. Returns how many it moved. [`retire`](super::retire) calls it for some hundred events
-    /// at once.
+    /// Moves events, in the order of their sequences, out of the log and keeps their keys, in one transaction: all of them, or none.
+    /// Archived events are skipped. Returns how many it moved. [`retire`](super::retire) calls it for some hundred events at a time.
     ///
-    /// Other writers wait, or are refused and may repeat: an append that began before must not take a version or an id a second time.
+    /// Other writers wait, or are refused and may repeat: an append that began earlier must not use a version or an id a second time.
     /// [`admit_retirement`](crate::backend::admit_retirement) decides what is moved.
     ///
     /// # Errors
     ///
-    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the store holds something else at the same place;
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if other writers do not let it;
+    /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the store has another event at the same position;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if other writers prevent it;
     /// - those of the backend.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let _ = events;
         Err(does_not_archive())
     }
 
-    /// Moves archived events, which are in the order of their sequences, back into the log as they were, in one transaction: all of them,
-    /// or none. What is in the log already is skipped. Returns how many it moved. [`attach`](super::attach) calls it, the newest events
-    /// first. [`admit_attachment`](crate::backend::admit_attachment) decides what is moved.
+    /// Moves archived events, in the order of their sequences, back into the log, unchanged, in one transaction: all of them, or none.
+    /// Events in the log are skipped. Returns how many it moved. [`attach`](super::attach) calls it, the newest events first.
+    /// [`admit_attachment`](crate::backend::admit_attachment) decides what is moved.
     ///
     /// # Errors
     ///
@@ -148,13 +148,13 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn update_statistics(&self) -> Result<String>;
 
-    /// Where the log is divided into [partitions](crate::Partitions), makes those that it needs next, and returns what was done; `None`
-    /// where it is one table. Call it more often than a partition fills, such as every hour.
+    /// Adds the [partitions](crate::Partitions) that a partitioned log needs next, and returns what was done; `None` if the log is one
+    /// table. Call it more often than a partition fills, such as every hour.
     ///
     /// # Errors
     ///
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if readers and writers do not let it; appends go on, into the last
-    ///   partition, and the next call makes up for it;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if readers and writers prevent it. Appends continue into the
+    ///   last partition, and the next call adds the partitions;
     /// - those of the backend.
     fn add_partitions(&self) -> Result<Option<String>> {
         Ok(None)
@@ -168,7 +168,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// Those of the backend.
     fn vacuum(&self) -> Result<String>;
 
-    /// The indexes of the store's tables: how large they are, how much they are used, and whether they are all there.
+    /// The indexes of the store's tables: their size, their use, and whether each exists.
     ///
     /// # Errors
     ///
@@ -180,11 +180,11 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// # Errors
     ///
-    /// Those of the backend, when it cannot check; what it finds is returned.
+    /// Those of the backend, if it cannot check. Damage is returned as findings.
     fn check_storage(&self) -> Result<Vec<Finding>>;
 
-    /// Proves the high-water mark and publishes it: stores it in a row of the database, up to which stores on replicas read that are
-    /// opened with `read_replica`. A published mark never goes back. Returns the mark that is published now.
+    /// Proves the high-water mark and publishes it: stores it in a row of the database. Stores on replicas that are opened with
+    /// `read_replica` read up to it. A published mark never goes back. Returns the published mark.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         ))
     }
 
-    /// Looks at the server, the schema and the settings, and says of each whether it is as it should be.
+    /// Checks the server, the schema and the settings, and returns a finding for each.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     fn diagnose(&self) -> Result<Vec<Diagnosis>>;
 }
 
-/// The refusal of a backend that keeps all its events.
+/// The error of a backend that does not archive.
 fn does_not_archive() -> Error {
     Error::invalid("this store archives nothing")
 }
@@ -214,10 +214,10 @@ fn does_not_archive() -> Error {
 /// A point in the history of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestorePoint {
-    /// After the event with this global sequence, which is included.
+    /// The log up to this global sequence, inclusive.
     Sequence(GlobalSequence),
-    /// At this time, inclusive: of each aggregate, what comes before its first event that was created later. Times are not always in
-    /// the order of the log, and an aggregate keeps no gap.
+    /// The log up to this time, inclusive: for each aggregate, the events before its first later one. Times are not always in the order of
+    /// the log; this way no stream has a gap.
     Time(OffsetDateTime),
 }
 

@@ -1,4 +1,4 @@
-//! How far long work is.
+//! The progress of long work.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,18 @@ pub struct Progress {
     pub done: u64,
     /// How many there are, if known; the number may include unused sequences.
     pub total: Option<u64>,
-    /// How long it took so far.
+    /// The time since the beginning.
     pub elapsed: Duration,
 }
 
 impl Progress {
-    /// For those who write a backend.
+    /// For authors of backends.
     #[must_use]
     pub const fn new(done: u64, total: Option<u64>, elapsed: Duration) -> Self {
         Self { done, total, elapsed }
     }
 
-    /// How many a second, from the beginning until now.
+    /// The average number per second since the beginning.
     #[must_use]
     pub fn rate(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
@@ -29,7 +29,7 @@ impl Progress {
     }
 }
 
-/// Tells a callback, each time some more is done, and at the end.
+/// Calls a callback after each step, and at the end.
 pub(super) struct Telling<F> {
     tell: F,
     started: Instant,

@@ -1,4 +1,4 @@
-//! Restore: a log as it was, in another store.
+//! Restore: copying a log up to a past point into another store.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ use super::progress::{Progress, Telling};
 use crate::store::pipeline;
 use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 
-/// Copies the log as it was at a point into another store, which is empty, or holds a beginning of it: stored events are skipped, so repeat
-/// a restore that was cut off. The source stays as it is.
+/// Copies the log up to a past point into another store, which is empty, or has a beginning of it. Stored events are skipped, so repeat an
+/// interrupted restore. The source does not change.
 ///
 /// ```
 /// use firefly_eventstore_core::operate::restore;
@@ -32,8 +32,8 @@ use crate::{EventEnvelope, EventQuery, EventStore, GlobalSequence, Result};
 ///
 /// # Errors
 ///
-/// [`Contradiction`](crate::ErrorKind::Contradiction) if the target holds something else; [`Integrity`](crate::ErrorKind::Integrity)
-/// at an event that is damaged; those of the stores.
+/// [`Contradiction`](crate::ErrorKind::Contradiction) if the target has other events; [`Integrity`](crate::ErrorKind::Integrity) at a
+/// damaged event; those of the stores.
 pub fn restore(
     source: &dyn EventStore,
     target: &dyn Operations,
@@ -65,12 +65,12 @@ pub fn restore(
 #[derive(Clone, Debug)]
 struct Past {
     point: RestorePoint,
-    /// The aggregates that went on after the point.
+    /// The aggregates that have events after the point.
     later: HashSet<Uuid>,
 }
 
 impl Past {
-    /// Before any event was looked at.
+    /// Before any event was checked.
     fn at(point: RestorePoint) -> Self {
         Self {
             point,

@@ -1,4 +1,4 @@
-//! Seals: the log's digest at points of its past, kept beside it or elsewhere.
+//! Seals: digests of the log at points of its past, stored in the store or elsewhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,8 +13,8 @@ use crate::{Error, EventStore, GlobalSequence, Result};
 
 /// The digest of the log up to a sequence: a row of the table `firefly_seals`.
 ///
-/// The digest is that of the whole log up to there, with all that is stored of each event: the same as that of an
-/// [`Export`](super::Export) up to this sequence. It continues the digest of the seal before, so a seal covers all events before it, and
+/// The digest covers the whole log up to the sequence, with everything that is stored of each event: it equals that of an
+/// [`Export`](super::Export) up to this sequence. It continues the digest of the previous seal, so a seal covers all earlier events, and
 /// sealing reads only new events.
 ///
 /// A person who can write to the database can rewrite the seals along with the log. So keep the newest seal outside of the database. Its
@@ -41,11 +41,11 @@ use crate::{Error, EventStore, GlobalSequence, Result};
 pub struct Seal {
     /// The last sequence that is sealed.
     pub global_sequence: GlobalSequence,
-    /// How many events the log had up to there.
+    /// How many events the log had up to that sequence.
     pub events: u64,
-    /// The digest of the log up to there.
+    /// The digest of the log up to that sequence.
     pub digest: LogDigest,
-    /// When it was sealed, by the clock of the program that did, in UTC, to the microsecond. The digest does not cover it.
+    /// When it was sealed, by the clock of the sealing program, in UTC, to the microsecond. The digest does not cover it.
     pub sealed_at: OffsetDateTime,
 }
 
@@ -62,21 +62,21 @@ impl Seal {
     }
 }
 
-/// A log as an audit found it intact. Keep it outside of the database: a later audit then finds every change of these events, also
-/// that the last ones were removed.
+/// The digest of a log that an audit found intact. Store it outside of the database: a later audit then finds every change of these events,
+/// including the removal of the last ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remembered {
-    /// The last sequence of the log then.
+    /// The last sequence of the log.
     pub global_sequence: GlobalSequence,
-    /// How many events it had.
+    /// How many events the log had.
     pub events: u64,
     /// Its digest.
     pub digest: LogDigest,
 }
 
 impl Remembered {
-    /// The log up to a sequence, as it was kept elsewhere.
+    /// The log up to a sequence, from values that were stored elsewhere.
     #[must_use]
     pub fn new(global_sequence: GlobalSequence, events: u64, digest: LogDigest) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Remembered {
         digest: LogDigest::OF_NOTHING,
     };
 
-    /// The log that goes on with this event. What cannot be read counts, too.
+    /// Adds the next event. An unreadable event is counted, too.
     pub(super) fn add(&mut self, hashed: &Hashed) -> Result<()> {
         self.events += 1;
         self.global_sequence = hashed.event.global_sequence;
@@ -151,7 +151,8 @@ impl FromStr for Seal {
     }
 }
 
-/// Whether the log ends before a sequence that it had. The mark does not show that: another store may have proved a greater one.
+/// Whether the log ends before a sequence that it once had. The mark does not show that, because another store may have proved a greater
+/// one.
 pub(super) fn log_ends_before(store: &(impl EventStore + ?Sized), sequence: GlobalSequence) -> Result<bool> {
     Ok(store.statistics(None)?.current_global_sequence < sequence)
 }

@@ -1,4 +1,4 @@
-//! Sealing the log, and the diagnosis of its seals.
+//! Sealing the log, and the findings about its seals.
 
 use time::OffsetDateTime;
 
@@ -15,19 +15,19 @@ use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result};
 /// Seals the log up to its high-water mark, and returns the newest seal: a new one, or the last one if there are no new events.
 ///
 /// Reads the events since the last seal. It also reads again the events that the last seal added, and checks that they are unchanged. So
-/// each event is read twice, whatever the log's length. One thread reads, page by page, and as many as there are cores hash; some 16 MiB of
-/// events are in memory. Appends and reads do not wait for it. Several programs may seal at once: what they seal is the same log. A seal is
-/// some 100 bytes; once an hour or once a day is usual.
+/// each event is read twice, whatever the log's length. One thread reads, page by page, and as many threads as there are cores hash; about
+/// 16 MiB of events are in memory. Appends and reads do not wait for it. Several programs may seal at once: they seal the same log. A seal
+/// is some 100 bytes; seal the log once an hour or once a day.
 ///
 /// If the beginning of the log was [archived](super::Archiving), the seal continues from the digest of the last archived range.
 ///
-/// Changes of events that are not sealed yet are not detected. Changes of sealed events are, unless the later seals are rewritten as
-/// well. Such a rewrite is detected by [comparing](super::Audit::against) the log with a seal that was kept elsewhere.
+/// Changes of events that are not sealed yet are not detected. Changes of sealed events are detected, unless the later seals are rewritten
+/// as well. Such a rewrite is detected by [comparing](super::Audit::against) the log with a seal that was stored elsewhere.
 ///
 /// # Errors
 ///
-/// - [`Integrity`](ErrorKind::Integrity) if the log is not what the last seal says, or an event does not match its checksum, or
-///   has none: nothing is sealed. [`Audit`](super::Audit) says more;
+/// - [`Integrity`](ErrorKind::Integrity) if the log does not match the last seal, or an event does not match its checksum, or has none: no
+///   seal is made. [`Audit`](super::Audit) finds out more;
 /// - those of the store.
 pub fn seal(store: &dyn Operations, progress: impl FnMut(Progress)) -> Result<Seal> {
     try_seal(store, Telling::new(progress)).map_err(|error| error.during("seal the log"))
@@ -37,7 +37,7 @@ fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>)
     let mut newest = store.newest_seals(2)?.into_iter();
     let last = newest.next();
     let end_of_last = last.map_or(GlobalSequence::ZERO, |seal| seal.global_sequence);
-    // What was archived is vouched for by its file. The log goes on from there.
+    // The files of the archives have their own digests. The log continues from there.
     let bases = [newest.next().map(Remembered::from), archived_log(&store.archives()?)];
     let base = bases.into_iter().flatten().max_by_key(|log| log.global_sequence);
     let mut log = base.unwrap_or(Remembered::NOTHING);
@@ -75,14 +75,14 @@ fn try_seal<F: FnMut(Progress)>(store: &dyn Operations, mut telling: Telling<F>)
         sealed_at: OffsetDateTime::now_utc().truncate_to_microsecond(),
     };
     match last {
-        // The mark of another store may be behind what this one sealed.
+        // Another store may have sealed beyond the mark of this one.
         Some(last) if sealed.global_sequence <= end_of_last => Ok(last),
         None if sealed.events == 0 => Ok(sealed),
         _ => insert(store, sealed),
     }
 }
 
-/// Stores a seal, or finds the one that another program stored meanwhile.
+/// Stores a seal, or returns the one that another program stored meanwhile.
 fn insert(store: &dyn Operations, seal: Seal) -> Result<Seal> {
     store.insert_seal(&seal)?;
     let before = GlobalSequence::new(seal.global_sequence.get() - 1)?;
@@ -113,7 +113,7 @@ fn not_as_sealed(reason: String) -> Error {
     })
 }
 
-/// How much of the log is sealed, and whether what was sealed is still there.
+/// The finding about the seals: how much of the log is sealed, and whether the sealed events still exist.
 ///
 /// `mark` is the high-water mark, if it is known here.
 pub(super) fn diagnose_seals(store: &dyn Operations, mark: Option<GlobalSequence>) -> Result<Diagnosis> {

@@ -1,4 +1,4 @@
-//! Forgetting old snapshots.
+//! Deleting old snapshots.
 
 use time::OffsetDateTime;
 
@@ -6,17 +6,17 @@ use super::operations::Operations;
 use super::progress::{Progress, Telling};
 use crate::{Result, Snapshot, SnapshotSelection};
 
-/// How many snapshots are listed at a time.
+/// How many snapshots one query lists.
 pub(super) const PAGE: u32 = 500;
 
-/// Deletes snapshots of every aggregate: all but the newest `keep` of each, and those created before a time; returns how many.
+/// Deletes snapshots of every aggregate: all but the newest `keep` of each, and those created before a time. Returns their number.
 ///
-/// A snapshot is a cache: an aggregate whose snapshots are gone is loaded from its events. Snapshots of every form count: while two
-/// versions of a program run, whose states have two forms, keep two.
+/// A snapshot is a cache: without snapshots, an aggregate is loaded from all its events. Snapshots of every form count: while two versions
+/// of a program run with two forms of state, keep two.
 ///
 /// # Errors
 ///
-/// Those of the store; what was deleted before stays deleted.
+/// Those of the store. Snapshots that were already deleted stay deleted.
 pub fn prune_snapshots(
     store: &dyn Operations,
     keep: Option<u64>,

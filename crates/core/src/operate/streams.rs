@@ -1,4 +1,4 @@
-//! Whether the events of each aggregate go on where it is.
+//! Checks that the events of each aggregate follow each other.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,13 +8,13 @@ use uuid::Uuid;
 use super::finding::FindingKind;
 use crate::{AggregateType, EventEnvelope, TenantId, Version};
 
-/// How far each aggregate is in the events so far.
+/// The last event of each aggregate so far.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     heads: HashMap<Uuid, (Version, AggregateType, Option<TenantId>)>,
 }
 
-/// An event that does not go on where its aggregate is.
+/// An event that does not follow the previous one of its aggregate.
 #[derive(Debug)]
 pub(crate) struct Break {
     pub(crate) kind: FindingKind,
@@ -34,9 +34,9 @@ impl Break {
 }
 
 impl Streams {
-    /// Adds the next event. The error says what is wrong if its version does not follow the version of its aggregate.
+    /// Adds the next event. Returns an error if its version does not follow the previous version of its aggregate.
     ///
-    /// An aggregate whose first events are elsewhere may begin with any version if it `may_go_on`.
+    /// If `may_go_on` is set, an aggregate whose first events are elsewhere may begin with any version.
     pub(crate) fn add(&mut self, event: &EventEnvelope, may_go_on: bool) -> Result<(), Break> {
         let id = event.aggregate.id();
         let aggregate_type = event.aggregate.aggregate_type();
@@ -79,7 +79,7 @@ impl Streams {
         self.heads.contains_key(&id)
     }
 
-    /// Takes note of an event whose aggregate is known from elsewhere.
+    /// Adds an event whose aggregate was checked elsewhere.
     pub(super) fn note(&mut self, event: &EventEnvelope) {
         self.heads.insert(
             event.aggregate.id(),
