@@ -1,4 +1,4 @@
-//! A part of the log moves into a file and back, while the tool is killed.
+//! Moves a part of the log into a file and back, while the tool is killed.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -17,7 +17,7 @@ use support::{Store, tool};
 const EVENTS: usize = 6_001;
 const ARCHIVED: u64 = 6_000;
 
-/// Three accounts whose events lie mixed.
+/// Three accounts with interleaved events.
 fn store() -> Store {
     let store = Store::new();
     for round in 0..=20 {
@@ -43,7 +43,7 @@ fn archived(store: &Store) -> u64 {
     count.try_into().unwrap()
 }
 
-/// Runs the tool, and kills it as soon as so many events are archived, or are not any more; whether it was killed before its end.
+/// Runs the tool, and kills it when `is_time` accepts the number of archived events. Returns whether it was killed before its end.
 fn killed(store: &Store, arguments: &[&str], is_time: impl Fn(u64) -> bool) -> bool {
     let mut child = tool()
         .args(["--quiet", "--store", &store.url])
@@ -95,7 +95,7 @@ fn a_tool_that_is_killed_while_it_archives_or_attaches_loses_nothing() {
             false => &write[..],
         };
         kills += u32::from(killed(&store, arguments, |archived| archived > least));
-        // Wherever it was cut off, nothing is short in silence, and nothing is damaged.
+        // After any interruption, no read is silently incomplete, and nothing is damaged.
         store.succeeds(&["verify"]);
         assert!(store.fails(3, &["export"]).contains("past.jsonl"));
     }

@@ -1,4 +1,4 @@
-//! Every command, for people and for scripts, on SQLite files.
+//! Every command, with output for people and for scripts, on SQLite files.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -20,7 +20,7 @@ fn sequences(rows: &[Value]) -> Vec<u64> {
         .collect()
 }
 
-/// The database behind a store, to do to it what the library never does.
+/// A connection to the database of a store, for changes that the library never makes.
 fn database(store: &Store) -> Connection {
     Connection::open(store.url.strip_prefix("sqlite:").unwrap()).unwrap()
 }
@@ -84,7 +84,7 @@ fn no_other_command_makes_a_file() {
         let hint = format!("run: firefly-eventstore --store {} migrate\n", store.url);
         assert!(error.ends_with(&hint), "{error}");
     }
-    // What cannot be written through cannot be migrated through.
+    // A read-only URL cannot be used for a migration.
     let url = format!("{}?read_only=true", store.url);
     let answer = run_with(tool().args(["--store", &url, "stats"]), b"");
     assert!(
@@ -99,7 +99,7 @@ fn no_other_command_makes_a_file() {
     assert!(!store.file("ledger.db").exists());
 }
 
-/// Runs the command that a line ends with in a shell, with the tool in its path, and returns what it prints.
+/// Runs the command at the end of a line in a shell that finds the tool, and returns its output.
 fn run_hint(line: &str, more: &str) -> String {
     let at = line
         .find("firefly-eventstore ")
@@ -118,7 +118,7 @@ fn run_hint(line: &str, more: &str) -> String {
 
 #[test]
 fn a_hint_is_a_command_that_works_with_the_same_store() {
-    // A name that a shell would take apart.
+    // A name with characters that are special to a shell.
     let mut store = Store::missing();
     store.url = format!("sqlite:{}", store.file("it's a ledger.db").display());
     let migrated = run_hint(&store.fails(5, &["stats"]), "");
@@ -143,7 +143,7 @@ fn a_hint_is_a_command_that_works_with_the_same_store() {
     let verified = run_hint(&store.fails(6, &["export"]), " || true");
     assert!(verified.contains("damaged: 7 events"), "{verified}");
 
-    // No command could make these.
+    // No command could create these stores.
     for (url, code, says) in [
         (
             "sqlite:no/such/directory/ledger.db",
@@ -237,7 +237,7 @@ fn append_tells_versions_and_sequences_and_may_be_repeated() {
         store.append(&account, "no-stream", &[], events).out,
         format!("appended: 2 events of Account {one}, versions 1 to 2, global sequences 1 to 2\n")
     );
-    // What it expected is stale by now, and the answer is the first one.
+    // The expected version is outdated now, and the answer is the first one.
     let again = store.append(&account, "no-stream", &["--json"], events).json();
     assert_eq!(
         again,
@@ -1032,7 +1032,7 @@ fn a_part_of_the_log_moves_into_a_file_and_back() {
     );
     let left = store.succeeds(&["tail", "--skip-archived", "--json"]).out;
     assert_eq!(left.lines().count(), 2);
-    // The file is never replaced, and goes on where archiving was cut off.
+    // The file is never replaced, and archiving continues where it was interrupted.
     let error = store.fails(8, &["archive", "past.jsonl", "--until-sequence", "5"]);
     assert!(error.contains("there already"), "{error}");
     let resumed = store
@@ -1126,7 +1126,7 @@ fn a_sealed_log_tells_who_changes_its_past() {
     );
     assert!(found.line("history ").contains("up to global sequence 6 "), "{found:?}");
 
-    // Who goes on nevertheless finds that out too, and so does whoever mistypes a seal.
+    // A further append does not hide this, and a mistyped seal is found, too.
     store.append(&account(1), "any", &[], event);
     database(&store)
         .execute_batch("UPDATE events SET created_by = 'eve' WHERE global_sequence = 7")
@@ -1289,7 +1289,7 @@ fn snapshots_are_listed_counted_and_deleted() {
 
 #[test]
 fn report_writes_a_page() {
-    // Where a long name may be broken does not matter here.
+    // Ignores where a long name may be broken.
     let whole = |page: String| page.replace("<wbr>", "");
     let store = Store::of_accounts();
     assert_eq!(store.succeeds(&["report"]).out, "the report is in report.html\n");

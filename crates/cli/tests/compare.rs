@@ -1,4 +1,4 @@
-//! What compares two stores, looks into events, and tells a monitoring system.
+//! Commands that compare two stores, filter by event data, and report to a monitoring system.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -117,7 +117,7 @@ fn a_seal_of_both_logs_spares_what_it_covers_unless_all_is_to_be_compared() {
     assert_eq!((&json["after"], &json["compared"]), (&json!(3), &json!(1)));
     let whole = store.succeeds(&["--json", "diff", "--whole", &copy.url]).json();
     assert_eq!((&whole["compared"], &whole["digest"]), (&json!(4), &json["digest"]));
-    // Who changes the log under its seal is found by comparing all of it, as by verify.
+    // A change of the sealed log is found by comparing the whole log, as verify does.
     change(
         &copy,
         "UPDATE events SET created_by = 'mallory' WHERE global_sequence = 2",

@@ -1,4 +1,4 @@
-//! What an operator does with consumers and with what they parked, on SQLite files.
+//! Commands for consumers and their parked events, on SQLite files.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use support::{MAILS, Store, account, begin, id, within};
 
-/// The accounts, with a consumer that has failed, one that has handled all, and one within appends.
+/// The accounts, with three consumers: one that has failed, one that has handled everything, and one within appends.
 fn store_with_consumers() -> Store {
     let store = Store::of_accounts();
     store.fail_mails();

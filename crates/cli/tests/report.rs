@@ -1,6 +1,6 @@
-//! The report, in a real browser: light and dark, on a phone and on a large screen, on paper.
+//! The report in a real browser: in light and dark, on a phone and on a large screen, on paper.
 //!
-//! With `REPORT_PICTURES` naming a folder, pictures of what the tests looked at are put there.
+//! If `REPORT_PICTURES` names a folder, pictures of the tested pages are written there.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -8,7 +8,7 @@
 mod age;
 #[path = "report/browser.rs"]
 mod browser;
-// The same source as the tool's: its stores need not be in a database.
+// The tool's own source, so that stores without a database can be used.
 #[path = "../src/report/mod.rs"]
 mod report;
 
@@ -33,9 +33,9 @@ use crate::report::About;
 const CHECKS: &str = include_str!("report/checks.js");
 /// A phone's width, and a large screen's.
 const WIDTHS: [u32; 2] = [360, 1280];
-/// What is between the margins of A4, in pixels of CSS.
+/// The width between the margins of A4, in CSS pixels.
 const PAPER: u32 = 680;
-/// The most bytes of a report.
+/// The largest size of a report, in bytes.
 const MOST: usize = 400_000;
 
 #[test]
@@ -95,7 +95,7 @@ fn fits_on_paper() {
     }
 }
 
-/// Labels under the axis of time, for every step that there is.
+/// Labels under the time axis, for every step.
 #[test]
 fn any_span_of_time_has_labels_that_do_not_overlap() {
     let Some(mut browser) = Browser::unless_missing() else {
@@ -238,7 +238,7 @@ fn shows_the_numbers_of_the_store() {
     }
 }
 
-/// Growth, median and the like, of numbers that can be worked out by hand.
+/// Growth, median and so on, of numbers that can be computed by hand.
 #[test]
 fn tells_growth_and_middle_of_a_small_store() {
     let Some(mut browser) = Browser::unless_missing() else {
@@ -246,7 +246,7 @@ fn tells_growth_and_middle_of_a_small_store() {
     };
     let store = MemoryEventStore::new();
     let begin = datetime!(2024-01-01 00:00 UTC);
-    // 100 days. One aggregate has an event a day, one two at the beginning, one five in the last tenth.
+    // 100 days. One aggregate has an event per day, one has two at the beginning, one has five in the last tenth.
     let daily: Vec<_> = (0..=100)
         .map(|day| event("a.b", 100, begin + Duration::days(day)))
         .collect();
@@ -356,7 +356,8 @@ fn shows_how_consumers_fare_but_not_to_a_tenant() {
 #[test]
 fn is_small_whatever_is_in_the_store() {
     let mut reports = reports();
-    // Every text as long as it can be, of what is longest in HTML, and more of everything than is listed.
+    // Every text has its greatest length, in the characters that are longest in HTML, and there is more of everything than the report
+    // lists.
     let store = MemoryEventStore::new();
     for number in 0..110 {
         let name = format!("{number:03}{}", "&".repeat(252));
@@ -382,7 +383,7 @@ fn is_small_whatever_is_in_the_store() {
     }
 }
 
-/// The checks, seen to fail: each against a page that has one thing wrong.
+/// Checks that each check fails on a page with one error.
 #[test]
 fn the_checks_find_what_is_wrong() {
     let Some(mut browser) = Browser::unless_missing() else {
@@ -474,7 +475,7 @@ fn written(store: &dyn Operations, about: &About) -> String {
     String::from_utf8(html).unwrap()
 }
 
-/// The reports that are looked at.
+/// The tested reports.
 fn reports() -> Vec<(&'static str, String)> {
     let mut reports = Vec::new();
     for (name, store) in [
@@ -555,7 +556,7 @@ fn burst() -> Arc<dyn Operations> {
     Arc::new(store)
 }
 
-/// From the first year that can be stored to the last.
+/// From the first storable year to the last.
 fn ages() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new();
     for (kind, time) in [
@@ -568,7 +569,7 @@ fn ages() -> Arc<dyn Operations> {
     Arc::new(store)
 }
 
-/// What a store usually looks like: three years, a few types and tenants, some long streams and many short ones, snapshots.
+/// A usual store: three years, a few types and tenants, some long streams and many short ones, snapshots.
 fn ordinary() -> Arc<dyn Operations> {
     let store = firefly_eventstore::connect_operator("sqlite::memory:").unwrap();
     let mut random = Rng::with_seed(7); // the same numbers in every run
@@ -625,7 +626,7 @@ fn ordinary() -> Arc<dyn Operations> {
     store
 }
 
-/// A consumer that has handled the log up to a position, and has failed after it if there is an error, and parked what failed.
+/// A consumer that has handled the log up to a position. With an error, it has failed after that and parked the failing event.
 fn consumer(store: &dyn Operations, name: &str, position: GlobalSequence, error: Option<&str>) {
     let query = EventQuery::new();
     let registration = Registration::new(name, &query)
@@ -647,7 +648,7 @@ fn consumer(store: &dyn Operations, name: &str, position: GlobalSequence, error:
     begin.unwrap();
 }
 
-/// Names that nobody should choose, and more damage than is listed.
+/// Strange names, and more damage than the report lists.
 fn hostile() -> Arc<dyn Operations> {
     let store = MemoryEventStore::new().with_limits(Limits::TEXT);
     let begin = datetime!(2024-01-01 00:00 UTC);

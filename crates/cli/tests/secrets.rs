@@ -1,4 +1,4 @@
-//! A password in a URL is never shown, wherever it was written and whatever goes wrong.
+//! A password in a URL is never shown, whatever its form and whatever fails.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use support::{run_with, tool};
 
-/// As it is written, and as it is meant.
+/// Passwords as they are written in a URL, and decoded.
 const PASSWORDS: &[(&str, &str)] = &[
     ("tiger-9", "tiger-9"),
     ("ti%67er%40%2F9", "tiger@/9"),
@@ -18,7 +18,7 @@ fn urls(password: &str) -> Vec<String> {
     let mut urls = vec![
         format!("oracle://clerk:{password}@127.0.0.1/ledger"),
         format!("sqlite://clerk:{password}@127.0.0.1/ledger"),
-        // Nobody listens at this port.
+        // Nothing listens on this port.
         format!("postgres://clerk:{password}@127.0.0.1:1/ledger"),
         format!("postgresql://127.0.0.1:1/ledger?user=clerk&password={password}"),
         format!("postgres://clerk:{password}@127.0.0.1:port/ledger?no=such"),
@@ -65,7 +65,7 @@ fn no_command_that_fails_shows_it() {
                     };
                     let answer = run_with(&mut tool, b"");
                     let shown = format!("{}{}", answer.out, answer.err);
-                    // SQLite would make a file of such a name, if there were such a folder.
+                    // SQLite would create a file of this name, if there were such a folder.
                     let is_plan = url.starts_with("sqlite") && command.contains(&"--dry-run");
                     assert_eq!(answer.code == 0, is_plan, "{url} {command:?}: {shown}");
                     assert_hidden(&format!("{url} {command:?}"), &shown, written, meant);

@@ -1,4 +1,4 @@
-//! Pipes that are closed, signals, and processes that are killed.
+//! Closed pipes, signals, and killed processes.
 
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use support::{Running, Store, account, append_many, id, run_with, tool};
 
-/// Runs a command whose output nobody reads any more, and returns its exit code and what it said besides.
+/// Runs a command with a closed output pipe, and returns its exit code and its error output.
 fn with_closed_output(command: &mut Command) -> (Option<i32>, String) {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
@@ -89,7 +89,7 @@ fn a_pipe_may_be_closed_in_the_middle_of_a_stream() {
     ] {
         let mut running = Running::start(&mut store.command(command));
         assert!(running.line().is_some(), "{command:?}");
-        // Far more is to come than a pipe holds.
+        // The rest of the output is much larger than a pipe holds.
         running.close();
         assert_eq!(running.wait(), (Some(0), String::new()), "{command:?}");
     }
@@ -167,7 +167,7 @@ fn an_export_that_is_stopped_says_so() {
     let running = Running::start(&mut store.command(&["export", "--output", "pipe"]));
     let mut lines = BufReader::new(std::fs::File::open(&pipe).unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().starts_with("{\"format\""));
-    // It waits for the pipe to be read, and finds out when it writes again.
+    // It waits until the pipe is read, and notices the signal when it writes again.
     running.signal("INT");
     let last = lines.map(Result::unwrap).last().unwrap();
     assert!(!last.starts_with("{\"events\""), "it was complete: {last}");

@@ -1,4 +1,4 @@
-//! The tutorial of the README, command by command: what it shows is what comes out, but for numbers, times and ids.
+//! Runs the README's tutorial command by command: the outputs must be the same, except numbers, times and ids.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -35,7 +35,7 @@ fn what_the_tutorial_shows_is_what_comes_out() {
     }
 }
 
-/// A command, and what it prints.
+/// A command, and its output.
 #[derive(Debug)]
 struct Step {
     command: String,
@@ -43,18 +43,18 @@ struct Step {
 }
 
 impl Step {
-    /// Line by line, with a mark for whatever has a digit in it, and for what widths of columns depend on.
+    /// The output line by line, with marks for words that contain a digit, and without what depends on column widths.
     fn comparable(&self) -> Vec<String> {
         let mask = |word: &str| match word {
-            // Which of its types the history ends with is a matter of the last commit.
+            // The last event's type depends on the repository's last commit.
             "file.added" | "file.modified" | "file.deleted" => "file.*".to_owned(),
-            // An absolute path is a matter of where it runs.
+            // Absolute paths depend on the machine.
             word if word.starts_with('/') => "/".to_owned(),
             word if word.contains(|character: char| character.is_ascii_digit()) => "#".to_owned(),
             word => word.to_owned(),
         };
         let line = |line: &str| {
-            // What may be cut off at the end of the line is not compared.
+            // The cut part at the end of a line is not compared.
             let end = line.find(" {\"path").unwrap_or(line.len());
             line[..end].split_whitespace().map(mask).collect::<Vec<_>>().join(" ")
         };
@@ -83,7 +83,7 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-/// Runs all of them in one shell, as somebody would who follows the tutorial.
+/// Runs all of them in one shell, as a reader of the tutorial does.
 fn run(steps: &[Step], directory: &Path, tools: &Path) -> Vec<Step> {
     const MARK: &str = "=== the next command ===\n";
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -122,13 +122,13 @@ fn run(steps: &[Step], directory: &Path, tools: &Path) -> Vec<Step> {
     steps.iter().zip(&outputs).map(with_output).collect()
 }
 
-/// The example, which a run of all tests has built; made here where only these tests run.
+/// The program of the example. A run of all tests has built it; if only these tests run, it is built here.
 fn git_history(tool: &Path) -> PathBuf {
     let example = tool.with_file_name("examples").join("git_history");
     if !example.exists() {
         let mut cargo = Command::new(env!("CARGO"));
         for (name, _) in std::env::vars_os() {
-            // What cargo tells a test of its package. Where that differs, some build scripts run anew.
+            // The variables that cargo sets for a test of this package. If they differ, some build scripts run again.
             if [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_"]
                 .iter()
                 .any(|start| name.as_encoded_bytes().starts_with(start))

@@ -469,7 +469,7 @@ mod refuses {
                 })
             );
         }
-        // Not the same object, not the same key.
+        // These are different objects and different keys.
         canonical(r#"{"a":{"a":1},"A":[{"a":1},{"a":1}],"a ":1}"#);
     }
 
@@ -517,7 +517,7 @@ mod refuses {
         }
         let endless = "[".repeat(1_000_000);
         assert_eq!(canonicalize(&endless), Err(JsonError::TooDeep { offset: MAX_DEPTH }));
-        // Beside each other is not inside each other.
+        // Siblings are not nested.
         canonical(&format!("[{}1]", "[],{},".repeat(1_000)));
     }
 }
@@ -689,7 +689,8 @@ mod documents {
     }
 }
 
-/// A JSON document without a spelling. Equal documents should have equal canonical forms, and no others.
+/// A JSON document independent of its spelling. Equal documents must have equal canonical forms, and different ones
+/// different forms.
 #[derive(Debug, Clone, PartialEq)]
 enum Document {
     Literal(&'static str),
@@ -700,7 +701,7 @@ enum Document {
 }
 
 impl Document {
-    /// The canonical form, by the letter of the definition.
+    /// The canonical form, written directly from the definition.
     fn canonical(&self) -> String {
         match self {
             Self::Literal(word) => (*word).into(),
@@ -757,7 +758,7 @@ impl Document {
         }
     }
 
-    /// Changes one thing somewhere, usually.
+    /// Usually changes one thing somewhere.
     fn change(&mut self, choices: &mut Style) {
         match self {
             Self::Literal(word) => *word = ["null", "true", "false"][choices.below(3)],
@@ -1071,7 +1072,7 @@ fn any_double() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// A document with a few pieces of syntax put in, taken out or replaced, so that about half of them are still JSON.
+/// A document with a few pieces of syntax inserted, removed or replaced, so that about half of them are still JSON.
 fn any_damaged_document() -> impl Strategy<Value = String> {
     let pieces = vec![
         "{", "}", "[", "]", ",", ":", "\"", "\"a\"", "\"a\":1", "0", "1", "-", ".", "e", "E+", "true", "null", "\\",

@@ -1,4 +1,4 @@
-//! What an operator does with consumers: on the store in memory, whose tables are those of every backend.
+//! Operating consumers, on the in-memory store. Its tables of consumers are those of every backend.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -12,7 +12,7 @@ use time::Duration;
 
 const NAME: &str = "mails.v1";
 
-/// A store with so many events, and a consumer that has handled none.
+/// A store with this many events, and a consumer that has handled none.
 fn store_with(events: usize) -> MemoryEventStore {
     let store = MemoryEventStore::new();
     for _ in 0..events {
@@ -46,7 +46,7 @@ fn park(store: &MemoryEventStore, sequence: u32, aggregate: u128) {
         .unwrap();
 }
 
-/// The sequences of the parked events, and whether each is to be replayed.
+/// The sequences of the parked events, and whether each has a replay request.
 fn parked(store: &MemoryEventStore) -> Vec<(u64, bool)> {
     let query = ParkedQuery::Of {
         consumer: NAME,
@@ -86,7 +86,7 @@ fn a_status_tells_how_far_a_consumer_is_and_what_keeps_it() {
     let inline = &all[1];
     assert_eq!((inline.position.get(), inline.behind, inline.age), (3, 0, None));
     assert_eq!(status(&store, Some(NAME)).unwrap()[0].name, NAME);
-    // It has not begun, so nobody can say how far it is.
+    // A consumer that was never started has no known position.
     assert_eq!(status(&store, Some("nobody.v1")).unwrap(), []);
 }
 

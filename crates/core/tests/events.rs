@@ -1,4 +1,4 @@
-//! An enum is the vocabulary: what is written of it, what is read into it, what is refused.
+//! Enums of events: how they are written and read, and which are refused.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -81,7 +81,7 @@ fn placed() -> ShopEvent {
     }
 }
 
-/// What is stored as this type and data, as a store hands it out.
+/// A stored event with this type and data.
 fn stored(event_type: &str, json: &str) -> EventEnvelope {
     let store = MemoryEventStore::new().with_limits(Limits::TEXT);
     let key = AggregateKey::new("Shop", Uuid::now_v7()).unwrap();
@@ -272,7 +272,7 @@ fn a_query_asks_for_older_names_too() {
     assert_eq!(types, names);
 }
 
-/// Declares an enum, or another type, and tells why it is refused as events.
+/// Declares an enum, or another type, and returns why it is refused for events.
 macro_rules! refused {
     ($Name:ident, $($declaration:tt)*) => {{
         #[derive(Debug, Serialize, Deserialize)]
@@ -479,7 +479,7 @@ fn upcasts_make_one_event_into_any_number() {
 
 #[test]
 fn upcasts_can_keep_the_text_of_numbers() {
-    // As a serde_json::Value, this would be the double beside it.
+    // A serde_json::Value would hold the nearest double instead.
     let exact = "0.1000000000000000055";
     assert_eq!(
         reads::<Money>("in.v2", &format!(r#"{{"amount":{exact}}}"#)),
@@ -514,7 +514,7 @@ fn a_query_asks_for_what_there_are_upcasts_for() {
     );
 }
 
-/// Declares an enum with a variant `a`, and tells why its upcasts are refused.
+/// Declares an enum with a variant `a`, and returns why its upcasts are refused.
 macro_rules! refused_upcasts {
     ($upcasts:expr) => {{
         #[derive(Debug, Serialize, Deserialize)]
@@ -558,7 +558,7 @@ fn upcasts_that_could_not_work_are_refused_before_anything_is_read() {
     let error = refused_upcasts!(Upcasts::new().leave_out(""));
     assert!(error.contains("is empty"), "{error}");
 
-    // Two ways to one type are no circle.
+    // Two paths to one type are not a cycle.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Twice {
         a {},

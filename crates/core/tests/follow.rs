@@ -1,4 +1,4 @@
-//! Following a log that cannot be read for a while, and what is asked of a store meanwhile.
+//! Following a log that cannot be read for a while, and the calls that a follower makes.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -80,7 +80,7 @@ enum Asked {
     Page(u64, u64),
 }
 
-/// A store to which somebody else appends just before each look at the mark.
+/// A store to which another program appends just before each read of the mark.
 #[derive(Debug)]
 struct Watched {
     store: MemoryEventStore,

@@ -1,4 +1,4 @@
-//! Tests of aggregates without a store, and the check of an enum: that they pass, and what they say when they fail.
+//! Tests of aggregates without a store, and the check of an enum: passing ones, and the messages of failing ones.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 
@@ -75,7 +75,7 @@ fn added(count: u32, discounts: Vec<i64>) -> CartEvent {
     }
 }
 
-/// What a test that fails says.
+/// The message of a failing test.
 #[track_caller]
 fn says(test: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(test)).expect_err("the test passed");
@@ -215,7 +215,7 @@ fn old_forms_are_checked() {
     assert!(text.contains("added") && text.contains("invalid type"), "{text}");
 }
 
-/// A folder that is removed afterwards.
+/// A folder. Dropping this removes it.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -277,11 +277,11 @@ fn forms_are_frozen_in_files() {
     assert_eq!(folder.files(), files);
     check().frozen(&folder.0);
 
-    // An upcast without any old event to try it with.
+    // An upcast without a recorded old event.
     let text = says(|| check_events(samples()).frozen(&folder.0));
     assert!(text.contains("cart.swapped"), "{text}");
 
-    // A form that there was, in which today's enum reads a default.
+    // An old form, for which the current enum uses a default.
     folder.change("item.added.1.json", |form| {
         form["event_type"] = json!("added");
         form["data"].as_object_mut().unwrap()["price"] = json!({ "cents": 7 });
@@ -292,7 +292,7 @@ fn forms_are_frozen_in_files() {
         "{text}"
     );
 
-    // Recorded again: the old form stays, the sample that is in no file gets one.
+    // Recording again keeps the old form, and adds a file for the new sample.
     check().record(&folder.0);
     check().frozen(&folder.0);
     let old: Value = serde_json::from_str(&fs::read_to_string(folder.0.join("item.added.1.json")).unwrap()).unwrap();
@@ -304,7 +304,7 @@ fn forms_are_frozen_in_files() {
     );
     assert_eq!(folder.files().len(), 5);
 
-    // A form that cannot be read is never recorded over.
+    // A form that cannot be read is never overwritten.
     folder.change("odd.1.json", |form| form["data"] = json!({ "ratio": "much" }));
     for test in [says(|| check().frozen(&folder.0)), says(|| check().record(&folder.0))] {
         assert!(test.contains("odd.1.json cannot be read any more"), "{test}");

@@ -1,4 +1,4 @@
-//! What observers of `metrics` and `tracing` are told, and tell.
+//! Observers for `metrics` and `tracing`: the calls that they get, and what they write.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -144,7 +144,7 @@ impl Subscriber for Lines {
     }
 }
 
-/// One of each, about a consumer.
+/// One event of each kind, about a consumer.
 fn one_of_each(tell: &mut dyn FnMut(ConsumerEvent<'_>)) {
     let consumer = "mails.v1";
     let position = GlobalSequence::from(7_u32);
@@ -265,7 +265,7 @@ fn every_event_is_counted_for_metrics() {
     assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value)).into());
 }
 
-/// What all tests of this process write to: consumers have threads of their own.
+/// All tests of this process write here, because consumers have threads of their own.
 fn global() -> &'static (Metrics, Lines) {
     static GLOBAL: OnceLock<(Metrics, Lines)> = OnceLock::new();
     GLOBAL.get_or_init(|| {
@@ -325,7 +325,7 @@ fn observers_see_a_consumer_that_parks_an_event_and_goes_on() {
     assert_eq!(value("failures_total"), Some(1.0));
     assert_eq!(value("parked_total"), Some(1.0));
     assert_eq!(value("running"), Some(0.0));
-    // What the consumer does not ask for is behind it, too: there is no lag.
+    // Events that the consumer does not ask for count as handled, too: there is no lag.
     assert_eq!(value("position"), Some(4.0));
     assert_eq!(metrics.value("firefly_log_position{}"), Some(4.0));
     let seen = seen.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Export, import, restore and audit, as far as they need no database.
+//! Export, import, restore and audit, where no database is needed.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -21,7 +21,7 @@ fn event(number: u64) -> NewEvent {
     NewEvent::new("money.deposited", &json!({ "number": number })).unwrap()
 }
 
-/// Events with everything that an event can have, and with nothing.
+/// Events with all optional fields, and with none.
 fn given() -> (MemoryEventStore, AggregateKey) {
     let store = MemoryEventStore::new();
     let account = account();
@@ -199,7 +199,7 @@ fn what_contradicts_the_store_is_refused_and_named() {
     let (file, _) = exported(&store, &Export::new());
     let events = log(&store);
 
-    // Another event where the first is to be.
+    // Another event at the position of the first.
     let target = MemoryEventStore::new();
     target.append(&account, ExpectedVersion::NoStream, &[event(7)]).unwrap();
     let error = import(&target, &file).unwrap_err();
@@ -223,7 +223,7 @@ fn what_contradicts_the_store_is_refused_and_named() {
     let error = import(&target, &file).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Contradiction { event_id, .. } if *event_id == events[2].event_id));
 
-    // The store has gone another way since.
+    // The two logs differ after this point.
     let target = MemoryEventStore::new();
     restore(&store, &target, GlobalSequence::from(2), |_| {}).unwrap();
     target.append(&account, ExpectedVersion::Any, &[event(8)]).unwrap();
@@ -261,14 +261,14 @@ fn an_export_with_a_condition_is_not_taken_for_a_whole_one() {
     };
     let whole = exported(&store, &Export::new()).1;
 
-    // All events meet the condition; later ones need not.
+    // All events match the condition now; later ones may not.
     let (file, all) = exported(&store, &only(&[1, 2, 3]));
     assert_eq!((all.events, all.digest), (4, whole.digest));
     assert!(Import::check(file.as_bytes()).unwrap().filtered);
     let error = retire(&store, Cursor::new(&file), "file", |_| {}).unwrap_err();
     assert!(error.is_invalid_input(), "{error}");
 
-    // The beginning of every stream can be imported. The file and the answer tell that it is not all.
+    // The beginnings of streams can be imported. The file and the result say that the file is incomplete.
     let (file, some) = exported(&store, &only(&[1]));
     assert_eq!((some.events, some.checkpoint), (2, 4.into()));
     assert_ne!(some.digest, whole.digest);
@@ -281,7 +281,7 @@ fn an_export_with_a_condition_is_not_taken_for_a_whole_one() {
     let error = import(&target, &whole_file).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error}");
 
-    // What lacks an event before another of its stream is refused, also where the file goes on from a log.
+    // A file that lacks an earlier event of a stream is refused, even if it continues the store's log.
     let (file, _) = exported(&store, &only(&[1, 3]));
     let error = import(&MemoryEventStore::new(), &file).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DamagedFile { .. }), "{error}");
@@ -290,7 +290,7 @@ fn an_export_with_a_condition_is_not_taken_for_a_whole_one() {
     import(&target, &file).unwrap_err();
     assert!(log(&target).is_empty());
 
-    // Both conditions count, and an error ends it.
+    // Both conditions apply, and an error ends the export.
     let (_, both) = exported(&store, &only(&[1, 2]).matching(|event| Ok(event.version == 2)));
     assert_eq!(both.events, 1);
     let failing = Export::new().matching(|_| Err(Error::invalid("no answer")));
@@ -374,7 +374,7 @@ fn a_restore_at_a_time_keeps_no_gap_in_an_aggregate() {
     restore(&store, &target, RestorePoint::Time(at(5)), |_| {}).unwrap();
     assert_eq!(target.version(&one).unwrap(), 1);
     assert_eq!(target.version(&other).unwrap(), 1);
-    // Going on to a later point is going on from there only where nothing was left out.
+    // A restore to a later point can continue only if the earlier restore left out nothing.
     assert!(restore(&store, &target, RestorePoint::Time(at(60)), |_| {}).is_err());
 }
 
@@ -481,7 +481,7 @@ fn each_kind_of_damage_is_found_and_named() {
         let named = named.unwrap_or_else(|| panic!("{kind:?} in {findings:?}"));
         assert_eq!(named.event_id, Some(damaged), "{named}");
         assert!(named.to_string().contains(&damaged.to_string()));
-        // Whatever it is, the log is not the remembered one, unless the database's own size of the text is all that differs.
+        // The log differs from the remembered one, unless only the size of the text differs, which depends on the database.
         let (_, findings) = audit(&store, Audit::new().against(audited.remembered.unwrap()));
         let differs = findings.iter().any(|finding| finding.kind == FindingKind::History);
         assert_eq!(differs, kind != FindingKind::Size, "{findings:?}");
@@ -519,7 +519,7 @@ fn snapshots_are_pruned_by_number_and_age() {
     assert_eq!(prune_snapshots(&store, Some(0), None, |_| {}).unwrap(), 6);
 }
 
-/// A log of many pages, whose file is many chunks; and its events.
+/// A log of many pages, whose file has many chunks; and its events.
 fn given_long() -> (MemoryEventStore, Vec<EventEnvelope>) {
     let store = MemoryEventStore::new();
     let accounts: Vec<AggregateKey> = (0..50).map(|_| account()).collect();
@@ -660,7 +660,7 @@ fn an_export_into_a_full_disk_ends_with_its_error() {
 fn an_import_of_large_events_is_stored_in_small_transactions() {
     let source = MemoryEventStore::new().with_limits(Limits::TEXT);
     let account = account();
-    // PostgreSQL, MySQL and MariaDB would not take the last.
+    // PostgreSQL, MySQL and MariaDB would refuse the last one.
     for mebibytes in [5, 5, 5, 5, 5, 5, 9] {
         let large = json!({ "text": "x".repeat(mebibytes << 20) });
         let large = NewEvent::new("document.stored", &large).unwrap();

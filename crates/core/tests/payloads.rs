@@ -1,4 +1,4 @@
-//! Payloads through serde: what goes in comes out, or is refused.
+//! Payloads written and read with serde: they come back unchanged, or are refused.
 
 use firefly_eventstore_core::{EventData, Metadata, NewEvent};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ struct Reading {
 }
 
 proptest! {
-    // serde_json reads some doubles as the one beside them unless it is built with `float_roundtrip`.
+    // Without `float_roundtrip`, serde_json reads some doubles as a neighbouring one.
     #[test]
     fn typed_values_come_back_bit_for_bit(
         double in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO,
@@ -56,7 +56,7 @@ fn metadata_is_an_object_and_nothing_else() {
 
 #[test]
 fn containment_is_that_of_jsonb() {
-    // Each row was tried on PostgreSQL: SELECT a::jsonb @> b::jsonb.
+    // Each row was checked on PostgreSQL: SELECT a::jsonb @> b::jsonb.
     for (whole, part, contained) in [
         (r#"{"a":1,"b":2}"#, r#"{"a":1}"#, true),
         (r#"{"a":1}"#, r#"{"a":1,"b":2}"#, false),

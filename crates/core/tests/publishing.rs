@@ -1,4 +1,4 @@
-//! What a publisher is given.
+//! The batches that a publisher gets.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -15,7 +15,7 @@ const NAME: &str = "broker.v1";
 const SLOTS: u16 = 5;
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a publisher was given, and what it answers.
+/// The batches that a publisher got, and its answers.
 #[derive(Debug, PartialEq)]
 struct Given {
     consumer: String,
@@ -116,7 +116,7 @@ fn a_publisher_is_told_what_was_parked_before() {
         .take(4)
         .map(|batch| (batch.is_replay, batch.sequences))
         .collect();
-    // The batch, the event that fails in it, and the two that were parked.
+    // The batch, the failing event in it, and the two parked ones.
     let sequences = |sequences: &[u32]| sequences.iter().map(|&sequence| sequence.into()).collect();
     assert_eq!(
         batches,

@@ -1,4 +1,4 @@
-//! What a digest and a checksum cover, column by column.
+//! The columns that a digest and a checksum cover.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -15,7 +15,7 @@ fn account() -> AggregateKey {
     AggregateKey::new("Account", Uuid::now_v7()).unwrap()
 }
 
-/// An event with everything that an event can have.
+/// An event with all optional fields.
 fn event() -> EventEnvelope {
     let store = MemoryEventStore::new().for_tenant(TenantId::new("acme").unwrap());
     let event = NewEvent::new("money.deposited", &json!({ "cents": 1 }))

@@ -1,4 +1,4 @@
-//! What consumers write to the `log` crate where nobody observes them.
+//! The lines that consumers without an observer write to the `log` crate.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -31,7 +31,7 @@ impl Log for Lines {
     fn flush(&self) {}
 }
 
-/// Cannot do anything so many times, then stops at what it cannot apply.
+/// Fails this many times with an outage, then stops at an event that it cannot apply.
 struct Sums(AtomicU32);
 
 impl<S: Transactional> Projection<S> for Sums {

@@ -1,4 +1,4 @@
-//! What test harnesses use: the scenario, and a store that fails where it is told to.
+//! The parts of a test harness: the scenario, and a store that fails on request.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although clippy sees only functions")]
 

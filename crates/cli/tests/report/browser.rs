@@ -1,4 +1,4 @@
-//! A headless browser, driven by the DevTools protocol over a pipe: no port, and it ends with this process.
+//! A headless browser, controlled with the DevTools protocol over a pipe. It uses no port, and ends with this process.
 
 use std::env;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long the browser may take for anything.
+/// The longest time that the browser may take for a command.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What it may be called; the first is the smallest package that Debian has.
+/// The possible names of the program. The first is Debian's smallest package.
 const PROGRAMS: [&str; 5] = [
     "chromium-headless-shell",
     "chrome-headless-shell",
@@ -31,13 +31,13 @@ pub(crate) struct Browser {
     messages: Receiver<Value>,
     session: Option<String>,
     calls: u64,
-    /// What the browser told by itself since the last page was opened.
+    /// The events that the browser has reported since the last page was opened.
     events: Vec<Value>,
     directory: TempDir,
 }
 
 impl Browser {
-    /// A browser, or none where there is none, which is printed, and is a failure if `REQUIRE_BACKENDS` names `browser`.
+    /// A browser. Returns none if there is none, and prints that; panics if `REQUIRE_BACKENDS` names `browser`.
     pub(crate) fn unless_missing() -> Option<Self> {
         if let Some(program) = program() {
             return Some(Self::start(&program));
@@ -58,11 +58,11 @@ impl Browser {
     fn start(program: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
-        // The browser takes its commands from descriptor 3 and answers on 4, which only a shell opens without unsafe code.
+        // The browser reads commands from descriptor 3 and answers on 4. Only a shell can open these without unsafe code.
         let mut process = Command::new("sh")
             .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >&2"#, "sh"])
             .arg(program)
-            // Root has no sandbox, and the pages are ours.
+            // The sandbox does not work for root, and the pages are our own.
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--no-first-run", "--disable-background-networking", "--hide-scrollbars"])
             .arg("--remote-debugging-pipe")
@@ -107,11 +107,11 @@ impl Browser {
         browser
     }
 
-    /// Opens a page, and waits until it is there.
+    /// Opens a page, and waits until it is loaded.
     pub(crate) fn open(&mut self, html: &str) {
         let file = self.directory.path().join("report.html");
         fs::write(&file, html).unwrap();
-        // An empty page in between, or what the page before told would be taken for what this one tells.
+        // An empty page in between, so that events of the previous page are not taken for those of this page.
         for url in ["about:blank", &format!("file://{}", file.display())] {
             self.events.clear();
             self.call("Page.navigate", json!({ "url": url }));
@@ -119,7 +119,7 @@ impl Browser {
         }
     }
 
-    /// Shows the page on a screen so wide, to somebody who likes it light or dark.
+    /// Shows the page on a screen of this width, with a light or dark colour scheme.
     pub(crate) fn screen(&mut self, width: u32, scheme: &str) {
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.call("Emulation.setDeviceMetricsOverride", metrics);
@@ -130,7 +130,7 @@ impl Browser {
         );
     }
 
-    /// Shows the page as it would be on paper so wide, to somebody who likes screens dark.
+    /// Shows the page on paper of this width, for a user who prefers a dark colour scheme.
     pub(crate) fn paper(&mut self, width: u32) {
         self.screen(width, "dark");
         let features = json!([{ "name": "prefers-color-scheme", "value": "dark" }]);
@@ -140,7 +140,7 @@ impl Browser {
         );
     }
 
-    /// What an expression of JavaScript is in the page.
+    /// The value of a JavaScript expression in the page.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self.call(
             "Runtime.evaluate",
@@ -150,13 +150,13 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// The page as a PDF, on the paper that it asks for.
+    /// The page as a PDF, on its own paper size.
     pub(crate) fn print(&mut self) -> Vec<u8> {
         let printed = self.call("Page.printToPDF", json!({ "preferCSSPageSize": true }));
         bytes(&printed["data"])
     }
 
-    /// The page as a picture, the whole of it.
+    /// A picture of the whole page.
     pub(crate) fn picture(&mut self) -> Vec<u8> {
         let height = self.evaluate("document.documentElement.scrollHeight");
         let width = self.evaluate("innerWidth");
@@ -168,9 +168,9 @@ impl Browser {
         bytes(&picture["data"])
     }
 
-    /// What the page asked for over the network, itself included, and what went wrong in it.
+    /// The network requests of the page, including its own, and its errors.
     pub(crate) fn traffic_and_complaints(&mut self) -> (Vec<String>, Vec<String>) {
-        // Whatever the page caused is told before the answer to this.
+        // The browser reports all events of the page before the answer to this.
         self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))");
         let of = |method: &'static [&str]| {
             let told = move |event: &&Value| method.contains(&event["method"].as_str().unwrap_or_default());

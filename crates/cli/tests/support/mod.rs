@@ -1,4 +1,4 @@
-//! The tool as it is called from a shell, and stores for it.
+//! The tool, called as from a shell, and stores for it.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -14,7 +14,7 @@ use firefly_eventstore::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What the tool answered.
+/// The answer of the tool.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: i32,
@@ -34,14 +34,14 @@ impl Answer {
         self.out.lines().map(parse).collect()
     }
 
-    /// The line that begins so.
+    /// The line with this beginning.
     pub(crate) fn line(&self, begin: &str) -> &str {
         let line = self.out.lines().find(|line| line.starts_with(begin));
         line.unwrap_or_else(|| panic!("no line begins with {begin:?}: {self:?}"))
     }
 }
 
-/// The tool, without what the environment may have for it.
+/// The tool, without the variables of the environment that concern it.
 pub(crate) fn tool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_firefly-eventstore"));
     for variable in [
@@ -63,7 +63,7 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Answer {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // A tool that fails early may not have read it.
+    // A tool that fails early may not read its input.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     Answer {
@@ -73,7 +73,7 @@ pub(crate) fn run_with(command: &mut Command, input: &[u8]) -> Answer {
     }
 }
 
-/// A store that the tool works with.
+/// A store for the tool.
 pub(crate) struct Store {
     pub(crate) url: String,
     pub(crate) directory: TempDir,
@@ -87,7 +87,7 @@ impl Store {
         store
     }
 
-    /// A SQLite file that is not there yet.
+    /// An SQLite file that does not exist yet.
     pub(crate) fn missing() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("ledger.db").display());
@@ -104,14 +104,14 @@ impl Store {
         store
     }
 
-    /// A store of accounts, with what every command has something to show of.
+    /// A store of accounts, with data for every command.
     pub(crate) fn of_accounts() -> Self {
         let store = Self::new();
         store.fill();
         store
     }
 
-    /// Three accounts: one of nobody with four events, two of tenants with one.
+    /// Three accounts: one without a tenant with four events, and two of tenants with one event each.
     pub(crate) fn fill(&self) {
         self.append(&account(1), "no-stream", &[], r#"
             {"event_type":"account.opened","data":{"owner":"Ada"},"event_id":"00000000-0000-7000-8000-000000000001",
@@ -137,7 +137,7 @@ impl Store {
         );
     }
 
-    /// Appends events to an account by the tool.
+    /// Appends events to an account with the tool.
     pub(crate) fn append(&self, account: &AggregateKey, expected: &str, more: &[&str], events: &str) -> Answer {
         let id = account.id().to_string();
         let kind = account.aggregate_type().as_str();
@@ -148,8 +148,8 @@ impl Store {
         answer
     }
 
-    /// A consumer of the accounts that has failed, `mails.v1`: both events of account 1 up to its position 2 are parked, the second
-    /// one of its two slots failed at sequence 3, and one process holds both.
+    /// Makes a consumer of the accounts that has failed, `mails.v1`: both events of account 1 up to its position 2 are parked, the second
+    /// of its two slots failed at sequence 3, and one process holds both.
     pub(crate) fn fail_mails(&self) {
         let store = self.open();
         begin(&*store, MAILS, 2, 2, ConsumerState::Running);
@@ -171,7 +171,7 @@ impl Store {
         });
     }
 
-    /// The same store, as the library has it.
+    /// The same store, opened with the library.
     pub(crate) fn open(&self) -> Arc<dyn Operations> {
         firefly_eventstore::connect_operator(&self.url).unwrap()
     }
@@ -181,7 +181,7 @@ impl Store {
         self.directory.path().join(name)
     }
 
-    /// What the folder holds besides the database.
+    /// The files in the folder besides the database.
     pub(crate) fn files(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.directory.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -203,14 +203,14 @@ impl Store {
         run_with(&mut self.command(arguments), b"")
     }
 
-    /// Runs a command that is to succeed and to say nothing but its answer.
+    /// Runs a command that must succeed and write nothing to its error output.
     pub(crate) fn succeeds(&self, arguments: &[&str]) -> Answer {
         let answer = self.run(arguments);
         assert_eq!((answer.code, &*answer.err), (0, ""), "{arguments:?}: {answer:?}");
         answer
     }
 
-    /// Runs a command that is to fail with this exit code, and returns its one line of error.
+    /// Runs a command that must fail with this exit code, and returns its one line of error.
     pub(crate) fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         assert_eq!(answer.code, code, "{arguments:?}: {answer:?}");
@@ -222,7 +222,7 @@ impl Store {
 
 pub(crate) const MAILS: &str = "mails.v1";
 
-/// Begins a consumer of everything, with all of its slots at a position.
+/// Registers a consumer of the whole log, with all of its slots at a position.
 pub(crate) fn begin(store: &dyn Operations, name: &str, slots: u16, position: u32, state: ConsumerState) {
     let query = EventQuery::new();
     let registration = Registration::new(name, &query)
@@ -252,7 +252,7 @@ pub(crate) fn id(number: u128) -> String {
     account(number).id().to_string()
 }
 
-/// Appends so many events to account 1 by the library, in batches.
+/// Appends this many events to account 1 with the library, in batches.
 pub(crate) fn append_many(store: &dyn EventStore, count: usize) {
     let deposit = |cents: usize| {
         let data = serde_json::json!({ "cents": cents, "reference": "x".repeat(150) });
@@ -264,7 +264,7 @@ pub(crate) fn append_many(store: &dyn EventStore, count: usize) {
     }
 }
 
-/// A child whose output is read line by line; killed with this if it still runs.
+/// A child process whose output is read line by line. Dropping this kills it if it still runs.
 pub(crate) struct Running {
     child: Child,
     lines: Option<BufReader<ChildStdout>>,
@@ -284,14 +284,14 @@ impl Running {
         Self { child, lines, remarks }
     }
 
-    /// The next line, however long it takes; none at the end.
+    /// Waits for the next line; none at the end.
     pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.lines.as_mut().unwrap().read_line(&mut line).unwrap();
         (read > 0).then(|| line.trim_end().to_owned())
     }
 
-    /// The next line of what it says besides, however long it takes.
+    /// Waits for the next line of the error output.
     pub(crate) fn remark(&mut self) -> String {
         let mut line = String::new();
         self.remarks.read_line(&mut line).unwrap();
@@ -303,14 +303,14 @@ impl Running {
         self.lines = None;
     }
 
-    /// Sends a signal to this child alone.
+    /// Sends a signal only to this child.
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", signal, &id]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// The exit code and what was said besides the answer.
+    /// The exit code and the error output.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         use std::io::Read as _;
         let mut err = String::new();
@@ -321,13 +321,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may be gone.
+        // It may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A file with one byte changed in the line that holds this text, and the number of that line.
+/// Changes one byte in the line of a file that contains this text. Returns the number of the line.
 pub(crate) fn flip_a_byte(path: &Path, text: &str) -> usize {
     let mut bytes = std::fs::read(path).unwrap();
     let at = bytes
