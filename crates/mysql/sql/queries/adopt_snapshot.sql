@@ -1,6 +1,5 @@
 -- Insert a snapshot of a table that was created by hand. Used before the schema has one snapshot per form, so it replaces any snapshot of
--- the
--- same aggregate and version. If its id belongs to another snapshot, the new id is NULL, which is refused.
+-- the same aggregate and version. If its id belongs to another snapshot, the new id is NULL, which is refused.
 -- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
 -- ? tenant_id · ? checksum
 INSERT INTO snapshots (

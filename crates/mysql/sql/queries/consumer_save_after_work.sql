@@ -1,6 +1,5 @@
 -- Like consumer_save.sql, on a connection that the caller's work has used. Writes nothing if the connection now uses another database, an
--- SQL
--- mode that changes values silently, or autocommit.
+-- SQL mode that changes values silently, or autocommit.
 -- ? position · ? token · ? state · ? failing_sequence · ? attempts · ? last_error · ? name · ? slot · ? server · ? database
 UPDATE firefly_consumers
 SET

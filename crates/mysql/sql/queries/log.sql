@@ -1,5 +1,5 @@
--- Read the log. The program adds the index, the filters, an order and a limit. Each row also has the last archived
--- sequence, NULL if there is none; it is looked up once.
+-- Read the log. The program adds the index, the filters, an order and a limit. Each row also has the last archived sequence, NULL if there
+-- is none; it is looked up once.
 SELECT
     event_id,
     aggregate_id,

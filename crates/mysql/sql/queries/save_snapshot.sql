@@ -1,6 +1,5 @@
 -- Save a snapshot. Replaces one of the same aggregate and form at the same version. If its id belongs to another snapshot, the new id is
--- NULL,
--- which is refused.
+-- NULL, which is refused.
 -- ? snapshot_id · ? aggregate_id · ? aggregate_type · ? version · ? snapshot_type · ? snapshot_data · ? created_at
 -- ? tenant_id · ? checksum
 INSERT INTO snapshots (

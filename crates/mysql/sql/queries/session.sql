@@ -1,6 +1,6 @@
--- The server and the settings of this connection: whether values are never changed silently and every key is checked; the identity of
--- the server, which a failover or a copy of the data changes; whether the server shows commits before they are flushed, although it
--- flushes each; whether autocommit is on; and whether the server refuses writes.
+-- The server and the settings of this connection: whether values are never changed silently and every key is checked; the identity of the
+-- server, which a failover or a copy of the data changes; whether the server shows commits before they are flushed, although it flushes
+-- each; whether autocommit is on; and whether the server refuses writes.
 SELECT
     VERSION(),
     @@auto_increment_increment,

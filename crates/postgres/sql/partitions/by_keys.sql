@@ -1,6 +1,5 @@
 -- Events, found by their keys. Statements read this instead of a partitioned table. Filters and orders on key columns use the table of
--- keys, and
--- each event is looked up in the one partition that has it.
+-- keys, and each event is looked up in the one partition that has it.
 SELECT
     keys.event_id,
     keys.aggregate_id,

@@ -1,5 +1,5 @@
--- Make the copy of a partitioned log, which is complete, the table of events, with everything that hangs on the partitioned one: triggers,
--- privileges and views. Within one transaction that has locked the table. Keys are kept until no transaction looks for them any more.
+-- Make the complete copy of a partitioned log the table of events, and move everything that depends on the partitioned one: triggers,
+-- privileges and views. Run within a transaction that has locked the table. Keys are kept until no transaction uses them any more.
 DO $do$
 DECLARE
     definition text;

@@ -1,4 +1,4 @@
--- Copy events no more.
+-- Stop copying events.
 DROP TRIGGER IF EXISTS trigger_events_whole ON events;
 DROP TRIGGER IF EXISTS trigger_events_whole_updated ON events;
 DROP TRIGGER IF EXISTS trigger_events_whole_deleted ON events;

@@ -1,4 +1,4 @@
--- Keep no keys of events any more: the table of events has them itself.
+-- Stop keeping keys of events: the table of events has them itself.
 DROP TRIGGER IF EXISTS trigger_events_keys ON events;
 DROP TRIGGER IF EXISTS trigger_events_keys_deleted ON events;
 DROP TRIGGER IF EXISTS trigger_events_keys_updated ON events;

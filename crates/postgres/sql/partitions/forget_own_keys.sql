@@ -1,4 +1,5 @@
--- Drop the keys that the first partition has from when it was the table of events: those of firefly_event_keys are for all.
+-- Drop the unique keys that the first partition has kept from its time as the table of events. firefly_event_keys has the keys of all
+-- events.
 DO $do$
 DECLARE
     made record;

@@ -1,3 +1,3 @@
--- Drop the partitioned table whose events are in one table now.
+-- Drop the partitioned table. Its events are in one table now.
 DROP TABLE IF EXISTS firefly_partitioned_events;
 DROP FUNCTION IF EXISTS firefly_refuse_partition();

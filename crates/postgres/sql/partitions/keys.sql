@@ -1,6 +1,6 @@
--- What a partitioned table cannot keep: unique event ids, the optimistic lock, and the way to a stream. One row per event of the log, in a
--- table that is not partitioned. From here on, whoever writes events writes their keys in the same statement.
--- A table of events that is not partitioned yet may have rows: their keys are added before events_partitioned.sql runs.
+-- The keys that a partitioned table cannot have: unique event ids, the optimistic lock, and the index of streams. One row per event of the
+-- log, in a table that is not partitioned. From now on, triggers write the keys of events in the statement that writes the events. If the
+-- table of events already has rows, their keys are added before events_partitioned.sql runs.
 CREATE TABLE firefly_event_keys (
     event_id          UUID PRIMARY KEY,
     aggregate_id      UUID NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE firefly_event_keys (
 CREATE UNIQUE INDEX idx_event_keys_aggregate_version ON firefly_event_keys (aggregate_id, aggregate_version);
 CREATE UNIQUE INDEX idx_event_keys_global_sequence ON firefly_event_keys (global_sequence);
 
--- How the log is divided; one row at most.
+-- The size of new partitions; one row at most.
 CREATE TABLE firefly_partitions (
     id               SMALLINT PRIMARY KEY CHECK (id = 1),
     events_per_range BIGINT NOT NULL CHECK (events_per_range > 0)

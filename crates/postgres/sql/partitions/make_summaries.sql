@@ -1,5 +1,5 @@
--- Make the summaries of aggregates once more, from a view. The view can be changed when the table of events is another one, and the summaries
--- stay as they are meanwhile. Then run take_summaries.sql.
+-- Create the summaries of aggregates again, from a view. The view can be changed when another table becomes the table of events; the
+-- summaries do not change meanwhile. Then run take_summaries.sql.
 DROP MATERIALIZED VIEW IF EXISTS mv_aggregate_summary_made;
 CREATE OR REPLACE VIEW v_aggregate_summary AS
 SELECT

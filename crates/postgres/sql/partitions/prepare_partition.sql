@@ -1,4 +1,4 @@
--- Make the table that becomes the second partition, while others go on: an index that is made empty is written to the disk, too.
+-- Create the table of the second partition, while others continue: creating an empty index writes to the disk, too.
 -- $1 its first sequence
 DO $do$
 DECLARE

@@ -4,8 +4,7 @@
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data
 -- $10 metadata · $11 created_at or NULL for now · $12 created_by · $13 correlation_id · $14 causation_id · $15 checksum: per event
 -- Returns one row per event, unordered. No row means that an aggregate has another version or another owner, or that an event is archived.
--- A
--- unique violation means that a concurrent append won, or that an event id is already in the log.
+-- A unique violation means that a concurrent append won, or that an event id is already in the log.
 WITH appends AS MATERIALIZED (
     SELECT
         wanted.ordinal,

@@ -3,10 +3,9 @@
 -- one that exists: per aggregate
 -- $5 which aggregate, from 1 · $6 how many versions after the one it is at · $7 event_id · $8 event_type · $9 event_data
 -- $10 metadata · $11 created_at or NULL for now · $12 created_by · $13 correlation_id · $14 causation_id · $15 checksum: per event
--- Returns one row per event, unordered. An aggregate with another version or another owner has no rows. If one of the events is
--- archived, there are no rows at all. A unique violation means that a concurrent append won, or that an event id is already in the log;
--- then
--- nothing is stored.
+-- Returns one row per event, unordered. An aggregate with another version or another owner has no rows. If one of the events is archived,
+-- there are no rows at all. A unique violation means that a concurrent append won, or that an event id is already in the log; then nothing
+-- is stored.
 WITH appends AS MATERIALIZED (
     SELECT
         wanted.ordinal,

@@ -20,8 +20,7 @@ WHERE firefly_here()
   AND ($3::timestamptz IS NULL OR archive.last_created_at >= $3)
   AND ($4::timestamptz IS NULL OR archive.first_created_at <= $4)
   -- One query for each filter, with the key that finds the fewest rows, so that the key is used even if the statement was planned when
-  -- there
-  -- were few rows.
+  -- there were few rows.
   AND CASE
     WHEN $6::uuid[] IS NOT NULL THEN EXISTS (
         SELECT 1

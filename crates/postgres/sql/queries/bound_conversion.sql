@@ -1,4 +1,4 @@
--- Note where the second partition is to begin.
+-- Record the first sequence of the second partition.
 -- $1 its first sequence bigint
 UPDATE firefly_conversions
 SET bound = $1

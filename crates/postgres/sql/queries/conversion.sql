@@ -1,5 +1,5 @@
--- Where the conversion of the table of events stands: whether the table is partitioned, and the conversion that is not finished, if there is
--- one. And what the next step rests on; NULL for the last sequence allocated where the role may not know it.
+-- The state of the conversion: whether the table of events is partitioned, the unfinished conversion, if there is one, and what the next
+-- step needs. The last allocated sequence is NULL if the role may not read it.
 SELECT
     pg_class.relkind = 'p' AS is_partitioned,
     conversions.id,

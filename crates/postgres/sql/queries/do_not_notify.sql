@@ -1,2 +1,2 @@
--- Let appends no longer notify anybody.
+-- Stop notifications by appends.
 DROP TRIGGER trigger_events_notify ON events;

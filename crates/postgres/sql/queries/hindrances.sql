@@ -1,4 +1,4 @@
--- What hangs on the table of events and cannot be taken over by another table: no row means nothing.
+-- Objects that depend on the table of events and cannot be moved to another table; no row if there are none.
 SELECT hindrance
 FROM pg_class AS events
 CROSS JOIN LATERAL (

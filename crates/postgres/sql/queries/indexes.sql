@@ -1,5 +1,5 @@
--- The indexes of the store's tables: size, how often each was read since the server counts, NULL if it does not, and whether it
--- is whole.
+-- The indexes of the store's tables: their size, how often each was read since the server's counters began (NULL if it does not count), and
+-- whether they are valid.
 SELECT
     tables.relname::text AS table_name,
     indexes.relname::text AS index_name,
@@ -13,7 +13,7 @@ FROM pg_index
 JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
 JOIN pg_class AS tables ON tables.oid = pg_index.indrelid
 JOIN pg_am ON pg_am.oid = indexes.relam
--- Itself, or the indexes of the partitions: an index of a partitioned table has nothing of its own.
+-- The index itself, or those of the partitions: an index of a partitioned table has no entries of its own.
 CROSS JOIN LATERAL (
     SELECT
         array_agg(relations.oid) AS oids,

@@ -1,4 +1,5 @@
--- Let nobody delete events, or move them out of the log or back, until this transaction ends: a conversion prepares some. Appends go on.
+-- Block deletes of events, and moves out of the log or back, until this transaction ends, because a conversion prepares some events.
+-- Appends continue.
 SET LOCAL lock_timeout = '5s';
 LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE;
 SET LOCAL lock_timeout = '50ms';

@@ -1,6 +1,6 @@
--- Let nobody else read or write events until this transaction ends, to let another table take the name, or to define what hangs on it. As
--- lock_to_move.sql, but the lock is asked for at once: whoever reads, and then writes, would deadlock with one that is raised. Whoever reads
--- by a view locks that first, so here, too.
+-- Block readers and writers of events until this transaction ends, to give the name to another table, or to change objects that depend on
+-- it. Like lock_to_move.sql, but the strongest lock is requested at once: raising a lock would deadlock with a transaction that reads and
+-- then writes. A reader of a view locks the view first, so this does, too.
 SET LOCAL lock_timeout = '5s';
 LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE;
 SET LOCAL lock_timeout = '50ms';

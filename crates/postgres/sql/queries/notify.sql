@@ -1,4 +1,4 @@
--- Make appends notify those who listen. Only statements wake them: one notification per transaction, delivered when it commits.
+-- Make appends notify listeners: one notification per transaction, delivered when it commits.
 CREATE TRIGGER trigger_events_notify
 AFTER INSERT ON events
 FOR EACH STATEMENT

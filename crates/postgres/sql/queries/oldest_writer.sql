@@ -1,5 +1,5 @@
--- The oldest open transaction that has begun to append, and so holds back the high-water mark. Returns its process (NULL
--- if it is prepared for a two-phase commit), and the seconds since it began (NULL if this role may not see that).
+-- The oldest open transaction that has begun to append, and so holds back the high-water mark. Returns its process (NULL if it is prepared
+-- for a two-phase commit), and the seconds since it began (NULL if this role may not see that).
 SELECT
     pg_locks.pid,
     EXTRACT(EPOCH FROM clock_timestamp() - pg_stat_activity.xact_start)::bigint

@@ -1,4 +1,4 @@
--- Those of these transactions that are open.
+-- Of these transactions, those that are still open.
 -- $1 virtual transaction ids text[]
 SELECT virtualtransaction
 FROM pg_locks

@@ -1,6 +1,5 @@
--- The partitions of the log: how many sequences a new one gets; how many there are; how many before the end of the log are empty and
--- follow an empty one; the name, first sequence and size of the last one; the bound that it was about to get; and the last allocated
--- sequence.
+-- The partitions of the log: how many sequences a new one gets; how many there are; how many before the end of the log are empty and follow
+-- an empty one; the name, first sequence and size of the last one; the bound that it was about to get; and the last allocated sequence.
 SELECT
     firefly_partitions.events_per_range,
     ranges.partitions,

@@ -1,5 +1,6 @@
--- Keep the keys of some events that were written before there was a table of keys. Not while events are moved out of the log or back.
--- Returns the last sequence that is done.
+-- Store the keys of some events that were written before the table of keys existed. Do not run while events are moved out of the log or
+-- back.
+-- Returns the last sequence whose key is stored.
 -- $1 after bigint · $2 until bigint · $3 most rows bigint
 WITH found AS MATERIALIZED (
     SELECT

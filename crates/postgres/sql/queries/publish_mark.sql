@@ -1,5 +1,5 @@
--- Prove the high-water mark and publish it. A published mark never goes back. Returns the published mark, and
--- the end of the log, which may have been read a moment earlier. Need not wait for a synchronous standby. One round trip.
+-- Prove the high-water mark and publish it. A published mark never goes back. Returns the published mark, and the end of the log, which may
+-- have been read a moment earlier. Need not wait for a synchronous standby. One round trip.
 INSERT INTO firefly_published_mark AS published (id, global_sequence, published_at)
 SELECT 1, firefly_high_water_mark(), clock_timestamp()
 WHERE firefly_here()

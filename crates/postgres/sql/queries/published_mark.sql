@@ -1,5 +1,5 @@
--- The published mark and the end of the log, in one state of the database; no row if none was published. Also whether the
--- server is a standby, which may be behind, and how many seconds ago the mark was published.
+-- The published mark and the end of the log, in one state of the database; no row if none was published. Also whether the server is a
+-- standby, which may be behind, and how many seconds ago the mark was published.
 SELECT
     published.global_sequence,
     COALESCE((SELECT MAX(stored.global_sequence) FROM events /* or their keys */ AS stored), 0),

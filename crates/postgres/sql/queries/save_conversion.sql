@@ -1,4 +1,4 @@
--- Note how far the conversion is prepared.
+-- Record up to which sequence the conversion is prepared.
 -- $1 the last sequence that is done bigint
 UPDATE firefly_conversions
 SET prepared = $1

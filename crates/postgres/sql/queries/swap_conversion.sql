@@ -1,4 +1,4 @@
--- Note which table the store was before, within the transaction that lets another one take its name.
+-- Record the store's previous table, within the transaction that gives its name to another one.
 -- $1 oid
 UPDATE firefly_conversions
 SET

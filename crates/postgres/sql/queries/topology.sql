@@ -1,5 +1,5 @@
--- Whether the server is a standby; how many servers stream from it, and for how many of those each commit waits, as far as this role
--- may see that; and whether commits wait for any server.
+-- Whether the server is a standby; how many servers stream from it, and for how many of those each commit waits, as far as this role may
+-- see that; and whether commits wait for any server.
 SELECT
     pg_is_in_recovery(),
     COUNT(replicas.pid),

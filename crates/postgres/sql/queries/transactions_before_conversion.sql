@@ -1,5 +1,5 @@
--- The transactions that may have begun before the last conversion took place, or shortly after: two seconds are what a pooled connection may
--- take to find out. A role that may not see when others' began gets all that are open, except those of the server's own.
+-- The transactions that may have begun before the last conversion, or within two seconds after it, which a pooled connection may take to
+-- notice it. If the role may not see when transactions of others began, all open ones, except those of the server itself.
 SELECT pg_locks.virtualtransaction
 FROM pg_locks
 JOIN pg_stat_activity ON pg_stat_activity.pid = pg_locks.pid

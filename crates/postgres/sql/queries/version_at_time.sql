@@ -1,5 +1,4 @@
--- The version of an aggregate at a time: the version before its first later event, or its last one if there is none; 0 if it has no
--- events.
+-- The version of an aggregate at a time: the version before its first later event, or its last one if there is none; 0 if it has no events.
 -- $1 aggregate_id · $2 time
 SELECT COALESCE(
     (SELECT MIN(aggregate_version) - 1 FROM events /* by their keys */ AS events WHERE aggregate_id = $1 AND created_at > $2),

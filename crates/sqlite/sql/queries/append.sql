@@ -1,8 +1,8 @@
 -- Append one event. The writer holds the lock, and has checked that the aggregate is at the previous version.
 -- ?1 event_id · ?2 aggregate_id · ?3 aggregate_type · ?4 aggregate_version · ?5 event_type · ?6 event_data · ?7 metadata
 -- ?8 created_at · ?9 created_by · ?10 tenant_id · ?11 correlation_id · ?12 causation_id · ?13 checksum
--- SQLite assigns the row id, which is the global sequence. A unique violation means that the event id is already stored. No row means
--- that it is archived.
+-- SQLite assigns the row id, which is the global sequence. A unique violation means that the event id is already stored. No row means that
+-- it is archived.
 INSERT INTO main.events (
     event_id,
     aggregate_id,
