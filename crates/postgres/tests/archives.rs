@@ -1,4 +1,4 @@
-//! Archives: what keeps a version and an id from being given twice while events are moved, and what a page keeps from being short.
+//! Archives: while events are moved, no version and no id is assigned twice, and no page lacks events.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -33,7 +33,7 @@ fn archived() -> Option<(Database, PostgresEventStore, AggregateKey, Vec<EventEn
     Some((database, store, ada, events))
 }
 
-/// Lets the others stop, also where a test fails.
+/// Stops the other threads, also if a test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -47,7 +47,7 @@ const BOTH: &str = "
     UNION ALL
     SELECT event_id, aggregate_id, aggregate_version FROM firefly_archived_events";
 
-/// Whether each version of each aggregate, and each id, is there once, in the log or archived, without a gap.
+/// Checks that each version of each aggregate, and each id, exists once, in the log or archived, without a gap.
 fn assert_nothing_twice(client: &mut Client) {
     for twice in [
         format!("SELECT event_id::text FROM ({BOTH}) AS everything GROUP BY 1 HAVING COUNT(*) > 1"),
@@ -63,7 +63,7 @@ fn assert_nothing_twice(client: &mut Client) {
     }
 }
 
-/// An append that sees neither an event nor its key, because it looked before, would take the version, or the id, again.
+/// If an append saw neither an event nor its key, because it looked too early, it would assign the version or the id again.
 #[test]
 fn no_version_and_no_id_is_given_twice_whoever_moves_events_meanwhile() {
     let Some((database, store)) = fresh() else { return };
@@ -136,7 +136,7 @@ fn no_version_and_no_id_is_given_twice_whoever_moves_events_meanwhile() {
     }
 }
 
-/// Keeps where events were acknowledged to be; a repeated append is answered alike.
+/// Records the position of acknowledged events. A repeated append must get the same answer.
 fn note(acknowledged: &Mutex<HashMap<Uuid, (AggregateKey, Version)>>, stored: Appended, events: &[NewEvent]) {
     let mut acknowledged = acknowledged.lock().unwrap();
     let last = events[events.len() - 1].event_id();
@@ -145,7 +145,7 @@ fn note(acknowledged: &Mutex<HashMap<Uuid, (AggregateKey, Version)>>, stored: Ap
     assert_eq!(*known, place);
 }
 
-/// Of a page whose rows were read before an event came back, and whose archives were looked at after that, it would be missing.
+/// If a page's rows were read before an event came back, and the archives after that, the event would be missing.
 #[test]
 fn a_page_is_whole_or_says_what_it_needs_whoever_moves_events_meanwhile() {
     let Some((_database, store)) = fresh() else { return };
@@ -230,7 +230,7 @@ fn an_append_in_a_transaction_that_does_not_see_what_was_archived_is_refused() {
     assert_nothing_twice(&mut client(&database));
 }
 
-/// A vacuum that the server began by itself would otherwise keep events from being moved for as long as it takes.
+/// Otherwise an automatic vacuum would delay the move for as long as it runs.
 #[test]
 fn appends_go_on_while_a_move_waits_for_a_vacuum() {
     let Some((database, store, _, events)) = archived() else {
@@ -276,7 +276,7 @@ fn a_move_gives_way_to_a_transaction_that_appended_and_may_be_repeated() {
         let attached = thread::scope(|scope| scope.spawn(|| elsewhere.attach_events(&events)).join().unwrap());
         let error = attached.unwrap_err();
         assert!(error.is_retryable(), "{error}");
-        // Whoever appends after it does not wait.
+        // Later appends do not wait.
         thread::scope(|scope| {
             let append = || elsewhere.append(&ada, ExpectedVersion::Exact(3.into()), &[deposited(1)]);
             scope.spawn(append).join().unwrap()
@@ -324,7 +324,7 @@ fn what_was_planned_while_nothing_was_archived_looks_by_keys_afterwards() {
     );
 }
 
-/// How the appends are planned that this connection has prepared, whatever their values.
+/// The generic plans of the prepared appends of this connection.
 fn plans_of_appends(connection: &mut Transaction<'_>) -> Vec<String> {
     let prepared =
         "SELECT name, statement FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO ' || $1 || '%'";

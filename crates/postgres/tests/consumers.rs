@@ -1,4 +1,4 @@
-//! Consumers: what they do commits with what they write, and an error of the caller's own statements is known for what it is.
+//! Consumers: their work commits with their writes, and errors of the caller's own statements are classified correctly.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -69,7 +69,7 @@ fn a_read_model_and_its_checkpoint_change_in_one_commit() {
     };
     project(7, 3, false).unwrap();
     assert!(project(9, 5, true).is_err());
-    // Its own statement fails.
+    // The projection's own statement fails.
     assert!(project(7, 5, false).is_err());
     assert_eq!(position(&store), 3);
     assert_eq!(sums(&database), [7]);
@@ -105,7 +105,7 @@ fn a_connection_that_leads_elsewhere_moves_no_checkpoint() {
             let result = store.commit_together(|tx| -> Result<(), BoxError> {
                 let locked = is_locked_before.then(|| tx.lock_slot("balances.v1", 0)).transpose()?;
                 tx.connection().batch_execute(statements)?;
-                // Whoever does not look at the result gets it all the same.
+                // The transaction fails even if the result is ignored.
                 let _ = match locked {
                     Some(mut slot) => tx.advance(&mut slot, GlobalSequence::try_from(3_i64)?),
                     None => advance(tx, 3),
@@ -177,7 +177,7 @@ fn checkpoints_are_written_into_the_pages_that_they_were_in_and_into_no_index() 
     for to in 1..=500 {
         store.commit_together(|tx| advance(tx, to)).unwrap();
     }
-    // The server tells of what a session did at last when that ends.
+    // The server updates the counters of a session when the session ends.
     drop(store);
     let mut client = client(&database);
     let mut updated = || {
@@ -248,7 +248,7 @@ fn a_program_needs_few_rights_to_run_consumers() {
     client(&database).batch_execute(&drop_role).unwrap();
 }
 
-/// An error of the caller's, which one of PostgreSQL's caused.
+/// An error of the caller with a PostgreSQL error as its cause.
 #[derive(Debug)]
 struct Caused(postgres::Error);
 
@@ -304,7 +304,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
         assert!(is_transient(&error, code), "{error:?}");
         assert_eq!(store.took_too_long(&error), code == "57014", "{error:?}");
     }
-    // The server ends the connection of who does nothing in a transaction for so long, or the driver finds it closed.
+    // The server ends a connection that is idle in a transaction for too long, or the driver finds it closed.
     let error = error_of(&mut |tx| {
         // Where the driver is slow, it finds the connection closed at once.
         let set = tx.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 1");
@@ -316,11 +316,11 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
     assert!(store.is_transient(&error), "{error:?}");
     assert_eq!(store.took_too_long(&error), error.0.code().is_some(), "{error:?}");
 
-    // The server says that it ends the connection, or the driver finds it closed before it reads that.
+    // The server reports that it ends the connection, or the driver finds it closed before it reads that.
     let error = error_of(&mut |tx| fails(tx, "SELECT pg_terminate_backend(pg_backend_pid())"));
     assert!(store.is_transient(&error), "{error:?}");
 
-    // Somebody else has the row.
+    // Another transaction has locked the row.
     let mut holding = other.transaction().unwrap();
     holding
         .batch_execute("UPDATE sums SET sum = sum WHERE sum = 1")
@@ -335,7 +335,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
     assert!(!store.took_too_long(&error), "somebody else holds it");
     holding.commit().unwrap();
 
-    // Somebody else changed what the transaction sees the state before of.
+    // Another transaction has changed the row since the snapshot.
     let error = error_of(&mut |tx| {
         tx.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM sums")
             .unwrap();
@@ -344,7 +344,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
     });
     assert!(is_transient(&error, "40001"));
 
-    // Each has what the other waits for.
+    // Each holds what the other waits for.
     let both_hold = Barrier::new(2);
     let (first, second) = thread::scope(|scope| {
         let held = scope.spawn(|| {
@@ -372,7 +372,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events() {
         both => panic!("not one victim: {both:?}"),
     }
 
-    // A connection of the caller's own that cannot be made.
+    // A connection of the caller that cannot be opened.
     let clerk = format!("clerk_{}", database.name());
     other
         .batch_execute(&format!("CREATE ROLE {clerk} LOGIN CONNECTION LIMIT 0"))

@@ -1,4 +1,4 @@
-//! PostgreSQL shows a commit only after it is on the disk: nothing is told that a power cut could make untrue.
+//! PostgreSQL shows a commit only after it is on the disk: a power cut cannot take back anything that was returned.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

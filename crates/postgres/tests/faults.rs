@@ -1,5 +1,5 @@
-//! Servers that die, backends that are ended, rights that are missing: nothing acknowledged is lost, nothing stored twice, and
-//! every error is typed.
+//! Servers that die, backends that are terminated, missing rights: no acknowledged event is lost, none is stored twice, and every error has
+//! the right kind.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -39,7 +39,7 @@ fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {
             server.kill(if round % 2 == 0 { "QUIT" } else { "KILL" });
             server.restart();
         }
-        // Time for each thread to be acknowledged once more.
+        // Time for one more acknowledgement in each thread.
         thread::sleep(Duration::from_millis(200));
     });
 }
@@ -58,7 +58,7 @@ fn backends_that_are_terminated_at_random_lose_nothing() {
     });
 }
 
-/// A store whose pool has this many idle connections, all of whose server's processes are gone.
+/// A store whose pool has this many idle connections, whose server processes were all terminated.
 fn with_dead_connections(connections: usize) -> Option<(Database, PostgresEventStore)> {
     let (database, store) = fresh()?;
     let all_in_use = Barrier::new(connections);
@@ -73,16 +73,16 @@ fn with_dead_connections(connections: usize) -> Option<(Database, PostgresEventS
             });
         }
     });
-    // Waits until they are gone.
+    // Waits until they have ended.
     let terminate = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     let ended = client(&database).query(terminate, &[]).unwrap();
-    // The one that migrated may be on its way out still.
+    // The connection that migrated may still be ending.
     assert!(ended.len() >= connections);
     Some((database, store))
 }
 
-/// What is called on a store.
+/// A call of a store.
 type Call<'a> = &'a dyn Fn(&PostgresEventStore) -> Result<(), Error>;
 
 #[test]
@@ -116,7 +116,7 @@ fn the_work_of_a_transaction_is_not_begun_on_a_dead_connection() {
     assert_eq!(all_events(&store).len(), 1);
 }
 
-/// Makes each append do something first, which is counted whatever becomes of the append.
+/// Runs a statement before each append, which counts calls whatever happens to the append.
 fn before_each_append(database: &Database, statement: &str) {
     let script = format!(
         "CREATE SEQUENCE attempts MINVALUE 0;
@@ -208,7 +208,7 @@ fn a_pool_that_is_used_up_is_a_pool_timeout() {
     store.append(&account(), ExpectedVersion::Any, &[deposited(1)]).unwrap();
 }
 
-/// A store for a user of whom `prepare` makes what it likes.
+/// A store for a user that `prepare` sets up.
 fn as_clerk(database: &Database, prepare: &str) -> PostgresEventStore {
     let name = database.name();
     let mut admin: Client = client(database);
@@ -232,7 +232,7 @@ fn drop_clerk(database: &Database) {
     client(database).batch_execute(&script).unwrap();
 }
 
-/// What makes the server refuse, and the kind of error that is to come of it.
+/// A statement that makes the server refuse, and the expected kind of error.
 type Refusal = (&'static str, fn(&ErrorKind) -> bool);
 
 #[test]
@@ -278,7 +278,7 @@ fn each_refusal_of_the_server_is_a_typed_error() {
     }
 }
 
-/// As the README says; and without a right on the sequence the log is not taken for empty.
+/// As the README says. Without a right on the sequence, the log must not look empty.
 #[test]
 fn each_right_is_enough_for_what_it_is_for() {
     let Some((database, store)) = fresh() else { return };
@@ -450,7 +450,7 @@ fn a_transaction_that_meets_a_change_of_its_table_says_retry() {
     client(&database)
         .batch_execute("ALTER TABLE events ALTER COLUMN causation_id TYPE text")
         .unwrap();
-    // What ran of its work cannot be repeated here.
+    // The work cannot be repeated here.
     let error = append_and_load().unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
     assert_eq!(append_and_load().unwrap().version(), 2);
@@ -542,7 +542,7 @@ fn a_transaction_of_which_a_statement_failed_is_an_error_and_keeps_nothing() {
         let error = store
             .transaction(|tx| {
                 tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
-                // The caller does not mind.
+                // The caller ignores the error.
                 tx.connection().batch_execute(fails).unwrap_err();
                 Ok::<_, Error>(())
             })
@@ -552,7 +552,7 @@ fn a_transaction_of_which_a_statement_failed_is_an_error_and_keeps_nothing() {
     assert!(all_events(&store).is_empty());
     store
         .transaction(|tx| {
-            // A savepoint is there to go on after that.
+            // After a rollback to a savepoint, the transaction continues.
             let mut savepoint = tx.connection().transaction().unwrap();
             savepoint.batch_execute("SELECT 1 / 0").unwrap_err();
             savepoint.rollback().unwrap();

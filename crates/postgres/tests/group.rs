@@ -1,4 +1,4 @@
-//! Threads that append at once share statements: group commit.
+//! Group commit: threads that append at the same time share statements.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -58,13 +58,13 @@ fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate() {
             other.transaction(|tx| {
                 tx.append(account, ExpectedVersion::NoStream, &[deposited(1)])?;
                 begun.send(()).unwrap();
-                // All others have to be through by then.
+                // All others must have finished by then.
                 is_to_end.recv_timeout(Duration::from_secs(30)).unwrap();
                 Ok::<_, Error>(())
             })
         });
         has_begun.recv().unwrap();
-        // In the midst of the others, so that it joins a group of them.
+        // Started among the others, so that it joins a group of them.
         let held_up = scope.spawn(|| {
             append_in_turn(&store, 5);
             store.append(account, ExpectedVersion::Any, &[deposited(1)])

@@ -1,4 +1,4 @@
-//! A store is what was opened: schemas that change their names, search paths, what somebody's work leaves on a connection.
+//! A store stays the one that was opened, whatever happens to schema names, search paths and connections.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -57,7 +57,7 @@ fn schemas_that_swap_their_names_stay_the_stores_that_were_opened() {
     for _ in 0..40 {
         append(&other);
     }
-    // Connections with their statements prepared, and those that are made later.
+    // Connections with prepared statements, and later ones.
     assert_eq!(one.high_water_mark().unwrap(), 3);
     assert_eq!(one.load(&known).unwrap().version(), 3);
     let ids =
@@ -91,7 +91,7 @@ fn schemas_that_swap_their_names_stay_the_stores_that_were_opened() {
         check(&one);
         assert_eq!(other.high_water_mark().unwrap(), 40);
     }
-    // In a page of a read that began before.
+    // On a page of a read that began earlier.
     let page = one
         .read_page(&EventQuery::new().page_size(1.try_into().unwrap()), None)
         .unwrap();
@@ -99,7 +99,7 @@ fn schemas_that_swap_their_names_stay_the_stores_that_were_opened() {
     let query = EventQuery::new().page_size(1.try_into().unwrap());
     let following = one.read_page(&query, page.next.as_ref()).unwrap();
     assert_eq!(following.events[0].event_id, before[1]);
-    // The names are swapped still: what is appended goes where it belongs.
+    // The names are still swapped: events must be appended to the right store.
     let names = if count(&database, "one") == 3 {
         ["one", "other"]
     } else {
@@ -192,7 +192,7 @@ fn a_dump_that_is_restored_beside_its_store_is_another_one() {
     assert_eq!(store.high_water_mark().unwrap(), 2);
     assert_eq!(append(&store), 3);
     assert_eq!(["one", "kept"].map(|schema| count(&database, schema)), [4, 3]);
-    // Nothing of one needs the other.
+    // Neither schema needs the other.
     run(&database, "DROP SCHEMA kept CASCADE");
     assert_eq!(append(&restored), 5);
     assert_eq!(restored.load(&account()).unwrap().version(), 0);
@@ -218,7 +218,7 @@ fn an_altered_search_path_leads_no_connection_elsewhere() {
         &database,
         &format!("ALTER DATABASE {} SET search_path = elsewhere", database.name()),
     );
-    // Each connection is made anew.
+    // Each connection is opened again.
     let end = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     client(&database).query(end, &[]).unwrap();
@@ -231,7 +231,7 @@ fn an_altered_search_path_leads_no_connection_elsewhere() {
     assert_eq!(elsewhere.high_water_mark().unwrap(), 0);
 }
 
-/// What somebody's work may leave behind.
+/// Changes that the caller's work may leave on a connection.
 const LEFT_BEHIND: &[&str] = &[
     "SET search_path = elsewhere",
     "SET ROLE nobody_knows",
@@ -283,7 +283,7 @@ fn what_work_leaves_on_a_connection_reaches_no_other_call() {
     let (pid, untouched) = (process(), state());
     let known = account();
     let mut expected = 0_u64;
-    // By a commit, by an error, and by a commit of the work's own, after which nothing is rolled back.
+    // Ended by a commit, by an error, and by the work's own commit, after which nothing is rolled back.
     for ends in ["", "ROLLBACK", "COMMIT"] {
         for left in LEFT_BEHIND {
             let left = left.replace("nobody_knows", &role);
@@ -292,7 +292,7 @@ fn what_work_leaves_on_a_connection_reaches_no_other_call() {
                 match ends {
                     "" => return Ok(()),
                     "ROLLBACK" => {}
-                    // A time limit of a millisecond may end that, too.
+                    // A time limit of a millisecond may end this, too.
                     _ => drop(tx.connection().batch_execute(ends)),
                 }
                 Err(Error::invalid("changed my mind"))

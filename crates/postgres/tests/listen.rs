@@ -1,4 +1,4 @@
-//! Followers that are woken by PostgreSQL's notifications.
+//! Followers that PostgreSQL's notifications wake.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -14,10 +14,10 @@ use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
 use support::{account, client, database, deposited};
 
-/// Longer than anything takes here; a test that waits so long fails.
+/// Longer than anything takes here. A test that waits for this long fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Not to wait, but to see what came already.
+/// Does not wait, but only checks what has arrived.
 const NOW: Duration = Duration::ZERO;
 
 fn notifying() -> Option<(Database, PostgresEventStore)> {
@@ -95,7 +95,7 @@ fn what_another_process_appends_wakes_a_runner_until_that_stops() {
     };
     assert_eq!(listeners(), 1);
     running.stop();
-    // The server learns of it a little later.
+    // The server notices it a little later.
     let deadline = Instant::now() + PATIENCE;
     while listeners() > 0 {
         assert!(Instant::now() < deadline, "the listener outlives its runner");
@@ -197,7 +197,7 @@ fn who_follows_the_log_is_told_of_appends_and_misses_none_beside_restarts() {
             server.kill("QUIT");
             server.restart();
         }
-        // Time for each thread to be acknowledged once more.
+        // Time for one more acknowledgement in each thread.
         thread::sleep(Duration::from_millis(200));
     });
 }

@@ -50,7 +50,7 @@ const BY_HAND_V4: &str = "
     CREATE VIEW v_event_statistics AS SELECT event_type, AVG(event_size_bytes) AS avg_size_bytes FROM events GROUP BY 1;
     CREATE MATERIALIZED VIEW mv_aggregate_summary AS SELECT aggregate_id, SUM(event_size_bytes) FROM events GROUP BY 1;";
 
-/// The source document's sample, with aggregate ids that are ids.
+/// The source document's sample, with valid aggregate ids.
 const SAMPLE: &str = r#"
     INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data,
         metadata, created_at)

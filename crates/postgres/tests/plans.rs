@@ -1,5 +1,4 @@
-//! How PostgreSQL finds what is asked for, on a log of 200,000 events: by which index, and that it neither walks
-//! through everything nor sorts it.
+//! How PostgreSQL finds events in a log of 200,000: by which index, and without scanning or sorting everything.
 //!
 //! Each plan is asked for of a table that was never analyzed, as after a restore, and of one that was; and each time
 //! planned with the values, as PostgreSQL plans the first executions of a prepared statement, and planned for any
@@ -89,7 +88,7 @@ fn pattern_2_loads_from_a_version_by_the_index_on_aggregate_and_version() {
         .finds_by(&[VERSIONS]);
 }
 
-/// Put like this, without a limit, PostgreSQL sorts where nothing was counted: the driver reads pages.
+/// For this query without a limit, PostgreSQL sorts if there are no statistics. The driver reads pages instead.
 #[test]
 fn pattern_3_streams_the_log_by_the_index_on_the_sequence() {
     statement(pattern::STREAM_FROM_SEQUENCE, "150000")
@@ -105,7 +104,7 @@ fn pattern_4_finds_a_version_by_the_index_on_aggregate_and_version() {
         .finds_by(&[AGGREGATE]);
 }
 
-/// Put like this, PostgreSQL sorts what the index finds: the driver asks for each type and merges instead.
+/// For this query, PostgreSQL sorts what the index finds. The driver instead queries each type and merges the results.
 #[test]
 fn pattern_5_streams_types_by_their_index_and_sorts() {
     statement(pattern::STREAM_BY_TYPE, "'event.1', 'event.2', 'event.3'")

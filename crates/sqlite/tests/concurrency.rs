@@ -1,4 +1,4 @@
-//! Several threads, several connections, several processes on one file: who waits for whom, and who does not.
+//! Several threads, connections and processes on one file: which of them wait for others, and which do not.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -363,7 +363,7 @@ fn threads_append_and_read_with_every_journal() {
         append_and_read_from_threads(&store);
         drop(store);
         let mode = support::column(&Connection::open(&path).unwrap(), "PRAGMA journal_mode");
-        // The file itself remembers only whether it has a write-ahead log.
+        // The file itself only stores whether it has a write-ahead log.
         assert_eq!(mode == ["wal"], journal_mode == JournalMode::Wal, "{mode:?}");
         assert_intact(&path);
     }
@@ -516,7 +516,7 @@ fn a_stream_that_begins_while_it_is_loaded_has_the_events_that_its_version_says(
     });
 }
 
-/// Holds back whoever is about to write until all threads have arrived, so that they come at once.
+/// Holds writers back until all threads have arrived, so that they start at the same time.
 #[derive(Clone)]
 struct Gate(Arc<(Mutex<usize>, Condvar)>);
 
@@ -546,7 +546,8 @@ impl Gate {
     }
 }
 
-/// Keeps SQLite from using the write-ahead log again from its start, so that its commits can be counted: somebody reads.
+/// An open read, which keeps SQLite from reusing the write-ahead log from its start, so that its commits can be
+/// counted.
 fn keep_the_log(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch("BEGIN; SELECT COUNT(*) FROM events").unwrap();

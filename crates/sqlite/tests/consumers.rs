@@ -1,4 +1,4 @@
-//! Consumers: what they do commits with what they write, and an error of the caller's own statements is known for what it is.
+//! Consumers: their work commits with their writes, and errors of the caller's own statements are classified correctly.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -68,7 +68,7 @@ fn a_read_model_and_its_checkpoint_change_in_one_commit() {
     };
     project("7", 3, false).unwrap();
     assert!(project("9", 5, true).is_err());
-    // Its own statement fails.
+    // The projection's own statement fails.
     assert!(project("7", 5, false).is_err());
     assert_eq!(position(&store), 3);
     assert_eq!(sums(&store), ["7"]);
@@ -80,7 +80,7 @@ fn what_is_done_after_the_transaction_was_ended_is_not_kept() {
     let ended = store.commit_together(|tx| -> Result<(), BoxError> {
         tx.connection()
             .execute_batch("INSERT INTO sums VALUES ('7'); ROLLBACK")?;
-        // Whoever does not look at the result gets it all the same.
+        // The transaction fails even if the result is ignored.
         let _ = advance(tx, 3);
         Ok(())
     });
@@ -168,7 +168,7 @@ fn appends_wake_those_that_wait() {
     assert!(listening.wait(Duration::ZERO));
 }
 
-/// An error of the caller's, which one of SQLite's caused.
+/// An error of the caller with an SQLite error as its cause.
 #[derive(Debug)]
 struct Caused(rusqlite::Error);
 

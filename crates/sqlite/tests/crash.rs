@@ -1,13 +1,13 @@
-//! A program that keeps the books of a shop is killed, again and again, in the middle of its work.
+//! A shop's bookkeeping program is killed, again and again, in the middle of its work.
 //!
-//! Several clerks book at once: a single event, three events in one append, a transfer between accounts. Each booking
-//! that the store acknowledged was told to a customer. Then the power cord is pulled. When the shop opens again, every
-//! booking that a customer was told of is in the books, once, where the receipt says. What was being booked when the
-//! light went out is there whole or not at all, and the clerk who does not know books it again: it is there once. And
-//! the next day the same happens, in the same books.
+//! Several clerks book at once: a single event, three events in one append, or a transfer between accounts. When the
+//! store acknowledges a booking, the customer gets a receipt. Then the process is killed. When the shop opens again,
+//! every booking with a receipt must be stored once, at the position on the receipt. Bookings that were in progress
+//! must be stored completely or not at all. The clerks who got no answer repeat their bookings, and each must be stored
+//! once. The next day the same happens, with the same books.
 //!
-//! (Stores that write several rows without a transaction leave half a transfer behind; those that acknowledge before
-//! the commit lose bookings; those without client-side ids book twice.)
+//! (Stores that write several rows without a transaction leave half a transfer behind. Those that acknowledge before
+//! the commit lose bookings. Those without client-side ids store bookings twice.)
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -28,7 +28,7 @@ const ROUNDS: u64 = 50;
 const CLERKS: u64 = 4;
 const SHARED_ACCOUNTS: u64 = 8;
 
-/// Far more than a round lasts, so that a process whose parent is gone does not work for ever.
+/// Far more than fit into a round, so that a process whose parent is gone ends at some time.
 const MOST_BOOKINGS: u64 = 5_000;
 
 #[test]
@@ -59,7 +59,7 @@ fn what_was_acknowledged_survives_kills_at_random_moments_once_and_whole() {
     );
 }
 
-/// The process that is killed.
+/// The program of the process that is killed.
 #[test]
 fn child_process() {
     let Some((_, argument)) = role() else { return };
@@ -93,14 +93,14 @@ fn work_until_killed(path: &Path, seed: u64, round: u64, acknowledged: u64, rece
         receipts.keep(&line);
     }
     shop.kill();
-    // What was told before the kill is in the pipe still.
+    // Receipts that were written before the kill are still in the pipe.
     while let Some(line) = shop.hear() {
         receipts.keep(&line);
     }
     assert!(!shop.wait().success());
 }
 
-/// The clerks who do not know what became of their last booking book it again; and the one before, out of distrust.
+/// The clerks who got no answer to their last booking repeat it, and also the one before.
 fn book_the_last_again(store: &SqliteEventStore, seed: u64, round: u64, receipts: &mut Receipts) {
     for clerk in 0..CLERKS {
         let unknown = (0..)
@@ -166,7 +166,7 @@ fn check_books(store: &SqliteEventStore, path: &Path, seed: u64, receipts: &Rece
     }
 }
 
-/// If one event of a booking is there, all are, one after the other.
+/// Checks that either all events of a booking are stored, one after the other, or none.
 fn check_whole(booking: &Booking, name: Name, places: &HashMap<Uuid, Place>) {
     let sequences: Option<Vec<u64>> = booking
         .events()
@@ -177,7 +177,7 @@ fn check_whole(booking: &Booking, name: Name, places: &HashMap<Uuid, Place>) {
     assert_eq!(sequences, expected, "{name:?}");
 }
 
-/// Which booking it is: everything else about it follows from this and the seed.
+/// Identifies a booking. Everything else about it follows from this and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct Name {
     round: u64,
@@ -240,7 +240,7 @@ impl Booking {
         self.0.iter().flat_map(|(_, _, events)| events)
     }
 
-    /// The receipt that the stored events would have; none if one is missing or elsewhere.
+    /// The receipt for the stored events; none if one is missing or at another position.
     fn receipt_from(&self, places: &HashMap<Uuid, Place>) -> Option<Receipt> {
         let one = |(aggregate, _, events): &(AggregateKey, ExpectedVersion, Vec<NewEvent>)| {
             let found: Vec<_> = events
@@ -263,7 +263,7 @@ fn shared(seed: u64, number: u64) -> AggregateKey {
     AggregateKey::new("Account", Uuid::from_u64_pair(seed, number)).unwrap()
 }
 
-/// What a booking's acknowledgement said: for each aggregate, its version and the sequences of the events.
+/// The acknowledgement of a booking: for each aggregate, its version and the sequences of the events.
 #[derive(Debug, PartialEq, Eq)]
 struct Receipt(Vec<(u64, Vec<u64>)>);
 

@@ -1,6 +1,5 @@
-//! What goes wrong around the store: a full disk, a damaged file, a lock that is held, code that panics. Each gives an
-//! error that says what to do, loses nothing, and the store works again when the cause is gone, without being opened
-//! again.
+//! Failures around the store: a full disk, a damaged file, a held lock, code that panics. Each returns an error that
+//! says what to do, and loses nothing. After the cause is removed, the store works without being opened again.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -27,10 +26,10 @@ use support::{
     together, wait_for_parent, while_protected, with_writer,
 };
 
-/// Long enough to be waited for, short enough to be waited out.
+/// Long enough to wait for, short enough for a test.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What the other processes of these tests do.
+/// The programs of the other processes of these tests.
 #[test]
 fn child_process() {
     let Some((role, argument)) = role() else { return };
@@ -212,7 +211,7 @@ fn assert_full(error: &Error, aggregate: &AggregateKey) {
     assert!(source.is_some(), "{error:?}");
 }
 
-/// Runs a role in a process of its own, with a file system of its own, which is gone with the process however it ends.
+/// Runs a role in a process of its own, with a file system of its own, which disappears with the process.
 fn on_a_small_file_system(role: &str, size: &str) {
     let directory = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o size={size} none '{}'", directory.path().display());
@@ -396,7 +395,7 @@ fn read_a_closed_store(directory: &Path) {
         "{writing:?}"
     );
 
-    // Somebody else may write after all.
+    // Another program writes nevertheless.
     let store = reading(&path).unwrap();
     assert_eq!(store.version(&aggregate).unwrap(), 1);
     remount("rw");
@@ -424,7 +423,7 @@ fn a_file_without_rights_says_so() {
     while_protected(&path, "open what may not be opened");
 }
 
-/// The process owns the file and the directory, so it can take its own rights away.
+/// The process owns the file and the directory, so it can remove its own rights.
 #[cfg(unix)]
 fn open_what_may_not_be_opened(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
@@ -500,7 +499,7 @@ fn a_store_in_a_directory_that_is_missing_can_be_opened_once_it_is_there() {
     assert_not_opened(&error, "is not a directory");
 }
 
-/// Such an error says what to do, and never that the same call may help.
+/// Checks that the error says what to do, and is not retryable.
 #[track_caller]
 fn assert_not_opened(error: &Error, why: &str) {
     assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error:?}");
@@ -566,7 +565,7 @@ fn a_truncated_file_is_damaged_wherever_it_ends() {
     let directory = tempfile::tempdir().unwrap();
     let whole = fs::read(store_of_many(directory.path())).unwrap();
     let page = usize::from(u16::from_be_bytes([whole[16], whole[17]]));
-    // SQLite takes a file of one byte for an empty one.
+    // SQLite treats a file of one byte as an empty one.
     let ends = [2, 99, 100, 511, 512, page - 1, page, page + 1, 2 * page, 7 * page + 100];
     for end in ends
         .into_iter()
@@ -582,8 +581,8 @@ fn a_truncated_file_is_damaged_wherever_it_ends() {
     }
 }
 
-/// Every byte may flip. What is read is what was written, or an error says that the file is damaged. (That a whole row
-/// is gone, SQLite's own check finds.)
+/// Any byte may flip. Then either the written data is read, or an error says that the file is damaged. (SQLite's own
+/// check finds missing rows.)
 #[test]
 fn a_flipped_byte_is_found_and_never_read_as_data() {
     let directory = tempfile::tempdir().unwrap();
@@ -593,7 +592,7 @@ fn a_flipped_byte_is_found_and_never_read_as_data() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    // SQLite has no code of its own for the format number of the schema, from byte 44 on.
+    // SQLite has no error code for the format number of the schema, at byte 44.
     let mut places: Vec<_> = (0..140).filter(|at| !(44..48).contains(at)).collect();
     places.extend(
         (0..whole.len() / page)
@@ -640,7 +639,7 @@ fn a_flipped_byte_is_found_and_never_read_as_data() {
     assert!(found > 50, "{found} flips were found");
 }
 
-/// A flip in the text that makes a table looks like this: the file is in order, the statements do not fit it.
+/// A flipped byte in a table's definition looks like this: the file is intact, but the statements do not fit it.
 #[test]
 fn tables_that_a_statement_does_not_fit_any_more_are_altered() {
     for damage in [
@@ -679,7 +678,7 @@ fn metadata_that_is_no_json_any_more_is_damage_and_never_skipped() {
     assert!(std::error::Error::source(&error).is_some());
 }
 
-/// Whoever comes across it, and whatever for.
+/// Whatever reads it, and for whatever purpose.
 #[test]
 fn text_that_is_damaged_is_damage_wherever_it_is_found() {
     let damaged = ["CAST(x'41ff42' AS TEXT)", "'{'", "''", "'\u{1}'", "printf('%0300d', 1)"];
@@ -710,7 +709,7 @@ fn text_that_is_damaged_is_damage_wherever_it_is_found() {
     let columns = of_events.map(|column| ("events", column)).into_iter();
     let mut found = BTreeSet::new();
     for (table, column) in columns.chain(of_snapshots.map(|column| ("snapshots", column))) {
-        // Metadata that is no JSON cannot get into an index.
+        // Metadata that is not JSON cannot be put into an index.
         let store = SqliteEventStore::in_memory().unwrap();
         let aggregate = account();
         let event = deposited(1).metadata_json(r#"{"branch":"Oslo"}"#).unwrap();
@@ -876,7 +875,7 @@ fn a_file_that_is_gone_is_not_made_anew_by_reading() {
     assert!(!path.exists());
 }
 
-/// A file of many pages, closed.
+/// A closed file with many pages.
 fn store_of_many(directory: &Path) -> PathBuf {
     let path = directory.join("many.db");
     let store = SqliteEventStore::builder(&path)
@@ -969,8 +968,8 @@ fn a_new_store_cannot_be_made_in_a_file_that_is_locked_until_it_is_released() {
     open().unwrap();
 }
 
-/// Without a write-ahead log, who writes keeps others from reading: with one reader, the first waits for the file and
-/// the others wait for the reader.
+/// Without a write-ahead log, a writer blocks readers. With one reading connection, the first reader waits for the
+/// file, and the others wait for the connection.
 #[test]
 fn readers_that_wait_too_long_for_a_connection_are_told_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -1090,7 +1089,7 @@ fn a_panic_within_a_transaction_rolls_it_back_and_the_store_works_on() {
                 store.transaction(|tx| {
                     tx.append(&aggregate, ExpectedVersion::Any, &[deposited(1)])?;
                     tx.connection().execute_batch("CREATE TABLE mine (id INTEGER)").unwrap();
-                    // Not a panic that a panic hook would print.
+                    // Does not call the panic hook, so nothing is printed.
                     std::panic::resume_unwind(Box::new("the caller's mistake"));
                     #[allow(unreachable_code)]
                     Ok::<_, Error>(())
@@ -1170,7 +1169,7 @@ fn read_large_events(path: &Path) {
     assert_eq!(store.read(EventQuery::new()).map(Result::unwrap).count(), 100);
     let took = most_memory() - before;
     println!("{took} bytes");
-    // A page of 16 MiB, and what SQLite and the allocator keep beside it.
+    // A page of 16 MiB, and the memory of SQLite and the allocator.
     assert!(took < 40 << 20, "{took} bytes");
 }
 

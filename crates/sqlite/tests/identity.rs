@@ -1,4 +1,4 @@
-//! A store is the file that was opened, whatever becomes of its name; and each call finds the connection as the store made it,
+//! A store stays the file that was opened, whatever happens to the file's name. And each call finds the connection as the store made it,
 //! whatever another caller's work did to it.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -21,7 +21,7 @@ use firefly_eventstore_sqlite::{JournalMode, SqliteEventStore};
 
 use support::{account, all_events, another, column, deposited, role, rows, succeed, together};
 
-/// What the other processes of these tests do.
+/// The programs of the other processes of these tests.
 #[test]
 fn child_process() {
     let Some((role, argument)) = role() else { return };
@@ -108,7 +108,7 @@ fn a_name_that_sqlite_would_not_take_for_a_file_is_refused() {
     }
 }
 
-/// A way to take the file away from a store that is open.
+/// A way to remove the file of an open store.
 type Away = (&'static str, fn(&Path));
 
 const AWAY: &[Away] = &[
@@ -139,7 +139,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A store with one event, beside another database that may take its place.
+/// A store with one event, and another database that may take its place.
 fn with_a_rival(directory: &Path) -> PathBuf {
     let directory = directory.join("ledgers");
     fs::create_dir(&directory).unwrap();
@@ -167,7 +167,7 @@ fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
 #[cfg(unix)]
 fn a_file_that_is_removed_moved_or_replaced_is_neither_written_nor_read() {
     for (how, take_away) in AWAY {
-        // Connections that read are opened when they are first needed, so before or after the file is gone.
+        // Reading connections are opened when they are first needed: before or after the file was removed.
         for has_read in [true, false] {
             let directory = tempfile::tempdir().unwrap();
             let path = with_a_rival(directory.path());
@@ -218,7 +218,7 @@ fn a_store_for_reading_knows_its_file_too() {
             .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
             .unwrap();
         let store = SqliteEventStore::builder(&path).read_only(true).open().unwrap();
-        // Nobody else keeps the number of the file from being given to the next one that is made.
+        // Now the file's number may be given to the next new file.
         drop(writing);
         take_away(&path);
         for result in [store.high_water_mark().map(drop), store.load(&account()).map(drop)] {
@@ -264,7 +264,7 @@ fn a_file_that_is_moved_within_a_transaction_takes_nothing_of_it() {
     assert_eq!(store.version(&aggregate).unwrap(), 0);
 }
 
-/// What each call of a store answers that cannot do anything.
+/// The error of each call of a store that cannot do anything.
 fn every_call(store: &SqliteEventStore, aggregate: &AggregateKey) -> Vec<(&'static str, Error)> {
     let next = [deposited(2)];
     let snapshot = NewSnapshot::new(aggregate, Version::from(1), "balance", &1).unwrap();
@@ -381,7 +381,7 @@ fn an_append_goes_to_the_stores_table_whatever_the_callers_connection_shadows_it
     assert_eq!(store.version(&aggregate).unwrap(), 1);
 }
 
-/// What a caller's work may leave on the connection that it is lent.
+/// Changes that a caller's work may leave on the connection.
 type Leftover = (&'static str, fn(&Connection));
 
 const LEFTOVERS: &[Leftover] = &[
@@ -455,7 +455,7 @@ const LEFTOVERS: &[Leftover] = &[
     }),
 ];
 
-/// Somebody who forgets a statement leaves it open. In memory, that cannot be helped: closing needs what was forgotten.
+/// A forgotten statement stays open. In memory, the store cannot help that: closing the connection needs the statement.
 const FORGOTTEN: Leftover = ("an open statement", |connection| {
     let mut statement = connection.prepare("SELECT * FROM sqlite_schema").unwrap();
     let mut rows = statement.query([]).unwrap();
@@ -468,7 +468,7 @@ fn run(connection: &Connection, statements: &str) {
     connection.execute_batch(statements).unwrap();
 }
 
-/// What a connection is set to, and what there is only on it.
+/// The settings of a connection, and the objects that exist only on it.
 fn state(connection: &Connection) -> Vec<Vec<Value>> {
     let mut state = Vec::new();
     for pragma in [
@@ -560,7 +560,7 @@ fn a_connection_is_kept_while_work_leaves_nothing_on_it() {
     let counted = |store: &SqliteEventStore| {
         store
             .transaction(|tx| {
-                // Statements stay with a connection, so one that was prepared before tells that it is the same.
+                // Statements belong to a connection, so an already prepared one shows that it is the same connection.
                 let mut statement = tx.connection().prepare_cached("SELECT COUNT(*) FROM balances").unwrap();
                 let count: i64 = statement.query_row([], |row| row.get(0)).unwrap();
                 let runs = statement.get_status(firefly_eventstore_sqlite::driver::StatementStatus::Run);

@@ -1,4 +1,5 @@
-//! The schema: made, upgraded, adopted from tables that were made by hand, or refused; and readable by anybody.
+//! The schema: created, upgraded, adopted from tables that were created by hand, or refused; and readable by other
+//! programs.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -70,7 +71,7 @@ const STEPS: [Migration; 10] = [
 /// The version of a schema that is up to date.
 const LATEST: &str = STEPS[STEPS.len() - 1].version;
 
-/// What the other processes of these tests do.
+/// The programs of the other processes of these tests.
 #[test]
 fn child_process() {
     let Some((role, path)) = role() else { return };
@@ -163,8 +164,8 @@ fn sixteen_threads_migrate_one_file_made_by_hand_at_once() {
     assert_eq!(all_events(&SqliteEventStore::open(&path).unwrap()).len(), 2);
 }
 
-/// The limit of the system on the size of a file kills a process when a file would grow beyond it: in the middle of
-/// adopting many rows, and each time at the same place.
+/// The system's limit on the size of a file kills a process when a file would become larger: in the middle of adopting
+/// many rows, and each time at the same place.
 #[test]
 fn a_crash_in_the_middle_of_an_adoption_leaves_the_file_as_it_was_and_the_next_one_finishes() {
     let (_directory, path) = by_hand(FIRST_SCHEMA, &[]);
@@ -195,7 +196,7 @@ fn a_crash_in_the_middle_of_an_adoption_leaves_the_file_as_it_was_and_the_next_o
             None,
             "killed by a signal at {percent} %: {output:?}"
         );
-        // Whoever opens the file next undoes what was begun; nothing else happened.
+        // The next program that opens the file reverts the unfinished transaction. Nothing else happened.
         assert_eq!(dump(&path), before);
         let refused = SqliteEventStore::open(&path).unwrap_err();
         assert!(
@@ -396,7 +397,7 @@ fn an_index_of_the_source_document_that_was_made_by_hand_is_kept() {
     assert!(schema(&path).iter().any(|statement| statement == made));
 }
 
-/// The statements that make what is in a file.
+/// The statements that define the objects in a file.
 #[test]
 fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
     let (_directory, path) = new_file();
@@ -491,7 +492,7 @@ fn a_missing_table_or_index_is_refused() {
     }
 }
 
-/// What `open`, `migrate`, `pending` and opening for reading say of a file, which they leave as it was.
+/// The errors of `open`, `migrate`, `pending` and opening for reading. None of them changes the file.
 fn refusals(path: &Path) -> [Error; 4] {
     let before = fs::read(path).unwrap();
     let builder = SqliteEventStore::builder(path);
@@ -535,7 +536,7 @@ fn apply(path: &Path, steps: &[Migration]) -> Connection {
 
 // Tables made by hand.
 
-/// The source document's version 1.0.0, its types kept, in SQLite's words.
+/// The source document's version 1.0.0, with its types, in SQLite's syntax.
 const FIRST_SCHEMA: &str = "
 CREATE TABLE events (
     event_id UUID PRIMARY KEY,
@@ -554,7 +555,7 @@ CREATE INDEX idx_events_global_sequence ON events(global_sequence);
 CREATE INDEX idx_events_type ON events(event_type);
 CREATE INDEX idx_events_created_at ON events(created_at);";
 
-/// As the source document's schema for an embedded database: the sequence is the rowid that SQLite counts.
+/// The source document's schema for an embedded database: the sequence is SQLite's rowid.
 const EMBEDDED_SCHEMA: &str = "
 CREATE TABLE events (
     event_id UUID NOT NULL UNIQUE,
@@ -624,7 +625,7 @@ CREATE INDEX idx_snapshots_created_at ON snapshots(created_at);";
 
 const AGGREGATE: &str = "123e4567-e89b-12d3-a456-426614174000";
 
-/// The source document's sample data, word for word: its aggregate ids are no UUIDs.
+/// The source document's sample data, word for word. Its aggregate ids are not UUIDs.
 const SAMPLE: &str = r#"INSERT INTO events VALUES 
 (
     '550e8400-e29b-41d4-a716-446655440000',
@@ -649,7 +650,7 @@ const SAMPLE: &str = r#"INSERT INTO events VALUES
     '2025-01-15 10:35:00+00'
 );"#;
 
-/// The same with a UUID for the aggregate; the text within the events may stay.
+/// The same data with a UUID for the aggregate. The text within the events stays.
 fn sample() -> String {
     SAMPLE.replace("'acc-", "'")
 }
@@ -1483,7 +1484,7 @@ const CORE_COLUMNS: &str = "
            created_at
     FROM events";
 
-/// What another program writes: the first event of one aggregate.
+/// An insert by another program: the first event of one aggregate.
 fn insert_event(connection: &Connection, data: &str) -> firefly_eventstore_sqlite::driver::Result<usize> {
     connection.execute(
         "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)

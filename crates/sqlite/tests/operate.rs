@@ -1,4 +1,4 @@
-//! What an operator does with a store: move its log in and out, go back to a point, look after the file, find damage.
+//! Operations on a store: export, import, restore to a point, maintenance of the file, and finding damage.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -30,7 +30,7 @@ use support::{
 
 const NOON: OffsetDateTime = datetime!(2025-01-15 12:00:00 UTC);
 
-/// What the other processes of these tests do.
+/// The programs of the other processes of these tests.
 #[test]
 fn child_process() {
     let Some((role, argument)) = role() else { return };
@@ -110,7 +110,7 @@ fn an_import_keeps_the_holes_of_a_log_and_gives_no_sequence_of_a_deleted_event_a
     store.import_events(&[]).unwrap();
 }
 
-/// Each comes last in a batch, so that what is before it would be stored if anything was.
+/// Each wrong event is the last of its batch, so that earlier ones would be stored if anything was.
 #[test]
 fn what_contradicts_the_store_is_refused_by_its_name_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -211,8 +211,7 @@ fn an_import_into_a_store_that_cannot_be_written_says_why() {
     assert!(within.is_invalid_input(), "{within:?}");
 }
 
-/// A power failure in the middle of a batch: what was stored before the batch is there, nothing of the batch is, and the
-/// import, simply repeated, brings the rest.
+/// A kill in the middle of a batch: earlier batches are stored, nothing of this batch is, and repeating the import stores the rest.
 #[test]
 fn an_import_that_is_killed_in_the_middle_of_a_batch_goes_on_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
@@ -266,7 +265,7 @@ fn import_until_killed(argument: &Path) {
     let (directory, killed_at) = argument.to_str().unwrap().split_once('|').unwrap();
     let directory = Path::new(directory);
     let store = SqliteEventStore::open(directory.join("target.db")).unwrap();
-    // It counts to a quadrillion, as good as for ever.
+    // It counts to a quadrillion, which takes for ever.
     let digits = ["json_each('[0,1,2,3,4,5,6,7,8,9]')"; 15].join(", ");
     let trigger = format!(
         "CREATE TRIGGER held_up AFTER INSERT ON events WHEN NEW.global_sequence = {killed_at}
@@ -282,7 +281,7 @@ fn import_until_killed(argument: &Path) {
     tell("imported everything");
 }
 
-/// Whoever comes first gets the next sequence; the import that comes second does not fit any more, and says so.
+/// The first writer gets the next sequence. The import that comes second no longer fits, and says so.
 #[test]
 fn an_import_beside_a_thread_that_appends_loses_nothing_and_skips_nobody() {
     let directory = tempfile::tempdir().unwrap();
@@ -514,7 +513,7 @@ fn adopting_tables_made_by_hand_leaves_a_table_events_restored_alone() {
     assert_eq!(store.check_storage().unwrap(), []);
 }
 
-/// Neither may walk through the log once for each event of it.
+/// Neither may scan the log once for each of its events.
 #[test]
 fn a_restore_to_a_time_looks_aggregates_up_and_snapshots_are_found_by_their_index() {
     let store = SqliteEventStore::in_memory().unwrap();
@@ -609,7 +608,7 @@ fn statistics_are_counted_again() {
     }
 }
 
-/// SQLite's VACUUM gives rows new row ids, unless those are a key of the table.
+/// SQLite's VACUUM changes row ids, unless they are a key of the table.
 #[test]
 fn vacuum_gives_room_back_and_keeps_every_sequence_and_snapshot() {
     let directory = tempfile::tempdir().unwrap();
@@ -847,7 +846,7 @@ fn a_row_of_the_programs_own_that_refers_to_nothing_is_found() {
     );
 }
 
-/// A page of the table of events whose bytes were changed: which index does not agree with it, or how it is torn, is named.
+/// Bytes on a page of the table of events are changed. The findings name the index that does not match, or the damage of the page.
 #[test]
 fn bytes_that_flip_in_the_middle_of_a_page_of_events_are_found_and_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -856,7 +855,7 @@ fn bytes_that_flip_in_the_middle_of_a_page_of_events_are_found_and_named() {
     let whole = fs::read(&path).unwrap();
     let event = &events[events.len() / 2];
 
-    // In the row, the id comes after the header and before the data; in the index, nothing follows but the sequence.
+    // In the row, the id is between the header and the data; in the index, only the sequence follows it.
     let id = event.event_id.to_string();
     let places = find(&whole, id.as_bytes());
     assert_eq!(places.len(), 2, "in the table and in the index");
@@ -958,7 +957,7 @@ fn no_damage_makes_a_check_an_audit_or_a_diagnosis_panic() {
 
 // Damage that an audit finds.
 
-/// A disk that flips a byte: what is stored of the event is not what its checksum is of.
+/// A byte is flipped: the stored event does not match its checksum.
 #[test]
 fn an_audit_names_the_event_whose_data_or_checksum_has_a_flipped_byte() {
     let directory = tempfile::tempdir().unwrap();
@@ -988,7 +987,7 @@ fn an_audit_names_the_event_whose_data_or_checksum_has_a_flipped_byte() {
             FindingKind::Checksum
         };
         assert_eq!(found[0].kind, expected, "{found:#?}");
-        // An event that cannot be read leaves a gap before the next of its aggregate.
+        // An unreadable event leaves a gap before the next one of its aggregate.
         let gaps = usize::from(expected == FindingKind::Unreadable);
         assert_eq!(kinds(&found)[1..], [FindingKind::Versions].repeat(gaps), "{found:#?}");
         assert_eq!(found[0].global_sequence, Some(event.global_sequence));
@@ -1121,7 +1120,7 @@ fn an_audit_names_snapshots_that_are_damaged_or_belong_to_nothing() {
         [(FindingKind::Snapshot, 1), (FindingKind::Snapshot, 2)],
         "{found:#?}"
     );
-    // The last events of the log are gone, and SQLite remembers.
+    // The last events of the log were deleted, and SQLite still has their last sequence.
     assert_eq!(found.len(), 5, "{found:#?}");
     assert_eq!(found[4].kind, FindingKind::Sequence);
 }
@@ -1227,8 +1226,8 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
     assert_bad(&store, "file", Severity::Danger);
 }
 
-/// With such settings a power failure, or a crash in the middle of a commit, may damage the file. No diagnosis tells of them, since no
-/// connection of the store has them when it is asked.
+/// With such settings a power failure, or a crash in the middle of a commit, may damage the file. A diagnosis does not find them, because
+/// no connection of the store still has them then.
 #[test]
 fn settings_that_would_damage_the_file_do_not_outlive_the_work_that_makes_them() {
     let directory = tempfile::tempdir().unwrap();
@@ -1291,8 +1290,8 @@ const EVENT_COLUMNS: &str = "global_sequence, event_id, aggregate_id, aggregate_
     event_data, metadata, created_at, updated_at, created_by, tenant_id, correlation_id, causation_id, checksum, \
     event_size_bytes";
 
-/// A log with everything that an event can have, of four aggregates whose events alternate, at times that go back at times; one row
-/// was corrected, one has no checksum.
+/// A log with all kinds of events, of four aggregates with alternating events, at times that are not always ascending. One row was
+/// corrected, one has no checksum.
 fn write_history(store: &SqliteEventStore) {
     let tenant = TenantId::new("north").unwrap();
     let aggregates: Vec<_> = (0..4).map(|_| account()).collect();
@@ -1331,7 +1330,7 @@ fn write_history(store: &SqliteEventStore) {
     });
 }
 
-/// Every row of the log as SQLite has it, and the sequence that comes next.
+/// Every row of the log, and the next sequence.
 fn everything(store: &SqliteEventStore) -> Vec<Vec<Value>> {
     with_writer(store, |connection| {
         let select = format!("SELECT {EVENT_COLUMNS} FROM events ORDER BY global_sequence");
@@ -1361,7 +1360,7 @@ fn count_in(connection: &Connection, table: &str) -> i64 {
         .unwrap()
 }
 
-/// An event as another store would have it.
+/// An event of another store.
 fn event(aggregate: &AggregateKey, version: u64, sequence: u64) -> EventEnvelope {
     envelope(aggregate, version, sequence, &deposited(sequence))
 }
@@ -1407,7 +1406,7 @@ fn assert_contradiction(error: &Error, event: &EventEnvelope) {
     );
 }
 
-/// How SQLite runs a statement.
+/// SQLite's plan of a statement.
 fn plan_of(store: &SqliteEventStore, sql: &str, parameters: usize) -> Vec<String> {
     with_writer(store, |connection| {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -1426,7 +1425,7 @@ fn numbers(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// What is not simply there.
+/// The indexes that are not simply present.
 fn states(usage: &[IndexUsage]) -> BTreeMap<String, IndexState> {
     let other = usage.iter().filter(|index| index.state != IndexState::Present);
     other
@@ -1449,14 +1448,14 @@ fn delete_mode(path: &Path) -> Result<SqliteEventStore, Error> {
     SqliteEventStore::builder(path).journal_mode(JournalMode::Delete).open()
 }
 
-/// A store whose events are all in its one file.
+/// A closed store with all events in its one file.
 fn closed_store(path: &Path) -> Vec<EventEnvelope> {
     let store = delete_mode(path).unwrap();
     write_history(&store);
     all_events(&store)
 }
 
-/// What a store that was opened before the damage finds in its file.
+/// The findings of a store that was opened before its file was damaged.
 fn after_damage(path: &Path, whole: &[u8], damage: impl FnOnce(&mut [u8])) -> Vec<Finding> {
     fs::write(path, whole).unwrap();
     let store = delete_mode(path).unwrap();
@@ -1475,7 +1474,7 @@ fn find(bytes: &[u8], text: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// Where the page of the table begins on which an event is: a leaf of a table, which begins with 13.
+/// The position of the page of the table that contains an event: a leaf page, which begins with 13.
 fn page_of_events(bytes: &[u8], id: &str) -> usize {
     let size = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
     let pages = find(bytes, id.as_bytes()).into_iter().map(|place| place / size * size);

@@ -1,9 +1,9 @@
-//! How SQLite finds what is asked for, on a log of 200,000 events: by which index, in which order, and that it does not
-//! sort or walk through everything.
+//! How SQLite finds events in a log of 200,000: by which index, in which order, and without sorting or scanning
+//! everything.
 //!
-//! Each plan is asked for twice: of a database that knows nothing about its rows, and of one that `ANALYZE` has
-//! counted, as the source document recommends. Both must do. They are in memory, so that nothing is left behind; a plan
-//! does not depend on where the rows are.
+//! Each plan is checked twice: in a database without statistics, and after `ANALYZE`, as the source document
+//! recommends. Both must be right. The databases are in memory, so that nothing is left behind; a plan does not depend
+//! on the place of the rows.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -89,7 +89,7 @@ fn pattern_4_finds_a_version_by_the_index_on_aggregate_and_version() {
     assert_statement(pattern::AGGREGATE_VERSION, parameters, &[by]);
 }
 
-/// Put like this, SQLite sorts what the index finds: the driver asks for each type and merges instead.
+/// For this query, SQLite sorts what the index finds. The driver instead queries each type and merges the results.
 #[test]
 fn pattern_5_streams_types_by_their_index_and_sorts() {
     let parameters = params!["event.1", "event.2", "event.3"];
@@ -198,7 +198,8 @@ fn what_is_archived_is_found_by_its_keys() {
     }
 }
 
-/// Another process drops them, by a migration to another choice or with a shell, or makes others with their names.
+/// Another process drops indexes, by a migration with another choice or with a shell, or creates others with their
+/// names.
 #[test]
 fn reads_find_the_same_events_after_an_index_is_gone() {
     let directory = tempfile::tempdir().unwrap();
@@ -432,7 +433,7 @@ fn hour() -> std::ops::Range<time::OffsetDateTime> {
     from..from + Duration::HOUR
 }
 
-/// What is to be true of a query's plan: forwards and backwards, its first page and the next.
+/// The expectations of a query's plan: forwards and backwards, its first page and the next.
 struct Expectation {
     query: EventQuery,
     arms: usize,
@@ -450,13 +451,13 @@ fn log(query: EventQuery) -> Expectation {
 }
 
 impl Expectation {
-    /// So many lists, each in order, are merged.
+    /// This many lists, each in order, are merged.
     fn merging(mut self, arms: usize) -> Self {
         self.arms = arms;
         self
     }
 
-    /// So few rows match that sorting them costs nothing.
+    /// So few rows match that sorting costs nothing.
     fn sorting_a_few(mut self) -> Self {
         self.sorts = &["USE TEMP B-TREE FOR ORDER BY"];
         self
@@ -517,7 +518,7 @@ const HARMLESS: &[&str] = &[
     "LIST SUBQUERY 2",
     "SCAN json_each VIRTUAL TABLE INDEX 1:",
     "CREATE BLOOM FILTER",
-    // The version of the one event that the page before ended with, archived or not.
+    // The version of the last event of the previous page, archived or not.
     "SCALAR SUBQUERY 1",
     "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)",
     "SCALAR SUBQUERY 2",

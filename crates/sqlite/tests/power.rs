@@ -1,9 +1,9 @@
-//! The power is cut, again and again: everything that was written and not synced is gone, and the process with it.
+//! The power is cut, again and again: all unsynced writes are lost, and the process ends.
 //!
-//! With `FULL`, whatever was acknowledged is there afterwards, and whatever a follower saw, each at the sequence that was told. With
-//! `NORMAL`, the last of it may be gone, as if it had never been; what is left is the beginning of what was told, and whoever had
-//! read further is told that the log ends before. (Stores that acknowledge before the sync lose bookings; those that show what is
-//! not synced let followers read what is gone afterwards.)
+//! With `FULL`, everything that was acknowledged, or that a follower saw, is still stored at the same sequence. With `NORMAL`, the last of
+//! it may be lost completely. What is left is the beginning of the acknowledged log, and a follower that had read further gets an error.
+//! (Stores that acknowledge before the sync lose bookings; those that show unsynced data let followers read events that are lost
+//! afterwards.)
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 #![cfg(target_os = "linux")]
@@ -23,7 +23,7 @@ use support::{
     Peer, account, all_events, another, assert_intact, deposited, role, rows, tell, wait_for_parent, with_writer,
 };
 
-/// The process whose power is cut.
+/// The program of the process whose power is cut.
 #[test]
 fn child_process() {
     let Some((role, argument)) = role() else { return };
@@ -40,7 +40,7 @@ fn child_process() {
     }
 }
 
-/// Pairs of clerks book the same events, so that half of the answers are "already stored"; and somebody follows.
+/// Pairs of clerks book the same events, so that half of the answers are "already stored". A follower reads the log.
 fn work(store: &SqliteEventStore) {
     thread::scope(|scope| {
         for clerk in 0..4 {
@@ -84,7 +84,7 @@ fn start(disk: &Disk, role: &str, synchronous: &str, path: &Path) -> Peer {
     Peer::start(command)
 }
 
-/// Which event was told to be where.
+/// The acknowledged events by their sequences.
 type Told = BTreeMap<u64, Uuid>;
 
 fn keep(told: &mut Told, line: &str) {
@@ -96,7 +96,7 @@ fn keep(told: &mut Told, line: &str) {
     );
 }
 
-/// Works until the power is cut after so many answers.
+/// Works until the power is cut after this many answers.
 fn work_until_cut(disk: &Disk, synchronous: &str, path: &Path, answers: u64, told: &mut Told) {
     let mut peer = start(disk, "work", synchronous, path);
     for _ in 0..answers {
@@ -164,7 +164,7 @@ fn with_normal_a_power_cut_takes_the_last_appends_only_and_followers_are_told() 
             .unwrap()
             .unwrap_err();
         assert!(error.is_beyond_end(), "{error:?}");
-        // What comes next gets the sequences again, so a follower has to go back to the end that it was told.
+        // Later events get the lost sequences, so a follower has to go back to the end that the error names.
         let again = store
             .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
             .unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of this driver share.
+//! Shared functions of this driver's tests.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -13,17 +13,17 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_sqlite::SqliteEventStore;
 use firefly_eventstore_sqlite::driver::{self as rusqlite, Connection, types::Value};
 
-/// An aggregate of its own.
+/// A new aggregate.
 pub(crate) fn account() -> AggregateKey {
     AggregateKey::new("Account", Uuid::now_v7()).unwrap()
 }
 
-/// An event of its own.
+/// A new event.
 pub(crate) fn deposited(amount: u64) -> NewEvent {
     NewEvent::new("money.deposited", &serde_json::json!({ "amount": amount })).unwrap()
 }
 
-/// An event with so many bytes of data.
+/// An event with this many bytes of data.
 pub(crate) fn large(bytes: usize) -> NewEvent {
     NewEvent::new("file.attached", &serde_json::json!({ "content": "x".repeat(bytes) })).unwrap()
 }
@@ -33,7 +33,7 @@ pub(crate) fn all_events(store: &dyn EventStore) -> Vec<EventEnvelope> {
     store.read(EventQuery::new()).collect::<Result<_, Error>>().unwrap()
 }
 
-/// Runs `work` in so many threads that begin together, and returns what each returned.
+/// Runs `work` in this many threads that start together, and returns their results.
 pub(crate) fn together<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let barrier = Barrier::new(threads);
     let run = |index| {
@@ -49,12 +49,12 @@ pub(crate) fn together<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync
     })
 }
 
-/// Runs `work` in a transaction of its own on the connection that the store writes with.
+/// Runs `work` in a transaction on the store's writing connection.
 pub(crate) fn with_writer<R>(store: &SqliteEventStore, work: impl FnOnce(&Connection) -> R) -> R {
     store.transaction(|tx| Ok::<_, Error>(work(tx.connection()))).unwrap()
 }
 
-/// Every row of a query, as SQLite has it.
+/// Every row of a query, with SQLite's values.
 pub(crate) fn rows(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Vec<Vec<Value>> {
     let mut statement = connection.prepare(sql).unwrap();
     let columns = statement.column_count();
@@ -75,7 +75,7 @@ pub(crate) fn column(connection: &Connection, sql: &str) -> Vec<String> {
         .unwrap()
 }
 
-/// Panics unless SQLite finds the file whole.
+/// Panics if SQLite finds damage in the file.
 pub(crate) fn assert_intact(path: &Path) {
     let connection = Connection::open(path).unwrap();
     assert_eq!(column(&connection, "PRAGMA integrity_check"), ["ok"]);
@@ -85,15 +85,15 @@ pub(crate) fn assert_intact(path: &Path) {
 const ROLE: &str = "FIREFLY_TEST_ROLE";
 const ARGUMENT: &str = "FIREFLY_TEST_ARGUMENT";
 
-/// Marks what one process tells the other, among what the test runner prints.
+/// Marks messages between the processes in the output of the test runner.
 const MARK: &str = ">> ";
 
-/// The command that runs this test binary again in another role: its test `child_process` finds the role by [`role`].
+/// The command that runs this test binary again in another role: its test `child_process` reads the role with [`role`].
 pub(crate) fn another(role: &str, argument: &str) -> Command {
     through(&[], role, argument)
 }
 
-/// As [`another`], but started by another program, which is given the command as its last arguments.
+/// As [`another`], but another program starts it, with the command as its last arguments.
 pub(crate) fn through(starter: &[&str], role: &str, argument: &str) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut command = match starter {
@@ -111,25 +111,25 @@ pub(crate) fn through(starter: &[&str], role: &str, argument: &str) -> Command {
     command
 }
 
-/// What this process is to do, if it is not the one that runs the tests.
+/// The role of this process, if it is not the one that runs the tests.
 pub(crate) fn role() -> Option<(String, String)> {
     Some((std::env::var(ROLE).ok()?, std::env::var(ARGUMENT).ok()?))
 }
 
-/// Tells the parent process something, in one write.
+/// Sends a line to the parent process, in one write.
 pub(crate) fn tell(line: &str) {
     let line = format!("\n{MARK}{line}\n");
     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
 }
 
-/// Waits until the parent process says something.
+/// Waits for a line of the parent process.
 pub(crate) fn wait_for_parent() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     assert!(!line.is_empty(), "the parent process is gone");
 }
 
-/// Another process; it does not outlive this value.
+/// Another process. Dropping this kills it.
 pub(crate) struct Peer {
     child: Child,
     input: ChildStdin,
@@ -137,7 +137,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts a process that talks by [`tell`] and listens by [`wait_for_parent`].
+    /// Starts a process that writes with [`tell`] and waits with [`wait_for_parent`].
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
@@ -151,7 +151,7 @@ impl Peer {
         }
     }
 
-    /// What it tells next; none if it ended.
+    /// The next line of the process; none if it ended.
     pub(crate) fn hear(&mut self) -> Option<String> {
         let mut line = Vec::new();
         loop {
@@ -165,27 +165,27 @@ impl Peer {
         }
     }
 
-    /// Panics unless it tells this next.
+    /// Panics unless the next line is this.
     pub(crate) fn expect(&mut self, line: &str) {
         assert_eq!(self.hear().as_deref(), Some(line));
     }
 
-    /// Lets it go on.
+    /// Lets the process continue.
     pub(crate) fn go_on(&mut self) {
         self.input.write_all(b"go on\n").unwrap();
     }
 
-    /// Kills it, as SIGKILL does.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    /// Lets it end, and panics unless it succeeded.
+    /// Lets the process end, and panics unless it succeeded.
     pub(crate) fn finish(mut self) {
         while self.hear().is_some() {}
         assert!(self.wait().success(), "the other process failed");
@@ -200,7 +200,7 @@ impl Drop for Peer {
     }
 }
 
-/// Runs a process to its end, and panics with what it printed unless it succeeded.
+/// Runs a process to its end. Panics with its output unless it succeeded.
 pub(crate) fn succeed(mut command: Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
@@ -211,13 +211,13 @@ pub(crate) fn succeed(mut command: Command) {
     );
 }
 
-/// Says, past the test runner that keeps the output of tests that pass, what could not be tried here.
+/// Prints what could not be tested here. Written directly, because the test runner hides the output of passing tests.
 pub(crate) fn not_tried(what: &str, why: &str) {
     writeln!(std::io::stderr().lock(), "NOT TRIED: {what}: {why}").unwrap();
 }
 
-/// Runs a role on a file that is, with its directory, protected from being written, in a process without any right over others'
-/// files, and over its own only what they grant: the rights of root would make the test mean nothing.
+/// Runs a role on a write-protected file in a write-protected directory. The process has no rights on files of others, and only the granted
+/// ones on its own: as root, the test would prove nothing.
 pub(crate) fn while_protected(path: &Path, role: &str) {
     let starter = ["unshare", "--user"];
     let directory = path.parent().unwrap();
