@@ -1,4 +1,4 @@
-//! Consumers: what they do commits with what they write, and an error of the caller's own statements is known for what it is.
+//! Consumers: a handler's writes commit with the checkpoint, and errors of the caller's own statements are classified.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -79,7 +79,7 @@ fn a_read_model_and_its_checkpoint_change_in_one_commit(server: &MysqlServer) {
     };
     project(7, 3, false).unwrap();
     assert!(project(9, 5, true).is_err());
-    // Its own statement fails.
+    // The handler's own statement fails.
     assert!(project(7, 5, false).is_err());
     assert_eq!(position(&store), 3);
     assert_eq!(sums(&database), [7]);
@@ -106,7 +106,7 @@ fn a_connection_that_leads_elsewhere_or_was_ended_moves_no_checkpoint(server: &M
             let result = store.commit_together(|tx| -> Result<(), BoxError> {
                 let locked = is_locked_before.then(|| tx.lock_slot("balances.v1", 0)).transpose()?;
                 tx.connection().query_drop(statement)?;
-                // Whoever does not look at the result gets it all the same.
+                // A caller that ignores the result gets the error nevertheless.
                 let _ = match locked {
                     Some(mut slot) => tx.advance(&mut slot, GlobalSequence::try_from(3_i64)?),
                     None => advance(tx, 3),
@@ -124,7 +124,7 @@ fn a_connection_that_leads_elsewhere_or_was_ended_moves_no_checkpoint(server: &M
     }
 }
 
-/// Two transactions, each of which has what the other waits for; `work` is in one of them. Returns the errors of both.
+/// Two transactions, each of which waits for the other. `work` runs in one of them. Returns the errors of both.
 fn deadlock(
     database: &Database,
     store: &MysqlEventStore,
@@ -135,7 +135,7 @@ fn deadlock(
     thread::scope(|scope| {
         let other = scope.spawn(|| {
             let mut other = client(database);
-            // It has changed more, so it is not the victim.
+            // This one has changed more rows, so the server chooses the other as the victim.
             let mut transaction = other.start_transaction(TxOpts::default()).unwrap();
             for sum in 100..200 {
                 transaction
@@ -243,7 +243,7 @@ fn a_damaged_row_says_so(server: &MysqlServer) {
     }
 }
 
-/// Options for a connection of a new user.
+/// Options for a connection of a new user with these limits.
 fn of_a_new_user(server: &MysqlServer, database: &Database, with: &str) -> (String, Opts) {
     let user = format!("clerk_{}", &Uuid::now_v7().simple().to_string()[16..]);
     let create = format!("CREATE USER {user}@'%' IDENTIFIED BY 'secret' {with}");
@@ -298,7 +298,7 @@ fn a_program_needs_few_rights_to_run_consumers(server: &MysqlServer) {
     assert!(limited.parked_events(all).unwrap().is_empty());
 }
 
-/// An error of the caller's, which one of the driver's caused.
+/// A caller's error whose source is an error of the driver.
 #[derive(Debug)]
 struct Caused(DriverError);
 
@@ -356,7 +356,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events(server: 
     let error = error_of(too_long);
     assert!(store.is_transient(&error) && store.took_too_long(&error), "{error:?}");
 
-    // Somebody else has the row.
+    // Another session has locked the row.
     let mut holding = other.start_transaction(TxOpts::default()).unwrap();
     holding.query_drop("UPDATE sums SET sum = sum WHERE sum = 1").unwrap();
     let error = error_of(&["SELECT * FROM sums WHERE sum = 1 FOR UPDATE NOWAIT"]);
@@ -369,7 +369,7 @@ fn errors_of_the_callers_statements_are_the_servers_fault_or_the_events(server: 
     let victim = victim.unwrap();
     assert!(victim.is::<DriverError>() && store.is_transient(&*victim), "{victim:?}");
 
-    // Connections of the caller's own that cannot be made.
+    // The caller's own connections cannot be made.
     let (_, opts) = of_a_new_user(server, &database, "WITH MAX_USER_CONNECTIONS 1");
     let opts = OptsBuilder::from_opts(opts).db_name(None::<String>);
     let _one = Conn::new(opts.clone()).unwrap();

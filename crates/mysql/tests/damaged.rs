@@ -1,4 +1,4 @@
-//! Stored text that was damaged by hand is told as damage wherever it is found.
+//! Text that was damaged by hand is reported as damage by every call that reads it.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

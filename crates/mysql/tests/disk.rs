@@ -1,5 +1,4 @@
-//! Servers without a binary log show commits that are not on the disk yet: nothing is told of such a one that a power cut could
-//! make untrue.
+//! Servers without a binary log show commits before they are on the disk. A reader must not get an event that a power cut could remove.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -41,13 +40,13 @@ fn what_is_told_survives_a_power_cut(server: &MysqlServer) {
         disk: &disk,
         cut: &|| server.cut_power(&disk),
         restart: &|| server.restart(),
-        // MariaDB tells how far its disk is, so that the mark need not wait for it.
+        // MariaDB says how far its log is flushed, so the mark need not wait for a flush.
         marks_at_once: server.flavour() == Flavour::Mariadb,
     };
     power.takes_nothing_back(&writer, &follower);
 }
 
-/// A store that does not wait for long for a server that is gone.
+/// A store with a short timeout for a server that is gone.
 fn open(database: &Database) -> MysqlEventStore {
     builder(database).pool_timeout(Duration::from_secs(1)).open().unwrap()
 }
@@ -69,7 +68,7 @@ fn a_log_that_was_cut_off_is_told_and_what_was_proved_of_it_is_dropped(server: &
         let error = store.high_water_mark().unwrap_err();
         assert!(is_told(&error), "{error:?}");
         assert_eq!(store.high_water_mark().unwrap().get(), left);
-        // A checkpoint stays beyond the end, in every store.
+        // Every store keeps a checkpoint that is beyond the end.
         for store in [&store, &follower] {
             let error = store
                 .read(EventQuery::new().after(checkpoint))

@@ -1,5 +1,4 @@
-//! Servers that die, connections that are ended, rights that are missing: nothing acknowledged is lost, nothing stored twice, and
-//! every error is typed.
+//! Crashed servers, killed connections, missing rights: no acknowledged event is lost, none is stored twice, and every error has a kind.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -65,7 +64,7 @@ fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(server
             server.kill("KILL");
             server.restart();
         }
-        // Time for each thread to be acknowledged once more.
+        // Time for one more acknowledged append in each thread.
         thread::sleep(Duration::from_millis(300));
     });
 }
@@ -148,7 +147,7 @@ fn a_unique_key_of_somebody_elses_is_not_taken_for_an_append_that_was_faster(ser
     assert_eq!(mark(&store), last);
 }
 
-/// A store for a user with these rights.
+/// A store of a user with these rights.
 fn as_clerk(database: &Database, rights: &[&str]) -> MysqlEventStore {
     let clerk = format!("c{}", fastrand::u32(..));
     let mut admin = client(database);
@@ -165,7 +164,7 @@ fn as_clerk(database: &Database, rights: &[&str]) -> MysqlEventStore {
         .unwrap()
 }
 
-/// A code of the server's, and the kind of error that is to come of it.
+/// An error code of the server, and the expected kind of error.
 type Signal = (&'static str, fn(&ErrorKind) -> bool);
 
 fn each_refusal_of_the_server_is_a_typed_error(server: &MysqlServer) {
@@ -233,13 +232,13 @@ fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room(server: &
     });
 }
 
-/// All files of the server are on the file system.
+/// All of the server's files are in the directory, on the small file system.
 fn append_until_the_disk_is_full(flavour: Flavour, directory: &Path) {
     let redo_log = match flavour {
         Flavour::Mysql => ("innodb_redo_log_capacity", "16M"),
         Flavour::Mariadb => ("innodb_log_file_size", "16M"),
     };
-    // With a binary log, the server would wait: see below.
+    // With a binary log, the server would wait; another test covers that.
     let server = MysqlServer::start_in(directory, flavour, &[redo_log, ("skip_log_bin", "")]).unwrap();
     let (_database, store) = fresh(&server);
     let before = append_one(&store);
@@ -263,7 +262,7 @@ fn append_until_the_disk_is_full(flavour: Flavour, directory: &Path) {
     assert_eq!(store.high_water_mark().unwrap(), appended.last_sequence().unwrap());
 }
 
-/// Both servers wait for room for their binary log, and look once a minute whether there is some; the client need not.
+/// When the binary log finds no room, both servers wait and look once a minute. A client need not wait for them.
 fn a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on(server: &MysqlServer) {
     let flavour = server.flavour();
     let this = "a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on";
@@ -291,7 +290,7 @@ fn append_until_the_binary_log_is_full(flavour: Flavour, directory: &Path) {
     assert_eq!(mark(&store), stored.as_i64());
 
     drop(filler);
-    // Rather than to wait until it looks.
+    // A kill is faster than to wait until the server looks.
     server.kill("KILL");
     server.restart();
     let appended = store.append(&account, stored, &held_up).unwrap();
@@ -301,7 +300,7 @@ fn append_until_the_binary_log_is_full(flavour: Flavour, directory: &Path) {
     assert_eq!(all_events(&store).len() as u64, appended.version().get());
 }
 
-/// A file that leaves little room on a file system until it is dropped.
+/// A file that leaves little room on a file system. Dropping it frees the room.
 struct Filler(PathBuf);
 
 impl Filler {
@@ -321,7 +320,7 @@ impl Drop for Filler {
     }
 }
 
-/// Appends to an aggregate until that fails: its version then, and the events that were refused, and why.
+/// Appends to an aggregate until an append fails. Returns the version then, the refused events and the error.
 fn until_refused(store: &MysqlEventStore, account: &AggregateKey) -> (Version, Vec<NewEvent>, Error) {
     let large = |_| NewEvent::from_json("file.attached", format!(r#"{{"content":"{}"}}"#, "x".repeat(1_500))).unwrap();
     let mut stored = Version::ZERO;
@@ -337,7 +336,7 @@ fn until_refused(store: &MysqlEventStore, account: &AggregateKey) -> (Version, V
     }
 }
 
-/// The aggregate has these versions, all of them whole, and no other.
+/// Asserts that the aggregate has exactly the events up to this version, all complete.
 fn assert_stored(store: &MysqlEventStore, account: &AggregateKey, version: Version) {
     assert_eq!(store.version(account).unwrap(), version);
     let stream = store.load(account).unwrap();
@@ -346,19 +345,19 @@ fn assert_stored(store: &MysqlEventStore, account: &AggregateKey, version: Versi
     stream.events().iter().for_each(|event| event.verify().unwrap());
 }
 
-/// A URL with one more parameter.
+/// The URL with one more parameter.
 fn with_parameter(url: &str, parameter: &str) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
     format!("{url}{separator}{parameter}")
 }
 
-/// An event of so many bytes that cannot be compressed to less than half of them.
+/// An event with this many bytes, which compression cannot halve.
 fn of_bytes(bytes: usize) -> NewEvent {
     let noise: String = (0..bytes / 2).map(|_| format!("{:02x}", fastrand::u8(..))).collect();
     NewEvent::from_json("file.attached", format!(r#"{{"content":"{noise}"}}"#)).unwrap()
 }
 
-/// Large or many, whole or split.
+/// Batches of large events and of many events, in one packet and in several.
 fn batches() -> [Vec<NewEvent>; 4] {
     [
         vec![deposited(1)],
@@ -370,7 +369,7 @@ fn batches() -> [Vec<NewEvent>; 4] {
 
 fn a_compressed_connection_keeps_batches_of_many_megabytes(server: &MysqlServer) {
     let flavour = server.flavour();
-    // The second is no multiple of what the server takes memory by.
+    // The second value is no multiple of the server's unit of allocation.
     for packet in ["1M", "1050624"] {
         let server = MysqlServer::start(flavour, &[("max_allowed_packet", packet)]).unwrap();
         let (database, plain) = fresh(&server);
@@ -399,7 +398,7 @@ fn a_compressed_connection_keeps_batches_of_many_megabytes(server: &MysqlServer)
             assert_eq!(found.checksum, Some(event.checksum()));
         }
 
-        // Although it could be compressed to nothing.
+        // It is refused although it compresses well.
         let content = "x".repeat(1_100_000);
         let large = NewEvent::from_json("file.attached", format!(r#"{{"content":"{content}"}}"#)).unwrap();
         let error = compressed
@@ -411,7 +410,7 @@ fn a_compressed_connection_keeps_batches_of_many_megabytes(server: &MysqlServer)
     }
 }
 
-/// A server that does not compress as the driver asks for is used as it is; MariaDB always does.
+/// If a server does not offer the compression that the driver asks for, the connection is not compressed. MariaDB always offers it.
 fn compression_is_as_the_server_has_it(server: &MysqlServer) {
     if server.flavour() == Flavour::Mariadb {
         return;
@@ -437,7 +436,7 @@ fn a_limit_of_the_clients_on_packets_is_kept(server: &MysqlServer) {
     let error = limited.append(&account, ExpectedVersion::Any, &large).unwrap_err();
     assert!(error.is_invalid_input(), "{error:?}");
     assert!(error.to_string().contains("max_allowed_packet"), "{error}");
-    // What others stored, it cannot read, and never will.
+    // A client with a small limit can never read the large events that others stored.
     store.append(&account, ExpectedVersion::Any, &large).unwrap();
     let error = limited.load(&account).unwrap_err();
     assert!(!error.is_retryable(), "{error:?}");
@@ -459,7 +458,7 @@ fn what_a_statement_or_the_server_cannot_take_is_invalid_input(server: &MysqlSer
     let error = store.read_page(&ids(32_769), None).unwrap_err();
     assert!(error.is_invalid_input(), "{error:?}");
 
-    // MySQL's own form of numbers takes more room than their text.
+    // MySQL's binary form of numbers takes more room than their text.
     let server = MysqlServer::start(server.flavour(), &[("max_allowed_packet", "4194304")]).unwrap();
     let (_database, store) = fresh(&server);
     let ones = NewEvent::from_json("numbers.counted", format!("[{}1]", "1,".repeat(1_950_000))).unwrap();
@@ -551,7 +550,7 @@ fn a_connection_on_which_a_transaction_timed_out_is_not_used_again(server: &Mysq
         }
     };
     times_out(&|tx, _| tx.append(&accounts[0], ExpectedVersion::Any, &[deposited(2)]).map(drop));
-    // The caller does not mind, and the answer to an earlier question is there when the transaction is to be committed.
+    // The caller ignores the error. The server has answered an earlier question when the transaction commits.
     times_out(&|tx, other| {
         tx.connection().query_drop(lock).unwrap_err();
         run(other, "ROLLBACK");
@@ -589,7 +588,7 @@ fn a_transaction_that_ended_before_its_work_keeps_nothing_that_followed(server: 
         let notes: Option<String> = client(&database).query_first("SELECT note FROM notes").unwrap();
         assert_eq!(notes, None, "{ends}");
     }
-    // A savepoint of the caller's is no end.
+    // A savepoint of the caller does not end the transaction.
     store
         .transaction(|tx| {
             run(tx.connection(), "SAVEPOINT mine");
@@ -620,7 +619,7 @@ fn an_append_that_is_the_victim_of_a_deadlock_is_repeated(server: &MysqlServer) 
     let mut other = client(&database);
     run(&mut other, "CREATE TABLE notes (note BIGINT)");
     run(&mut other, "START TRANSACTION");
-    // The victim is whoever has changed less.
+    // The server chooses the transaction that has changed fewer rows as the victim.
     let notes: Vec<String> = (0..1_000).map(|note| format!("({note})")).collect();
     run(&mut other, &format!("INSERT INTO notes VALUES {}", notes.join(", ")));
     let [first, second] = [account(), account()];
@@ -635,9 +634,9 @@ fn an_append_that_is_the_victim_of_a_deadlock_is_repeated(server: &MysqlServer) 
     ];
     let appended = thread::scope(|scope| {
         let appending = scope.spawn(|| store.append_all(&appends));
-        // It has stored the first, and waits for what becomes of the second.
+        // The append has stored the first event, and waits for the transaction that stored the second.
         until_an_append_waits(&database);
-        // Fails as long as the first is stored: that it does not says who was the victim.
+        // This insert fails as long as the first event is stored. If it succeeds, the append was the victim.
         other.exec_drop(begin, (Uuid::now_v7(), first.id())).unwrap();
         run(&mut other, "ROLLBACK");
         appending.join().unwrap().unwrap()
@@ -650,12 +649,12 @@ fn an_append_that_is_the_victim_of_a_deadlock_is_repeated(server: &MysqlServer) 
     assert_eq!(all_events(&store).len(), 2);
 }
 
-/// Waits until an append in the database waits for a lock of somebody else's.
+/// Waits until an append in the database waits for another session's lock.
 fn until_an_append_waits(database: &Database) {
     let mut other = client(database);
     let asked = Instant::now();
     loop {
-        // MySQL's information schema does not show transactions whose statements have binary values.
+        // The information schema of MySQL leaves out transactions whose statements have binary values.
         let status: Vec<Row> = other.query("SHOW ENGINE INNODB STATUS").unwrap();
         let status: Vec<u8> = status[0].get("Status").unwrap();
         let status = String::from_utf8_lossy(&status);
@@ -681,7 +680,7 @@ fn the_victim_of_a_deadlock_is_told_to_repeat_its_transaction(server: &MysqlServ
             tx.append(from, ExpectedVersion::Any, &[deposited(1)])?;
             thread::sleep(Duration::from_millis(300));
             let result = tx.append(to, ExpectedVersion::Any, &[deposited(2)]);
-            // Whoever goes on all the same writes nothing that stays.
+            // If the caller goes on nevertheless, none of its writes stays.
             tx.connection()
                 .query_drop("INSERT INTO notes VALUES ('transferred')")
                 .unwrap();
@@ -703,7 +702,7 @@ fn the_victim_of_a_deadlock_is_told_to_repeat_its_transaction(server: &MysqlServ
     assert_eq!(notes.len(), 2);
 }
 
-/// As the documentation of `append_within` says.
+/// The documentation of `append_within` says so.
 fn any_version_in_a_repeatable_read_transaction_holds_up_the_aggregates_that_come_next(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let impatient = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap())
@@ -831,7 +830,7 @@ fn a_dump_is_restored_and_goes_on(server: &MysqlServer) {
         .unwrap();
     let opts = Opts::from_url(source.url()).unwrap();
     let access = |mut command: std::process::Command| {
-        // Where the server is not the tests' own, its tools have to be told.
+        // If the tests did not start the server, its tools need the address and the user.
         command.arg(format!("--user={}", opts.get_user().unwrap()));
         command.arg(format!("--password={}", opts.get_pass().unwrap_or_default()));
         if let Some(socket) = opts.get_socket() {

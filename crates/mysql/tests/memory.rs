@@ -1,5 +1,5 @@
-//! What a read of large events takes: of memory here, and of what the server sends. A test binary of its own, because memory is
-//! the whole process's.
+//! How much memory a read of large events takes, and how much the server sends. A test binary of its own, because the memory is measured
+//! for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -30,7 +30,7 @@ const PAGE: u64 = MIB;
 fn scan(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let account = account();
-    // The sizes change on the way, so that what was learned of the first is wrong for the others.
+    // The sizes change on the way, so that the size that was learned from the first events is wrong for the others.
     let text = "x".repeat(MIB as usize - 100);
     for (count, text) in [(1_000, ""), (EVENTS, &text), (1_000, "")] {
         let event = |number| NewEvent::new("note.taken", &(number, text)).unwrap();
@@ -62,12 +62,12 @@ fn scan(server: &MysqlServer) {
             "{grown} bytes of memory for pages of {PAGE}: {query:?}"
         );
         let sent = sent(&mut other) - sent_before;
-        // Once where the large ones begin, the server sends what was asked for as if they were small.
+        // Where the large events begin, the server once sends as many events as if they were small.
         assert!(sent < 3 * EVENTS * MIB, "{sent} bytes sent: {query:?}");
     }
 }
 
-/// How many bytes the server has sent.
+/// The number of bytes that the server has sent.
 fn sent(client: &mut Conn) -> u64 {
     let row: (String, u64) = client
         .query_first("SHOW GLOBAL STATUS LIKE 'Bytes_sent'")

@@ -1,4 +1,4 @@
-//! What metadata contains: the server sends few rows besides those that match, and never fewer than those.
+//! Containment in metadata: the server sends all rows that match, and few others.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -28,7 +28,8 @@ on_both!(
 const DOCUMENTS: usize = 3_000;
 const PATTERNS: usize = 120;
 
-/// Random metadata and filters, and which filter each finds: by what is documented, which no server has a say in.
+/// Random metadata and filters, and which documents each filter matches. The expectation follows the documentation,
+/// without a server.
 struct Cases {
     documents: Vec<Option<String>>,
     patterns: Vec<(Metadata, Vec<usize>)>,
@@ -64,12 +65,12 @@ fn metadata(text: &str) -> Metadata {
     Metadata::from_json(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// The same, spelled so that it is compared sooner.
+/// The same metadata in canonical form, which is faster to compare.
 fn canonical(metadata: &Metadata) -> Metadata {
     Metadata::from_stored(metadata.canonical().unwrap())
 }
 
-/// A store whose reads all use one connection.
+/// A store with these documents, whose reads all use one connection.
 fn store_with(server: &MysqlServer, documents: &[Option<String>]) -> (Database, MysqlEventStore) {
     let database = server.new_database();
     let mut limits = Limits::PORTABLE;
@@ -127,7 +128,7 @@ fn query(pattern: &Metadata) -> EventQuery {
     EventQuery::new().metadata(pattern.clone())
 }
 
-/// These are sent by one server or the other, and do not match.
+/// Pairs that at least one server sends although they do not match.
 const LOOKS_LIKE: [(&str, &str); 2] = [
     (r#"{"tags":[1]}"#, r#"{"tags":[2]}"#), // MariaDB is not asked for numbers in arrays
     (r#"{"tag":1}"#, r#"{"tag":[1]}"#),     // MySQL takes that for contained
@@ -135,7 +136,7 @@ const LOOKS_LIKE: [(&str, &str); 2] = [
 
 fn pages_are_full_although_rows_are_dropped(server: &MysqlServer) {
     for (pattern, other) in LOOKS_LIKE {
-        // The odd ones match, and the last ones all do not.
+        // Documents with odd numbers match, except the last ones.
         let documents = (0..500).map(|number| {
             Some(if number % 2 == 1 && number < 450 {
                 pattern
@@ -216,7 +217,7 @@ fn few_rows_are_sent_where_few_match(server: &MysqlServer) {
     }
 }
 
-/// How many bytes the server sends on the store's connection meanwhile.
+/// How many bytes the server sends on the store's connection during the work.
 fn bytes_sent(store: &MysqlEventStore, work: impl FnOnce()) -> u64 {
     let sent = || -> u64 {
         let of_session = |transaction: &mut firefly_eventstore_mysql::MysqlTransaction<'_>| {
@@ -267,7 +268,7 @@ fn a_filter_that_the_server_would_refuse_finds_nothing(server: &MysqlServer) {
     assert_eq!(store.read(query(&metadata(r#"{"a":1}"#))).count(), 1);
 }
 
-/// Makes JSON, some of it odd.
+/// Generates JSON, some of it unusual.
 struct Random(Rng);
 
 const KEYS: [&str; 27] = [
@@ -394,7 +395,7 @@ impl Random {
         }
     }
 
-    /// Most often a part of something that is stored.
+    /// A filter. Most are parts of a stored document.
     fn pattern(&mut self, stored: &[Json]) -> Json {
         if self.0.usize(..6) == 0 {
             return self.object(3);
@@ -431,7 +432,7 @@ impl Random {
         }
     }
 
-    /// Somewhere other than it was.
+    /// Changes the JSON in a random place.
     fn changed(&mut self, json: Json, depth: usize) -> Json {
         match json {
             Json::Object(members) if !members.is_empty() => {
@@ -450,7 +451,7 @@ impl Random {
         }
     }
 
-    /// As JSON text, in one of the ways to spell it.
+    /// JSON text in one of the possible spellings.
     fn spelled(&mut self, json: &Json) -> String {
         let space = self.one_of(&["", "", " ", "\n\t"]);
         match json {

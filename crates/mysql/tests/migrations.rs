@@ -1,4 +1,4 @@
-//! The schema: crashes at every point of a migration, chosen indexes, tables that were made by hand.
+//! Migrations: crashes at every point, chosen indexes, and tables that were made by hand.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -38,7 +38,7 @@ on_both!(
     time_zones_and_sql_modes_of_the_server_do_not_matter,
 );
 
-/// The statement that makes each table, and what each view is.
+/// The statement that creates each table, and the definition of each view.
 fn schema(client: &mut Conn) -> Vec<String> {
     let tables: Vec<(String, String)> = client.query("SHOW FULL TABLES").unwrap();
     let show = |(table, kind): &(String, String)| {
@@ -55,7 +55,7 @@ fn schema(client: &mut Conn) -> Vec<String> {
             .query_first(format!("SHOW CREATE TABLE {table}"))
             .unwrap()
             .unwrap();
-        // But for where its sequences go on.
+        // Without the next sequence.
         let words = statement.split(' ').filter(|word| !word.starts_with("AUTO_INCREMENT="));
         words.collect::<Vec<_>>().join(" ")
     };
@@ -82,11 +82,11 @@ fn a_migration_goes_on_after_a_crash_at_any_point(server: &MysqlServer) {
         parts.map(str::to_owned).collect()
     };
     let points: usize = steps.iter().map(|step| statements(step.sql).len() + 1).sum();
-    // Each point costs a database; the first and the last of each step, and some in between.
+    // Each point needs a database. So only the first and last of each step are tried, and some in between.
     for point in (0..points).step_by(3).chain([points - 1]) {
         let database = server.new_database();
         let mut other = client(&database);
-        // The history's own table comes first.
+        // The history table is created first.
         run(
             &mut other,
             &format!(
@@ -145,7 +145,7 @@ fn indexes_can_be_chosen_and_chosen_again(server: &MysqlServer) {
         let query = EventQuery::new().event_types(["money.deposited"]).unwrap();
         assert_eq!(store.read(query).count(), all_events(&store).len());
     }
-    // What was chosen stays chosen.
+    // A migration keeps the chosen indexes.
     builder(&database).migrate().unwrap();
     assert_eq!(indexes_of(&database).len(), 3);
 }
@@ -170,7 +170,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms(server: &Mysql
     let of_form = |form| NewSnapshot::new(&account, 1, form, &0).unwrap();
     store.save(&of_form("State.v1")).unwrap();
     let mut other = client(&database);
-    // As before the last step, and as after a crash within it.
+    // The state before the last step, and after a crash within it.
     for older in [
         "ALTER TABLE snapshots DROP INDEX idx_snapshots_version,
              ADD UNIQUE INDEX idx_snapshots_version (aggregate_id, version)",
@@ -229,7 +229,7 @@ fn the_gates_of_before_go_once_no_append_holds_one(server: &MysqlServer) {
         .unwrap()
         .unwrap();
     assert_eq!(gates, (3, 102, 100));
-    // Of other programs' appends, too.
+    // The same holds for appends of other programs.
     run(&mut older, "START TRANSACTION");
     run(
         &mut older,
@@ -267,7 +267,7 @@ fn a_store_of_before_there_were_archives_gets_what_they_need(server: &MysqlServe
     store
         .append(&account, ExpectedVersion::Exact(3.into()), &[deposited(4)])
         .unwrap();
-    // What others insert is looked at, too.
+    // Inserts of other programs are checked, too.
     let mut other = client(&database);
     let again = "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
                  VALUES (?, ?, 'Account', 1, 'account.opened', '{}')";
@@ -317,7 +317,7 @@ const SOURCE: &str = "CREATE TABLE events (
     KEY idx_created_at (created_at)
 )";
 
-/// The ids of 2,500 events of 500 aggregates, in a table as the source document has it.
+/// The ids of 2,500 events of 500 aggregates, in a table of the source document.
 fn by_hand(database: &Database) -> Vec<Uuid> {
     let mut other = client(database);
     run(&mut other, SOURCE);
@@ -332,7 +332,7 @@ fn by_hand(database: &Database) -> Vec<Uuid> {
         let version = 1 + number / 500;
         let data = format!(r#"{{"amount":{number}}}"#);
         let metadata = (number % 2 == 0).then_some(r#"{"correlationId":"corr-001"}"#);
-        // Spelled in either case.
+        // Ids in upper and in lower case.
         let id = match number % 3 {
             0 => id.to_string().to_uppercase(),
             _ => id.to_string(),
@@ -369,7 +369,7 @@ fn assert_adopted(store: &MysqlEventStore, ids: &[Uuid]) {
 fn the_source_documents_table_is_adopted(server: &MysqlServer) {
     let database = server.new_database();
     let ids = by_hand(&database);
-    // Sequences that were given and deleted again.
+    // Sequences that were allocated and whose events were deleted.
     let mut other = client(&database);
     run(
         &mut other,
@@ -393,7 +393,7 @@ fn the_source_documents_table_is_adopted(server: &MysqlServer) {
 fn an_adoption_goes_on_after_a_crash(server: &MysqlServer) {
     let database = server.new_database();
     let ids = by_hand(&database);
-    // It gets as far as this row, twice; what is before it stays taken in.
+    // The migration fails at this row, twice. The rows before it stay converted.
     let mut other = client(&database);
     run(
         &mut other,
@@ -574,7 +574,7 @@ fn summaries_made_by_hand_are_made_anew(server: &MysqlServer) {
         let mut other = client(&database);
         run(&mut other, made);
         let store = builder(&database).migrate_on_open(true).open().unwrap();
-        // As of now, and then as of each refresh.
+        // The summaries show the state of now, and later the state of each refresh.
         let summaries = store
             .aggregate_summaries(&SummaryQuery::new().as_of_last_refresh())
             .unwrap();
@@ -674,7 +674,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         1
     );
 
-    // Also what is written by the database itself, and in sessions of others with a time of their own.
+    // Also times that the database itself writes, and times in sessions with another time zone.
     let snapshot = NewSnapshot::from_json(&account, Version::from(1), "Account", "{}").unwrap();
     store.save_snapshot(None, &snapshot).unwrap();
     let correct = "UPDATE events SET created_by = 'clerk-7'";

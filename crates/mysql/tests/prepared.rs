@@ -1,4 +1,4 @@
-//! XA transactions that are prepared: their events are not committed, and their gates are free. A reader waits for them all the same.
+//! Prepared XA transactions: their events are not committed, and their gates are free. A reader waits for them nevertheless.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -16,14 +16,14 @@ on_both!(
     a_prepared_transaction_far_behind_is_waited_for_by_a_store_that_is_opened,
 );
 
-/// A database whose store covers other writers.
+/// A database whose store supports other writers.
 fn covered(server: &MysqlServer) -> Database {
     let database = server.new_database();
     builder(&database).cover_other_writers(true).migrate().unwrap();
     database
 }
 
-/// A transaction that is prepared; rolled back where a test that fails leaves it, or the database could not be dropped.
+/// A prepared transaction. Dropping it rolls it back, so that a failed test can drop its database.
 struct Prepared<'a> {
     database: &'a Database,
     name: &'a str,
@@ -35,7 +35,7 @@ impl Drop for Prepared<'_> {
     }
 }
 
-/// Leaves an event in an XA transaction that is prepared.
+/// Leaves an event in a prepared XA transaction.
 fn prepare<'a>(database: &'a Database, name: &'a str) -> Prepared<'a> {
     let mut other = client(database);
     run(&mut other, &format!("XA START '{name}'"));
@@ -52,7 +52,7 @@ fn prepare<'a>(database: &'a Database, name: &'a str) -> Prepared<'a> {
     Prepared { database, name }
 }
 
-/// What a store that followed all the time and one that is opened now take for the mark, each looking more than once.
+/// The marks of a store that has followed all the time and of one that is opened now. Each looks more than once.
 fn marks(database: &Database, follower: &dyn EventStore) -> Vec<i64> {
     let opened = builder(database).open().unwrap();
     let mut marks = Vec::new();
@@ -87,7 +87,7 @@ fn a_prepared_transaction_is_waited_for_also_after_a_crash(server: &MysqlServer)
     server.restart();
     assert_eq!(marks(&database, &store), [first]);
     assert_eq!(all_events(&store).len(), 1);
-    // One ends either way; the other is still waited for.
+    // One transaction ends, by a commit or a rollback. Readers still wait for the other.
     let mut again = client(&database);
     run(&mut again, "XA ROLLBACK 'one'");
     assert_eq!(marks(&database, &store), [first]);

@@ -1,4 +1,4 @@
-//! Replicas and clusters: what they prove, what they do not, and what is left when one takes over.
+//! Replicas and clusters: what they can prove, and what remains after a failover.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -24,10 +24,10 @@ use support::{account, append_one, deposited, on_both, run, write_with_delays_an
 
 on_both!(a_replica_reads_what_was_published_and_takes_over);
 
-/// Often enough to be in the middle of transactions.
+/// Short enough to fall into the middle of transactions.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a test waits for what comes by itself.
+/// How long a test waits for the servers at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn a_replica_reads_what_was_published_and_takes_over(server: &MysqlServer) {
@@ -117,13 +117,13 @@ fn diagnosed(store: &MysqlEventStore, subject: &str) -> Severity {
     found.unwrap_or_else(|| panic!("nothing of {subject}")).severity
 }
 
-/// How many events there are after the hammer, and how many a reader saw that takes the last row for the end.
+/// The number of events at the end, and the number that a naive reader saw. It takes the last row for the end of the log.
 struct Followed {
     stored: usize,
     naive: usize,
 }
 
-/// Writers on one server, which publishes the mark, and readers of what it published elsewhere. None of them misses or repeats an
+/// Writers append on one server, which publishes the mark. Readers follow the log elsewhere by that mark. No reader misses or repeats an
 /// event.
 fn follow_under_load(store: &MysqlEventStore, url: &str, readers: &[&str], naive: &str) -> Followed {
     let publisher = store.clone();
@@ -277,9 +277,9 @@ impl MovingAddress {
 
 type Call<'a> = &'a dyn Fn(&MysqlEventStore) -> Result<(), Error>;
 
-/// Both were the primary at some time, so both have the store.
+/// Both servers were the primary at some time, so both have the store.
 fn calls_go_where_writes_are_taken_after_a_switchover(old: &MysqlServer, new: &MysqlServer, name: &str) {
-    // One whom a read-only server refuses.
+    // A user without the right to write on a read-only server.
     for server in [old, new] {
         let mut admin = Conn::new(Opts::from_url(&server.url(name)).unwrap()).unwrap();
         run(&mut admin, "CREATE USER clerk@'%' IDENTIFIED BY 'secret'");
@@ -325,13 +325,13 @@ fn calls_go_where_writes_are_taken_after_a_switchover(old: &MysqlServer, new: &M
             MysqlEventStore::configure(opts).max_connections(1).open().unwrap()
         };
         let store = open();
-        // The next one is proved without a lock.
+        // The next mark is proved without a lock.
         store.high_water_mark().unwrap();
         run(&mut admin, "SET GLOBAL read_only = ON");
         run(&mut admin, change_source);
         address.move_to(new);
         call(&store).unwrap_or_else(|error| panic!("{number}: {error:?}"));
-        // What a server is to others is looked at once a second.
+        // A store checks a server's role once a second.
         let there = MysqlEventStore::open(&new.url(name))
             .unwrap()
             .high_water_mark()
@@ -339,7 +339,7 @@ fn calls_go_where_writes_are_taken_after_a_switchover(old: &MysqlServer, new: &M
         eventually("the mark is that of the new server", || {
             store.high_water_mark().unwrap() == there
         });
-        // One that was made while the address still led to the old server.
+        // A connection from the time when the address led to the old server.
         address.move_to(old);
         let store = open();
         call(&store).unwrap_err();
@@ -368,7 +368,7 @@ fn of_a_cluster_one_node_writes_and_the_others_read_and_take_over() {
     for url in &urls {
         eventually("the database is there", || Conn::new(url.as_str()).is_ok());
     }
-    // Nodes do not know each other's locks.
+    // The nodes of a cluster do not share locks.
     thread::scope(|scope| {
         for url in urls.iter().cycle().take(9) {
             scope.spawn(|| MysqlEventStore::builder(url).migrate().unwrap());
@@ -397,7 +397,7 @@ fn of_a_cluster_one_node_writes_and_the_others_read_and_take_over() {
     let followed = follow_under_load(&writes, &urls[0], &[&urls[1], &urls[2]], &urls[1]);
     assert!(followed.naive < followed.stored, "the hammer finds nothing");
 
-    // What was acknowledged is on all nodes.
+    // Every acknowledged event is on all nodes.
     let acknowledged: HashSet<i64> = thread::scope(|scope| {
         let append = || {
             let mut acknowledged = Vec::new();
@@ -458,14 +458,14 @@ fn of_a_group_the_primary_proves_its_mark_and_the_other_reads_what_was_published
     let followed = follow_under_load(&store, &urls[0], &[&urls[1]], &urls[1]);
     assert!(followed.naive < followed.stored, "the hammer finds nothing");
 
-    // A group may be fed by a server outside it.
+    // A server outside of the group may replicate to it.
     let mut admin = Conn::new(urls[0].as_str()).unwrap();
     let feed = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1 FOR CHANNEL 'outside'";
     run(&mut admin, feed);
     is_refused_as(&MysqlEventStore::open(&urls[0]).unwrap(), "a replica");
     run(&mut admin, "RESET REPLICA ALL FOR CHANNEL 'outside'");
 
-    // The other becomes the primary.
+    // The other member becomes the primary.
     let [first, second] = urls.each_ref().map(|url| -> String {
         let mut member = Conn::new(url.as_str()).unwrap();
         member.query_first("SELECT @@server_uuid").unwrap().unwrap()
@@ -480,7 +480,7 @@ fn of_a_group_the_primary_proves_its_mark_and_the_other_reads_what_was_published
         "a secondary member of a replication group",
     );
 
-    // Both become primaries, and then the first one alone.
+    // Both members become primaries, then only the first one is.
     ask("group_replication_switch_to_multi_primary_mode()");
     for url in &urls {
         is_refused_as(
@@ -493,7 +493,7 @@ fn of_a_group_the_primary_proves_its_mark_and_the_other_reads_what_was_published
     assert_eq!(append_one(&alone), alone.high_water_mark().unwrap().as_i64());
 }
 
-/// Such a member proves no mark, and `doctor` says what it is.
+/// Asserts that such a member proves no mark, and that `doctor` says what it is.
 fn is_refused_as(store: &MysqlEventStore, what: &str) {
     let error = store.high_water_mark().unwrap_err();
     assert!(error.is_unprovable() && !error.is_retryable(), "{error:?}");

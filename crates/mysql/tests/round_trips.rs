@@ -1,4 +1,4 @@
-//! How often a call waits for the server, counted on the way between them, and what a call does when its answer is lost there.
+//! How many round trips each call takes, counted by a proxy, and what a call does when the answer is lost.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -58,7 +58,7 @@ impl Snapshotted for Account {
     const FORM: &'static str = "Account.v1";
 }
 
-/// A call, and what it is called.
+/// The name of a call, the expected round trips, and the call.
 type Call<'a> = (&'static str, usize, &'a dyn Fn() -> Result<(), Error>);
 
 fn an_append_takes_one_round_trip_and_one_more_to_look_up_a_version(server: &MysqlServer) {
@@ -99,7 +99,7 @@ fn an_append_takes_one_round_trip_and_one_more_to_look_up_a_version(server: &Mys
         ("fifty aggregates", 1, &fifty),
     ];
     for (name, expected, append) in appends {
-        // Each statement is prepared once.
+        // The first use of each statement prepares it.
         append().unwrap();
         let before = proxy.turns();
         append().unwrap();
@@ -156,7 +156,7 @@ fn a_load_a_snapshot_and_a_mark_take_one_round_trip_each_and_a_page_two_at_most(
     let third = GlobalSequence::from(3);
     let reads: [(&str, usize, &dyn Fn()); 32] = [
         ("load", 1, &|| drop(store.load(&known).unwrap())),
-        // Nothing in the log: it may be archived.
+        // The log has no event of the aggregate, so the events may be archived.
         ("nothing", 2, &|| drop(store.load(&account()).unwrap())),
         ("version", 1, &|| drop(store.version(&known).unwrap().get().to_string())),
         ("version of nothing", 1, &|| {

@@ -1,4 +1,4 @@
-//! Which sequences events get, and that an append says those that were stored, whatever the server's settings are.
+//! Appends return the sequences that were stored, whatever the server's settings are.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -58,7 +58,7 @@ fn an_append_says_the_sequences_that_were_stored_in_every_mode(server: &MysqlSer
     }
 }
 
-/// The sequences that appends of several threads said, beside inserts whose number of rows the server does not know before.
+/// The sequences that several threads' appends returned, next to inserts whose number of rows the server does not know in advance.
 fn append_in_threads(database: &Database, store: &MysqlEventStore) -> Vec<(Uuid, i64)> {
     const INSERT: &str =
         "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
@@ -111,7 +111,7 @@ fn a_batch_of_more_than_a_statement_takes_is_stored_whole_or_not_at_all(server: 
     store
         .append(&known, ExpectedVersion::NoStream, &[events[11_999].clone()])
         .unwrap();
-    // The last one is known: everything before it is taken back.
+    // The last event is already stored. So the events before it are rolled back.
     let error = store.append(&account, ExpectedVersion::NoStream, &events).unwrap_err();
     assert!(error.is_duplicate(), "{error}");
     assert_eq!(all_events(&store).len(), 1);

@@ -1,4 +1,4 @@
-//! What a caller does with a connection: nothing of it reaches another call, and nothing is appended to another store.
+//! What a caller does with a connection affects no other call, and no append goes to another store.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -24,12 +24,12 @@ on_both!(
     a_session_that_the_server_ends_is_retryable,
 );
 
-/// A store with one connection, so that each call uses what the one before left.
+/// A store with one connection, so that each call uses the session of the call before.
 fn on_one_connection(database: &Database) -> MysqlEventStore {
     builder(database).max_connections(1).open().unwrap()
 }
 
-/// What a session is like, as far as two sessions of a store are to be alike.
+/// The settings of a session that must be the same in all sessions of a store.
 fn session(conn: &mut Conn) -> Vec<String> {
     let flavour = match conn.query_first::<String, _>("SELECT VERSION()").unwrap().unwrap() {
         version if version.contains("MariaDB") => {
@@ -101,7 +101,7 @@ fn what_work_leaves_on_a_connection_reaches_no_other_call(server: &MysqlServer) 
                     false => Err(Error::invalid("the work is not to be kept")),
                 }
             });
-            // What ends a transaction is told at the commit.
+            // The commit reports a statement that has ended the transaction.
             let ends_it = ["LOCK", "ROLLBACK"].iter().any(|start| statement.starts_with(start));
             assert_eq!(ended.is_ok(), commits && !ends_it, "{statement}: {ended:?}");
             last += 1;
@@ -198,7 +198,7 @@ fn an_append_within_a_transaction_on_another_database_or_server_is_refused(serve
         Flavour::Mariadb => mysql_unless_missing(),
     };
     let Some(elsewhere) = elsewhere else { return };
-    // Of the same name, with a store of its own.
+    // A database of the same name on another server, with its own store.
     let mut root = Conn::new(elsewhere.url("mysql").as_str()).unwrap();
     run(&mut root, &format!("CREATE DATABASE {}", database.name()));
     let url = elsewhere.url(database.name());
@@ -244,7 +244,7 @@ fn a_database_that_was_made_anew_is_not_the_store_that_was_opened(server: &Mysql
     run(&mut other, &format!("DROP DATABASE {}", database.name()));
     run(&mut other, &format!("CREATE DATABASE {}", database.name()));
     MysqlEventStore::builder(database.url()).migrate().unwrap();
-    // It has no connection yet: the first one finds out.
+    // The store has no connection yet, so the first one fails.
     let error = store_of_one
         .append(&account(), ExpectedVersion::Any, &[deposited(1)])
         .unwrap_err();

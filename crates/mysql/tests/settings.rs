@@ -1,4 +1,4 @@
-//! Servers whose settings are not the usual ones: everything works all the same.
+//! Servers with unusual settings, on which everything must work.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

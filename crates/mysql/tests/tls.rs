@@ -1,4 +1,4 @@
-//! A store that talks to its server by TLS.
+//! A store that uses TLS.
 
 #![cfg(feature = "rustls")]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -22,7 +22,7 @@ on_both!(
     a_server_without_tls_is_refused_where_it_is_asked_for,
 );
 
-/// Who signs certificates, and where its own is.
+/// A certificate authority, and the path of its own certificate.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: PathBuf,
@@ -43,7 +43,7 @@ impl Authority {
         }
     }
 
-    /// Signs that a server has this name or address, and puts what it shows and its key into the files that are there for it.
+    /// Signs a certificate for this name or address, and writes the certificate and the key into the server's files.
     fn sign(&self, name: &str, directory: &Path) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -67,7 +67,7 @@ fn assert_refused(builder: MysqlBuilder, says: &str) {
 }
 
 fn a_store_connects_by_tls_and_refuses_a_server_it_does_not_trust(server: &MysqlServer) {
-    // Where the server's user may look, too.
+    // In a folder that the server's user can read.
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let [trusted, other] = ["trusted.pem", "other.pem"].map(|name| Authority::new(directory.path().join(name)));

@@ -1,4 +1,4 @@
-//! Maintenance on a real server: what is done to it, and what is found out about it.
+//! Maintenance and its diagnoses on a real server.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -70,7 +70,7 @@ fn maintenance_that_the_server_would_skip_is_refused() {
         assert_eq!(*error.kind(), ErrorKind::PermissionDenied);
         assert!(error.to_string().starts_with("maintain events"), "{error}");
     }
-    // Looking is not maintaining.
+    // Reading the usage changes nothing.
     store.index_usage().unwrap();
     store.diagnose().unwrap();
     store.check_storage().unwrap_err();
@@ -83,7 +83,7 @@ fn maintenance_that_the_server_would_skip_is_refused() {
     run(&database, &format!("DROP OWNED BY {guest}; DROP ROLE {guest}"));
 }
 
-/// The state of an index; none if it is not told of.
+/// The state of an index, or `None` if the usage does not list it.
 fn state(usage: &[IndexUsage], name: &str) -> Option<IndexState> {
     usage.iter().find(|index| index.name == name).map(|index| index.state)
 }
@@ -118,7 +118,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
     ] {
         assert_eq!(state(&usage, name), expected, "{name}");
     }
-    // What is chosen is what is to be there.
+    // The diagnosis expects the indexes that were chosen, and no others.
     let full = PostgresEventStore::builder(database.url())
         .indexes(Indexes::Full)
         .open()
@@ -148,7 +148,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
         assert_eq!(told.severity, Severity::Notice);
         assert!(told.advice.as_ref().unwrap().contains(advice), "{told:?}");
     }
-    // The advice helps.
+    // What the diagnosis advises repairs the index.
     run(&database, "REINDEX INDEX CONCURRENTLY idx_events_tenant_id");
     PostgresEventStore::builder(database.url())
         .indexes(Indexes::Standard)
@@ -172,7 +172,7 @@ fn an_index_that_is_read_is_counted() {
     let event = [deposited(1)];
     store.append(&account(), ExpectedVersion::Any, &event).unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    // The server's processes tell what they counted from time to time.
+    // The server's processes publish their statistics with a delay.
     while scans() == before {
         assert!(std::time::Instant::now() < deadline, "never counted");
         store.append(&account(), ExpectedVersion::Any, &event).unwrap_err();
@@ -230,7 +230,7 @@ fn storage_that_is_not_as_it_should_be_is_found_and_what_to_do_is_said() {
 fn an_index_that_lacks_a_row_is_found_where_the_server_can_check() {
     let Some((database, store)) = fresh() else { return };
     append(&store, 10);
-    // An event that the index does not have, as a crash without fsync might leave it.
+    // An event that is missing in the index, as after a crash without fsync.
     let ready = |is_ready: bool| {
         let index = "indexrelid = 'idx_events_global_sequence'::regclass";
         format!("UPDATE pg_index SET indisready = {is_ready}, indisvalid = {is_ready} WHERE {index}")
@@ -256,7 +256,7 @@ fn an_index_that_lacks_a_row_is_found_where_the_server_can_check() {
     assert_eq!(store.check_storage().unwrap(), []);
 }
 
-/// What is said about a subject.
+/// The diagnosis of a subject.
 #[track_caller]
 fn diagnosis<'a>(diagnoses: &'a [Diagnosis], subject: &str) -> &'a Diagnosis {
     let found = diagnoses.iter().find(|diagnosis| diagnosis.subject == subject);
@@ -293,7 +293,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
         assert_eq!(diagnosis.severity, Severity::Good, "{diagnosis:?}");
         assert!(diagnosis.advice.is_none());
     }
-    // What a connection finds when it is made.
+    // A store reads these settings when it connects.
     let (name, mut other) = (database.name(), client(&database));
     for (change, subject, severity, advice) in [
         (
@@ -389,7 +389,7 @@ fn settings_of_the_server_are_diagnosed() {
     };
     assert_eq!(diagnosis(&diagnoses, "data_checksums").severity, expected);
 
-    // A transaction that is prepared, and forgotten, holds the mark back for ever.
+    // A prepared transaction that nobody ends holds the mark back for ever.
     run(
         &database,
         "BEGIN;
@@ -406,7 +406,7 @@ fn settings_of_the_server_are_diagnosed() {
     run(&database, "ROLLBACK PREPARED 'forgotten'");
     assert_eq!(store.high_water_mark().unwrap(), 2);
 
-    // The same server, once it is a replica.
+    // The same server as a replica.
     drop(store);
     server.kill("INT");
     File::create(server.directory().join("data/standby.signal")).unwrap();

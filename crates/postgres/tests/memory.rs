@@ -1,4 +1,4 @@
-//! The memory that a read of the log takes, whatever the size of its events.
+//! How much memory a read of the log takes, for events of any size.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -14,7 +14,7 @@ use support::{client, fresh};
 
 const LOG: &str = "FIREFLY_TEST_READS_THE_LOG_OF";
 
-/// How many bytes of memory this process has had at once so far.
+/// The most memory, in bytes, that this process has had so far.
 fn most_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -22,7 +22,7 @@ fn most_memory() -> u64 {
     kilobytes << 10
 }
 
-/// What the next test runs in a process of its own.
+/// The next test runs this one in a process of its own.
 #[test]
 fn reads_the_log() {
     let Ok(url) = env::var(LOG) else { return };
@@ -38,7 +38,8 @@ fn reads_the_log() {
 #[test]
 fn pages_of_events_of_every_size_have_all_of_them_in_order() {
     let Some((database, store)) = fresh() else { return };
-    // Few large ones among small ones, many, large metadata that is stored in little room, and one larger than a page.
+    // A few large events among small ones, many large events, metadata that is compressed well, and an event larger
+    // than a page.
     let insert = "INSERT INTO events
             (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata)
         SELECT gen_random_uuid(), gen_random_uuid(), 'Note', 1, 'note.taken', to_jsonb(repeat('x', CASE
@@ -98,7 +99,7 @@ fn a_read_takes_the_memory_of_a_page_however_large_the_events_are() {
     let query = EventQuery::new().after(GlobalSequence::from(2_000));
     let mut page = store.read_page(&query, None).unwrap();
     for _ in 0..3 {
-        // With its quotation marks, each is more than 1 MiB.
+        // Each is more than 1 MiB with its quotation marks.
         assert_eq!(page.events.len(), 16);
         page = store.read_page(&query, page.next.as_ref()).unwrap();
     }

@@ -1,5 +1,5 @@
-//! The schema: made, made by many at once, resumed, chosen anew, and adopted from tables that somebody made by hand from the
-//! source document.
+//! Migrations: a new schema, several processes that migrate at once, interrupted migrations, another choice of indexes, and tables that
+//! were made by hand from the source document.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -17,7 +17,7 @@ use firefly_eventstore_test_servers::{Database, PostgresServer};
 
 use support::{account, all_events, client, database, deposited, fresh};
 
-/// The source document's tables, as its version 1.0.0 and its V4 have them, but for what PostgreSQL refuses.
+/// The source document's tables, by its version 1.0.0 and its V4, without the parts that PostgreSQL refuses.
 const BY_HAND: &str = "
     CREATE TABLE events (
         event_id UUID PRIMARY KEY,
@@ -50,7 +50,7 @@ const BY_HAND_V4: &str = "
     CREATE VIEW v_event_statistics AS SELECT event_type, AVG(event_size_bytes) AS avg_size_bytes FROM events GROUP BY 1;
     CREATE MATERIALIZED VIEW mv_aggregate_summary AS SELECT aggregate_id, SUM(event_size_bytes) FROM events GROUP BY 1;";
 
-/// The source document's sample, with valid aggregate ids.
+/// The source document's sample data, with valid aggregate ids.
 const SAMPLE: &str = r#"
     INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, global_sequence, event_type, event_data,
         metadata, created_at)
@@ -142,7 +142,7 @@ fn snapshots_made_by_hand_are_adopted_with_their_rows() {
     }
 }
 
-/// Every index, constraint, trigger and column there is, with its definition.
+/// Every index, constraint, trigger and column, with its definition.
 fn catalog(database: &Database) -> Vec<String> {
     let definitions = "
         SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
@@ -222,7 +222,8 @@ fn twenty_processes_that_migrate_at_once_run_each_step_once() {
     assert_eq!(catalog(&database), catalog(&fresh().unwrap().0));
 }
 
-/// What lets a session wait at a statement that its settings name: it says so, and goes on when a lock that they name is released.
+/// Functions by which a session stops at the statement that its settings name. It raises a notice and waits for the advisory lock that its
+/// settings name.
 const WAITING: &str = "
     CREATE SCHEMA waiting;
     CREATE FUNCTION waiting.wait() RETURNS void LANGUAGE plpgsql AS $$
@@ -238,7 +239,7 @@ const WAITING: &str = "
     CREATE FUNCTION waiting.at_definition() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM waiting.wait(); END';
     CREATE FUNCTION waiting.at_update() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM waiting.wait(); RETURN NULL; END';";
 
-/// Where a process is to wait: at which of the statements that are waited at, and for which lock.
+/// Where a process waits: at the how-manieth statement, and for which lock.
 #[derive(Clone, Copy)]
 struct Wait {
     until: u32,
@@ -253,14 +254,14 @@ fn release(client: &mut Client, wait: Wait) {
     client.query("SELECT pg_advisory_unlock($1)", &[&wait.lock]).unwrap();
 }
 
-/// Has every session wait at a statement of a migration.
+/// Makes every session able to wait at each statement that defines something.
 fn wait_at_definitions(client: &mut Client) {
     let script =
         format!("{WAITING} CREATE EVENT TRIGGER wait ON ddl_command_end EXECUTE FUNCTION waiting.at_definition();");
     client.batch_execute(&script).unwrap();
 }
 
-/// More than a step has, and less than all have together.
+/// The range of statements to wait at: more than one step has, fewer than all steps have together.
 const STATEMENTS: std::ops::RangeInclusive<u32> = 1..=60;
 
 #[test]
@@ -284,7 +285,7 @@ fn processes_that_are_killed_while_they_migrate_leave_nothing_in_the_way() {
                 process.kill();
                 killed += 1;
             }
-            // The server goes on with what the process had sent, and the next one waits for that.
+            // The server goes on with the statement that the killed process had sent. The next process waits for that.
             release(&mut other, wait);
         }
         assert!(killed > 0);
@@ -315,7 +316,7 @@ fn a_server_that_is_stopped_while_a_process_migrates_leaves_nothing_in_the_way()
         let signal = if lock % 2 == 0 { "QUIT" } else { "KILL" };
         server.kill(signal);
         if told == "waiting" {
-            // Nobody ends what serves the process when the server itself is killed: it may go on to the end unaware of that.
+            // After SIGKILL to the server, the process that serves the session lives on and may finish its statement.
             let told = process.hear().unwrap();
             assert!(told == "retry" || signal == "KILL", "{told}");
         }
@@ -324,7 +325,7 @@ fn a_server_that_is_stopped_while_a_process_migrates_leaves_nothing_in_the_way()
     assert_migrates(&database, SAMPLE);
 }
 
-/// Panics unless the database is one like any other once it is migrated, with the rows that it had.
+/// Migrates the database, and asserts that its schema is that of a new one and that it has kept its rows.
 fn assert_migrates(database: &Database, rows: &str) {
     PostgresEventStore::builder(database.url()).migrate().unwrap();
     assert_eq!(catalog(database), catalog(&fresh().unwrap().0));
@@ -354,7 +355,7 @@ fn a_process_that_is_killed_while_it_computes_checksums_leaves_the_rest_to_the_n
     process.go_on();
     assert_eq!(process.hear().as_deref(), Some("waiting"));
     process.kill();
-    // The server would go on with the statement: it is ended too, and waited for, so that what is done by then is known.
+    // The server would go on with the statement of the killed process. Ending the session and waiting for its end makes the state certain.
     let terminate = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     assert_eq!(other.query(terminate, &[]).unwrap().len(), 1);
@@ -410,10 +411,10 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
 const DATABASE: &str = "FIREFLY_TEST_DATABASE";
 const SETTINGS: &str = "FIREFLY_TEST_SETTINGS";
 
-/// Marks what one process tells the other, among what the test runner prints.
+/// Marks the messages between the processes in the test runner's output.
 const MARK: &str = ">> ";
 
-/// The process that migrates, when it is told to, and tells what came of it.
+/// The child process: it migrates when its parent says so, and reports the result.
 #[test]
 fn child_process() {
     let Ok(url) = env::var(DATABASE) else { return };
@@ -439,13 +440,13 @@ fn child_process() {
     }
 }
 
-/// Tells the other process something, in one write.
+/// Sends the other process a line, in one write.
 fn tell(line: &str) {
     let line = format!("\n{MARK}{line}\n");
     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
 }
 
-/// A process that migrates; it does not outlive this value.
+/// A child process that migrates. It is killed when this value is dropped.
 struct Peer {
     child: Child,
     input: ChildStdin,
@@ -453,7 +454,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Starts it; it migrates when it may [`go_on`](Self::go_on).
+    /// Starts the process. It does not migrate before [`go_on`](Self::go_on).
     fn start(database: &Database, wait: Option<Wait>) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command
@@ -472,13 +473,13 @@ impl Peer {
         }
     }
 
-    /// Lets it migrate, once it is ready to.
+    /// Waits until the process is ready, and lets it migrate.
     fn go_on(&mut self) {
         assert_eq!(self.hear().as_deref(), Some("ready"));
         self.input.write_all(b"go on\n").unwrap();
     }
 
-    /// What it tells next; none if it ended.
+    /// The next message of the process, or `None` if it has ended.
     fn hear(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();
@@ -489,7 +490,7 @@ impl Peer {
         }
     }
 
-    /// Kills it, as SIGKILL does, and waits until it is gone.
+    /// Sends the process SIGKILL and waits for its end.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -498,13 +499,13 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// What a test's choices follow from.
+/// The seed of the test's random choices.
 fn seed() -> u64 {
     let seed = match env::var("FIREFLY_TEST_SEED") {
         Ok(seed) => seed.parse().unwrap(),
@@ -518,7 +519,7 @@ fn seed() -> u64 {
 fn a_migration_that_was_cut_off_between_steps_goes_on() {
     let Some((database, _)) = fresh() else { return };
     let whole = catalog(&database);
-    // As a crash before each of the steps leaves it: those after it were neither made nor recorded.
+    // The state that a crash before the step leaves: neither it nor the later steps have been made or recorded.
     for steps in (0..VERSIONS.len()).rev() {
         client(&database)
             .batch_execute(&format!(
@@ -554,7 +555,7 @@ fn indexes_are_chosen_and_changed_later() {
             .migrate()
             .unwrap();
         assert_eq!(optional(&database), expected, "{indexes:?}");
-        // A store that there is keeps the indexes that were chosen for it.
+        // An existing store keeps the indexes that were chosen for it.
         PostgresEventStore::builder(database.url()).migrate().unwrap();
         assert_eq!(optional(&database), expected, "{indexes:?}");
         assert_eq!(all_events(&store).len(), 1);

@@ -1,4 +1,4 @@
-//! Export, import, restore and audit on a real server: nothing is lost, nothing comes twice, and what does not fit is named.
+//! Export, import, restore and audit on a real server: no event is lost or repeated, and errors name what does not fit.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -25,7 +25,7 @@ use firefly_eventstore_test_servers::Database;
 
 use support::{account, all_events, client, deposited, fresh};
 
-/// An event with every column that a client can fill.
+/// An event with a value in every column that a client can write.
 fn with_everything(number: u64) -> NewEvent {
     let data = serde_json::json!({ "number": number, "big": u64::MAX, "text": "Ångström \u{1F600}\n", "z": [1.5, null], "a": {} });
     NewEvent::new("everything.happened", &data)
@@ -42,8 +42,8 @@ fn with_everything(number: u64) -> NewEvent {
         .unwrap()
 }
 
-/// A log in which every column has values, and NULL where it may: holes, tenants, a row that something else wrote, and one that was
-/// corrected.
+/// A log with values and NULLs in every column that allows both. It has holes, tenants, a row that another program wrote, and a corrected
+/// one.
 fn history(database: &Database, store: &PostgresEventStore) {
     let (acme, rolled_back) = (TenantId::new("ACME").unwrap(), [deposited(0), deposited(0)]);
     for number in 0..10 {
@@ -76,14 +76,14 @@ fn import(store: &dyn Operations, file: &[u8]) -> Result<firefly_eventstore_core
     Import::new().batch_size(7).json_lines(store, Cursor::new(file), |_| {})
 }
 
-/// The rows themselves, but for the time of the import.
+/// All rows, without the time of the import.
 fn rows(client: &mut Client, table: &str) -> Vec<String> {
     let select = format!("SELECT row_to_json({table})::text FROM {table} ORDER BY global_sequence");
     let rows = client.query(&select, &[]).unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Waits until the server says so.
+/// Waits until the query returns true.
 fn eventually(client: &mut Client, what: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !client.query_one(what, &[]).unwrap().get::<_, bool>(0) {
@@ -98,7 +98,8 @@ const AN_IMPORT_WAITS: &str = "SELECT EXISTS (SELECT FROM pg_locks
 const AN_APPEND_WAITS: &str = "SELECT EXISTS (SELECT FROM pg_locks
     WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock' AND NOT granted)";
 
-/// Makes whoever stores the event with this sequence wait in the midst of it, until the returned connection lets go.
+/// Makes any session that stores the event with this sequence wait in the middle of the statement, until the returned connection releases
+/// its lock.
 fn hold_at(database: &Database, sequence: u64) -> Client {
     let mut holder = client(database);
     let script = format!(
@@ -117,7 +118,7 @@ const SOMEBODY_IS_HELD: &str = "SELECT EXISTS (SELECT FROM pg_locks
 
 const LET_GO: &str = "SELECT pg_advisory_unlock(42)";
 
-/// Events of an aggregate of their own, made elsewhere, with these sequences.
+/// Events of an aggregate of another store, with these sequences.
 fn from_elsewhere(sequences: impl IntoIterator<Item = u64>) -> Vec<EventEnvelope> {
     let memory = firefly_eventstore_core::MemoryEventStore::new();
     let account = account();
@@ -174,7 +175,7 @@ fn an_imported_log_is_the_exported_one_column_by_column() {
     assert_eq!(target.high_water_mark().unwrap(), appended.last_sequence().unwrap());
 }
 
-/// Names the file and the database to the process that is to be killed.
+/// The variable by which the child process, which is to be killed, gets the file and the database.
 const TO_BE_KILLED: &str = "FIREFLY_TEST_IMPORT";
 
 #[test]
@@ -315,7 +316,7 @@ fn a_unique_key_of_somebody_elses_is_no_contradiction() {
     assert!(all_events(&store).is_empty());
 }
 
-/// Reads on until there is nothing more to come, as somebody who follows the log does.
+/// Follows the log to its end, as a consumer does.
 fn follow(store: &PostgresEventStore, working: &AtomicBool) -> Vec<u64> {
     let (mut checkpoint, mut seen) = (GlobalSequence::ZERO, Vec::new());
     loop {
@@ -345,7 +346,7 @@ fn appends_beside_imports_lose_nothing_and_a_follower_sees_each_event_once() {
             .collect();
         let (mut stored, mut refused) = (Vec::new(), Vec::new());
         for round in 0..60 {
-            // Far ahead, or right where the others append.
+            // The import is far ahead of the other appends, or in the middle of them.
             let ahead = if round % 2 == 0 { 1 } else { 1_000 };
             let first = store.high_water_mark().unwrap().get() + ahead;
             let events = from_elsewhere((first..first + 20).step_by(2));
@@ -370,7 +371,7 @@ fn appends_beside_imports_lose_nothing_and_a_follower_sees_each_event_once() {
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), stored.into_iter().collect());
 }
 
-/// Appends and takes back, and returns what it got.
+/// Appends, rolls some appends back, and returns the sequences that it got.
 fn append_until(store: &PostgresEventStore, importing: &AtomicBool, mut random: fastrand::Rng) -> Vec<u64> {
     let mut stored = Vec::new();
     while importing.load(Ordering::SeqCst) {
@@ -418,7 +419,7 @@ fn an_import_waits_for_who_may_still_commit_before_it_looks_where_the_log_ends()
             assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error:?}");
             assert_eq!(all_events(&store).numbers(), [1, 2]);
         } else {
-            // What was burnt is free.
+            // Sequences that were rolled back can be imported.
             result.unwrap();
             assert_eq!(all_events(&store).numbers(), [1, 2, 3]);
         }
@@ -460,10 +461,10 @@ fn sequences_that_crashes_and_rollbacks_burnt_can_be_imported_and_no_reader_pass
         open.batch_execute(INSERT).unwrap();
     }
     open.rollback().unwrap();
-    // A reader that looks now is told of nothing that was not committed.
+    // A reader that looks now gets committed events only.
     let checkpoint = store.high_water_mark().unwrap();
     assert_eq!(checkpoint, 1);
-    // Within the hole, then across its end, each with holes of its own.
+    // First within the hole, then across its end. The imported events leave holes, too.
     store.import_events(&from_elsewhere([3, 40, 77])).unwrap();
     assert_eq!(store.high_water_mark().unwrap(), 77);
     store.import_events(&from_elsewhere([99, 150])).unwrap();
@@ -476,7 +477,7 @@ fn sequences_that_crashes_and_rollbacks_burnt_can_be_imported_and_no_reader_pass
         .append(&account(), ExpectedVersion::NoStream, &[deposited(2)])
         .unwrap();
     assert_eq!(appended.last_sequence().unwrap(), 151);
-    // The sequence is never set back.
+    // An import never sets the sequence back.
     other
         .batch_execute("SELECT setval('events_global_sequence_seq', 500)")
         .unwrap();
@@ -496,7 +497,7 @@ fn a_mark_that_was_given_out_is_never_imported_below() {
             .unwrap();
     }
     assert_eq!(store.high_water_mark().unwrap(), 3);
-    // Somebody removes the end of the log, by hand. A reader of this store was at 3 already.
+    // Another session deletes the end of the log. A reader of this store has already read up to 3.
     client(&database)
         .batch_execute("DELETE FROM events WHERE global_sequence > 1")
         .unwrap();
@@ -592,7 +593,7 @@ fn an_export_beside_writers_that_was_completed_later_is_the_full_export() {
     assert_eq!(digest, full.digest);
 }
 
-/// Transactions that take some time after they allocated sequences, and may give up.
+/// Transactions that take some time after they allocated their sequences. Some roll back.
 fn commit_out_of_order(store: &PostgresEventStore, random: &mut fastrand::Rng) {
     for _ in 0..60 {
         let gives_up = random.u8(..100) < 15;
@@ -614,7 +615,7 @@ fn commit_out_of_order(store: &PostgresEventStore, random: &mut fastrand::Rng) {
     }
 }
 
-/// Two aggregates whose times are not in the order of the log.
+/// Two aggregates whose times do not follow the order of the log.
 fn with_times(store: &PostgresEventStore) -> (AggregateKey, AggregateKey) {
     let (one, other) = (account(), account());
     let start = datetime!(2025-01-15 10:30 UTC);
@@ -633,7 +634,7 @@ fn a_point_is_restored_into_another_store_and_into_a_table_alike() {
         (GlobalSequence::from(4).into(), &[1, 2, 3, 4]),
         (GlobalSequence::from(400).into(), &[1, 2, 3, 4, 5, 6]),
         (GlobalSequence::ZERO.into(), &[]),
-        // The fifth was created before, but follows one of its aggregate that was not.
+        // The fifth event is earlier than the limit, but an earlier event of its aggregate is not.
         (datetime!(2025-01-15 10:34 UTC).into(), &[1, 2, 4]),
         (datetime!(2025-01-15 10:33:59.999_999_999 UTC).into(), &[1, 2]),
         (datetime!(2025-01-15 10:40 UTC).into(), &[1, 2, 3, 4, 5, 6]),
@@ -649,7 +650,7 @@ fn a_point_is_restored_into_another_store_and_into_a_table_alike() {
         assert_eq!(all_events(&target).numbers(), expected, "{point:?}");
         let again = restore(&source, &target, point, |_| {}).unwrap();
         assert_eq!((again.events, again.already_stored), (0, restored.events));
-        // What was restored goes on by itself.
+        // The restored store works on its own.
         target.append(&one, ExpectedVersion::Any, &[deposited(9)]).unwrap();
 
         assert_eq!(source.restore_table(point).unwrap(), restored.events);
@@ -698,7 +699,7 @@ fn a_restored_table_ends_at_the_mark_and_has_no_part_in_the_store() {
         "a default, or a sequence"
     );
 
-    // A store with such a table opens, migrates and audits as any.
+    // A store with such a table opens, migrates and audits like any other.
     let builder = PostgresEventStore::builder(database.url());
     assert!(builder.migrate().unwrap().is_empty());
     let reopened = builder.open().unwrap();
@@ -709,7 +710,7 @@ fn a_restored_table_ends_at_the_mark_and_has_no_part_in_the_store() {
     assert!(reopened.check_storage().unwrap().is_empty());
 }
 
-/// Everything that an audit finds, the kind and the sequence of each.
+/// The kind and the sequence of every finding of an audit.
 fn audit(store: &PostgresEventStore) -> Vec<Finding> {
     let mut findings = Vec::new();
     let audited = Audit::new()
@@ -741,7 +742,7 @@ fn an_audit_finds_and_names_each_kind_of_damage() {
     assert_eq!(audit(&store), [], "an intact store");
     let mut other = client(&database);
     let [_, second, third] = &accounts;
-    // The events 1, 4 and 7 are the first account's, 2, 5, 8 the second's.
+    // The first account has the events 1, 4 and 7, the second 2, 5 and 8.
     let cases: [(&str, FindingKind, Option<u64>); 9] = [
         (
             "UPDATE events SET event_data = '{\"amount\": 2}' WHERE global_sequence = 4",
@@ -758,7 +759,7 @@ fn an_audit_finds_and_names_each_kind_of_damage() {
             FindingKind::Unreadable,
             Some(5),
         ),
-        // Known by what comes after it.
+        // The next event of the aggregate shows that one is missing.
         ("DELETE FROM events WHERE global_sequence = 5", FindingKind::Versions, Some(8)),
         (
             "UPDATE events SET aggregate_version = 99 WHERE global_sequence = 6;
@@ -878,7 +879,7 @@ fn summaries_are_of_now_unless_those_of_the_last_refresh_are_asked_for() {
     store.append(&known, ExpectedVersion::Any, &[deposited(2)]).unwrap();
     assert_eq!(events(SummaryQuery::new()), [(known.id(), 2), (other.id(), 1)]);
     assert_eq!(events(refreshed()), [(known.id(), 1), (other.id(), 1)]);
-    // With any combination of filters.
+    // Every combination of filters.
     for filters in 0..16 {
         let mut query = SummaryQuery::new();
         let mut expected = vec![(known.id(), 2), (other.id(), 1)];

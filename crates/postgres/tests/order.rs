@@ -1,4 +1,4 @@
-//! The order of the log under writers that overlap: nothing is missed, nothing repeated, nobody waits.
+//! The order of the log while writers overlap: a reader misses no event, gets none twice, and never waits.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -16,13 +16,13 @@ use firefly_eventstore_test_servers::Database;
 
 use support::{account, all_events, client, deposited, fresh, stored_sequences, write_with_delays_and_rollbacks};
 
-/// What a reader saw of the hammer, in its order.
+/// What a reader saw during the test, in order.
 struct Seen {
     sequences: Vec<i64>,
     stored: HashSet<i64>,
 }
 
-/// Writers whose transactions overlap, and a reader that follows the log by whatever it takes for its end.
+/// Writers whose transactions overlap, and a reader that follows the log up to the end that `end_of_log` returns.
 fn hammer(database: &Database, end_of_log: impl Fn(&mut Client) -> i64 + Sync) -> Seen {
     let store = PostgresEventStore::builder(database.url())
         .max_connections(16)
@@ -246,7 +246,7 @@ fn twenty_thousand_appends_in_one_transaction_announce_once() {
         let locks = "SELECT COUNT(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype <> 'relation'";
         let locks: i64 = tx.connection().query_one(locks, &[]).unwrap().get(0);
         assert!(locks < 10, "{locks} locks");
-        // Somebody else's append does not move the mark beyond it.
+        // Another client's append does not move the mark beyond the open transaction.
         store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
         assert_eq!(store.high_water_mark()?, 0);
         assert!(all_events(&store).is_empty());
@@ -264,7 +264,7 @@ fn twenty_thousand_appends_in_one_transaction_announce_once() {
 fn a_writer_without_ordinary_triggers_is_waited_for() {
     let Some((database, store)) = fresh() else { return };
     let mut other = client(&database);
-    // As what replicates or restores sets it.
+    // As replication and restores set it.
     other.batch_execute("SET session_replication_role = replica").unwrap();
     let mut open = other.transaction().unwrap();
     open.batch_execute(INSERT).unwrap();
@@ -276,7 +276,7 @@ fn a_writer_without_ordinary_triggers_is_waited_for() {
     assert_eq!(store.high_water_mark().unwrap(), 2);
 }
 
-/// Announces, as a writer does, that it allocates sequences beyond this one.
+/// Announces, as every writer does, that this transaction allocates sequences beyond the given one.
 const ANNOUNCE: &str =
     "SELECT pg_advisory_xact_lock_shared(('events'::regclass::oid::bigint # 1718973036)::bit(32)::integer, $1)";
 
@@ -291,7 +291,7 @@ fn a_writer_that_announced_late_takes_back_nothing_that_was_proved() {
             .unwrap();
     }
     assert_eq!(store.high_water_mark().unwrap(), 2);
-    // It saw that nothing was allocated, then slept: what it allocates now is beyond 2 all the same.
+    // The writer saw that nothing was allocated, and then slept. What it allocates now is beyond 2 nevertheless.
     let mut other = client(&database);
     let mut late = other.transaction().unwrap();
     late.query(ANNOUNCE, &[&0]).unwrap();
@@ -309,7 +309,8 @@ fn a_writer_that_announces_after_the_sequence_was_looked_at_holds_nothing_back()
     store
         .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    // It saw more allocated than the reader did, as it may between the reader's two looks.
+    // The writer saw more sequences allocated than the reader did. That happens if it looked between the reader's two
+    // looks.
     let mut other = client(&database);
     let mut later = other.transaction().unwrap();
     later.query(ANNOUNCE, &[&9]).unwrap();
@@ -326,7 +327,7 @@ fn an_append_that_another_writer_announced_itself_in_the_middle_of_is_held_back_
     store
         .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
-    // When it looked, two of the three that are appended here were allocated.
+    // When the writer looked, two of the three sequences below were allocated.
     let mut other = client(&database);
     let mut open = other.transaction().unwrap();
     open.query(ANNOUNCE, &[&3]).unwrap();
@@ -436,7 +437,7 @@ fn sequences_beyond_32_bits_are_announced_right() {
     for start in [4_294_967_290_i64, 2_147_483_640, 8_589_934_585] {
         let restart = format!("TRUNCATE events; SELECT setval('events_global_sequence_seq', {start})");
         other.batch_execute(&restart).unwrap();
-        // What a store proved is never taken back, so that a new one looks at a log that began anew.
+        // A store never lowers a mark that it has proved. So a new store reads the log that began anew.
         let store = PostgresEventStore::open(database.url()).unwrap();
         store
             .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])

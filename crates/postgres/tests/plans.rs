@@ -1,8 +1,8 @@
-//! How PostgreSQL finds events in a log of 200,000: by which index, and without scanning or sorting everything.
+//! How PostgreSQL finds events in a log of 200,000 events: by which index, and without scanning or sorting the whole log.
 //!
-//! Each plan is asked for of a table that was never analyzed, as after a restore, and of one that was; and each time
-//! planned with the values, as PostgreSQL plans the first executions of a prepared statement, and planned for any
-//! values, as it may plan the later ones. All four must do.
+//! Each plan is checked for a table that was never analyzed, as after a restore, and for one that was. Each is planned with the values, as
+//! PostgreSQL plans the first executions of a prepared statement, and without them, as it may plan the later ones. All four plans must be
+//! good.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -22,7 +22,7 @@ use time::{Duration, OffsetDateTime, macros::datetime};
 
 use support::{client, database};
 
-/// The six query patterns of the source document, word for word but for the names of the parameters.
+/// The six query patterns of the source document, word for word except for the names of the parameters.
 mod pattern {
     pub(super) const LOAD_EVENT_STREAM: &str = "
 SELECT event_id, aggregate_id, aggregate_type, aggregate_version, 
@@ -88,7 +88,7 @@ fn pattern_2_loads_from_a_version_by_the_index_on_aggregate_and_version() {
         .finds_by(&[VERSIONS]);
 }
 
-/// For this query without a limit, PostgreSQL sorts if there are no statistics. The driver reads pages instead.
+/// PostgreSQL sorts for this query without a limit if there are no statistics. The driver reads pages instead.
 #[test]
 fn pattern_3_streams_the_log_by_the_index_on_the_sequence() {
     statement(pattern::STREAM_FROM_SEQUENCE, "150000")
@@ -104,7 +104,7 @@ fn pattern_4_finds_a_version_by_the_index_on_aggregate_and_version() {
         .finds_by(&[AGGREGATE]);
 }
 
-/// For this query, PostgreSQL sorts what the index finds. The driver instead queries each type and merges the results.
+/// For this query, PostgreSQL sorts what the index finds. The driver instead reads each type in order and merges the results.
 #[test]
 fn pattern_5_streams_types_by_their_index_and_sorts() {
     statement(pattern::STREAM_BY_TYPE, "'event.1', 'event.2', 'event.3'")
@@ -170,7 +170,7 @@ fn the_patterns_find_what_the_store_finds_in_the_same_order() {
     let mut rows = pattern(pattern::STREAM_BY_TIME, &[&hour.start, &hour.end]);
     let time = |row: &Row| row.get::<_, OffsetDateTime>("created_at");
     assert!(rows.is_sorted_by_key(time));
-    // It leaves open which of two events of the same moment is first.
+    // The query leaves open which of two events with the same time comes first.
     rows.sort_by_key(|row| (time(row), row.get::<_, i64>("global_sequence")));
     assert_same(&rows, &in_time);
 }
@@ -499,14 +499,14 @@ fn of_types_in_a_time_range_a_few_may_be_sorted() {
 
 #[test]
 fn everything_in_the_order_of_time_is_read_along_the_index_without_a_sort() {
-    // PostgreSQL 17 knows that every row has a time, and searches for none.
+    // PostgreSQL 17 knows that every row has a time, so it does not search for rows without one.
     log(EventQuery::new().ordered_by(Order::Time))
         .planned_anew()
         .resumed_by("idx_events_created_at (created_at, global_sequence)")
         .found_by("idx_events_created_at");
 }
 
-/// Only the values tell which is better, so such a statement is planned each time, and never for any values.
+/// Only the values show which plan is better. So PostgreSQL must plan such a statement each time, with its values.
 #[test]
 fn rare_metadata_is_found_by_its_index_and_frequent_metadata_along_the_log() {
     let Some([plain, analyzed]) = logs() else { return };
@@ -576,7 +576,7 @@ fn without_its_index_a_filter_walks_the_log_or_what_another_filter_finds() {
         AGGREGATE,
         1,
     );
-    // In an order that no index has, each page is sorted.
+    // No index has this order, so each page is sorted.
     assert_walks(&lean, &EventQuery::new().created_at(hour()), LOG, 1);
 }
 
@@ -594,8 +594,8 @@ fn hour() -> std::ops::Range<OffsetDateTime> {
     from..from + Duration::HOUR
 }
 
-/// What is to be true of a query's plans: forwards and backwards, its first page and the next, pages of one event and
-/// usual ones.
+/// What must hold for a query's plans: forwards and backwards, for the first page and the next, and for pages of one event and of the usual
+/// size.
 struct QueryPlans {
     query: EventQuery,
     arms: usize,
@@ -617,25 +617,25 @@ fn log(query: EventQuery) -> QueryPlans {
 }
 
 impl QueryPlans {
-    /// Not kept prepared, so never planned for any values, nor for another size of the log.
+    /// The statement is not kept prepared. So it is never planned without its values or for another size of the log.
     fn planned_anew(mut self) -> Self {
         self.planned_anew = true;
         self
     }
 
-    /// So many lists, each in order, are merged.
+    /// This many lists, each in order, are merged.
     fn merging(mut self, arms: usize) -> Self {
         self.arms = arms;
         self
     }
 
-    /// So few rows match that sorting them costs nothing.
+    /// So few rows match that sorting them costs little.
     fn sorting_a_few(mut self) -> Self {
         self.sorting = true;
         self
     }
 
-    /// Without statistics, PostgreSQL takes what matches to be less than a page.
+    /// Without statistics, PostgreSQL assumes that less than a page of rows matches.
     fn sorting_until_analyzed(mut self) -> Self {
         self.sorting_until_analyzed = true;
         self
@@ -684,7 +684,7 @@ impl QueryPlans {
     }
 }
 
-/// What is to be true of a statement's plans.
+/// What must hold for a statement's plans.
 struct StatementPlans<'a> {
     sql: &'a str,
     values: &'a str,
@@ -704,25 +704,25 @@ fn statement<'a>(sql: &'a str, values: &'a str) -> StatementPlans<'a> {
 }
 
 impl StatementPlans<'_> {
-    /// Sorting what is found is what the statement asks for, or costs nothing.
+    /// The statement asks for a sort, or the sort costs little.
     fn sorting_a_few(mut self) -> Self {
         self.sorting = true;
         self
     }
 
-    /// Only of the table that was analyzed: the statement is not one of ours.
+    /// Checks only the table that was analyzed, because the statement is not one of the driver's.
     fn once_analyzed(mut self) -> Self {
         self.once_analyzed = true;
         self
     }
 
-    /// Planned for any values, the statement has each way to go, and goes one of them.
+    /// Checks the plan with the values only. The plan without them has both branches, and executes one.
     fn with_its_values(mut self) -> Self {
         self.with_its_values = true;
         self
     }
 
-    /// Reads by these indexes, searched by these columns at least, and by nothing else.
+    /// The statement reads by these indexes only, and searches each by at least these columns.
     #[track_caller]
     fn finds_by(self, by: &[&str]) {
         let filled = logs().into_iter().flatten().skip(usize::from(self.once_analyzed));
@@ -757,17 +757,17 @@ impl StatementPlans<'_> {
     }
 }
 
-/// What of a plan matters here.
+/// The parts of a plan that matter here.
 #[derive(Default)]
 struct Plan {
-    /// How each table is read: by an index with the columns that it is searched by, or whole.
+    /// How each table is read: by an index and the columns that it is searched by, or by a full scan.
     scans: Vec<String>,
     sorts: usize,
     merges: usize,
 }
 
 impl Plan {
-    /// Without its last row, which says where the log ends and what is archived.
+    /// Leaves out the part for the last row, which says where the log ends and what is archived.
     #[track_caller]
     fn of_page(lines: &[String]) -> Self {
         let mut plan = Self::of(lines);
@@ -804,7 +804,7 @@ impl Plan {
     }
 }
 
-/// The columns that a condition names, each once.
+/// The columns that a condition names, without duplicates.
 fn columns(condition: &str) -> Vec<&str> {
     const COLUMNS: [&str; 11] = [
         "aggregate_id",
@@ -830,8 +830,8 @@ fn columns(condition: &str) -> Vec<&str> {
 
 const EVENTS: i64 = 200_000;
 
-/// 20 events in each aggregate, 100 types of events, 5 of aggregates, 10 tenants, 100 creators; a correlation and a
-/// causation for each 10 events; a second from event to event, and some a minute late.
+/// Each aggregate has 20 events. There are 100 types of events, 5 of aggregates, 10 tenants and 100 creators. Each correlation and each
+/// causation has 10 events. There is one event a second, and some are a minute late.
 const FILL: &str = "
 INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, metadata,
                     created_at, created_by, tenant_id, correlation_id, causation_id)
@@ -850,7 +850,7 @@ SELECT
     'cause-' || n / 10
 FROM generate_series(0::bigint, $1::bigint - 1) AS n";
 
-/// A filled store, in a PostgreSQL schema of its own.
+/// A filled store in its own PostgreSQL schema.
 struct Log {
     name: &'static str,
     url: String,
@@ -875,7 +875,7 @@ fn filled(database: &Database, name: &'static str, indexes: Indexes, events: i64
         .open()
         .unwrap();
     let mut client = client(database);
-    // The server counts rows by itself after a while, unless it is told not to.
+    // Autovacuum would analyze the table after a while.
     client
         .batch_execute(&format!(
             "SET search_path = {name}; ALTER TABLE events SET (autovacuum_enabled = off)"
@@ -886,12 +886,12 @@ fn filled(database: &Database, name: &'static str, indexes: Indexes, events: i64
     Log { name, url, store }
 }
 
-/// One that was never analyzed, and one that was.
+/// A log that was never analyzed, and one that was.
 fn logs() -> Option<&'static [Log; 2]> {
     all_logs().map(|logs| &logs.filled)
 }
 
-/// One without events, as a store's statements find it that is new: what is planned then for any values is kept for long.
+/// An empty log, as the statements of a new store find it. A plan that is made then without values is kept for long.
 fn empty_log() -> Option<&'static Log> {
     all_logs().map(|logs| &logs.empty)
 }
@@ -902,7 +902,7 @@ struct Logs {
     _database: Database,
 }
 
-/// None where there is no server. They are made once, and are gone with the server, which ends with this process.
+/// `None` if there is no server. The logs are made once, and disappear with the server when this process ends.
 fn all_logs() -> Option<&'static Logs> {
     static LOGS: OnceLock<Option<Logs>> = OnceLock::new();
     let make = || {

@@ -1,4 +1,4 @@
-//! The PostgreSQL part of the schema reference, `sql/README.md`, names what there is, and no more.
+//! The PostgreSQL part of the schema reference, `sql/README.md`, names everything in the schema, and nothing else.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -11,7 +11,7 @@ use firefly_eventstore_postgres::{Indexes, Partitions, PostgresEventStore};
 
 use support::{client, database};
 
-/// Every column, index, view, trigger, function and table that is the store's.
+/// Every column, index, view, trigger, function and table of the store.
 const NAMES: &str = "
 SELECT relname::text FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 'v', 'm')
@@ -65,10 +65,11 @@ fn the_reference_names_what_there_is_and_no_more() {
     }
 }
 
-/// Partitions, and what is theirs, are named after their first sequence.
+/// The names of partitions and of their indexes contain the partition's first sequence.
 fn is_partition(name: &str) -> bool {
     name.starts_with("events_from_")
 }
 
-/// What the source document has, and the reference says is not here, or not until it is asked for.
+/// Names of the source document that the reference mentions, although the schema does not have them, or only on
+/// request.
 const NOT_HERE: &[&str] = &["idx_events_aggregate", "events_restored", "firefly_bound"];

@@ -1,4 +1,4 @@
-//! What an append cannot do, said at once and without trying again and again.
+//! Appends that cannot succeed fail at once, without retries.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -16,7 +16,7 @@ use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
 use support::{account, all_events, client, database, deposited, fresh};
 
-/// The last sequence that was given out.
+/// The last sequence that was allocated.
 fn allocated(client: &mut Client) -> i64 {
     let row = client.query_one(
         "SELECT pg_sequence_last_value('public.events_global_sequence_seq')",
@@ -31,7 +31,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
     let known = account();
     let events = [deposited(1)];
     let append = [Append::new(&known, ExpectedVersion::NoStream, &events)];
-    // Another schema, one without a store, and another database with a store whose tables have the same names.
+    // Targets: another schema, a schema without a store, and another database whose store has tables of the same names.
     let twin = postgres_unless_missing().unwrap().new_database();
     for schema in ["public", "elsewhere"] {
         let migrated = |url: &str| PostgresEventStore::builder(url).schema(schema).migrate().unwrap();
@@ -65,7 +65,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
             error.to_string().contains("another server, database or schema"),
             "{error}"
         );
-        // The transaction goes on, and the connection is as it was.
+        // The transaction goes on, and the connection is unchanged.
         transaction.commit().unwrap();
         let kept = other.query_one("SELECT COUNT(*) FROM public.notes", &[]).unwrap();
         assert!(kept.get::<_, i64>(0) > 0);
@@ -74,7 +74,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
             assert_eq!(allocated(&mut look), 0, "{search_path}");
         }
     }
-    // On the right one; what follows there is nobody's business.
+    // On a connection to the right store. What the transaction does afterwards is not checked.
     let mut other = client(&database);
     let mut transaction = other.transaction().unwrap();
     store.append_within(&mut transaction, &append).unwrap();
@@ -84,7 +84,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
     for store in [&store, &elsewhere] {
         assert_eq!(store.load(&known).unwrap().version(), 1);
     }
-    // One of a server that was set up alike, with the same oids.
+    // As on another server that was set up in the same way, so that the oids are the same.
     let elsewhen = "UPDATE firefly_schema_history SET installed_at = installed_at + interval '1 minute'";
     let mut transaction = other.transaction().unwrap();
     transaction.batch_execute(elsewhen).unwrap();
@@ -93,7 +93,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
     let error = store.append_within(&mut transaction, &append).unwrap_err();
     assert!(error.is_invalid_input(), "{error:?}");
     transaction.rollback().unwrap();
-    // By a role that may not look; the transaction goes on.
+    // By a role without the right to check. The transaction goes on.
     let role = format!("nobody_{}", database.name());
     other.batch_execute(&format!("CREATE ROLE {role}")).unwrap();
     let mut transaction = other.transaction().unwrap();
@@ -103,7 +103,7 @@ fn an_append_within_a_transaction_elsewhere_is_refused_before_anything_is_writte
     transaction.batch_execute("SELECT 1").unwrap();
     transaction.rollback().unwrap();
     other.batch_execute(&format!("DROP ROLE {role}")).unwrap();
-    // Within a transaction of the store's own whose work set the search path.
+    // Within the store's own transaction, after the caller's work has set the search path.
     let after = |set: &str, work: &dyn Fn(&mut PostgresTransaction<'_>) -> Result<(), Error>| {
         let set_and_work = |tx: &mut PostgresTransaction<'_>| {
             tx.connection().batch_execute(set).unwrap();
@@ -151,7 +151,7 @@ fn a_snapshot_that_is_too_old_is_told_at_once() {
             let events = [deposited(3)];
             let append = [Append::new(&known, expected, &events)];
             let error = store.append_within(&mut transaction, &append).unwrap_err();
-            // The whole transaction may be repeated, and is told to be.
+            // The error says that the whole transaction may be repeated.
             assert!(error.is_retryable(), "{error:?}");
             assert!(error.to_string().contains("begin it anew"), "{error}");
             transaction.rollback().unwrap();
@@ -199,7 +199,7 @@ fn rows_that_row_level_security_hides_are_told_at_once() {
     client(&database).batch_execute(&drop_role).unwrap();
 }
 
-/// Options for opening the database with settings of the session.
+/// Opens the database with these settings of the session.
 fn with(database: &Database, options: &str) -> PostgresBuilder {
     let mut config: Config = database.url().parse().unwrap();
     PostgresEventStore::configure(config.options(options).clone())
@@ -262,7 +262,7 @@ fn a_sequence_behind_the_log_fills_no_hole_behind_readers() {
             "{findings:?}"
         );
     }
-    // As the advice says, or as a dump does it.
+    // By the statement that the advice names, and by the one of a dump.
     for set in [
         "SELECT setval('events_global_sequence_seq', 3)",
         "SELECT setval('events_global_sequence_seq', (SELECT MAX(global_sequence) + 1 FROM events), false)",
@@ -307,7 +307,7 @@ fn a_session_that_the_server_ends_is_retryable() {
         })
         .unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
-    // A connection that was idle for too long is replaced. PostgreSQL 13 has no such limit.
+    // A connection that the server ended because it was idle is replaced. PostgreSQL 13 has no such limit.
     let limit = "SELECT 1 FROM pg_settings WHERE name = 'idle_session_timeout'";
     if client(&database).query(limit, &[]).unwrap().is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! Standbys: what they prove, what they do not, who goes there, and what is left when they take over.
+//! Standbys: what they can prove, which calls go to them, and what remains after a failover.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -37,13 +37,13 @@ impl Pair {
         Some(Self { primary, standby })
     }
 
-    /// The one that the tests share which let both servers live.
+    /// The pair that tests share if they stop neither server.
     fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Pair>> = OnceLock::new();
         SHARED.get_or_init(Self::start).as_ref()
     }
 
-    /// A database that both have, with a store on the primary.
+    /// A database on both servers, with a store on the primary.
     fn fresh(&self) -> (Database, PostgresEventStore) {
         let database = self.primary.new_database();
         let store = PostgresEventStore::builder(database.url())
@@ -64,14 +64,14 @@ impl Pair {
     }
 }
 
-/// The addresses of several servers.
+/// A connection string with several servers.
 fn hosts(directories: &[&Path], database: &Database) -> String {
     let directories: Vec<String> = directories.iter().map(|at| at.display().to_string()).collect();
     let hosts = directories.join(",");
     format!("host={hosts} user=postgres dbname={}", database.name())
 }
 
-/// An address that is that of one server or of another, as one that moves at a failover.
+/// An address that leads to one server and then to another, as one that moves at a failover.
 struct MovingAddress(tempfile::TempDir);
 
 impl MovingAddress {
@@ -92,7 +92,7 @@ fn append(store: &PostgresEventStore) -> Result<Appended, Error> {
     store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
 }
 
-/// What is called on a store.
+/// A call on a store.
 type Call<'a> = dyn FnMut(&PostgresEventStore) -> Result<(), Error> + 'a;
 
 #[test]
@@ -180,7 +180,7 @@ fn followers_on_a_standby_miss_nothing_and_those_without_the_published_mark_do()
                 let read: Result<Vec<_>, Error> = events.by_ref().collect();
                 match read {
                     Ok(read) => seen.extend(read.iter().map(|event| event.global_sequence.as_i64())),
-                    // Nothing is published yet, or the standby had to choose between the query and the log.
+                    // No mark is published yet, or the standby cancelled the query to apply the log.
                     Err(error) if error.is_unprovable() || error.is_retryable() => continue,
                     Err(error) => panic!("{error:?}"),
                 }
@@ -242,7 +242,7 @@ fn a_store_for_reading_from_a_replica_reads_up_to_what_was_published_and_writes_
     let health = replica.health().unwrap();
     assert_eq!((health.high_water_mark.as_i64(), health.writable), (2, false));
 
-    // A checkpoint that the standby does not have yet is nothing to be alarmed about.
+    // A checkpoint that the standby does not have yet is no error.
     let ahead = EventQuery::new().after(GlobalSequence::from(1_000));
     let page = replica.read_page(&ahead, None).unwrap();
     assert_eq!((page.events.len(), page.checkpoint.as_i64()), (0, 1_000));
@@ -381,7 +381,7 @@ fn what_was_published_beyond_the_end_of_the_log_is_told_and_not_read_up_to() {
     assert_eq!(*replica.high_water_mark().unwrap_err().kind(), expected);
     let read = replica.read(EventQuery::new()).next().unwrap();
     assert_eq!(*read.unwrap_err().kind(), expected);
-    // As the documentation says.
+    // The statement that the documentation names.
     other.batch_execute("DELETE FROM firefly_published_mark").unwrap();
     assert_eq!(store.publish_mark().unwrap(), 1);
     pair.catch_up();
@@ -420,7 +420,7 @@ fn a_store_with_several_hosts_stays_with_the_one_that_accepts_writes() {
     append(&store).unwrap();
     assert_eq!(store.high_water_mark().unwrap(), 1);
 
-    // While the primary is away, and when it is back.
+    // While the primary is stopped, and after its restart.
     pair.primary.kill("KILL");
     for _ in 0..2 {
         let error = append(&store).unwrap_err();
@@ -432,12 +432,12 @@ fn a_store_with_several_hosts_stays_with_the_one_that_accepts_writes() {
     assert_eq!(Some(store.high_water_mark().unwrap()), appended.last_sequence());
     assert_eq!(all_events(&store).len(), 2);
 
-    // What is asked for expressly is done; that is a reader's.
+    // A URL that asks for a read-only server gets one, for reads only.
     let reader = PostgresEventStore::builder(&format!("{both} target_session_attrs=read-only"))
         .open()
         .unwrap();
     assert!(reader.high_water_mark().unwrap_err().is_unprovable());
-    // Each replica will do, the first of them first.
+    // Any replica serves, and the first one is preferred.
     store.publish_mark().unwrap();
     pair.catch_up();
     let replica = PostgresEventStore::builder(&both).read_replica(true).open().unwrap();
@@ -446,7 +446,7 @@ fn a_store_with_several_hosts_stays_with_the_one_that_accepts_writes() {
     let topology = topology.iter().find(|told| told.subject == "replication").unwrap();
     assert!(topology.found.contains("standby"), "{topology:?}");
 
-    // A primary that does not come back.
+    // A primary that is not restarted.
     pair.catch_up();
     pair.primary.kill("KILL");
     assert!(append(&store).unwrap_err().is_retryable());
@@ -463,7 +463,7 @@ fn a_store_with_several_hosts_stays_with_the_one_that_accepts_writes() {
     assert_eq!(all_events(&replica).len(), 3);
 }
 
-/// Appends whether the servers fail or not, and returns what was acknowledged.
+/// Appends while the servers fail, and returns the acknowledged events.
 fn acknowledged(store: &PostgresEventStore, working: &AtomicBool, count: &AtomicUsize) -> Vec<(AggregateKey, i64)> {
     let mut acknowledged = Vec::new();
     while working.load(Ordering::SeqCst) {
@@ -541,7 +541,7 @@ fn a_failover_to_a_synchronous_standby_loses_nothing_that_was_acknowledged() {
         let stream = store.load(account).unwrap();
         assert_eq!(stream.version(), 2, "{account} was acknowledged at {sequence}");
     }
-    // The last events may have come after the last look.
+    // The last events may have been appended after the reader's last look.
     let checkpoint = GlobalSequence::try_from(*followed.last().unwrap()).unwrap();
     let rest = store
         .read(EventQuery::new().after(checkpoint))

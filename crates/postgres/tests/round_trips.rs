@@ -1,4 +1,4 @@
-//! How often a call waits for the server, counted on the way between them, and what a call does when its answer is lost there.
+//! How many round trips each call takes, counted by a proxy, and what a call does when the answer is lost.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -22,7 +22,7 @@ fn behind_a_proxy() -> Option<(Database, Proxy, PostgresEventStore)> {
     Some(proxied(database))
 }
 
-/// What holds for a log in partitions as well.
+/// Checks a log in one table, and a log in partitions.
 fn in_each_layout(check: impl Fn(&Proxy, &PostgresEventStore)) {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
@@ -41,7 +41,7 @@ fn proxied(database: Database) -> (Database, Proxy, PostgresEventStore) {
         .max_connections(1)
         .open()
         .unwrap();
-    // Each statement is prepared once.
+    // The first use of each statement prepares it.
     let [one, other] = [account(), account()];
     let events = [deposited(1), deposited(1)];
     let each = [deposited(1), deposited(1)];
@@ -61,7 +61,7 @@ fn through(proxy: &Proxy, database: &Database) -> String {
     format!("host={} user=postgres dbname={}", directory.display(), database.name())
 }
 
-/// How many events are stored to have each statement prepared.
+/// The number of events that are appended so that each statement is prepared.
 const STORED_BEFORE: usize = 6;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -88,7 +88,7 @@ impl Snapshotted for Account {
     const FORM: &'static str = "Account.v1";
 }
 
-/// A call, and what it is called.
+/// The name of a call, and the call.
 type Call<'a> = (&'static str, &'a dyn Fn() -> Result<(), Error>);
 
 #[test]
@@ -364,7 +364,7 @@ fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_c
     }
 }
 
-/// A projection whose read model costs nothing.
+/// A projection whose read model takes no round trip.
 struct Nothing(String);
 
 impl Projection<PostgresEventStore> for Nothing {
@@ -409,12 +409,12 @@ fn twenty_idle_projections_ask_for_nothing_but_one_mark_a_second() {
         thread::sleep(time);
         proxy.turns() - before
     };
-    // Each looks at the log once more unless the watcher has seen its end by then.
+    // Each projection looks at the log once more unless the watcher has seen its end by then.
     let began = Instant::now();
     while turns_in(Duration::from_secs(1)) > 2 {
         assert!(began.elapsed() < Duration::from_secs(60), "they do not come to rest");
     }
-    // Longer than the ten seconds after which an idle projection looks whether its checkpoint is to move.
+    // Longer than the ten seconds after which an idle projection checks whether to move its checkpoint.
     let turns = turns_in(Duration::from_secs(13));
     assert!(turns <= 25, "{turns} round trips in 13 seconds");
     assert!(running.stop().is_empty());
@@ -434,7 +434,7 @@ fn a_projection_that_catches_up_reads_each_page_in_one_round_trip() {
     let few = turns("second.v1");
     let events: Vec<NewEvent> = (0..100).map(deposited).collect();
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
-    // The page, and a transaction that locks the checkpoint and moves it.
+    // One page, and a transaction that locks the checkpoint and moves it.
     assert_eq!(turns("third.v1") - few, 10 * (1 + 4));
 }
 

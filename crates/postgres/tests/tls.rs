@@ -1,4 +1,4 @@
-//! A store that talks to its server by TLS, with rustls: by the options of its URL, and by a connector that it is given.
+//! A store that uses TLS, with rustls: by the options of its URL, and by a connector that the caller passes.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use support::{account, database, deposited};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// A server that has a certificate for `localhost`, and the authority that signed it.
+/// A server with a certificate for `localhost`, and the authority that signed the certificate.
 struct Secured {
     server: PostgresServer,
     address: Ipv4Addr,
@@ -44,7 +44,7 @@ impl Authority {
         }
     }
 
-    /// A certificate and its key, as PEM.
+    /// Returns a certificate and its key, as PEM.
     fn sign(&self, host: &str, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
@@ -57,7 +57,7 @@ impl Authority {
 impl Secured {
     fn start() -> Option<Self> {
         database()?;
-        // PostgreSQL has no TLS on Unix sockets. All of 127.0.0.0/8 is this machine: an address of its own needs no port of its own.
+        // PostgreSQL has no TLS on Unix sockets. All addresses in 127.0.0.0/8 are this machine's, so a random one needs no free port.
         let [a, b, c] = std::array::from_fn(|_| fastrand::u8(1..255));
         let address = Ipv4Addr::new(127, a, b, c);
         let server = PostgresServer::start(&[("listen_addresses", &address.to_string())]).unwrap();
@@ -145,7 +145,7 @@ mod by_url {
 
     use super::*;
 
-    /// A server, a database on it, and files that its clients have.
+    /// A server, a database on it, and its clients' files.
     struct Place {
         secured: Secured,
         database: Database,
@@ -174,7 +174,7 @@ mod by_url {
             file
         }
 
-        /// The URL by this name of the server, with options in which files have no directory.
+        /// The server's URL with this host name. File names in the options have no directory.
         fn url(&self, host: &str, options: &str) -> String {
             let directory = self.files.path().display().to_string();
             let options = options.replace("FILES", &directory.replace('/', "%2F"));
@@ -182,7 +182,7 @@ mod by_url {
             format!("postgres://postgres@{host}/{database}?hostaddr={address}&{options}")
         }
 
-        /// Whether the connection of a store that opens is encrypted.
+        /// Whether a store that opens with this host and these options has an encrypted connection.
         fn is_encrypted(&self, host: &str, options: &str) -> Result<bool> {
             let store = PostgresEventStore::open(&self.url(host, options))?;
             store.transaction(|tx| {

@@ -1,4 +1,4 @@
-//! What the tests of this driver share.
+//! Helpers for the tests of this driver.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -14,7 +14,8 @@ use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
-/// A database of its own, with a store in it; none where there is no server, which is said unless one is required.
+/// A new database with a store, or `None` if there is no server. A missing server is reported, or an error if it is
+/// required.
 pub(crate) fn fresh() -> Option<(Database, PostgresEventStore)> {
     let database = database()?;
     let store = PostgresEventStore::builder(database.url())
@@ -25,22 +26,22 @@ pub(crate) fn fresh() -> Option<(Database, PostgresEventStore)> {
     Some((database, store))
 }
 
-/// A database of its own; see [`fresh`].
+/// A new database; see [`fresh`].
 pub(crate) fn database() -> Option<Database> {
     Some(postgres_unless_missing()?.new_database())
 }
 
-/// A connection of somebody else's.
+/// A connection that is not the store's.
 pub(crate) fn client(database: &Database) -> Client {
     Client::connect(database.url(), NoTls).unwrap()
 }
 
-/// An aggregate of its own.
+/// A new aggregate.
 pub(crate) fn account() -> AggregateKey {
     AggregateKey::new("Account", Uuid::now_v7()).unwrap()
 }
 
-/// An event of its own.
+/// A new event.
 pub(crate) fn deposited(amount: u64) -> NewEvent {
     NewEvent::new("money.deposited", &serde_json::json!({ "amount": amount })).unwrap()
 }
@@ -80,13 +81,13 @@ fn write(store: &PostgresEventStore, random: &mut fastrand::Rng) {
     }
 }
 
-/// The sequences in the log.
+/// The sequences of all events in the log.
 pub(crate) fn stored_sequences(database: &Database) -> HashSet<i64> {
     let rows = client(database).query("SELECT global_sequence FROM events", &[]);
     rows.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-/// Everything in the log.
+/// All events in the log.
 pub(crate) fn all_events(store: &dyn EventStore) -> Vec<EventEnvelope> {
     store.read(EventQuery::new()).collect::<Result<_, Error>>().unwrap()
 }
@@ -99,7 +100,7 @@ pub(crate) fn movable(store: &PostgresEventStore) -> Vec<EventEnvelope> {
     events
 }
 
-/// What says that these events are archived, or on their way.
+/// The description of an archive with these events.
 pub(crate) fn archive_of(events: &[EventEnvelope]) -> Archive {
     let times = || events.iter().map(|event| event.created_at);
     let mut archive = Archive::new(
@@ -114,7 +115,7 @@ pub(crate) fn archive_of(events: &[EventEnvelope]) -> Archive {
     archive
 }
 
-/// Moves these events out of the log.
+/// Moves these events from the log into an archive.
 pub(crate) fn archive(store: &PostgresEventStore, events: &[EventEnvelope]) {
     store.record_archive(&archive_of(events)).unwrap();
     for batch in events.chunks(50) {
@@ -122,7 +123,7 @@ pub(crate) fn archive(store: &PostgresEventStore, events: &[EventEnvelope]) {
     }
 }
 
-/// Moves them back.
+/// Moves these events from the archive back into the log.
 pub(crate) fn attach(store: &PostgresEventStore, events: &[EventEnvelope]) {
     for batch in events.rchunks(50) {
         Backoff::attempts(100).repeat(|| store.attach_events(batch)).unwrap();
