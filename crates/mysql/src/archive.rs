@@ -5,7 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint, rows};
-use firefly_eventstore_core::operate::{Archive, LogDigest};
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, TenantId, Version};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
@@ -18,30 +17,6 @@ use crate::read;
 use crate::row::{self, Cells, decode, time_value};
 use crate::session::Session;
 use crate::sql;
-
-/// Records an archive, or where it is and whether all its events are out of the log.
-pub(crate) fn record(session: &mut Session<'_, Conn>, archive: &Archive) -> Result<()> {
-    let log = archive.log.as_ref();
-    let values = vec![
-        archive.digest.to_string().into(),
-        archive.first.as_i64().into(),
-        archive.last.as_i64().into(),
-        archive.events.into(),
-        time_value(archive.created_from),
-        time_value(archive.created_until),
-        archive.location.as_str().into(),
-        time_value(archive.archived_at),
-        log.map(|log| log.events).into(),
-        log.map(|log| log.digest.to_string()).into(),
-        archive.is_retired.into(),
-    ];
-    run(session, sql::RECORD_ARCHIVE, values)
-}
-
-/// Forgets an archive.
-pub(crate) fn forget(session: &mut Session<'_, Conn>, digest: &LogDigest) -> Result<()> {
-    run(session, sql::FORGET_ARCHIVE, vec![digest.to_string().into()])
-}
 
 /// Takes events out of the log, and keeps their keys, within a transaction that has done nothing yet.
 ///

@@ -18,7 +18,6 @@ mod read;
 mod row;
 mod schema;
 mod session;
-mod snapshot;
 mod sql;
 mod standing;
 mod store;

@@ -3,7 +3,8 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::{ArchivedStream, rows};
+use firefly_eventstore_core::backend::ArchivedStream;
+use firefly_eventstore_core::backend::tables::{self, archives_between};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -16,11 +17,11 @@ use uuid::Uuid;
 use self::usage::{TABLES, index_usage};
 use crate::error::{classify, driver_error, is_refused};
 use crate::mark::GATES;
-use crate::row::{Cells, count, decode, integer, optional, text, time_value};
+use crate::row::{count, decode, integer, optional, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Session};
-use crate::store::MysqlEventStore;
-use crate::{append, archive, import, read, sql};
+use crate::store::{MysqlEventStore, Sessions};
+use crate::{append, archive, import, sql};
 
 impl Operations for MysqlEventStore {
     /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
@@ -59,62 +60,24 @@ impl Operations for MysqlEventStore {
     }
 
     fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
-        let (id, version, form) = after.map_or((Uuid::nil(), -1, ""), |after| {
-            (
-                after.aggregate.id(),
-                after.version.as_i64(),
-                after.snapshot_type.as_str(),
-            )
-        });
-        let values = [
-            id.into(),
-            id.into(),
-            Value::from(version),
-            version.into(),
-            form.into(),
-            limit.into(),
-        ];
-        self.with(|session| {
-            let rows = session.query(sql::SNAPSHOTS_AFTER, values.to_vec());
-            decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
-        })
-        .map_err(|error| error.during("list the snapshots"))
+        tables::snapshots_after(&Sessions(self), after, limit)
     }
 
     /// Needs `INSERT`, `UPDATE` and `SELECT` on `firefly_seals`. One round trip.
     fn insert_seal(&self, seal: &Seal) -> Result<()> {
-        let values = [
-            seal.global_sequence.as_i64().into(),
-            seal.events.into(),
-            seal.digest.to_string().into(),
-            time_value(seal.sealed_at),
-        ];
-        self.with(|session| {
-            let inserted = session.execute(sql::INSERT_SEAL, values.to_vec());
-            inserted.map(drop).map_err(classify)
-        })
-        .map_err(|error| error.during("store a seal"))
+        tables::insert_seal(&Sessions(self), seal)
     }
 
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
-        self.with(|session| {
-            let rows = session.query(sql::SEALS_AFTER, vec![sequence.as_i64().into(), limit.into()]);
-            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
-        })
-        .map_err(|error| error.during("list the seals"))
+        tables::seals_after(&Sessions(self), sequence, limit)
     }
 
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
-        self.with(|session| {
-            let rows = session.query(sql::NEWEST_SEALS, vec![limit.into()]);
-            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
-        })
-        .map_err(|error| error.during("list the newest seals"))
+        tables::newest_seals(&Sessions(self), limit)
     }
 
     fn archives(&self) -> Result<Vec<Archive>> {
-        self.with(|session| read::archives(session, GlobalSequence::ZERO, GlobalSequence::MAX))
-            .map_err(|error| error.during("list the archives"))
+        tables::archives(&Sessions(self))
     }
 
     fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
@@ -124,16 +87,12 @@ impl Operations for MysqlEventStore {
 
     /// Needs `INSERT`, `UPDATE` and `SELECT` on `firefly_archives`. One round trip.
     fn record_archive(&self, archive: &Archive) -> Result<()> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| archive::record(session, archive)))
-            .map_err(|error| error.during("record an archive"))
+        tables::record_archive(&Sessions(self), archive)
     }
 
     /// Needs `DELETE` and `SELECT` on `firefly_archives`. One round trip.
     fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| archive::forget(session, digest)))
-            .map_err(|error| error.during("forget an archive"))
+        tables::forget_archive(&Sessions(self), digest)
     }
 
     /// Holds all gates for some ten milliseconds, until the commit: appends wait that long. Takes a dozen round trips, and needs `DELETE`
@@ -232,7 +191,7 @@ fn refuse_archived(session: &mut Session<'_, Conn>, point: RestorePoint, mark: G
         RestorePoint::Sequence(_) => true,
         RestorePoint::Time(time) => archive.created_from <= time,
     };
-    let archives = read::archives(session, GlobalSequence::ZERO, until)?;
+    let archives = archives_between(session, GlobalSequence::ZERO, until)?;
     match archives.iter().find(|archive| is_older(archive)) {
         None => Ok(()),
         Some(archive) => Err(archive.needed()),

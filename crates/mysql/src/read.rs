@@ -7,14 +7,14 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use firefly_eventstore_core::backend::{
-    Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource,
-    StreamPart, StreamSource, UsualSize, Window, rows,
+    Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, Sql,
+    SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots, tables::archives_between,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
-    EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, Statistics,
-    StreamRange, SummaryQuery, TenantId, Version, backend,
+    EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange,
+    SummaryQuery, TenantId, Version, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
@@ -23,22 +23,22 @@ use time::OffsetDateTime;
 use crate::append::head;
 use crate::error::classify;
 use crate::row::{Cells, decode, integer, time_value};
-use crate::session::{Flavour, Session};
-use crate::{snapshot, sql};
+use crate::session::{Flavour, Session, placed};
+use crate::sql;
 use archived::archive_with;
 use containment::Condition;
 
 impl<C: Queryable> StreamSource for Session<'_, C> {
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
-        let id = Value::from(aggregate.id());
         // What is stored has microseconds: what is later than the time is later than its microsecond.
-        let values = vec![id.clone(), time_value(time), id];
-        version(&self.query(sql::VERSION_AT_TIME, values).map_err(classify)?)
+        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
+            row.version(0)
+        })
     }
 
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let values = vec![aggregate.id().into(), sequence.as_i64().into()];
-        version(&self.query(sql::VERSION_AT_SEQUENCE, values).map_err(classify)?)
+        let values = [aggregate.id().into(), sequence.as_i64().into()];
+        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
     }
 
     fn events_up_to(
@@ -91,7 +91,7 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
     }
 
     fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives(self, first, last)
+        archives_between(self, first, last)
     }
 }
 
@@ -102,9 +102,8 @@ impl<C: Queryable> SnapshotSource for Session<'_, C> {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, StreamPart)> {
-        let chosen = snapshot::chosen(tenant, aggregate, at.bounds());
-        let id = [aggregate.id().into()];
-        let values = [&chosen[..], &id, &chosen[..], &id].concat();
+        let chosen = snapshots::chosen(tenant, aggregate, at.bounds());
+        let values = placed(&chosen, &[0, 1, 2, 2, 3, 4, 5, 5, 0].repeat(2));
         let (mut snapshot, mut part, mut decoder) = (None, StreamPart::default(), EventDecoder::default());
         walk(self, sql::LOAD_FROM_SNAPSHOT, values, |row| {
             if let Some(archived) = rows::archived_among_events(&Cells(row))? {
@@ -118,22 +117,6 @@ impl<C: Queryable> SnapshotSource for Session<'_, C> {
         })?;
         Ok((snapshot, part))
     }
-}
-
-/// The archives with events between two sequences.
-pub(crate) fn archives<C: Queryable>(
-    session: &mut Session<'_, C>,
-    first: GlobalSequence,
-    last: GlobalSequence,
-) -> Result<Vec<Archive>> {
-    let bounds = [first.as_i64(), last.as_i64()].map(Value::from);
-    let rows = session.query(sql::ARCHIVES, bounds.to_vec()).map_err(classify)?;
-    decode(&rows, |row| rows::archive(&Cells(row)))
-}
-
-fn version(rows: &[Row]) -> Result<Version> {
-    let versions = decode(rows, |row| Version::try_from(integer(row, 0)?))?;
-    Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
 /// Hands each row of a statement to `visit`, until that breaks off or one is damaged.
@@ -670,28 +653,6 @@ pub(crate) fn published_page<C: Queryable>(
         }
     };
     page(session, query, cursor, mark, indexes, known)
-}
-
-/// What there is in the log, or of one tenant.
-pub(crate) fn statistics<C: Queryable>(session: &mut Session<'_, C>, tenant: Option<&TenantId>) -> Result<Statistics> {
-    let tenant = Value::from(tenant.map(TenantId::as_str));
-    let mut query = |sql, times| {
-        let rows = session.query(sql, vec![tenant.clone(); times]);
-        rows.map_err(classify)
-    };
-    let totals = decode(&query(sql::TOTALS, 4)?, |row| rows::totals(&Cells(row)))?;
-    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = statistics.total_events;
-    statistics.event_types = decode(&query(sql::EVENT_TYPE_DISTRIBUTION, 2)?, |row| {
-        rows::event_type_share(&Cells(row), total)
-    })?;
-    statistics.aggregate_types = decode(&query(sql::AGGREGATE_ACTIVITY, 2)?, |row| {
-        rows::aggregate_activity(&Cells(row))
-    })?;
-    statistics.details = decode(&query(sql::EVENT_STATISTICS, 2)?, |row| {
-        rows::event_statistics(&Cells(row))
-    })?;
-    Ok(statistics)
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

@@ -4,7 +4,7 @@ use firefly_eventstore_core::backend::{self, Columns, Fingerprint};
 use firefly_eventstore_core::{Error, Result};
 use mysql::{Row, Value};
 use time::macros::datetime;
-use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
 /// A row, as the core reads it.
@@ -133,13 +133,4 @@ fn floor(time: OffsetDateTime) -> OffsetDateTime {
         datetime!(0001-01-01 0:00 UTC),
         datetime!(9999-12-31 23:59:59.999_999 UTC),
     )
-}
-
-/// The microsecond that a time is in, or the next one if the time is finer.
-pub(crate) fn ceil(time: OffsetDateTime) -> OffsetDateTime {
-    let floor = floor(time);
-    if floor >= time {
-        return floor;
-    }
-    floor.saturating_add(Duration::MICROSECOND)
 }

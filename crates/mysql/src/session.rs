@@ -1,13 +1,15 @@
 //! Sessions: what a connection can count on, and the statements that run on it.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
+use firefly_eventstore_core::backend::{self, Sql, SqlSession, microseconds};
 use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, canonical};
 use mysql::prelude::Queryable;
 use mysql::{Params, Row, Value};
 
 use crate::error::classify;
-use crate::row::{decode, optional, text};
+use crate::row::{Cells, decode, optional, text, time_value, uuid};
 use crate::sql;
 use crate::standing::Standing;
 
@@ -226,6 +228,64 @@ impl<C: Queryable> Session<'_, C> {
     /// The first sequence that an `INSERT` allocated.
     pub(crate) fn insert(&mut self, sql: &str, values: Vec<Value>) -> Result<Option<u64>, mysql::Error> {
         Ok(self.client.exec_iter(sql, parameters(values))?.last_insert_id())
+    }
+}
+
+impl<C: Queryable> SqlSession for Session<'_, C> {
+    type Row<'r> = Cells<'r>;
+
+    fn rows<T>(
+        &mut self,
+        statement: Sql,
+        values: &[backend::Value<'_>],
+        mut decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = self.query(sql::shared(statement), values_of(statement, values));
+        decode(&rows.map_err(classify)?, |row| decode_row(&Cells(row)))
+    }
+
+    fn change(&mut self, statement: Sql, values: &[backend::Value<'_>]) -> Result<u64> {
+        self.execute(sql::shared(statement), values_of(statement, values))
+            .map_err(classify)
+    }
+
+    /// A `DELETE` by the time would lock every row that it looks at. It would then wait for members that renew their rows, and they for it.
+    fn forget_members(&mut self, consumer: &str, unseen_for: Duration) -> Result<()> {
+        let values = vec![consumer.into(), microseconds(unseen_for).into()];
+        let rows = self.query(sql::CONSUMER_UNSEEN_MEMBERS, values).map_err(classify)?;
+        for holder in decode(&rows, |row| uuid(row, 0))? {
+            self.change(Sql::ConsumerForgetMember, &[consumer.into(), holder.into()])?;
+        }
+        Ok(())
+    }
+}
+
+/// The values of a statement that core runs, one for each placeholder; the server has the clock.
+fn values_of(statement: Sql, values: &[backend::Value<'_>]) -> Vec<Value> {
+    match sql::places(statement) {
+        Some(places) => placed(values, places),
+        None => {
+            let values = values.iter().filter(|value| **value != backend::Value::Now);
+            values.copied().map(value_of).collect()
+        }
+    }
+}
+
+/// These of the values, in this order.
+pub(crate) fn placed(values: &[backend::Value<'_>], places: &[usize]) -> Vec<Value> {
+    places.iter().map(|place| value_of(values[*place])).collect()
+}
+
+fn value_of(value: backend::Value<'_>) -> Value {
+    match value {
+        backend::Value::Null | backend::Value::Now => Value::NULL,
+        backend::Value::Boolean(value) => value.into(),
+        backend::Value::Integer(value) => value.into(),
+        backend::Value::Text(value) => value.into(),
+        backend::Value::Id(value) => value.into(),
+        backend::Value::Time(value) => time_value(value),
+        backend::Value::Most(most) => most.unwrap_or(i64::MAX).into(),
+        backend::Value::In(length) | backend::Value::Ago(length) => microseconds(length).into(),
     }
 }
 

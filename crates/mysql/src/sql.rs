@@ -1,19 +1,10 @@
 //! The statements, each from a file of its own.
 
-macro_rules! statements {
-    ($($NAME:ident = $file:literal;)*) => {
-        $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
+use firefly_eventstore_core::backend::Sql;
 
-        /// Every statement, so that a test can prepare each.
-        #[cfg(test)]
-        pub(crate) const ALL: &[(&str, &str)] = &[$(($file, $NAME),)*];
-    };
-}
-
-statements! {
+firefly_eventstore_core::statements! {
     ADOPT_EVENT = "adopt_event.sql";
     ADOPT_SNAPSHOT = "adopt_snapshot.sql";
-    AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";
     ANY_ARCHIVED = "any_archived.sql";
@@ -28,43 +19,17 @@ statements! {
     ARCHIVED_IN = "archived_in.sql";
     ARCHIVED_KEY = "archived_key.sql";
     ARCHIVED_STREAM = "archived_stream.sql";
-    ARCHIVES = "archives.sql";
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
     CLUSTER_SIZE = "cluster_size.sql";
-    CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
-    CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
-    CONSUMER_FREE_SLOTS = "consumer_free_slots.sql";
-    CONSUMER_HAND = "consumer_hand.sql";
-    CONSUMER_LOCK_SLOT = "consumer_lock_slot.sql";
-    CONSUMER_MEMBERS = "consumer_members.sql";
-    CONSUMER_PARK = "consumer_park.sql";
-    CONSUMER_PARKED = "consumer_parked.sql";
-    CONSUMER_PARKED_OF = "consumer_parked_of.sql";
-    CONSUMER_PARKED_OF_AGGREGATE = "consumer_parked_of_aggregate.sql";
-    CONSUMER_REGISTER = "consumer_register.sql";
-    CONSUMER_RENEW = "consumer_renew.sql";
-    CONSUMER_REPLAY = "consumer_replay.sql";
-    CONSUMER_SAVE = "consumer_save.sql";
     CONSUMER_SAVE_AFTER_WORK = "consumer_save_after_work.sql";
-    CONSUMER_SEE_MEMBER = "consumer_see_member.sql";
-    CONSUMER_SLOTS = "consumer_slots.sql";
-    CONSUMER_SLOTS_OF = "consumer_slots_of.sql";
-    CONSUMER_UNPARK = "consumer_unpark.sql";
     CONSUMER_UNSEEN_MEMBERS = "consumer_unseen_members.sql";
     COUNT_ATTACHED = "count_attached.sql";
-    COUNT_SNAPSHOTS = "count_snapshots.sql";
     COVER_OTHER_WRITERS = "cover_other_writers.sql";
     CUT_ARCHIVED_STREAM = "cut_archived_stream.sql";
-    DELETE_SNAPSHOTS = "delete_snapshots.sql";
-    DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     DO_NOT_COVER_OTHER_WRITERS = "do_not_cover_other_writers.sql";
     ENCRYPTION = "encryption.sql";
-    EVENT_STATISTICS = "event_statistics.sql";
-    EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
-    FIND_SNAPSHOTS = "find_snapshots.sql";
     FLUSH = "flush.sql";
-    FORGET_ARCHIVE = "forget_archive.sql";
     FORGET_ARCHIVED_STREAM = "forget_archived_stream.sql";
     FORGET_KEY = "forget_key.sql";
     FORGET_SUMMARIES = "forget_summaries.sql";
@@ -80,7 +45,6 @@ statements! {
     INDEX_BYTES = "index_bytes.sql";
     INDEX_SCANS = "index_scans.sql";
     INDEXES = "indexes.sql";
-    INSERT_SEAL = "insert_seal.sql";
     INTEGRITY_CHECK = "integrity_check.sql";
     KEEP_ARCHIVED_STREAM = "keep_archived_stream.sql";
     KEEP_KEY = "keep_key.sql";
@@ -97,13 +61,11 @@ statements! {
     LOG_POSITIONS = "log_positions.sql";
     MADE_AT = "made_at.sql";
     MARK = "mark.sql";
-    NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
     PREPARED = "prepared.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
-    RECORD_ARCHIVE = "record_archive.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REDO_LOG = "redo_log.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
@@ -116,26 +78,38 @@ statements! {
     RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";
     RESTORE_UNTIL_TIME = "restore_until_time.sql";
     RETIRE_GATES = "retire_gates.sql";
-    SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
-    SEALS_AFTER = "seals_after.sql";
     SERVER = "server.sql";
     SESSION = "session.sql";
     SESSION_STATE = "session_state.sql";
     SETTINGS = "settings.sql";
-    SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
-    SNAPSHOTS_AFTER = "snapshots_after.sql";
     SURROUNDINGS = "surroundings.sql";
     TABLE_BYTES = "table_bytes.sql";
     TELL_ARCHIVED = "tell_archived.sql";
     TOPOLOGY = "topology.sql";
-    TOTALS = "totals.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNLOCK_RESTORE = "unlock_restore.sql";
     VACUUM = "vacuum.sql";
-    VERSION_AT_SEQUENCE = "version_at_sequence.sql";
-    VERSION_AT_TIME = "version_at_time.sql";
     XA_RECOVER = "xa_recover.sql";
+}
+
+/// Which value each `?` of a statement that core runs stands for; none where each value has one, in order.
+pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
+    Some(match statement {
+        Sql::AggregateActivity | Sql::EventStatistics | Sql::EventTypeDistribution | Sql::SnapshotStatistics => &[0, 0],
+        Sql::ConsumerCountParked => &[0, 1, 1],
+        Sql::ConsumerHand => &[2, 3, 4, 0, 1],
+        Sql::ConsumerParked => &[0, 0, 1, 2],
+        Sql::ConsumerRenew => &[2, 0, 1],
+        Sql::ConsumerSave => &[2, 3, 4, 5, 6, 7, 0, 1],
+        Sql::CountSnapshots => &[0, 1, 2, 2],
+        Sql::DeleteSnapshots | Sql::FindSnapshots => &[0, 1, 2, 2, 3, 4, 5, 5, 6],
+        Sql::DeleteSnapshotsOlder => &[0, 0, 1, 1],
+        Sql::SnapshotsAfter => &[0, 0, 1, 1, 2, 3],
+        Sql::Totals => &[0, 0, 0, 0],
+        Sql::VersionAtTime => &[0, 1, 0],
+        _ => return None,
+    })
 }
 
 /// As many placeholders as values, in a list; never fewer than one. Rounded up to a power of two, so that a connection has few

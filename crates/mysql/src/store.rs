@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
     Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
-    ServerStore, SlotsQuery, Window, Within, Work, WorkTransaction, any_cause, any_transient,
+    ServerStore, SlotsQuery, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -703,7 +703,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.with_one_state(|session| read::statistics(session, tenant))
+        self.with_one_state(|session| tables::statistics(session, tenant))
             .map_err(|error| error.during("read statistics"))
     }
 
@@ -740,7 +740,7 @@ impl EventStore for MysqlEventStore {
 }
 
 /// The store's connections, for what is the same for every database.
-struct Sessions<'a>(&'a MysqlEventStore);
+pub(crate) struct Sessions<'a>(pub(crate) &'a MysqlEventStore);
 
 impl Connections for Sessions<'_> {
     type Session<'c> = Session<'c, Conn>;
@@ -772,15 +772,15 @@ impl ConsumerStore for MysqlEventStore {
 
     fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
         let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
-        self.with(|session| consumer::slots(session, which))
+        self.with(|session| consumers::slots(session, which))
     }
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.with(|session| consumer::parked(session, which))
+        self.with(|session| consumers::parked(session, which))
     }
 
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
-        self.with(|session| consumer::count_parked(session, consumer, aggregate_id))
+        self.with(|session| consumers::count_parked(session, consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {
@@ -935,20 +935,20 @@ impl ConsumerTables for MysqlTransaction<'_> {
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
         match change {
             ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
-            change => self.on_consumers(|session| consumer::change(session, change)),
+            change => self.on_consumers(|session| consumers::change(session, change)),
         }
     }
 
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|session| consumer::slots(session, which))
+        self.on_consumers(|session| consumers::slots(session, which))
     }
 
     fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|session| consumer::parked(session, which))
+        self.on_consumers(|session| consumers::parked(session, which))
     }
 
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|session| consumer::members(session, consumer, seen_within))
+        self.on_consumers(|session| consumers::members(session, consumer, seen_within))
     }
 }
 

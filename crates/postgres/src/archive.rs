@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, rows};
-use firefly_eventstore_core::operate::{Archive, LogDigest};
 use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
@@ -15,37 +14,6 @@ use crate::read::{archived_streams, end_of_log};
 use crate::row::{self, Cells, decode, is_null};
 use crate::session::Session;
 use crate::sql;
-
-/// Records an archive, or where it is and whether all its events are out of the log.
-pub(crate) fn record(session: &mut Session<'_, Client>, archive: &Archive) -> Result<()> {
-    let log = archive.log.as_ref();
-    let count = |events: u64| i64::try_from(events).unwrap_or(i64::MAX);
-    session
-        .execute(
-            sql::RECORD_ARCHIVE,
-            &[
-                &archive.digest.to_string(),
-                &archive.first.as_i64(),
-                &archive.last.as_i64(),
-                &count(archive.events),
-                &archive.created_from,
-                &archive.created_until,
-                &archive.location,
-                &archive.archived_at,
-                &log.map(|log| count(log.events)),
-                &log.map(|log| log.digest.to_string()),
-                &archive.is_retired,
-            ],
-        )
-        .map(drop)
-        .map_err(classify)
-}
-
-/// Forgets an archive.
-pub(crate) fn forget(session: &mut Session<'_, Client>, digest: &LogDigest) -> Result<()> {
-    let forgotten = session.execute(sql::FORGET_ARCHIVE, &[&digest.to_string()]);
-    forgotten.map(drop).map_err(classify)
-}
 
 /// Takes events out of the log, and keeps their keys.
 ///

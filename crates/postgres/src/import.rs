@@ -1,5 +1,6 @@
 //! Importing: events are stored exactly as they are, while nobody else writes any.
 
+use firefly_eventstore_core::backend::tables::archives_between;
 use firefly_eventstore_core::{
     CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
 };
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use crate::append::{heads, locate};
 use crate::error::classify;
-use crate::read::{archives, end_of_log};
+use crate::read::end_of_log;
 use crate::session::Session;
 use crate::sql;
 
@@ -50,7 +51,7 @@ pub(crate) fn import(
 
 /// Refuses events with the ids of archived ones, which no key of the log is in the way of.
 fn refuse_archived(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<()> {
-    if archives(session, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
+    if archives_between(session, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
         return Ok(());
     }
     let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();

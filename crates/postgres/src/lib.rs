@@ -18,7 +18,6 @@ mod pool;
 mod read;
 mod row;
 mod session;
-mod snapshot;
 mod sql;
 mod store;
 mod tls;

@@ -3,14 +3,14 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, rows};
+use firefly_eventstore_core::backend::tables::{self, archives_between};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use postgres::error::SqlState;
-use postgres::types::ToSql;
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -22,11 +22,11 @@ use crate::error::{classify, driver_error, is_refused};
 use crate::import::import;
 use crate::migrate::{behind, how_behind, required_indexes};
 use crate::partitions::{self, Changed};
-use crate::read::{archived_streams, archives};
-use crate::row::{self, Cells, decode, get};
+use crate::read::archived_streams;
+use crate::row::{self, decode, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
-use crate::store::PostgresEventStore;
+use crate::store::{PostgresEventStore, Sessions};
 
 impl Operations for PostgresEventStore {
     /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Nine round trips,
@@ -74,50 +74,24 @@ impl Operations for PostgresEventStore {
     }
 
     fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
-        let (id, version, form) = after.map_or((Uuid::nil(), -1, ""), |after| {
-            (
-                after.aggregate.id(),
-                after.version.as_i64(),
-                after.snapshot_type.as_str(),
-            )
-        });
-        let snapshots = self.with(|session| {
-            let rows = session.query(sql::SNAPSHOTS_AFTER, &[&id, &version, &form, &i64::from(limit)]);
-            decode(&rows.map_err(classify)?, |row| rows::snapshot(&Cells(row)))
-        });
-        snapshots.map_err(|error| error.during("list snapshots"))
+        tables::snapshots_after(&Sessions(self), after, limit)
     }
 
     /// Needs the right to `INSERT` and `SELECT` on the table `firefly_seals`. One round trip.
     fn insert_seal(&self, seal: &Seal) -> Result<()> {
-        let events = i64::try_from(seal.events).unwrap_or(i64::MAX);
-        let (sequence, digest) = (seal.global_sequence.as_i64(), seal.digest.to_string());
-        self.with(|session| {
-            let values: [&(dyn ToSql + Sync); 4] = [&sequence, &events, &digest, &seal.sealed_at];
-            session.execute(sql::INSERT_SEAL, &values).map(drop).map_err(classify)
-        })
-        .map_err(|error| error.during("store a seal"))
+        tables::insert_seal(&Sessions(self), seal)
     }
 
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
-        let seals = self.with(|session| {
-            let rows = session.query(sql::SEALS_AFTER, &[&sequence.as_i64(), &i64::from(limit)]);
-            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
-        });
-        seals.map_err(|error| error.during("list the seals"))
+        tables::seals_after(&Sessions(self), sequence, limit)
     }
 
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
-        let seals = self.with(|session| {
-            let rows = session.query(sql::NEWEST_SEALS, &[&i64::from(limit)]);
-            decode(&rows.map_err(classify)?, |row| rows::seal(&Cells(row)))
-        });
-        seals.map_err(|error| error.during("list the newest seals"))
+        tables::newest_seals(&Sessions(self), limit)
     }
 
     fn archives(&self) -> Result<Vec<Archive>> {
-        self.with(|session| archives(session, GlobalSequence::ZERO, GlobalSequence::MAX))
-            .map_err(|error| error.during("list the archives"))
+        tables::archives(&Sessions(self))
     }
 
     fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
@@ -129,16 +103,12 @@ impl Operations for PostgresEventStore {
 
     /// Needs the rights to `SELECT`, `INSERT` and `UPDATE` on the table `firefly_archives`. One round trip.
     fn record_archive(&self, archive: &Archive) -> Result<()> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| archive::record(session, archive)))
-            .map_err(|error| error.during("record an archive"))
+        tables::record_archive(&Sessions(self), archive)
     }
 
     /// Needs the rights to `SELECT` and `DELETE` on the table `firefly_archives`. One round trip.
     fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
-        self.require_writable()
-            .and_then(|()| self.with(|session| archive::forget(session, digest)))
-            .map_err(|error| error.during("forget an archive"))
+        tables::forget_archive(&Sessions(self), digest)
     }
 
     /// Other writers wait until it has committed; readers go on. It waits 50 ms at most for those that write already, so that nobody waits
@@ -285,7 +255,7 @@ fn restored(
     // What is archived, and what is not, are of one state.
     let one_state = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
     session.client.batch_execute(one_state).map_err(classify)?;
-    if let Some(archive) = archives(session, GlobalSequence::ZERO, until)?.first() {
+    if let Some(archive) = archives_between(session, GlobalSequence::ZERO, until)?.first() {
         return Err(archive.needed());
     }
     session.client.batch_execute(sql::CREATE_RESTORED).map_err(|error| {

@@ -225,6 +225,7 @@ pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+    use firefly_eventstore_core::backend::Sql;
     use firefly_eventstore_test_servers::postgres_unless_missing;
     use postgres::NoTls;
 
@@ -257,12 +258,12 @@ mod tests {
             "'AGGREGATE', 'Aggregate', NULL, 1, 100, NULL",
             20,
         ),
-        (sql::VERSION_AT_TIME, "'AGGREGATE', now()", 20),
+        (sql::shared(Sql::VersionAtTime), "'AGGREGATE', now()", 20),
         (sql::LOCATE, "array_fill('AGGREGATE'::uuid, ARRAY[100])", 0),
         (sql::AGGREGATE_SUMMARIES, "2", 100),
         (sql::HEAD, "array_fill('AGGREGATE'::uuid, ARRAY[100])", 0),
         (sql::KEYS, "array_fill(1::bigint, ARRAY[100])", 0),
-        (sql::VERSION_AT_SEQUENCE, "'AGGREGATE', 5000", 0),
+        (sql::shared(Sql::VersionAtSequence), "'AGGREGATE', 5000", 0),
         (sql::END_OF_LOG, "", 0),
         (sql::LAST_SEQUENCES, "", 0),
         (sql::LOG_END, "", 0),

@@ -1,14 +1,14 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
 use firefly_eventstore_core::backend::{
-    ArchivedStream, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
-    SnapshotSource, StreamPart, StreamSource, UsualSize, Window, rows,
+    ArchivedStream, Columns as _, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
+    SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
+    tables::archives_between,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventQuery, EventType,
-    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
-    TenantId, Version, backend,
+    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version, backend,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, IsolationLevel, Row};
@@ -18,22 +18,20 @@ use uuid::Uuid;
 use crate::append::head;
 use crate::error::{classify, classify_mark, unavailable};
 use crate::row::{self, Cells, decode, get};
-use crate::session::Session;
+use crate::session::{Session, parameters, references};
 use crate::sql;
 
 impl<C: GenericClient> StreamSource for Session<'_, C> {
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
         // What is stored has microseconds: what is later than the time is later than its microsecond.
-        version(
-            &self
-                .query(sql::VERSION_AT_TIME, &[&aggregate.id(), &row::floor(time)])
-                .map_err(classify)?,
-        )
+        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
+            row.version(0)
+        })
     }
 
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let values: [&(dyn ToSql + Sync); 2] = [&aggregate.id(), &sequence.as_i64()];
-        version(&self.query(sql::VERSION_AT_SEQUENCE, &values).map_err(classify)?)
+        let values = [aggregate.id().into(), sequence.as_i64().into()];
+        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
     }
 
     fn events_up_to(
@@ -57,7 +55,7 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
     }
 
     fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives(self, first, last)
+        archives_between(self, first, last)
     }
 }
 
@@ -68,18 +66,8 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, StreamPart)> {
-        let (from, to, form) = at.bounds();
-        let rows = self.query(
-            sql::LOAD_FROM_SNAPSHOT,
-            &[
-                &aggregate.id(),
-                &aggregate.aggregate_type().as_str(),
-                &tenant.map(TenantId::as_str),
-                &from.as_i64(),
-                &to.as_i64(),
-                &form.map(SnapshotType::as_str),
-            ],
-        );
+        let chosen = parameters(&snapshots::chosen(tenant, aggregate, at.bounds()));
+        let rows = self.query(sql::LOAD_FROM_SNAPSHOT, &references(&chosen));
         let rows = rows.map_err(classify)?;
         let (mut snapshot, mut part) = (None, PartDecoder::with_capacity(rows.len()));
         for row in &rows {
@@ -90,16 +78,6 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
         }
         Ok((snapshot, part.part))
     }
-}
-
-/// The archives with events between two sequences.
-pub(crate) fn archives<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    first: GlobalSequence,
-    last: GlobalSequence,
-) -> Result<Vec<Archive>> {
-    let rows = session.query(sql::ARCHIVES, &[&first.as_i64(), &last.as_i64()]);
-    decode(&rows.map_err(classify)?, |row| rows::archive(&Cells(row)))
 }
 
 /// What is archived of these aggregates' streams.
@@ -133,11 +111,6 @@ pub(crate) fn archive_in<C: GenericClient>(
         ],
     );
     Ok(decode(&rows.map_err(classify)?, |row| rows::archive(&Cells(row)))?.pop())
-}
-
-fn version(rows: &[Row]) -> Result<Version> {
-    let versions = decode(rows, |row| Version::try_from(get::<i64>(row, 0)?))?;
-    Ok(versions.into_iter().next().expect("the query returns one row"))
 }
 
 /// Events of a stream, and what of it is archived, from the rows of `load.sql`.
@@ -804,25 +777,6 @@ fn columns(filter: &EventFilter) -> [(&'static str, Driver, Option<String>); 4] 
             filter.created_by.as_ref().map(ToString::to_string),
         ),
     ]
-}
-
-/// What there is in the log, or of one tenant.
-pub(crate) fn statistics<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    tenant: Option<&TenantId>,
-) -> Result<Statistics> {
-    let tenant: &[&(dyn ToSql + Sync)] = &[&tenant.map(TenantId::as_str)];
-    let totals = session.query(sql::TOTALS, tenant).map_err(classify)?;
-    let totals = decode(&totals, |row| rows::totals(&Cells(row)))?;
-    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = statistics.total_events;
-    let types = session.query(sql::EVENT_TYPE_DISTRIBUTION, tenant).map_err(classify)?;
-    let activity = session.query(sql::AGGREGATE_ACTIVITY, tenant).map_err(classify)?;
-    let details = session.query(sql::EVENT_STATISTICS, tenant).map_err(classify)?;
-    statistics.event_types = decode(&types, |row| rows::event_type_share(&Cells(row), total))?;
-    statistics.aggregate_types = decode(&activity, |row| rows::aggregate_activity(&Cells(row)))?;
-    statistics.details = decode(&details, |row| rows::event_statistics(&Cells(row)))?;
-    Ok(statistics)
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

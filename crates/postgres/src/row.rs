@@ -6,8 +6,8 @@ use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprin
 use firefly_eventstore_core::{AggregateKey, Error, Result};
 use postgres::Row;
 use postgres::types::{FromSql, Type};
+use time::OffsetDateTime;
 use time::macros::datetime;
-use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 /// The text of a JSONB column, as the server writes it: not parsed.
@@ -141,13 +141,4 @@ pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> 
 /// The microsecond that a time is in, within what PostgreSQL's times go back to: nothing that is stored is so old.
 pub(crate) fn floor(time: OffsetDateTime) -> OffsetDateTime {
     OffsetDateTime::truncate_to_microsecond(backend::to_utc(time)).max(datetime!(0001-01-01 0:00 UTC))
-}
-
-/// The microsecond that a time is in, or the next one if the time is finer.
-pub(crate) fn ceil(time: OffsetDateTime) -> OffsetDateTime {
-    let floor = floor(time);
-    if floor >= time {
-        return floor;
-    }
-    floor.saturating_add(Duration::MICROSECOND)
 }

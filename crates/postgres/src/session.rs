@@ -1,13 +1,18 @@
 //! Sessions: the statements that run on a connection, each prepared once.
 
 use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::time::Duration;
 
+use bytes::BytesMut;
 use firefly_eventstore_core::Result;
-use postgres::types::ToSql;
+use firefly_eventstore_core::backend::{Sql, SqlSession, Value, microseconds};
+use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use postgres::{GenericClient, Row, Statement};
 
 use crate::error::{classify, is_stale};
-use crate::sql::Layout;
+use crate::row::{Cells, decode, floor};
+use crate::sql::{self, Layout};
 
 /// The statements that one connection has prepared.
 #[derive(Default)]
@@ -60,6 +65,71 @@ impl<C: GenericClient> Session<'_, C> {
             self.statements.0.clear();
         }
     }
+}
+
+impl<C: GenericClient> SqlSession for Session<'_, C> {
+    type Row<'r> = Cells<'r>;
+
+    fn rows<T>(
+        &mut self,
+        statement: Sql,
+        values: &[Value<'_>],
+        mut decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let parameters = parameters(values);
+        let rows = self.query(sql::shared(statement), &references(&parameters));
+        decode(&rows.map_err(classify)?, |row| decode_row(&Cells(row)))
+    }
+
+    fn change(&mut self, statement: Sql, values: &[Value<'_>]) -> Result<u64> {
+        let parameters = parameters(values);
+        self.execute(sql::shared(statement), &references(&parameters))
+            .map_err(classify)
+    }
+
+    fn forget_members(&mut self, consumer: &str, unseen_for: Duration) -> Result<()> {
+        self.execute(sql::CONSUMER_FORGET_MEMBERS, &[&consumer, &microseconds(unseen_for)])
+            .map(drop)
+            .map_err(classify)
+    }
+}
+
+/// A value, which is sent as the type of its parameter.
+#[derive(Debug)]
+pub(crate) struct Parameter<'v>(Value<'v>);
+
+/// The values of a statement; the server has the clock.
+pub(crate) fn parameters<'v>(values: &[Value<'v>]) -> Vec<Parameter<'v>> {
+    let values = values.iter().filter(|value| **value != Value::Now);
+    values.copied().map(Parameter).collect()
+}
+
+pub(crate) fn references<'p>(parameters: &'p [Parameter<'_>]) -> Vec<&'p (dyn ToSql + Sync)> {
+    parameters.iter().map(|parameter| parameter as _).collect()
+}
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        match self.0 {
+            Value::Null | Value::Now | Value::Most(None) => Ok(IsNull::Yes),
+            Value::Boolean(value) => value.to_sql(of, out),
+            Value::Integer(value) | Value::Most(Some(value)) => match *of {
+                Type::INT4 => i32::try_from(value)?.to_sql(of, out),
+                Type::OID => u32::try_from(value)?.to_sql(of, out),
+                _ => value.to_sql(of, out),
+            },
+            Value::Text(value) => value.to_sql(of, out),
+            Value::Id(value) => value.to_sql(of, out),
+            Value::Time(value) => floor(value).to_sql(of, out),
+            Value::In(length) | Value::Ago(length) => microseconds(length).to_sql(of, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
 /// Runs statements that are not prepared.

@@ -2,19 +2,8 @@
 
 use std::borrow::Cow;
 
-macro_rules! statements {
-    ($($NAME:ident = $file:literal;)*) => {
-        $(pub(crate) const $NAME: &str = include_str!(concat!("../sql/queries/", $file));)*
-
-        /// Every statement, so that a test can prepare each.
-        #[cfg(test)]
-        pub(crate) const ALL: &[(&str, &str)] = &[$(($file, $NAME),)*];
-    };
-}
-
-statements! {
+firefly_eventstore_core::statements! {
     ADVANCE_SEQUENCE = "advance_sequence.sql";
-    AGGREGATE_ACTIVITY = "aggregate_activity.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";
     ANALYZE_ARCHIVED = "analyze_archived.sql";
@@ -27,51 +16,25 @@ statements! {
     ARCHIVED_GREW = "archived_grew.sql";
     ARCHIVED_IN = "archived_in.sql";
     ARCHIVED_STREAMS = "archived_streams.sql";
-    ARCHIVES = "archives.sql";
     ATTACH = "attach.sql";
     BEGIN_CONVERSION = "begin_conversion.sql";
     BOUND_CONVERSION = "bound_conversion.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
     CHOOSE_PARTITIONS = "choose_partitions.sql";
-    CONSUMER_COUNT_PARKED = "consumer_count_parked.sql";
-    CONSUMER_FORGET_MEMBER = "consumer_forget_member.sql";
     CONSUMER_FORGET_MEMBERS = "consumer_forget_members.sql";
-    CONSUMER_FREE_SLOTS = "consumer_free_slots.sql";
-    CONSUMER_HAND = "consumer_hand.sql";
-    CONSUMER_LOCK_SLOT = "consumer_lock_slot.sql";
-    CONSUMER_MEMBERS = "consumer_members.sql";
-    CONSUMER_PARK = "consumer_park.sql";
-    CONSUMER_PARKED = "consumer_parked.sql";
-    CONSUMER_PARKED_OF = "consumer_parked_of.sql";
-    CONSUMER_PARKED_OF_AGGREGATE = "consumer_parked_of_aggregate.sql";
-    CONSUMER_REGISTER = "consumer_register.sql";
-    CONSUMER_RENEW = "consumer_renew.sql";
-    CONSUMER_REPLAY = "consumer_replay.sql";
-    CONSUMER_SAVE = "consumer_save.sql";
     CONSUMER_SAVE_AFTER_WORK = "consumer_save_after_work.sql";
-    CONSUMER_SEE_MEMBER = "consumer_see_member.sql";
-    CONSUMER_SLOTS = "consumer_slots.sql";
-    CONSUMER_SLOTS_OF = "consumer_slots_of.sql";
-    CONSUMER_UNPARK = "consumer_unpark.sql";
     CONVERSION = "conversion.sql";
-    COUNT_SNAPSHOTS = "count_snapshots.sql";
     CREATE_RESTORED = "create_restored.sql";
-    DELETE_SNAPSHOTS = "delete_snapshots.sql";
-    DELETE_SNAPSHOTS_OLDER = "delete_snapshots_older.sql";
     DO_NOT_NOTIFY = "do_not_notify.sql";
     END_OF_LOG = "end_of_log.sql";
-    EVENT_STATISTICS = "event_statistics.sql";
-    EVENT_TYPE_DISTRIBUTION = "event_type_distribution.sql";
     FILLED_PARTITIONS = "filled_partitions.sql";
     FILL_CHECKSUMS = "fill_checksums.sql";
     FILL_RESTORED = "fill_restored.sql";
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
     FIND_IN_SCHEMA = "find_in_schema.sql";
-    FIND_SNAPSHOTS = "find_snapshots.sql";
     FINISH_CONVERSION = "finish_conversion.sql";
     FORGET = "forget.sql";
-    FORGET_ARCHIVE = "forget_archive.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HERE = "here.sql";
@@ -81,7 +44,6 @@ statements! {
     IN_RECOVERY = "in_recovery.sql";
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
-    INSERT_SEAL = "insert_seal.sql";
     IS_CONVERSION_KNOWN = "is_conversion_known.sql";
     KEYS = "keys.sql";
     LAST_SEQUENCES = "last_sequences.sql";
@@ -100,7 +62,6 @@ statements! {
     LOG_END = "log_end.sql";
     MARK = "mark.sql";
     MERGE_PARTITIONS = "merge_partitions.sql";
-    NEWEST_SEALS = "newest_seals.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     NOTIFY = "notify.sql";
     OBSTACLES = "obstacles.sql";
@@ -112,34 +73,26 @@ statements! {
     PREPARE_KEYS = "prepare_keys.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
-    RECORD_ARCHIVE = "record_archive.sql";
     RECORD_MIGRATION = "record_migration.sql";
     REFRESH_SUMMARIES = "refresh_summaries.sql";
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     RETIRE = "retire.sql";
     SAVE_CONVERSION = "save_conversion.sql";
-    SAVE_SNAPSHOT = "save_snapshot.sql";
     SCHEMA_NAMES = "schema_names.sql";
-    SEALS_AFTER = "seals_after.sql";
     SEQUENCE = "sequence.sql";
     SERVER = "server.sql";
     SETTINGS = "settings.sql";
     SKIP_SEQUENCE = "skip_sequence.sql";
-    SNAPSHOT_STATISTICS = "snapshot_statistics.sql";
-    SNAPSHOTS_AFTER = "snapshots_after.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
     SPLIT_PARTITION = "split_partition.sql";
     SWAP_CONVERSION = "swap_conversion.sql";
     TABLES = "tables.sql";
     TOPOLOGY = "topology.sql";
-    TOTALS = "totals.sql";
     TRANSACTIONS_BEFORE_CONVERSION = "transactions_before_conversion.sql";
     UNLOCK_CONVERSION = "unlock_conversion.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNVALIDATED_CONSTRAINTS = "unvalidated_constraints.sql";
     VACUUM = "vacuum.sql";
-    VERSION_AT_SEQUENCE = "version_at_sequence.sql";
-    VERSION_AT_TIME = "version_at_time.sql";
     WITHOUT_CHECKSUM = "without_checksum.sql";
 }
 

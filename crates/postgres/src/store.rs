@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
     Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
-    ServerStore, SlotsQuery, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient,
+    ServerStore, SlotsQuery, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers,
+    tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -763,7 +764,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.with_one_state(|session| read::statistics(session, tenant))
+        self.with_one_state(|session| tables::statistics(session, tenant))
             .map_err(|error| error.during("read statistics"))
     }
 
@@ -806,7 +807,7 @@ impl EventStore for PostgresEventStore {
 }
 
 /// The store's connections, for what is the same for every database.
-struct Sessions<'a>(&'a PostgresEventStore);
+pub(crate) struct Sessions<'a>(pub(crate) &'a PostgresEventStore);
 
 impl Connections for Sessions<'_> {
     type Session<'c> = Session<'c, Client>;
@@ -838,15 +839,15 @@ impl ConsumerStore for PostgresEventStore {
 
     fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
         let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
-        self.with(|session| consumer::slots(session, which))
+        self.with(|session| consumers::slots(session, which))
     }
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.with(|session| consumer::parked(session, which))
+        self.with(|session| consumers::parked(session, which))
     }
 
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
-        self.with(|session| consumer::count_parked(session, consumer, aggregate_id))
+        self.with(|session| consumers::count_parked(session, consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {
@@ -1046,20 +1047,20 @@ impl ConsumerTables for PostgresTransaction<'_> {
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
         match change {
             ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
-            change => self.on_consumers(|session| consumer::change(session, change)),
+            change => self.on_consumers(|session| consumers::change(session, change)),
         }
     }
 
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|session| consumer::slots(session, which))
+        self.on_consumers(|session| consumers::slots(session, which))
     }
 
     fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|session| consumer::parked(session, which))
+        self.on_consumers(|session| consumers::parked(session, which))
     }
 
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|session| consumer::members(session, consumer, seen_within))
+        self.on_consumers(|session| consumers::members(session, consumer, seen_within))
     }
 }
 

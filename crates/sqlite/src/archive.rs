@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{self, ArchivedStream, Fingerprint, rows};
-use firefly_eventstore_core::operate::{Archive, LogDigest};
 use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
@@ -13,33 +12,7 @@ use crate::error::classify_writing;
 use crate::read::mark;
 use crate::row::{Cells, time_text};
 use crate::sql;
-use crate::statement::{collect, prepared};
-
-/// Records an archive, or where it is and whether all its events are out of the log.
-pub(crate) fn record(connection: &Connection, archive: &Archive) -> Result<()> {
-    let log = archive.log.as_ref();
-    prepared(connection, sql::RECORD_ARCHIVE)?
-        .execute(params![
-            archive.digest.to_string(),
-            archive.first.as_i64(),
-            archive.last.as_i64(),
-            i64::try_from(archive.events).unwrap_or(i64::MAX),
-            time_text(archive.created_from).as_str(),
-            time_text(archive.created_until).as_str(),
-            archive.location,
-            time_text(archive.archived_at).as_str(),
-            log.map(|log| i64::try_from(log.events).unwrap_or(i64::MAX)),
-            log.map(|log| log.digest.to_string()),
-            archive.is_retired,
-        ])
-        .map_err(classify_writing)?;
-    Ok(())
-}
-
-/// Forgets an archive.
-pub(crate) fn forget(connection: &Connection, digest: &LogDigest) -> Result<()> {
-    run(connection, sql::FORGET_ARCHIVE, [digest.to_string()])
-}
+use crate::statement::{collect, execute, prepared};
 
 /// Takes events out of the log, and keeps their keys.
 pub(crate) fn retire(
@@ -61,8 +34,8 @@ pub(crate) fn retire(
             event.version.as_i64(),
             fingerprints[&event.global_sequence].as_bytes(),
         ];
-        run(connection, sql::KEEP_KEY, parameters)?;
-        run(connection, sql::REMOVE_EVENT, [event.global_sequence.as_i64()])?;
+        execute(connection, sql::KEEP_KEY, parameters)?;
+        execute(connection, sql::REMOVE_EVENT, [event.global_sequence.as_i64()])?;
     }
     for stream in &retired.streams {
         let until = time_text(stream.created_until);
@@ -76,7 +49,7 @@ pub(crate) fn retire(
             stream.last_sequence.as_i64(),
             until.as_str(),
         ];
-        run(connection, sql::KEEP_ARCHIVED_STREAM, parameters)?;
+        execute(connection, sql::KEEP_ARCHIVED_STREAM, parameters)?;
     }
     Ok(retired.events.len() as u64)
 }
@@ -95,15 +68,15 @@ pub(crate) fn attach(
     let attached = backend::admit_attachment(events, &live, &archived, fingerprints, &streams)?;
     let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
     for event in &attached.events {
-        run(connection, sql::FORGET_KEY, [event.global_sequence.as_i64()])?;
+        execute(connection, sql::FORGET_KEY, [event.global_sequence.as_i64()])?;
         adopt_event(&mut insert, event).map_err(classify_writing)?;
     }
     for (aggregate_id, version) in attached.versions {
         let id = aggregate_id.hyphenated().to_string();
         match version.get() {
-            0 => run(connection, sql::FORGET_ARCHIVED_STREAM, [id])?,
-            _ => run(connection, sql::CUT_ARCHIVED_STREAM, params![id, version.as_i64()])?,
-        }
+            0 => execute(connection, sql::FORGET_ARCHIVED_STREAM, [id])?,
+            _ => execute(connection, sql::CUT_ARCHIVED_STREAM, params![id, version.as_i64()])?,
+        };
     }
     Ok(attached.events.len() as u64)
 }
@@ -131,11 +104,4 @@ fn streams(connection: &Connection, events: &[EventEnvelope]) -> Result<HashMap<
         streams.extend(archived_stream(connection, id)?.map(|stream| (id, stream)));
     }
     Ok(streams)
-}
-
-fn run(connection: &Connection, statement: &str, parameters: impl rusqlite::Params) -> Result<()> {
-    prepared(connection, statement)?
-        .execute(parameters)
-        .map_err(classify_writing)?;
-    Ok(())
 }

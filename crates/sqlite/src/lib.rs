@@ -3,7 +3,6 @@
 
 mod append;
 mod archive;
-mod consumer;
 mod error;
 mod identity;
 mod lent;
@@ -14,7 +13,6 @@ mod pool;
 mod read;
 mod row;
 mod schema;
-mod snapshot;
 mod sql;
 mod statement;
 mod store;

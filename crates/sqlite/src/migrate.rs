@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
+use firefly_eventstore_core::backend::{Columns as _, Sql};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Metadata, Migration, Result, SchemaProblem};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
@@ -531,7 +531,7 @@ fn adopt_snapshot(connection: &Connection, row: &Row<'_>) -> Result<()> {
     let state = EventData::from_json(json(row, 6)?.ok_or_else(|| Error::invalid("snapshot_data is NULL"))?)?;
     let checksum = state.checksum()?.to_string();
     connection
-        .prepare_cached(sql::SAVE_SNAPSHOT)
+        .prepare_cached(sql::shared(Sql::SaveSnapshot))
         .and_then(|mut insert| {
             insert.execute(params![
                 id(row, 1)?,

@@ -6,25 +6,26 @@ mod usage;
 use std::collections::HashMap;
 use std::error::Error as _;
 
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, rows};
+use firefly_eventstore_core::backend::tables::{self, archives_between};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use self::usage::{index_usage, pragma};
 use crate::append::{adopt_event, archived_stream, head, locate};
 use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
-use crate::read::archives;
-use crate::row::{self, Cells, time_text};
-use crate::statement::{collect, prepared};
+use crate::row::{self, time_text};
+use crate::statement::{Session, collect, prepared};
+use crate::store::{Sessions, SqliteEventStore};
 use crate::transaction::in_transaction;
-use crate::{SqliteEventStore, archive, schema, snapshot, sql};
+use crate::{archive, schema, sql};
 
 impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
@@ -45,39 +46,23 @@ impl Operations for SqliteEventStore {
     }
 
     fn snapshots_after(&self, after: Option<&Snapshot>, limit: u32) -> Result<Vec<Snapshot>> {
-        self.read(|connection| snapshot::after(connection, after, limit))
-            .map_err(|error| error.during("list snapshots"))
+        tables::snapshots_after(&Sessions(self), after, limit)
     }
 
     fn insert_seal(&self, seal: &Seal) -> Result<()> {
-        self.alone(|connection| {
-            prepared(connection, sql::INSERT_SEAL)?
-                .execute(params![
-                    seal.global_sequence.as_i64(),
-                    i64::try_from(seal.events).unwrap_or(i64::MAX),
-                    seal.digest.to_string(),
-                    time_text(seal.sealed_at).as_str(),
-                ])
-                .map_err(classify)?;
-            Ok(())
-        })
-        .map_err(|error| error.during("store a seal"))
+        tables::insert_seal(&Sessions(self), seal)
     }
 
     fn seals_after(&self, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
-        let parameters = params![sequence.as_i64(), limit];
-        self.read(|connection| collect(connection, sql::SEALS_AFTER, parameters, |row| rows::seal(&Cells(row))))
-            .map_err(|error| error.during("list the seals"))
+        tables::seals_after(&Sessions(self), sequence, limit)
     }
 
     fn newest_seals(&self, limit: u32) -> Result<Vec<Seal>> {
-        self.read(|connection| collect(connection, sql::NEWEST_SEALS, [limit], |row| rows::seal(&Cells(row))))
-            .map_err(|error| error.during("list the newest seals"))
+        tables::newest_seals(&Sessions(self), limit)
     }
 
     fn archives(&self) -> Result<Vec<Archive>> {
-        self.read(|connection| archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX))
-            .map_err(|error| error.during("list the archives"))
+        tables::archives(&Sessions(self))
     }
 
     fn archived_stream(&self, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
@@ -86,13 +71,11 @@ impl Operations for SqliteEventStore {
     }
 
     fn record_archive(&self, archive: &Archive) -> Result<()> {
-        self.alone(|connection| archive::record(connection, archive))
-            .map_err(|error| error.during("record an archive"))
+        tables::record_archive(&Sessions(self), archive)
     }
 
     fn forget_archive(&self, digest: &LogDigest) -> Result<()> {
-        self.alone(|connection| archive::forget(connection, digest))
-            .map_err(|error| error.during("forget an archive"))
+        tables::forget_archive(&Sessions(self), digest)
     }
 
     /// Appends wait meanwhile, as for any transaction.
@@ -183,7 +166,7 @@ fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refus
         heads.extend(head(connection, id)?.map(|head| (id, head)));
     }
     backend::admit_import(events, last_given(connection)?, &heads)?;
-    if !archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
+    if !archives_between(&mut Session(connection), GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
         let found = locate(connection, events.iter().map(|event| event.event_id))?;
         if !found.is_empty() {
             return Err(Refusal::Other(backend::refuse_import(events, &found)));
@@ -231,7 +214,9 @@ fn sequences(connection: &Connection) -> Result<(i64, Given)> {
 }
 
 fn restore(connection: &Connection, point: RestorePoint) -> Result<u64> {
-    if let Some(archive) = archives(connection, GlobalSequence::ZERO, GlobalSequence::MAX)?.first() {
+    if let Some(archive) =
+        archives_between(&mut Session(connection), GlobalSequence::ZERO, GlobalSequence::MAX)?.first()
+    {
         return Err(archive.needed());
     }
     if schema::has_name(connection, "events_restored")? {

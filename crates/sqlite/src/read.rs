@@ -3,17 +3,16 @@
 use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{
-    self, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, StreamPart, StreamSource,
-    Window, rows,
+    self, Columns as _, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, Sql,
+    SqlSession as _, StreamPart, StreamSource, Window, rows, snapshots, tables::archives_between,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventQuery, EventType,
-    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, SnapshotType, Statistics, StreamRange, SummaryQuery,
-    TenantId, Version,
+    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version,
 };
 use rusqlite::types::Value;
-use rusqlite::{Connection, ToSql, params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,11 +20,8 @@ use crate::append::{archived_stream, head};
 use crate::error::classify;
 use crate::row::{self, Cells, time_text};
 use crate::sql;
-use crate::statement::{collect, prepared, walk};
+use crate::statement::{Session, collect, parameters, prepared, walk};
 use crate::transaction::in_one_state;
-
-/// A connection, as the streams of aggregates are loaded from it.
-pub(crate) struct Source<'a>(pub(crate) &'a Connection);
 
 /// Events that were read, and the archived beginning of their stream. Read both in one state of the database: an archive may be attached at
 /// any time.
@@ -36,17 +32,17 @@ fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<
     })
 }
 
-impl StreamSource for Source<'_> {
+impl StreamSource for Session<'_> {
     fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
         // Stored times have microseconds. So a stored time is later than this time if it is later than its microsecond.
-        let time = time_text(time);
-        let parameters = params![aggregate.id().hyphenated().to_string(), time.as_str()];
-        version(self.0, sql::VERSION_AT_TIME, parameters)
+        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
+            row.version(0)
+        })
     }
 
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let parameters = params![aggregate.id().hyphenated().to_string(), sequence.as_i64()];
-        version(self.0, sql::VERSION_AT_SEQUENCE, parameters)
+        let values = [aggregate.id().into(), sequence.as_i64().into()];
+        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
     }
 
     fn events_up_to(
@@ -87,30 +83,21 @@ impl StreamSource for Source<'_> {
     }
 
     fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives(self.0, first, last)
+        archives_between(self, first, last)
     }
 }
 
-impl SnapshotSource for Source<'_> {
+impl SnapshotSource for Session<'_> {
     fn snapshot_and_events(
         &mut self,
         tenant: Option<&TenantId>,
         aggregate: &AggregateKey,
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, StreamPart)> {
-        let (from, to, form) = at.bounds();
-        let mut buffer = Uuid::encode_buffer();
-        let parameters = params![
-            &*aggregate.id().hyphenated().encode_lower(&mut buffer),
-            aggregate.aggregate_type().as_str(),
-            tenant.map(TenantId::as_str),
-            from.as_i64(),
-            to.as_i64(),
-            form.map(SnapshotType::as_str),
-        ];
+        let chosen = snapshots::chosen(tenant, aggregate, at.bounds());
         in_one_state(self.0, |connection| {
             let (mut snapshot, mut events, mut decoder) = (None, Vec::new(), EventDecoder::default());
-            walk(connection, sql::LOAD_FROM_SNAPSHOT, parameters, |row| {
+            walk(connection, sql::LOAD_FROM_SNAPSHOT, parameters(&chosen), |row| {
                 match rows::snapshot_among_events(&Cells(row))? {
                     Some(found) => snapshot = Some(found),
                     None => events.push(decoder.event(&Cells(row))?),
@@ -120,19 +107,6 @@ impl SnapshotSource for Source<'_> {
             Ok((snapshot, with_archived(connection, aggregate, events)?))
         })
     }
-}
-
-/// The archives with events between two sequences.
-pub(crate) fn archives(connection: &Connection, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-    let bounds = [first.as_i64(), last.as_i64()];
-    collect(connection, sql::ARCHIVES, bounds, |row| rows::archive(&Cells(row)))
-}
-
-fn version(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Version> {
-    let version: i64 = prepared(connection, sql)?
-        .query_row(parameters, |row| row.get(0))
-        .map_err(classify)?;
-    Version::try_from(version)
 }
 
 /// The last final position: no event can still be committed at or before it.
@@ -369,24 +343,6 @@ fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
 fn metadata_correlation(filter: &EventFilter) -> Option<String> {
     let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
     Some(metadata.get("correlationId")?.as_str()?.to_owned())
-}
-
-/// What there is in the log, or of one tenant.
-pub(crate) fn statistics(connection: &Connection, tenant: Option<&TenantId>) -> Result<Statistics> {
-    let tenant: &[&dyn ToSql] = &[&tenant.map(TenantId::as_str)];
-    let totals = collect(connection, sql::TOTALS, tenant, |row| rows::totals(&Cells(row)))?;
-    let mut statistics = totals.into_iter().next().expect("an aggregate query returns one row");
-    let total = statistics.total_events;
-    statistics.event_types = collect(connection, sql::EVENT_TYPE_DISTRIBUTION, tenant, |row| {
-        rows::event_type_share(&Cells(row), total)
-    })?;
-    statistics.aggregate_types = collect(connection, sql::AGGREGATE_ACTIVITY, tenant, |row| {
-        rows::aggregate_activity(&Cells(row))
-    })?;
-    statistics.details = collect(connection, sql::EVENT_STATISTICS, tenant, |row| {
-        rows::event_statistics(&Cells(row))
-    })?;
-    Ok(statistics)
 }
 
 /// The summaries of aggregates.

@@ -2,10 +2,11 @@
 
 use firefly_eventstore_core::backend::{Columns, Fingerprint};
 pub(crate) use firefly_eventstore_core::backend::{TimeText, parse_time, time_text};
+use firefly_eventstore_core::consumer::Lease;
 use firefly_eventstore_core::{Error, Result};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::classify;
@@ -30,6 +31,12 @@ impl Columns for Cells<'_, '_> {
 
     fn optional_time(&self, index: usize) -> Result<Option<OffsetDateTime>> {
         optional(self.0, index)?.map(parse_time).transpose()
+    }
+
+    /// The time until which the slot is held: see [`parameters`](crate::statement::parameters).
+    fn lease(&self, index: usize) -> Result<Option<Lease>> {
+        let until = self.optional_time(index)?;
+        Ok(until.map(|until| Lease::until(until, OffsetDateTime::now_utc())))
     }
 
     fn double(&self, index: usize) -> Result<f64> {
@@ -65,13 +72,4 @@ pub(crate) fn integer(row: &Row<'_>, index: usize) -> Result<i64> {
 /// A column with a count.
 pub(crate) fn count(row: &Row<'_>, index: usize) -> Result<u64> {
     u64::try_from(integer(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
-}
-
-/// The microsecond that a time is in, or the next one if the time is finer.
-pub(crate) fn ceil(time: OffsetDateTime) -> OffsetDateTime {
-    let floor = time.truncate_to_microsecond();
-    if floor == time {
-        return floor;
-    }
-    floor.saturating_add(Duration::MICROSECOND)
 }

@@ -1,11 +1,69 @@
 //! Statements, each prepared once, and the rows of queries.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
-use firefly_eventstore_core::{Result, backend};
-use rusqlite::{CachedStatement, Connection, Row};
+use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::{self, Sql, SqlSession, Value};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, Row, params_from_iter};
+use time::OffsetDateTime;
 
-use crate::error::{classify, classify_preparing, classify_reading};
+use crate::error::{classify, classify_preparing, classify_reading, classify_writing};
+use crate::row::{Cells, time_text};
+use crate::sql;
+
+/// A connection, as core runs statements on it.
+pub(crate) struct Session<'a>(pub(crate) &'a Connection);
+
+impl SqlSession for Session<'_> {
+    type Row<'r> = Cells<'r, 'r>;
+
+    fn rows<T>(
+        &mut self,
+        statement: Sql,
+        values: &[Value<'_>],
+        mut decode: impl FnMut(&Self::Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        collect(self.0, sql::shared(statement), parameters(values), |row| {
+            decode(&Cells(row))
+        })
+    }
+
+    fn change(&mut self, statement: Sql, values: &[Value<'_>]) -> Result<u64> {
+        execute(self.0, sql::shared(statement), parameters(values))
+    }
+
+    fn forget_members(&mut self, consumer: &str, unseen_for: Duration) -> Result<()> {
+        let values = [consumer.into(), Value::Ago(unseen_for)];
+        execute(self.0, sql::CONSUMER_FORGET_MEMBERS, parameters(&values)).map(drop)
+    }
+}
+
+/// The values as SQLite has them. The clock is that of this machine, which every process that uses the file runs on.
+pub(crate) fn parameters<'v>(values: &'v [Value<'v>]) -> impl rusqlite::Params {
+    let now = OffsetDateTime::now_utc();
+    let length = |length| time::Duration::try_from(length).unwrap_or(time::Duration::MAX);
+    let time = |time| ToSqlOutput::from(time_text(time).as_str().to_owned());
+    params_from_iter(values.iter().map(move |value| match *value {
+        Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+        Value::Boolean(value) => value.into(),
+        Value::Integer(value) => value.into(),
+        Value::Text(value) => value.into(),
+        Value::Id(value) => value.hyphenated().to_string().into(),
+        Value::Time(value) => time(value),
+        Value::Most(most) => most.unwrap_or(-1).into(),
+        Value::In(lease) => time(now.saturating_add(length(lease))),
+        Value::Ago(ago) => time(now.saturating_sub(length(ago))),
+        Value::Now => time(now),
+    }))
+}
+
+/// Runs a statement that writes, and returns how many rows it changed.
+pub(crate) fn execute(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<u64> {
+    let changed = prepared(connection, sql)?.execute(parameters);
+    changed.map(|changed| changed as u64).map_err(classify_writing)
+}
 
 /// A statement that the connection prepares once.
 pub(crate) fn prepared<'a>(connection: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {

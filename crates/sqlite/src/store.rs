@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
     Connections, ConsumerChange, ConsumerTables, SlotsQuery, Work, WorkTransaction, any_cause, any_transient,
+    consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -25,8 +26,9 @@ use crate::error::{classify, is_interrupted, kind_of, pool};
 use crate::lent::WritingConnection;
 use crate::options::{JournalMode, Options, Synchronous};
 use crate::pool::{Database, Location, Readers};
+use crate::statement::Session;
 use crate::writer::WriteLine;
-use crate::{append, consumer, migrate, read, schema, transaction};
+use crate::{append, migrate, read, schema, transaction};
 
 /// A store in an SQLite database.
 ///
@@ -518,7 +520,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.read_one_state(|connection| read::statistics(connection, tenant))
+        self.read_one_state(|connection| tables::statistics(&mut Session(connection), tenant))
             .map_err(|error| error.during("read statistics"))
     }
 
@@ -545,17 +547,17 @@ impl EventStore for SqliteEventStore {
 }
 
 /// The store's connections, for what is the same for every database.
-struct Sessions<'a>(&'a SqliteEventStore);
+pub(crate) struct Sessions<'a>(pub(crate) &'a SqliteEventStore);
 
 impl Connections for Sessions<'_> {
-    type Session<'c> = read::Source<'c>;
+    type Session<'c> = Session<'c>;
 
     fn read<R>(&self, mut work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.read(|connection| work(&mut read::Source(connection)))
+        self.0.read(|connection| work(&mut Session(connection)))
     }
 
     fn write<R>(&self, mut work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.write(|connection| work(&mut read::Source(connection)))
+        self.0.write(|connection| work(&mut Session(connection)))
     }
 
     fn limits(&self) -> &Limits {
@@ -576,15 +578,15 @@ impl ConsumerStore for SqliteEventStore {
 
     fn consumers(&self, name: Option<&str>) -> Result<Vec<ConsumerSlot>> {
         let which = name.map_or(SlotsQuery::All, SlotsQuery::Of);
-        self.read(|connection| consumer::slots(connection, which))
+        self.read(|connection| consumers::slots(&mut Session(connection), which))
     }
 
     fn parked_events(&self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.read(|connection| consumer::parked(connection, which))
+        self.read(|connection| consumers::parked(&mut Session(connection), which))
     }
 
     fn count_parked(&self, consumer: &str, aggregate_id: Option<Uuid>) -> Result<u64> {
-        self.read(|connection| consumer::count_parked(connection, consumer, aggregate_id))
+        self.read(|connection| consumers::count_parked(&mut Session(connection), consumer, aggregate_id))
     }
 
     fn wake(&self) -> &Wake {
@@ -682,26 +684,26 @@ impl EventTransaction for SqliteTransaction<'_> {
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         self.load_by(aggregate, range, |transaction, range| {
-            backend::load(&mut read::Source(transaction.connection), aggregate, range)
+            backend::load(&mut Session(transaction.connection), aggregate, range)
         })
     }
 }
 
 impl ConsumerTables for SqliteTransaction<'_> {
     fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        self.on_consumers(|connection| consumer::change(connection, change))
+        self.on_consumers(|connection| consumers::change(&mut Session(connection), change))
     }
 
     fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|connection| consumer::slots(connection, which))
+        self.on_consumers(|connection| consumers::slots(&mut Session(connection), which))
     }
 
     fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|connection| consumer::parked(connection, which))
+        self.on_consumers(|connection| consumers::parked(&mut Session(connection), which))
     }
 
     fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|connection| consumer::members(connection, consumer, seen_within))
+        self.on_consumers(|connection| consumers::members(&mut Session(connection), consumer, seen_within))
     }
 }
 

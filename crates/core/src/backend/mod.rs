@@ -18,6 +18,7 @@
 //! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
+//! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
 //! | migrations | [`migration`] |
 //! | transactions | [`Work`], [`WorkTransaction`], [`Within`], [`Writer`] |
@@ -28,6 +29,7 @@
 
 mod append;
 mod archived;
+pub mod consumers;
 mod damaged;
 mod driver;
 mod fingerprint;
@@ -43,6 +45,8 @@ pub mod rows;
 mod scan;
 mod server;
 pub mod snapshots;
+mod sql;
+pub mod tables;
 mod url;
 mod usual;
 mod within;
@@ -75,7 +79,8 @@ pub use publisher::{Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
 pub use server::ServerStore;
-pub use snapshots::{Connections, SnapshotTable, load_range};
+pub use snapshots::{Connections, load_range};
+pub use sql::{Sql, SqlSession, Value};
 pub use url::refused_url;
 pub use usual::UsualSize;
 pub use within::{Entered, Within};

@@ -41,6 +41,11 @@ pub trait Columns {
     /// A floating-point number.
     fn double(&self, index: usize) -> Result<f64>;
 
+    /// How long a process still holds a slot, or none if it is NULL: a number of microseconds, where the database has the clock.
+    fn lease(&self, index: usize) -> Result<Option<Lease>> {
+        Ok(self.optional_integer(index)?.map(Lease::of_microseconds))
+    }
+
     /// A fingerprint, which is stored as 32 bytes.
     fn fingerprint(&self, index: usize) -> Result<Fingerprint>;
 
@@ -386,12 +391,12 @@ pub fn archive(row: &impl Columns) -> Result<Archive> {
     read().map_err(|error| damaged(&error, None))
 }
 
-/// A slot of a consumer, from the columns of `consumer_slots.sql`. What is left of its lease is in a column of microseconds, unless the lease is given.
+/// A slot of a consumer, from the columns of `consumer_slots.sql`.
 ///
 /// # Errors
 ///
 /// If a column is not what it should be.
-pub fn slot(row: &impl Columns, lease: Option<Option<Lease>>) -> Result<ConsumerSlot> {
+pub fn slot(row: &impl Columns) -> Result<ConsumerSlot> {
     let failing = match row.optional_integer(7)? {
         None => None,
         Some(sequence) => Some(Failing::new(
@@ -400,17 +405,13 @@ pub fn slot(row: &impl Columns, lease: Option<Option<Lease>>) -> Result<Consumer
             row.optional_text(9)?.unwrap_or_default().to_owned(),
         )),
     };
-    let lease = match lease {
-        Some(lease) => lease,
-        None => row.optional_integer(5)?.map(Lease::of_microseconds),
-    };
     Ok(ConsumerSlot::new(
         row.text(0)?.to_owned(),
         row.small(1)?,
         row.sequence(2)?,
         row.integer(3)?,
         row.optional_id(4)?,
-        lease,
+        row.lease(5)?,
         row.text(6)?.parse()?,
         failing,
         row.optional_text(10)?.map(str::to_owned),

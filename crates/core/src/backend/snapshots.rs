@@ -1,64 +1,23 @@
 //! Snapshots on a database: the logic that is the same on each, over its connections and its statements.
 
+use time::{Duration, OffsetDateTime};
+
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
 use super::load::{self, SnapshotSource, StreamSource as _};
+use super::rows::{self, Columns as _};
+use super::sql::{Sql, SqlSession, Value};
 use crate::store::snapshot::SnapshotDeletion;
 use crate::{
     AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection,
     SnapshotStatistics, SnapshotType, StreamRange, TenantId, Version,
 };
 
-/// A connection, as the table of snapshots is read and written by it. Each method is a statement. With a tenant, they are about its own
-/// snapshots only.
-pub trait SnapshotTable: SnapshotSource {
-    /// Inserts a snapshot, or replaces the one of the same version and form.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn insert(&mut self, snapshot: &Snapshot) -> Result<()>;
-
-    /// The snapshots of an aggregate between two versions, both included, the newest first, up to a limit; with a form, only those of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn select(
-        &mut self,
-        tenant: Option<&TenantId>,
-        aggregate: &AggregateKey,
-        versions: (Version, Version, Option<&SnapshotType>),
-        limit: Option<u32>,
-    ) -> Result<Vec<Snapshot>>;
-
-    /// How many snapshots an aggregate has.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn count(&mut self, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64>;
-
-    /// Deletes snapshots, and returns how many.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn delete(&mut self, tenant: Option<&TenantId>, deletion: SnapshotDeletion<'_>) -> Result<u64>;
-
-    /// The statistics of snapshots.
-    ///
-    /// # Errors
-    ///
-    /// Those of the backend.
-    fn statistics(&mut self, tenant: Option<&TenantId>) -> Result<SnapshotStatistics>;
-}
-
 /// A store's connections, as its calls use them. The calls over them are the same for every database: [`load_range`], and the
 /// [`SnapshotStore`](crate::SnapshotStore) that [`snapshot_store!`](crate::snapshot_store) writes.
 pub trait Connections {
     /// A connection, while statements run on it.
-    type Session<'c>: SnapshotTable;
+    type Session<'c>: SqlSession + SnapshotSource;
 
     /// Runs `work`, whose statements only read, on a connection. It may be run again on another one.
     ///
@@ -108,7 +67,7 @@ pub fn save(connections: &impl Connections, tenant: Option<&TenantId>, snapshot:
         snapshot.check(connections.limits())?;
         connections.write(|session| {
             check_snapshot(session.head(snapshot.aggregate())?.as_ref(), tenant, snapshot)?;
-            session.insert(&snapshot.stored(tenant))
+            insert(session, &snapshot.stored(tenant))
         })
     };
     save().map_err(|error| {
@@ -129,7 +88,7 @@ pub fn find(
     at: SnapshotAt<'_>,
 ) -> Result<Option<Snapshot>> {
     connections
-        .read(|session| Ok(session.select(tenant, aggregate, at.bounds(), Some(1))?.pop()))
+        .read(|session| Ok(select(session, tenant, aggregate, at.bounds(), Some(1))?.pop()))
         .and_then(|snapshot| verified_snapshots(snapshot, connections.verifies_on_read()))
         .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
 }
@@ -163,7 +122,7 @@ pub fn list(
 ) -> Result<Vec<Snapshot>> {
     let all = (Version::ZERO, Version::MAX, None);
     connections
-        .read(|session| session.select(tenant, aggregate, all, None))
+        .read(|session| select(session, tenant, aggregate, all, None))
         .and_then(|snapshots| verified_snapshots(snapshots, connections.verifies_on_read()))
         .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
 }
@@ -174,8 +133,13 @@ pub fn list(
 ///
 /// As there.
 pub fn count(connections: &impl Connections, tenant: Option<&TenantId>, aggregate: &AggregateKey) -> Result<u64> {
+    let values = [
+        aggregate.id().into(),
+        aggregate.aggregate_type().as_str().into(),
+        tenant.map(TenantId::as_str).into(),
+    ];
     connections
-        .read(|session| session.count(tenant, aggregate))
+        .read(|session| session.row(Sql::CountSnapshots, &values, |row| row.count(0)))
         .map_err(|error| error.during(format_args!("count the snapshots of {aggregate}")))
 }
 
@@ -191,7 +155,7 @@ pub fn delete(
 ) -> Result<u64> {
     connections
         .write(|session| match selection.deletion() {
-            Some(deletion) => session.delete(tenant, deletion),
+            Some(deletion) => delete_those(session, tenant, deletion),
             None => Ok(0),
         })
         .map_err(|error| error.during("delete snapshots"))
@@ -203,9 +167,90 @@ pub fn delete(
 ///
 /// As there.
 pub fn statistics(connections: &impl Connections, tenant: Option<&TenantId>) -> Result<SnapshotStatistics> {
+    let tenant = [tenant.map(TenantId::as_str).into()];
     connections
-        .read(|session| session.statistics(tenant))
+        .read(|session| session.row(Sql::SnapshotStatistics, &tenant, |row| rows::snapshot_statistics(row)))
         .map_err(|error| error.during("read statistics of snapshots"))
+}
+
+fn insert(session: &mut impl SqlSession, snapshot: &Snapshot) -> Result<()> {
+    let checksum = snapshot.checksum.map(|checksum| checksum.to_string());
+    let values = [
+        snapshot.snapshot_id.into(),
+        snapshot.aggregate.id().into(),
+        snapshot.aggregate.aggregate_type().as_str().into(),
+        snapshot.version.as_i64().into(),
+        snapshot.snapshot_type.as_str().into(),
+        snapshot.state.as_str().into(),
+        snapshot.created_at.into(),
+        snapshot.tenant.as_ref().map(TenantId::as_str).into(),
+        checksum.as_deref().into(),
+    ];
+    session.change(Sql::SaveSnapshot, &values).map(drop)
+}
+
+/// The snapshots of an aggregate between two versions, both included, the newest first, up to a limit; with a form, only those of it.
+fn select(
+    session: &mut impl SqlSession,
+    tenant: Option<&TenantId>,
+    aggregate: &AggregateKey,
+    versions: (Version, Version, Option<&SnapshotType>),
+    limit: Option<u32>,
+) -> Result<Vec<Snapshot>> {
+    let [id, of_type, tenant, from, to, form] = chosen(tenant, aggregate, versions);
+    let values = [id, of_type, tenant, from, to, form, Value::Most(limit.map(i64::from))];
+    session.rows(Sql::FindSnapshots, &values, |row| rows::snapshot(row))
+}
+
+fn delete_those(
+    session: &mut impl SqlSession,
+    tenant: Option<&TenantId>,
+    deletion: SnapshotDeletion<'_>,
+) -> Result<u64> {
+    match deletion {
+        SnapshotDeletion::Versions {
+            aggregate,
+            from,
+            to,
+            snapshot_type,
+            keep,
+        } => {
+            let [id, of_type, tenant, from, to, form] = chosen(tenant, aggregate, (from, to, snapshot_type));
+            let values = [id, of_type, tenant, from, to, form, keep.into()];
+            session.change(Sql::DeleteSnapshots, &values)
+        }
+        SnapshotDeletion::Older(time) => {
+            let values = [time.map(ceil).into(), tenant.map(TenantId::as_str).into()];
+            session.change(Sql::DeleteSnapshotsOlder, &values)
+        }
+    }
+}
+
+/// What chooses the snapshots of an aggregate: the first values of the statements that find, load from, or delete them.
+#[must_use]
+pub fn chosen<'v>(
+    tenant: Option<&'v TenantId>,
+    aggregate: &'v AggregateKey,
+    (from, to, form): (Version, Version, Option<&'v SnapshotType>),
+) -> [Value<'v>; 6] {
+    [
+        aggregate.id().into(),
+        aggregate.aggregate_type().as_str().into(),
+        tenant.map(TenantId::as_str).into(),
+        from.as_i64().into(),
+        to.as_i64().into(),
+        form.map(SnapshotType::as_str).into(),
+    ]
+}
+
+/// The microsecond that a time is in, or the next one if the time is finer. What is stored has microseconds: what is before a finer time is
+/// before the microsecond that follows it.
+fn ceil(time: OffsetDateTime) -> OffsetDateTime {
+    let floor = time.truncate_to_microsecond();
+    match floor == time {
+        true => time,
+        false => floor.saturating_add(Duration::MICROSECOND),
+    }
 }
 
 /// Writes a store's [`SnapshotStore`](crate::SnapshotStore): each method calls the function of

@@ -87,20 +87,19 @@ impl Lease {
     /// For authors of backends: a lease that ends at this time.
     #[must_use]
     pub fn until(end: OffsetDateTime, now: OffsetDateTime) -> Self {
-        let left = end - now;
-        match left.is_positive() {
-            true => Self::Left(left.unsigned_abs()),
-            false => Self::Ended(left.unsigned_abs()),
-        }
+        Self::of(end - now)
     }
 
     /// For authors of backends: a lease with this many microseconds left, which are negative if it ended.
     #[must_use]
     pub fn of_microseconds(left: i64) -> Self {
-        let length = Duration::from_micros(left.unsigned_abs());
-        match left > 0 {
-            true => Self::Left(length),
-            false => Self::Ended(length),
+        Self::of(time::Duration::microseconds(left))
+    }
+
+    fn of(left: time::Duration) -> Self {
+        match left.is_positive() {
+            true => Self::Left(left.unsigned_abs()),
+            false => Self::Ended(left.unsigned_abs()),
         }
     }
 
