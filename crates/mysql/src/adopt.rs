@@ -1,11 +1,12 @@
 //! The adoption of tables that were made by hand: their rows move into those that the migrations make.
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, EventData, Metadata, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::read;
 use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
 use crate::schema::{has, names, run};

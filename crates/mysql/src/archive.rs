@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint, rows};
-use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, TenantId, Version};
+use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result, TenantId, Version};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::import;
 use crate::mark::{free_gates, gates};
 use crate::read;
@@ -67,7 +68,7 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     run(session, &statement, values.collect())?;
     let removed = among(session, sql::REMOVE_EVENT, sequences(&retired.events))?;
     if removed != retired.events.len() as u64 {
-        return Err(altered("an event was removed from the log by somebody else".to_owned()));
+        return Err(altered("an event was removed from the log by somebody else"));
     }
     tell_archived(session, true)?;
     Ok(removed)
@@ -129,10 +130,9 @@ fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
             return Ok(());
         }
         if begun.elapsed() >= PATIENCE {
-            return Err(Error::new(ErrorKind::Unavailable {
-                reason: "other transactions that append have been open for too long; events are moved while none is"
-                    .into(),
-            }));
+            return Err(Error::new(kinds::unavailable(
+                "other transactions that append have been open for too long; events are moved while none is",
+            )));
         }
         thread::sleep(PAUSE);
     }
@@ -142,7 +142,7 @@ fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
 fn run_holding(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
     match session.query(statement, Vec::new()).map_err(classify)?.len() {
         1 => Ok(()),
-        _ => Err(altered("the row of firefly_moves is missing".to_owned())),
+        _ => Err(altered("the row of firefly_moves is missing")),
     }
 }
 

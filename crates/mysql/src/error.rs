@@ -2,6 +2,7 @@
 
 use std::io;
 
+use firefly_eventstore_core::backend::kinds::{backend, damaged, invalid, unavailable};
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use mysql::DriverError;
 
@@ -140,11 +141,9 @@ fn by_code(code: u16) -> ErrorKind {
         1054 | 1146 | 1176 | 1305 | 1932 => ErrorKind::Schema(SchemaProblem::Altered {
             reason: "a table, column or index is missing; make it again as the migrations do, or restore it".into(),
         }),
-        126 | 127 | 1033 | 1034 | 1035 | 1194 | 1195 | 1712 | 1877 => ErrorKind::Integrity {
-            event_id: None,
-            global_sequence: None,
-            reason: "the server reports that its data is damaged; restore it from a backup".into(),
-        },
+        126 | 127 | 1033 | 1034 | 1035 | 1194 | 1195 | 1712 | 1877 => {
+            damaged("the server reports that its data is damaged; restore it from a backup")
+        }
         // By the size of a value, a row, a document or its keys, or by what a document is.
         1118 | 1264 | 1265 | 1292 | 1366 | 1406 | 3019 | 3140 | 3141 | 3150 | 3151 | 3157 => invalid(
             "the server cannot keep such a value: it is too large, nests too deeply, or is not what its column takes",
@@ -159,23 +158,6 @@ fn by_code(code: u16) -> ErrorKind {
         1048 | 1062 | 3819 | 4025 => backend("a constraint of the schema was violated"),
         _ => backend("the server could not run the statement"),
     }
-}
-
-/// A schema that somebody changed, and how.
-pub(crate) fn altered(reason: String) -> Error {
-    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
-}
-
-fn unavailable(reason: &str) -> ErrorKind {
-    ErrorKind::Unavailable { reason: reason.into() }
-}
-
-fn invalid(reason: &str) -> ErrorKind {
-    ErrorKind::InvalidInput { reason: reason.into() }
-}
-
-fn backend(reason: &str) -> ErrorKind {
-    ErrorKind::Backend { reason: reason.into() }
 }
 
 fn code(error: &mysql::Error) -> Option<u16> {

@@ -7,7 +7,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::{Error, ErrorKind, Result};
+use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::{Error, Result};
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, is_lost};
@@ -95,8 +96,8 @@ fn redo_log<C: Queryable>(session: &mut Session<'_, C>) -> Result<RedoLog> {
     let position = |name: &str| positions.iter().find(|(found, _)| found == name)?.1;
     match (position("innodb_lsn_current"), position("innodb_lsn_flushed")) {
         (Some(current), Some(flushed)) => Ok(RedoLog { current, flushed }),
-        _ => Err(Error::new(ErrorKind::Backend {
-            reason: "the server does not tell how far its redo log is flushed (Innodb_lsn_flushed)".into(),
-        })),
+        _ => Err(Error::new(kinds::backend(
+            "the server does not tell how far its redo log is flushed (Innodb_lsn_flushed)",
+        ))),
     }
 }

@@ -1,5 +1,6 @@
 //! Importing: events are stored exactly as they are.
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
 };
@@ -8,7 +9,7 @@ use mysql::prelude::Queryable;
 use uuid::Uuid;
 
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::row::{decode, integer, optional, time_value};
 use crate::session::{Server, Session};
 use crate::sql;
@@ -63,7 +64,7 @@ fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<
     let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
     match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
         [Some(told)] => Ok(*told),
-        _ => Err(altered("a row of firefly_gate is missing".to_owned())),
+        _ => Err(altered("a row of firefly_gate is missing")),
     }
 }
 

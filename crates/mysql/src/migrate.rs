@@ -3,13 +3,14 @@
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, ErrorKind, Indexes, Migration, Result};
+use firefly_eventstore_core::{Error, Indexes, Migration, Result};
 use mysql::{Conn, Value};
 
 use crate::adopt;
 use crate::append::TURNS;
-use crate::error::{altered, classify, driver_error, is_of_another_who_migrates};
+use crate::error::{classify, driver_error, is_of_another_who_migrates};
 use crate::mark::GATES;
 use crate::options::Choices;
 use crate::pool::Connection;
@@ -110,8 +111,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<Str
     let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
     if decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))? != [(u64::from(GATES), u64::from(TURNS))] {
         return Err(altered(
-            "the tables firefly_gate and firefly_turn must have the rows that the migrations gave them: otherwise readers skip events"
-                .to_owned(),
+            "the tables firefly_gate and firefly_turn must have the rows that the migrations gave them: otherwise readers skip events",
         ));
     }
     Ok(names)
@@ -147,9 +147,9 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
     let session = &mut connection.session();
     let locked = session.query(sql::LOCK_MIGRATIONS, vec![PATIENCE.into()]);
     if decode(&locked.map_err(classify)?, |row| optional(row, 0, integer))? != [Some(1)] {
-        return Err(Error::new(ErrorKind::Unavailable {
-            reason: "another process has been migrating the database for too long".into(),
-        }));
+        return Err(Error::new(kinds::unavailable(
+            "another process has been migrating the database for too long",
+        )));
     }
     let result = giving_way(session, |session| apply_beside_others(session, choices));
     let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
@@ -178,9 +178,9 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
             None => return result,
             Some(_) if attempts == MOST_ATTEMPTS => {
                 return result.map_err(|error| {
-                    Error::new(ErrorKind::Unavailable {
-                        reason: format!("other nodes of the cluster were always faster: {error}").into(),
-                    })
+                    Error::new(kinds::unavailable(format!(
+                        "other nodes of the cluster were always faster: {error}"
+                    )))
                 });
             }
             Some(_) => {

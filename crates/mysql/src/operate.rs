@@ -3,13 +3,14 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::ArchivedStream;
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::tables::{self, archives_between};
+use firefly_eventstore_core::backend::{ArchivedStream, SqlTransaction as _};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
-use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, backend};
+use firefly_eventstore_core::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, backend};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
@@ -32,7 +33,7 @@ impl Operations for MysqlEventStore {
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return Ok(());
         };
-        let imported = || match self.transaction(|transaction| import::import(&mut transaction.session(), events)) {
+        let imported = || match self.transaction(|transaction| import::import(&mut transaction.session()?, events)) {
             Err(error) if driver_error(&error).is_some_and(is_refused) => Err(self.refusal(events)?),
             imported => imported,
         };
@@ -156,7 +157,7 @@ impl MysqlEventStore {
             return Ok(0);
         }
         self.transaction(|transaction| {
-            let session = &mut transaction.session();
+            let session = &mut transaction.session()?;
             session.server.standing.require_provable(self.0.options.only_writer)?;
             how(session, events)
         })
@@ -206,9 +207,9 @@ fn there_is_a_restored_log() -> Error {
 fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<u64> {
     let locked = session.query(sql::LOCK_RESTORE, Vec::new()).map_err(classify)?;
     if decode(&locked, |row| optional(row, 0, integer))? != [Some(1)] {
-        return Err(Error::new(ErrorKind::Unavailable {
-            reason: "another program is restoring into the table events_restored".into(),
-        }));
+        return Err(Error::new(kinds::unavailable(
+            "another program is restoring into the table events_restored",
+        )));
     }
     let result = restore_under_another_name(session, point, mark);
     if result.is_err() {
@@ -285,7 +286,7 @@ impl Remark {
 fn maintain(session: &mut Session<'_, Conn>, statement: &str) -> Result<String> {
     if let Some(bad) = Remark::bad_of(session, statement)?.first() {
         let reason = format!("the server could not do it to the table {}: {}", bad.table, bad.text);
-        return Err(Error::new(ErrorKind::Backend { reason: reason.into() }));
+        return Err(Error::new(kinds::backend(reason)));
     }
     let tables: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
     Ok(tables.join(", "))

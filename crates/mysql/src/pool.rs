@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Row};
 
-use crate::error::{altered, classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
+use crate::error::{classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
 use crate::row::{decode, text};
 use crate::session::{Place, Server, Session, run_all};
 use crate::sql;
@@ -138,7 +139,7 @@ pub(crate) fn made_at(client: &mut impl Queryable) -> Result<String> {
     found
         .into_iter()
         .next()
-        .ok_or_else(|| altered("the history of migrations does not tell when the store was made".to_owned()))
+        .ok_or_else(|| altered("the history of migrations does not tell when the store was made"))
 }
 
 /// A pooled connection.
@@ -210,11 +211,10 @@ impl Connection {
         match self.end(COMMIT) {
             Err(error) if is_missing_savepoint(&error) => {
                 self.roll_back().map_err(classify)?;
-                Err(Error::new(ErrorKind::Unavailable {
-                    reason: "the transaction had ended before its work did, as the victim of a deadlock or by a statement that \
-                             commits, such as CREATE TABLE; what followed was not kept"
-                        .into(),
-                }))
+                Err(Error::new(kinds::unavailable(
+                    "the transaction had ended before its work did, as the victim of a deadlock or by a statement that \
+                             commits, such as CREATE TABLE; what followed was not kept",
+                )))
             }
             ended => ended.map_err(classify),
         }
@@ -286,9 +286,7 @@ impl r2d2::ManageConnection for Manager {
     /// Asks nobody: a lost connection is found out by use.
     fn is_valid(&self, connection: &mut Connection) -> Result<()> {
         if self.has_broken(connection) {
-            return Err(Error::new(ErrorKind::Unavailable {
-                reason: "the connection was lost".into(),
-            }));
+            return Err(Error::new(kinds::unavailable("the connection was lost")));
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use firefly_eventstore_core::backend::{
-    Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, SnapshotSource, Sql,
-    SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots, tables::archives_between,
+    Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, PublishedMark,
+    SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
+    tables::archives_between,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
@@ -593,30 +594,19 @@ pub(crate) fn end<C: Queryable>(session: &mut Session<'_, C>) -> Result<GlobalSe
 }
 
 /// The mark that was published, as this server shows it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Published {
-    pub(crate) mark: GlobalSequence,
-    /// The greatest committed sequence at the same moment.
-    end: GlobalSequence,
-    /// In seconds.
-    pub(crate) age: i64,
-}
-
-pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Result<Published> {
+pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
     session.server.standing.require_order()?;
+    let may_be_behind = session.server.standing.may_be_behind();
     let rows = session.query(sql::PUBLISHED_MARK, Vec::new()).map_err(classify)?;
-    let published = decode(&rows, |row| {
-        Ok(Published {
-            mark: GlobalSequence::try_from(integer(row, 0)?)?,
-            end: GlobalSequence::try_from(integer(row, 1)?)?,
+    let shown = decode(&rows, |row| {
+        Ok(PublishedMark {
+            mark: Cells(row).sequence(0)?,
+            end: Cells(row).sequence(1)?,
+            may_be_behind,
             age: integer(row, 2)?,
         })
     })?;
-    let Some(published) = published.into_iter().next() else {
-        return Err(backend::never_published());
-    };
-    backend::check_end(published.mark, published.end, || Ok(published.end))?;
-    Ok(published)
+    PublishedMark::checked(shown.into_iter().next())
 }
 
 /// Publishes a mark that was proved, and returns what is published now. Two round trips.
@@ -625,34 +615,6 @@ pub(crate) fn publish_mark<C: Queryable>(session: &mut Session<'_, C>, mark: Glo
         .execute(sql::PUBLISH_MARK, vec![mark.as_i64().into()])
         .map_err(classify)?;
     Ok(published_mark(session)?.mark)
-}
-
-/// A page of the log up to the mark that was published. It is looked at on the connection of the page, since another replica may
-/// have more, or less.
-pub(crate) fn published_page<C: Queryable>(
-    session: &mut Session<'_, C>,
-    query: &EventQuery,
-    cursor: Option<&Cursor>,
-    indexes: &[String],
-    known: &Known,
-) -> Result<Page> {
-    let published = published_mark(session)?;
-    let mark = match cursor.map(Cursor::high_water_mark) {
-        Some(begun) if begun > published.mark => {
-            return Err(Error::new(ErrorKind::Unavailable {
-                reason: "this replica is behind the one that the read began on".into(),
-            }));
-        }
-        Some(begun) => begun,
-        None => {
-            // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
-            if !session.server.standing.may_be_behind() {
-                query.check_end(published.mark, || Ok(published.end))?;
-            }
-            published.mark
-        }
-    };
-    page(session, query, cursor, mark, indexes, known)
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

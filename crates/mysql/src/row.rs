@@ -8,7 +8,8 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
 /// A row, as the core reads it.
-pub(crate) struct Cells<'r>(pub(crate) &'r Row);
+#[expect(missing_debug_implementations, reason = "core alone uses it")]
+pub struct Cells<'r>(pub(crate) &'r Row);
 
 impl Columns for Cells<'_> {
     fn optional_text(&self, index: usize) -> Result<Option<&str>> {

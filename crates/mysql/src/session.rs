@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{self, Sql, SqlSession, microseconds};
-use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, canonical};
+use firefly_eventstore_core::{Error, Limits, Result, canonical};
 use mysql::prelude::Queryable;
 use mysql::{Params, Row, Value};
 
@@ -32,13 +33,10 @@ impl Flavour {
             return Ok(flavour);
         }
         let (major, minor, patch) = least;
-        Err(Error::new(ErrorKind::Backend {
-            reason: format!(
-                "the server is {} {version}; a store needs {major}.{minor}.{patch} at least",
-                flavour.name()
-            )
-            .into(),
-        }))
+        Err(Error::new(kinds::backend(format!(
+            "the server is {} {version}; a store needs {major}.{minor}.{patch} at least",
+            flavour.name()
+        ))))
     }
 
     /// The least version that has what a store needs: locks that are not waited for, checks, and JSON
@@ -192,7 +190,8 @@ fn numbers(version: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// A connection, or a transaction on it.
-pub(crate) struct Session<'a, C> {
+#[expect(missing_debug_implementations, reason = "core alone uses it")]
+pub struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) server: Server,
     /// Whether look-ups for an append must see the last commit, although the transaction may see an older state: a locking read sees it.

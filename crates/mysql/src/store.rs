@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
-    ServerStore, SlotsQuery, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions, ServerStore, SlotsQuery,
+    SqlTransaction, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -359,7 +359,10 @@ impl MysqlEventStore {
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
-        self.with(|session| read::published_page(session, query, cursor, indexes, &self.0.known))
+        self.with(|session| {
+            let mark = read::published_mark(session)?.of_page(query, cursor)?;
+            read::page(session, query, cursor, mark, indexes, &self.0.known)
+        })
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
@@ -853,45 +856,6 @@ impl MysqlTransaction<'_> {
             }
         }
     }
-
-    pub(crate) fn session(&mut self) -> Session<'_, Conn> {
-        self.connection.session()
-    }
-
-    /// The connection, once it was found to be as the store needs it if the caller has had it.
-    fn checked(&mut self) -> Result<Session<'_, Conn>> {
-        if self.is_unchecked {
-            let server = self.store.admit(&mut self.connection.client)?;
-            if server.commits_by_itself {
-                return Err(Error::invalid(
-                    "the transaction's connection commits each statement by itself, so what follows could not be taken back: leave \
-                     autocommit alone",
-                ));
-            }
-            self.connection.server.increment = server.increment;
-            self.is_unchecked = false;
-        }
-        Ok(self.connection.session())
-    }
-
-    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
-    fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        self.run_statement(|transaction| run(&mut transaction.checked()?))
-    }
-
-    /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
-    /// way tells why.
-    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
-        if !self.is_unchecked || self.work.failure().is_some() {
-            return Ok(false);
-        }
-        let place = &self.store.place;
-        let saved = match consumer::save_after_work(&mut self.connection.session(), slot, place) {
-            Err(error) if is_missing_table(&error) => Ok(false),
-            saved => saved.map_err(|error| classify(error).during(ConsumerChange::Save(slot))),
-        };
-        self.work.remember(saved)
-    }
 }
 
 impl fmt::Debug for MysqlTransaction<'_> {
@@ -916,44 +880,39 @@ impl WorkTransaction for MysqlTransaction<'_> {
     }
 }
 
-impl EventTransaction for MysqlTransaction<'_> {
-    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.append_by(appends, |transaction, appends| {
-            let store = transaction.store;
-            store.appending(&mut transaction.checked()?, |session| append::within(session, appends))
-        })
-    }
+impl SqlTransaction for MysqlTransaction<'_> {
+    type Session<'s>
+        = Session<'s, Conn>
+    where
+        Self: 's;
 
-    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.load_by(aggregate, range, |transaction, range| {
-            backend::load(&mut transaction.checked()?, aggregate, range)
-        })
-    }
-}
-
-impl ConsumerTables for MysqlTransaction<'_> {
-    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        match change {
-            ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
-            change => self.on_consumers(|session| consumers::change(session, change)),
+    fn session(&mut self) -> Result<Session<'_, Conn>> {
+        if self.is_unchecked {
+            let server = self.store.admit(&mut self.connection.client)?;
+            if server.commits_by_itself {
+                return Err(Error::invalid(
+                    "the transaction's connection commits each statement by itself, so what follows could not be taken back: leave \
+                     autocommit alone",
+                ));
+            }
+            self.connection.server.increment = server.increment;
+            self.is_unchecked = false;
         }
+        Ok(self.connection.session())
     }
 
-    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|session| consumers::slots(session, which))
+    fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        let store = self.store;
+        store.appending(&mut self.session()?, |session| append::within(session, appends))
     }
 
-    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|session| consumers::parked(session, which))
-    }
-
-    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|session| consumers::members(session, consumer, seen_within))
-    }
-}
-
-impl ConsumerTransaction for MysqlTransaction<'_> {
-    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.work.narrow(tenant)
+    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
+        if !self.is_unchecked {
+            return Ok(false);
+        }
+        match consumer::save_after_work(&mut self.connection.session(), slot, &self.store.place) {
+            Err(error) if is_missing_table(&error) => Ok(false),
+            saved => saved.map_err(classify),
+        }
     }
 }

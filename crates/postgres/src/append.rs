@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use firefly_eventstore_core::backend::kinds::unavailable;
 use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
 use firefly_eventstore_core::{
     AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
@@ -12,9 +13,7 @@ use postgres::{Client, GenericClient, Row, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{
-    BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused, unavailable,
-};
+use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
 use crate::migrate::go_on;
 use crate::pool::{Location, Place, rows};
 use crate::row::{Cells, decode, get, is_null};
@@ -222,9 +221,9 @@ fn repeated<C: GenericClient>(
         }
         // The conflicting append was rolled back, or this attempt takes it into account. Try again.
     }
-    Err(Error::new(ErrorKind::Unavailable {
-        reason: "other appends to the aggregate, or to the event ids, were always faster".into(),
-    }))
+    Err(Error::new(unavailable(
+        "other appends to the aggregate, or to the event ids, were always faster",
+    )))
 }
 
 /// Refuses what no repetition helps, where something stands in the way that is not seen: in a snapshot that is older, or behind row
@@ -237,9 +236,7 @@ fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
             reason: "row level security hides the conflicting event or aggregate from this role; append as a role that sees every row of events"
                 .into(),
         })),
-        [(true, _)] => Err(Error::new(ErrorKind::Unavailable {
-            reason: BEGIN_ANEW.into(),
-        })),
+        [(true, _)] => Err(Error::new(unavailable(BEGIN_ANEW))),
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
+use firefly_eventstore_core::backend::kinds::{backend, damaged, invalid, unavailable};
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use postgres::error::SqlState;
 
@@ -116,11 +117,7 @@ fn by_code(code: &SqlState) -> ErrorKind {
                      nothing was written"
                 .into(),
         },
-        "XX001" | "XX002" => ErrorKind::Integrity {
-            event_id: None,
-            global_sequence: None,
-            reason: "the server reports that its data is damaged; restore it from a backup".into(),
-        },
+        "XX001" | "XX002" => damaged("the server reports that its data is damaged; restore it from a backup"),
         code => match &code[..2] {
             "08" => unavailable("the connection to the server was lost, or could not be made"),
             "53" => unavailable("the server is short of resources"),
@@ -136,18 +133,6 @@ fn by_code(code: &SqlState) -> ErrorKind {
 /// What to do where a transaction saw too little.
 pub(crate) const BEGIN_ANEW: &str =
     "another transaction stored something that this one does not see; roll it back and begin it anew";
-
-fn invalid(reason: &str) -> ErrorKind {
-    ErrorKind::InvalidInput { reason: reason.into() }
-}
-
-pub(crate) fn unavailable(reason: &str) -> ErrorKind {
-    ErrorKind::Unavailable { reason: reason.into() }
-}
-
-fn backend(reason: &str) -> ErrorKind {
-    ErrorKind::Backend { reason: reason.into() }
-}
 
 /// Whether the append conflicts with stored events: another append of the aggregate, or one of these events.
 pub(crate) fn is_refused(error: &postgres::Error) -> bool {

@@ -4,7 +4,7 @@ mod diagnose;
 mod usage;
 
 use firefly_eventstore_core::backend::tables::{self, archives_between};
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, SqlTransaction as _};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -43,7 +43,7 @@ impl Operations for PostgresEventStore {
         // Not repeated on another connection: if the commit went through, that would be taken for a contradiction.
         let imported = self.transaction(|transaction| {
             let given_away = self.proved()?;
-            import(&mut transaction.session(), events, last.global_sequence, given_away)
+            import(&mut transaction.session()?, events, last.global_sequence, given_away)
         });
         let imported = match imported {
             Err(error) if driver_error(&error).is_some_and(is_refused) => {
@@ -68,7 +68,7 @@ impl Operations for PostgresEventStore {
                 RestorePoint::Time(time) => (GlobalSequence::MAX, Some(row::floor(time))),
             };
             let until = self.mark()?.min(until);
-            self.transaction(|transaction| restored(&mut transaction.session(), until, time))
+            self.transaction(|transaction| restored(&mut transaction.session()?, until, time))
         };
         restore().map_err(|error: Error| error.during("restore into the table events_restored"))
     }
@@ -121,7 +121,7 @@ impl Operations for PostgresEventStore {
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
         let retired =
-            self.transaction(|transaction| archive::retire(&mut transaction.session(), events, &fingerprints))?;
+            self.transaction(|transaction| archive::retire(&mut transaction.session()?, events, &fingerprints))?;
         self.with(archive::analyze_if_grown)?;
         Ok(retired)
     }
@@ -133,7 +133,7 @@ impl Operations for PostgresEventStore {
     /// `firefly_archived_streams`.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
-        self.transaction(|transaction| archive::attach(&mut transaction.session(), events, &fingerprints))
+        self.transaction(|transaction| archive::attach(&mut transaction.session()?, events, &fingerprints))
     }
 
     /// One partition more for each that the log has begun, at the end. It waits for 50 ms at most for those that read or write, since others

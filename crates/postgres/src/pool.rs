@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, SimpleQueryMessage, SimpleQueryRow};
@@ -279,9 +280,7 @@ impl r2d2::ManageConnection for Manager {
     /// Asks nobody: a lost connection is found out by use.
     fn is_valid(&self, connection: &mut Connection) -> Result<()> {
         if connection.is_lost(&self.generation) {
-            return Err(Error::new(ErrorKind::Unavailable {
-                reason: "the connection was lost".into(),
-            }));
+            return Err(Error::new(kinds::unavailable("the connection was lost")));
         }
         Ok(())
     }

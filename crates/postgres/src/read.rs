@@ -1,8 +1,9 @@
 //! Reading: one aggregate's stream, the log, statistics.
 
+use firefly_eventstore_core::backend::kinds::unavailable;
 use firefly_eventstore_core::backend::{
     ArchivedStream, Columns as _, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
-    SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
+    PublishedMark, SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
     tables::archives_between,
 };
 use firefly_eventstore_core::operate::Archive;
@@ -16,7 +17,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append::head;
-use crate::error::{classify, classify_mark, unavailable};
+use crate::error::{classify, classify_mark};
 use crate::row::{self, Cells, decode, get};
 use crate::session::{Session, parameters, references};
 use crate::sql;
@@ -176,60 +177,17 @@ pub(crate) fn end_of_log<C: GenericClient>(session: &mut Session<'_, C>) -> Resu
 }
 
 /// The mark that was published, as this server shows it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Published {
-    pub(crate) mark: GlobalSequence,
-    /// The greatest committed sequence at the same moment.
-    end: GlobalSequence,
-    /// Whether the server may have less than the one that writes.
-    may_be_behind: bool,
-    /// In seconds.
-    pub(crate) age: i64,
-}
-
-pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Published> {
+pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
     let rows = session.query(sql::PUBLISHED_MARK, &[]).map_err(classify)?;
-    let published = decode(&rows, |row| {
-        Ok(Published {
-            mark: GlobalSequence::try_from(get::<i64>(row, 0)?)?,
-            end: GlobalSequence::try_from(get::<i64>(row, 1)?)?,
+    let shown = decode(&rows, |row| {
+        Ok(PublishedMark {
+            mark: Cells(row).sequence(0)?,
+            end: Cells(row).sequence(1)?,
             may_be_behind: get(row, 2)?,
             age: get(row, 3)?,
         })
     })?;
-    let Some(published) = published.into_iter().next() else {
-        return Err(backend::never_published());
-    };
-    backend::check_end(published.mark, published.end, || Ok(published.end))?;
-    Ok(published)
-}
-
-/// A page of the log up to the mark that was published. It is looked at on the connection of the page, since another replica may
-/// have more, or less.
-pub(crate) fn published_page(
-    session: &mut Session<'_, Client>,
-    query: &EventQuery,
-    cursor: Option<&Cursor>,
-    indexes: &[String],
-    usual: &UsualSize,
-) -> Result<Page> {
-    let published = published_mark(session)?;
-    let mark = match cursor.map(Cursor::high_water_mark) {
-        Some(begun) if begun > published.mark => {
-            return Err(Error::new(unavailable(
-                "this replica is behind the one that the read began on",
-            )));
-        }
-        Some(begun) => begun,
-        None => {
-            // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
-            if !published.may_be_behind {
-                query.check_end(published.mark, || Ok(published.end))?;
-            }
-            published.mark
-        }
-    };
-    page(session, query, cursor, mark, indexes, usual)
+    PublishedMark::checked(shown.into_iter().next())
 }
 
 /// A page of the log up to a mark, which was taken before.

@@ -22,7 +22,8 @@ pub(crate) struct Statements(HashMap<String, Statement>);
 const PREPARED_STATEMENTS: usize = 256;
 
 /// A connection, or a transaction on it, with the statements it has prepared.
-pub(crate) struct Session<'a, C> {
+#[expect(missing_debug_implementations, reason = "core alone uses it")]
+pub struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) statements: &'a mut Statements,
     /// How the store keeps its events.

@@ -5,12 +5,11 @@ use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions,
-    ServerStore, SlotsQuery, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers,
-    tables,
+    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions, ServerStore, SlotsQuery,
+    SqlTransaction, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -402,7 +401,10 @@ impl PostgresEventStore {
         let Shared {
             indexes, usual_size, ..
         } = &*self.shared;
-        self.with(|session| read::published_page(session, query, cursor, indexes, usual_size))
+        self.with(|session| {
+            let mark = read::published_mark(session)?.of_page(query, cursor)?;
+            read::page(session, query, cursor, mark, indexes, usual_size)
+        })
     }
 }
 
@@ -951,56 +953,6 @@ impl<'a> PostgresTransaction<'a> {
         mem::forget(self.transaction); // it would roll back what is over
         Ok(())
     }
-
-    /// The result of a call. If the connection leads to another schema since schemas were renamed, so do all connections of its age.
-    fn noted<R>(&self, result: Result<R>) -> Result<R> {
-        let elsewhere = result.as_ref().err().and_then(driver_error).is_some_and(is_elsewhere);
-        if elsewhere {
-            self.store.generation.fetch_max(self.generation + 1, Ordering::AcqRel);
-        }
-        result
-    }
-
-    pub(crate) fn session(&mut self) -> Session<'_, Transaction<'a>> {
-        Session {
-            client: &mut self.transaction,
-            statements: self.statements,
-            layout: self.layout,
-            is_in_recovery: false, // it takes no transactions
-        }
-    }
-
-    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
-    fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Session<'_, Transaction<'a>>) -> Result<R>) -> Result<R> {
-        self.run_statement(|transaction| {
-            let place = transaction.store.location.place.as_ref();
-            let place = place.filter(|_| mem::take(&mut transaction.is_unchecked));
-            let checked = place.map_or(Ok(()), |place| append::check_place(&mut transaction.session(), place));
-            let result = checked.and_then(|()| run(&mut transaction.session()));
-            transaction.noted(result)
-        })
-    }
-
-    /// Saves a slot in one round trip, although the caller has had the connection since it was locked. If it is not saved, the ordinary
-    /// way tells why.
-    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
-        let Some(place) = self
-            .store
-            .location
-            .place
-            .as_ref()
-            .filter(|_| self.is_unchecked && self.work.failure().is_none())
-        else {
-            return Ok(false);
-        };
-        let saved = consumer::save_after_work(&mut self.session(), slot, place);
-        let saved = saved.map_err(|error| match is_elsewhere(&error) {
-            true => Error::invalid(append::LEADS_ELSEWHERE),
-            false => classify(error),
-        });
-        let saved = saved.map_err(|error| error.during(ConsumerChange::Save(slot)));
-        self.work.remember(saved)
-    }
 }
 
 impl fmt::Debug for PostgresTransaction<'_> {
@@ -1025,47 +977,48 @@ impl WorkTransaction for PostgresTransaction<'_> {
     }
 }
 
-impl EventTransaction for PostgresTransaction<'_> {
-    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.append_by(appends, |transaction, appends| {
-            // The caller may have changed where the connection leads.
-            let unchecked = Some(&transaction.store.location).filter(|_| *transaction.is_touched);
-            let result = append::within(&mut transaction.session(), appends, unchecked);
-            transaction.noted(result)
+impl<'a> SqlTransaction for PostgresTransaction<'a> {
+    type Session<'s>
+        = Session<'s, Transaction<'a>>
+    where
+        Self: 's;
+
+    fn session(&mut self) -> Result<Session<'_, Transaction<'a>>> {
+        Ok(Session {
+            client: &mut self.transaction,
+            statements: self.statements,
+            layout: self.layout,
+            is_in_recovery: false, // it takes no transactions
         })
     }
 
-    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.load_by(aggregate, range, |transaction, range| {
-            let stream = backend::load(&mut transaction.session(), aggregate, range);
-            transaction.noted(stream)
-        })
+    fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        // The caller may have changed where the connection leads.
+        let unchecked = Some(&self.store.location).filter(|_| *self.is_touched);
+        append::within(&mut self.session()?, appends, unchecked)
     }
-}
 
-impl ConsumerTables for PostgresTransaction<'_> {
-    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        match change {
-            ConsumerChange::Save(slot) if self.save_after_work(slot)? => Ok(()),
-            change => self.on_consumers(|session| consumers::change(session, change)),
+    fn check_consumers(&mut self) -> Result<()> {
+        match &self.store.location.place {
+            Some(place) if mem::take(&mut self.is_unchecked) => append::check_place(&mut self.session()?, place),
+            _ => Ok(()),
         }
     }
 
-    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|session| consumers::slots(session, which))
+    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
+        let Some(place) = self.store.location.place.as_ref().filter(|_| self.is_unchecked) else {
+            return Ok(false);
+        };
+        consumer::save_after_work(&mut self.session()?, slot, place).map_err(|error| match is_elsewhere(&error) {
+            true => Error::invalid(append::LEADS_ELSEWHERE),
+            false => classify(error),
+        })
     }
 
-    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|session| consumers::parked(session, which))
-    }
-
-    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|session| consumers::members(session, consumer, seen_within))
-    }
-}
-
-impl ConsumerTransaction for PostgresTransaction<'_> {
-    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.work.narrow(tenant)
+    /// If the connection leads to another schema since schemas were renamed, so do all connections of its age.
+    fn note(&mut self, error: &Error) {
+        if driver_error(error).is_some_and(is_elsewhere) {
+            self.store.generation.fetch_max(self.generation + 1, Ordering::AcqRel);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! SQLite's errors, by their codes, as the errors of every store.
 
-use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
+use firefly_eventstore_core::backend::kinds::{altered, backend, damaged, invalid, unavailable};
+use firefly_eventstore_core::{Error, ErrorKind};
 use rusqlite::ffi;
 
 /// Converts an error of the driver to an error of a store. Its [kind](ErrorKind) follows from SQLite's code, never from a text. The driver's
@@ -37,10 +38,7 @@ pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
     if !is_logic_error(&error) {
         return classify(error);
     }
-    Error::new(ErrorKind::Schema(SchemaProblem::Altered {
-        reason: "a statement does not fit the tables; somebody changed them, or the file is damaged".into(),
-    }))
-    .with_source(error)
+    altered("a statement does not fit the tables; somebody changed them, or the file is damaged").with_source(error)
 }
 
 /// An error while the rows of a prepared query are read. Such a query fails only on a damaged value, such as metadata that is not JSON.
@@ -66,25 +64,14 @@ fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     }
 }
 
-fn damaged(reason: &str) -> ErrorKind {
-    ErrorKind::Integrity {
-        event_id: None,
-        global_sequence: None,
-        reason: reason.into(),
-    }
-}
-
 /// The kind of a result code of SQLite. Only codes after which the same call may succeed later are `Unavailable`.
 fn by_code(extended_code: i32) -> ErrorKind {
-    let unavailable = |reason: &str| ErrorKind::Unavailable { reason: reason.into() };
     let io = |reason: &str| ErrorKind::Io { reason: reason.into() };
-    let backend = |reason: &str| ErrorKind::Backend { reason: reason.into() };
     match extended_code {
         ffi::SQLITE_BUSY_SNAPSHOT => {
-            return ErrorKind::InvalidInput {
-                reason: "the transaction has read data that another connection has changed since, so it cannot write; roll it back, begin it with BEGIN IMMEDIATE, and repeat all of it"
-                    .into(),
-            };
+            return invalid(
+                "the transaction has read data that another connection has changed since, so it cannot write; roll it back, begin it with BEGIN IMMEDIATE, and repeat all of it",
+            );
         }
         ffi::SQLITE_READONLY_DBMOVED => {
             return ErrorKind::Moved {

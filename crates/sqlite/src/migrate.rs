@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::backend::{Columns as _, Sql};
-use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Metadata, Migration, Result, SchemaProblem};
+use firefly_eventstore_core::{Error, EventData, Indexes, Metadata, Migration, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -137,9 +138,9 @@ pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     let Some(missing) = REQUIRED.iter().find(is_missing) else {
         return Ok(());
     };
-    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
-        reason: format!("{missing} is missing; make it again as the migrations do").into(),
-    })))
+    Err(altered(format!(
+        "{missing} is missing; make it again as the migrations do"
+    )))
 }
 
 /// Which of the indexes that a statement can name are there.
@@ -391,13 +392,10 @@ fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) 
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Schema(SchemaProblem::Altered {
-        reason: format!(
-            "the table {table}, made by hand, has columns that would be lost: {}; move them to another table first",
-            unknown.join(", ")
-        )
-        .into(),
-    })))
+    Err(altered(format!(
+        "the table {table}, made by hand, has columns that would be lost: {}; move them to another table first",
+        unknown.join(", ")
+    )))
 }
 
 /// Drops the indexes, triggers and views of the tables. Returns the names of those that are the source document's, and the

@@ -6,6 +6,7 @@ use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, ErrorKind, Metadata, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
@@ -209,9 +210,9 @@ fn why_not_opened(path: &Path, error: Error) -> Error {
             path.display()
         ),
         (_, _, Err(found)) if found.kind() != io::ErrorKind::PermissionDenied => {
-            return Error::new(ErrorKind::Unavailable {
-                reason: "the operating system lets the program open no more files".into(),
-            })
+            return Error::new(kinds::unavailable(
+                "the operating system lets the program open no more files",
+            ))
             .with_source(found);
         }
         (Ok(_), ..) if beside(path, "-wal").exists() => format!(
@@ -357,9 +358,9 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
         match changed.map_err(classify) {
             Ok(mode) if mode == wanted => return Ok(()),
             Ok(mode) => {
-                return Err(Error::new(ErrorKind::Backend {
-                    reason: format!("the journal mode stays {mode}, it cannot be {wanted} here").into(),
-                }));
+                return Err(Error::new(kinds::backend(format!(
+                    "the journal mode stays {mode}, it cannot be {wanted} here"
+                ))));
             }
             Err(error) if error.is_retryable() && std::time::Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(1));

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::error::classify;
 
 /// A row, as the core reads it.
-pub(crate) struct Cells<'r, 's>(pub(crate) &'r Row<'s>);
+#[expect(missing_debug_implementations, reason = "core alone uses it")]
+pub struct Cells<'r, 's>(pub(crate) &'r Row<'s>);
 
 impl Columns for Cells<'_, '_> {
     fn optional_text(&self, index: usize) -> Result<Option<&str>> {

@@ -14,7 +14,8 @@ use crate::row::{Cells, time_text};
 use crate::sql;
 
 /// A connection, as core runs statements on it.
-pub(crate) struct Session<'a>(pub(crate) &'a Connection);
+#[expect(missing_debug_implementations, reason = "core alone uses it")]
+pub struct Session<'a>(pub(crate) &'a Connection);
 
 impl SqlSession for Session<'_> {
     type Row<'r> = Cells<'r, 'r>;

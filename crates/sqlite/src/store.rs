@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, ConsumerChange, ConsumerTables, SlotsQuery, Work, WorkTransaction, any_cause, any_transient,
-    consumers, tables,
+    Connections, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -649,18 +648,6 @@ impl SqliteTransaction<'_> {
     }
 }
 
-impl SqliteTransaction<'_> {
-    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
-    fn on_consumers<R>(&mut self, run: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
-        // A failed statement of the caller's may have ended the transaction, for example because the disk is full. A checkpoint that is
-        // written now would be committed without the changes of the read model.
-        self.run_statement(|transaction| match transaction.connection.is_autocommit() {
-            true => Err(transaction::ended()),
-            false => run(transaction.connection),
-        })
-    }
-}
-
 impl WorkTransaction for SqliteTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
@@ -675,40 +662,26 @@ impl WorkTransaction for SqliteTransaction<'_> {
     }
 }
 
-impl EventTransaction for SqliteTransaction<'_> {
-    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        self.append_by(appends, |transaction, appends| {
-            append::within(transaction.connection, appends)
-        })
+impl SqlTransaction for SqliteTransaction<'_> {
+    type Session<'s>
+        = Session<'s>
+    where
+        Self: 's;
+
+    fn session(&mut self) -> Result<Session<'_>> {
+        Ok(Session(self.connection))
     }
 
-    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
-        self.load_by(aggregate, range, |transaction, range| {
-            backend::load(&mut Session(transaction.connection), aggregate, range)
-        })
-    }
-}
-
-impl ConsumerTables for SqliteTransaction<'_> {
-    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
-        self.on_consumers(|connection| consumers::change(&mut Session(connection), change))
+    fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        append::within(self.connection, appends)
     }
 
-    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
-        self.on_consumers(|connection| consumers::slots(&mut Session(connection), which))
-    }
-
-    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
-        self.on_consumers(|connection| consumers::parked(&mut Session(connection), which))
-    }
-
-    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
-        self.on_consumers(|connection| consumers::members(&mut Session(connection), consumer, seen_within))
-    }
-}
-
-impl ConsumerTransaction for SqliteTransaction<'_> {
-    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
-        self.work.narrow(tenant)
+    /// A failed statement of the caller's may have ended the transaction, for example because the disk is full. A checkpoint that is written
+    /// now would be committed without the changes of the read model.
+    fn check_consumers(&mut self) -> Result<()> {
+        match self.connection.is_autocommit() {
+            true => Err(transaction::ended()),
+            false => Ok(()),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Transactions of the connection that writes.
 
-use firefly_eventstore_core::{Error, ErrorKind, Result};
+use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::{Error, Result};
 use rusqlite::Connection;
 
 use crate::error::classify;
@@ -37,9 +38,9 @@ pub(crate) fn in_one_state<R>(connection: &Connection, read: impl FnOnce(&Connec
 
 /// A transaction is over that was to go on.
 pub(crate) fn ended() -> Error {
-    Error::new(ErrorKind::Backend {
-        reason: "the transaction ended before its work did; nothing is known to be stored".into(),
-    })
+    Error::new(kinds::backend(
+        "the transaction ended before its work did; nothing is known to be stored",
+    ))
 }
 
 /// Begins a transaction that writes: at once, so that it never has to give way to another writer half-way.

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{self, OwnedAppend, Writer};
-use firefly_eventstore_core::{Append, Appended, Error, ErrorKind, Result};
+use firefly_eventstore_core::{Append, Appended, Error, Result};
 use rusqlite::Connection;
 
 use crate::append::{self, Failure};
@@ -206,9 +207,9 @@ impl Drop for Followers {
     /// If the leader panicked, its followers must not wait for ever.
     fn drop(&mut self) {
         for Follower { ticket, .. } in self.0.drain(..) {
-            ticket.take_turn(Turn::Done(Err(Error::new(ErrorKind::Unavailable {
-                reason: "the thread that was to commit this append panicked".into(),
-            }))));
+            ticket.take_turn(Turn::Done(Err(Error::new(kinds::unavailable(
+                "the thread that was to commit this append panicked",
+            )))));
         }
     }
 }

@@ -21,7 +21,8 @@
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
 //! | migrations | [`migration`] |
-//! | transactions | [`Work`], [`WorkTransaction`], [`Within`], [`Writer`] |
+//! | transactions | [`Work`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
+//! | errors by a database's codes | [`kinds`] |
 //! | stores on servers | [`ServerStore`], [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
@@ -35,6 +36,7 @@ mod driver;
 mod fingerprint;
 mod head;
 mod import;
+pub mod kinds;
 mod line;
 mod load;
 pub mod migration;
@@ -75,7 +77,7 @@ pub use line::{Group, Line, OwnedAppend};
 pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
-pub use publisher::{Publisher, diagnose_published_mark, never_published};
+pub use publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
 pub use server::ServerStore;
@@ -84,5 +86,5 @@ pub use sql::{Sql, SqlSession, Value};
 pub use url::refused_url;
 pub use usual::UsualSize;
 pub use within::{Entered, Within};
-pub use work::{Work, WorkTransaction};
+pub use work::{SqlTransaction, Work, WorkTransaction};
 pub use writer::{Writer, WriterGuard};

@@ -5,7 +5,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::operate::{Diagnosis, Severity};
-use crate::{Error, ErrorKind, GlobalSequence, Result};
+use crate::store::query::check_end;
+use crate::{Cursor, Error, ErrorKind, EventQuery, GlobalSequence, Result};
 
 /// A thread that publishes the high-water mark, at once and then at an interval, until this is dropped. For those who write a
 /// backend.
@@ -80,20 +81,64 @@ pub fn never_published() -> Error {
     Error::new(ErrorKind::Unprovable { reason: reason.into() })
 }
 
-/// For authors of backends: what there is to say of the published mark, given it and its age in seconds, or why it cannot be
-/// read. That [none was published](never_published) is bad only where `needed` says so.
+/// For authors of backends: the mark that was published, as a server shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedMark {
+    /// The mark.
+    pub mark: GlobalSequence,
+    /// The greatest committed sequence at the same moment.
+    pub end: GlobalSequence,
+    /// Whether the server may have less than the one that writes.
+    pub may_be_behind: bool,
+    /// How long ago it was published, in seconds.
+    pub age: i64,
+}
+
+impl PublishedMark {
+    /// What the server shows, if a mark was published and the log goes that far.
+    ///
+    /// # Errors
+    ///
+    /// [`Unprovable`](ErrorKind::Unprovable) if none was published, [`BeyondEnd`](ErrorKind::BeyondEnd) if the log ends before.
+    pub fn checked(shown: Option<Self>) -> Result<Self> {
+        let shown = shown.ok_or_else(never_published)?;
+        check_end(shown.mark, shown.end, || Ok(shown.end))?;
+        Ok(shown)
+    }
+
+    /// The mark of a page of the log. Look at the published mark on the connection of the page, since another replica may have more, or less.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](ErrorKind::Unavailable) if the read began on a replica that is ahead of this one; that of
+    /// [`EventQuery::check_end`].
+    pub fn of_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<GlobalSequence> {
+        match cursor.map(Cursor::high_water_mark) {
+            Some(begun) if begun > self.mark => Err(Error::new(ErrorKind::Unavailable {
+                reason: "this replica is behind the one that the read began on".into(),
+            })),
+            Some(begun) => Ok(begun),
+            None => {
+                // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
+                if !self.may_be_behind {
+                    query.check_end(self.mark, || Ok(self.end))?;
+                }
+                Ok(self.mark)
+            }
+        }
+    }
+}
+
+/// For authors of backends: what there is to say of the published mark, given it, or why it cannot be read. That [none was published](never_published) is bad only where `needed` says so.
 ///
 /// # Errors
 ///
 /// What has nothing to do with the mark, such as a connection that was lost.
-pub fn diagnose_published_mark(
-    published: Result<(GlobalSequence, i64)>,
-    needed: Option<Severity>,
-) -> Result<Diagnosis> {
+pub fn diagnose_published_mark(published: Result<PublishedMark>, needed: Option<Severity>) -> Result<Diagnosis> {
     let subject = "published mark";
     let bad = |severity, found: String, advice: String| Diagnosis::bad(severity, subject, found, advice);
     let error = match published {
-        Ok((mark, age)) => {
+        Ok(PublishedMark { mark, age, .. }) => {
             let found = format!("global sequence {mark}, published {age} s ago");
             return Ok(match age > LONG_UNPUBLISHED {
                 false => Diagnosis::good(subject, found),
@@ -161,6 +206,12 @@ mod tests {
     #[test]
     fn a_published_mark_is_diagnosed() {
         let mark = GlobalSequence::from(7);
+        let shown = |age| PublishedMark {
+            mark,
+            end: mark,
+            may_be_behind: false,
+            age,
+        };
         let beyond = || {
             Error::new(ErrorKind::BeyondEnd {
                 position: mark,
@@ -168,8 +219,8 @@ mod tests {
             })
         };
         for (published, needed, severity, advice) in [
-            (Ok((mark, 60)), None, Severity::Good, None),
-            (Ok((mark, 61)), None, Severity::Notice, Some("--every 1s")),
+            (Ok(shown(60)), None, Severity::Good, None),
+            (Ok(shown(61)), None, Severity::Notice, Some("--every 1s")),
             (Err(never_published()), None, Severity::Good, None),
             (
                 Err(never_published()),

@@ -1,10 +1,19 @@
 //! A transaction of a store: the parts of its calls that are the same on every database.
 
+use std::time::Duration;
+
 use super::append::{check, describe};
+use super::consumers;
 use super::damaged::verified;
+use super::load::{StreamSource, load};
+use super::sql::SqlSession;
 use super::within::Within;
+use crate::consumer::stored::tables::{ConsumerChange, ConsumerTables, SlotsQuery};
+use crate::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery};
 use crate::store::tenant::Scope;
-use crate::{AggregateKey, Append, Appended, Error, EventStream, Limits, Result, StreamRange, TenantId};
+use crate::{
+    AggregateKey, Append, Appended, Error, EventStream, EventTransaction, Limits, Result, StreamRange, TenantId,
+};
 
 /// The state of a transaction: the tenant that it is limited to, whether it has appended, and the first failed call.
 ///
@@ -145,6 +154,115 @@ pub trait WorkTransaction: Sized {
             .and_then(|range| load(self, &range))
             .and_then(|stream| verified(stream, self.verifies_on_read()))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
+    }
+}
+
+/// A transaction of a store in an SQL database. Of it, [`EventTransaction`], [`ConsumerTables`] and [`ConsumerTransaction`] are made, which are
+/// the same for every database.
+pub trait SqlTransaction: WorkTransaction {
+    /// Its connection, while statements run on it.
+    type Session<'s>: SqlSession + StreamSource
+    where
+        Self: 's;
+
+    /// The connection, once it was found to be as the store needs it if the caller has had it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not; those of the backend.
+    fn session(&mut self) -> Result<Self::Session<'_>>;
+
+    /// Appends. A failed append leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventTransaction::append_all`].
+    fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
+
+    /// Refuses a connection on which a checkpoint must not be written.
+    ///
+    /// # Errors
+    ///
+    /// Why not; those of the backend.
+    fn check_consumers(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Saves a slot in one statement where [`check_consumers`](Self::check_consumers) would take another. Returns whether it was saved; if not,
+    /// the ordinary way tells why.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn save_after_work(&mut self, slot: &ConsumerSlot) -> Result<bool> {
+        let _ = slot;
+        Ok(false)
+    }
+
+    /// Takes note of an error of a statement that ran on the connection.
+    fn note(&mut self, error: &Error) {
+        let _ = error;
+    }
+
+    /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
+    ///
+    /// # Errors
+    ///
+    /// An earlier failure of the transaction, or that of the statement.
+    fn on_consumers<R>(&mut self, run: impl FnOnce(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.run_statement(|transaction| {
+            let result = transaction
+                .check_consumers()
+                .and_then(|()| run(&mut transaction.session()?));
+            result.inspect_err(|error| transaction.note(error))
+        })
+    }
+}
+
+impl<T: SqlTransaction> EventTransaction for T {
+    fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
+        self.append_by(appends, |transaction, appends| {
+            transaction.append(appends).inspect_err(|error| transaction.note(error))
+        })
+    }
+
+    fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
+        self.load_by(aggregate, range, |transaction, range| {
+            let stream = load(&mut transaction.session()?, aggregate, range);
+            stream.inspect_err(|error| transaction.note(error))
+        })
+    }
+}
+
+impl<T: SqlTransaction> ConsumerTables for T {
+    fn change(&mut self, change: ConsumerChange<'_>) -> Result<()> {
+        if let ConsumerChange::Save(slot) = change
+            && self.work().failure().is_none()
+        {
+            let saved = self.save_after_work(slot).map_err(|error| error.during(change));
+            if self.work().remember(saved)? {
+                return Ok(());
+            }
+        }
+        self.on_consumers(|session| consumers::change(session, change))
+    }
+
+    fn slots(&mut self, which: SlotsQuery<'_>) -> Result<Vec<ConsumerSlot>> {
+        self.on_consumers(|session| consumers::slots(session, which))
+    }
+
+    fn parked(&mut self, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
+        self.on_consumers(|session| consumers::parked(session, which))
+    }
+
+    fn members(&mut self, consumer: &str, seen_within: Duration) -> Result<u64> {
+        self.on_consumers(|session| consumers::members(session, consumer, seen_within))
+    }
+}
+
+impl<T: SqlTransaction> ConsumerTransaction for T {
+    fn scope(&mut self, tenant: &TenantId) -> Result<()> {
+        self.work().narrow(tenant)
     }
 }
 

@@ -339,7 +339,7 @@ fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagno
 
 /// The mark that was published for readers of replicas.
 fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
-    let published = read::published_mark(session).map(|published| (published.mark, published.age));
+    let published = read::published_mark(session);
     backend::diagnose_published_mark(published, options.server.read_replica.then_some(Severity::Danger))
 }
 

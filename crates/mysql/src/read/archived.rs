@@ -1,5 +1,6 @@
 //! Which archive a page of the log needs.
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::rows;
 use firefly_eventstore_core::backend::{EventFilter, Window};
 use firefly_eventstore_core::operate::Archive;
@@ -8,7 +9,7 @@ use mysql::Value;
 use mysql::prelude::Queryable;
 use time::OffsetDateTime;
 
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::row::{Cells, decode, integer, optional, text, time_value};
 use crate::session::Session;
 use crate::sql;
@@ -33,7 +34,7 @@ pub(super) fn archive_with<C: Queryable>(
         Ok((archive, integer(row, 11)?))
     })?;
     let found = found.into_iter().next();
-    found.ok_or_else(|| altered("the row of firefly_moves is missing".to_owned()))
+    found.ok_or_else(|| altered("the row of firefly_moves is missing"))
 }
 
 /// What finds the events of the archive `archives` in a window that the filters may let pass, by the index that finds the fewest.

@@ -315,7 +315,7 @@ fn published(session: &mut Session<'_, Client>, topology: &Topology, read_replic
         (false, true) => Some(Severity::Warning),
         (false, false) => None,
     };
-    let published = read::published_mark(session).map(|published| (published.mark, published.age));
+    let published = read::published_mark(session);
     backend::diagnose_published_mark(published, needed)
 }
 
