@@ -1,5 +1,6 @@
 //! The adoption of tables that were made by hand: their rows move into those that the migrations make.
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, EventData, Metadata, Result};
 use mysql::prelude::Queryable;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::classify;
 use crate::read;
-use crate::row::{count, decode, integer, optional, text, time, time_value, uuid};
+use crate::row::{decode, integer, optional, text, time, time_value, uuid};
 use crate::schema::{has, names, run};
 use crate::session::{Flavour, Session};
 use crate::sql;
@@ -159,8 +160,7 @@ impl Table {
     }
 
     fn count(session: &mut Session<'_, Conn>, table: &str) -> Result<u64> {
-        let rows = session.query(&format!("SELECT COUNT(*) FROM {table}"), Vec::new());
-        let counts = decode(&rows.map_err(classify)?, |row| count(row, 0))?;
+        let counts = session.select(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.count(0))?;
         Ok(counts.into_iter().sum())
     }
 
@@ -379,8 +379,7 @@ fn refused(what: &str, row: &Row, error: &Error) -> Error {
 
 /// What an aggregate made by hand must be, so that the store's promises hold for it.
 fn refuse_broken_streams(session: &mut Session<'_, Conn>) -> Result<()> {
-    let broken = session.query(sql::BROKEN_STREAM, Vec::new()).map_err(classify)?;
-    match decode(&broken, |row| uuid(row, 0))?.first() {
+    match session.select(sql::BROKEN_STREAM, [], |row| row.id(0))?.first() {
         None => Ok(()),
         Some(id) => Err(Error::invalid(format!(
             "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \

@@ -15,7 +15,7 @@ use crate::error::classify;
 use crate::import;
 use crate::mark::{free_gates, gates};
 use crate::read;
-use crate::row::{self, Cells, decode, time_value};
+use crate::row::{Cells, decode, time_value};
 use crate::session::Session;
 use crate::sql;
 
@@ -104,8 +104,7 @@ pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     }
     import::insert(session, &attached.events)?;
     run(session, sql::COUNT_ATTACHED, Vec::new())?;
-    let rows = session.query(sql::ANY_ARCHIVED, Vec::new()).map_err(classify)?;
-    let is_left = decode(&rows, |row| row::integer(row, 0))? != [0];
+    let is_left = session.select(sql::ANY_ARCHIVED, [], |row| row.integer(0))? != [0];
     tell_archived(session, is_left)?;
     Ok(attached.events.len() as u64)
 }

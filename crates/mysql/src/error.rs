@@ -229,11 +229,6 @@ pub(crate) fn is_missing_table(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1046 | 1146))
 }
 
-/// No pooled connection became free in time.
-pub(crate) fn pool(error: r2d2::Error) -> Error {
-    Error::new(ErrorKind::PoolTimeout).with_source(error)
-}
-
 #[cfg(test)]
 mod tests {
     use firefly_eventstore_core::ErrorKind;

@@ -7,12 +7,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, Result};
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, is_lost};
-use crate::row::{decode, text};
 use crate::session::{Flavour, Session};
 use crate::sql;
 
@@ -89,9 +89,8 @@ struct RedoLog {
 }
 
 fn redo_log<C: Queryable>(session: &mut Session<'_, C>) -> Result<RedoLog> {
-    let rows = session.query(sql::REDO_LOG, Vec::new()).map_err(classify)?;
-    let positions = decode(&rows, |row| {
-        Ok((text(row, 0)?.to_lowercase(), text(row, 1)?.parse().ok()))
+    let positions = session.select(sql::REDO_LOG, [], |row| {
+        Ok((row.text(0)?.to_lowercase(), row.text(1)?.parse().ok()))
     })?;
     let position = |name: &str| positions.iter().find(|(found, _)| found == name)?.1;
     match (position("innodb_lsn_current"), position("innodb_lsn_flushed")) {

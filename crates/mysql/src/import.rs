@@ -1,5 +1,6 @@
 //! Importing: events are stored exactly as they are.
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
 use crate::error::classify;
-use crate::row::{decode, integer, optional, time_value};
+use crate::row::{decode, integer, time_value};
 use crate::session::{Server, Session};
 use crate::sql;
 
@@ -61,8 +62,10 @@ pub(crate) fn insert<C: Queryable>(session: &mut Session<'_, C>, events: &[&Even
 
 /// Takes the locks of a subquery, which finds what it locks, and returns what it tells.
 fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<i64> {
-    let rows = session.query(&format!("SELECT {subquery}"), values).map_err(classify)?;
-    match decode(&rows, |row| optional(row, 0, integer))?.as_slice() {
+    match session
+        .select(&format!("SELECT {subquery}"), values, |row| row.optional_integer(0))?
+        .as_slice()
+    {
         [Some(told)] => Ok(*told),
         _ => Err(altered("a row of firefly_gate is missing")),
     }

@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::{GlobalSequence, Result, backend};
 use mysql::Value;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
-use crate::row::{count, decode, integer, optional};
 use crate::session::Session;
 use crate::{flush, prepared, read, sql};
 
@@ -244,18 +244,16 @@ impl<C: Queryable> View<'_, '_, C> {
     /// Looks at the log beyond a sequence. If what was seen cannot be flushed for long, nothing was.
     fn beyond(&mut self, settled: i64) -> Result<Look> {
         let values = [settled, settled, ROWS_AT_ONCE].map(Value::from);
-        let rows = self.session.query(sql::MARK, values.to_vec()).map_err(classify)?;
-        let looks = decode(&rows, |row| {
-            let contiguous = optional(row, 0, integer)?.unwrap_or(settled);
-            let greatest = optional(row, 1, integer)?.unwrap_or(settled);
+        let look = self.session.select_one(sql::MARK, values.to_vec(), |row| {
+            let contiguous = row.optional_integer(0)?.unwrap_or(settled);
+            let greatest = row.optional_integer(1)?.unwrap_or(settled);
             Ok(Look {
                 contiguous,
                 greatest,
-                is_cut: count(row, 2)? == ROWS_AT_ONCE.cast_unsigned(),
-                end: integer(row, 3)?,
+                is_cut: row.count(2)? == ROWS_AT_ONCE.cast_unsigned(),
+                end: row.integer(3)?,
             })
         })?;
-        let look = looks.into_iter().next().expect("an aggregate query returns one row");
         if look.greatest > settled && !self.is_flushed()? {
             return Ok(Look {
                 contiguous: settled,

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, Indexes, Migration, Result};
@@ -14,58 +15,24 @@ use crate::error::{classify, driver_error, is_of_another_who_migrates};
 use crate::mark::GATES;
 use crate::options::Choices;
 use crate::pool::Connection;
-use crate::row::{count, decode, integer, optional, text};
 use crate::schema::{OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
 use crate::session::Session;
 use crate::sql;
 use crate::standing::Standing;
 
-/// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 11] = [
-    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
-    Migration::new(
-        "1.1.0",
-        "snapshots",
-        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
-    ),
-    Migration::new(
-        "1.2.0",
-        "metadata indexes",
-        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
-    ),
-    Migration::new(
-        "4.0.0",
-        "production",
-        include_str!("../sql/migrations/4.0.0_production.sql"),
-    ),
-    Migration::new(
-        "5.0.0",
-        "integrity",
-        include_str!("../sql/migrations/5.0.0_integrity.sql"),
-    ),
-    Migration::new(
-        "5.1.0",
-        "hardening",
-        include_str!("../sql/migrations/5.1.0_hardening.sql"),
-    ),
-    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
-    Migration::new(
-        "6.0.0",
-        "consumers",
-        include_str!("../sql/migrations/6.0.0_consumers.sql"),
-    ),
-    Migration::new(
-        "6.1.0",
-        "snapshots by form",
-        include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
-    ),
-    Migration::new("6.2.0", "gates", include_str!("../sql/migrations/6.2.0_gates.sql")),
-    Migration::new(
-        "7.0.0",
-        "archives",
-        include_str!("../sql/migrations/7.0.0_archives.sql"),
-    ),
-];
+firefly_eventstore_core::migrations! {
+    "1.0.0", "events", "1.0.0_events.sql";
+    "1.1.0", "snapshots", "1.1.0_snapshots.sql";
+    "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
+    "4.0.0", "production", "4.0.0_production.sql";
+    "5.0.0", "integrity", "5.0.0_integrity.sql";
+    "5.1.0", "hardening", "5.1.0_hardening.sql";
+    "5.2.0", "seals", "5.2.0_seals.sql";
+    "6.0.0", "consumers", "6.0.0_consumers.sql";
+    "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
+    "6.2.0", "gates", "6.2.0_gates.sql";
+    "7.0.0", "archives", "7.0.0_archives.sql";
+}
 
 /// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
 const LAST_OF_TABLES: &str = "5.0.0";
@@ -102,14 +69,15 @@ const PATIENCE: i64 = 600;
 /// Refuses a schema that is not the one this crate works with, and returns the names in it.
 pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
     let names = names(session)?;
-    migration::require_current(&MIGRATIONS, &applied(session, &names)?)?;
+    migration::require_current(MIGRATIONS, &applied(session, &names)?)?;
     if let Some(missing) = REQUIRED.iter().find(|required| !has(&names, required)) {
         return Err(altered(format!(
             "the {missing} is missing; make it again as the migrations do"
         )));
     }
-    let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
-    if decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))? != [(u64::from(GATES), u64::from(TURNS))] {
+    if session.select(sql::GATES, [], |row| Ok((row.count(0)?, row.count(1)?)))?
+        != [(u64::from(GATES), u64::from(TURNS))]
+    {
         return Err(altered(
             "the tables firefly_gate and firefly_turn must have the rows that the migrations gave them: otherwise readers skip events",
         ));
@@ -120,7 +88,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<Str
 /// The steps that the schema still needs.
 pub(crate) fn pending(session: &mut Session<'_, Conn>) -> Result<Vec<Migration>> {
     let names = names(session)?;
-    Ok(migration::pending(&MIGRATIONS, &applied(session, &names)?)?.to_vec())
+    Ok(migration::pending(MIGRATIONS, &applied(session, &names)?)?.to_vec())
 }
 
 /// The version of the schema.
@@ -133,20 +101,15 @@ fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<Appl
     if !has(names, "table firefly_schema_history") {
         return Ok(Vec::new());
     }
-    let rows = session.query(sql::APPLIED_MIGRATIONS, Vec::new()).map_err(classify)?;
-    decode(&rows, |row| {
-        Ok(AppliedMigration::new(
-            text(row, 0)?.to_owned(),
-            text(row, 1)?.to_owned(),
-        ))
+    session.select(sql::APPLIED_MIGRATIONS, [], |row| {
+        Ok(AppliedMigration::new(row.text(0)?.to_owned(), row.text(1)?.to_owned()))
     })
 }
 
 /// Brings the schema up to date and returns the steps that were applied. Others who migrate at the same time wait.
 pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<Vec<Migration>> {
     let session = &mut connection.session();
-    let locked = session.query(sql::LOCK_MIGRATIONS, vec![PATIENCE.into()]);
-    if decode(&locked.map_err(classify)?, |row| optional(row, 0, integer))? != [Some(1)] {
+    if session.select(sql::LOCK_MIGRATIONS, [PATIENCE.into()], |row| row.optional_integer(0))? != [Some(1)] {
         return Err(Error::new(kinds::unavailable(
             "another process has been migrating the database for too long",
         )));
@@ -194,7 +157,7 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
 fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     let there = names(session)?;
     let applied = applied(session, &there)?;
-    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    let pending = migration::pending(MIGRATIONS, &applied)?;
     if applied.is_empty() {
         adopt::set_aside(session, &there)?;
     }

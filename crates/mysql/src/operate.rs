@@ -3,6 +3,7 @@
 mod diagnose;
 mod usage;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::tables::{self, archives_between};
 use firefly_eventstore_core::backend::{ArchivedStream, SqlTransaction as _};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use self::usage::{TABLES, index_usage};
 use crate::error::{classify, driver_error, is_refused};
 use crate::mark::GATES;
-use crate::row::{count, decode, integer, optional, text, time_value};
+use crate::row::{count, decode, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Session};
 use crate::store::{MysqlEventStore, Sessions};
@@ -205,8 +206,7 @@ fn there_is_a_restored_log() -> Error {
 
 /// Fills a table under another name, and gives it its own once it is whole: what is made here is committed step by step.
 fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<u64> {
-    let locked = session.query(sql::LOCK_RESTORE, Vec::new()).map_err(classify)?;
-    if decode(&locked, |row| optional(row, 0, integer))? != [Some(1)] {
+    if session.select(sql::LOCK_RESTORE, [], |row| row.optional_integer(0))? != [Some(1)] {
         return Err(Error::new(kinds::unavailable(
             "another program is restoring into the table events_restored",
         )));
@@ -309,8 +309,10 @@ fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
 
 fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
     know_the_present(session)?;
-    let rows = session.query(sql::TABLE_BYTES, Vec::new()).map_err(classify)?;
-    Ok(decode(&rows, |row| count(row, 0))?.into_iter().sum())
+    Ok(session
+        .select(sql::TABLE_BYTES, [], |row| row.count(0))?
+        .into_iter()
+        .sum())
 }
 
 /// MySQL answers questions about tables from a cache of up to a day, unless the session turns that off.
@@ -333,8 +335,9 @@ fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {
 
 fn check_next_sequence(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
     know_the_present(session)?;
-    let rows = session.query(sql::NEXT_SEQUENCE, Vec::new()).map_err(classify)?;
-    let places = decode(&rows, |row| Ok((integer(row, 0)?, optional(row, 1, integer)?)))?;
+    let places = session.select(sql::NEXT_SEQUENCE, [], |row| {
+        Ok((row.integer(0)?, row.optional_integer(1)?))
+    })?;
     let reason = match places.as_slice() {
         [(last, Some(next))] if next > last => return Ok(None),
         [(last, Some(next))] => format!("the next global sequence is {next}, but the log ends at {last}"),

@@ -1,16 +1,14 @@
 //! Connections: how they are made, what each can count on, and their pool.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use firefly_eventstore_core::backend::kinds::{self, altered};
+use firefly_eventstore_core::backend::{Generation, ServerConnection};
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Row};
 
-use crate::error::{classify, classify_connecting, driver_error, is_lost, is_missing_savepoint};
+use crate::error::{classify, classify_connecting, driver_error, is_deadlock, is_lost, is_missing_savepoint, is_stale};
 use crate::row::{decode, text};
 use crate::session::{Place, Server, Session, run_all};
 use crate::sql;
@@ -18,7 +16,11 @@ use crate::topology;
 
 /// Where a store is.
 #[derive(Clone)]
-pub(crate) struct Location(Opts);
+pub(crate) struct Location {
+    opts: Opts,
+    /// When the store was made that is to be there; none before it was opened.
+    made_at: Option<String>,
+}
 
 /// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
 const PREPARED_STATEMENTS: usize = 256;
@@ -50,8 +52,8 @@ impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options' own output has the password.
         f.debug_struct("Location")
-            .field("host", &self.0.get_ip_or_hostname())
-            .field("database", &self.0.get_db_name())
+            .field("host", &self.opts.get_ip_or_hostname())
+            .field("database", &self.opts.get_db_name())
             .finish_non_exhaustive()
     }
 }
@@ -65,12 +67,15 @@ impl Location {
         // A compressed packet has many others in it, and the driver would refuse it where those together are beyond a limit.
         let packet = opts.get_max_allowed_packet().filter(|_| opts.get_compress().is_none());
         let opts = OptsBuilder::from_opts(opts).max_allowed_packet(packet);
-        Self(opts.stmt_cache_size(statements).into())
+        Self {
+            opts: opts.stmt_cache_size(statements).into(),
+            made_at: None,
+        }
     }
 
     /// The name of the database.
     pub(crate) fn database(&self) -> Result<&str> {
-        self.0
+        self.opts
             .get_db_name()
             .filter(|name| !name.is_empty())
             .ok_or_else(|| Error::invalid("the URL names no database; write mysql://user:password@host:port/database"))
@@ -78,7 +83,7 @@ impl Location {
 
     /// Refuses what the driver would panic at.
     fn refuse_tls_unless(&self, there_is_tls: bool) -> Result<()> {
-        match self.0.get_ssl_opts() {
+        match self.opts.get_ssl_opts() {
             Some(_) if !there_is_tls => Err(Error::invalid(
                 "TLS is asked for, which this program was built without: turn on the feature rustls of firefly-eventstore-mysql",
             )),
@@ -86,12 +91,27 @@ impl Location {
         }
     }
 
-    /// Makes a connection to the store that was made at this time, and not to another that took its place. One round trip more.
-    pub(crate) fn open_store(&self, expected: &str) -> Result<Connection> {
-        let mut connection = self.open()?;
-        let found = made_at(&mut connection.client)?;
-        if found == expected {
-            return Ok(connection);
+    /// The location of the store that was made at this time, and of no other that takes its place. A connection takes one round trip more.
+    pub(crate) fn of_store(self, made_at: String) -> Self {
+        Self {
+            made_at: Some(made_at),
+            ..self
+        }
+    }
+
+    /// When the store was made.
+    pub(crate) fn made_at(&self) -> Option<&str> {
+        self.made_at.as_deref()
+    }
+
+    /// Refuses another store that took the place of this one.
+    fn check_store(&self, client: &mut Conn) -> Result<()> {
+        let Some(expected) = &self.made_at else {
+            return Ok(());
+        };
+        let found = made_at(client)?;
+        if found == *expected {
+            return Ok(());
         }
         Err(Error::new(ErrorKind::Moved {
             reason: format!(
@@ -106,9 +126,9 @@ impl Location {
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
-        let mut client = Conn::new(self.0.clone()).map_err(classify_connecting)?;
+        let mut client = Conn::new(self.opts.clone()).map_err(classify_connecting)?;
         let (mut server, place) = Server::of(&mut client)?;
-        if let Some(most) = self.0.get_max_allowed_packet() {
+        if let Some(most) = self.opts.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
         // First: a server may bound what the next statement reads.
@@ -118,13 +138,14 @@ impl Location {
             server,
             locks: false,
         })?;
+        self.check_store(&mut client)?;
         Ok(Connection {
             id: client.connection_id(),
             client,
             server,
             place,
             state: state_of(&state),
-            generation: 0,
+            generation: Generation::default(),
             in_doubt: false,
             is_lent: false,
             transactions: 0,
@@ -150,7 +171,7 @@ pub(crate) struct Connection {
     /// The server's number for it, and what `session_state.sql` found when it was made.
     id: u32,
     state: Option<String>,
-    generation: u64,
+    generation: Generation,
     /// Whether it is in use, or was left while an answer was outstanding: its next answer may belong to an earlier question.
     in_doubt: bool,
     /// Whether a caller has had it since the transaction began.
@@ -176,16 +197,12 @@ impl Connection {
 
     /// What `work` makes of this connection, in autocommit. It is in doubt until `work` has returned, and after that if it was
     /// lost, with all that are as old.
-    pub(crate) fn run<R>(
-        &mut self,
-        generation: &AtomicU64,
-        work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
-    ) -> Result<R> {
+    pub(crate) fn run<R>(&mut self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         self.in_doubt = true;
         let result = work(&mut self.session());
         self.in_doubt = result.as_ref().err().and_then(driver_error).is_some_and(is_lost);
         if self.in_doubt {
-            self.retire(generation);
+            self.generation.retire();
         }
         result
     }
@@ -252,71 +269,34 @@ impl Connection {
     }
 
     /// Gives this connection up, and all that are as old: they lead to a server that is not the one to use any more.
-    pub(crate) fn give_up(&mut self, generation: &AtomicU64) {
+    pub(crate) fn give_up(&mut self) {
         self.in_doubt = true;
-        self.retire(generation);
-    }
-
-    /// Takes this connection, and all that are as old, for lost.
-    pub(crate) fn retire(&self, generation: &AtomicU64) {
-        generation.fetch_max(self.generation + 1, Ordering::AcqRel);
+        self.generation.retire();
     }
 }
 
-/// Makes the connections of a pool. When one is lost, all that are as old are taken for lost.
-#[derive(Debug)]
-pub(crate) struct Manager {
-    location: Location,
-    /// When the store was made.
-    made_at: String,
-    generation: Arc<AtomicU64>,
-}
+impl ServerConnection for Connection {
+    type Location = Location;
 
-impl r2d2::ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = Error;
+    /// Deadlocks can come again and again.
+    const MOST_REPETITIONS: usize = 100;
 
-    fn connect(&self) -> Result<Connection> {
-        let generation = self.generation.load(Ordering::Acquire);
-        let mut connection = self.location.open_store(&self.made_at)?;
-        connection.generation = generation;
-        Ok(connection)
+    fn connect(location: &Location) -> Result<Self> {
+        location.open()
     }
 
-    /// Asks nobody: a lost connection is found out by use.
-    fn is_valid(&self, connection: &mut Connection) -> Result<()> {
-        if self.has_broken(connection) {
-            return Err(Error::new(kinds::unavailable("the connection was lost")));
-        }
-        Ok(())
+    fn generation(&mut self) -> &mut Generation {
+        &mut self.generation
     }
 
-    fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.in_doubt || connection.generation < self.generation.load(Ordering::Acquire)
+    /// The statement was the victim of a deadlock, or its table was changed.
+    fn is_harmless(error: &Error) -> bool {
+        driver_error(error).is_some_and(|error| is_stale(error) || is_deadlock(error))
     }
-}
 
-/// The pool of connections; they are made when they are first needed.
-pub(crate) fn connections(
-    location: Location,
-    made_at: String,
-    generation: Arc<AtomicU64>,
-    most: u32,
-    timeout: Duration,
-) -> r2d2::Pool<Manager> {
-    r2d2::Pool::builder()
-        .max_size(most)
-        .min_idle(Some(0))
-        .test_on_check_out(true)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connection_timeout(timeout.max(Duration::from_millis(1)))
-        .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Manager {
-            location,
-            made_at,
-            generation,
-        })
+    fn is_lost(&mut self) -> bool {
+        self.in_doubt || self.generation.is_over()
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What there is in the database: names of tables, columns, indexes and triggers.
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::{Indexes, Result};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
-use crate::row::{decode, text};
 use crate::session::Session;
 use crate::sql;
 
@@ -29,8 +29,7 @@ pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 
 /// What there is in the database, each with its kind, such as `table events`.
 pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
-    let names = session.query(sql::SCHEMA_NAMES, Vec::new()).map_err(classify)?;
-    decode(&names, |row| Ok(text(row, 0)?.to_owned()))
+    session.select(sql::SCHEMA_NAMES, [], |row| Ok(row.text(0)?.to_owned()))
 }
 
 pub(crate) fn has(names: &[String], name: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{self, Sql, SqlSession, microseconds};
 use firefly_eventstore_core::{Error, Limits, Result, canonical};
@@ -10,7 +11,7 @@ use mysql::prelude::Queryable;
 use mysql::{Params, Row, Value};
 
 use crate::error::classify;
-use crate::row::{Cells, decode, optional, text, time_value, uuid};
+use crate::row::{Cells, decode, optional, text, time_value};
 use crate::sql;
 use crate::standing::Standing;
 
@@ -204,6 +205,28 @@ impl<C: Queryable> Session<'_, C> {
         self.client.exec(sql, parameters(values))
     }
 
+    /// The rows of a statement, decoded.
+    pub(crate) fn select<T>(
+        &mut self,
+        sql: &str,
+        values: impl Into<Vec<Value>>,
+        mut decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = self.query(sql, values.into()).map_err(classify)?;
+        decode(&rows, |row| decode_row(&Cells(row)))
+    }
+
+    /// The row of a statement that always returns one, decoded.
+    pub(crate) fn select_one<T>(
+        &mut self,
+        sql: &str,
+        values: impl Into<Vec<Value>>,
+        decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let rows = self.select(sql, values, decode_row)?;
+        Ok(rows.into_iter().next().expect("the statement returns one row"))
+    }
+
     /// Hands each row of a statement to `take`, while the server still sends others, until that breaks off; the rest is read and forgotten.
     pub(crate) fn query_until(
         &mut self,
@@ -239,8 +262,9 @@ impl<C: Queryable> SqlSession for Session<'_, C> {
         values: &[backend::Value<'_>],
         mut decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let rows = self.query(sql::shared(statement), values_of(statement, values));
-        decode(&rows.map_err(classify)?, |row| decode_row(&Cells(row)))
+        self.select(sql::shared(statement), values_of(statement, values), |row| {
+            decode_row(row)
+        })
     }
 
     fn change(&mut self, statement: Sql, values: &[backend::Value<'_>]) -> Result<u64> {
@@ -251,8 +275,7 @@ impl<C: Queryable> SqlSession for Session<'_, C> {
     /// A `DELETE` by the time would lock every row that it looks at. It would then wait for members that renew their rows, and they for it.
     fn forget_members(&mut self, consumer: &str, unseen_for: Duration) -> Result<()> {
         let values = vec![consumer.into(), microseconds(unseen_for).into()];
-        let rows = self.query(sql::CONSUMER_UNSEEN_MEMBERS, values).map_err(classify)?;
-        for holder in decode(&rows, |row| uuid(row, 0))? {
+        for holder in self.select(sql::CONSUMER_UNSEEN_MEMBERS, values, |row| row.id(0))? {
             self.change(Sql::ConsumerForgetMember, &[consumer.into(), holder.into()])?;
         }
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions, ServerStore, SlotsQuery,
-    SqlTransaction, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerCalls, SlotsQuery, SqlTransaction, Window,
+    Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -23,14 +24,12 @@ use mysql::{Conn, Opts, Transaction};
 use uuid::Uuid;
 
 use crate::error::{
-    classify, driver_error, is_deadlock, is_lost, is_missing_index, is_missing_table, is_out_of_time,
-    is_read_only_server, is_stale, kind_of, pool,
+    classify, driver_error, is_lost, is_missing_index, is_missing_table, is_out_of_time, is_read_only_server, kind_of,
 };
 use crate::mark::{Mark, View};
 use crate::options::Options;
-use crate::pool::{Connection, Location, Manager, made_at};
+use crate::pool::{Connection, Location, made_at};
 use crate::read::{Known, Reading};
-use crate::row::{decode, integer, text};
 use crate::session::{Place, Server, Session, run_all};
 use crate::topology::Watch;
 use crate::{append, consumer, flush, migrate, read, schema, sql};
@@ -61,15 +60,12 @@ pub struct MysqlEventStore(
 );
 
 pub(crate) struct Shared {
+    calls: ServerCalls<Connection>,
     location: Location,
     pub(crate) options: Options,
-    connections: r2d2::Pool<Manager>,
-    generation: Arc<AtomicU64>,
-    within: Within,
     server: Server,
-    /// Where the store was found when it was opened, and when it had been made.
+    /// Where the store was found when it was opened.
     place: Place,
-    made_at: String,
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
     mark: Mark,
@@ -79,12 +75,7 @@ pub(crate) struct Shared {
     looks_for_archived: AtomicBool,
     /// Whether a thread has the server flush its redo log.
     is_flushing: AtomicBool,
-    wake: Wake,
-    line: Line,
 }
-
-/// How often a statement is repeated that was the victim of a deadlock, or whose table was changed.
-const MOST_REPETITIONS: usize = 100;
 
 /// How to open a store: see [`MysqlEventStore::builder`].
 #[derive(Clone, Debug)]
@@ -162,16 +153,16 @@ impl MysqlEventStore {
     ) -> Result<R, E> {
         self.require_writable()?;
         let begun = |error| classify(error).during("begin");
-        let mut connection = self.connection()?;
+        let mut connection = self.0.calls.connection()?;
         let begun_there = connection.begin();
         if begun_there
             .as_ref()
             .map_or_else(is_lost, |has_become_read_only| *has_become_read_only)
         {
             // None of the work ran yet: it may as well run on another connection.
-            connection.give_up(&self.0.generation);
+            connection.give_up();
             drop(connection);
-            connection = self.connection()?;
+            connection = self.0.calls.connection()?;
             connection.begin().map_err(begun)?;
         } else {
             begun_there.map_err(begun)?;
@@ -252,27 +243,14 @@ impl MysqlEventStore {
     /// Runs `work`, whose statements stand for themselves: again if one was the victim of a deadlock, and a second time on a
     /// fresh connection if the first was lost, or led to a server that others have taken over from.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        let mut connection = self.connection()?;
-        let mut result = connection.run(&self.0.generation, &mut work);
-        for _ in 0..MOST_REPETITIONS {
-            let error = result.as_ref().err().and_then(driver_error);
-            if !error.is_some_and(|error| is_stale(error) || is_deadlock(error)) {
-                break;
+        let is_lost = |connection: &mut Connection, error: &Error| {
+            if self.is_overtaken(connection, error) {
+                connection.give_up();
+                self.0.topology.forget();
             }
-            result = connection.run(&self.0.generation, &mut work);
-        }
-        if result
-            .as_ref()
-            .is_err_and(|error| self.is_overtaken(&connection, error))
-        {
-            connection.give_up(&self.0.generation);
-            self.0.topology.forget();
-        }
-        if !connection.is_in_doubt() {
-            return result;
-        }
-        drop(connection);
-        self.once(work)
+            connection.is_in_doubt()
+        };
+        self.0.calls.with(is_lost, |connection| connection.run(&mut work))
     }
 
     /// Whether an error shows that the server is the old primary after a failover: it takes no writes, and a new connection may lead to the
@@ -288,7 +266,7 @@ impl MysqlEventStore {
 
     /// Runs `work`, which is not to be repeated: nobody knows how far it came on a connection that was lost.
     pub(crate) fn once<R>(&self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        self.connection()?.run(&self.0.generation, work)
+        self.0.calls.connection()?.run(work)
     }
 
     /// As [`with`](Self::with), in a transaction whose statements see one state of the database. Two round trips more.
@@ -301,24 +279,6 @@ impl MysqlEventStore {
             session.client.query_drop("COMMIT").map_err(classify)?;
             result
         })
-    }
-
-    fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
-        self.0.within.check_outside()?;
-        self.0.connections.get().map_err(|error| self.without_connection(error))
-    }
-
-    /// Why there is no connection: all are in use, or none can be made.
-    fn without_connection(&self, error: r2d2::Error) -> Error {
-        match self.0.connections.state().connections {
-            0 => self
-                .0
-                .location
-                .open_store(&self.0.made_at)
-                .err()
-                .unwrap_or_else(|| pool(error)),
-            _ => pool(error),
-        }
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
@@ -366,7 +326,7 @@ impl MysqlEventStore {
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
-        self.0.require_writable()
+        self.0.options.server.require_writable()
     }
 
     /// Has the server flush its redo log: in a thread of its own, because that takes as long as the disk does.
@@ -455,7 +415,7 @@ impl Shared {
         // A failover may have led to another server, a cluster has several: what tells there is what the store itself says.
         if place.database == self.place.database {
             match made_at(client) {
-                Ok(made_at) if made_at == self.made_at => return Ok(server),
+                Ok(made_at) if Some(&*made_at) == self.location.made_at() => return Ok(server),
                 Err(error) if error.is_retryable() => return Err(error),
                 _ => {}
             }
@@ -553,32 +513,24 @@ impl MysqlBuilder {
             migrate::migrate(&mut connection, options.choices)?;
         }
         let names = migrate::require_current(&mut connection.session())?;
-        let made_at = made_at(&mut connection.client)?;
-        let generation = Arc::new(AtomicU64::new(0));
+        let location = location.of_store(made_at(&mut connection.client)?);
         let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
-            connections: crate::pool::connections(
+            calls: ServerCalls::new(
                 location.clone(),
-                made_at.clone(),
-                Arc::clone(&generation),
-                options.server.max_connections,
-                options.server.pool_timeout,
+                options.server.clone(),
+                Line::of_few(server.flavour.appending_alone()),
             ),
             location,
             options,
-            generation,
-            within: Within::new(),
             server,
             place: connection.place.clone(),
-            made_at,
             indexes: schema::indexes(&names),
             mark: Mark::default(),
             topology: Watch::default(),
             known: Known::nothing(),
             looks_for_archived: AtomicBool::new(false),
             is_flushing: AtomicBool::new(false),
-            wake: Wake::default(),
-            line: Line::of_few(server.flavour.appending_alone()),
         });
         let publisher = interval.map(|interval| {
             let publishing = MysqlEventStore(Arc::clone(&shared), None);
@@ -645,24 +597,6 @@ impl fmt::Debug for MysqlEventStore {
     }
 }
 
-impl ServerStore for Shared {
-    fn options(&self) -> &ServerOptions {
-        &self.options.server
-    }
-
-    fn within(&self) -> &Within {
-        &self.within
-    }
-
-    fn line(&self) -> &Line {
-        &self.line
-    }
-
-    fn wake(&self) -> &Wake {
-        &self.wake
-    }
-}
-
 impl EventStore for MysqlEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         let alone = || self.with(|session| self.0.appending(session, |session| append::alone(session, appends)));
@@ -674,7 +608,7 @@ impl EventStore for MysqlEventStore {
                 })
             })
         };
-        self.0.append_all(appends, alone, lead)
+        self.0.calls.append_all(appends, alone, lead)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -725,12 +659,9 @@ impl EventStore for MysqlEventStore {
         let asked = Instant::now();
         let check = || {
             let (server, writable) = self.with(|session| {
-                let rows = session.query(sql::SERVER, Vec::new()).map_err(classify)?;
-                let server = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), integer(row, 1)? != 0)))?;
-                Ok(server
-                    .into_iter()
-                    .next()
-                    .expect("a query without a table returns one row"))
+                session.select_one(sql::SERVER, [], |row| {
+                    Ok((row.text(0)?.to_owned(), row.integer(1)? != 0))
+                })
             })?;
             let mark = self.mark()?;
             let latency = asked.elapsed();
@@ -787,7 +718,7 @@ impl ConsumerStore for MysqlEventStore {
     }
 
     fn wake(&self) -> &Wake {
-        &self.0.wake
+        &self.0.calls.wake
     }
 
     /// By the server's code: a deadlock, a lock or a statement that took too long, a connection that is lost, a server that shuts down,
@@ -837,11 +768,11 @@ impl MysqlTransaction<'_> {
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
         let store = self.store;
-        match self.run_work(&store.within, work) {
+        match self.run_work(&store.calls.within, work) {
             Ok(result) => {
                 self.connection.commit().map_err(|error| error.during("commit"))?;
                 if self.work.has_appended() {
-                    self.store.wake.tell();
+                    self.store.calls.wake.tell();
                 }
                 Ok(result)
             }
@@ -850,7 +781,7 @@ impl MysqlTransaction<'_> {
                 let _ = self.connection.roll_back();
                 let failure = self.work.failure().and_then(driver_error);
                 if failure.is_some_and(is_read_only_server) {
-                    self.connection.give_up(&self.store.generation);
+                    self.connection.give_up();
                 }
                 Err(error)
             }

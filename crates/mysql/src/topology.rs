@@ -5,20 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::Columns as _;
 use mysql::Row;
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, is_denied};
-use crate::row::{decode, text};
 use crate::session::Session;
 use crate::sql;
 use crate::standing::Standing;
 
 /// What the server of a session is to others. Three round trips; two but on a node of a cluster.
 pub(crate) fn standing_of<C: Queryable>(session: &mut Session<'_, C>) -> Result<Standing> {
-    let rows = session.query(sql::TOPOLOGY, Vec::new()).map_err(classify)?;
-    let settings = decode(&rows, |row| {
-        Ok((text(row, 0)?.to_lowercase(), text(row, 1)?.to_owned()))
+    let settings = session.select(sql::TOPOLOGY, [], |row| {
+        Ok((row.text(0)?.to_lowercase(), row.text(1)?.to_owned()))
     })?;
     let settings: HashMap<String, String> = settings.into_iter().collect();
     let get = |name: &str| settings.get(name).map_or("", String::as_str);
@@ -76,8 +75,7 @@ pub(crate) fn replicates(status: &Row) -> bool {
 }
 
 fn has_others<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
-    let rows = session.query(sql::CLUSTER_SIZE, Vec::new()).map_err(classify)?;
-    let sizes = decode(&rows, |row| Ok(text(row, 1)?.to_owned()))?;
+    let sizes = session.select(sql::CLUSTER_SIZE, [], |row| Ok(row.text(1)?.to_owned()))?;
     Ok(sizes.iter().any(|size| !matches!(&**size, "0" | "1")))
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::error::{BEGIN_ANEW, classify, is_deadlock, is_elsewhere, is_forgotten, is_out_of_range, is_refused};
 use crate::migrate::go_on;
 use crate::pool::{Location, Place, rows};
-use crate::row::{Cells, decode, get, is_null};
+use crate::row::{Cells, get, is_null};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
@@ -229,8 +229,9 @@ fn repeated<C: GenericClient>(
 /// Refuses what no repetition helps, where something stands in the way that is not seen: in a snapshot that is older, or behind row
 /// level security.
 fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
-    let rows = session.query(sql::OBSTACLES, &[]).map_err(classify)?;
-    let obstacles = decode(&rows, |row| Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?)))?;
+    let obstacles = session.select(sql::OBSTACLES, &[], |row| {
+        Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?))
+    })?;
     match obstacles[..] {
         [(_, true)] => Err(Error::new(ErrorKind::Backend {
             reason: "row level security hides the conflicting event or aggregate from this role; append as a role that sees every row of events"
@@ -485,8 +486,9 @@ impl<C: GenericClient> AppendSource for Session<'_, C> {
 
 /// Who aggregates belong to, and the versions they are at, archived or not; nothing for those without events.
 pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
-    let rows = session.query(sql::HEAD, &[&ids]).map_err(classify)?;
-    let heads = decode(&rows, |row| Ok((get(row, 0)?, rows::head(&Cells(row), 1)?)))?;
+    let heads = session.select(sql::HEAD, &[&ids], |row| {
+        Ok((get(row, 0)?, rows::head(&Cells(row), 1)?))
+    })?;
     Ok(heads.into_iter().collect())
 }
 
@@ -497,8 +499,7 @@ pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> 
 
 /// Where the events with these ids are, archived or not.
 pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
-    let rows = session.query(sql::LOCATE, &[&ids]).map_err(classify)?;
-    decode(&rows, |row| match is_null(row, 13)? {
+    session.select(sql::LOCATE, &[&ids], |row| match is_null(row, 13)? {
         true => rows::located(&Cells(row)),
         false => rows::located_archived(&Cells(row), 13),
     })

@@ -197,11 +197,6 @@ pub(crate) fn is_deadlock(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// No pooled connection became free in time.
-pub(crate) fn pool(error: r2d2::Error) -> Error {
-    Error::new(ErrorKind::PoolTimeout).with_source(error)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]

@@ -9,7 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use crate::error::classify;
 use crate::pool::{Connection, Location, quoted};
-use crate::row::{decode, get};
+use crate::row::get;
 use crate::sql;
 
 /// Wakes a follower of the log when something was appended: see [`PostgresEventStore::listen`](crate::PostgresEventStore::listen).
@@ -60,8 +60,7 @@ impl Appends for Listener {
 fn listening(location: &Location) -> Result<Connection> {
     let mut connection = location.open()?;
     connection.check_place()?;
-    let rows = connection.session().query(sql::CHANNEL, &[]).map_err(classify)?;
-    let channels: Vec<String> = decode(&rows, |row| get(row, 0))?;
+    let channels: Vec<String> = connection.session().select(sql::CHANNEL, &[], |row| get(row, 0))?;
     let Some(channel) = channels.first() else {
         return Err(Error::invalid(
             "appends do not notify; turn it on with PostgresBuilder::notify(true) and migrate()",

@@ -23,7 +23,7 @@ use crate::import::import;
 use crate::migrate::{behind, how_behind, required_indexes};
 use crate::partitions::{self, Changed};
 use crate::read::archived_streams;
-use crate::row::{self, decode, get};
+use crate::row::{self, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 use crate::store::{PostgresEventStore, Sessions};
@@ -315,8 +315,7 @@ fn key_findings(indexes: &[Index], layout: Layout) -> Vec<Finding> {
 }
 
 fn constraint_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {
-    let rows = session.query(sql::UNVALIDATED_CONSTRAINTS, &[]).map_err(classify)?;
-    decode(&rows, |row| {
+    session.select(sql::UNVALIDATED_CONSTRAINTS, &[], |row| {
         let (table, name): (String, String) = (get(row, 0)?, get(row, 1)?);
         Ok(Finding::of_store(
             FindingKind::Storage,
@@ -330,8 +329,7 @@ fn constraint_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>
 
 /// The schema of the extension that checks indexes, if it may be used.
 fn index_checker(session: &mut Session<'_, Client>) -> Result<Option<String>> {
-    let rows = session.query(sql::INDEX_CHECKER, &[]).map_err(classify)?;
-    Ok(decode(&rows, |row| get(row, 0))?.pop())
+    Ok(session.select(sql::INDEX_CHECKER, &[], |row| get(row, 0))?.pop())
 }
 
 /// What the extension says of an index, if it is damaged.

@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::backend::{Generation, ServerConnection};
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 use postgres::config::TargetSessionAttrs;
 use postgres::{Client, Config, SimpleQueryMessage, SimpleQueryRow};
 
-use crate::error::{classify, classify_connecting, is_elsewhere};
+use crate::error::{classify, classify_connecting, driver_error, is_elsewhere, is_stale};
 use crate::row::{decode, get};
 use crate::session::{Session, Statements};
 use crate::sql::{self, Layout};
@@ -137,7 +136,7 @@ impl Location {
             client,
             statements: Statements::default(),
             layout: Layout::told(told("is_partitioned")),
-            generation: 0,
+            generation: Generation::default(),
             is_touched: false,
             looked: Instant::now(),
         })
@@ -203,7 +202,7 @@ pub(crate) struct Connection {
     pub(crate) layout: Layout,
     /// Whether the server was a standby when the connection was made: it may be the primary by now, but none becomes a standby.
     pub(crate) is_in_recovery: bool,
-    pub(crate) generation: u64,
+    pub(crate) generation: Generation,
     /// Whether somebody's work may have left something on it.
     pub(crate) is_touched: bool,
     /// What makes it anew then, in statements.
@@ -248,63 +247,36 @@ impl Connection {
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.is_elsewhere
     }
-
-    fn is_lost(&self, generation: &AtomicU64) -> bool {
-        self.client.is_closed() || self.generation < generation.load(Ordering::Acquire)
-    }
-
-    /// Takes this connection, and all that are as old, for lost.
-    pub(crate) fn retire(&self, generation: &AtomicU64) {
-        generation.fetch_max(self.generation + 1, Ordering::AcqRel);
-    }
 }
 
-/// Makes the connections of a pool. When one is lost, all that are as old are taken for lost.
-#[derive(Debug)]
-pub(crate) struct Manager {
-    location: Location,
-    generation: Arc<AtomicU64>,
-}
+impl ServerConnection for Connection {
+    type Location = Location;
 
-impl r2d2::ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = Error;
+    const MOST_REPETITIONS: usize = 1;
 
-    fn connect(&self) -> Result<Connection> {
-        let generation = self.generation.load(Ordering::Acquire);
-        let mut connection = self.location.open()?;
-        connection.generation = generation;
-        Ok(connection)
+    fn connect(location: &Location) -> Result<Self> {
+        location.open()
     }
 
-    /// Asks nobody: a lost connection is found out by use.
-    fn is_valid(&self, connection: &mut Connection) -> Result<()> {
-        if connection.is_lost(&self.generation) {
-            return Err(Error::new(kinds::unavailable("the connection was lost")));
-        }
-        Ok(())
+    fn generation(&mut self) -> &mut Generation {
+        &mut self.generation
     }
 
-    fn has_broken(&self, connection: &mut Connection) -> bool {
+    /// Its statements were forgotten, and are prepared anew.
+    fn is_harmless(error: &Error) -> bool {
+        driver_error(error).is_some_and(is_stale)
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.client.is_closed() || self.generation.is_over()
+    }
+
+    fn is_spoiled(&mut self) -> bool {
         // A connection that did not find the store is handed out once, so that its user gets the error at once.
-        connection.is_lost(&self.generation) || connection.is_touched || connection.is_elsewhere
+        self.is_lost() || self.is_touched || self.is_elsewhere
     }
-}
 
-/// The pool of connections; they are made when they are first needed.
-pub(crate) fn connections(
-    location: Location,
-    generation: Arc<AtomicU64>,
-    most: u32,
-    timeout: Duration,
-) -> r2d2::Pool<Manager> {
-    r2d2::Pool::builder()
-        .max_size(most)
-        .min_idle(Some(0))
-        .test_on_check_out(true)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connection_timeout(timeout.max(Duration::from_millis(1)))
-        .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Manager { location, generation })
+    fn check(&mut self) -> Result<()> {
+        self.check_place()
+    }
 }

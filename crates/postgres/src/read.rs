@@ -86,8 +86,7 @@ pub(crate) fn archived_streams<C: GenericClient>(
     session: &mut Session<'_, C>,
     ids: &[Uuid],
 ) -> Result<Vec<ArchivedStream>> {
-    let rows = session.query(sql::ARCHIVED_STREAMS, &[&ids]).map_err(classify)?;
-    decode(&rows, |row| rows::archived_stream(&Cells(row)))
+    session.select(sql::ARCHIVED_STREAMS, &[&ids], |row| rows::archived_stream(&Cells(row)))
 }
 
 /// The first archive with an event in a window of the log that the filters may let pass.
@@ -98,20 +97,22 @@ pub(crate) fn archive_in<C: GenericClient>(
 ) -> Result<Option<Archive>> {
     let types = filter.aggregate_types.as_ref();
     let types = types.map(|types| types.iter().map(AggregateType::as_str).collect::<Vec<_>>());
-    let rows = session.query(
-        sql::ARCHIVED_IN,
-        &[
-            &window.after.as_i64().saturating_add(1),
-            &window.until.as_i64(),
-            &filter.created_from.map(row::floor),
-            &filter.created_until.map(row::floor),
-            &filter.aggregate_id,
-            &filter.event_ids,
-            &filter.tenant.as_ref().map(TenantId::as_str),
-            &types,
-        ],
-    );
-    Ok(decode(&rows.map_err(classify)?, |row| rows::archive(&Cells(row)))?.pop())
+    Ok(session
+        .select(
+            sql::ARCHIVED_IN,
+            &[
+                &window.after.as_i64().saturating_add(1),
+                &window.until.as_i64(),
+                &filter.created_from.map(row::floor),
+                &filter.created_until.map(row::floor),
+                &filter.aggregate_id,
+                &filter.event_ids,
+                &filter.tenant.as_ref().map(TenantId::as_str),
+                &types,
+            ],
+            |row| rows::archive(&Cells(row)),
+        )?
+        .pop())
 }
 
 /// Events of a stream, and what of it is archived, from the rows of `load.sql`.
@@ -178,8 +179,7 @@ pub(crate) fn end_of_log<C: GenericClient>(session: &mut Session<'_, C>) -> Resu
 
 /// The mark that was published, as this server shows it.
 pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
-    let rows = session.query(sql::PUBLISHED_MARK, &[]).map_err(classify)?;
-    let shown = decode(&rows, |row| {
+    let shown = session.select(sql::PUBLISHED_MARK, &[], |row| {
         Ok(PublishedMark {
             mark: Cells(row).sequence(0)?,
             end: Cells(row).sequence(1)?,

@@ -41,6 +41,28 @@ impl<C: GenericClient> Session<'_, C> {
         result
     }
 
+    /// The rows of a statement, decoded.
+    pub(crate) fn select<T>(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        decode_row: impl FnMut(&Row) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = self.query(sql, parameters).map_err(classify)?;
+        decode(&rows, decode_row)
+    }
+
+    /// The row of a statement that always returns one, decoded.
+    pub(crate) fn select_one<T>(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        decode_row: impl FnMut(&Row) -> Result<T>,
+    ) -> Result<T> {
+        let rows = self.select(sql, parameters, decode_row)?;
+        Ok(rows.into_iter().next().expect("the statement returns one row"))
+    }
+
     /// How many rows a statement changed.
     pub(crate) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, postgres::Error> {
         let statement = self.prepared(sql)?;
@@ -78,8 +100,9 @@ impl<C: GenericClient> SqlSession for Session<'_, C> {
         mut decode_row: impl FnMut(&Cells<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
         let parameters = parameters(values);
-        let rows = self.query(sql::shared(statement), &references(&parameters));
-        decode(&rows.map_err(classify)?, |row| decode_row(&Cells(row)))
+        self.select(sql::shared(statement), &references(&parameters), |row| {
+            decode_row(&Cells(row))
+        })
     }
 
     fn change(&mut self, statement: Sql, values: &[Value<'_>]) -> Result<u64> {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerOptions, ServerStore, SlotsQuery,
-    SqlTransaction, UsualSize, Window, Within, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, FirstPage, Found, Generation, Group, Line, PageEvents, Publisher, ServerCalls, SlotsQuery,
+    SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -24,11 +24,11 @@ use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
 use uuid::Uuid;
 
-use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, is_stale, kind_of, pool};
+use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, kind_of};
 use crate::listen::Listener;
 use crate::options::Options;
-use crate::pool::{Connect, Connection, Location, Manager, Place};
-use crate::row::{decode, get};
+use crate::pool::{Connect, Connection, Location, Place};
+use crate::row::get;
 use crate::session::{Session, Statements};
 use crate::sql::Layout;
 use crate::tls::{Tls, plain};
@@ -58,18 +58,14 @@ pub struct PostgresEventStore {
 }
 
 struct Shared {
+    calls: ServerCalls<Connection>,
     location: Location,
     options: Options,
-    connections: r2d2::Pool<Manager>,
-    generation: Arc<AtomicU64>,
-    within: Within,
     /// The names in the schema when the store was opened, those of its indexes among them.
     indexes: Vec<String>,
     /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
     proved: AtomicI64,
     usual_size: UsualSize,
-    wake: Wake,
-    line: Line,
 }
 
 /// How to open a store: see [`PostgresEventStore::builder`].
@@ -150,12 +146,12 @@ impl PostgresEventStore {
         work: impl FnOnce(&mut PostgresTransaction<'_>) -> Result<R, E>,
     ) -> Result<R, E> {
         self.require_writable()?;
-        let mut connection = self.connection()?;
+        let mut connection = self.shared.calls.connection()?;
         if connection.is_in_recovery {
             // It may be the primary by now, or another server is.
-            connection.retire(&self.shared.generation);
+            connection.generation.retire();
             drop(connection);
-            connection = self.connection()?;
+            connection = self.shared.calls.connection()?;
         }
         let error = match self.begin(&mut connection) {
             Ok(transaction) => return transaction.run(work),
@@ -166,7 +162,7 @@ impl PostgresEventStore {
         }
         // None of the work ran yet: it may as well run on another connection.
         drop(connection);
-        self.begin(&mut *self.connection()?)?.run(work)
+        self.begin(&mut *self.shared.calls.connection()?)?.run(work)
     }
 
     /// Appends within a transaction of the caller's, on a connection of the caller's whose search path leads to the same schema, and whose
@@ -263,25 +259,15 @@ impl PostgresEventStore {
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
-        self.shared.require_writable()
+        self.shared.options.server.require_writable()
     }
 
     /// Runs `work`, a second time on a fresh connection if the first was lost.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
-        let mut connection = self.connection()?;
-        let mut result = work(&mut connection.session());
-        if result.as_ref().err().and_then(driver_error).is_some_and(is_stale) {
-            // The statements were forgotten, and are prepared anew.
-            result = work(&mut connection.session());
-        }
-        if !self.was_lost(&connection, &result) {
-            return result;
-        }
-        drop(connection);
-        let mut connection = self.connection()?;
-        let result = work(&mut connection.session());
-        self.was_lost(&connection, &result);
-        result
+        let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
+        self.shared
+            .calls
+            .with(is_lost, |connection| work(&mut connection.session()))
     }
 
     /// As [`with`](Self::with), in a transaction whose statements see one state of the database.
@@ -312,17 +298,13 @@ impl PostgresEventStore {
             transaction: transaction.map_err(|error| classify(error).during("begin"))?,
             statements: &mut connection.statements,
             layout: connection.layout,
-            generation: connection.generation,
+            generation: &connection.generation,
             is_touched: &mut connection.is_touched,
             reset: &connection.reset,
             is_unchecked: false,
             store: &self.shared,
             work: Work::default(),
         })
-    }
-
-    fn was_lost<R>(&self, connection: &Connection, result: &Result<R>) -> bool {
-        result.as_ref().is_err_and(|error| self.is_lost(connection, error))
     }
 
     /// Whether an error shows that the connection is of no use: it was lost, it leads to another schema since schemas were renamed, or to a
@@ -336,28 +318,9 @@ impl PostgresEventStore {
             || connection.is_elsewhere()
             || driver_error(error).is_some_and(|error| is_lost(error) || is_elsewhere(error));
         if lost {
-            connection.retire(&self.shared.generation);
+            connection.generation.retire();
         }
         lost
-    }
-
-    fn connection(&self) -> Result<r2d2::PooledConnection<Manager>> {
-        self.shared.within.check_outside()?;
-        let connection = self
-            .shared
-            .connections
-            .get()
-            .map_err(|error| self.without_connection(error))?;
-        connection.check_place()?;
-        Ok(connection)
-    }
-
-    /// Why there is no connection: all are in use, or none can be made.
-    fn without_connection(&self, error: r2d2::Error) -> Error {
-        match self.shared.connections.state().connections {
-            0 => self.shared.location.open().err().unwrap_or_else(|| pool(error)),
-            _ => pool(error),
-        }
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
@@ -567,25 +530,15 @@ impl PostgresBuilder {
         }
         let indexes = migrate::require_current(&mut connection.session())?;
         location.place = Some(Place::of(&mut connection.session())?);
-        let generation = Arc::new(AtomicU64::new(0));
         let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
-            connections: crate::pool::connections(
-                location.clone(),
-                Arc::clone(&generation),
-                options.server.max_connections,
-                options.server.pool_timeout,
-            ),
+            calls: ServerCalls::new(location.clone(), options.server.clone(), Line::default()),
             location,
             options,
-            generation,
-            within: Within::new(),
             indexes,
             proved: AtomicI64::new(0),
             // As many as a page takes are asked for at first: what is large then is not sent at once.
             usual_size: UsualSize::guessed(1),
-            wake: Wake::default(),
-            line: Line::default(),
         });
         let store = PostgresEventStore {
             shared,
@@ -712,24 +665,6 @@ impl fmt::Debug for PostgresEventStore {
     }
 }
 
-impl ServerStore for Shared {
-    fn options(&self) -> &ServerOptions {
-        &self.options.server
-    }
-
-    fn within(&self) -> &Within {
-        &self.within
-    }
-
-    fn line(&self) -> &Line {
-        &self.line
-    }
-
-    fn wake(&self) -> &Wake {
-        &self.wake
-    }
-}
-
 impl EventStore for PostgresEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         let alone = || self.with(|session| append::alone(session, appends));
@@ -739,7 +674,7 @@ impl EventStore for PostgresEventStore {
                 group => append::together(session, group),
             })
         };
-        self.shared.append_all(appends, alone, lead)
+        self.shared.calls.append_all(appends, alone, lead)
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn EventTransaction) -> Result<()>) -> Result<()> {
@@ -790,12 +725,9 @@ impl EventStore for PostgresEventStore {
         let asked = Instant::now();
         let check = || {
             let (server, writable) = self.with(|session| {
-                let rows = session.query(sql::SERVER, &[]).map_err(classify)?;
-                let server = decode(&rows, |row| Ok((get::<String>(row, 0)?, get::<bool>(row, 1)?)))?;
-                Ok(server
-                    .into_iter()
-                    .next()
-                    .expect("a query without a table returns one row"))
+                session.select_one(sql::SERVER, &[], |row| {
+                    Ok((get::<String>(row, 0)?, get::<bool>(row, 1)?))
+                })
             })?;
             self.with(migrate::require_ahead)?;
             let mark = self.mark()?;
@@ -853,7 +785,7 @@ impl ConsumerStore for PostgresEventStore {
     }
 
     fn wake(&self) -> &Wake {
-        &self.shared.wake
+        &self.shared.calls.wake
     }
 
     /// Where appends [notify](PostgresBuilder::notify): a [`Listener`], with a connection of its own.
@@ -901,7 +833,7 @@ pub struct PostgresTransaction<'a> {
     transaction: Transaction<'a>,
     statements: &'a mut Statements,
     layout: Layout,
-    generation: u64,
+    generation: &'a Generation,
     is_touched: &'a mut bool,
     reset: &'a str,
     /// Whether the caller has had the connection since a statement on the tables of consumers looked where it leads.
@@ -922,7 +854,7 @@ impl<'a> PostgresTransaction<'a> {
     /// Does the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
         let store = self.store;
-        match self.run_work(&store.within, work) {
+        match self.run_work(&store.calls.within, work) {
             Ok(result) => {
                 // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an
                 // error.
@@ -930,7 +862,7 @@ impl<'a> PostgresTransaction<'a> {
                 self.end("SAVEPOINT firefly_end; COMMIT")
                     .map_err(|error| classify(error).during("commit"))?;
                 if has_appended {
-                    store.wake.tell();
+                    store.calls.wake.tell();
                 }
                 Ok(result)
             }
@@ -1018,7 +950,7 @@ impl<'a> SqlTransaction for PostgresTransaction<'a> {
     /// If the connection leads to another schema since schemas were renamed, so do all connections of its age.
     fn note(&mut self, error: &Error) {
         if driver_error(error).is_some_and(is_elsewhere) {
-            self.store.generation.fetch_max(self.generation + 1, Ordering::AcqRel);
+            self.generation.retire();
         }
     }
 }

@@ -145,11 +145,6 @@ pub(crate) fn is_unique_violation(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// No pooled connection became free in time, or none could be opened.
-pub(crate) fn pool(error: r2d2::Error) -> Error {
-    Error::new(ErrorKind::PoolTimeout).with_source(error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,51 +20,18 @@ use crate::sql;
 use crate::statement::collect;
 use crate::transaction::in_transaction;
 
-/// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 10] = [
-    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
-    Migration::new(
-        "1.1.0",
-        "snapshots",
-        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
-    ),
-    Migration::new(
-        "1.2.0",
-        "metadata indexes",
-        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
-    ),
-    Migration::new(
-        "4.0.0",
-        "production",
-        include_str!("../sql/migrations/4.0.0_production.sql"),
-    ),
-    Migration::new(
-        "5.0.0",
-        "integrity",
-        include_str!("../sql/migrations/5.0.0_integrity.sql"),
-    ),
-    Migration::new(
-        "5.1.0",
-        "hardening",
-        include_str!("../sql/migrations/5.1.0_hardening.sql"),
-    ),
-    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
-    Migration::new(
-        "6.0.0",
-        "consumers",
-        include_str!("../sql/migrations/6.0.0_consumers.sql"),
-    ),
-    Migration::new(
-        "6.1.0",
-        "snapshots by form",
-        include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
-    ),
-    Migration::new(
-        "7.0.0",
-        "archives",
-        include_str!("../sql/migrations/7.0.0_archives.sql"),
-    ),
-];
+firefly_eventstore_core::migrations! {
+    "1.0.0", "events", "1.0.0_events.sql";
+    "1.1.0", "snapshots", "1.1.0_snapshots.sql";
+    "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
+    "4.0.0", "production", "4.0.0_production.sql";
+    "5.0.0", "integrity", "5.0.0_integrity.sql";
+    "5.1.0", "hardening", "5.1.0_hardening.sql";
+    "5.2.0", "seals", "5.2.0_seals.sql";
+    "6.0.0", "consumers", "6.0.0_consumers.sql";
+    "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
+    "7.0.0", "archives", "7.0.0_archives.sql";
+}
 
 /// The indexes that a store may be without, with the least [`Indexes`] that has each.
 const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
@@ -132,7 +99,7 @@ fn is_own(name: &str) -> bool {
 
 /// Refuses a schema that is not the one this crate works with.
 pub(crate) fn require_current(connection: &Connection) -> Result<()> {
-    migration::require_current(&MIGRATIONS, &applied(connection)?)?;
+    migration::require_current(MIGRATIONS, &applied(connection)?)?;
     let names = names(connection)?;
     let is_missing = |required: &&&str| !names.iter().any(|name| name == **required);
     let Some(missing) = REQUIRED.iter().find(is_missing) else {
@@ -177,7 +144,7 @@ pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
 
 /// The steps that the schema still needs.
 pub(crate) fn pending(connection: &Connection) -> Result<Vec<Migration>> {
-    Ok(migration::pending(&MIGRATIONS, &applied(connection)?)?.to_vec())
+    Ok(migration::pending(MIGRATIONS, &applied(connection)?)?.to_vec())
 }
 
 /// The version of the schema.
@@ -233,7 +200,7 @@ fn set_renaming(connection: &Connection, plain: bool) -> Result<()> {
 
 fn apply(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
     let applied = applied(connection)?;
-    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    let pending = migration::pending(MIGRATIONS, &applied)?;
     if pending.is_empty() && indexes.is_none() {
         return Ok(Vec::new());
     }

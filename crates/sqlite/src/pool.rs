@@ -371,8 +371,8 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
 }
 
 /// Opens the connections that read.
-#[derive(Debug)]
-pub(crate) struct Readers(Arc<Database>);
+#[derive(Clone, Debug)]
+pub(crate) struct Readers(pub(crate) Arc<Database>);
 
 impl r2d2::ManageConnection for Readers {
     type Connection = Connection;
@@ -382,26 +382,12 @@ impl r2d2::ManageConnection for Readers {
         self.0.open_reader()
     }
 
-    fn is_valid(&self, connection: &mut Connection) -> Result<()> {
-        connection.execute_batch("").map_err(classify)
+    fn is_valid(&self, _: &mut Connection) -> Result<()> {
+        Ok(())
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
         // A read that was left in the middle would hold back checkpoints for ever.
         !connection.is_autocommit()
     }
-}
-
-/// The pool of reading connections; they are opened when they are first needed.
-pub(crate) fn readers(database: Arc<Database>) -> r2d2::Pool<Readers> {
-    let options = &database.options;
-    r2d2::Pool::builder()
-        .max_size(options.readers)
-        .min_idle(Some(0))
-        .test_on_check_out(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connection_timeout(options.busy_timeout.max(Duration::from_millis(1)))
-        .error_handler(Box::new(r2d2::NopErrorHandler))
-        .build_unchecked(Readers(database))
 }

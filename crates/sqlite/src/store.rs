@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, Pool, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -21,7 +21,7 @@ use firefly_eventstore_core::{
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use crate::error::{classify, is_interrupted, kind_of, pool};
+use crate::error::{classify, is_interrupted, kind_of};
 use crate::lent::WritingConnection;
 use crate::options::{JournalMode, Options, Synchronous};
 use crate::pool::{Database, Location, Readers};
@@ -55,7 +55,7 @@ const LONGEST_TRANSACTION: Duration = Duration::from_millis(20);
 struct Shared {
     database: Arc<Database>,
     writer: Writing,
-    readers: r2d2::Pool<Readers>,
+    readers: Pool<Readers>,
     /// The indexes that were there when the store was opened, or when one was last missed.
     indexes: RwLock<Arc<[String]>>,
     /// The greatest mark that was given out.
@@ -250,7 +250,7 @@ impl SqliteEventStore {
         let _gate = self.pass_gate()?;
         let database = &self.0.database;
         database.check()?;
-        let result = read(&mut *self.0.readers.get().map_err(|error| self.without_reader(error))?);
+        let result = read(&mut *self.0.readers.get()?);
         if database.options.immutable {
             // SQLite did not look whether the file changed meanwhile.
             database.check()?;
@@ -290,14 +290,6 @@ impl SqliteEventStore {
         }
         let pass = || shared.gate.read().unwrap_or_else(PoisonError::into_inner);
         Ok(shared.database.location.is_memory().then(pass))
-    }
-
-    /// Why there is no connection for reading: all are in use, or none can be opened.
-    fn without_reader(&self, error: r2d2::Error) -> Error {
-        match self.0.readers.state().connections {
-            0 => self.0.database.open_reader().err().unwrap_or_else(|| pool(error)),
-            _ => pool(error),
-        }
     }
 
     /// Reads with several statements that see one state of the database.
@@ -402,6 +394,9 @@ impl SqliteBuilder {
         if !options.read_only {
             crate::pool::set_up_writer(&connection, &location, &options)?;
         }
+        let Options {
+            readers, busy_timeout, ..
+        } = options;
         let database = Arc::new(Database::of(&connection, location, options)?);
         let writer = match database.options.read_only {
             true => Writing::Refused(Mutex::new(connection)),
@@ -411,7 +406,7 @@ impl SqliteBuilder {
             )),
         };
         Ok(SqliteEventStore(Arc::new(Shared {
-            readers: crate::pool::readers(Arc::clone(&database)),
+            readers: Pool::new(Readers(Arc::clone(&database)), readers, busy_timeout),
             database,
             writer,
             indexes: RwLock::new(indexes.into()),

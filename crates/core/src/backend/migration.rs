@@ -38,6 +38,17 @@ impl fmt::Display for Migration {
     }
 }
 
+/// Writes `MIGRATIONS`, the steps of a driver's schema in order, each from a file in `sql/migrations`. For authors of backends.
+#[macro_export]
+macro_rules! migrations {
+    ($($version:literal, $name:literal, $file:literal;)*) => {
+        /// Every step of the schema, in order: the source document's versions, then ours.
+        static MIGRATIONS: &[$crate::Migration] = &[$(
+            $crate::Migration::new($version, $name, include_str!(concat!("../sql/migrations/", $file))),
+        )*];
+    };
+}
+
 /// An applied step in a schema's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -23,7 +23,7 @@
 //! | migrations | [`migration`] |
 //! | transactions | [`Work`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
-//! | stores on servers | [`ServerStore`], [`ServerOptions`], [`Publisher`] |
+//! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
@@ -42,9 +42,12 @@ mod load;
 pub mod migration;
 mod options;
 mod page;
+#[cfg(feature = "pool")]
+mod pool;
 mod publisher;
 pub mod rows;
 mod scan;
+#[cfg(feature = "pool")]
 mod server;
 pub mod snapshots;
 mod sql;
@@ -77,10 +80,13 @@ pub use line::{Group, Line, OwnedAppend};
 pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
+#[cfg(feature = "pool")]
+pub use pool::{Connector, Generation, Pool, ServerConnection};
 pub use publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
-pub use server::ServerStore;
+#[cfg(feature = "pool")]
+pub use server::ServerCalls;
 pub use snapshots::{Connections, load_range};
 pub use sql::{Sql, SqlSession, Value};
 pub use url::refused_url;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Limits, Result};
+use crate::{Error, ErrorKind, Limits, Result};
 
 /// How a store on any server is opened. [`server_options!`](crate::server_options) writes the methods of its builder.
 #[derive(Clone, Debug)]
@@ -27,6 +27,18 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// Refuses to write in a store that reads from a replica, before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadOnly`](ErrorKind::ReadOnly).
+    pub fn require_writable(&self) -> Result<()> {
+        match self.read_replica {
+            true => Err(Error::new(ErrorKind::ReadOnly)),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses options that exclude one another.
     ///
     /// # Errors

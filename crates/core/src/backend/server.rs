@@ -1,36 +1,83 @@
 //! A store on a server: the parts of its calls that are the same on every server.
 
+use r2d2::PooledConnection;
+
 use super::append::{check, describe};
 use super::line::{Group, Line};
 use super::options::ServerOptions;
+use super::pool::{Connector, Pool, ServerConnection};
 use super::within::Within;
 use crate::consumer::Wake;
-use crate::{Append, Appended, Error, ErrorKind, Result};
+use crate::{Append, Appended, Error, Result};
 
 /// The state of a store on a server that its threads share.
-pub trait ServerStore {
+#[derive(Debug)]
+pub struct ServerCalls<C: ServerConnection> {
     /// How the store was opened.
-    fn options(&self) -> &ServerOptions;
-
+    pub options: ServerOptions,
     /// Records which threads are within its transactions.
-    fn within(&self) -> &Within;
-
-    /// The queue of threads that append at the same time.
-    fn line(&self) -> &Line;
-
+    pub within: Within,
     /// Wakes threads that wait for events.
-    fn wake(&self) -> &Wake;
+    pub wake: Wake,
+    line: Line,
+    connections: Pool<Connector<C>>,
+}
 
-    /// Refuses writes in a store that reads from a replica, before anything is sent.
+impl<C: ServerConnection> ServerCalls<C> {
+    /// A store at a location, whose threads that append at once wait in this line.
+    #[must_use]
+    pub fn new(location: C::Location, options: ServerOptions, line: Line) -> Self {
+        Self {
+            connections: Pool::new(Connector::new(location), options.max_connections, options.pool_timeout),
+            options,
+            within: Within::new(),
+            wake: Wake::default(),
+            line,
+        }
+    }
+
+    /// A connection that leads to the store.
     ///
     /// # Errors
     ///
-    /// [`ReadOnly`](ErrorKind::ReadOnly).
-    fn require_writable(&self) -> Result<()> {
-        match self.options().read_replica {
-            true => Err(Error::new(ErrorKind::ReadOnly)),
-            false => Ok(()),
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) within a transaction of the store; those of [`Pool::get`] and of
+    /// [`ServerConnection::check`].
+    pub fn connection(&self) -> Result<PooledConnection<Connector<C>>> {
+        self.within.check_outside()?;
+        let mut connection = self.connections.get()?;
+        connection.check()?;
+        Ok(connection)
+    }
+
+    /// Runs `work`, whose statements may be repeated: again after an error that [is harmless](ServerConnection::is_harmless), and a second
+    /// time on a new connection if the first was lost. `is_lost` says whether it is after an error, and then gives it up.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work` and of [`connection`](Self::connection).
+    pub fn with<R>(
+        &self,
+        is_lost: impl Fn(&mut C, &Error) -> bool,
+        mut work: impl FnMut(&mut C) -> Result<R>,
+    ) -> Result<R> {
+        let mut connection = self.connection()?;
+        let mut result = work(&mut connection);
+        for _ in 0..C::MOST_REPETITIONS {
+            if !result.as_ref().is_err_and(C::is_harmless) {
+                break;
+            }
+            result = work(&mut connection);
         }
+        if !result.as_ref().is_err_and(|error| is_lost(&mut connection, error)) {
+            return result;
+        }
+        drop(connection);
+        let mut connection = self.connection()?;
+        let result = work(&mut connection);
+        if let Err(error) = &result {
+            is_lost(&mut connection, error);
+        }
+        result
     }
 
     /// [`EventStore::append_all`](crate::EventStore::append_all). `alone` appends this call's events, and `lead` those of a group, as for
@@ -39,23 +86,23 @@ pub trait ServerStore {
     /// # Errors
     ///
     /// As there.
-    fn append_all(
+    pub fn append_all(
         &self,
         appends: &[Append<'_>],
         alone: impl FnOnce() -> Result<Vec<Appended>>,
         lead: impl FnOnce(&mut Group<'_>) -> Result<Vec<Option<Appended>>>,
     ) -> Result<Vec<Appended>> {
         let named = |error: Error| error.during(describe(appends));
-        self.require_writable().map_err(named)?;
-        check(appends, &self.options().limits)?;
-        // A member of a group has no connection of its own that could refuse this.
-        self.within().check_outside().map_err(named)?;
-        let results = match self.options().group {
-            true => self.line().append_all(appends, alone, lead),
+        self.options.require_writable().map_err(named)?;
+        check(appends, &self.options.limits)?;
+        // A member of a group has no connection of its own, that could refuse this.
+        self.within.check_outside().map_err(named)?;
+        let results = match self.options.group {
+            true => self.line.append_all(appends, alone, lead),
             false => alone(),
         };
         let results = results.map_err(named)?;
-        self.wake().tell();
+        self.wake.tell();
         Ok(results)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
 use firefly_eventstore_core::{Result, backend};
-use mysql::{Conn, Row};
+use mysql::Conn;
 use time::{Duration, OffsetDateTime};
 
 use super::usage::{if_allowed, index_usage};
@@ -155,9 +156,8 @@ struct Settings(HashMap<String, String>);
 
 impl Settings {
     fn of(session: &mut Session<'_, Conn>) -> Result<Self> {
-        let rows = session.query(sql::SETTINGS, Vec::new()).map_err(classify)?;
-        let settings = decode(&rows, |row| {
-            Ok((text(row, 0)?.to_lowercase(), text(row, 1)?.to_owned()))
+        let settings = session.select(sql::SETTINGS, [], |row| {
+            Ok((row.text(0)?.to_lowercase(), row.text(1)?.to_owned()))
         })?;
         Ok(Self(settings.into_iter().collect()))
     }
@@ -513,8 +513,8 @@ fn packet(bytes: usize) -> Diagnosis {
 }
 
 fn encryption(session: &mut Session<'_, Conn>, surroundings: &Surroundings) -> Result<Diagnosis> {
-    let rows = session.query(sql::ENCRYPTION, Vec::new()).map_err(classify)?;
-    let cipher = decode(&rows, |row: &Row| Ok(text(row, 1)?.to_owned()))?
+    let cipher = session
+        .select(sql::ENCRYPTION, [], |row| Ok(row.text(1)?.to_owned()))?
         .pop()
         .unwrap_or_default();
     Ok(match (cipher.is_empty(), surroundings.is_local()) {

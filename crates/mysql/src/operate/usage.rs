@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{ErrorKind, Indexes, Result};
 use mysql::Conn;
@@ -41,8 +42,9 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
 
 /// The indexes of the store's tables, in the order of the tables.
 pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let rows = session.query(sql::INDEXES, Vec::new()).map_err(classify)?;
-    let there = decode(&rows, |row| Ok((text(row, 0)?.to_owned(), text(row, 1)?.to_owned())))?;
+    let there = session.select(sql::INDEXES, [], |row| {
+        Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))
+    })?;
     let mut bytes = numbers(session, sql::INDEX_BYTES)?;
     let mut scans = numbers(session, sql::INDEX_SCANS)?;
     let is_there = |table: &str, name: &str| there.iter().any(|(on, index)| on == table && index == name);

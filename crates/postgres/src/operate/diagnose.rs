@@ -256,16 +256,14 @@ struct Topology {
 
 impl Topology {
     fn of(session: &mut Session<'_, Client>) -> Result<Self> {
-        let rows = session.query(sql::TOPOLOGY, &[]).map_err(classify)?;
-        let topology = decode(&rows, |row| {
+        session.select_one(sql::TOPOLOGY, &[], |row| {
             Ok(Self {
                 is_standby: get(row, 0)?,
                 replicas: get(row, 1)?,
                 synchronous: get(row, 2)?,
                 waits: get(row, 3)?,
             })
-        })?;
-        Ok(topology.into_iter().next().expect("an aggregate query returns one row"))
+        })
     }
 
     fn replication(&self, read_replica: bool) -> Diagnosis {
@@ -398,8 +396,7 @@ fn of_conversion(begun: &Begun) -> Diagnosis {
 }
 
 fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
-    let rows = session.query(sql::OLDEST_WRITER, &[]).map_err(classify)?;
-    let writers = decode(&rows, |row| {
+    let writers = session.select(sql::OLDEST_WRITER, &[], |row| {
         Ok(Writer {
             process: get(row, 0)?,
             open_for: get(row, 1)?,

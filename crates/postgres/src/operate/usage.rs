@@ -5,9 +5,8 @@ use firefly_eventstore_core::{Indexes, Result};
 use postgres::Client;
 use time::OffsetDateTime;
 
-use crate::error::classify;
 use crate::migrate::{OPTIONAL_INDEXES, required_indexes};
-use crate::row::{self, decode, get};
+use crate::row::{self, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
@@ -24,8 +23,7 @@ pub(super) struct Table {
 }
 
 pub(super) fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
-    let rows = session.query(sql::TABLES, &[]).map_err(classify)?;
-    decode(&rows, |row| {
+    session.select(sql::TABLES, &[], |row| {
         Ok(Table {
             name: get(row, 0)?,
             size: get(row, 1)?,
@@ -52,8 +50,7 @@ pub(super) struct Index {
 }
 
 pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
-    let rows = session.query(sql::INDEXES, &[]).map_err(classify)?;
-    decode(&rows, |row| {
+    session.select(sql::INDEXES, &[], |row| {
         Ok(Index {
             table: get(row, 0)?,
             name: get(row, 1)?,

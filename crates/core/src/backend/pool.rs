@@ -1,0 +1,184 @@
+//! Pools of connections, which are made when they are first needed, and kept.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
+
+use super::kinds::unavailable;
+use crate::{Error, ErrorKind, Result};
+
+/// A pool of connections.
+pub struct Pool<M: ManageConnection<Error = Error>> {
+    pool: r2d2::Pool<M>,
+    manager: M,
+}
+
+impl<M: ManageConnection<Error = Error> + Clone> Pool<M> {
+    /// A pool of so many connections at most; a call waits so long for one.
+    #[must_use]
+    pub fn new(manager: M, most: u32, timeout: Duration) -> Self {
+        let pool = r2d2::Pool::builder()
+            .max_size(most)
+            .min_idle(Some(0))
+            .test_on_check_out(true)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connection_timeout(timeout.max(Duration::from_millis(1)))
+            .error_handler(Box::new(NopErrorHandler))
+            .build_unchecked(manager.clone());
+        Self { pool, manager }
+    }
+
+    /// A connection.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolTimeout`](ErrorKind::PoolTimeout) if all are in use for too long; why none can be made.
+    pub fn get(&self) -> Result<PooledConnection<M>> {
+        self.pool.get().map_err(|error| {
+            let made = match self.pool.state().connections {
+                0 => self.manager.connect().err(),
+                _ => None,
+            };
+            made.unwrap_or_else(|| Error::new(ErrorKind::PoolTimeout).with_source(error))
+        })
+    }
+
+    /// How many connections there may be.
+    #[must_use]
+    pub fn max_size(&self) -> u32 {
+        self.pool.max_size()
+    }
+}
+
+impl<M: ManageConnection<Error = Error>> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("connections", &self.pool.state().connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection to a server.
+pub trait ServerConnection: Sized + Send + 'static {
+    /// Where it leads.
+    type Location: Clone + Send + Sync + 'static;
+
+    /// How often work is repeated on the same connection after an error that is harmless.
+    const MOST_REPETITIONS: usize;
+
+    /// Whether work that failed with this error may be repeated on the same connection: nothing of it was done.
+    fn is_harmless(error: &Error) -> bool;
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of the server.
+    fn connect(location: &Self::Location) -> Result<Self>;
+
+    /// Its age.
+    fn generation(&mut self) -> &mut Generation;
+
+    /// Whether it was lost, as far as that is known without asking the server.
+    fn is_lost(&mut self) -> bool {
+        self.generation().is_over()
+    }
+
+    /// Whether it is not to be used again.
+    fn is_spoiled(&mut self) -> bool {
+        self.is_lost()
+    }
+
+    /// Refuses a connection that does not lead to the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Moved`](ErrorKind::Moved), and those of the server.
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How old a connection is. When one is lost, all that are as old are taken for lost.
+#[derive(Clone, Debug, Default)]
+pub struct Generation {
+    own: u64,
+    oldest: Arc<AtomicU64>,
+}
+
+impl Generation {
+    /// Takes this connection, and all that are as old, for lost.
+    pub fn retire(&self) {
+        self.oldest.fetch_max(self.own + 1, Ordering::AcqRel);
+    }
+
+    /// Whether this connection was given up.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.own < self.oldest.load(Ordering::Acquire)
+    }
+}
+
+/// Makes the connections of a pool. It asks no server whether one still works: a lost connection is found out by use.
+pub struct Connector<C: ServerConnection> {
+    location: C::Location,
+    /// The oldest generation that is not lost.
+    oldest: Arc<AtomicU64>,
+}
+
+impl<C: ServerConnection> Connector<C> {
+    /// Makes connections to a server.
+    #[must_use]
+    pub fn new(location: C::Location) -> Self {
+        Self {
+            location,
+            oldest: Arc::default(),
+        }
+    }
+}
+
+impl<C: ServerConnection> Clone for Connector<C> {
+    fn clone(&self) -> Self {
+        Self {
+            location: self.location.clone(),
+            oldest: Arc::clone(&self.oldest),
+        }
+    }
+}
+
+impl<C: ServerConnection> fmt::Debug for Connector<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl<C: ServerConnection> ManageConnection for Connector<C> {
+    type Connection = C;
+    type Error = Error;
+
+    fn connect(&self) -> Result<C> {
+        // Before: a connection that is made while others are given up is given up, too.
+        let own = self.oldest.load(Ordering::Acquire);
+        let mut connection = C::connect(&self.location)?;
+        *connection.generation() = Generation {
+            own,
+            oldest: Arc::clone(&self.oldest),
+        };
+        Ok(connection)
+    }
+
+    fn is_valid(&self, connection: &mut C) -> Result<()> {
+        match connection.is_lost() {
+            true => Err(Error::new(unavailable("the connection was lost"))),
+            false => Ok(()),
+        }
+    }
+
+    fn has_broken(&self, connection: &mut C) -> bool {
+        connection.is_spoiled()
+    }
+}
