@@ -1,6 +1,9 @@
 //! The adoption of tables that were made by hand: their rows move into those that the migrations make.
 
 use firefly_eventstore_core::backend::Columns as _;
+use firefly_eventstore_core::backend::adoption::{
+    EVENT_COLUMNS, SNAPSHOT_COLUMNS, refuse_broken_streams, refuse_unknown_columns,
+};
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, EventData, Metadata, Result};
 use mysql::prelude::Queryable;
@@ -26,38 +29,14 @@ struct Table {
 const EVENTS: Table = Table {
     name: "events",
     id: "event_id",
-    columns: &[
-        "event_id",
-        "aggregate_id",
-        "aggregate_type",
-        "aggregate_version",
-        "global_sequence",
-        "event_type",
-        "event_data",
-        "metadata",
-        "created_at",
-        "updated_at",
-        "created_by",
-        "tenant_id",
-        "correlation_id",
-        "causation_id",
-    ],
+    columns: EVENT_COLUMNS,
     key: "global_sequence",
 };
 
 const SNAPSHOTS: Table = Table {
     name: "snapshots",
     id: "snapshot_id",
-    columns: &[
-        "snapshot_id",
-        "aggregate_id",
-        "aggregate_type",
-        "version",
-        "snapshot_type",
-        "snapshot_data",
-        "created_at",
-        "tenant_id",
-    ],
+    columns: SNAPSHOT_COLUMNS,
     key: "snapshot_id",
 };
 
@@ -88,9 +67,6 @@ const CHECKS: &[&str] = &[
     "events_aggregate_type_check",
 ];
 
-/// Columns that are computed anew.
-const COMPUTED_COLUMNS: &[&str] = &["event_size_bytes", "checksum"];
-
 /// Views that the migrations make anew.
 const VIEWS: &[&str] = &["v_event_statistics", "v_recent_events", "v_events"];
 
@@ -110,15 +86,7 @@ impl Table {
     fn refuse_unless_known(&self, there: &[String]) -> Result<()> {
         let prefix = format!("column {}.", self.name);
         let found: Vec<&str> = there.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
-        let is_known = |column: &&&str| self.columns.contains(*column) || COMPUTED_COLUMNS.contains(*column);
-        let unknown: Vec<&str> = found.iter().filter(|column| !is_known(column)).copied().collect();
-        if !unknown.is_empty() {
-            return Err(altered(format!(
-                "the table {}, made by hand, has columns that would be lost: {}; move them to another table first",
-                self.name,
-                unknown.join(", ")
-            )));
-        }
+        refuse_unknown_columns(self.name, &found, self.columns)?;
         if !found.contains(&self.key) {
             return Err(altered(format!(
                 "the table {}, made by hand, has no column {}; add it first",
@@ -278,7 +246,7 @@ fn take_in_events(session: &mut Session<'_, Conn>, there: &[String]) -> Result<(
             })
         })?;
     }
-    refuse_broken_streams(session)?;
+    refuse_broken_streams(&session.select(sql::BROKEN_STREAM, [], |row| row.id(0))?)?;
     keep_last_sequence(session)?;
     read::refresh_summaries(session)?;
     EVENTS.drop_by_hand(session)
@@ -375,17 +343,6 @@ fn refused(what: &str, row: &Row, error: &Error) -> Error {
     Error::invalid(format!(
         "the {what} {name} of the table made by hand cannot be adopted: {cause}"
     ))
-}
-
-/// What an aggregate made by hand must be, so that the store's promises hold for it.
-fn refuse_broken_streams(session: &mut Session<'_, Conn>) -> Result<()> {
-    match session.select(sql::BROKEN_STREAM, [], |row| row.id(0))?.first() {
-        None => Ok(()),
-        Some(id) => Err(Error::invalid(format!(
-            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \
-             sequences, or it has several types or tenants"
-        ))),
-    }
 }
 
 /// A sequence that was given and deleted again is not given a second time.

@@ -8,10 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use firefly_eventstore_core::backend::{
     Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, PublishedMark,
-    SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
-    tables::archives_between,
+    SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, rows, snapshots,
 };
-use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
     EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange,
@@ -19,29 +17,16 @@ use firefly_eventstore_core::{
 };
 use mysql::prelude::Queryable;
 use mysql::{Row, Value};
-use time::OffsetDateTime;
 
 use crate::append::head;
 use crate::error::classify;
 use crate::row::{Cells, decode, integer, time_value};
-use crate::session::{Flavour, Session, placed};
+use crate::session::{Flavour, Session, placed, value_of};
 use crate::sql;
 use archived::archive_with;
 use containment::Condition;
 
-impl<C: Queryable> StreamSource for Session<'_, C> {
-    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
-        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
-            row.version(0)
-        })
-    }
-
-    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let values = [aggregate.id().into(), sequence.as_i64().into()];
-        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
-    }
-
+impl<C: Queryable> SqlStreams for Session<'_, C> {
     fn events_up_to(
         &mut self,
         aggregate: &AggregateKey,
@@ -89,10 +74,6 @@ impl<C: Queryable> StreamSource for Session<'_, C> {
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
-    }
-
-    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives_between(self, first, last)
     }
 }
 
@@ -456,25 +437,10 @@ impl LogStatement {
             self.among(sql, "aggregate_type", types.iter().map(|one| one.as_str().into()));
         }
         let correlation = metadata_correlation(filter).filter(|_| matches!(driver, Driver::Metadata(_)));
-        let equalities: [(&str, Option<Value>); 6] = [
-            ("aggregate_id", filter.aggregate_id.map(Value::from)),
-            ("tenant_id", filter.tenant.as_ref().map(|name| name.as_str().into())),
-            (
-                "correlation_id",
-                filter.correlation_id.as_ref().map(|name| name.as_str().into()),
-            ),
-            (
-                "causation_id",
-                filter.causation_id.as_ref().map(|name| name.as_str().into()),
-            ),
-            (
-                "created_by",
-                filter.created_by.as_ref().map(|name| name.as_str().into()),
-            ),
-            ("metadata_correlation", correlation.map(Value::from)),
-        ];
-        for (column, value) in equalities {
-            let Some(value) = value else { continue };
+        let equalities = Driver::equalities(filter).into_iter();
+        let equalities = equalities.map(|(_, column, value)| (column, value_of(value)));
+        let correlation = correlation.map(|id| ("metadata_correlation", Value::from(id)));
+        for (column, value) in equalities.chain(correlation) {
             let value = self.bind(value);
             *sql += &format!("\n  AND {column} = {value}");
         }

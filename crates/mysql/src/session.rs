@@ -298,7 +298,8 @@ pub(crate) fn placed(values: &[backend::Value<'_>], places: &[usize]) -> Vec<Val
     places.iter().map(|place| value_of(values[*place])).collect()
 }
 
-fn value_of(value: backend::Value<'_>) -> Value {
+/// A value, as MySQL has it.
+pub(crate) fn value_of(value: backend::Value<'_>) -> Value {
     match value {
         backend::Value::Null | backend::Value::Now => Value::NULL,
         backend::Value::Boolean(value) => value.into(),

@@ -3,8 +3,7 @@
 use firefly_eventstore_core::backend::kinds::unavailable;
 use firefly_eventstore_core::backend::{
     ArchivedStream, Columns as _, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
-    PublishedMark, SnapshotSource, Sql, SqlSession as _, StreamPart, StreamSource, UsualSize, Window, rows, snapshots,
-    tables::archives_between,
+    PublishedMark, SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, rows, snapshots,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
@@ -13,28 +12,15 @@ use firefly_eventstore_core::{
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, IsolationLevel, Row};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::append::head;
 use crate::error::{classify, classify_mark};
 use crate::row::{self, Cells, decode, get};
-use crate::session::{Session, parameters, references};
+use crate::session::{Parameter, Session, parameters, references};
 use crate::sql;
 
-impl<C: GenericClient> StreamSource for Session<'_, C> {
-    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
-        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
-            row.version(0)
-        })
-    }
-
-    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let values = [aggregate.id().into(), sequence.as_i64().into()];
-        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
-    }
-
+impl<C: GenericClient> SqlStreams for Session<'_, C> {
     fn events_up_to(
         &mut self,
         aggregate: &AggregateKey,
@@ -53,10 +39,6 @@ impl<C: GenericClient> StreamSource for Session<'_, C> {
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self, aggregate.id())
-    }
-
-    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives_between(self, first, last)
     }
 }
 
@@ -378,10 +360,10 @@ pub(crate) fn explain<C: GenericClient>(
 ///   range, and expects more rows than a page takes;
 /// - what is only checked is made a number, which no index finds, and which seems to be true;
 /// - what is sorted, because it is little, is sorted by an expression.
-struct LogStatement {
+struct LogStatement<'q> {
     driver: Driver,
     sql: String,
-    parameters: Vec<Box<dyn ToSql + Sync>>,
+    parameters: Vec<Box<dyn ToSql + Sync + 'q>>,
 }
 
 /// The rows that a driver finds, or some of them: an arm of a union.
@@ -392,8 +374,8 @@ struct Arm {
     of: Option<(&'static str, String)>,
 }
 
-impl LogStatement {
-    fn new(query: &EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
+impl<'q> LogStatement<'q> {
+    fn new(query: &'q EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
         let filter = query.filter();
         let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
         let metadata = filter.metadata.as_ref().map(|_| metadata);
@@ -490,7 +472,7 @@ impl LogStatement {
     }
 
     /// The filters that do not drive.
-    fn checks(&mut self, filter: &EventFilter) -> Vec<String> {
+    fn checks(&mut self, filter: &'q EventFilter) -> Vec<String> {
         let mut checks = Vec::new();
         let driver = self.driver;
         if let Some(ids) = filter.event_ids.as_ref().filter(|_| driver != Driver::EventIds) {
@@ -506,15 +488,9 @@ impl LogStatement {
             let types = self.bind(types.iter().map(AggregateType::to_string).collect::<Vec<_>>());
             checks.push(format!("aggregate_type = ANY({types})"));
         }
-        if let Some(id) = filter.aggregate_id.filter(|_| driver != Driver::Aggregate) {
-            let id = self.bind(id);
-            checks.push(format!("aggregate_id = {id}"));
-        }
-        for (column, drives, value) in columns(filter) {
-            let Some(value) = value.filter(|_| driver != drives) else {
-                continue;
-            };
-            let value = self.bind(value);
+        let equalities = Driver::equalities(filter).into_iter();
+        for (_, column, value) in equalities.filter(|(drives, ..)| *drives != driver) {
+            let value = self.bind(Parameter(value));
             checks.push(format!("{column} = {value}"));
         }
         if let Some(metadata) = filter
@@ -529,7 +505,7 @@ impl LogStatement {
     }
 
     /// What the driver finds, and in which order. What its index does not tell is added to the checks.
-    fn arms(&mut self, query: &EventQuery, window: &Window, checks: &mut Vec<String>) -> Vec<Arm> {
+    fn arms(&mut self, query: &'q EventQuery, window: &Window, checks: &mut Vec<String>) -> Vec<Arm> {
         let filter = query.filter();
         let by_time = query.order() == Order::Time;
         let arm = |condition, order: &[&str]| Arm {
@@ -588,11 +564,10 @@ impl LogStatement {
                 return vec![arm(ALONG_THE_LOG.to_owned(), order_of(query))];
             }
             Driver::Correlation | Driver::Causation | Driver::Creator | Driver::Tenant => {
-                let (column, value) = columns(filter)
-                    .into_iter()
-                    .find_map(|(column, drives, value)| Some((column, value.filter(|_| drives == self.driver)?)))
-                    .expect("a filter drives that there is");
-                let value = self.bind(value);
+                let mut equalities = Driver::equalities(filter).into_iter();
+                let drives = equalities.find(|(drives, ..)| *drives == self.driver);
+                let (_, column, value) = drives.expect("a filter drives that there is");
+                let value = self.bind(Parameter(value));
                 if by_time {
                     format!("{column} = {value}")
                 } else {
@@ -677,7 +652,7 @@ impl LogStatement {
         (!bounds.is_empty()).then(|| bounds.join("\n  AND "))
     }
 
-    fn bind(&mut self, value: impl ToSql + Sync + 'static) -> String {
+    fn bind(&mut self, value: impl ToSql + Sync + 'q) -> String {
         self.parameters.push(Box::new(value));
         format!("${}", self.parameters.len())
     }
@@ -709,32 +684,6 @@ fn in_order(query: &EventQuery, keys: &[&str]) -> String {
     };
     let keys: Vec<String> = keys.iter().map(|key| format!("{key} {direction}")).collect();
     keys.join(", ")
-}
-
-/// The filters that one column equals.
-fn columns(filter: &EventFilter) -> [(&'static str, Driver, Option<String>); 4] {
-    [
-        (
-            "tenant_id",
-            Driver::Tenant,
-            filter.tenant.as_ref().map(ToString::to_string),
-        ),
-        (
-            "correlation_id",
-            Driver::Correlation,
-            filter.correlation_id.as_ref().map(ToString::to_string),
-        ),
-        (
-            "causation_id",
-            Driver::Causation,
-            filter.causation_id.as_ref().map(ToString::to_string),
-        ),
-        (
-            "created_by",
-            Driver::Creator,
-            filter.created_by.as_ref().map(ToString::to_string),
-        ),
-    ]
 }
 
 /// The summaries of aggregates: as of now, or of the last refresh.

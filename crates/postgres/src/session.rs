@@ -120,7 +120,7 @@ impl<C: GenericClient> SqlSession for Session<'_, C> {
 
 /// A value, which is sent as the type of its parameter.
 #[derive(Debug)]
-pub(crate) struct Parameter<'v>(Value<'v>);
+pub(crate) struct Parameter<'v>(pub(crate) Value<'v>);
 
 /// The values of a statement; the server has the clock.
 pub(crate) fn parameters<'v>(values: &[Value<'v>]) -> Vec<Parameter<'v>> {

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use firefly_eventstore_core::backend::adoption::{
+    EVENT_COLUMNS, SNAPSHOT_COLUMNS, refuse_broken_streams, refuse_unknown_columns,
+};
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::backend::{Columns as _, Sql};
@@ -268,37 +271,6 @@ struct ByHand {
     extras: Vec<String>,
 }
 
-const EVENT_COLUMNS: &[&str] = &[
-    "event_id",
-    "aggregate_id",
-    "aggregate_type",
-    "aggregate_version",
-    "global_sequence",
-    "event_type",
-    "event_data",
-    "metadata",
-    "created_at",
-    "updated_at",
-    "created_by",
-    "tenant_id",
-    "correlation_id",
-    "causation_id",
-];
-
-/// Columns that are computed anew.
-const COMPUTED_COLUMNS: &[&str] = &["event_size_bytes", "checksum"];
-
-const SNAPSHOT_COLUMNS: &[&str] = &[
-    "snapshot_id",
-    "aggregate_id",
-    "aggregate_type",
-    "version",
-    "snapshot_type",
-    "snapshot_data",
-    "created_at",
-    "tenant_id",
-];
-
 impl ByHand {
     /// Renames the tables that were made by hand out of the way; none if there are none.
     fn set_aside(connection: &Connection) -> Result<Option<Self>> {
@@ -312,7 +284,7 @@ impl ByHand {
             ("snapshots", snapshots, SNAPSHOT_COLUMNS),
         ] {
             if there {
-                refuse_unknown_columns(connection, table, columns)?;
+                refuse_unknown_columns(table, &columns_of(connection, table)?, columns)?;
             }
         }
         let (indexes, extras) = take_objects(connection)?;
@@ -349,20 +321,6 @@ fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
     collect(connection, sql::TABLE_COLUMNS, [table], |row| {
         Ok(row::text(row, 0)?.to_owned())
     })
-}
-
-fn refuse_unknown_columns(connection: &Connection, table: &str, known: &[&str]) -> Result<()> {
-    let unknown: Vec<_> = columns_of(connection, table)?
-        .into_iter()
-        .filter(|column| !known.contains(&column.as_str()) && !COMPUTED_COLUMNS.contains(&column.as_str()))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(altered(format!(
-        "the table {table}, made by hand, has columns that would be lost: {}; move them to another table first",
-        unknown.join(", ")
-    )))
 }
 
 /// Drops the indexes, triggers and views of the tables. Returns the names of those that are the source document's, and the
@@ -425,7 +383,7 @@ fn adopt_events(connection: &Connection) -> Result<()> {
     while let Some(row) = rows.next().map_err(classify)? {
         adopt_event(connection, row).map_err(|error| refused("events", row, &error))?;
     }
-    refuse_broken_streams(connection)
+    refuse_broken_streams(&collect(connection, sql::BROKEN_STREAM, [], |row| Cells(row).id(0))?)
 }
 
 /// A sequence that was given and deleted again is not given a second time.
@@ -468,18 +426,6 @@ fn adopt_event(connection: &Connection, row: &Row<'_>) -> Result<()> {
         })
         .map_err(classify)?;
     Ok(())
-}
-
-/// Refuses streams that break the store's promises, in tables made by hand.
-fn refuse_broken_streams(connection: &Connection) -> Result<()> {
-    let broken = collect(connection, sql::BROKEN_STREAM, [], |row| Cells(row).id(0))?;
-    match broken.first() {
-        None => Ok(()),
-        Some(id) => Err(Error::invalid(format!(
-            "the aggregate {id} cannot be adopted: its versions are not contiguous from 1, or not in the order of their \
-             sequences, or it has several types or tenants"
-        ))),
-    }
 }
 
 fn adopt_snapshots(connection: &Connection) -> Result<()> {

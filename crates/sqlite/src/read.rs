@@ -3,15 +3,15 @@
 use std::ops::ControlFlow;
 
 use firefly_eventstore_core::backend::{
-    self, Columns as _, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, Sql,
-    SqlSession as _, StreamPart, StreamSource, Window, rows, snapshots, tables::archives_between,
+    self, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, SqlStreams, StreamPart,
+    Window, rows, snapshots,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, EventEnvelope, EventQuery, EventType,
     GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version,
 };
-use rusqlite::types::Value;
+use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, params, params_from_iter};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::append::{archived_stream, head};
 use crate::error::classify;
 use crate::row::{self, Cells, time_text};
 use crate::sql;
-use crate::statement::{Session, collect, parameters, prepared, walk};
+use crate::statement::{Session, collect, parameter, parameters, prepared, walk};
 use crate::transaction::in_one_state;
 
 /// Events that were read, and the archived beginning of their stream. Read both in one state of the database: an archive may be attached at
@@ -32,19 +32,7 @@ fn with_archived(connection: &Connection, aggregate: &AggregateKey, events: Vec<
     })
 }
 
-impl StreamSource for Session<'_> {
-    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
-        // Stored times have microseconds. So a stored time is later than this time if it is later than its microsecond.
-        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
-            row.version(0)
-        })
-    }
-
-    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
-        let values = [aggregate.id().into(), sequence.as_i64().into()];
-        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
-    }
-
+impl SqlStreams for Session<'_> {
     fn events_up_to(
         &mut self,
         aggregate: &AggregateKey,
@@ -80,10 +68,6 @@ impl StreamSource for Session<'_> {
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
         head(self.0, aggregate.id())
-    }
-
-    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
-        archives_between(self, first, last)
     }
 }
 
@@ -195,13 +179,13 @@ pub(crate) fn explain(
 ///
 /// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.
 /// SQLite would choose by statistics that it may not have, so the choice is made here.
-pub(crate) struct LogStatement {
+pub(crate) struct LogStatement<'q> {
     pub(crate) sql: String,
-    pub(crate) parameters: Vec<Value>,
+    pub(crate) parameters: Vec<ToSqlOutput<'q>>,
 }
 
-impl LogStatement {
-    pub(crate) fn new(query: &EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
+impl<'q> LogStatement<'q> {
+    pub(crate) fn new(query: &'q EventQuery, window: &Window, resumed: bool, indexes: &[String]) -> Self {
         let filter = query.filter();
         let by_time = query.order() == Order::Time;
         let driver = Driver::of(filter, by_time, metadata_index(filter), |index| {
@@ -209,10 +193,7 @@ impl LogStatement {
         });
         let mut statement = Self {
             sql: String::new(),
-            parameters: vec![
-                Value::Integer(window.after.as_i64()),
-                Value::Integer(window.until.as_i64()),
-            ],
+            parameters: vec![window.after.as_i64().into(), window.until.as_i64().into()],
         };
 
         let index = match driver.index(by_time) {
@@ -240,12 +221,12 @@ impl LogStatement {
             (false, Driver::Aggregate) => format!("\nORDER BY aggregate_version {direction}"),
             (false, _) => format!("\nORDER BY global_sequence {direction}"),
         };
-        let limit = statement.bind(Value::Integer(window.rows.into()));
+        let limit = statement.bind(i64::from(window.rows));
         statement.sql += &format!("{order}\nLIMIT {limit}");
         statement
     }
 
-    fn add_filters(&mut self, sql: &mut String, filter: &EventFilter, driver: Driver) {
+    fn add_filters(&mut self, sql: &mut String, filter: &'q EventFilter, driver: Driver) {
         if let Some(ids) = &filter.event_ids {
             self.among(sql, "event_id", ids.iter().map(|id| id.hyphenated().to_string()));
         }
@@ -259,33 +240,21 @@ impl LogStatement {
         {
             self.among(sql, "aggregate_type", types.iter().map(AggregateType::to_string));
         }
-        let aggregate_id = filter.aggregate_id.map(|id| id.hyphenated().to_string());
-        let equalities = [
-            ("aggregate_id", aggregate_id),
-            ("tenant_id", filter.tenant.as_ref().map(ToString::to_string)),
-            (
-                "correlation_id",
-                filter.correlation_id.as_ref().map(ToString::to_string),
-            ),
-            ("causation_id", filter.causation_id.as_ref().map(ToString::to_string)),
-            ("created_by", filter.created_by.as_ref().map(ToString::to_string)),
-        ];
-        for (column, value) in equalities {
-            let Some(value) = value else { continue };
-            let parameter = self.bind(Value::Text(value));
+        for (_, column, value) in Driver::equalities(filter) {
+            let parameter = self.bind(parameter(value, OffsetDateTime::UNIX_EPOCH));
             *sql += &format!("\n  AND {column} = {parameter}");
         }
         let bounds = [(">=", filter.created_from), ("<=", filter.created_until)];
         for (comparison, time) in bounds {
             let Some(time) = time else { continue };
-            let parameter = self.bind(Value::Text(time_text(time).as_str().to_owned()));
+            let parameter = self.bind(time_text(time).as_str().to_owned());
             *sql += &format!("\n  AND created_at {comparison} {parameter}");
         }
         if let Some(metadata) = &filter.metadata {
-            let parameter = self.bind(Value::Text(metadata.as_str().to_owned()));
+            let parameter = self.bind(metadata.as_str());
             *sql += &format!("\n  AND metadata IS NOT NULL AND metadata_contains(metadata, {parameter})");
             if matches!(driver, Driver::Metadata(_)) {
-                let parameter = self.bind(Value::Text(metadata_correlation(filter).unwrap_or_default()));
+                let parameter = self.bind(metadata_correlation(filter).unwrap_or_default());
                 *sql += &format!("\n  AND metadata ->> '$.correlationId' = {parameter}");
             }
         }
@@ -297,8 +266,8 @@ impl LogStatement {
             Direction::Backwards => "<",
         };
         if let Some(at) = window.beyond {
-            let time = self.bind(Value::Text(time_text(at.created_at).as_str().to_owned()));
-            let sequence = self.bind(Value::Integer(at.global_sequence.as_i64()));
+            let time = self.bind(time_text(at.created_at).as_str().to_owned());
+            let sequence = self.bind(at.global_sequence.as_i64());
             *sql += &format!("\n  AND (created_at, global_sequence) {comparison} ({time}, {sequence})");
         } else if driver == Driver::Aggregate && resumed {
             // The page before ended with an event of this aggregate, beside one end of the window.
@@ -316,19 +285,19 @@ impl LogStatement {
 
     fn arms<T: ToString>(&mut self, arm: &str, column: &str, types: Option<&[T]>) -> Vec<String> {
         let arm_of = |one: &T| {
-            let parameter = self.bind(Value::Text(one.to_string()));
+            let parameter = self.bind(one.to_string());
             format!("{arm}\n  AND {column} = {parameter}")
         };
         types.unwrap_or_default().iter().map(arm_of).collect()
     }
 
     fn among(&mut self, sql: &mut String, column: &str, values: impl Iterator<Item = String>) {
-        let parameter = self.bind(Value::Text(json_array(values)));
+        let parameter = self.bind(json_array(values));
         *sql += &format!("\n  AND {column} IN (SELECT value FROM json_each({parameter}))");
     }
 
-    fn bind(&mut self, value: Value) -> String {
-        self.parameters.push(value);
+    fn bind(&mut self, value: impl Into<ToSqlOutput<'q>>) -> String {
+        self.parameters.push(value.into());
         format!("?{}", self.parameters.len())
     }
 }

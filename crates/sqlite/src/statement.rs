@@ -44,9 +44,13 @@ impl SqlSession for Session<'_> {
 /// The values as SQLite has them. The clock is that of this machine, which every process that uses the file runs on.
 pub(crate) fn parameters<'v>(values: &'v [Value<'v>]) -> impl rusqlite::Params {
     let now = OffsetDateTime::now_utc();
+    params_from_iter(values.iter().map(move |value| parameter(*value, now)))
+}
+
+pub(crate) fn parameter(value: Value<'_>, now: OffsetDateTime) -> ToSqlOutput<'_> {
     let length = |length| time::Duration::try_from(length).unwrap_or(time::Duration::MAX);
-    let time = |time| ToSqlOutput::from(time_text(time).as_str().to_owned());
-    params_from_iter(values.iter().map(move |value| match *value {
+    let time = |time| time_text(time).as_str().to_owned().into();
+    match value {
         Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
         Value::Boolean(value) => value.into(),
         Value::Integer(value) => value.into(),
@@ -57,7 +61,7 @@ pub(crate) fn parameters<'v>(values: &'v [Value<'v>]) -> impl rusqlite::Params {
         Value::In(lease) => time(now.saturating_add(length(lease))),
         Value::Ago(ago) => time(now.saturating_sub(length(ago))),
         Value::Now => time(now),
-    }))
+    }
 }
 
 /// Runs a statement that writes, and returns how many rows it changed.

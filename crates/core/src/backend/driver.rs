@@ -1,6 +1,7 @@
 //! Which index finds the events of a query.
 
-use crate::EventFilter;
+use super::sql::Value;
+use crate::{CausationId, CorrelationId, CreatedBy, EventFilter, TenantId};
 
 /// The filter, or the order, whose index finds the events of a query; the most selective first. The other filters are checked on the events
 /// that it finds.
@@ -71,6 +72,42 @@ impl Driver {
         ];
         let usable = |driver: &Self| driver.index(by_time).is_none_or(&is_there);
         candidates.into_iter().flatten().find(usable).unwrap_or(Self::Sequence)
+    }
+
+    /// The filters by a column that has one value: the driver of each, the column, and the value.
+    #[must_use]
+    pub fn equalities(filter: &EventFilter) -> Vec<(Self, &'static str, Value<'_>)> {
+        let equalities = [
+            (Self::Aggregate, "aggregate_id", filter.aggregate_id.map(Value::Id)),
+            (
+                Self::Tenant,
+                "tenant_id",
+                filter.tenant.as_ref().map(|name| TenantId::as_str(name).into()),
+            ),
+            (
+                Self::Correlation,
+                "correlation_id",
+                filter
+                    .correlation_id
+                    .as_ref()
+                    .map(|name| CorrelationId::as_str(name).into()),
+            ),
+            (
+                Self::Causation,
+                "causation_id",
+                filter
+                    .causation_id
+                    .as_ref()
+                    .map(|name| CausationId::as_str(name).into()),
+            ),
+            (
+                Self::Creator,
+                "created_by",
+                filter.created_by.as_ref().map(|name| CreatedBy::as_str(name).into()),
+            ),
+        ];
+        let set = |(driver, column, value): (Self, _, Option<_>)| Some((driver, column, value?));
+        equalities.into_iter().filter_map(set).collect()
     }
 
     /// The name of its index; none for the log itself.

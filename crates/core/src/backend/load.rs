@@ -4,6 +4,9 @@ use time::OffsetDateTime;
 
 use super::archived::{ArchivedStream, StreamPart};
 use super::head::{Head, check_type};
+use super::rows::Columns as _;
+use super::sql::{Sql, SqlSession};
+use super::tables::archives_between;
 use crate::operate::{Archive, needed};
 use crate::{
     AggregateKey, AsOf, Direction, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt, StreamRange, TenantId,
@@ -57,6 +60,59 @@ pub trait StreamSource {
     fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
         let _ = (first, last);
         Ok(Vec::new())
+    }
+}
+
+/// A connection to an SQL database, by which it is a [`StreamSource`].
+pub trait SqlStreams: SqlSession {
+    /// As [`StreamSource::events_up_to`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<StreamPart>;
+
+    /// As [`StreamSource::head`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>>;
+}
+
+impl<S: SqlStreams> StreamSource for S {
+    fn version_at_time(&mut self, aggregate: &AggregateKey, time: OffsetDateTime) -> Result<Version> {
+        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        self.row(Sql::VersionAtTime, &[aggregate.id().into(), time.into()], |row| {
+            row.version(0)
+        })
+    }
+
+    fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version> {
+        let values = [aggregate.id().into(), sequence.as_i64().into()];
+        self.row(Sql::VersionAtSequence, &values, |row| row.version(0))
+    }
+
+    fn events_up_to(
+        &mut self,
+        aggregate: &AggregateKey,
+        range: &StreamRange,
+        to: Option<Version>,
+    ) -> Result<StreamPart> {
+        SqlStreams::events_up_to(self, aggregate, range, to)
+    }
+
+    fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
+        SqlStreams::head(self, aggregate)
+    }
+
+    fn archives(&mut self, first: GlobalSequence, last: GlobalSequence) -> Result<Vec<Archive>> {
+        archives_between(self, first, last)
     }
 }
 

@@ -14,13 +14,13 @@
 //! | for | see |
 //! |---|---|
 //! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
-//! | loading from a database | [`load`], [`StreamSource`], [`load_from_snapshot`], [`SnapshotSource`] |
+//! | loading from a database | [`load`], [`StreamSource`], [`SqlStreams`], [`load_from_snapshot`], [`SnapshotSource`] |
 //! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
-//! | migrations | [`migration`] |
+//! | migrations | [`migration`], [`adoption`] |
 //! | transactions | [`Work`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
 //! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
@@ -28,6 +28,7 @@
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
 
+pub mod adoption;
 mod append;
 mod archived;
 pub mod consumers;
@@ -77,7 +78,7 @@ pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{admit_import, check_import, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
-pub use load::{SnapshotSource, StreamSource, load, load_from_snapshot};
+pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
 #[cfg(feature = "pool")]
