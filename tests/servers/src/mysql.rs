@@ -1,20 +1,17 @@
 //! MySQL and MariaDB: one module for both flavours.
 
 use std::env;
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::thread;
 
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::installation::Installation;
+use self::private::{Private, USER, defaults};
 use crate::database::with_database;
-use crate::password::password;
 use crate::required::unless_missing;
 use crate::service::Service;
 use crate::{Database, Disk};
@@ -23,6 +20,7 @@ mod flavour;
 mod galera;
 mod group;
 mod installation;
+mod private;
 
 pub use self::flavour::Flavour;
 
@@ -163,7 +161,7 @@ impl MysqlServer {
     ///
     /// If there is no Galera, and `REQUIRE_BACKENDS` names `galera`.
     pub fn cluster_unless_missing(options: &[(&str, &str)]) -> Option<[Self; 3]> {
-        let nodes = unless_missing("galera", Private::cluster(options))?;
+        let nodes = unless_missing("galera", galera::start(options))?;
         Some(nodes.map(|node| Self {
             flavour: Flavour::Mariadb,
             kind: Kind::Private(Box::new(node)),
@@ -328,203 +326,6 @@ impl MysqlServer {
     }
 }
 
-/// The user of the tests, from any host. The servers' own `root` can only connect through the socket.
-const USER: &str = "firefly";
-
-/// A server that was started here.
-#[derive(Debug)]
-struct Private {
-    installation: Installation,
-    options: Vec<String>,
-    /// The server listens on TCP too, where other users of this machine could connect.
-    password: String,
-    service: Service,
-}
-
-impl Private {
-    fn start(flavour: Flavour, options: &[(&str, &str)], service: Service) -> Result<Self, String> {
-        let installation = Installation::of(flavour)?;
-        let all = [("max_connections", "300")].iter().chain(options);
-        let server = Self {
-            installation,
-            options: all.map(option).collect(),
-            password: password()?,
-            service,
-        };
-        server.write(ACCOUNTS, &server.accounts())?;
-        server.write(CLIENT, &server.client())?;
-        server.installation.initialise(&server.service, &server.data())?;
-        server.run()?;
-        // Removed, so that it does not run again at each start: a test may have taken rights from the user.
-        let accounts = server.service.directory().join(ACCOUNTS);
-        fs::remove_file(&accounts).map_err(|error| format!("{}: {error}", accounts.display()))?;
-        Ok(server)
-    }
-
-    /// Starts it and waits until it answers.
-    fn run(&self) -> Result<(), String> {
-        let url = self.url("mysql");
-        let answers = || Conn::new(url.as_str()).is_ok();
-        self.service.run(false, || self.server(), answers)
-    }
-
-    /// As [`run`](Self::run), for one of three nodes: a node that answers may still wait for the others.
-    fn run_in_cluster(&self) -> Result<(), String> {
-        let url = self.url("mysql");
-        let is_a_node = || {
-            let status =
-                "SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME) FROM information_schema.GLOBAL_STATUS
-                WHERE VARIABLE_NAME IN ('wsrep_cluster_size', 'wsrep_ready')";
-            let status = Conn::new(url.as_str()).and_then(|mut node| node.query_first::<String, _>(status));
-            status.is_ok_and(|status| status.as_deref() == Some("3,ON"))
-        };
-        self.service.run(false, || self.server(), is_a_node)
-    }
-
-    /// Three nodes of a Galera cluster.
-    fn cluster(options: &[(&str, &str)]) -> Result<[Self; 3], String> {
-        let flavour = Flavour::Mariadb;
-        let first = Self::start(flavour, options, Service::new(flavour.kind())?)?;
-        if !first.service.kill("TERM") {
-            return Err(format!("the first node does not end:\n{}", first.service.log()));
-        }
-        let another = || {
-            let service = Service::new(flavour.kind())?;
-            let node = Self {
-                installation: Installation::of(flavour)?,
-                options: first.options.clone(),
-                password: first.password.clone(),
-                service,
-            };
-            installation::copy(&node.service, &first.data(), &node.data()).map_err(|error| error.to_string())?;
-            Ok::<_, String>(node)
-        };
-        let [second, third] = [another()?, another()?];
-        let mut nodes = [first, second, third];
-        galera::join(&mut nodes)?;
-        // At the same time: each waits for the others.
-        thread::scope(|scope| {
-            let started = nodes.each_ref().map(|node| scope.spawn(|| node.run_in_cluster()));
-            started
-                .into_iter()
-                .try_for_each(|started| started.join().unwrap_or_else(|_| Err("a node panicked".to_owned())))
-        })?;
-        Ok(nodes)
-    }
-
-    fn server(&self) -> Command {
-        let directory = self.service.directory();
-        let mut command = self.command(self.installation.flavour().server());
-        command.arg("--no-defaults"); // which has to be the first
-        for (option, path) in [
-            ("datadir", self.data()),
-            ("tmpdir", directory.to_owned()),
-            ("secure_file_priv", directory.to_owned()),
-            ("socket", self.socket()),
-            ("pid_file", directory.join("pid")),
-        ] {
-            command.arg(format!("--{option}={}", path.display()));
-        }
-        command.arg(format!("--bind_address={}", self.address().ip()));
-        command.arg(format!("--port={}", self.address().port()));
-        command.arg("--skip_name_resolve"); // there is nobody to ask on a machine that is on its own
-        let accounts = directory.join(ACCOUNTS);
-        if accounts.exists() {
-            command.arg(format!("--init_file={}", accounts.display()));
-        }
-        command.args(self.installation.flavour().always());
-        command.args(&self.options);
-        command
-    }
-
-    fn command(&self, tool: &str) -> Command {
-        let mut command = self.service.command(&self.installation.tool(tool));
-        for (name, _) in env::vars_os() {
-            let name_of_theirs = [&b"MYSQL"[..], b"MARIADB"];
-            if name_of_theirs
-                .iter()
-                .any(|start| name.as_encoded_bytes().starts_with(start))
-            {
-                command.env_remove(name); // such as MYSQL_PWD or MYSQL_TCP_PORT
-            }
-        }
-        command
-    }
-
-    /// Statements that give the user all privileges. Each must be on one line.
-    fn accounts(&self) -> String {
-        format!(
-            "CREATE USER {USER}@'%' IDENTIFIED BY '{password}';\n\
-             GRANT ALL ON *.* TO {USER}@'%' WITH GRANT OPTION;\n",
-            password = self.password,
-        )
-    }
-
-    /// The options of the tools.
-    fn client(&self) -> String {
-        format!(
-            "[client]\nuser={USER}\npassword={}\nsocket={}\n",
-            self.password,
-            self.socket().display()
-        )
-    }
-
-    fn write(&self, name: &str, content: &str) -> Result<(), String> {
-        let path = self.service.directory().join(name);
-        fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))?;
-        self.service.own(&path)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.service.directory().join("data")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.service.directory().join("socket")
-    }
-
-    fn url(&self, database: &str) -> String {
-        let socket = self.socket().to_string_lossy().into_owned();
-        let socket = utf8_percent_encode(&socket, NON_ALPHANUMERIC);
-        let password = &self.password;
-        format!("mysql://{USER}:{password}@localhost/{database}?socket={socket}")
-    }
-
-    fn url_at(&self, address: SocketAddr, database: &str) -> String {
-        let password = &self.password;
-        // Otherwise the driver would ask a server on this machine for its socket, and connect there.
-        format!("mysql://{USER}:{password}@{address}/{database}?prefer_socket=false")
-    }
-
-    /// An address of the loopback network that no other server has. So no free port has to be found and kept while the server is down.
-    fn address(&self) -> SocketAddr {
-        address_of(&self.service)
-    }
-}
-
-fn address_of(service: &Service) -> SocketAddr {
-    const PORT: u16 = 23306; // below those that are handed out to outgoing connections
-    let [_, high, middle, low] = service.id().to_be_bytes(); // Linux has 22 bits for the number of a process
-    SocketAddr::from((Ipv4Addr::new(127, 64 | high & 63, middle, low), PORT))
-}
-
-/// The file that the server runs at its first start.
-const ACCOUNTS: &str = "accounts.sql";
-/// The file that tells the tools where the server is.
-const CLIENT: &str = "client.cnf";
-
-fn defaults(service: &Service) -> String {
-    format!("--defaults-file={}", service.directory().join(CLIENT).display())
-}
-
-fn option((name, value): &(&str, &str)) -> String {
-    if value.is_empty() {
-        format!("--{name}")
-    } else {
-        format!("--{name}={value}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]
@@ -533,6 +334,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Stdio;
     use std::time::Instant;
+    use std::{fs, thread};
 
     use super::*;
     use crate::patience::{PATIENCE, POLL};

@@ -7,7 +7,8 @@ use std::{panic, ptr, thread};
 use ::mysql::Conn;
 use ::mysql::prelude::Queryable;
 
-use super::{Flavour, Private, USER, address_of};
+use super::flavour::Flavour;
+use super::private::{Private, USER, address_of};
 use crate::patience::{PATIENCE, POLL};
 use crate::service::Service;
 
