@@ -514,7 +514,6 @@ impl MysqlBuilder {
         }
         let names = migrate::require_current(&mut connection.session())?;
         let location = location.of_store(made_at(&mut connection.client)?);
-        let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
             calls: ServerCalls::new(
                 location.clone(),
@@ -532,11 +531,9 @@ impl MysqlBuilder {
             looks_for_archived: AtomicBool::new(false),
             is_flushing: AtomicBool::new(false),
         });
-        let publisher = interval.map(|interval| {
-            let publishing = MysqlEventStore(Arc::clone(&shared), None);
-            Publisher::start(interval, move || publishing.publish_mark())
-        });
-        Ok(MysqlEventStore(shared, publisher.transpose()?.map(Arc::new)))
+        let publishing = MysqlEventStore(Arc::clone(&shared), None);
+        let publisher = shared.options.server.publisher(move || publishing.publish_mark())?;
+        Ok(MysqlEventStore(shared, publisher))
     }
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.

@@ -11,7 +11,7 @@ use firefly_eventstore_core::{
     GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version, backend,
 };
 use postgres::types::ToSql;
-use postgres::{Client, GenericClient, IsolationLevel, Row};
+use postgres::{Client, GenericClient, Row};
 use uuid::Uuid;
 
 use crate::append::head;
@@ -203,21 +203,13 @@ pub(crate) fn find(
     if query.skips_archived() || archived_until.is_none_or(|until| until <= window.after) {
         return Ok(found);
     }
-    let transaction = session.client.build_transaction();
-    let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
-    let mut transaction = transaction.read_only(true).start().map_err(classify)?;
-    let mut one_state = Session {
-        client: &mut transaction,
-        statements: &mut *session.statements,
-        layout: session.layout,
-        is_in_recovery: session.is_in_recovery,
-    };
-    let (found, archived_until) = look(&mut one_state, query, window, indexes, usual)?;
-    backend::check_archived(query, window, &found.events, archived_until, |covered| {
-        archive_in(&mut one_state, query.filter(), covered)
-    })?;
-    transaction.commit().map_err(classify)?;
-    Ok(found)
+    session.in_one_state(|session| {
+        let (found, archived_until) = look(session, query, window, indexes, usual)?;
+        backend::check_archived(query, window, &found.events, archived_until, |covered| {
+            archive_in(session, query.filter(), covered)
+        })?;
+        Ok(found)
+    })
 }
 
 /// The events in a window of the log that are in it, and where it ends; and the last sequence that is archived, if anything is.

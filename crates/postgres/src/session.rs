@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::{Sql, SqlSession, Value, microseconds};
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use postgres::{GenericClient, Row, Statement};
+use postgres::{Client, GenericClient, IsolationLevel, Row, Statement, Transaction};
 
 use crate::error::{classify, is_stale};
 use crate::row::{Cells, decode, floor};
@@ -87,6 +87,26 @@ impl<C: GenericClient> Session<'_, C> {
         if result.as_ref().is_err_and(is_stale) {
             self.statements.0.clear();
         }
+    }
+}
+
+impl Session<'_, Client> {
+    /// Runs statements that read, in a transaction in which they see one state of the database.
+    pub(crate) fn in_one_state<R>(
+        &mut self,
+        read: impl FnOnce(&mut Session<'_, Transaction<'_>>) -> Result<R>,
+    ) -> Result<R> {
+        let transaction = self.client.build_transaction();
+        let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
+        let mut transaction = transaction.read_only(true).start().map_err(classify)?;
+        let result = read(&mut Session {
+            client: &mut transaction,
+            statements: &mut *self.statements,
+            layout: self.layout,
+            is_in_recovery: self.is_in_recovery,
+        })?;
+        transaction.commit().map_err(classify)?;
+        Ok(result)
     }
 }
 

@@ -21,7 +21,7 @@ use firefly_eventstore_core::{
     SummaryQuery, TenantId, backend, server_options, snapshot_store,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
-use postgres::{Client, Config, IsolationLevel, Socket, Transaction};
+use postgres::{Client, Config, Socket, Transaction};
 use uuid::Uuid;
 
 use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, kind_of};
@@ -270,27 +270,6 @@ impl PostgresEventStore {
             .with(is_lost, |connection| work(&mut connection.session()))
     }
 
-    /// As [`with`](Self::with), in a transaction whose statements see one state of the database.
-    fn with_one_state<R>(&self, work: impl Fn(&mut Session<'_, Transaction<'_>>) -> Result<R>) -> Result<R> {
-        self.with(|session| {
-            let transaction = session.client.build_transaction();
-            let mut transaction = transaction
-                .isolation_level(IsolationLevel::RepeatableRead)
-                .read_only(true)
-                .start()
-                .map_err(classify)?;
-            let mut session = Session {
-                client: &mut transaction,
-                statements: &mut *session.statements,
-                layout: session.layout,
-                is_in_recovery: session.is_in_recovery,
-            };
-            let result = work(&mut session)?;
-            transaction.commit().map_err(classify)?;
-            Ok(result)
-        })
-    }
-
     fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<PostgresTransaction<'a>> {
         connection.look()?;
         let transaction = connection.client.transaction();
@@ -530,7 +509,6 @@ impl PostgresBuilder {
         }
         let indexes = migrate::require_current(&mut connection.session())?;
         location.place = Some(Place::of(&mut connection.session())?);
-        let interval = options.server.publish_mark;
         let shared = Arc::new(Shared {
             calls: ServerCalls::new(location.clone(), options.server.clone(), Line::default()),
             location,
@@ -540,18 +518,14 @@ impl PostgresBuilder {
             // As many as a page takes are asked for at first: what is large then is not sent at once.
             usual_size: UsualSize::guessed(1),
         });
-        let store = PostgresEventStore {
-            shared,
+        let publishing = PostgresEventStore {
+            shared: Arc::clone(&shared),
             _publisher: None,
         };
-        let Some(interval) = interval else {
-            return Ok(store);
-        };
-        let published = store.clone();
-        let publisher = Publisher::start(interval, move || published.publish_mark())?;
+        let publisher = shared.options.server.publisher(move || publishing.publish_mark())?;
         Ok(PostgresEventStore {
-            _publisher: Some(Arc::new(publisher)),
-            ..store
+            shared,
+            _publisher: publisher,
         })
     }
 
@@ -701,7 +675,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn statistics(&self, tenant: Option<&TenantId>) -> Result<Statistics> {
-        self.with_one_state(|session| tables::statistics(session, tenant))
+        self.with(|session| session.in_one_state(|session| tables::statistics(session, tenant)))
             .map_err(|error| error.during("read statistics"))
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
-use crate::row::{self, Cells, time_text};
+use crate::row::{self, time_text};
 use crate::sql;
 use crate::statement::{collect, prepared};
 use crate::transaction::{RollbackOnDrop, begin, commit, run};
@@ -207,7 +207,7 @@ pub(crate) fn adopt_event(insert: &mut CachedStatement<'_>, event: &EventEnvelop
 pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option<Head>> {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = aggregate_id.hyphenated().encode_lower(&mut buffer);
-    let heads = collect(connection, sql::HEAD, [id], |row| rows::head(&Cells(row), 0))?;
+    let heads = collect(connection, sql::HEAD, [id], |row| rows::head(row, 0))?;
     match heads.into_iter().next() {
         Some(head) => Ok(Some(head)),
         None => Ok(archived_stream(connection, aggregate_id)?.map(|stream| stream.head())),
@@ -217,9 +217,7 @@ pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option
 /// What of an aggregate's stream is archived.
 pub(crate) fn archived_stream(connection: &Connection, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
     let id = aggregate_id.hyphenated().to_string();
-    let found = collect(connection, sql::ARCHIVED_STREAM, [id], |row| {
-        rows::archived_stream(&Cells(row))
-    })?;
+    let found = collect(connection, sql::ARCHIVED_STREAM, [id], |row| rows::archived_stream(row))?;
     Ok(found.into_iter().next())
 }
 
@@ -239,9 +237,9 @@ fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<A
 pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
     let ids: Vec<Uuid> = ids.collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
-    let mut found = collect(connection, sql::LOCATE, [&ids], |row| rows::located(&Cells(row)))?;
+    let mut found = collect(connection, sql::LOCATE, [&ids], |row| rows::located(row))?;
     found.extend(collect(connection, sql::LOCATE_ARCHIVED, [&ids], |row| {
-        rows::located_archived(&Cells(row), 6)
+        rows::located_archived(row, 6)
     })?);
     Ok(found)
 }

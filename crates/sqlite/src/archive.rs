@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{self, ArchivedStream, Fingerprint, rows};
 use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::append::{adopt_event, archived_stream};
@@ -20,10 +20,8 @@ pub(crate) fn retire(
     events: &[EventEnvelope],
     fingerprints: &HashMap<GlobalSequence, Fingerprint>,
 ) -> Result<u64> {
-    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
-    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
-        rows::archived_key(&Cells(row))
-    })?;
+    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(row))?;
+    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| rows::archived_key(row))?;
     let streams = streams(connection, events)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, mark(connection)?)?;
     for event in &retired.events {
@@ -60,10 +58,8 @@ pub(crate) fn attach(
     events: &[EventEnvelope],
     fingerprints: &HashMap<GlobalSequence, Fingerprint>,
 ) -> Result<u64> {
-    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(&Cells(row)))?;
-    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| {
-        rows::archived_key(&Cells(row))
-    })?;
+    let live = keys(connection, sql::LIVE_KEY, events, |row| rows::event_key(row))?;
+    let archived = keys(connection, sql::ARCHIVED_KEY, events, |row| rows::archived_key(row))?;
     let streams = streams(connection, events)?;
     let attached = backend::admit_attachment(events, &live, &archived, fingerprints, &streams)?;
     let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
@@ -86,7 +82,7 @@ fn keys<K>(
     connection: &Connection,
     statement: &str,
     events: &[EventEnvelope],
-    decode: impl Fn(&Row<'_>) -> Result<K>,
+    decode: impl Fn(&Cells<'_, '_>) -> Result<K>,
 ) -> Result<HashMap<GlobalSequence, K>> {
     let mut keys = HashMap::with_capacity(events.len());
     for event in events {

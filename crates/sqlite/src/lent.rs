@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::Columns as _;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{CachedStatement, Connection, StatementStatus};
 
 use crate::error::classify;
 use crate::pool::Database;
 use crate::statement::{collect, prepared};
-use crate::{row, schema, sql};
+use crate::{schema, sql};
 
 /// The writing connection. If a caller's work has changed it, a new connection replaces it.
 ///
@@ -101,7 +102,7 @@ fn watch(connection: &mut Connection) -> Result<Arc<AtomicBool>> {
     let functions = match FUNCTIONS.get() {
         Some(functions) => functions,
         None => {
-            let names = collect(connection, sql::FUNCTIONS, [], |row| Ok(row::text(row, 0)?.to_owned()))?;
+            let names = collect(connection, sql::FUNCTIONS, [], |row| Ok(row.text(0)?.to_owned()))?;
             FUNCTIONS.get_or_init(|| names.into_iter().collect())
         }
     };

@@ -17,7 +17,7 @@ use time::{Date, OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::error::classify;
-use crate::row::{self, Cells, time_text};
+use crate::row::time_text;
 use crate::schema::names;
 use crate::sql;
 use crate::statement::collect;
@@ -160,10 +160,7 @@ fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>> {
         return Ok(Vec::new());
     }
     collect(connection, sql::APPLIED_MIGRATIONS, [], |row| {
-        Ok(AppliedMigration::new(
-            row::text(row, 0)?.to_owned(),
-            row::text(row, 1)?.to_owned(),
-        ))
+        Ok(AppliedMigration::new(row.text(0)?.to_owned(), row.text(1)?.to_owned()))
     })
 }
 
@@ -319,7 +316,7 @@ impl ByHand {
 
 fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
     collect(connection, sql::TABLE_COLUMNS, [table], |row| {
-        Ok(row::text(row, 0)?.to_owned())
+        Ok(row.text(0)?.to_owned())
     })
 }
 
@@ -328,9 +325,9 @@ fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
 fn take_objects(connection: &Connection) -> Result<(Vec<String>, Vec<String>)> {
     let objects = collect(connection, sql::OBJECTS_ON_TABLES, [], |row| {
         Ok((
-            row::text(row, 0)?.to_owned(),
-            row::text(row, 1)?.to_owned(),
-            row::text(row, 2)?.to_owned(),
+            row.text(0)?.to_owned(),
+            row.text(1)?.to_owned(),
+            row.text(2)?.to_owned(),
         ))
     })?;
     let (mut names, mut extras) = (Vec::new(), Vec::new());
@@ -383,7 +380,7 @@ fn adopt_events(connection: &Connection) -> Result<()> {
     while let Some(row) = rows.next().map_err(classify)? {
         adopt_event(connection, row).map_err(|error| refused("events", row, &error))?;
     }
-    refuse_broken_streams(&collect(connection, sql::BROKEN_STREAM, [], |row| Cells(row).id(0))?)
+    refuse_broken_streams(&collect(connection, sql::BROKEN_STREAM, [], |row| row.id(0))?)
 }
 
 /// A sequence that was given and deleted again is not given a second time.

@@ -6,6 +6,7 @@ mod usage;
 use std::collections::HashMap;
 use std::error::Error as _;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::tables::{self, archives_between};
 use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint};
 use firefly_eventstore_core::consumer::ConsumerStore;
@@ -21,7 +22,7 @@ use self::usage::{index_usage, pragma};
 use crate::append::{adopt_event, archived_stream, head, locate};
 use crate::error::{classify, classify_writing, is_unique_violation};
 use crate::pool::{Database, Location};
-use crate::row::{self, time_text};
+use crate::row::time_text;
 use crate::statement::{Session, collect, prepared};
 use crate::store::{Sessions, SqliteEventStore};
 use crate::transaction::in_transaction;
@@ -203,12 +204,12 @@ enum Given {
 /// The last sequence of the log, and the last that was given.
 fn sequences(connection: &Connection) -> Result<(i64, Given)> {
     let rows = collect(connection, sql::NEXT_SEQUENCE, [], |row| {
-        let given = match row.get_ref(1).map_err(classify)? {
+        let given = match row.0.get_ref(1).map_err(classify)? {
             ValueRef::Null => Given::Nothing,
             ValueRef::Integer(given) => Given::Up(given),
             _ => Given::Unreadable,
         };
-        Ok((row::integer(row, 0)?, given))
+        Ok((row.integer(0)?, given))
     })?;
     Ok(rows.into_iter().next().expect("an aggregate query returns one row"))
 }
@@ -267,15 +268,15 @@ fn bytes(connection: &Connection) -> Result<i64> {
 fn check_storage(connection: &Connection) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let checked = collect(connection, sql::INTEGRITY_CHECK, [], |row| {
-        let lines = row::text(row, 0)?.lines();
+        let lines = row.text(0)?.lines();
         let lines = lines.filter(|line| *line != "ok" && !line.starts_with("*** in database "));
         findings.extend(lines.map(|line| storage(format!("the integrity check: {line}"))));
         Ok(())
     });
     findings.extend(checked.err().map(found).transpose()?);
     let checked = collect(connection, sql::FOREIGN_KEY_CHECK, [], |row| {
-        let (table, parent) = (row::text(row, 0)?, row::text(row, 2)?);
-        let which = row.get::<_, Option<i64>>(1).map_err(classify)?;
+        let (table, parent) = (row.text(0)?, row.text(2)?);
+        let which = row.optional_integer(1)?;
         let which = which.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
         findings.push(storage(format!(
             "{which} of the table {table} refers to one of {parent} that is not there"

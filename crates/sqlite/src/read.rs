@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::{
     self, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, SqlStreams, StreamPart,
     Window, rows, snapshots,
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use crate::append::{archived_stream, head};
 use crate::error::classify;
-use crate::row::{self, Cells, time_text};
+use crate::row::time_text;
 use crate::sql;
 use crate::statement::{Session, collect, parameter, parameters, prepared, walk};
 use crate::transaction::in_one_state;
@@ -53,7 +54,7 @@ impl SqlStreams for Session<'_> {
         ];
         let read = |connection: &Connection| {
             let mut decoder = EventDecoder::default();
-            collect(connection, statement, parameters, |row| decoder.event(&Cells(row)))
+            collect(connection, statement, parameters, |row| decoder.event(row))
         };
         // A transaction costs as much as some events. Where the first is likely to be found, it is tried without.
         if backend::begins_with_first(range, to)
@@ -82,9 +83,9 @@ impl SnapshotSource for Session<'_> {
         in_one_state(self.0, |connection| {
             let (mut snapshot, mut events, mut decoder) = (None, Vec::new(), EventDecoder::default());
             walk(connection, sql::LOAD_FROM_SNAPSHOT, parameters(&chosen), |row| {
-                match rows::snapshot_among_events(&Cells(row))? {
+                match rows::snapshot_among_events(row)? {
                     Some(found) => snapshot = Some(found),
-                    None => events.push(decoder.event(&Cells(row))?),
+                    None => events.push(decoder.event(row)?),
                 }
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -116,7 +117,7 @@ pub(crate) fn page(
             let LogStatement { sql, parameters } = LogStatement::new(query, &window, cursor.is_some(), indexes);
             let mut decoder = EventDecoder::default();
             walk(connection, &sql, params_from_iter(parameters), |row| {
-                events.push(decoder.event(&Cells(row))?);
+                events.push(decoder.event(row)?);
                 Ok(match events.is_full() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
@@ -149,9 +150,7 @@ fn archive_with(connection: &Connection, filter: &EventFilter, window: &Window) 
         types,
         ids,
     ];
-    let found = collect(connection, sql::ARCHIVED_IN, parameters, |row| {
-        rows::archive(&Cells(row))
-    })?;
+    let found = collect(connection, sql::ARCHIVED_IN, parameters, |row| rows::archive(row))?;
     Ok(found.into_iter().next())
 }
 
@@ -171,7 +170,7 @@ pub(crate) fn explain(
     let statement = LogStatement::new(query, &query.window(cursor, mark), cursor.is_some(), indexes);
     let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
     collect(connection, &explain, params_from_iter(statement.parameters), |row| {
-        Ok(row::text(row, 3)?.to_owned())
+        Ok(row.text(3)?.to_owned())
     })
 }
 
@@ -324,6 +323,6 @@ pub(crate) fn summaries(connection: &Connection, query: &SummaryQuery) -> Result
         query.limit.map_or(-1, i64::from),
     ];
     collect(connection, sql::AGGREGATE_SUMMARIES, parameters, |row| {
-        rows::summary(&Cells(row))
+        rows::summary(row)
     })
 }

@@ -49,13 +49,8 @@ impl Columns for Cells<'_, '_> {
     }
 }
 
-/// A text column that must not be NULL.
-pub(crate) fn text<'a>(row: &'a Row<'_>, index: usize) -> Result<&'a str> {
-    optional(row, index)?.ok_or_else(|| Error::invalid(format!("column {index} is NULL")))
-}
-
 /// A text column.
-pub(crate) fn optional<'a>(row: &'a Row<'_>, index: usize) -> Result<Option<&'a str>> {
+fn optional<'a>(row: &'a Row<'_>, index: usize) -> Result<Option<&'a str>> {
     match row.get_ref(index).map_err(classify)? {
         ValueRef::Null => Ok(None),
         value => value
@@ -63,14 +58,4 @@ pub(crate) fn optional<'a>(row: &'a Row<'_>, index: usize) -> Result<Option<&'a 
             .map(Some)
             .map_err(|error| Error::invalid(format!("column {index}: {error}"))),
     }
-}
-
-/// A column with a whole number.
-pub(crate) fn integer(row: &Row<'_>, index: usize) -> Result<i64> {
-    row.get(index).map_err(classify)
-}
-
-/// A column with a count.
-pub(crate) fn count(row: &Row<'_>, index: usize) -> Result<u64> {
-    u64::try_from(integer(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
 }

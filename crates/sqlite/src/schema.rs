@@ -1,10 +1,11 @@
 //! The names of the tables, indexes, triggers and views in the database.
 
 use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::Columns as _;
 use rusqlite::Connection;
 
+use crate::sql;
 use crate::statement::collect;
-use crate::{row, sql};
 
 /// Whether the database has no tables, indexes, triggers or views.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
@@ -18,7 +19,5 @@ pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
 
 /// The names of all objects in the database.
 pub(crate) fn names(connection: &Connection) -> Result<Vec<String>> {
-    collect(connection, sql::SCHEMA_NAMES, [], |row| {
-        Ok(row::text(row, 0)?.to_owned())
-    })
+    collect(connection, sql::SCHEMA_NAMES, [], |row| Ok(row.text(0)?.to_owned()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::{self, Sql, SqlSession, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, params_from_iter};
+use rusqlite::{CachedStatement, Connection, params_from_iter};
 use time::OffsetDateTime;
 
 use crate::error::{classify, classify_preparing, classify_reading, classify_writing};
@@ -26,9 +26,7 @@ impl SqlSession for Session<'_> {
         values: &[Value<'_>],
         mut decode: impl FnMut(&Self::Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        collect(self.0, sql::shared(statement), parameters(values), |row| {
-            decode(&Cells(row))
-        })
+        collect(self.0, sql::shared(statement), parameters(values), |row| decode(row))
     }
 
     fn change(&mut self, statement: Sql, values: &[Value<'_>]) -> Result<u64> {
@@ -80,7 +78,7 @@ pub(crate) fn collect<T>(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-    mut decode: impl FnMut(&Row<'_>) -> Result<T>,
+    mut decode: impl FnMut(&Cells<'_, '_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut decoded = Vec::new();
     walk(connection, sql, parameters, |row| {
@@ -95,12 +93,15 @@ pub(crate) fn walk(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-    mut visit: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>>,
+    mut visit: impl FnMut(&Cells<'_, '_>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut statement = prepared(connection, sql)?;
     let mut rows = statement.query(parameters).map_err(classify)?;
     while let Some(row) = rows.next().map_err(classify_reading)? {
-        if visit(row).map_err(|error| backend::damaged(&error, None))?.is_break() {
+        if visit(&Cells(row))
+            .map_err(|error| backend::damaged(&error, None))?
+            .is_break()
+        {
             break;
         }
     }

@@ -1,8 +1,10 @@
 //! How a store on a server is opened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Error, ErrorKind, Limits, Result};
+use super::publisher::Publisher;
+use crate::{Error, ErrorKind, GlobalSequence, Limits, Result};
 
 /// How a store on any server is opened. [`server_options!`](crate::server_options) writes the methods of its builder.
 #[derive(Clone, Debug)]
@@ -37,6 +39,19 @@ impl ServerOptions {
             true => Err(Error::new(ErrorKind::ReadOnly)),
             false => Ok(()),
         }
+    }
+
+    /// Starts the thread that publishes the mark, if the store is to publish it. See [`Publisher::start`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn publisher(
+        &self,
+        publish: impl FnMut() -> Result<GlobalSequence> + Send + 'static,
+    ) -> Result<Option<Arc<Publisher>>> {
+        let start = |interval| Publisher::start(interval, publish).map(Arc::new);
+        self.publish_mark.map(start).transpose()
     }
 
     /// Refuses options that exclude one another.

@@ -1,12 +1,13 @@
 //! The indexes that there are, and how large they are.
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{Indexes, Result};
 use rusqlite::Connection;
 
 use crate::error::classify;
 use crate::statement::collect;
-use crate::{migrate, row, sql};
+use crate::{migrate, sql};
 
 /// The value of a pragma.
 pub(super) fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T> {
@@ -22,7 +23,7 @@ pub(super) fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> R
         .map_err(classify)?;
     if has_dbstat {
         for index in usage.iter_mut().filter(|index| index.state != IndexState::Missing) {
-            index.bytes = collect(connection, sql::INDEX_BYTES, [&index.name], |row| row::count(row, 0))?.pop();
+            index.bytes = collect(connection, sql::INDEX_BYTES, [&index.name], |row| row.count(0))?.pop();
         }
     }
     Ok(usage)
@@ -31,7 +32,7 @@ pub(super) fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> R
 /// The indexes that are there, or should be; not how large they are.
 pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
     let mut indexes = collect(connection, sql::INDEXES, [], |row| {
-        let name = row::text(row, 1)?;
+        let name = row.text(1)?;
         // What a key of the table needs, SQLite makes and names.
         let is_own =
             name.starts_with("sqlite_autoindex_") || migrate::indexes_of(Indexes::Full).any(|(_, own)| own == name);
@@ -40,7 +41,7 @@ pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Resul
         } else {
             IndexState::Foreign
         };
-        Ok(IndexUsage::new(row::text(row, 0)?, name, state))
+        Ok(IndexUsage::new(row.text(0)?, name, state))
     })?;
     let names: Vec<_> = indexes.iter().map(|index| index.name.clone()).collect();
     let chosen = chosen.unwrap_or_else(|| migrate::nearest_choice(&names));
