@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::kinds::unavailable;
+use firefly_eventstore_core::backend::kinds::{self, unavailable};
 use firefly_eventstore_core::backend::{self, AppendSource, Head, Located, rows};
 use firefly_eventstore_core::{
-    AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, ExpectedVersion,
-    GlobalSequence, Metadata, NewEvent, Result, TenantId, Version,
+    AggregateType, Append, Appended, CausationId, CorrelationId, CreatedBy, Error, ExpectedVersion, GlobalSequence,
+    Metadata, NewEvent, Result, TenantId, Version,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row, Transaction};
@@ -233,10 +233,9 @@ fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
         Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?))
     })?;
     match obstacles[..] {
-        [(_, true)] => Err(Error::new(ErrorKind::Backend {
-            reason: "row level security hides the conflicting event or aggregate from this role; append as a role that sees every row of events"
-                .into(),
-        })),
+        [(_, true)] => Err(Error::new(kinds::backend(
+            "row level security hides the conflicting event or aggregate from this role; append as a role that sees every row of events",
+        ))),
         [(true, _)] => Err(Error::new(unavailable(BEGIN_ANEW))),
         _ => Ok(()),
     }

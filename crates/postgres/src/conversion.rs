@@ -1,6 +1,7 @@
 //! Where a conversion of the log into partitions, or back, stands.
 
-use firefly_eventstore_core::{Error, ErrorKind, Result};
+use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::{Error, Result};
 use postgres::Client;
 
 use crate::error::classify;
@@ -64,7 +65,7 @@ impl State {
 
 /// Somebody else changed the schema meanwhile.
 pub(crate) fn changed() -> Error {
-    Error::new(ErrorKind::Unavailable {
-        reason: "the store changed while it was converted: call again".into(),
-    })
+    Error::new(kinds::unavailable(
+        "the store changed while it was converted: call again",
+    ))
 }

@@ -6,6 +6,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{Error, ErrorKind, Partitions, Result};
 use postgres::Transaction;
@@ -55,9 +56,9 @@ pub(crate) fn convert(
         .query(sql::LOCK_CONVERSION, &[])
         .map_err(classify)?;
     if decode(&locked, |row| get::<bool>(row, 0))? != [true] {
-        return Err(Error::new(ErrorKind::Unavailable {
-            reason: "another process converts the store: let it finish".into(),
-        }));
+        return Err(Error::new(kinds::unavailable(
+            "another process converts the store: let it finish",
+        )));
     }
     let converted = locked_convert(connection, into, tell);
     let unlocked = connection.session().query(sql::UNLOCK_CONVERSION, &[]);
@@ -325,8 +326,7 @@ impl Step<'_> {
         let waiting = Instant::now();
         let mut session = self.connection.session();
         loop {
-            let known = session.query(sql::IS_CONVERSION_KNOWN, &[]).map_err(classify)?;
-            if decode(&known, |row| get::<bool>(row, 0))? == [true] {
+            if session.select(sql::IS_CONVERSION_KNOWN, &[], |row| get::<bool>(row, 0))? == [true] {
                 break;
             }
             thread::sleep(PAUSE);
@@ -337,15 +337,13 @@ impl Step<'_> {
         let mut earlier: Vec<String> = decode(&earlier, |row| get(row, 0))?;
         while !earlier.is_empty() {
             if waiting.elapsed() > LONGEST_WAIT {
-                return Err(Error::new(ErrorKind::Unavailable {
-                    reason: "the log is converted, but transactions that began before are still open; call again when they have ended, to drop \
-                             what only they need"
-                        .into(),
-                }));
+                return Err(Error::new(kinds::unavailable(
+                    "the log is converted, but transactions that began before are still open; call again when they have ended, to drop \
+                             what only they need",
+                )));
             }
             thread::sleep(PAUSE);
-            let open = session.query(sql::OPEN_TRANSACTIONS, &[&earlier]).map_err(classify)?;
-            earlier = decode(&open, |row| get(row, 0))?;
+            earlier = session.select(sql::OPEN_TRANSACTIONS, &[&earlier], |row| get(row, 0))?;
         }
         Ok(())
     }

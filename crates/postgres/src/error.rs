@@ -70,11 +70,6 @@ pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
     Error::new(backend(reason)).with_source(error)
 }
 
-/// The error of a schema that is not as the migrations made it.
-pub(crate) fn altered(reason: String) -> Error {
-    Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
-}
-
 /// The error of a mark, which is refused in recovery.
 pub(crate) fn classify_mark(error: postgres::Error) -> Error {
     if error.code() != Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) {

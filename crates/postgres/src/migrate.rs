@@ -1,11 +1,12 @@
 //! The schema: its migrations, and the adoption of tables that were made by hand.
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result};
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::options::Choices;
 use crate::partitions;
 use crate::pool::{Connection, quoted};
@@ -13,56 +14,19 @@ use crate::row::{Json, decode, get};
 use crate::session::{Session, run};
 use crate::sql::{self, Layout};
 
-/// Every step of the schema, in order: the source document's versions, then ours.
-static MIGRATIONS: [Migration; 11] = [
-    Migration::new("1.0.0", "events", include_str!("../sql/migrations/1.0.0_events.sql")),
-    Migration::new(
-        "1.1.0",
-        "snapshots",
-        include_str!("../sql/migrations/1.1.0_snapshots.sql"),
-    ),
-    Migration::new(
-        "1.2.0",
-        "metadata indexes",
-        include_str!("../sql/migrations/1.2.0_metadata_indexes.sql"),
-    ),
-    Migration::new(
-        "4.0.0",
-        "production",
-        include_str!("../sql/migrations/4.0.0_production.sql"),
-    ),
-    Migration::new(
-        "5.0.0",
-        "integrity",
-        include_str!("../sql/migrations/5.0.0_integrity.sql"),
-    ),
-    Migration::new(
-        "5.1.0",
-        "hardening",
-        include_str!("../sql/migrations/5.1.0_hardening.sql"),
-    ),
-    Migration::new("5.2.0", "seals", include_str!("../sql/migrations/5.2.0_seals.sql")),
-    Migration::new(
-        "6.0.0",
-        "consumers",
-        include_str!("../sql/migrations/6.0.0_consumers.sql"),
-    ),
-    Migration::new(
-        "6.1.0",
-        "snapshots by form",
-        include_str!("../sql/migrations/6.1.0_snapshots_by_form.sql"),
-    ),
-    Migration::new(
-        "7.0.0",
-        "archives",
-        include_str!("../sql/migrations/7.0.0_archives.sql"),
-    ),
-    Migration::new(
-        "8.0.0",
-        "conversions",
-        include_str!("../sql/migrations/8.0.0_conversions.sql"),
-    ),
-];
+firefly_eventstore_core::migrations! {
+    "1.0.0", "events", "1.0.0_events.sql";
+    "1.1.0", "snapshots", "1.1.0_snapshots.sql";
+    "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
+    "4.0.0", "production", "4.0.0_production.sql";
+    "5.0.0", "integrity", "5.0.0_integrity.sql";
+    "5.1.0", "hardening", "5.1.0_hardening.sql";
+    "5.2.0", "seals", "5.2.0_seals.sql";
+    "6.0.0", "consumers", "6.0.0_consumers.sql";
+    "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
+    "7.0.0", "archives", "7.0.0_archives.sql";
+    "8.0.0", "conversions", "8.0.0_conversions.sql";
+}
 
 /// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
 const LAST_WITH_INDEXES: &str = "5.0.0";
@@ -166,7 +130,7 @@ const REQUIRED: &[&str] = &[
 
 /// Refuses a schema that is not the one this crate works with, and returns the names in it, those of its indexes among them.
 pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
-    migration::require_current(&MIGRATIONS, &applied(session)?)?;
+    migration::require_current(MIGRATIONS, &applied(session)?)?;
     let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
     let names: Vec<(String, bool)> = decode(&names, |row| Ok((get(row, 0)?, get(row, 1)?)))?;
     let layout = match names
@@ -187,8 +151,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
     if !counts_one_by_one(session)? {
         return Err(altered(
             "the sequence events_global_sequence_seq must be there, with CACHE 1, a positive INCREMENT and NO CYCLE: \
-             otherwise readers skip events"
-                .to_owned(),
+             otherwise readers skip events",
         ));
     }
     match require_ahead(session) {
@@ -220,16 +183,16 @@ pub(crate) fn behind(session: &mut Session<'_, Client>) -> Result<Option<(i64, i
     let Some(sequences @ (last, _)) = lagging(session)? else {
         return Ok(None);
     };
-    let rows = session.query(sql::NEXT_SEQUENCE, &[]).map_err(classify)?;
-    let next = decode(&rows, |row| get::<i64>(row, 0))?;
+    let next = session.select(sql::NEXT_SEQUENCE, &[], |row| get::<i64>(row, 0))?;
     Ok(next.iter().any(|next| *next <= last).then_some(sequences))
 }
 
 /// The last sequence of the log, and the last that was given out, if that is less: 0 if the sequence was set, perhaps to a greater one,
 /// and has given out nothing since.
 fn lagging<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Option<(i64, i64)>> {
-    let rows = session.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
-    let sequences = decode(&rows, |row| Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?)))?;
+    let sequences = session.select(sql::LAST_SEQUENCES, &[], |row| {
+        Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?))
+    })?;
     Ok(sequences.into_iter().find(|(last, allocated)| allocated < last))
 }
 
@@ -241,8 +204,7 @@ pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()
     if allocated > 0 {
         return Err(altered(how_behind(sequences)));
     }
-    let rows = session.query(sql::SKIP_SEQUENCE, &[]).map_err(classify)?;
-    let skipped = decode(&rows, |row| get::<i64>(row, 0))?;
+    let skipped = session.select(sql::SKIP_SEQUENCE, &[], |row| get::<i64>(row, 0))?;
     match skipped.iter().any(|skipped| *skipped <= last) {
         true => Err(altered(how_behind(sequences))),
         false => Ok(()),
@@ -251,13 +213,12 @@ pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()
 
 /// Whether the sequence is such that readers skip nothing.
 pub(crate) fn counts_one_by_one(session: &mut Session<'_, Client>) -> Result<bool> {
-    let sequence = session.query(sql::SEQUENCE, &[]).map_err(classify)?;
-    Ok(decode(&sequence, |row| get::<bool>(row, 0))? == [true])
+    Ok(session.select(sql::SEQUENCE, &[], |row| get::<bool>(row, 0))? == [true])
 }
 
 /// The steps that the schema still needs.
 pub(crate) fn pending(session: &mut Session<'_, Client>) -> Result<Vec<Migration>> {
-    Ok(migration::pending(&MIGRATIONS, &applied(session)?)?.to_vec())
+    Ok(migration::pending(MIGRATIONS, &applied(session)?)?.to_vec())
 }
 
 /// The version of the schema.
@@ -270,8 +231,9 @@ fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
     if history.map_err(classify)?.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = session.query(sql::APPLIED_MIGRATIONS, &[]).map_err(classify)?;
-    decode(&rows, |row| Ok(AppliedMigration::new(get(row, 0)?, get(row, 1)?)))
+    session.select(sql::APPLIED_MIGRATIONS, &[], |row| {
+        Ok(AppliedMigration::new(get(row, 0)?, get(row, 1)?))
+    })
 }
 
 /// Brings the schema up to date, each step in a transaction, and returns the steps that were applied. Others who migrate
@@ -296,7 +258,7 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
         )?;
     }
     let applied = applied(&mut connection.session())?;
-    let pending = migration::pending(&MIGRATIONS, &applied)?;
+    let pending = migration::pending(MIGRATIONS, &applied)?;
     if !pending.is_empty() {
         run(&mut connection.client, sql::HISTORY)?;
     }

@@ -1,10 +1,11 @@
 //! Partitions of the log: how a store gets them, and how there is always one ahead.
 
+use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::{Client, Transaction};
 
 use crate::conversion::State;
-use crate::error::{altered, classify};
+use crate::error::classify;
 use crate::lock::{BRIEFLY, patiently};
 use crate::pool::Connection;
 use crate::row::{decode, get};
@@ -98,8 +99,7 @@ pub(crate) struct Divided {
 
 impl Divided {
     pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
-        let rows = session.query(sql::PARTITIONS, &[]).map_err(classify)?;
-        let divided = decode(&rows, |row| {
+        let divided = session.select(sql::PARTITIONS, &[], |row| {
             Ok(Self {
                 events: get(row, 0)?,
                 partitions: get(row, 1)?,
@@ -114,8 +114,7 @@ impl Divided {
         let none = || {
             altered(
                 "no partition of events takes every sequence to come: attach one FOR VALUES FROM (…) TO (MAXVALUE), and keep the row of \
-                 firefly_partitions"
-                    .to_owned(),
+                 firefly_partitions",
             )
         };
         divided.into_iter().next().ok_or_else(none)
@@ -217,8 +216,7 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> 
 
 /// The partitions that have events.
 pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
-    let rows = session.query(sql::FILLED_PARTITIONS, &[]).map_err(classify)?;
-    decode(&rows, |row| get(row, 0))
+    session.select(sql::FILLED_PARTITIONS, &[], |row| get(row, 0))
 }
 
 #[cfg(test)]

@@ -46,8 +46,7 @@ pub(crate) struct Place {
 impl Place {
     /// The place that the connection's search path leads to.
     pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
-        let rows = session.query(sql::PLACE, &[]).map_err(classify)?;
-        let places = decode(&rows, |row| {
+        let places = session.select(sql::PLACE, &[], |row| {
             Ok(Self {
                 database: get(row, 0)?,
                 schema: get(row, 1)?,
