@@ -1,8 +1,8 @@
-//! What a crash of the server cannot take back.
+//! Which commits a crash of the server cannot undo.
 //!
 //! Without a binary log, InnoDB shows a commit to others before its redo log is on the disk. A reader must not report such a commit before
-//! the redo log is flushed up to where it was when the rows were read. MariaDB shows both positions. MySQL shows them too, but late. There
-//! the library commits a row of its own: the server answers once everything before it is flushed.
+//! the redo log is flushed up to its position at the time of the read. MariaDB shows both positions. MySQL shows them too, but with a
+//! delay. So on MySQL the library commits a row of its own: the server answers when everything before it is flushed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use crate::error::{classify, is_lost};
 use crate::session::{Flavour, Session};
 use crate::sql;
 
-/// How long a mark waits for the disk. Then what it saw is left for the next one.
+/// How long a mark waits for a flush. After that, the next mark covers what this one saw.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A flush that is under way, or the flush of the next append, ends within this many pauses. Without appends, the server flushes once a
-/// second.
+/// Usually a flush is under way, or the next append makes one, and it ends within this many pauses. Without appends, the server flushes
+/// once a second.
 const PAUSES_BEFORE_ASKING: usize = 2;
 
-/// Whether the rows that the session has seen so far are on the disk. Waits for that: with MariaDB not for long, and one round trip
-/// if they are.
+/// Whether the rows that the session has seen are on the disk. Waits for that; on MariaDB only for a short time, and one round trip if they
+/// are.
 pub(crate) fn is_flushed<C: Queryable>(session: &mut Session<'_, C>, flush_soon: &dyn Fn()) -> Result<bool> {
     if !session.server.shows_before_flush {
         return Ok(true);
@@ -51,10 +51,10 @@ pub(crate) fn is_flushed<C: Queryable>(session: &mut Session<'_, C>, flush_soon:
     Ok(true)
 }
 
-/// Waits until the rows that the session has seen so far are on the disk, however long that takes.
+/// Waits, without a limit, until the rows that the session has seen are on the disk.
 ///
-/// Within an open transaction (`is_within`), MariaDB is not asked to flush: it does so by itself once a second. On MySQL, the commit of the
-/// transaction waits for the flush.
+/// Within an open transaction (`is_within`), MariaDB is not asked to flush; it flushes once a second. On MySQL, the transaction's commit
+/// waits for the flush.
 pub(crate) fn until_flushed<C: Queryable>(session: &mut Session<'_, C>, is_within: bool) -> Result<()> {
     if !session.server.shows_before_flush {
         return Ok(());
@@ -77,12 +77,12 @@ pub(crate) fn until_flushed<C: Queryable>(session: &mut Session<'_, C>, is_withi
     Ok(())
 }
 
-/// Has the server flush its redo log, by a commit, and waits for that.
+/// Makes the server flush its redo log, by a commit, and waits for it.
 pub(crate) fn flush<C: Queryable>(session: &mut Session<'_, C>) -> Result<(), mysql::Error> {
     session.execute(sql::FLUSH, Vec::new()).map(drop)
 }
 
-/// How far MariaDB's redo log goes, in its own numbers.
+/// Positions in MariaDB's redo log.
 struct RedoLog {
     current: u64,
     flushed: u64,

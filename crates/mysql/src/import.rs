@@ -15,23 +15,23 @@ use crate::row::{decode, integer, time_value};
 use crate::session::{Server, Session};
 use crate::sql;
 
-/// Imports events within a transaction that is `READ COMMITTED`, and has done nothing yet.
+/// Imports events, in a `READ COMMITTED` transaction that has done nothing yet.
 ///
-/// Sequences that are given here are as safe from being skipped as those that an append allocates. A reader passes a sequence only
-/// in two ways. By rows that follow one another: the row is there then. Or by a grace: it noted a greatest sequence N that it saw,
-/// and saw each gate free afterwards. Say it noted N before the import took its gate: then the row N was committed before the
-/// import looked for the end of the log, by a snapshot that is younger than the gate; so the end was at least N, and all that is
-/// imported is after N. Say it noted N after that: then it sees this gate free only once the import is committed, and reads its rows,
-/// or is rolled back. The order is what matters: had the end been looked up before the gate was taken, somebody could have
-/// committed a later event in between, and a reader could have passed the sequences that are still to come.
+/// Readers skip no imported sequence, as they skip none of an append. A reader passes a sequence in only two ways. One is by rows without a
+/// gap between them: then the row exists. The other is by a grace period: the reader noted the greatest sequence N that it saw, and then
+/// saw each gate free. If it noted N before the import took its gate, the row N was committed before the import read the end of the log,
+/// with a snapshot that is younger than the gate. So the end was at least N, and every imported event is after N. If it noted N after that,
+/// it sees this gate free only when the import has ended. Then it reads the imported rows, or they were rolled back. The order matters: if
+/// the end was read before the gate was taken, another session could commit a later event in between, and a reader could pass the sequences
+/// that are still to be imported.
 ///
-/// Sequences after the end may have been allocated already: by appends that were rolled back, which no reader ever passed, since a
-/// mark is the sequence of a row; or by appends that are still at work. Of two that want the same one, the second waits for
-/// the first, and is refused if that commits: an append then simply takes a later sequence, an import fails. InnoDB never allocates
-/// a sequence at or below one that was imported.
+/// Sequences after the end may have been allocated already. If their appends were rolled back, no reader has passed them, because a mark is
+/// the sequence of a row. If their appends are still active, two transactions want the same sequence. The second waits for the first, and
+/// fails if the first commits. An append then takes a later sequence, but an import fails. InnoDB never allocates a sequence at or below an
+/// imported one.
 pub(crate) fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) -> Result<()> {
     let ids = backend::aggregate_ids(events);
-    // In the order of appends within a transaction: whoever waits for a turn does not hold the mark back.
+    // Turns come before the gate, as in appends within a transaction: while a transaction waits for a turn, it does not hold the mark back.
     let turns = append::turns(ids.iter().copied());
     let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
     lock(session, &turn, sql::padded(turns, Value::NULL))?;
@@ -42,7 +42,7 @@ pub(crate) fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[Event
     let heads = append::heads(session, &ids)?;
     backend::admit_import(events, end, &heads)?;
     if has_archived {
-        // No unique key is in the way of those.
+        // The unique keys of the log do not refuse these.
         let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
         let found = append::located(session, &ids)?;
         if !found.is_empty() {
@@ -52,7 +52,7 @@ pub(crate) fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[Event
     insert(session, &events.iter().collect::<Vec<_>>())
 }
 
-/// Inserts events as they are, with their sequences, in as few statements as take them.
+/// Inserts events as they are, with their sequences, in as few statements as possible.
 pub(crate) fn insert<C: Queryable>(session: &mut Session<'_, C>, events: &[&EventEnvelope]) -> Result<()> {
     for statement in statements(&session.server, events)? {
         session.execute(&statement.sql, statement.values).map_err(classify)?;
@@ -60,7 +60,7 @@ pub(crate) fn insert<C: Queryable>(session: &mut Session<'_, C>, events: &[&Even
     Ok(())
 }
 
-/// Takes the locks of a subquery, which finds what it locks, and returns what it tells.
+/// Runs a locking subquery, and returns its result.
 fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<Value>) -> Result<i64> {
     match session
         .select(&format!("SELECT {subquery}"), values, |row| row.optional_integer(0))?
@@ -71,7 +71,7 @@ fn lock<C: Queryable>(session: &mut Session<'_, C>, subquery: &str, values: Vec<
     }
 }
 
-/// An `INSERT` of as many rows as a statement takes.
+/// An `INSERT` of as many rows as fit in a statement.
 struct Statement {
     sql: String,
     values: Vec<Value>,

@@ -27,17 +27,17 @@ use crate::{flush, prepared, read, sql};
 /// only flushed rows count as seen.
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
-    /// The greatest sequence that is known to be there with nothing missing before it.
+    /// The greatest known sequence without a gap before it.
     settled: AtomicI64,
     proof: Mutex<Proof>,
 }
 
-/// What one thread at a time works on.
+/// The state that one thread at a time works on.
 #[derive(Debug, Default)]
 struct Proof {
-    /// What is being proved.
+    /// The grace period that is under way.
     grace: Option<Grace>,
-    /// When the log was looked at last.
+    /// When the log was last looked at.
     looked: Option<Instant>,
 }
 
@@ -45,35 +45,35 @@ struct Proof {
 #[derive(Debug)]
 struct Grace {
     noted: i64,
-    /// The gates that were not seen free since.
+    /// The gates that were not yet seen free.
     held: Vec<i64>,
 }
 
-/// How many rows there are in `firefly_gate`.
+/// The number of rows in `firefly_gate`.
 pub(crate) const GATES: u8 = 100;
 
-/// How many rows one statement looks at.
+/// How many rows one statement reads.
 const ROWS_AT_ONCE: i64 = 10_000;
 
-/// How many grace periods one call waits for, while other appends leave new holes.
+/// How many grace periods a call waits for while other appends leave new gaps.
 const MOST_GRACES: usize = 8;
 
-/// A caller that comes back within this time continues the grace period at its next call. Another caller waits here instead: otherwise an
-/// append that happens to run now would stop it at an old hole.
+/// A caller that comes back within this time continues the grace period at its next call. Any other caller waits: otherwise an append that
+/// runs at this moment would stop it at an old gap.
 const OFTEN: Duration = Duration::from_secs(1);
 
-/// How long such a caller waits, and the pause between two looks at the gates. The gates of short appends are all free once within a turn
-/// of 10 milliseconds.
+/// How long such a caller waits, and the pause between two looks at the gates. Appends that are short free each gate within 10
+/// milliseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often such a caller looks at least, even if one look takes longer than that time.
+/// How many looks such a caller takes at least, even if a look takes longer than that time.
 const LOOKS_AGAIN: usize = 2;
 
-/// How the log is looked at.
+/// How the log is read.
 pub(crate) struct View<'a, 's, C> {
     pub(crate) session: &'a mut Session<'s, C>,
-    /// Has the server flush its redo log soon, and does not wait for that.
+    /// Makes the server flush its redo log soon, without waiting.
     pub(crate) flush_soon: &'a dyn Fn(),
 }
 
@@ -90,7 +90,7 @@ impl Mark {
                     self.settle(look.contiguous); // never what a look that is cut off found: whoever proves would end there
                     return GlobalSequence::try_from(look.contiguous);
                 }
-                // At a hole one thread proves for all.
+                // At a gap, one thread proves for all.
                 self.proof.lock().unwrap_or_else(PoisonError::into_inner)
             }
         };
@@ -103,7 +103,7 @@ impl Mark {
         GlobalSequence::try_from(self.settled())
     }
 
-    /// Takes nothing for proved any more.
+    /// Forgets everything that was proved.
     pub(crate) fn forget(&self) {
         *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Proof::default();
         self.settled.store(0, Ordering::Release);
@@ -117,14 +117,14 @@ impl Mark {
         self.settled.fetch_max(sequence, Ordering::AcqRel);
     }
 
-    /// Proves as much as can be proved now.
+    /// Proves as much as possible now.
     fn prove<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>) -> Result<()> {
         let mut patience = match proof.looked {
             Some(looked) if looked.elapsed() < OFTEN => Patience::none(),
             _ => Patience::begin(),
         };
         if proof.looked.is_none() {
-            // A log that was there before is passed by a grace or by going along it, whichever is done first.
+            // An existing log is passed by a grace period or by reading it without gaps, whichever ends first.
             let noted = view.greatest()?;
             let mut goes_on = true;
             while self.settled() < noted && !self.advance(proof, view, noted)? && (goes_on || patience.has_paused()) {
@@ -146,9 +146,9 @@ impl Mark {
         Ok(())
     }
 
-    /// Goes along the log to its end, or to a hole, and returns the greatest sequence that there is.
+    /// Reads along the log to its end or to a gap, and returns the greatest sequence.
     ///
-    /// A look that is cut off may end within an append, but not the walk: the rows of one are all visible or none.
+    /// A look that reaches its limit may end within an append, but the walk does not: the rows of an append are all visible or none.
     fn walk<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<i64> {
         loop {
             let look = self.look_on(view)?;
@@ -160,7 +160,7 @@ impl Mark {
         }
     }
 
-    /// Goes a look further along the log.
+    /// Reads the next rows of the log.
     fn look_on<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
         let look = self.look(view)?;
         self.settle(look.contiguous);
@@ -170,10 +170,10 @@ impl Mark {
     fn look<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
         let settled = self.settled();
         let look = view.beyond(settled)?;
-        // What was settled before the server looked was committed then.
+        // What was settled before the server was asked was committed by then.
         let end = GlobalSequence::try_from(look.end)?;
         backend::check_end(GlobalSequence::try_from(settled)?, end, || Ok(end)).inspect_err(|_| {
-            // This proof is void; if another was made meanwhile, its turn comes.
+            // This proof is void. If another thread has made another one meanwhile, that one is checked later.
             let _ = self
                 .settled
                 .compare_exchange(settled, 0, Ordering::AcqRel, Ordering::Acquire);
@@ -181,16 +181,16 @@ impl Mark {
         Ok(look)
     }
 
-    /// Goes on with the grace, or begins one that notes the greatest sequence that was seen. Whether it came to its end.
+    /// Continues the grace period, or begins one that notes the greatest seen sequence. Returns whether it has ended.
     fn advance<C: Queryable>(&self, proof: &mut Proof, view: &mut View<'_, '_, C>, greatest: i64) -> Result<bool> {
-        // One that noted more than there is began before the log was cut off.
+        // If the noted sequence is beyond the end, the log was cut off since.
         let open = self.settled() + 1..=greatest;
         let unfinished = proof.grace.take().filter(|grace| open.contains(&grace.noted));
         let mut grace = unfinished.unwrap_or_else(|| Grace {
             noted: greatest,
             held: gates(),
         });
-        // After noting, never before: a writer may have come in between.
+        // The gates are read after the sequence was noted: a writer may have come in between.
         let free = free_gates(view.session, &grace.held).map_err(classify)?;
         grace.held.retain(|gate| !free.contains(gate));
         if grace.held.is_empty() {
@@ -205,12 +205,12 @@ impl Mark {
     }
 }
 
-/// All gates: those that appends take since the schema's version 6.2.0. There were three others before.
+/// All gates of the schema since version 6.2.0. Before, there were three others.
 pub(crate) fn gates() -> Vec<i64> {
     (3..3 + GATES).map(i64::from).collect()
 }
 
-/// Which of some gates no append holds at this moment. One round trip, none without a gate.
+/// The given gates that no append holds now. One round trip, or none if there are no gates.
 pub(crate) fn free_gates<C: Queryable>(session: &mut Session<'_, C>, gates: &[i64]) -> Result<Vec<i64>, mysql::Error> {
     if gates.is_empty() {
         return Ok(Vec::new());
@@ -223,25 +223,25 @@ pub(crate) fn free_gates<C: Queryable>(session: &mut Session<'_, C>, gates: &[i6
 
 /// The next rows after a sequence.
 struct Look {
-    /// The last of those that follow one another; the sequence itself if none does.
+    /// The last sequence without a gap before it, or the given one.
     contiguous: i64,
-    /// The greatest of them.
+    /// The greatest sequence among them.
     greatest: i64,
-    /// Whether there may be more.
+    /// Whether there may be more rows.
     is_cut: bool,
-    /// Where the log ends.
+    /// The end of the log.
     end: i64,
 }
 
 impl Look {
-    /// Whether nothing is missing so far, and there may be more.
+    /// Whether there is no gap so far, and there may be more rows.
     fn goes_on(&self) -> bool {
         self.is_cut && self.contiguous == self.greatest
     }
 }
 
 impl<C: Queryable> View<'_, '_, C> {
-    /// Looks at the log beyond a sequence. If what was seen cannot be flushed for long, nothing was.
+    /// Reads the log beyond a sequence. If the rows are not flushed in time, they do not count as seen.
     fn beyond(&mut self, settled: i64) -> Result<Look> {
         let values = [settled, settled, ROWS_AT_ONCE].map(Value::from);
         let look = self.session.select_one(sql::MARK, values.to_vec(), |row| {
@@ -265,7 +265,7 @@ impl<C: Queryable> View<'_, '_, C> {
         Ok(look)
     }
 
-    /// The greatest sequence of the log, as far as it is flushed.
+    /// The greatest sequence that is flushed.
     fn greatest(&mut self) -> Result<i64> {
         let greatest = read::end(self.session)?.as_i64();
         Ok(if self.is_flushed()? { greatest } else { 0 })
@@ -276,7 +276,7 @@ impl<C: Queryable> View<'_, '_, C> {
     }
 }
 
-/// How long one call goes on at a hole.
+/// How long a call waits at a gap.
 struct Patience {
     until: Instant,
     looks_again: usize,
@@ -297,7 +297,7 @@ impl Patience {
         }
     }
 
-    /// Whether there is to be another look, after a pause that is then over.
+    /// Pauses before another look. Returns false if the call has waited enough.
     fn has_paused(&mut self) -> bool {
         let goes_on = self.looks_again > 0 || Instant::now() < self.until;
         if goes_on {

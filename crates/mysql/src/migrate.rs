@@ -1,4 +1,4 @@
-//! The schema: its migrations.
+//! Migrations of the schema.
 
 use std::thread;
 use std::time::Duration;
@@ -34,13 +34,13 @@ firefly_eventstore_core::migrations! {
     "7.0.0", "archives", "7.0.0_archives.sql";
 }
 
-/// The step after which a new store has all its indexes, and takes in tables made by hand; an older one has done so.
+/// The step after which a new store has all its indexes and adopts tables made by hand. An older store has done so already.
 const LAST_OF_TABLES: &str = "5.0.0";
 
-/// The step after which the gates are as appends take them now.
+/// The step that makes the gates as appends take them now.
 const GATES_OF_NOW: &str = "7.0.0";
 
-/// What no store is without.
+/// The objects that every store has.
 const REQUIRED: &[&str] = &[
     "table events",
     "table snapshots",
@@ -63,10 +63,10 @@ const REQUIRED: &[&str] = &[
     "index events.idx_events_aggregate_version",
 ];
 
-/// How long to wait for others who migrate, in seconds.
+/// How many seconds to wait for other processes that migrate.
 const PATIENCE: i64 = 600;
 
-/// Refuses a schema that is not the one this crate works with, and returns the names in it.
+/// Fails if the schema is not the one for this crate. Returns the names of its objects.
 pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
     let names = names(session)?;
     migration::require_current(MIGRATIONS, &applied(session, &names)?)?;
@@ -85,7 +85,7 @@ pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<Str
     Ok(names)
 }
 
-/// The steps that the schema still needs.
+/// The migrations that the schema still needs.
 pub(crate) fn pending(session: &mut Session<'_, Conn>) -> Result<Vec<Migration>> {
     let names = names(session)?;
     Ok(migration::pending(MIGRATIONS, &applied(session, &names)?)?.to_vec())
@@ -106,7 +106,7 @@ fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<Appl
     })
 }
 
-/// Brings the schema up to date and returns the steps that were applied. Others who migrate at the same time wait.
+/// Brings the schema up to date. Returns the steps that were applied. Other processes that migrate at the same time wait.
 pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<Vec<Migration>> {
     let session = &mut connection.session();
     if session.select(sql::LOCK_MIGRATIONS, [PATIENCE.into()], |row| row.optional_integer(0))? != [Some(1)] {
@@ -121,8 +121,8 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
     Ok(applied)
 }
 
-/// How often the steps are gone through again, because other nodes of a Galera cluster migrate too, and how long each waits then: nodes
-/// do not know each other's lock of those who migrate.
+/// How often the steps are repeated because other nodes of a Galera cluster migrate, too, and the pause before each. The nodes do not share
+/// the lock for migrations.
 const MOST_ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -131,7 +131,7 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
     let mut attempts = 1;
     loop {
         let result = pending(session).and_then(|pending| {
-            // What is missing now is there in the end, by whatever node.
+            // These steps will have been applied in the end, by any node.
             let missing = missing.get_or_insert(pending);
             apply(session, choices).map(|()| missing.clone())
         });
@@ -169,7 +169,7 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
             statement.run_if_needed(session)?;
         }
         if step.version == LAST_OF_TABLES {
-            // Before the step is recorded, so that it is done again after a crash.
+            // Before the step is recorded, so that it is repeated after a crash.
             choose_indexes(session, choices.indexes.unwrap_or_default())?;
             adopt::take_in(session)?;
         }
@@ -190,16 +190,16 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     Ok(())
 }
 
-/// A statement of a migration, and what is there once it has run.
+/// A statement of a migration, and the object that it makes.
 struct Statement<'a> {
     makes: Option<&'a str>,
     sql: &'a str,
 }
 
-/// What begins the line above a statement that says what it makes.
+/// The beginning of the line above a statement that names the object it makes.
 const UNLESS: &str = "-- unless ";
 
-/// The statements of a migration. DDL commits by itself, so each is run, or was.
+/// The statements of a migration. Each DDL statement commits by itself, so after a crash it has run or not.
 fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
     let texts = migration.split(";\n").filter(|text| !text.trim().is_empty());
     texts.map(|text| Statement {
@@ -225,8 +225,8 @@ impl Statement<'_> {
     }
 }
 
-/// What the migrations leave to the server, which is as they mean it unless its settings say otherwise: `innodb_default_row_format`,
-/// by which long names have no index, and `sql_require_primary_key`.
+/// Settings of the server that the migrations rely on: `innodb_default_row_format`, without which long names cannot have an index, and
+/// `sql_require_primary_key`.
 const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
     ("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC"),
     (
@@ -235,7 +235,7 @@ const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Makes the optional indexes that are chosen, and drops the others.
+/// Makes the chosen optional indexes, and drops the others.
 fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()> {
     let there = names(session)?;
     for (index, least) in OPTIONAL_INDEXES {
@@ -249,7 +249,7 @@ fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()
     Ok(())
 }
 
-/// The statement of the migrations that makes an index.
+/// The statement in the migrations that makes an index.
 fn statement_of(index: &str) -> Statement<'static> {
     MIGRATIONS
         .iter()
@@ -258,7 +258,7 @@ fn statement_of(index: &str) -> Statement<'static> {
         .expect("the migrations make each optional index in a statement of its own")
 }
 
-/// Makes or drops the trigger by which the appends of other programs take a gate too.
+/// Makes or drops the trigger by which other programs' appends take a gate, too.
 fn choose_cover(session: &mut Session<'_, Conn>, cover: bool) -> Result<()> {
     match (cover, has(&names(session)?, TRIGGER)) {
         (true, false) => run(session, sql::COVER_OTHER_WRITERS),
@@ -267,8 +267,8 @@ fn choose_cover(session: &mut Session<'_, Conn>, cover: bool) -> Result<()> {
     }
 }
 
-/// Takes the gates of before away, so that an older program is refused instead of leaving its appends to readers that do not look at them.
-/// Waits for the appends that hold one.
+/// Removes the old gates, so that an older program fails instead of appending without the new gates, which readers look at. Waits for
+/// appends that hold an old gate.
 fn retire_gates(session: &mut Session<'_, Conn>) -> Result<()> {
     if has(&names(session)?, TRIGGER) {
         choose_cover(session, false)?;

@@ -1,4 +1,4 @@
-//! What a store does for its operator: import, restore, maintenance, and a look at the server.
+//! Operations: import, restore, maintenance and diagnosis.
 
 mod diagnose;
 mod usage;
@@ -26,8 +26,8 @@ use crate::store::{MysqlEventStore, Sessions};
 use crate::{append, archive, import, sql};
 
 impl Operations for MysqlEventStore {
-    /// One round trip per 4,000 events, or fewer if a packet takes fewer; one per 64 aggregates; five besides. Transactions that append to
-    /// aggregates of the import wait for it, and it for them.
+    /// One round trip for 4,000 events, or for fewer if a packet is full before; one for 64 aggregates; and five more. The import and
+    /// transactions that append to the same aggregates wait for each other.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         self.require_writable()?;
         backend::check_import(events, &self.0.options.server.limits)?;
@@ -48,11 +48,11 @@ impl Operations for MysqlEventStore {
         Ok(())
     }
 
-    /// Reads the log once, for a time twice, in one statement that locks nobody out.
+    /// Reads the log once, or twice for a time, in one statement. Blocks nobody.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         let restore = || {
             self.require_writable()?;
-            // The table is filled with a snapshot that is taken after the mark was.
+            // The snapshot that fills the table is younger than the mark.
             let mark = self.high_water_mark()?;
             self.with(refuse_restored)?;
             self.with(|session| refuse_archived(session, point, mark))?;
@@ -97,8 +97,8 @@ impl Operations for MysqlEventStore {
         tables::forget_archive(&Sessions(self), digest)
     }
 
-    /// Holds all gates for some ten milliseconds, until the commit: appends wait that long. Takes a dozen round trips, and needs `DELETE`
-    /// on `events`. Where transactions that append stay open, it gives up after 30 milliseconds, with a retryable error.
+    /// Holds all gates until the commit, about ten milliseconds, for which appends wait. Takes about twelve round trips, and needs `DELETE`
+    /// on `events`. If transactions that have appended stay open, it fails after 30 milliseconds with a retryable error.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         self.move_events(events, archive::retire)
     }
@@ -115,8 +115,8 @@ impl Operations for MysqlEventStore {
             .map_err(|error| error.during("update the statistics of the tables"))
     }
 
-    /// `OPTIMIZE TABLE`: each table is written anew while others read and write, and takes the room of a copy. It gives up where a
-    /// transaction that used the table stays open for five seconds. Needs `SELECT` and `INSERT` on the tables.
+    /// `OPTIMIZE TABLE`: rewrites each table while others read and write. It needs disk space for a copy, and `SELECT` and `INSERT` on the
+    /// tables. It fails if a transaction that has used the table stays open for five seconds.
     fn vacuum(&self) -> Result<String> {
         self.require_writable()
             .and_then(|()| self.with(vacuum))
@@ -139,7 +139,7 @@ impl Operations for MysqlEventStore {
         Self::publish_mark(self)
     }
 
-    /// Some twenty round trips; what the user may not know is a notice.
+    /// About twenty round trips. What the user has no right to see becomes a notice.
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
         self.with(|session| diagnose::diagnose(session, &self.0.options))
             .map_err(|error| error.during("diagnose the store"))
@@ -147,7 +147,7 @@ impl Operations for MysqlEventStore {
 }
 
 impl MysqlEventStore {
-    /// Moves events between the log and the archives, on the server that writes and nowhere else.
+    /// Moves events between the log and the archives. Only the server that writes can do that.
     fn move_events(
         &self,
         events: &[EventEnvelope],
@@ -164,7 +164,7 @@ impl MysqlEventStore {
         })
     }
 
-    /// The error of an import that violated a unique key, once it was rolled back.
+    /// The error of an import that has violated a unique key, after its rollback.
     fn refusal(&self, events: &[EventEnvelope]) -> Result<Error> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
         let found = self.with(|session| append::located(session, &ids))?;
@@ -183,7 +183,7 @@ fn refuse_restored(session: &mut Session<'_, Conn>) -> Result<()> {
     }
 }
 
-/// A log that lacks archived events is not as it was.
+/// Refuses to restore a log whose archived events are missing.
 fn refuse_archived(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<()> {
     let until = match point {
         RestorePoint::Sequence(sequence) => sequence.min(mark),
@@ -204,7 +204,7 @@ fn there_is_a_restored_log() -> Error {
     Error::invalid("there is a table events_restored already; drop it or give it another name first")
 }
 
-/// Fills a table under another name, and gives it its own once it is whole: what is made here is committed step by step.
+/// Fills a table under another name, and renames it when it is complete, because each step commits.
 fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSequence) -> Result<u64> {
     if session.select(sql::LOCK_RESTORE, [], |row| row.optional_integer(0))? != [Some(1)] {
         return Err(Error::new(kinds::unavailable(
@@ -213,7 +213,7 @@ fn restore(session: &mut Session<'_, Conn>, point: RestorePoint, mark: GlobalSeq
     }
     let result = restore_under_another_name(session, point, mark);
     if result.is_err() {
-        // Fails where the connection is lost: the next restore begins with this.
+        // This fails if the connection is lost. The next restore begins with it.
         let _ = session.client.query_drop(sql::RESTORE_UNDO);
     }
     session.query(sql::UNLOCK_RESTORE, Vec::new()).map_err(classify)?;
@@ -232,7 +232,7 @@ fn restore_under_another_name(
         RestorePoint::Sequence(sequence) => {
             session.execute(sql::RESTORE_UNTIL_SEQUENCE, vec![until(sequence.min(mark))])
         }
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        // Stored times have microseconds. So an event is later than the given time if it is later than the microsecond of that time.
         RestorePoint::Time(time) => session.execute(
             sql::RESTORE_UNTIL_TIME,
             vec![time_value(time), until(mark), until(mark)],
@@ -249,7 +249,7 @@ fn restore_under_another_name(
     Ok(restored)
 }
 
-/// What the server says of a table that it was to do something with.
+/// What the server reports about a table.
 struct Remark {
     table: String,
     kind: String,
@@ -257,13 +257,13 @@ struct Remark {
 }
 
 impl Remark {
-    /// What went wrong in a statement that answers with remarks: the first of each table says what.
+    /// The errors of a statement that reports about tables: the first one of each table.
     fn bad_of(session: &mut Session<'_, Conn>, statement: &str) -> Result<Vec<Self>> {
-        // As text: MySQL prepares not all of them.
+        // As text: MySQL cannot prepare all of these.
         let rows: Vec<Row> = session.client.query(statement).map_err(classify)?;
         let mut remarks = decode(&rows, |row| {
             Ok(Self {
-                // With the name of the database before it.
+                // The name of the database comes first.
                 table: text(row, 0)?.rsplit('.').next().unwrap_or_default().to_owned(),
                 kind: text(row, 2)?.to_lowercase(),
                 text: text(row, 3)?.to_owned(),
@@ -282,7 +282,7 @@ impl Remark {
     }
 }
 
-/// Runs a statement that changes nothing that is stored, and returns the tables.
+/// Runs a maintenance statement, which changes no data, and returns the tables.
 fn maintain(session: &mut Session<'_, Conn>, statement: &str) -> Result<String> {
     if let Some(bad) = Remark::bad_of(session, statement)?.first() {
         let reason = format!("the server could not do it to the table {}: {}", bad.table, bad.text);
@@ -297,7 +297,7 @@ fn analyze(session: &mut Session<'_, Conn>) -> Result<String> {
 }
 
 fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
-    // Or the size would be that of an estimate that was made long ago.
+    // Without this, the size would be an old estimate.
     maintain(session, sql::ANALYZE)?;
     let before = table_bytes(session)?;
     let tables = schema::giving_way(session, |session| maintain(session, sql::VACUUM))?;
@@ -315,7 +315,7 @@ fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
         .sum())
 }
 
-/// MySQL answers questions about tables from a cache of up to a day, unless the session turns that off.
+/// By default, MySQL answers questions about tables from a cache that may be a day old. This turns the cache off for the session.
 fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
     match session.server.flavour {
         Flavour::Mysql => schema::run(session, "SET SESSION information_schema_stats_expiry = 0"),

@@ -1,18 +1,18 @@
-//! How a store is opened, and what may be chosen about its schema.
+//! Options for opening a store, and choices about its schema.
 
 use firefly_eventstore_core::Indexes;
 use firefly_eventstore_core::backend::ServerOptions;
 
-/// How a store is opened: see [`MysqlBuilder`](crate::MysqlBuilder).
+/// Options for opening a store: see [`MysqlBuilder`](crate::MysqlBuilder).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) server: ServerOptions,
     pub(crate) choices: Choices,
-    /// Whether no other node of its cluster is written to.
+    /// Whether this is the only node of its cluster that programs write to.
     pub(crate) only_writer: bool,
 }
 
-/// What may be chosen about a schema. Without a choice, an existing schema stays as it is, and a new one gets the defaults.
+/// Choices about a schema. Without a choice, an existing schema does not change, and a new one gets the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,

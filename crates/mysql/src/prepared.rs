@@ -12,8 +12,7 @@ use crate::row::text;
 use crate::session::Session;
 use crate::sql;
 
-/// How many sequences are looked at in one statement, at each hole. Beyond that the server is asked first whether anything is
-/// prepared at all.
+/// How many sequences a statement looks at, at each gap. If there are more, the server is first asked whether any transaction is prepared.
 const SEQUENCES_AT_ONCE: i64 = 10_000;
 
 /// The last committed event before the first prepared one, between the settled position and the noted one; the settled position if there is
@@ -21,7 +20,7 @@ const SEQUENCES_AT_ONCE: i64 = 10_000;
 pub(crate) fn free_up_to<C: Queryable>(session: &mut Session<'_, C>, settled: i64, noted: i64) -> Result<i64> {
     let mut begin = settled;
     if noted - settled > SEQUENCES_AT_ONCE && is_none_told_of(session)? {
-        // One that is being prepared now is told of in a moment only: it is among the last that were inserted.
+        // The server lists a transaction with a small delay. If it is being prepared now, its rows are among the last.
         begin = noted - SEQUENCES_AT_ONCE;
     }
     let mut free = settled;
@@ -37,7 +36,7 @@ pub(crate) fn free_up_to<C: Queryable>(session: &mut Session<'_, C>, settled: i6
     Ok(noted)
 }
 
-/// Which events there are in a range: so many, with this sum of their sequences, and the last of them.
+/// The events in a range: their number, the sum of their sequences, and the last one.
 #[derive(PartialEq, Eq)]
 struct Events {
     count: String,
@@ -45,9 +44,10 @@ struct Events {
     last: i64,
 }
 
-/// The events in a range: first with the uncommitted ones, then only the committed ones. One round trip.
+/// The events in a range: first including uncommitted ones, then only committed ones. One round trip.
 ///
-/// In this order: what is committed in between is in both. An event that is deleted in between is missed, and the next look decides.
+/// The order matters: an event that is committed in between is in both results. An event that is deleted in between is missing in the
+/// second, and the next look decides.
 fn look<C: Queryable>(session: &mut Session<'_, C>, after: i64, until: i64) -> Result<[Events; 2]> {
     let select = sql::PREPARED
         .replace("{after}", &after.to_string())
@@ -72,12 +72,12 @@ fn events(row: &Row) -> Result<Events> {
     })
 }
 
-/// Whether the server lists no prepared XA transaction, or refuses to list them to this user.
+/// Whether the server lists no prepared XA transaction, or does not let this user list them.
 fn is_none_told_of<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
     Ok(told(session)?.is_none_or(|prepared| prepared == 0))
 }
 
-/// How many XA transactions are prepared on the server, of any database; none if it does not tell this user.
+/// How many XA transactions are prepared on the server, in any database, or `None` if this user may not list them.
 pub(crate) fn told<C: Queryable>(session: &mut Session<'_, C>) -> Result<Option<usize>> {
     match session.client.query::<Row, _>(sql::XA_RECOVER) {
         Ok(rows) => Ok(Some(rows.len())),

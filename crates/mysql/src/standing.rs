@@ -1,30 +1,30 @@
-//! What a server is to others: one that writes alone, and so can prove the high-water mark, or one of several.
+//! The role of a server: whether it is the only one that writes, and so can prove the high-water mark.
 
 use std::fmt;
 
 use firefly_eventstore_core::{Error, ErrorKind, Result};
 
-/// What a server is to others.
+/// The role of a server among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// What it shows is written here.
+    /// A server on which all of its events are written.
     Alone,
-    /// It is the only member of a replication group that writes.
+    /// The only member of a replication group that writes.
     Primary,
     /// A replica; `in_order` if it commits in the order of its source.
     Replica { in_order: bool },
-    /// It takes no writes, and does not tell this user why.
+    /// A read-only server that does not show this user whether it is a replica.
     PerhapsReplica { in_order: bool },
-    /// It takes no writes, and belongs to a replication group.
+    /// A read-only member of a replication group.
     Secondary { in_order: bool },
-    /// It belongs to a replication group of which several members write.
+    /// A member of a replication group with several members that write.
     OneOfSeveralPrimaries,
-    /// A node of a Galera cluster. Each can write, and all commit in one order.
+    /// A node of a Galera cluster. Every node can write, and all commit in the same order.
     Node { others: bool },
 }
 
 impl Standing {
-    /// Why the mark cannot be proved there; with `only_writer`, by a user who says that nobody writes on another node.
+    /// Fails, with the reason, if the mark cannot be proved there. `only_writer` is the user's promise that no other node is written to.
     pub(crate) fn require_provable(self, only_writer: bool) -> Result<()> {
         let reason = match self {
             Self::Alone | Self::Primary | Self::Node { others: false } => return Ok(()),
@@ -55,12 +55,12 @@ impl Standing {
         Err(unprovable(reason))
     }
 
-    /// Whether it shows every event up to a mark that was proved before, if its log goes that far.
+    /// Whether it shows every event up to a mark that was proved before, if its log reaches the mark.
     pub(crate) fn writes_alone(self) -> bool {
         matches!(self, Self::Alone | Self::Primary)
     }
 
-    /// Why a mark that was published cannot be trusted there.
+    /// Fails, with the reason, if a published mark cannot be trusted there.
     pub(crate) fn require_order(self) -> Result<()> {
         match self {
             Self::Replica { in_order: false }
@@ -74,7 +74,7 @@ impl Standing {
         }
     }
 
-    /// Whether it is one of several servers that could take writes, as they were set up: none of the others would do better.
+    /// Whether it is one of several servers of the same kind that could take writes, so that another one would be no better.
     pub(crate) fn is_one_of_equals(self) -> bool {
         matches!(self, Self::Node { .. } | Self::OneOfSeveralPrimaries)
     }

@@ -54,7 +54,7 @@ use crate::{append, consumer, flush, migrate, read, schema, sql};
 #[derive(Clone)]
 pub struct MysqlEventStore(
     pub(crate) Arc<Shared>,
-    /// Publishes the mark until the last clone is gone. It works with a store that has none.
+    /// Publishes the mark until the last clone is dropped. It has its own copy of the store, without a publisher.
     #[expect(dead_code, reason = "it is there to be dropped")]
     Option<Arc<Publisher>>,
 );
@@ -64,16 +64,16 @@ pub(crate) struct Shared {
     location: Location,
     pub(crate) options: Options,
     server: Server,
-    /// Where the store was found when it was opened.
+    /// The place of the store when it was opened.
     place: Place,
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
     mark: Mark,
     topology: Watch,
     known: Known,
-    /// Whether appends look for what is archived, since one was refused because something is.
+    /// Whether appends look for archived events. It becomes true when an append was refused because events are archived.
     looks_for_archived: AtomicBool,
-    /// Whether a thread has the server flush its redo log.
+    /// Whether a thread is making the server flush its redo log.
     is_flushing: AtomicBool,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 #[must_use = "call open()"]
 pub struct MysqlBuilder {
-    /// The error is kept until the store is opened, so that a builder is made without one.
+    /// An invalid URL is reported when the store is opened, so that `builder` returns no error.
     location: Result<Box<Location>>,
     options: Options,
 }
@@ -91,8 +91,8 @@ impl MysqlEventStore {
     ///
     /// # Errors
     ///
-    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, names no database, or asks
-    ///   for TLS without the feature `rustls`; or for limits that the server does not keep;
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the URL cannot be understood, names no database, or asks for
+    ///   TLS without the feature `rustls`; or if the server cannot store what the limits allow;
     /// - [`Schema`](firefly_eventstore_core::ErrorKind::Schema) if the schema is missing, older (see [`MysqlBuilder::migrate`]), newer or altered;
     /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the server cannot be reached;
     /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) if it refuses the user;
@@ -105,9 +105,9 @@ impl MysqlEventStore {
     /// `tcp_connect_timeout_ms` or, with the feature `rustls`, `root_cert_path`. Each connection keeps up to `stmt_cache_size` statements
     /// prepared on the server, 256 unless set.
     ///
-    /// With `compress=true`, packets are compressed by zlib where the server offers that, and `max_allowed_packet` is the server's.
+    /// With `compress=true`, packets are compressed by zlib if the server supports that, and `max_allowed_packet` is the server's.
     pub fn builder(url: &str) -> MysqlBuilder {
-        // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
+        // The driver's error is dropped: it may contain a part of the URL, with the password.
         let opts = Opts::from_url(url).map_err(|_| {
             let takes = |option: &str| Opts::from_url(&format!("mysql://host/database?{option}")).is_ok();
             backend::refused_url(url, "mysql://user:password@host:port/database", takes)
@@ -117,8 +117,8 @@ impl MysqlEventStore {
 
     /// Options for opening a database, for a configuration that a URL does not express.
     ///
-    /// One is `read_timeout`. Without it, a call waits as long as the server does, which is for ever where its disk has no more room
-    /// for the binary log. With it, the call ends with a retryable error, and an append that is repeated later is stored once.
+    /// For example `read_timeout`. Without it, a call waits as long as the server does: for ever, if its disk is too full for the binary
+    /// log. With it, the call ends with a retryable error. If the append is repeated later, it is stored once.
     pub fn configure(opts: impl Into<Opts>) -> MysqlBuilder {
         MysqlBuilder::at(Ok(opts.into()))
     }
@@ -159,7 +159,7 @@ impl MysqlEventStore {
             .as_ref()
             .map_or_else(is_lost, |has_become_read_only| *has_become_read_only)
         {
-            // None of the work ran yet: it may as well run on another connection.
+            // The work has not begun, so it can run on another connection.
             connection.give_up();
             drop(connection);
             connection = self.0.calls.connection()?;
@@ -176,15 +176,16 @@ impl MysqlEventStore {
         .run(work)
     }
 
-    /// Appends within a transaction of the caller's, on a connection of the caller's to the same database, of any isolation level,
-    /// with a strict `sql_mode` and the character set `utf8mb4`. A connection to another database, or to another server with another
-    /// store in it, is [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), and nothing is written; a copy of the whole
-    /// database on another server is not told from it.
+    /// Appends within the caller's transaction, on the caller's connection to the same database. The transaction may have any isolation
+    /// level. The session needs a strict `sql_mode` and the character set `utf8mb4`. If the connection leads to another database, or to a
+    /// server with another store, the error is [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), and nothing is written.
+    /// A copy of the whole database on another server is not recognized.
     ///
-    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. But the victim of a
-    /// deadlock, which gets a retryable error, is rolled back by the server as a whole: begin the transaction anew. One round trip more
-    /// than [`append_all`](EventStore::append_all), and one for each statement that the connection has not prepared yet. The store does not
-    /// see the commit, so it does not [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
+    /// The checks are those of every append, and it is as safe to retry. A failed append leaves nothing behind in the transaction, which
+    /// goes on. But if the append was the victim of a deadlock, which is a retryable error, the server rolls back the whole transaction:
+    /// begin it again. Takes one round trip more than [`append_all`](EventStore::append_all), and one for each statement that the
+    /// connection has not prepared yet. The store does not see the commit, so it does not [wake](ConsumerStore::wake) threads that wait for
+    /// events. They find the events when they read next.
     ///
     /// Prefer a `READ COMMITTED` transaction. In a `REPEATABLE READ` one, the server's default, looking up the version for
     /// [`Any`](firefly_eventstore_core::ExpectedVersion::Any) or [`Exists`](firefly_eventstore_core::ExpectedVersion::Exists) locks the gap
@@ -212,17 +213,17 @@ impl MysqlEventStore {
     }
 
     /// Proves the high-water mark and publishes it, for stores on replicas that are opened with
-    /// [`read_replica`](MysqlBuilder::read_replica). What was published never goes back. Returns what is published now.
+    /// [`read_replica`](MysqlBuilder::read_replica). The published mark never decreases. Returns the published mark.
     ///
-    /// Two round trips beside those of the mark, one row written. A replica that commits in the order of its source shows that row
-    /// only after every event that it covers. [`MysqlBuilder::publish_mark`] does it again and again.
+    /// This takes two round trips more than the mark, and writes one row. A replica that commits in the order of its source shows the row
+    /// only after every event that the mark covers. [`MysqlBuilder::publish_mark`] repeats it at an interval.
     ///
     /// # Errors
     ///
     /// - [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable) on a replica, and where several servers write;
     ///   [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) in a store that was opened with `read_replica`;
-    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before what was published: events that were there are
-    ///   gone, and readers of replicas are told the same. Once they are seen to, `DELETE FROM firefly_published_mark`, and publish again;
+    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before the published mark: events were lost. Readers
+    ///   of replicas get the same error. When the loss is dealt with, `DELETE FROM firefly_published_mark` and publish again;
     /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) without the rights to `SELECT`, `INSERT` and `UPDATE` on
     ///   the table `firefly_published_mark`.
     pub fn publish_mark(&self) -> Result<GlobalSequence> {
@@ -240,8 +241,8 @@ impl MysqlEventStore {
         self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
     }
 
-    /// Runs `work`, whose statements stand for themselves: again if one was the victim of a deadlock, and a second time on a
-    /// fresh connection if the first was lost, or led to a server that others have taken over from.
+    /// Runs `work`, whose statements are in autocommit. Repeats it if a statement was the victim of a deadlock. Runs it once more on a new
+    /// connection if the first was lost, or led to a server that is no longer the primary.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let is_lost = |connection: &mut Connection, error: &Error| {
             if self.is_overtaken(connection, error) {
@@ -264,7 +265,7 @@ impl MysqlEventStore {
             }
     }
 
-    /// Runs `work`, which is not to be repeated: nobody knows how far it came on a connection that was lost.
+    /// Runs `work`, which must not be repeated: on a lost connection, it is unknown how far it came.
     pub(crate) fn once<R>(&self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         self.0.calls.connection()?.run(work)
     }
@@ -303,8 +304,8 @@ impl MysqlEventStore {
         Ok(mark)
     }
 
-    /// A page up to the mark that this moment proves, or to one that was proved before if that will do, or a later page of a read. Its rows
-    /// are read after the mark was taken, with a snapshot of their own.
+    /// A page up to a mark: the current one, an earlier one if that suffices, or the one of the read's first page. The rows are read after
+    /// the mark, with their own snapshot.
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
         if let Some(cursor) = cursor {
             let (mark, known) = (cursor.high_water_mark(), &self.0.known);
@@ -329,14 +330,14 @@ impl MysqlEventStore {
         self.0.options.server.require_writable()
     }
 
-    /// Has the server flush its redo log: in a thread of its own, because that takes as long as the disk does.
+    /// Makes the server flush its redo log, in a thread of its own, because that takes as long as the disk.
     fn flush_soon(&self) {
         if self.0.is_flushing.swap(true, Ordering::AcqRel) {
             return;
         }
         let store = Self(Arc::clone(&self.0), None);
         let flush = move || {
-            // If that fails, the server flushes by itself a second later.
+            // If this fails, the server flushes by itself a second later.
             let _ = store.once(|session| flush::flush(session).map_err(classify));
             store.0.is_flushing.store(false, Ordering::Release);
         };
@@ -346,7 +347,7 @@ impl MysqlEventStore {
     }
 }
 
-/// A read of the log that begins.
+/// The beginning of a read of the log.
 struct FirstReading<'a> {
     store: &'a MysqlEventStore,
     query: &'a EventQuery,
@@ -389,7 +390,7 @@ impl FirstPage for FirstReading<'_> {
 }
 
 impl Shared {
-    /// Appends in the way that appends do now, and remembers it if that changed.
+    /// Appends with or without the look for archived events, and remembers if that has changed.
     fn appending<C, R>(&self, session: &mut Session<'_, C>, append: impl FnOnce(&mut Session<'_, C>) -> R) -> R {
         session.server.looks_for_archived = self.looks_for_archived.load(Ordering::Relaxed);
         let result = append(session);
@@ -399,8 +400,8 @@ impl Shared {
         result
     }
 
-    /// What a connection of a caller's can count on; refuses one that would change values silently, or is not connected to this store.
-    /// One round trip, unless it is on another server than the one that the store was opened on.
+    /// What a caller's connection guarantees. Fails if the connection would change values silently, or does not lead to this store. One
+    /// round trip, and more if it is on another server than the one that the store was opened on.
     fn admit(&self, client: &mut impl Queryable) -> Result<Server> {
         let (server, place) = Server::of(client)?;
         if !server.is_strict {
@@ -412,7 +413,7 @@ impl Shared {
         if place == self.place {
             return Ok(server);
         }
-        // A failover may have led to another server, a cluster has several: what tells there is what the store itself says.
+        // After a failover or in a cluster, the server may be another one. Then the store's own record decides.
         if place.database == self.place.database {
             match made_at(client) {
                 Ok(made_at) if Some(&*made_at) == self.location.made_at() => return Ok(server),
@@ -449,18 +450,18 @@ impl MysqlBuilder {
         }
     }
 
-    /// Opens the store for reading where events are replicated to; off unless set.
+    /// Opens the store for reading on a server to which events are replicated; off unless set.
     ///
-    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary, as far as this server shows it, so
-    /// they skip nothing; they are behind by the interval of publishing and what the replication takes. Each page takes a round trip
-    /// more, for the mark. Loads show what the replica has by then. Appends, transactions, saved snapshots and maintenance are refused
-    /// as [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
+    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary and has arrived here. So they skip no
+    /// event. Their delay is the interval of publishing plus that of the replication. Each page takes one more round trip, for the mark.
+    /// Loads return what the replica has. Appends, transactions, saved snapshots and maintenance fail with
+    /// [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
     ///
-    /// The server must commit in the order of its source, as MariaDB does within a GTID domain, MySQL with
-    /// `replica_preserve_commit_order`, and Galera always. Where it does not, or no mark was published, reads are
-    /// [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). A replica that is behind another one answers a page of a read that began
-    /// there with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A checkpoint beyond the end of a replica is taken for one that
-    /// the replica does not have yet, and the page is empty: whether it is beyond the end of the log, the primary tells.
+    /// The server must commit in the order of its source. MariaDB does so within a GTID domain, MySQL with `replica_preserve_commit_order`,
+    /// and Galera always. If it does not, or if no mark was published, reads fail with
+    /// [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). If a read moves from one replica to another that is behind it, the
+    /// next page fails with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A checkpoint beyond the end of a replica gets
+    /// an empty page, because the events may still arrive. Only the primary knows whether the checkpoint is beyond the end of the log.
     pub fn read_replica(mut self, read: bool) -> Self {
         self.options.server.read_replica = read;
         self
@@ -474,18 +475,19 @@ impl MysqlBuilder {
         self
     }
 
-    /// Whether [`migrate`](Self::migrate) makes a trigger by which appends of programs without this library take a gate too, so that
-    /// readers do not skip those; so does [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store
-    /// has none, and an existing one keeps what it has. Needs the right to create triggers, which with binary logging some servers
-    /// give to nobody.
+    /// Sets whether there is a trigger by which appends of programs without this library take a gate, too, so that readers do not skip
+    /// them. [`migrate`](Self::migrate) applies it, and so does [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open).
+    /// Unless set, a new store has no trigger, and an existing store does not change. It needs the right to create triggers, which some
+    /// servers with binary logging give to no user.
     pub fn cover_other_writers(mut self, cover: bool) -> Self {
         self.options.choices.cover_other_writers = Some(cover);
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels
-    /// deep, and keeps keys of 65,535 bytes; MariaDB nests JSON 31 levels deep. Limits of those beyond what the server keeps are
-    /// refused when the store is opened. Sizes of events are not: an event larger than the server's `max_allowed_packet` is refused when it is appended.
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels deep, and
+    /// stores keys of 65,535 bytes. MariaDB nests JSON 31 levels deep. If the limits allow more of these than the server can store, opening
+    /// the store fails. Sizes of events are not checked then: an event larger than the server's `max_allowed_packet` is refused when it is
+    /// appended.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.server.limits = limits;
         self
@@ -536,20 +538,20 @@ impl MysqlBuilder {
         Ok(MysqlEventStore(shared, publisher))
     }
 
-    /// Brings the schema up to date and returns the migrations that were applied; none if it was.
+    /// Brings the schema up to date. Returns the migrations that were applied, if any.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself. After a crash in the
-    /// middle, the next call makes what is still missing; any number of processes may start at once, and each waits up to ten minutes for
-    /// another. A statement that changes a table holds up appends for no longer than five seconds.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. The server commits each statement by itself, so the next call continues
+    /// after a crash. Any number of processes may start at once, and each waits up to ten minutes for another. A statement that changes a
+    /// table delays appends for at most five seconds.
     ///
-    /// Tables that were made by hand from the schema of the Firefly Event Sourcing Library are adopted: renamed to `events_by_hand` and
-    /// `snapshots_by_hand`, their rows checked and moved, then dropped. Make a backup first.
+    /// Tables that were made by hand from the schema of the Firefly Event Sourcing Library are adopted: they are renamed to
+    /// `events_by_hand` and `snapshots_by_hand`, their rows are checked and moved, and then they are dropped. Make a backup first.
     ///
     /// # Errors
     ///
     /// As [`MysqlEventStore::open`]; [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if another process migrates, or open
-    /// transactions use a table, for too long; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
-    /// has one that cannot be adopted.
+    /// transactions use a table, for too long; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if a row of a table made
+    /// by hand cannot be adopted. The error names the row.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             if self.options.server.read_replica {
@@ -571,7 +573,7 @@ impl MysqlBuilder {
         pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
     }
 
-    /// The database, without what is secret.
+    /// The database, without secrets.
     fn name(&self) -> String {
         let database = self
             .location
@@ -623,7 +625,7 @@ impl EventStore for MysqlEventStore {
                 false => self.page(query, cursor, indexes),
             };
             let page = match page(&self.0.indexes) {
-                // Somebody dropped it since the store was opened: the log can be walked.
+                // The index was dropped since the store was opened. The log is walked instead.
                 Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
                 page => page,
             }?;
@@ -670,7 +672,7 @@ impl EventStore for MysqlEventStore {
     }
 }
 
-/// The store's connections, for what is the same for every database.
+/// Gives the code that all databases share the store's connections.
 pub(crate) struct Sessions<'a>(pub(crate) &'a MysqlEventStore);
 
 impl Connections for Sessions<'_> {
@@ -718,13 +720,14 @@ impl ConsumerStore for MysqlEventStore {
         &self.0.calls.wake
     }
 
-    /// By the server's code: a deadlock, a lock or a statement that took too long, a connection that is lost, a server that shuts down,
-    /// only reads, or is short of connections, memory or room.
+    /// By the server's code: a deadlock, a lock or a statement that took too long, a lost connection, or a server that shuts down, is
+    /// read-only, or lacks connections, memory or disk space.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
     }
 
-    /// By the server's code: 3024 of MySQL's `max_execution_time`, 1969 of MariaDB's `max_statement_time`. Not 1205 of `innodb_lock_wait_timeout`, nor 1317 of a statement that somebody killed, which a server that shuts down says too.
+    /// By the server's code: 3024 of MySQL's `max_execution_time`, 1969 of MariaDB's `max_statement_time`. Not 1205 of
+    /// `innodb_lock_wait_timeout`. Not 1317 of a killed statement, which is also the code of a server that shuts down.
     fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_cause(error, |error| error.downcast_ref().is_some_and(is_out_of_time))
     }
@@ -749,20 +752,20 @@ impl Transactional for MysqlEventStore {
 pub struct MysqlTransaction<'a> {
     connection: &'a mut Connection,
     store: &'a Shared,
-    /// Whether the caller has had the connection since it was last looked at.
+    /// Whether the caller has used the connection since it was last checked.
     is_unchecked: bool,
     work: Work,
 }
 
 impl MysqlTransaction<'_> {
-    /// The connection, for the caller's own tables. It commits when the store's work is done, not before.
+    /// The connection, for the caller's own tables. The store commits the transaction, after the work.
     #[must_use]
     pub fn connection(&mut self) -> &mut Conn {
         self.is_unchecked = true;
         self.connection.lend()
     }
 
-    /// Does the work, and commits if it and every append in it succeeded.
+    /// Runs the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
         let store = self.store;
         match self.run_work(&store.calls.within, work) {
@@ -774,7 +777,7 @@ impl MysqlTransaction<'_> {
                 Ok(result)
             }
             Err(error) => {
-                // Where that fails, the connection is not used again, and the server rolls back.
+                // If the rollback fails, the connection is dropped, and the server rolls back.
                 let _ = self.connection.roll_back();
                 let failure = self.work.failure().and_then(driver_error);
                 if failure.is_some_and(is_read_only_server) {

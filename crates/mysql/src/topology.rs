@@ -1,4 +1,4 @@
-//! Looking at what a server is to others, and looking again from time to time.
+//! Finding out a server's role, now and again from time to time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::sql;
 use crate::standing::Standing;
 
-/// What the server of a session is to others. Three round trips; two but on a node of a cluster.
+/// The role of a session's server. Two round trips, or three on a node of a cluster.
 pub(crate) fn standing_of<C: Queryable>(session: &mut Session<'_, C>) -> Result<Standing> {
     let settings = session.select(sql::TOPOLOGY, [], |row| {
         Ok((row.text(0)?.to_lowercase(), row.text(1)?.to_owned()))
@@ -51,8 +51,7 @@ fn is_on(value: &str) -> bool {
     matches!(value, "ON" | "1")
 }
 
-/// Whether transactions of a source are committed in its order. MariaDB does that in every `slave_parallel_mode`, within each GTID
-/// domain.
+/// Whether transactions of a source are committed in its order. MariaDB does that in every `slave_parallel_mode`, within each GTID domain.
 fn commits_in_order<'a>(get: &impl Fn(&str) -> &'a str) -> bool {
     let [new, old] = ["replica", "slave"].map(|name| get(&format!("{name}_preserve_commit_order")));
     let [workers, workers_of_old] = ["replica", "slave"].map(|name| get(&format!("{name}_parallel_workers")));
@@ -67,7 +66,7 @@ fn commits_in_order<'a>(get: &impl Fn(&str) -> &'a str) -> bool {
     domains.iter().all(|domain| *domain == domains[0]) || is_serial(get("slave_parallel_threads"))
 }
 
-/// Whether it is a source of events that this row of a replica's status is about, and not the group that it is a member of.
+/// Whether this row of a replica's status is about a source of events, and not about the replication group of the server.
 pub(crate) fn replicates(status: &Row) -> bool {
     let channel = status.get_opt::<Option<String>, _>("Channel_Name");
     let channel = channel.and_then(Result::ok).flatten().unwrap_or_default();
@@ -83,17 +82,17 @@ fn has_others<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
 #[derive(Debug, Default)]
 pub(crate) struct Watch(Mutex<Option<(Instant, Standing)>>);
 
-/// A server that is made a replica is not written to any more, so this need not be often.
+/// After a server has become a replica, it is no longer written to. So it need not be checked often.
 const OFTEN: Duration = Duration::from_secs(1);
 
 impl Watch {
-    /// Another server may be asked next.
+    /// Forgets the role, because another server may be used next.
     pub(crate) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What the server of a session is: as of now if it is a node of a cluster, which another node can join at any time, else as of
-    /// not long ago.
+    /// The role of a session's server. On a node of a cluster it is checked each time, because another node can join at any time. Otherwise
+    /// the result of a recent check is used.
     pub(crate) fn standing<C: Queryable>(&self, session: &mut Session<'_, C>) -> Result<Standing> {
         if let Standing::Node { .. } = session.server.standing {
             return Ok(Standing::Node {

@@ -1,4 +1,4 @@
-//! Archives beside writers: what is archived is never stored a second time, and nobody waits for long.
+//! Archives while others write: an archived event is never stored a second time, and nobody waits for long.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -38,7 +38,7 @@ const WRITERS: usize = 6;
 const AGGREGATES: usize = 4;
 const APPENDS: usize = 150;
 
-/// What was acknowledged: the events of an append, and where they are.
+/// An acknowledged append: its events, and their places.
 struct Stored {
     aggregate: AggregateKey,
     events: Vec<NewEvent>,
@@ -46,7 +46,7 @@ struct Stored {
     sequences: Vec<GlobalSequence>,
 }
 
-/// Events that leave the log, in batches, and all come back, again and again.
+/// Moves events out of the log in batches, and all of them back, again and again.
 fn move_back_and_forth(store: &MysqlEventStore, working: &AtomicBool) -> [u64; 2] {
     let mut moved = [0, 0];
     let patiently = |step: &mut dyn FnMut() -> Result<u64, Error>| loop {
@@ -71,8 +71,8 @@ fn move_back_and_forth(store: &MysqlEventStore, working: &AtomicBool) -> [u64; 2
     moved
 }
 
-/// An append of any kind: at a version that may be known, to a stream that may be new, anywhere, within a transaction that sees an old
-/// state; or one that was acknowledged before.
+/// A random append: at a version that may be known, to a stream that may be new, in autocommit or in a transaction with an old snapshot. Or
+/// a repetition of an acknowledged append.
 fn append_somehow(
     store: &MysqlEventStore,
     database: &Database,
@@ -153,7 +153,7 @@ fn writers_of_every_kind_store_nothing_twice_while_events_are_retired_and_attach
     });
     assert!(moved[0] > 0 && moved[0] == moved[1], "{moved:?}");
 
-    // Over both tables, since what is in one may be in the other too.
+    // From both tables, because an event must not be in both.
     let events: Vec<(i64, Vec<u8>, Vec<u8>, u64)> = client(&database)
         .query(
             "SELECT global_sequence, event_id, aggregate_id, aggregate_version FROM events
@@ -187,7 +187,7 @@ fn an_append_that_waited_for_its_gate_sees_what_was_archived_meanwhile(server: &
     let append = |aggregate: &AggregateKey, expected: ExpectedVersion, event: &NewEvent| {
         store.append(aggregate, expected, std::slice::from_ref(event)).map(drop)
     };
-    // As an archived version 1 of an aggregate, with this id.
+    // An archived version 1 of an aggregate, with this id.
     let archive = |aggregate: &AggregateKey, event: &NewEvent| {
         let [aggregate, event] = [aggregate.id(), event.event_id()].map(|id| id.simple().to_string());
         format!(
@@ -208,7 +208,7 @@ fn an_append_that_waited_for_its_gate_sees_what_was_archived_meanwhile(server: &
                 let (account, event) = (account(), deposited(1));
                 let archived = if is_same_event { event.clone() } else { deposited(1) };
                 let (aggregate, is_stored) = match is_same_event {
-                    // To another aggregate, so that only the id is in the way.
+                    // To another aggregate, so that only the id conflicts.
                     true => (&other, false),
                     false => (&account, is_stored),
                 };
@@ -237,7 +237,7 @@ fn an_append_that_waited_for_its_gate_sees_what_was_archived_meanwhile(server: &
     }
 }
 
-/// Appends so many events to an aggregate of their own, and returns them.
+/// Appends this many events to a new aggregate, and returns them.
 fn events(store: &MysqlEventStore, count: u64) -> Vec<EventEnvelope> {
     let account = account();
     let events: Vec<NewEvent> = (0..count).map(deposited).collect();
@@ -324,7 +324,7 @@ fn an_append_of_another_program_is_refused_where_it_is_covered(server: &MysqlSer
     assert!(insert(Uuid::now_v7(), aggregate, 2).is_err());
     insert(Uuid::now_v7(), aggregate, 4).unwrap();
     insert(Uuid::now_v7(), Uuid::now_v7(), 1).unwrap();
-    // Nor is it in the way of those.
+    // The archive does not refuse these either.
     store
         .append(&account(), ExpectedVersion::NoStream, &[deposited(1)])
         .unwrap();
@@ -346,7 +346,7 @@ fn a_page_that_was_read_before_an_archive_was_attached_is_read_again(server: &My
     let reader = MysqlEventStore::open(database.url()).unwrap();
     assert!(reader.read_page(&EventQuery::new().limit(9), None).is_err());
 
-    // The page waits after its rows were read, and before it looks into the archives.
+    // The page waits between reading its rows and reading the archives.
     let mut other = client(&database);
     run(&mut other, "LOCK TABLES firefly_archived_events WRITE");
     let page = thread::scope(|scope| {

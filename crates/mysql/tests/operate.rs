@@ -1,4 +1,4 @@
-//! Operating a store: what is imported is what was exported, nobody skips it, and what is wrong is named.
+//! Operations: imported events equal the exported ones, no reader skips them, and errors name what is wrong.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -69,7 +69,7 @@ on_both!(
     an_audit_names_everything_that_is_wrong,
 );
 
-/// Events of several aggregates, types and tenants, with and without everything that an event may have.
+/// Events of several aggregates, types and tenants, with and without the optional values.
 fn history(events: usize) -> MemoryEventStore {
     let store = MemoryEventStore::new();
     let accounts: Vec<AggregateKey> = (0..7).map(|_| account()).collect();
@@ -140,7 +140,7 @@ fn an_import_keeps_every_column_and_is_repeated_without_effect(server: &MysqlSer
     assert_eq!(digest(&here), digest(&there));
     assert_eq!(imported.digest, digest(&there));
     for (here, there) in here.iter().zip(&there) {
-        // Not in the digest, since every database has its own spelling.
+        // The size is not in the digest, because each database has its own spelling.
         assert_eq!(here.size_bytes, Some(u32::try_from(here.data.as_str().len()).unwrap()));
         assert_eq!(here.metadata.is_some(), there.metadata.is_some());
     }
@@ -154,7 +154,7 @@ fn an_import_keeps_every_column_and_is_repeated_without_effect(server: &MysqlSer
     assert_eq!((again.events, again.already_stored), (0, 200));
     assert_eq!(again.digest, imported.digest);
 
-    // What no append writes: rows that were corrected, and rows of others.
+    // Rows that no append writes: corrected ones, and those of other programs.
     let mut later = all_events(&source)[199].clone();
     later.event_id = Uuid::now_v7();
     later.global_sequence = 1_000.into();
@@ -178,7 +178,7 @@ fn an_import_of_more_than_a_packet_and_a_statement_take_is_whole(server: &MysqlS
     store.import_events(&all_events(&source)).unwrap();
     assert_eq!(digest(&all_events(&store)), digest(&all_events(&source)));
 
-    // The last one is known: the statement before its own is taken back.
+    // The last event is already stored. So the statements before it are rolled back.
     let (_database, store) = fresh(server);
     let known = account();
     store.append(&known, ExpectedVersion::NoStream, &many[4_999..]).unwrap();
@@ -213,7 +213,7 @@ fn an_import_of_more_than_a_packet_and_a_statement_take_is_whole(server: &MysqlS
 
 const IMPORTS: &str = "FIREFLY_TEST_IMPORTS";
 
-/// What the next case runs in a process of its own, and kills.
+/// The next case runs this in a process of its own, and kills the process.
 #[test]
 fn imports_until_it_is_killed() {
     let Ok(work) = env::var(IMPORTS) else { return };
@@ -259,7 +259,7 @@ fn an_import_that_was_killed_is_resumed(server: &MysqlServer) {
     assert_eq!(digest(&all_events(&store)), digest(&all_events(&source)));
 }
 
-/// Refused, naming the event, and nothing is left behind.
+/// Asserts that the import fails with this event's name, and stores nothing.
 fn assert_contradiction(store: &MysqlEventStore, events: &[EventEnvelope], culprit: &EventEnvelope, reason: &str) {
     let before = all_events(store);
     let error = store.import_events(events).unwrap_err();
@@ -301,14 +301,14 @@ fn what_contradicts_the_log_is_refused_and_leaves_nothing(server: &MysqlServer) 
     let other_type = change(&|event| event.aggregate = AggregateKey::new("Other", event.aggregate.id()).unwrap());
     assert_contradiction(&store, &other_type, &other_type[0], "belongs to");
 
-    // The last of several has the id of an event that is stored in another place.
+    // The last of several events has the id of an event that is stored in another place.
     let mut known = next.to_vec();
     let last = known.last_mut().unwrap();
     last.event_id = log[3].event_id;
     let last = last.clone();
     assert_contradiction(&store, &known, &last, "stored already");
 
-    // Another event at the same sequence, in a file.
+    // A file with another event at the same sequence.
     let other = exported(&history(30));
     let error = Import::new()
         .json_lines(&store, Cursor::new(other), |_| {})
@@ -372,19 +372,19 @@ fn an_import_fills_what_was_rolled_back(server: &MysqlServer) {
     store.import_events(&at_sequences(&[1, 2, 40])).unwrap();
     assert_eq!(mark(&follower), 40);
     assert_eq!(all_events(&follower).len(), 3);
-    // Beyond what was allocated, as a batch that is repeated after it was rolled back.
+    // Beyond the allocated sequences, as when a rolled-back batch is repeated.
     store.import_events(&at_sequences(&[41, 60])).unwrap();
     assert_eq!(append_one(&store), 61);
     roll_back(&store, 5);
     let last = append_one(&store);
     assert_eq!(mark(&follower), last);
     assert_eq!(all_events(&follower).len(), 7);
-    // A hole that later events stand behind is never filled.
+    // An import never fills a hole before later events.
     let error = store.import_events(&at_sequences(&[50])).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error:?}");
 }
 
-/// Waits until somebody waits for a lock in this database.
+/// Waits until a session waits for a lock in this database.
 fn until_waiting(database: &Database) {
     let mut other = client(database);
     let began = Instant::now();
@@ -408,7 +408,7 @@ fn until_waiting(database: &Database) {
     }
 }
 
-/// The server looks at its transactions again, once nobody has asked for a tenth of a second.
+/// The server refreshes its list of transactions when nobody has asked for a tenth of a second.
 const A_LOOK: Duration = Duration::from_millis(150);
 
 fn an_import_waits_for_an_append_that_has_its_sequence(server: &MysqlServer) {
@@ -457,7 +457,7 @@ fn an_import_at_work_holds_the_mark_back(server: &MysqlServer) {
     append_one(&store);
     assert_eq!(mark(&store), 1);
     let events = at_sequences(&[2, 3, 4]);
-    // Somebody else, without a gate, has the id of its last event, and gives it back.
+    // Another session, without a gate, inserts the id of the last event, and rolls back.
     let mut other = client(&database);
     run(&mut other, "START TRANSACTION");
     other.exec_drop(RAW, (1_000, events[2].event_id)).unwrap();
@@ -486,7 +486,7 @@ fn the_end_of_the_log_is_looked_up_after_the_gate_was_taken(server: &MysqlServer
     thread::scope(|scope| {
         let importing = scope.spawn(|| store.import_events(&events));
         until_waiting(&database);
-        // Between two of them, so that no key is in the way.
+        // Between two of them, so that no key conflicts.
         client(&database).exec_drop(RAW, (3, Uuid::now_v7())).unwrap();
         run(&mut other, "COMMIT");
         let error = importing.join().unwrap().unwrap_err();
@@ -524,7 +524,7 @@ fn an_import_waits_for_a_transaction_on_the_same_aggregate(server: &MysqlServer)
                 tx.append(&aggregate, ExpectedVersion::NoStream, &[deposited(1)])?;
                 importing = Some(scope.spawn(|| store.import_events(&events)));
                 until_waiting(&database);
-                // It does not hold others back meanwhile.
+                // Other sessions do not wait for it meanwhile.
                 let free = "SELECT COUNT(*) FROM (SELECT id FROM firefly_gate LOCK IN SHARE MODE) AS gates";
                 assert_eq!(tx.connection().query_first(free).unwrap(), Some(100));
                 Ok::<_, Error>(())
@@ -587,8 +587,8 @@ fn appends_beside_an_import_lose_nothing_and_a_follower_sees_everything_once(ser
     assert!(append_one(&store) > last);
 }
 
-/// Imports pieces right after the end of the log, where appends are too, and beyond it, with holes into which appends go; returns
-/// what was stored.
+/// Imports in parts, right after the end of the log, where appends go, too, and beyond it, with holes into which appends go. Returns the
+/// stored ids.
 fn import_in_pieces(store: &MysqlEventStore) -> Vec<Uuid> {
     let random = &mut fastrand::Rng::with_seed(7);
     let mut stored = Vec::new();
@@ -611,7 +611,7 @@ fn import_in_pieces(store: &MysqlEventStore) -> Vec<Uuid> {
     stored
 }
 
-/// Appends alone and in transactions, some of which are rolled back, as long as others import; returns what was stored.
+/// Appends in autocommit and in transactions, some of which roll back, while others import. Returns the stored ids.
 fn append_in_pieces(store: &MysqlEventStore, seed: u64, importing: &AtomicBool) -> Vec<Uuid> {
     let random = &mut fastrand::Rng::with_seed(seed);
     let mut stored = Vec::new();
@@ -638,7 +638,7 @@ fn append_in_pieces(store: &MysqlEventStore, seed: u64, importing: &AtomicBool) 
     stored
 }
 
-/// A log whose times are not in its order: of the first account, the second event is late.
+/// A log whose times are not in order: the second event of the first account is late.
 fn out_of_order() -> MemoryEventStore {
     let store = MemoryEventStore::new();
     let (one, other) = (account(), account());
@@ -687,7 +687,7 @@ fn a_log_is_restored_into_another_store(server: &MysqlServer) {
     assert_eq!(sequences, [1, 2, 5]);
 }
 
-/// The sequences, ids and everything else that a row has, in the spelling of the server.
+/// The sequences, ids and all other columns of rows, as the server spells them.
 fn rows(client: &mut Conn, table: &str, condition: &str) -> Vec<String> {
     let columns: Vec<String> = client.query(columns_of(table, "column_name")).unwrap();
     let values: Vec<String> = columns
@@ -759,7 +759,7 @@ fn a_log_is_restored_into_a_table(server: &MysqlServer) {
                    WHERE table_schema = DATABASE() AND table_name = 'events_restored'";
     assert_eq!(client.query::<String, _>(indexes).unwrap(), ["PRIMARY"]);
 
-    // It is no part of the store.
+    // The restored table is not a part of the store.
     assert_eq!(builder.migrate().unwrap(), []);
     assert_eq!(builder.pending().unwrap(), []);
     let last = append_one(&builder.clone().open().unwrap());
@@ -801,13 +801,13 @@ fn a_table_is_restored_whole_or_not_at_all(server: &MysqlServer) {
     store.import_events(&all_events(&history(20))).unwrap();
     let point = RestorePoint::Sequence(15.into());
 
-    // It may do everything but give the table its name.
+    // The user may do everything except rename the table.
     let clerk = as_a_user_with(server, &database, &[DAILY, "CREATE, DROP ON DB.*"]);
     let error = clerk.restore_table(point).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::PermissionDenied, "{error:?}");
     assert_eq!(tables(&database), ["events".to_owned()].into());
 
-    // What a process that was killed in the middle has left.
+    // The rest that a killed process has left.
     let mut other = client(&database);
     run(
         &mut other,
@@ -828,7 +828,7 @@ fn a_table_is_restored_whole_or_not_at_all(server: &MysqlServer) {
     assert_eq!(store.restore_table(point).unwrap(), 15);
     assert_eq!(count(&database, "events_restored"), 15);
 
-    // Where it cannot have its name, nothing is begun.
+    // If the name is taken, nothing is begun.
     run(
         &mut other,
         "CREATE TABLE events_restored_unfinished (global_sequence BIGINT)",
@@ -917,7 +917,7 @@ fn maintenance_says_what_it_did(server: &MysqlServer) {
     let [before, after] = numbers[..] else { panic!("{did}") };
     assert!(after < before / 2, "{did}");
     assert_eq!(store.check_storage().unwrap(), []);
-    // Nothing is lost, and nothing comes twice.
+    // No event is lost or repeated.
     assert_eq!(all_events(&store).len(), 100);
     assert_eq!(append_one(&store), 5_001);
     let of = |usage: &[IndexUsage]| {
@@ -937,7 +937,7 @@ fn maintenance_and_migrations_give_way_to_appends(server: &MysqlServer) {
         [&|| store.vacuum().unwrap_err(), &|| drop_indexes.migrate().unwrap_err()];
     for change in changes {
         thread::scope(|scope| {
-            // Somebody who has read the table holds it until the transaction ends.
+            // A session that has read the table holds it until its transaction ends.
             let mut reader = client(&database);
             run(&mut reader, "START TRANSACTION");
             assert_eq!(
@@ -1015,7 +1015,7 @@ fn indexes_are_told_apart(server: &MysqlServer) {
     assert_eq!(state_of(&usage, "idx_events_tenant_id"), [IndexState::Present]);
     assert_eq!(state_of(&usage, "idx_events_created_by"), []);
 
-    // By what was chosen: nothing of the standard set is missing in a lean store, and everything of the full one in a full store.
+    // By the choice: a lean store need not have the standard indexes, and a full store must have all indexes of the full set.
     let usage = |indexes| {
         builder(&database)
             .indexes(indexes)
@@ -1100,7 +1100,7 @@ fn intact_storage_has_no_findings(server: &MysqlServer) {
     store.import_events(&all_events(&history(300))).unwrap();
     roll_back(&store, 10);
     assert_eq!(store.check_storage().unwrap(), []);
-    // MySQL would answer for a day what it knew before.
+    // By default, MySQL would return its cached answer for a day.
     for _ in 0..3 {
         append_one(&store);
         assert_eq!(store.check_storage().unwrap(), []);
@@ -1139,7 +1139,7 @@ fn gates_turns_and_tables_that_are_missing_are_found(server: &MysqlServer) {
         &["mv_aggregate_summary"],
     );
 
-    // An import without its gate would be skipped: it is refused.
+    // Readers would skip an import without a gate, so it is refused.
     run(&mut other, "DELETE FROM firefly_gate");
     let error = store.import_events(&at_sequences(&[1])).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Schema(_)), "{error:?}");
@@ -1152,7 +1152,7 @@ fn sequences_that_would_come_twice_are_found(server: &MysqlServer) {
         append_one(&store);
     }
     let mut other = client(&database);
-    // The last there is: it would be given again.
+    // The greatest possible sequence: the server would allocate it again.
     other.exec_drop(RAW, (i64::MAX, Uuid::now_v7())).unwrap();
     only(
         &store.check_storage().unwrap(),
@@ -1170,7 +1170,7 @@ fn sequences_that_would_come_twice_are_found(server: &MysqlServer) {
     );
 }
 
-/// What was found about a subject, which is to be this bad.
+/// The finding about a subject, which must have this severity.
 fn found(diagnoses: &[Diagnosis], subject: &str, severity: Severity) -> String {
     let of: Vec<&Diagnosis> = diagnoses.iter().filter(|found| found.subject == subject).collect();
     let [diagnosis] = of[..] else {
@@ -1299,7 +1299,7 @@ fn clocks_and_open_transactions_are_compared(server: &MysqlServer) {
     found(&diagnoses, "open transactions", Severity::Good);
     assert!(found(&diagnoses, "time_zone", Severity::Good).contains("+05:00"));
 
-    // A connection whose clock goes by an hour ahead of the server's.
+    // A connection whose clock is an hour ahead of the server's.
     let opts = OptsBuilder::from_opts(Opts::from_url(database.url()).unwrap());
     let ahead = opts.init(vec!["SET timestamp = UNIX_TIMESTAMP(SYSDATE(6)) + 3650"]);
     let ahead = MysqlEventStore::configure(ahead).open().unwrap();
@@ -1330,7 +1330,7 @@ fn clocks_and_open_transactions_are_compared(server: &MysqlServer) {
 }
 
 fn an_append_that_waits_is_no_error(server: &MysqlServer) {
-    // Of its own, since a statement of another test's may keep a server from telling of transactions.
+    // A server of its own, because another test's statement may keep a server from listing transactions.
     let server = &MysqlServer::start(server.flavour(), &[]).unwrap();
     let (database, store) = fresh(server);
     let open_transactions = |severity| {
@@ -1378,7 +1378,7 @@ fn what_is_missing_in_the_schema_is_named(server: &MysqlServer) {
 }
 
 fn a_user_without_rights_learns_what_it_may_not_know(server: &MysqlServer) {
-    // Of its own, since a statement of another test's may keep a server from telling of transactions.
+    // A server of its own, because another test's statement may keep a server from listing transactions.
     let server = &MysqlServer::start(server.flavour(), &[]).unwrap();
     let (database, _store) = fresh(server);
     let clerk = as_a_user_with(server, &database, &[DAILY]);
@@ -1420,7 +1420,7 @@ fn a_replica_is_named(server: &MysqlServer) {
     assert!(replica.contains("primary.example"), "{replica}");
 }
 
-/// What an audit finds.
+/// The findings of an audit.
 fn audit(store: &MysqlEventStore) -> Vec<Finding> {
     let mut findings = Vec::new();
     let audited = Audit::new()
@@ -1492,7 +1492,7 @@ fn an_audit_names_everything_that_is_wrong(server: &MysqlServer) {
 
     let (database, store) = fresh(server);
     let (kept, damaged, orphan) = (account(), account(), account());
-    // The last event stays: a log that ends earlier than before is not read on.
+    // The last event stays: a reader does not go on in a log that ends earlier than before.
     for aggregate in [&orphan, &kept, &damaged] {
         store
             .append(aggregate, ExpectedVersion::NoStream, &[deposited(1)])

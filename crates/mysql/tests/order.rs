@@ -1,4 +1,4 @@
-//! The order of the log under writers that overlap: nothing is missed, nothing repeated, nobody waits.
+//! The order of the log while writers overlap: a reader misses no event, gets none twice, and never waits.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -51,14 +51,14 @@ on_both!(
 
 const WRITERS: usize = 8;
 
-/// What readers saw of the hammer, each in its order.
+/// What readers saw during the test, each in order.
 struct Seen {
     sequences: Vec<Vec<i64>>,
     stored: HashSet<i64>,
 }
 
-/// Writers with transactions of one to three appends, random delays and rollbacks, and readers, each with a store of its own,
-/// that follow the log by whatever they take for its end.
+/// Writers with transactions of one to three appends, random delays and rollbacks. Readers, each with its own store, follow the log up to
+/// the end that `end_of_log` returns.
 fn hammer(
     database: &Database,
     readers: usize,
@@ -138,7 +138,7 @@ fn a_reader_that_does_not_follow_the_mark_misses_events(server: &MysqlServer) {
     );
 }
 
-/// With a binary log, a commit has two phases: locks must be held until the second one.
+/// With a binary log, a commit has two phases. Locks must be held until the second one.
 fn readers_miss_nothing_where_commits_are_logged(server: &MysqlServer) {
     let options = [("log_bin", "binlog"), ("server_id", "1")];
     let server = MysqlServer::start(server.flavour(), &options).unwrap();
@@ -275,7 +275,7 @@ fn an_append_holds_the_gate_of_its_moment_until_it_commits(server: &MysqlServer)
         let transaction = store.transaction(|tx| {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             let after = gate_of_now();
-            // A second later each gate has had its turn.
+            // Within a second, appends use each gate once.
             let moments: HashSet<i64> = match began.elapsed() < Duration::from_millis(900) {
                 true => (0..=(after - before).rem_euclid(100))
                     .map(|passed| 3 + (before - 3 + passed) % 100)
@@ -397,8 +397,8 @@ fn old_holes_are_crossed_by_a_store_that_is_opened_later(server: &MysqlServer) {
     assert_eq!(mark(&builder(&database).open().unwrap()), last);
 }
 
-/// A proxy through which each look at the gates finds another one held, as beside short appends that follow one another; and
-/// through which one look takes longer than a reader's patience, as on a busy machine.
+/// A proxy through which each look at the gates finds another gate held, as with many short appends. A look also takes longer than a reader
+/// waits, as on a busy machine.
 fn where_each_look_finds_another_gate_held(database: &Database) -> (Proxy, OptsBuilder) {
     let opts = Opts::from_url(database.url()).unwrap();
     let mut holders = [client(database), client(database)];
@@ -417,7 +417,7 @@ fn where_each_look_finds_another_gate_held(database: &Database) -> (Proxy, OptsB
         holders.swap(0, 1);
         thread::sleep(Duration::from_millis(150));
     });
-    // A statement that is kept prepared would not be told by its text.
+    // The proxy recognizes the statement by its text, which a prepared statement does not send.
     let opts = OptsBuilder::from_opts(opts).stmt_cache_size(0);
     let opts = opts.socket(proxy.socket().to_str());
     (proxy, opts)
@@ -500,7 +500,7 @@ fn an_open_transaction_delays_only_what_comes_after_it(server: &MysqlServer) {
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             append_one(&store);
             assert_eq!(mark(&store), 3);
-            // Also for a store that has proved nothing yet.
+            // The same for a store that has not proved a mark yet.
             let later = builder(&database).open()?;
             assert_eq!(mark(&later), 3);
             assert_eq!(all_events(&later).len(), 3);
@@ -536,7 +536,7 @@ fn nobody_waits_for_an_open_transaction(server: &MysqlServer) {
                 mark(&store);
                 thread::sleep(Duration::from_millis(1));
             }
-            // Locks are waited for much longer.
+            // A wait for a lock would take much longer.
             assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
             Ok::<_, Error>(())
         })
@@ -558,7 +558,7 @@ fn other_writers_are_covered_by_a_trigger(server: &MysqlServer) {
         let mut other = client(&database);
         run(&mut other, "START TRANSACTION");
         run(&mut other, INSERT);
-        // By its gate a writer is waited for from before it allocates a sequence; by its row, only once that is there.
+        // A reader waits for a writer's gate from before it allocates a sequence. It could wait for its row only once that exists.
         let free: Vec<i64> = client(&database)
             .query("SELECT id FROM firefly_gate FOR UPDATE SKIP LOCKED")
             .unwrap();
@@ -584,7 +584,7 @@ fn a_log_of_many_thousand_events_is_walked_to_its_end(server: &MysqlServer) {
         .open()
         .unwrap()
         .transaction(|tx| {
-            // A store that is opened meanwhile has to walk, since a gate is held.
+            // A store that is opened now must walk the log, because a gate is held.
             tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
             append_one(&store);
             assert_eq!(mark(&builder(&database).open()?), 25_000);
@@ -626,8 +626,8 @@ fn transactions_on_one_new_aggregate_follow_each_other(server: &MysqlServer) {
     }
 }
 
-/// A store, one of its aggregates at version 2, and a transaction whose snapshot shows version 1; and whether the server isolates
-/// snapshots, which MariaDB can.
+/// A store with an aggregate at version 2, and a transaction whose snapshot shows version 1. Also whether the server isolates snapshots, as
+/// MariaDB can.
 fn with_an_old_snapshot(
     server: &MysqlServer,
     isolated: bool,
@@ -672,7 +672,7 @@ fn an_append_in_a_transaction_with_an_old_snapshot_sees_what_was_committed_since
     });
 }
 
-/// As the documentation of `append_within` says.
+/// The documentation of `append_within` says so.
 fn an_append_in_a_transaction_whose_snapshot_is_isolated_may_have_to_be_repeated(server: &MysqlServer) {
     if server.flavour() == Flavour::Mysql {
         return; // which isolates none

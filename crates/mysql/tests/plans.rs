@@ -1,8 +1,8 @@
-//! How the servers find events, on a log of 200,000: each filter by its index, in order, and reading little more than what is
-//! asked for.
+//! How the servers find events in a log of 200,000 events: each filter by its index, in order, and reading few rows besides the requested
+//! ones.
 //!
-//! Each plan is asked for of a log whose statistics say that it is empty, as before `ANALYZE TABLE`, of one that was analyzed,
-//! and of one that is empty. What is read is counted by the server, on the log that has events.
+//! Each plan is checked for a log whose statistics say that it is empty, as before `ANALYZE TABLE`, for an analyzed log, and for an empty
+//! one. The server counts the rows that it reads, on the logs with events.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -230,7 +230,7 @@ fn the_patterns_find_what_the_store_finds_in_the_same_order(server: &MysqlServer
             pattern::STREAM_BY_TIME,
             vec!["2025-01-01 01:00:00".into(), "2025-01-01 02:00:00".into()],
         );
-        // It leaves open which of two events of the same moment is first.
+        // The query leaves open which of two events with the same time comes first.
         let time = |row: &Row| row.get::<Value, _>("created_at").unwrap();
         assert!(rows.is_sorted_by(|one, next| time(one) <= time(next)));
         let sequence = |row: &Row| row.get::<i64, _>("global_sequence").unwrap();
@@ -291,7 +291,7 @@ fn what_an_append_looks_up_is_found_by_its_index(server: &MysqlServer) {
         "Account".into(),
         "tenant-common".into(),
     ];
-    // In the log, or as the last one that is archived.
+    // The last version is in the log, or archived.
     let values = [&values[..], &values[..]].concat();
     statement(&guard, values).finding(1).reads_by(server, &[VERSIONS]);
     for number in [1, 1_024] {
@@ -364,7 +364,7 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version(server:
         let keys = plan
             .iter()
             .filter_map(|row| row.get::<Option<String>, _>("key").unwrap());
-        // The snapshot is found once for its row, and once for its version.
+        // The snapshot is found once for its row and once for its version.
         let keys: BTreeSet<String> = keys.filter(|key| key.starts_with("idx_")).collect();
         assert!(
             keys.iter().eq([VERSIONS, "idx_snapshots_version"]),
@@ -384,7 +384,7 @@ fn the_log_is_read_in_its_order(server: &MysqlServer) {
     log(query().until(GlobalSequence::from(150_000))).found_by(server, "PRIMARY");
 }
 
-/// These match often, so that little is read for a page; what matches seldom is read for long.
+/// These filters match often, so a page needs few reads. A filter that matches rarely needs many.
 fn what_no_index_serves_is_looked_for_in_the_log_in_its_order(server: &MysqlServer) {
     let types = (0..16)
         .map(|number| format!("type.{number}"))
@@ -547,7 +547,7 @@ fn a_correlation_in_the_metadata_is_found_by_its_index(server: &MysqlServer) {
     log(with_metadata(r#"{"correlationId":"corr-400","source":"common"}"#)).found_by(server, by);
 }
 
-/// No index has it, so as many rows are read as it takes; but what does not match stays with the server.
+/// This metadata has no index, so the server reads as many rows as necessary. But it sends only those that match.
 fn other_metadata_is_looked_for_in_what_another_filter_finds(server: &MysqlServer) {
     let rare = Metadata::from_json(r#"{"source":"rare"}"#).unwrap();
     log(query().metadata(rare.clone()))
@@ -607,18 +607,18 @@ fn an_index_that_is_dropped_meanwhile_is_not_missed(server: &MysqlServer) {
     }
 }
 
-/// How many events a page has here.
+/// The number of events in a page here.
 const PAGE: u32 = 2;
 
-/// At most so many rows are read for a look at what the server is to others, which comes with a mark once a second.
+/// The most rows that a check of the server's role reads. The check comes with a mark once a second.
 const ROWS_OF_TOPOLOGY: u64 = 24;
 
-/// What is true of a query: forwards and backwards, its first page and the next, small pages and usual ones.
+/// What must hold for a query: forwards and backwards, for the first page and the next, and for small and usual pages.
 struct QueryPlans {
     query: EventQuery,
     arms: usize,
     sorting: bool,
-    /// The most rows that are read for a page, if not about those that are in it.
+    /// The most rows that are read for a page, or `None` for about as many as the page has.
     reading: Option<u64>,
     finding_few: bool,
     walking_until_analyzed: bool,
@@ -636,13 +636,13 @@ fn log(query: EventQuery) -> QueryPlans {
 }
 
 impl QueryPlans {
-    /// So many lists, each in order, are merged.
+    /// This many lists, each in order, are merged.
     fn merging(mut self, arms: usize) -> Self {
         self.arms = arms;
         self
     }
 
-    /// So few rows match that sorting them costs nothing.
+    /// So few rows match that sorting them costs little.
     fn sorting_a_few(mut self) -> Self {
         self.sorting = true;
         self
@@ -653,14 +653,14 @@ impl QueryPlans {
         self
     }
 
-    /// A server without statistics reads each list as a whole, not from where the page begins: it takes all of an index
-    /// to be less than a range of it. It would not if rows were read too, which would cost a third of the speed with statistics.
+    /// A server without statistics reads each list from its beginning, not from where the page begins: it assumes that the whole index is
+    /// smaller than a range of it. If rows were read too, it would not, but that would cost a third of the speed with statistics.
     fn walking_until_analyzed(mut self, walking: bool) -> Self {
         self.walking_until_analyzed = walking;
         self
     }
 
-    /// There may be less than a page.
+    /// There may be fewer events than a page has.
     fn finding_few(mut self) -> Self {
         self.finding_few = true;
         self
@@ -668,7 +668,7 @@ impl QueryPlans {
 
     #[track_caller]
     fn found_by(self, server: &MysqlServer, index: &str) {
-        // The page's own rows, what tells that the index has no more of them, and what tells the mark.
+        // The page's own rows, the row after the last one of an index, and the rows for the mark.
         let few = if self.sorting { 30 } else { u64::from(PAGE) * 6 + 8 } * self.arms as u64;
         in_each_state(server, |log, state| {
             let walking = self.walking_until_analyzed && state == State::NeverAnalyzed;
@@ -704,7 +704,7 @@ impl QueryPlans {
 
     #[track_caller]
     fn check(&self, plan: &[String], index: &str, state: &str) {
-        // The event that the page before ended with is looked up first, and an empty log has none.
+        // The last event of the previous page is looked up first. An empty log has none.
         if state == "Empty" && plan.iter().any(|line| line.contains("const table")) {
             return;
         }
@@ -724,7 +724,7 @@ impl QueryPlans {
     }
 }
 
-/// What is true of a statement.
+/// What must hold for a statement.
 struct StatementPlans<'a> {
     sql: &'a str,
     values: Vec<Value>,
@@ -744,7 +744,7 @@ fn statement(sql: &str, values: Vec<Value>) -> StatementPlans<'_> {
 }
 
 impl StatementPlans<'_> {
-    /// The most rows that are read besides those that are found.
+    /// The most rows that are read besides the ones that are found.
     fn reading(mut self, rows: u64) -> Self {
         self.reading = rows;
         self
@@ -755,8 +755,8 @@ impl StatementPlans<'_> {
         self
     }
 
-    /// Only of the table that was analyzed: the statement is not one of ours, and names no index. Of an empty table, to a server
-    /// any index is as good as another.
+    /// Checks only the analyzed table, because the statement is not one of the driver's and names no index. For an empty table, a server
+    /// may choose any index.
     fn once_analyzed(mut self) -> Self {
         self.once_analyzed = true;
         self
@@ -765,7 +765,7 @@ impl StatementPlans<'_> {
     #[track_caller]
     fn reads_by(self, server: &MysqlServer, indexes: &[&str]) {
         in_each_state(server, |log, state| {
-            // The first statement after a change of the statistics reads those.
+            // The first statement after a change of the statistics reads the statistics.
             let plan = explain(&mut log.client, self.sql, self.values.clone());
             let before = log.rows_read_by_client();
             let rows: Vec<Row> = log.client.exec(self.sql, self.values.clone()).unwrap();
@@ -774,7 +774,7 @@ impl StatementPlans<'_> {
             if self.once_analyzed && state == State::NeverAnalyzed {
                 return;
             }
-            // What is archived is looked up by keys, too, which a table that is empty does not show.
+            // Archived events are looked up by keys, too. The plan of an empty table does not show it.
             let is_of_archives = |row: &&Row| {
                 let table = row.get::<Option<String>, _>("table").unwrap().unwrap_or_default();
                 ["firefly_archived_streams", "archived", "event", "stream"].contains(&&*table)
@@ -785,7 +785,7 @@ impl StatementPlans<'_> {
                 .filter_map(|row| row.get::<Option<String>, _>("key").unwrap());
             let keys: Vec<String> = keys.collect();
             assert_eq!(keys, indexes, "{state:?}: {}", self.sql);
-            // Each row, and what tells that there are no more; and of a list, each value once more.
+            // Each row, and the row after the last one. In a list, each value is read once more.
             let most = self.reading + 2 * rows.len() as u64 + 3;
             assert!(read <= most, "{state:?}: {read} rows were read: {}", self.sql);
         });
@@ -797,14 +797,14 @@ fn explain(client: &mut Conn, sql: &str, values: Vec<Value>) -> Vec<Row> {
     client.exec(explain, values).unwrap()
 }
 
-/// What a server knows of the log.
+/// What a server knows about the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     NeverAnalyzed,
     Analyzed,
 }
 
-/// A filled store, whose reads all use one connection, and an empty one.
+/// A filled store and an empty one, whose reads use one connection.
 struct Log {
     store: MysqlEventStore,
     client: Conn,
@@ -812,8 +812,8 @@ struct Log {
     _database: Database,
 }
 
-/// Checks the log of a server as it is in each state. One at a time: the log is made once, and is gone with the server, which
-/// ends with this process.
+/// Checks the log of a server in each state, one check at a time. The log is made once, and disappears with the server when this process
+/// ends.
 #[track_caller]
 fn in_each_state(server: &MysqlServer, mut check: impl FnMut(&mut Log, State)) {
     static LOGS: [OnceLock<Mutex<Log>>; 2] = [const { OnceLock::new() }; 2];
@@ -828,9 +828,9 @@ fn in_each_state(server: &MysqlServer, mut check: impl FnMut(&mut Log, State)) {
 
 const EVENTS: u64 = 200_000;
 
-/// Half of the events are in 100 aggregates of 1,000 events each, half in 10,000 aggregates of 10. Half are of one type, 10 of a
-/// rare one, the others of 224 more; and so it is with who made them, for which tenant. A correlation for each 10 events, a
-/// causation for each 3; a second from event to event, and some a minute late. Half have metadata.
+/// Half of the events are in 100 aggregates with 1,000 events each, half in 10,000 aggregates with 10. Half have the same type, 10 have a
+/// rare one, and the others have 224 more types. Creators and tenants are distributed in the same way. Each correlation has 10 events, each
+/// causation 3. There is one event a second, and some are a minute late. Half have metadata.
 const FILL: &str = "
 INSERT INTO events (global_sequence, event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data,
                     metadata, created_at, created_by, tenant_id, correlation_id, causation_id)
@@ -878,7 +878,7 @@ SELECT
 FROM placed
 ORDER BY n";
 
-/// What the server says of a table that was analyzed when it was empty.
+/// Restores the statistics of an empty table.
 const FORGET: &str = "
 UPDATE mysql.innodb_table_stats
 SET n_rows = 0, clustered_index_size = 1, sum_of_other_index_sizes = 0
@@ -892,18 +892,18 @@ FLUSH TABLES events";
 impl Log {
     fn filled(server: &MysqlServer) -> Self {
         let database = server.new_database();
-        // An index is made of many rows in less time than row by row.
+        // An index is built faster from many rows than row by row.
         builder(&database).indexes(Indexes::Lean).migrate().unwrap();
         let mut client = client(&database);
         run(&mut client, "SET time_zone = '+00:00'");
-        // The server counts rows by itself after a while, unless it is told not to.
+        // The server would update the statistics by itself after a while.
         run(
             &mut client,
             "ALTER TABLE events STATS_PERSISTENT = 1, STATS_AUTO_RECALC = 0",
         );
         run(&mut client, FILL);
         let store = Self::open(&database);
-        // From here on, each read proves a mark that is near.
+        // After this, each read proves a mark that is near.
         store.high_water_mark().unwrap();
         let empty = server.new_database();
         let empty = (Self::open(&empty), empty);
@@ -930,9 +930,9 @@ impl Log {
         }
     }
 
-    /// A page, and how many rows the server read to find it.
+    /// A page, and the number of rows that the server read to find it.
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> (Page, u64) {
-        // The first read after a change of the statistics reads those, and the first of a table what it is.
+        // The first read after a change reads the statistics and the table's definition.
         self.store.read_page(query, cursor).unwrap();
         let before = self.status(ROWS_READ);
         let page = self.store.read_page(query, cursor).unwrap();

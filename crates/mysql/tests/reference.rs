@@ -1,4 +1,5 @@
-//! The part of the schema reference, `sql/README.md`, on MySQL and MariaDB names what there is, and no more.
+//! The part of the schema reference, `sql/README.md`, for MySQL and MariaDB names everything in the schema, and nothing
+//! else.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

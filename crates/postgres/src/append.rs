@@ -1,4 +1,4 @@
-//! Appending: one statement, alone or within a transaction.
+//! Appending, in one statement: on its own or within a transaction.
 
 use std::collections::HashMap;
 
@@ -20,11 +20,11 @@ use crate::row::{Cells, get, is_null};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
-/// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
-/// means something else is wrong.
+/// How often an append is repeated because another append was faster. Each repetition means that another append succeeded. So many in a row
+/// show that something else is wrong.
 const MOST_ATTEMPTS: usize = 1_000;
 
-/// Appends in a statement of its own. One round trip, unless the append is refused.
+/// Appends in a statement of its own. One round trip, unless the append conflicts.
 pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let attempt = |session: &mut Session<'_, Client>| Ok(write(session, appends)?);
     repeated(session, appends, attempt).map_err(|error| error.during(backend::describe(appends)))
@@ -66,13 +66,13 @@ pub(crate) fn within(
 
 const UNDO: &str = "ROLLBACK TO firefly_append; RELEASE firefly_append";
 
-/// Refuses what was appended in a transaction that sees an older state, if it was archived since: neither the events nor their keys were
-/// seen there. Another connection looks. Nothing more is archived until this transaction ends, since it has written.
+/// For a transaction with an old snapshot: fails if the aggregates were archived since, because the snapshot shows neither the events nor
+/// their keys. Another connection checks. The transaction has written already, so nothing more is archived before it ends.
 fn check_not_archived(location: &Location, appends: &[Append<'_>], written: &[Written]) -> Result<(), Failure> {
     let looked = || {
         let mut connection = location.open()?;
         connection.check_place()?;
-        // Whoever waits for this transaction is not waited for.
+        // Another session may hold a lock and wait for this transaction. So the check waits only briefly.
         connection
             .client
             .batch_execute("SET lock_timeout = '1s'")
@@ -101,15 +101,15 @@ fn check_not_archived(location: &Location, appends: &[Append<'_>], written: &[Wr
     }
 }
 
-/// What was found out of a transaction that an append is in.
+/// What a transaction is like before an append in it.
 struct EnteredTransaction {
-    /// The store that the schema's functions knew before.
+    /// The store that was set for the schema's functions before.
     opened_before: String,
-    /// Whether it sees what was committed until its first statement only.
+    /// Whether its snapshot is from its first statement.
     looks_back: bool,
 }
 
-/// Sets the savepoint if the connection leads to the place, and lets the schema's functions know the store.
+/// Checks that the connection leads to the place, sets the savepoint, and sets the store for the schema's functions.
 fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<EnteredTransaction, Failure> {
     let found = look(session, place, "SAVEPOINT firefly_append");
     if found.is_err() {
@@ -118,10 +118,10 @@ fn enter(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<En
     found
 }
 
-/// Refuses a connection that leads elsewhere, or whose transaction is over or failed, and lets the schema's functions know the store until
+/// Fails if the connection leads to another place, or its transaction has ended or failed. Sets the store for the schema's functions until
 /// the transaction ends. One round trip.
 pub(crate) fn check_place(session: &mut Session<'_, Transaction<'_>>, place: &Place) -> Result<()> {
-    // Outside of a transaction, where a statement would be kept at once, there is no savepoint.
+    // Fails outside of a transaction, in which a statement would be committed at once: there, savepoints are an error.
     match look(session, place, "SAVEPOINT firefly_consumer; RELEASE firefly_consumer") {
         Ok(_) => Ok(()),
         Err(Failure::Driver(error)) => Err(classify(error)),
@@ -129,8 +129,8 @@ pub(crate) fn check_place(session: &mut Session<'_, Transaction<'_>>, place: &Pl
     }
 }
 
-/// Does the first, looks whether the connection leads to the place, and lets the schema's functions know the store until the transaction
-/// ends. One round trip.
+/// Runs the statement `first`, checks that the connection leads to the place, and sets the store for the schema's functions until the
+/// transaction ends. One round trip.
 fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) -> Result<EnteredTransaction, Failure> {
     let look = sql::without_comments(sql::PLACE);
     let know = "SELECT set_config('firefly.store', COALESCE(to_regclass('events')::oid::text, ''), true)";
@@ -150,7 +150,7 @@ fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) 
     }
     let is_there = found.is_some();
     let refusal = match answers {
-        // Where there is no store, there is no table to look at.
+        // Without a store, the tables that the statement reads do not exist.
         Err(error) if !is_elsewhere(&error) => return Err(error.into()),
         _ if is_there => {
             "the transaction's connection has another client_encoding than UTF8, so texts would be changed: leave that setting alone"
@@ -163,10 +163,10 @@ fn look(session: &mut Session<'_, Transaction<'_>>, place: &Place, first: &str) 
 pub(crate) const LEADS_ELSEWHERE: &str = "the transaction's connection leads to another server, database or schema than the store was \
     opened in: connect to that database, and set the search_path";
 
-/// How much one message to the server may have: it ends the connection at 1 GiB, of which other columns need some.
+/// The most bytes of events in one message. The server ends the connection at 1 GiB, and other columns need some of that.
 const MOST_BYTES: usize = (1 << 30) - (1 << 26);
 
-/// Refuses what would end the connection, and be tried again in vain.
+/// Refuses an append that would end the connection at each attempt.
 fn check_bytes(bytes: usize) -> Result<()> {
     if bytes > MOST_BYTES {
         return Err(Error::invalid(format!(
@@ -202,7 +202,7 @@ fn repeated<C: GenericClient>(
         let obstacle = match attempt(session) {
             Ok(Some(written)) => return results(session, appends, written),
             Ok(None) => None,
-            // It was not run, and is prepared anew.
+            // The statement did not run. It is prepared again.
             Err(Failure::Driver(error)) if is_forgotten(&error) => continue,
             Err(Failure::Driver(error)) if is_refused(&error) || is_deadlock(&error) => Some(error),
             Err(Failure::Driver(error)) => return Err(classify(error)),
@@ -212,11 +212,11 @@ fn repeated<C: GenericClient>(
             return Ok(results);
         }
         match obstacle {
-            // Not the version's: something in the data is beyond what the server keeps.
+            // Another number than the version: something in the data is out of the server's range.
             Some(error) if is_out_of_range(&error) => return Err(classify(error)),
             Some(error) if is_refused(&error) => check_sight(session)?,
             Some(_) => {}
-            // The statement writes nothing, either, where the sequence is behind the log.
+            // The statement also writes nothing if the sequence is behind the log.
             None => go_on(session)?,
         }
         // The conflicting append was rolled back, or this attempt takes it into account. Try again.
@@ -226,8 +226,7 @@ fn repeated<C: GenericClient>(
     )))
 }
 
-/// Refuses what no repetition helps, where something stands in the way that is not seen: in a snapshot that is older, or behind row
-/// level security.
+/// Fails if retries cannot help, because the conflicting event is invisible: the snapshot is older, or row level security hides it.
 fn check_sight<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
     let obstacles = session.select(sql::OBSTACLES, &[], |row| {
         Ok((get::<bool>(row, 0)?, get::<bool>(row, 1)?))
@@ -259,7 +258,7 @@ impl Written {
     }
 }
 
-/// Sends the statement. None if an aggregate is not as expected.
+/// Sends the statement. Returns `None` if an aggregate does not have the expected version.
 fn write<C: GenericClient>(
     session: &mut Session<'_, C>,
     appends: &[Append<'_>],
@@ -274,7 +273,7 @@ fn write<C: GenericClient>(
         return Ok(None);
     }
     let mut written = rows.iter().map(Written::of).collect::<Result<Vec<_>, _>>()?;
-    // Sequences are given in the order of the events.
+    // Sequences are allocated in the order of the events.
     written.sort_unstable_by_key(|row| row.sequence);
     Ok(Some(written))
 }
@@ -324,8 +323,8 @@ fn write_batch<C: GenericClient>(
     session.query(sql::APPEND_BATCH, &[&of_append[..], &events.values()].concat())
 }
 
-/// Appends for several callers in one statement: each to one aggregate, those to the same one beside each other. None for those that are not
-/// as expected.
+/// Appends for several callers in one statement, each to one aggregate. Appends to the same aggregate must be next to each other. Returns
+/// `None` for those whose aggregate does not have the expected version.
 pub(crate) fn together(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
     let same = |a: &Append<'_>, b: &Append<'_>| a.aggregate.id() == b.aggregate.id();
     let firsts: Vec<&Append<'_>> = appends.chunk_by(same).map(|chunk| &chunk[0]).collect();
@@ -395,7 +394,7 @@ fn write_several<C: GenericClient>(
     session.query(sql::APPEND, &[&of_appends[..], &events.values()].concat())
 }
 
-/// The columns of events, each an array.
+/// The columns of events, as arrays.
 #[derive(Default)]
 struct Arrays<'a> {
     event_ids: Vec<Uuid>,
@@ -445,7 +444,7 @@ impl<'a> Arrays<'a> {
     }
 }
 
-/// What the statements call an expected version.
+/// The number that stands for an expected version in the statements.
 fn number(expected: ExpectedVersion) -> i64 {
     match expected {
         ExpectedVersion::Any => -1,
@@ -483,7 +482,7 @@ impl<C: GenericClient> AppendSource for Session<'_, C> {
     }
 }
 
-/// Who aggregates belong to, and the versions they are at, archived or not; nothing for those without events.
+/// The types, tenants and versions of aggregates, archived or not, without those that have no events.
 pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
     let heads = session.select(sql::HEAD, &[&ids], |row| {
         Ok((get(row, 0)?, rows::head(&Cells(row), 1)?))
@@ -491,12 +490,12 @@ pub(crate) fn heads<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]
     Ok(heads.into_iter().collect())
 }
 
-/// Who an aggregate belongs to, and the version it is at; none if it has no event.
+/// The type, the tenant and the version of an aggregate, or `None` if it has no event.
 pub(crate) fn head<C: GenericClient>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
     Ok(heads(session, &[id])?.remove(&id))
 }
 
-/// Where the events with these ids are, archived or not.
+/// The places of the events with these ids, archived or not.
 pub(crate) fn locate<C: GenericClient>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     session.select(sql::LOCATE, &[&ids], |row| match is_null(row, 13)? {
         true => rows::located(&Cells(row)),

@@ -1,4 +1,4 @@
-//! Where a conversion of the log into partitions, or back, stands.
+//! The state of a conversion of the log into partitions or back.
 
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, Result};
@@ -9,30 +9,30 @@ use crate::row::{decode, get};
 use crate::session::Session;
 use crate::sql;
 
-/// What the next step of a conversion rests on.
+/// What the next step of a conversion depends on.
 pub(crate) struct State {
     pub(crate) is_partitioned: bool,
     pub(crate) begun: Option<Begun>,
-    /// The last sequence that was allocated, unless the role may not know it.
+    /// The last allocated sequence, or `None` if the role has no right to read it.
     pub(crate) allocated: Option<i64>,
     /// The size of the table of events in bytes; 0 if it is partitioned.
     pub(crate) bytes: i64,
-    /// Whether the summaries of aggregates are read from the table itself, not by a view.
+    /// Whether the summaries of aggregates are read from the table itself, without a view.
     pub(crate) are_summaries_of_table: bool,
 }
 
 /// A conversion that is not finished.
 pub(crate) struct Begun {
-    /// How many sequences a partition is to have; none where the log becomes one table.
+    /// The size of a partition in sequences, or `None` if the log becomes one table.
     pub(crate) events_per_range: Option<i64>,
-    /// Up to which sequence it is prepared, of those that were there when it began.
+    /// The sequence up to which the events from before the conversion are prepared.
     pub(crate) prepared: i64,
     pub(crate) prepare_until: i64,
-    /// The first sequence of the second partition, once it is chosen.
+    /// The first sequence of the second partition, if it is chosen.
     pub(crate) bound: Option<i64>,
-    /// Whether the table has a check of the bound, which refuses what is beyond.
+    /// Whether the table has a constraint that refuses events beyond the bound.
     pub(crate) is_bound: bool,
-    /// Whether the other table has taken the name.
+    /// Whether the other table has the name `events` already.
     pub(crate) is_swapped: bool,
 }
 
@@ -63,7 +63,7 @@ impl State {
     }
 }
 
-/// Somebody else changed the schema meanwhile.
+/// The error when another session has changed the schema meanwhile.
 pub(crate) fn changed() -> Error {
     Error::new(kinds::unavailable(
         "the store changed while it was converted: call again",

@@ -1,4 +1,4 @@
-//! Importing: events are stored exactly as they are, while nobody else writes any.
+//! Importing: events are stored exactly as they are, while no other session writes events.
 
 use firefly_eventstore_core::backend::tables::archives_between;
 use firefly_eventstore_core::{
@@ -15,22 +15,22 @@ use crate::read::end_of_log;
 use crate::session::Session;
 use crate::sql;
 
-/// Stores events that were checked, the last of which has this sequence.
+/// Stores checked events, the last of which has this sequence.
 ///
-/// Imported events may have sequences at or before the last allocated one, where rolled-back appends left holes. This lets an import be
-/// repeated that was cut off: by then, the sequence is ahead of the log. What makes that safe:
+/// Imported events may have sequences that were allocated before, if appends with these sequences were rolled back. So an interrupted
+/// import can be repeated, although the sequence is then ahead of the log. This is safe because:
 ///
-/// - A transaction locks the table before it allocates a sequence, and until it ends. Once the import has its own lock, all of these have
-///   ended, and later ones wait before they announce themselves. So no allocated sequence can still be committed, and a sequence that is
-///   missing now is missing for ever.
-/// - A mark that was given away, kept by a reader or cached as proved, is the sequence of a committed event, never one beyond. So
-///   none is greater than the last of the log, which is looked at here with every commit in sight, and all that is imported comes
-///   after each. (A log whose last events somebody deleted is shorter than that: hence what this store proved counts, too.)
-/// - A reader that takes the mark meanwhile sees all of the import or nothing, because it looks at the rows last, in one statement:
-///   before the commit the last of the log as it was, after it an imported event, and nothing that is below it is missing.
-///   If the sequence that the reader saw, before this began, lies within the import, the reader stops before it, or, at a hole
-///   of the import's own, in its midst, as it may with an append; the next mark is beyond.
-/// - The sequence is advanced before the commit, which lets others append: they announce, and get, what comes after.
+/// - A transaction locks the table before it allocates a sequence, until it ends. When the import has its own lock, all such transactions
+///   have ended, and later ones wait before they announce themselves. So no allocated sequence can still be committed. A sequence that is
+///   missing now stays missing.
+/// - Every mark that a reader has got or a store has cached is the sequence of a committed event. So none is greater than the last sequence
+///   of the log, which is read here when every commit is visible. All imported events come after it. (If somebody deleted the last events,
+///   the log ends earlier. Therefore the mark that this store has proved counts, too.)
+/// - A reader that takes the mark during the import sees all of the import or nothing, because one statement reads the rows last. Before
+///   the commit it sees the old end of the log. After the commit it sees an imported event, and everything before it is there. If the
+///   reader read the sequence before the import began and that number lies within the import, the reader stops before the import, or within
+///   it at a hole, as with an append. The next mark is beyond.
+/// - The sequence is advanced before the commit, after which others can append. They announce and get later sequences.
 pub(crate) fn import(
     session: &mut Session<'_, Transaction<'_>>,
     events: &[EventEnvelope],
@@ -49,7 +49,7 @@ pub(crate) fn import(
     Ok(())
 }
 
-/// Refuses events with the ids of archived ones, which no key of the log is in the way of.
+/// Refuses events that have the ids of archived events. The keys of the log do not prevent that.
 fn refuse_archived(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<()> {
     if archives_between(session, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
         return Ok(());
@@ -62,7 +62,7 @@ fn refuse_archived(session: &mut Session<'_, Transaction<'_>>, events: &[EventEn
     }
 }
 
-/// The types of the columns of `import.sql`, as they are sent.
+/// The types of the columns of `import.sql`, in their order.
 const IMPORTED: [Type; 15] = [
     Type::UUID,
     Type::UUID,

@@ -12,7 +12,7 @@ use crate::pool::{Connection, Location, quoted};
 use crate::row::get;
 use crate::sql;
 
-/// Wakes a follower of the log when something was appended: see [`PostgresEventStore::listen`](crate::PostgresEventStore::listen).
+/// Wakes a follower of the log after an append: see [`PostgresEventStore::listen`](crate::PostgresEventStore::listen).
 pub struct Listener {
     location: Location,
     connection: Option<Connection>,
@@ -24,14 +24,15 @@ impl Listener {
         Ok(Self { location, connection })
     }
 
-    /// Waits until something was appended since the last call, or since there is this listener, but not longer than
-    /// `timeout`. Returns whether to look.
+    /// Waits for an append since the last call, or since the listener was made, but not longer than `timeout`. Returns whether to read the
+    /// log.
     ///
-    /// No round trip. A lost connection is made anew; notifications may have been missed, so the answer is then to read the log.
+    /// No round trip. A lost connection is replaced. Notifications may have been missed then, so the call returns true.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the connection is lost and cannot be made anew: call again later.
+    /// [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if the connection is lost and a new one cannot be made. Call again
+    /// later.
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
         let Some(connection) = &mut self.connection else {
             self.connection = Some(listening(&self.location)?);
@@ -39,7 +40,7 @@ impl Listener {
         };
         let mut notifications = connection.client.notifications();
         let waited = notifications.timeout_iter(timeout).next();
-        // One look is enough for all that came.
+        // One read of the log covers all notifications so far.
         let rest = notifications.iter().count();
         drop(notifications);
         let lost = waited.is_err() || rest.is_err() || connection.client.is_closed();

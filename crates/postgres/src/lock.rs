@@ -1,4 +1,4 @@
-//! Locks on the table of events that others wait behind.
+//! Locks on the table of events. Other sessions queue behind them.
 
 use std::thread;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use postgres::{Client, Transaction};
 
 use crate::error::{classify, driver_error};
 
-/// How long a lock is waited for that others wait behind, for a transaction.
+/// A transaction waits only this long for a lock, because others queue behind it.
 pub(crate) const BRIEFLY: &str = "SET LOCAL lock_timeout = '50ms'";
 
-/// How often a step is tried, and the pauses in which others go on: fifteen seconds in all.
+/// How often a step is tried. Others go on during the pauses. Fifteen seconds in all.
 const MOST_ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Does a step in a transaction. If it does not get a lock in time, others go on first, and it is tried again.
+/// Runs a step in a transaction. If the step does not get a lock in time, pauses so that others can go on, and tries
+/// again.
 pub(crate) fn patiently<R>(client: &mut Client, mut step: impl FnMut(&mut Transaction<'_>) -> Result<R>) -> Result<R> {
     let mut attempt = || {
         let mut transaction = client.transaction().map_err(classify)?;
@@ -26,7 +27,7 @@ pub(crate) fn patiently<R>(client: &mut Client, mut step: impl FnMut(&mut Transa
     };
     for _ in 1..MOST_ATTEMPTS {
         match attempt() {
-            // Nothing else that is retryable: repeating it on a connection that was lost is in vain.
+            // Other retryable errors are returned: a step cannot be repeated on a lost connection.
             Err(error) if is_locked(&error) => thread::sleep(PAUSE),
             done => return done,
         }
@@ -34,7 +35,7 @@ pub(crate) fn patiently<R>(client: &mut Client, mut step: impl FnMut(&mut Transa
     attempt()
 }
 
-/// Whether others held a lock, or waited for one that this transaction held.
+/// Whether another session held a lock, or the server resolved a deadlock.
 fn is_locked(error: &Error) -> bool {
     let code = driver_error(error).and_then(postgres::Error::code);
     matches!(

@@ -1,4 +1,4 @@
-//! The schema: its migrations, and the adoption of tables that were made by hand.
+//! Migrations, and the adoption of tables that were made by hand.
 
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
@@ -28,10 +28,10 @@ firefly_eventstore_core::migrations! {
     "8.0.0", "conversions", "8.0.0_conversions.sql";
 }
 
-/// The step after which a new store has all the indexes that there are; those of an older one were chosen before.
+/// The step after which a new store has every index that exists. The indexes of an older store were chosen before.
 const LAST_WITH_INDEXES: &str = "5.0.0";
 
-/// The indexes that a store may be without, all of them of events, with the least [`Indexes`] that has each.
+/// The optional indexes, all on events, with the least [`Indexes`] that includes each.
 pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_type", Indexes::Standard),
     ("idx_events_aggregate_type", Indexes::Standard),
@@ -47,10 +47,10 @@ pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
-/// An index: its table, its name, and whether it is a key.
+/// A required index: its table, its name, and whether it is a key.
 type RequiredIndex = (&'static str, &'static str, bool);
 
-/// The indexes that every store of a layout has.
+/// The indexes that every store with this layout has.
 pub(crate) fn required_indexes(layout: Layout) -> impl Iterator<Item = RequiredIndex> {
     REQUIRED_INDEXES.iter().chain(indexes_of(layout)).copied()
 }
@@ -77,7 +77,7 @@ const REQUIRED_INDEXES: &[RequiredIndex] = &[
     ("snapshots", "snapshots_pkey", true),
 ];
 
-/// The keys of events, which are where the layout has them.
+/// The keys of events, on the table that the layout has for them.
 const fn indexes_of(layout: Layout) -> &'static [RequiredIndex] {
     match layout {
         Layout::Whole => &[
@@ -93,7 +93,7 @@ const fn indexes_of(layout: Layout) -> &'static [RequiredIndex] {
     }
 }
 
-/// What no store of a layout is without, beside the keys of events.
+/// The objects that every store with this layout has, without the keys of events.
 const fn required(layout: Layout) -> &'static [&'static str] {
     match layout {
         Layout::Whole => &[],
@@ -107,7 +107,7 @@ const fn required(layout: Layout) -> &'static [&'static str] {
     }
 }
 
-/// What no store is without.
+/// The objects that every store has.
 const REQUIRED: &[&str] = &[
     "events",
     "snapshots",
@@ -128,7 +128,7 @@ const REQUIRED: &[&str] = &[
     "trigger_events_announce",
 ];
 
-/// Refuses a schema that is not the one this crate works with, and returns the names in it, those of its indexes among them.
+/// Fails if the schema is not the one for this crate. Returns the names of the schema's objects, including indexes.
 pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     migration::require_current(MIGRATIONS, &applied(session)?)?;
     let names = session.query(sql::SCHEMA_NAMES, &[]).map_err(classify)?;
@@ -155,14 +155,14 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
         ));
     }
     match require_ahead(session) {
-        // Who may not look at the sequence gets neither marks nor appends from it.
+        // Without the right to read the sequence, the role can neither prove a mark nor append.
         Err(error) if *error.kind() != ErrorKind::PermissionDenied => Err(error),
         _ => Ok(names),
     }
 }
 
-/// Refuses a sequence that is behind the log: after a `setval`, a restore of a part, or where another server's rows are replicated into
-/// the table.
+/// Fails if the sequence is behind the log: after a `setval`, after a partial restore, or if another server's rows are replicated into the
+/// table.
 pub(crate) fn require_ahead(session: &mut Session<'_, Client>) -> Result<()> {
     match behind(session)? {
         None => Ok(()),
@@ -170,7 +170,7 @@ pub(crate) fn require_ahead(session: &mut Session<'_, Client>) -> Result<()> {
     }
 }
 
-/// What is wrong with a sequence that is behind the log, and what to do.
+/// Explains that the sequence is behind the log, and what to do.
 pub(crate) fn how_behind((last, allocated): (i64, i64)) -> String {
     format!(
         "the sequence events_global_sequence_seq is at {allocated}, and the log goes on to {last}: appends are refused, and readers see \
@@ -178,7 +178,7 @@ pub(crate) fn how_behind((last, allocated): (i64, i64)) -> String {
     )
 }
 
-/// The last sequence of the log and the last that was allocated, if the next one to be allocated is not after the log.
+/// The last sequence of the log and the last allocated one, if the next one would not come after the log.
 pub(crate) fn behind(session: &mut Session<'_, Client>) -> Result<Option<(i64, i64)>> {
     let Some(sequences @ (last, _)) = lagging(session)? else {
         return Ok(None);
@@ -187,8 +187,8 @@ pub(crate) fn behind(session: &mut Session<'_, Client>) -> Result<Option<(i64, i
     Ok(next.iter().any(|next| *next <= last).then_some(sequences))
 }
 
-/// The last sequence of the log, and the last that was given out, if that is less: 0 if the sequence was set, perhaps to a greater one,
-/// and has given out nothing since.
+/// The last sequence of the log, and the last allocated one if that is less. It counts as 0 if the sequence was set, to any value, and has
+/// allocated nothing since.
 fn lagging<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Option<(i64, i64)>> {
     let sequences = session.select(sql::LAST_SEQUENCES, &[], |row| {
         Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?))
@@ -196,7 +196,8 @@ fn lagging<C: GenericClient>(session: &mut Session<'_, C>) -> Result<Option<(i64
     Ok(sequences.into_iter().find(|(last, allocated)| allocated < last))
 }
 
-/// Lets a sequence go on that was set, and has given out nothing since; refuses one that is behind the log.
+/// If the sequence was set and has allocated nothing since, skips one sequence, after which appends work. Fails if the sequence is behind
+/// the log.
 pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()> {
     let Some(sequences @ (last, allocated)) = lagging(session)? else {
         return Ok(());
@@ -211,12 +212,12 @@ pub(crate) fn go_on<C: GenericClient>(session: &mut Session<'_, C>) -> Result<()
     }
 }
 
-/// Whether the sequence is such that readers skip nothing.
+/// Whether the sequence is configured so that readers skip no event.
 pub(crate) fn counts_one_by_one(session: &mut Session<'_, Client>) -> Result<bool> {
     Ok(session.select(sql::SEQUENCE, &[], |row| get::<bool>(row, 0))? == [true])
 }
 
-/// The steps that the schema still needs.
+/// The migrations that the schema still needs.
 pub(crate) fn pending(session: &mut Session<'_, Client>) -> Result<Vec<Migration>> {
     Ok(migration::pending(MIGRATIONS, &applied(session)?)?.to_vec())
 }
@@ -236,8 +237,8 @@ fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
     })
 }
 
-/// Brings the schema up to date, each step in a transaction, and returns the steps that were applied. Others who migrate
-/// at the same time wait.
+/// Brings the schema up to date, each step in a transaction. Returns the steps that were applied. Other processes that migrate at the same
+/// time wait.
 pub(crate) fn migrate(connection: &mut Connection, schema: Option<&str>, choices: Choices) -> Result<Vec<Migration>> {
     connection
         .session()
@@ -296,7 +297,7 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
     Ok(pending.to_vec())
 }
 
-/// Makes the optional indexes that are chosen, and drops the others.
+/// Makes the chosen optional indexes, and drops the others.
 fn choose_indexes(client: &mut impl GenericClient, chosen: Indexes) -> Result<()> {
     for (index, least) in OPTIONAL_INDEXES {
         if *least <= chosen {
@@ -308,7 +309,7 @@ fn choose_indexes(client: &mut impl GenericClient, chosen: Indexes) -> Result<()
     Ok(())
 }
 
-/// Makes or drops the trigger that notifies. Only where that changes something, since it locks the table.
+/// Makes or drops the trigger that notifies, if that changes something: it locks the table.
 fn choose_notifications(connection: &mut Connection, notify: bool) -> Result<()> {
     let channels = connection.session().query(sql::CHANNEL, &[]).map_err(classify)?;
     match (notify, channels.is_empty()) {
@@ -318,7 +319,7 @@ fn choose_notifications(connection: &mut Connection, notify: bool) -> Result<()>
     }
 }
 
-/// The statement of the migrations that makes an index.
+/// The statement in the migrations that makes an index.
 fn statement_of(index: &str) -> &'static str {
     let start = format!("CREATE INDEX IF NOT EXISTS {index} ");
     MIGRATIONS
@@ -328,10 +329,10 @@ fn statement_of(index: &str) -> &'static str {
         .expect("the migrations make each optional index in a line of its own")
 }
 
-/// How many rows get a checksum in one statement, which is what a crash may leave to do again.
+/// How many rows get a checksum in one statement. After a crash, at most these are done again.
 const CHECKSUMS_AT_ONCE: i64 = 1_000;
 
-/// Computes the checksums of rows that another program wrote before the schema was ours.
+/// Computes the checksums of rows that another program wrote before the tables were adopted.
 fn fill_checksums(session: &mut Session<'_, Client>, find: &str, fill: &str) -> Result<()> {
     loop {
         let rows = session.query(find, &[&CHECKSUMS_AT_ONCE]).map_err(classify)?;

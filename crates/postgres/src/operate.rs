@@ -1,4 +1,4 @@
-//! Operating a store: import, restore, maintenance, and what the server knows of its state.
+//! Operations: import, restore, maintenance, and diagnosis.
 
 mod diagnose;
 mod usage;
@@ -29,18 +29,18 @@ use crate::sql::{self, Layout};
 use crate::store::{PostgresEventStore, Sessions};
 
 impl Operations for PostgresEventStore {
-    /// Other writers wait until it has committed, and it waits for those that write already; readers go on. Nine round trips,
-    /// and the events by `COPY`. Within a transaction that appended, it would wait for ever: call it outside.
+    /// The import waits for writers that are active, and other writers wait until it has committed. Readers do not wait. Nine round trips,
+    /// and a `COPY` of the events. Do not call it within a transaction that has appended: it would wait for ever.
     ///
-    /// Needs the rights to `SELECT` and `INSERT` on the table `events`; to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
-    /// `MAINTAIN` from PostgreSQL 17 on; `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`; and to `SELECT` from the
-    /// tables of archives.
+    /// Needs the rights to `SELECT` and `INSERT` on the table `events`; a right by which it can be locked: `UPDATE`, `DELETE` or
+    /// `TRUNCATE`, or `MAINTAIN` from PostgreSQL 17 on; `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`; and `SELECT` on
+    /// the tables of archives.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         backend::check_import(events, &self.options().server.limits)?;
         let Some(last) = events.last() else {
             return Ok(());
         };
-        // Not repeated on another connection: if the commit went through, that would be taken for a contradiction.
+        // Not repeated on another connection: if the first commit succeeded, a second import would report a contradiction.
         let imported = self.transaction(|transaction| {
             let given_away = self.proved()?;
             import(&mut transaction.session()?, events, last.global_sequence, given_away)
@@ -58,13 +58,14 @@ impl Operations for PostgresEventStore {
         Ok(())
     }
 
-    /// In one transaction, which reads the log up to the high-water mark once, for a time twice. Needs the right to `CREATE` in
-    /// the schema. [`Archived`](ErrorKind::Archived) if the log up to there has events that were archived.
+    /// One transaction. It reads the log up to the high-water mark once, or twice for a time. Needs the right to `CREATE` in the schema.
+    /// [`Archived`](ErrorKind::Archived) if events of that part of the log are archived.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         let restore = || {
             let (until, time) = match point {
                 RestorePoint::Sequence(sequence) => (sequence, None),
-                // What is stored has microseconds: what is later than the time is later than its microsecond.
+                // Stored times have microseconds. So an event is later than the given time if it is later than the microsecond of that
+                // time.
                 RestorePoint::Time(time) => (GlobalSequence::MAX, Some(row::floor(time))),
             };
             let until = self.mark()?.min(until);
@@ -111,10 +112,10 @@ impl Operations for PostgresEventStore {
         tables::forget_archive(&Sessions(self), digest)
     }
 
-    /// Other writers wait until it has committed; readers go on. It waits 50 ms at most for those that write already, so that nobody waits
-    /// behind it for longer, and is refused as [`Unavailable`](ErrorKind::Unavailable) if they are not done. Before that it waits up to 5
-    /// s, which holds nobody up, for what maintains the table, such as a `VACUUM`. Eight round trips, and an `ANALYZE` of what is
-    /// archived each time that it has doubled. Within a transaction that appended, it is always refused: call it outside.
+    /// Other writers wait until it has committed; readers do not wait. First it waits up to 5 s, without delaying others, for maintenance
+    /// of the table, such as a `VACUUM`. Then it waits at most 50 ms for active writers, because other writers queue behind it. If they do
+    /// not end in time, it fails with [`Unavailable`](ErrorKind::Unavailable). Eight round trips, and an `ANALYZE` of the archive's tables
+    /// each time that they have doubled. It always fails within a transaction that has appended: call it outside.
     ///
     /// Needs the rights to `SELECT` and `DELETE` on the table `events`, and to `SELECT`, `INSERT` and `UPDATE` on
     /// `firefly_archived_events` and `firefly_archived_streams`.
@@ -126,19 +127,19 @@ impl Operations for PostgresEventStore {
         Ok(retired)
     }
 
-    /// Waits, and lets others wait, as `retire_events`. Six round trips, and the events by `COPY`.
+    /// Waits, and makes others wait, as `retire_events` does. Six round trips, and a `COPY` of the events.
     ///
-    /// Needs the rights to `SELECT` and `INSERT` on the table `events`, and to lock it, which is `UPDATE`, `DELETE` or `TRUNCATE`, or
-    /// `MAINTAIN` from PostgreSQL 17 on; and to `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
+    /// Needs the rights to `SELECT` and `INSERT` on the table `events`; a right by which it can be locked: `UPDATE`, `DELETE` or
+    /// `TRUNCATE`, or `MAINTAIN` from PostgreSQL 17 on; and `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
     /// `firefly_archived_streams`.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
         self.transaction(|transaction| archive::attach(&mut transaction.session()?, events, &fingerprints))
     }
 
-    /// One partition more for each that the log has begun, at the end. It waits for 50 ms at most for those that read or write, since others
-    /// wait behind it, and tries again for a few seconds. Where appends are already in the last partition, and it is larger than 8 MiB, it
-    /// is read once, while others go on. Needs to own the tables.
+    /// Adds one partition at the end for each that the log has begun. It waits at most 50 ms for active readers and writers, because others
+    /// queue behind it, and tries again for some seconds. If appends already go to the last partition, and that is larger than 8 MiB, it is
+    /// read once, while others go on. Needs to own the tables.
     fn add_partitions(&self) -> Result<Option<String>> {
         let during = |error: Error| error.during("add partitions");
         self.require_writable().map_err(during)?;
@@ -165,8 +166,8 @@ impl Operations for PostgresEventStore {
         Ok(Some(format!("the log has {partitions}, {new}{gone}")))
     }
 
-    /// `ANALYZE` of the store's tables, which reads a sample of each. Needs to own them, or the right to `MAINTAIN` them from
-    /// PostgreSQL 17 on.
+    /// `ANALYZE` of the store's tables, which reads a sample of each. The role must own them, or have the right to `MAINTAIN` them (from
+    /// PostgreSQL 17 on).
     fn update_statistics(&self) -> Result<String> {
         self.require_writable()
             .map_err(|error| error.during("update the statistics"))?;
@@ -185,8 +186,8 @@ impl Operations for PostgresEventStore {
         Ok(format!("ANALYZE of {}", known.collect::<Vec<_>>().join(", ")))
     }
 
-    /// `VACUUM (ANALYZE)` of the store's tables: their room is given to new rows, that at their end to the file system. Readers and
-    /// appends go on; imports and migrations wait. Rights as for `update_statistics`.
+    /// `VACUUM (ANALYZE)` of the store's tables: new rows can use the space of removed ones, and free space at the end goes back to the
+    /// file system. Reads and appends go on; imports and migrations wait. Needs the rights of `update_statistics`.
     fn vacuum(&self) -> Result<String> {
         self.require_writable().map_err(|error| error.during("vacuum"))?;
         let vacuum = |session: &mut Session<'_, Client>| {
@@ -204,8 +205,8 @@ impl Operations for PostgresEventStore {
         Ok(format!("VACUUM (ANALYZE) of {}", sizes.collect::<Vec<_>>().join(", ")))
     }
 
-    /// Those of the optional ones that are chosen when the store is opened; if none are, the least choice that has all which are
-    /// there. An index that is invalid counts as missing: `REINDEX` makes it again. One round trip.
+    /// The chosen indexes are those of the choice with which the store was opened. Without a choice, they are those of the least choice
+    /// that includes every index in the schema. An invalid index counts as missing: `REINDEX` repairs it. One round trip.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
         self.with(|session| {
             Ok(usage(
@@ -217,9 +218,9 @@ impl Operations for PostgresEventStore {
         .map_err(|error| error.during("look at the indexes"))
     }
 
-    /// Compares the log and its sequence; looks for keys that are missing, invalid indexes, and constraints that nobody validated;
-    /// and, where PostgreSQL's extension `amcheck` is there and this role may use it, checks each B-tree, and that it has every row.
-    /// `CREATE EXTENSION amcheck` makes it. Needs the right to `SELECT` on the sequence. Locks nobody out.
+    /// Compares the log with its sequence. Looks for missing keys, invalid indexes, and constraints that were not validated. If
+    /// PostgreSQL's extension `amcheck` is installed (`CREATE EXTENSION amcheck`) and the role may use it, checks each B-tree and that it
+    /// has every row. Needs the right to `SELECT` on the sequence. Blocks nobody.
     fn check_storage(&self) -> Result<Vec<Finding>> {
         let check = || {
             let mut findings = self.with(sequence_findings)?;
@@ -240,7 +241,7 @@ impl Operations for PostgresEventStore {
         Self::publish_mark(self)
     }
 
-    /// Some ten round trips. What the role may not see, such as how long another's transaction is open, is left out.
+    /// About ten round trips. Leaves out what the role has no right to see, such as how long transactions of other roles are open.
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
         self.with(|session| diagnose::diagnose(session, self.options()))
             .map_err(|error| error.during("diagnose"))
@@ -252,7 +253,7 @@ fn restored(
     until: GlobalSequence,
     time: Option<OffsetDateTime>,
 ) -> Result<u64, Error> {
-    // What is archived, and what is not, are of one state.
+    // So that archived events and events of the log are read in one state.
     let one_state = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
     session.client.batch_execute(one_state).map_err(classify)?;
     if let Some(archive) = archives_between(session, GlobalSequence::ZERO, until)?.first() {
@@ -269,7 +270,7 @@ fn restored(
         .map_err(classify)
 }
 
-/// A statement that maintains tables, for those that there are.
+/// Fills a maintenance statement with the tables that exist.
 fn of_filled(session: &mut Session<'_, Client>, sql: &str) -> Result<String> {
     let events = match session.layout {
         Layout::Whole => vec!["events".to_owned()],
@@ -282,7 +283,7 @@ fn of_filled(session: &mut Session<'_, Client>, sql: &str) -> Result<String> {
     Ok(sql.replace("events /* or filled partitions, and their keys */", &events.join(", ")))
 }
 
-/// Refuses what the server would skip, with no more than a warning.
+/// Fails if the server would skip a table with only a warning.
 fn require_maintainable(tables: &[Table]) -> Result<()> {
     match tables.iter().find(|table| !table.may_maintain) {
         None => Ok(()),
@@ -295,7 +296,7 @@ fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> 
     Ok(behind(session)?.map(finding).into_iter().collect())
 }
 
-/// What is wrong with the indexes: invalid ones, and keys that keep nothing unique.
+/// Findings about indexes: invalid ones, and keys that do not enforce uniqueness.
 fn key_findings(indexes: &[Index], layout: Layout) -> Vec<Finding> {
     let invalid = indexes.iter().filter(|index| !index.is_valid).map(|index| {
         format!(
@@ -327,12 +328,12 @@ fn constraint_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>
     })
 }
 
-/// The schema of the extension that checks indexes, if it may be used.
+/// The schema of the extension `amcheck`, if the role may use it.
 fn index_checker(session: &mut Session<'_, Client>) -> Result<Option<String>> {
     Ok(session.select(sql::INDEX_CHECKER, &[], |row| get(row, 0))?.pop())
 }
 
-/// What the extension says of an index, if it is damaged.
+/// Checks an index with the extension. Returns a finding if it is damaged.
 fn checked_index(session: &mut Session<'_, Client>, schema: &str, index: &Index) -> Result<Option<Finding>> {
     let mut transaction = session.client.transaction().map_err(classify)?;
     transaction.query(sql::FIND_IN_SCHEMA, &[&schema]).map_err(classify)?;

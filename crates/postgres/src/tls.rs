@@ -13,18 +13,18 @@ use postgres::{Config, NoTls};
 
 use crate::pool::Connect;
 
-/// What a URL asks of TLS.
+/// The TLS options of a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    /// None where the URL says nothing of TLS.
+    /// `None` if the URL has no option for TLS.
     mode: Option<Mode>,
-    /// The file with those who sign the server's certificate; none for the authorities that browsers trust.
+    /// The file with the trusted authorities, or `None` for those that browsers trust.
     authorities: Option<PathBuf>,
     /// The files with the client's certificate and its key.
     identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// The values of `sslmode`. There is no `allow`, which encrypts only where the server insists.
+/// The values of `sslmode`. `allow` is left out: it encrypts only if the server insists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Disable,
@@ -35,7 +35,7 @@ enum Mode {
 }
 
 impl Tls {
-    /// What a URL asks for, and the URL without that. A `key=value` string stays as it is.
+    /// Splits the TLS options off a URL. Returns them and the rest. A `key=value` string is not changed.
     pub(crate) fn of(url: &str) -> Result<(Self, String)> {
         let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
         let Some((address, options)) = url.split_once('?').filter(|_| is_url) else {
@@ -61,7 +61,7 @@ impl Tls {
                 ));
             }
         };
-        // Who names certificates wants them to be used.
+        // Certificates without a mode mean `verify-full`.
         let is_named = authorities.is_some() || identity.is_some();
         let mode = match mode {
             None if is_named => Some(Mode::VerifyFull),
@@ -77,7 +77,7 @@ impl Tls {
         Ok((tls, format!("{address}{mark}{}", others.join("&"))))
     }
 
-    /// What makes connections as the URL asks for, by a configuration that is told of it.
+    /// Returns the function that connects as the URL asks, and sets the mode in the configuration.
     pub(crate) fn connect(&self, config: &mut Config) -> Result<Arc<Connect>> {
         let Some(mode) = self.mode else {
             return Ok(plain());
@@ -93,8 +93,8 @@ impl Tls {
         }
     }
 
-    /// Refuses what only this crate's own TLS can do. The rest may be done by a connector that the builder is given later; without one
-    /// the driver refuses what is required.
+    /// Fails if the options need this crate's own TLS. For other options, the builder may get a connector later. Without one, the driver
+    /// refuses a mode that requires encryption.
     #[cfg(not(feature = "rustls"))]
     fn encrypted(&self, mode: Mode) -> Result<Arc<Connect>> {
         let is_the_drivers = matches!(mode, Mode::Prefer | Mode::Require) && self.identity.is_none();
@@ -115,7 +115,7 @@ impl Mode {
             "require" => Ok(Self::Require),
             "verify-ca" => Ok(Self::VerifyCa),
             "verify-full" => Ok(Self::VerifyFull),
-            // The value may be a part of a password that has a question mark.
+            // The "option" may be a part of a password that contains a question mark.
             _ => Err(Error::invalid(
                 "the option sslmode of the URL has an unknown value; there are: disable, prefer, require, verify-ca, verify-full",
             )),
@@ -123,7 +123,7 @@ impl Mode {
     }
 }
 
-/// Makes connections that are not encrypted.
+/// Connects without encryption.
 pub(crate) fn plain() -> Arc<Connect> {
     Arc::new(|config| config.connect(NoTls))
 }

@@ -1,4 +1,4 @@
-//! Conversions: the log of a store that is in use becomes partitioned, and one table again.
+//! Conversions: the log of a store in use becomes partitioned, and one table again.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -33,7 +33,7 @@ fn is_partitioned(client: &mut Client) -> bool {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-/// Appends so many events to each of ten accounts.
+/// Appends this many events to each of ten accounts.
 fn fill(store: &PostgresEventStore, events: u64) -> Vec<AggregateKey> {
     let accounts: Vec<AggregateKey> = (0..10).map(|_| account()).collect();
     for account in &accounts {
@@ -43,7 +43,7 @@ fn fill(store: &PostgresEventStore, events: u64) -> Vec<AggregateKey> {
     accounts
 }
 
-/// Makes the log larger than what is read while others wait: 12 MB.
+/// Makes the log so large (12 MB) that it is not read while others wait.
 fn fill_much(store: &PostgresEventStore) {
     let remark = "remark ".repeat(200);
     let noted = |number: u64| {
@@ -59,7 +59,7 @@ fn fill_much(store: &PostgresEventStore) {
     }
 }
 
-/// Whether the connections of a store are those of the table of events as it is now.
+/// Asserts that the store's connections lead to the current table of events.
 fn assert_leads_here(store: &PostgresEventStore) {
     let leads = store.transaction(|tx| {
         let leads = "SELECT current_setting('firefly.store')::oid = 'events'::regclass";
@@ -68,7 +68,7 @@ fn assert_leads_here(store: &PostgresEventStore) {
     assert!(leads.unwrap());
 }
 
-/// Whether a store finds by each way what is there, and appends.
+/// Asserts that the store finds every event in each way, and appends.
 fn assert_works(store: &PostgresEventStore, accounts: &[AggregateKey]) {
     let log = all_events(store);
     for account in accounts {
@@ -93,7 +93,7 @@ fn assert_works(store: &PostgresEventStore, accounts: &[AggregateKey]) {
     }
 }
 
-/// Lets the others stop, also where a test fails.
+/// Stops the other threads, also if the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -102,7 +102,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Lets followers stop where a test fails.
+/// Stops followers if the test fails.
 struct Failing<'a>(&'a AtomicU64);
 
 impl Drop for Failing<'_> {
@@ -111,7 +111,7 @@ impl Drop for Failing<'_> {
     }
 }
 
-/// Appends in every way, until it is to stop; returns how many events.
+/// Appends in every way until it is stopped. Returns the number of events.
 fn append_until(store: &PostgresEventStore, stop: &AtomicBool, seed: u64) -> u64 {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut account, mut version, mut appended) = (account(), 0, 0);
@@ -145,7 +145,7 @@ fn append_until(store: &PostgresEventStore, stop: &AtomicBool, seed: u64) -> u64
     appended
 }
 
-/// Follows the log until it has read so many events; their sequences.
+/// Follows the log until it has read this many events. Returns their sequences.
 fn follow_until(store: &PostgresEventStore, events: &AtomicU64) -> Vec<i64> {
     let (mut checkpoint, mut read) = (GlobalSequence::ZERO, Vec::new());
     while (read.len() as u64) < events.load(Ordering::SeqCst) {
@@ -219,7 +219,7 @@ fn goes_on_while_converted(fill_more: fn(&PostgresEventStore)) {
     assert_works(&store, &accounts);
 }
 
-/// Ends the session of a converter at the statement of this number that defines something or notes how far it is.
+/// Ends a converter's session at the given one of its statements that define something or record its progress.
 const KILLING: &str = "
     CREATE SCHEMA killing;
     CREATE FUNCTION killing.kill() RETURNS void LANGUAGE plpgsql AS $$
@@ -237,7 +237,7 @@ const KILLING: &str = "
     CREATE TRIGGER kill AFTER INSERT OR UPDATE ON firefly_conversions
         FOR EACH STATEMENT EXECUTE FUNCTION killing.at_note();";
 
-/// A converter that is killed at this statement.
+/// A converter whose session is ended at this statement.
 fn killed_at(database: &Database, statement: u32) -> PostgresBuilder {
     let mut config: Config = database.url().parse().unwrap();
     config.options(&format!("-c killing.until={statement}"));
@@ -273,7 +273,7 @@ fn goes_on_after_kills(fill_more: fn(&PostgresEventStore)) {
             }
             let diagnoses = store.diagnose().unwrap();
             let told = diagnoses.iter().find(|diagnosis| diagnosis.subject == "conversion");
-            // The first transaction leaves nothing when it is cut off.
+            // An interrupted first transaction leaves nothing.
             let is_begun = "SELECT 1 FROM firefly_conversions WHERE finished_at IS NULL";
             let is_begun = !other.query(is_begun, &[]).unwrap().is_empty();
             assert_eq!(told.is_some(), is_begun, "{statement} {converted:?}");
@@ -298,7 +298,7 @@ fn goes_on_after_kills(fill_more: fn(&PostgresEventStore)) {
     assert_eq!(catalog(&database), catalog_of_one_table());
 }
 
-/// What a store is that was partitioned once.
+/// The objects of a store that was partitioned once.
 fn catalog_of_one_table() -> Vec<String> {
     let (database, _) = fresh().unwrap();
     into_partitions(&database).unwrap();
@@ -306,7 +306,7 @@ fn catalog_of_one_table() -> Vec<String> {
     catalog(&database)
 }
 
-/// What there is in a store.
+/// The objects of a store.
 fn catalog(database: &Database) -> Vec<String> {
     let definitions = "
         SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
@@ -325,7 +325,7 @@ fn catalog(database: &Database) -> Vec<String> {
     definitions
 }
 
-/// The view that the summaries are read from is made by the first conversion, and stays.
+/// The first conversion makes the view from which summaries are read. It stays.
 fn without_summaries(mut definitions: Vec<String>) -> Vec<String> {
     definitions.retain(|definition| !definition.contains("aggregate_summary"));
     definitions
@@ -359,7 +359,7 @@ fn a_conversion_that_is_not_wanted_any_more_is_undone() {
     let mut other = client(&database);
     let before = without_summaries(catalog(&database));
     other.batch_execute(KILLING).unwrap();
-    // After the keys are there.
+    // After the keys were written.
     killed_at(&database, 50)
         .convert_to_partitions(SMALL, |_| ())
         .unwrap_err();
@@ -402,9 +402,9 @@ fn a_transaction_that_began_before_goes_on() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 3);
     let bob = &accounts[1];
-    // Each waits for the end of the transaction to drop what it needs.
+    // Each conversion waits for the end of the transaction before it drops what the transaction needs.
     for (into, version) in [(true, 3), (false, 5)] {
-        // Whose connections are those of the log as it is.
+        // A store whose connections lead to the current log.
         let store = PostgresEventStore::open(database.url()).unwrap();
         let converter = thread::scope(|scope| {
             let began = store.transaction(|tx| {
@@ -432,7 +432,7 @@ fn a_transaction_that_began_before_goes_on() {
     assert_works(&store, &accounts);
 }
 
-/// Whether a converter waits for transactions that began before.
+/// Whether a converter waits for transactions that began earlier.
 fn is_waiting_for_earlier(client: &mut Client) -> bool {
     let waiting =
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%virtualtransaction = ANY%'
@@ -440,7 +440,7 @@ fn is_waiting_for_earlier(client: &mut Client) -> bool {
     !client.query(waiting, &[]).unwrap().is_empty()
 }
 
-/// An event of another program's.
+/// Inserts an event as another program does.
 fn insert(account: &AggregateKey, version: i64) -> String {
     format!(
         "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
@@ -474,7 +474,7 @@ fn more_than_a_partition_may_be_appended_before_the_table_has_its_name() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 3);
     let mut other = client(&database);
-    // Seventy events more, each time that the second partition is made.
+    // Adds seventy events each time that the second partition is made.
     other
         .batch_execute(
             "CREATE FUNCTION append_more() RETURNS event_trigger LANGUAGE plpgsql AS $$
@@ -552,7 +552,7 @@ fn what_another_table_cannot_take_over_is_refused_also_if_it_is_made_meanwhile()
             Some(partitions) => builder.convert_to_partitions(partitions, |_| ()),
             None => builder.convert_to_one_table(|_| ()),
         };
-        // First after it began, then after it was prepared.
+        // First after the beginning, then after the preparation.
         for prepared in ["prepared >= 0", "prepared = prepare_until"] {
             let begun = format!("SELECT 1 FROM firefly_conversions WHERE finished_at IS NULL AND {prepared}");
             (1..)
@@ -689,7 +689,7 @@ fn events_that_are_archived_and_attached_meanwhile_keep_one_key() {
     assert_works(&store, &accounts);
 }
 
-/// A role that owns a store of its own, and may not see what others do.
+/// A role with its own store, which may not see other roles' sessions.
 fn owner(database: &Database, role: &str) -> PostgresBuilder {
     client(database)
         .batch_execute(&format!(
@@ -705,14 +705,14 @@ fn a_converter_that_may_not_see_what_others_do_waits_for_their_transactions() {
     let Some(database) = support::database() else { return };
     let owner = owner(&database, "converting_owner");
     owner.migrate().unwrap();
-    // Others are the administrator, whose sessions show nothing to the owner.
+    // The other sessions are the administrator's, which the owner may not see.
     let accounts = fill(&PostgresEventStore::open(database.url()).unwrap(), 3);
     for into in [Some(SMALL), None] {
         let store = PostgresEventStore::open(database.url()).unwrap();
         let converter = thread::scope(|scope| {
             let began = store.transaction(|tx| {
                 let version = tx.load(&accounts[0])?.version();
-                // Nothing is locked while the other table takes the name.
+                // Nothing is locked during the swap of the name.
                 tx.connection().batch_execute("ROLLBACK; BEGIN; SELECT 1").unwrap();
                 let converter = scope.spawn(|| match into {
                     Some(partitions) => owner.convert_to_partitions(partitions, |_| ()),
@@ -770,7 +770,7 @@ fn an_event_that_is_deleted_while_it_is_prepared_leaves_nothing() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 3);
     let mut other = client(&database);
-    // What prepares waits once it has read.
+    // The preparation waits after its read.
     other
         .batch_execute(
             "CREATE SCHEMA holding;
@@ -821,7 +821,7 @@ fn an_event_that_is_deleted_while_it_is_prepared_leaves_nothing() {
             assert!(converter.join().unwrap().unwrap());
         });
         assert_eq!(store.load(deleted).unwrap().version(), 0);
-        // Nothing of it is in the way of its versions.
+        // No key of it reserves its versions.
         store
             .append(deleted, ExpectedVersion::NoStream, &[deposited(1)])
             .unwrap();
@@ -947,7 +947,7 @@ fn a_store_goes_on_whose_schema_is_renamed_before_it_is_converted() {
     assert_works(&store, &accounts);
 }
 
-/// Whether an audit finds nothing; how many events it read.
+/// Asserts that an audit has no findings. Returns how many events it read.
 fn audited(store: &PostgresEventStore) -> u64 {
     let audited = Audit::new().run(store, |_| {}, |finding| panic!("{finding}")).unwrap();
     audited.events
@@ -1008,7 +1008,7 @@ fn a_log_with_archived_partitions_becomes_one_table() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 30);
     into_partitions(&database).unwrap();
-    // One is filled after the other.
+    // The partitions are filled one after the other.
     for _ in 0..4 {
         store.add_partitions().unwrap();
         fill(&store, 6);
@@ -1045,7 +1045,7 @@ fn a_conversion_of_an_empty_log_that_was_cut_off_is_told_to_who_chooses_partitio
     let Some((database, _)) = fresh() else { return };
     let mut other = client(&database);
     other.batch_execute(KILLING).unwrap();
-    // After it began.
+    // After the beginning.
     let begun = "SELECT 1 FROM firefly_conversions";
     (1..)
         .find(|statement| {
@@ -1096,7 +1096,7 @@ fn a_store_that_notified_before_there_were_conversions_goes_on_to_notify() {
 fn a_store_is_converted_whose_table_has_the_oid_that_another_servers_had_once() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 3);
-    // As it is after a dump of a converted store was restored.
+    // As after a restore of a converted store's dump.
     client(&database)
         .batch_execute(
             "INSERT INTO firefly_conversions (prepared, prepare_until, former, swapped_at, finished_at)

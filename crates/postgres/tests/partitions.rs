@@ -1,4 +1,4 @@
-//! A log in partitions: how it gets them, that one is always ahead, and what others do to it meanwhile.
+//! A log in partitions: how it is partitioned, how one partition is always ahead, and what others do meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -22,7 +22,7 @@ fn builder(database: &Database) -> PostgresBuilder {
         .migrate_on_open(true)
 }
 
-/// A store in partitions of so many events.
+/// A store in partitions of this many events.
 fn partitioned(events: u64) -> Option<(Database, PostgresEventStore)> {
     let database = database()?;
     let store = builder(&database)
@@ -32,7 +32,8 @@ fn partitioned(events: u64) -> Option<(Database, PostgresEventStore)> {
     Some((database, store))
 }
 
-/// The first sequence of each partition but the first, which has all before; and how many events each has.
+/// The partitions: the first sequence of each, except of the first one, which has no lower bound, and the number of
+/// events in each.
 fn ranges(database: &Database) -> Vec<(Option<i64>, i64)> {
     let mut client = client(database);
     let rows = client
@@ -59,7 +60,7 @@ fn append(store: &PostgresEventStore, events: u64) {
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
 }
 
-/// Each event of the log has its key, and there is no other.
+/// Asserts that each event of the log has its key, and that there is no other key.
 fn assert_keys(database: &Database) {
     let columns = "event_id, aggregate_id, aggregate_version, global_sequence, aggregate_type, tenant_id";
     let differences = format!(
@@ -86,7 +87,8 @@ fn a_partition_is_always_ahead_of_the_log() {
     append(&store, 1);
     assert_eq!(store.add_partitions().unwrap().unwrap(), "the log has 3, 1 of them new");
     assert_eq!(ranges(&database), [(None, 1), (Some(11), 0), (Some(21), 0)]);
-    // The last one takes what comes when nobody made another, and is cut where nothing was appended yet.
+    // If no partition was added, the last one takes the new events. It is split at a sequence that is not allocated
+    // yet.
     append(&store, 25);
     assert_eq!(ranges(&database), [(None, 10), (Some(11), 10), (Some(21), 6)]);
     let told = store.diagnose().unwrap();
@@ -113,7 +115,7 @@ fn a_store_that_is_opened_without_the_choice_finds_what_is_there() {
     assert_eq!(all_events(&other), all_events(&store));
     assert_eq!(builder(&database).migrate().unwrap(), []);
     assert_eq!(ranges(&database).len(), 2);
-    // Another choice is for partitions to come.
+    // Another size applies to later partitions.
     builder(&database)
         .partitions(Partitions::by_events(100))
         .migrate()
@@ -137,7 +139,7 @@ fn only_an_empty_log_is_partitioned() {
     append(&store, 1);
     client(&database).batch_execute("DELETE FROM events").unwrap();
 
-    // Who opened it before goes on.
+    // A store that was opened before goes on.
     let partitioned = by_events(10).unwrap();
     append(&store, 1);
     append(&partitioned, 1);
@@ -265,7 +267,7 @@ fn a_large_last_partition_is_split_by_a_check_that_was_made_before() {
         return;
     };
     let mut random = fastrand::Rng::with_seed(1);
-    // What is random is not compressed, and what is short stays in the table itself.
+    // Random data is not compressed, and short data stays in the table itself.
     let mut large = || -> NewEvent {
         let text: String = (0..1_700).map(|_| random.alphanumeric()).collect();
         NewEvent::new("money.deposited", &serde_json::json!({ "text": text })).unwrap()
@@ -277,7 +279,7 @@ fn a_large_last_partition_is_split_by_a_check_that_was_made_before() {
     let bytes = "SELECT pg_relation_size('events_from_11')";
     let bytes: i64 = client(&database).query_one(bytes, &[]).unwrap().get(0);
     assert!(bytes > 8 << 20, "{bytes}");
-    // Somebody who died had made a check already, which appends have reached since.
+    // A killed process has left a check, whose bound the appends have reached since.
     let check = |bound: i64| {
         let check = format!(
             "ALTER TABLE events_from_11 DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound
@@ -346,7 +348,7 @@ fn who_writes_into_a_partition_is_refused() {
     assert_eq!(all_events(&store).len(), 5);
 }
 
-/// Their keys are kept, from wherever they write, and their order is that of all.
+/// Their keys are written, however they insert, and they are in the order of the log.
 #[test]
 fn what_other_programs_write_has_its_keys() {
     let Some((database, store)) = partitioned(10) else {

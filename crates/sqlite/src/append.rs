@@ -1,4 +1,4 @@
-//! Appending, within a transaction of the one writer.
+//! Appending, within a transaction of the writing connection.
 
 use firefly_eventstore_core::backend::{self, ArchivedStream, Head, Located, rows};
 use firefly_eventstore_core::{Append, Appended, Error, EventEnvelope, GlobalSequence, NewEvent, Result, Version};
@@ -203,7 +203,7 @@ pub(crate) fn adopt_event(insert: &mut CachedStatement<'_>, event: &EventEnvelop
     ])
 }
 
-/// Who an aggregate belongs to, and the version it is at, archived or not; none if it has no event.
+/// The type, the tenant and the version of an aggregate, archived or not, or `None` if it has no event.
 pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option<Head>> {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = aggregate_id.hyphenated().encode_lower(&mut buffer);
@@ -214,14 +214,14 @@ pub(crate) fn head(connection: &Connection, aggregate_id: Uuid) -> Result<Option
     }
 }
 
-/// What of an aggregate's stream is archived.
+/// The archived part of an aggregate's stream.
 pub(crate) fn archived_stream(connection: &Connection, aggregate_id: Uuid) -> Result<Option<ArchivedStream>> {
     let id = aggregate_id.hyphenated().to_string();
     let found = collect(connection, sql::ARCHIVED_STREAM, [id], |row| rows::archived_stream(row))?;
     Ok(found.into_iter().next())
 }
 
-/// An empty append within a repeated one has no event to tell its version by.
+/// Adds the versions of empty appends within a repeated one: these have no event that shows the version.
 fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<Appended>) -> Result<Vec<Appended>> {
     let complete = |(append, result): (&Append<'_>, Appended)| {
         if !append.events.is_empty() {
@@ -233,7 +233,7 @@ fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<A
     appends.iter().zip(results).map(complete).collect()
 }
 
-/// Where the events with these ids are, of those that are stored or archived.
+/// The places of the events with these ids, archived or not.
 pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
     let ids: Vec<Uuid> = ids.collect();
     let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");

@@ -33,7 +33,7 @@ pub(crate) fn kind_of(error: &rusqlite::Error) -> ErrorKind {
     }
 }
 
-/// An error when one of this crate's statements is prepared: they are fixed, so the tables are not ours any more.
+/// An error of preparing one of this crate's statements. The statements are fixed, so the tables must have been changed.
 pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
     if !is_logic_error(&error) {
         return classify(error);
@@ -54,7 +54,7 @@ fn is_logic_error(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_ERROR)
 }
 
-/// SQLite's own code; none of an error that rusqlite found.
+/// SQLite's code, or `None` if rusqlite made the error.
 fn extended_code(error: &rusqlite::Error) -> Option<i32> {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) | rusqlite::Error::SqlInputError { error: failure, .. } => {
@@ -117,7 +117,7 @@ fn by_code(extended_code: i32) -> ErrorKind {
     }
 }
 
-/// Whether a file could not be opened, or not so that its log can be read.
+/// Whether a file could not be opened, or its write-ahead log cannot be read.
 pub(crate) fn is_about_files(error: &Error) -> bool {
     let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
     let code = source.and_then(extended_code).unwrap_or(ffi::SQLITE_OK);

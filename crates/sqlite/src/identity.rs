@@ -1,4 +1,4 @@
-//! Which file a store is: the one that was opened, by its identity, not whatever is at its path later.
+//! The identity of a store's files: the store stays with the file that was opened, not with its path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,8 @@ type Identity = (u64, u64);
 type Identity = Option<SystemTime>;
 
 impl Files {
-    /// Those of a database that a connection has open and has read: SQLite makes the log by then, and keeps it as long.
+    /// The files of a database that a connection has opened and read. By then SQLite has made the log, which exists as
+    /// long as the connection.
     pub(crate) fn of(database: &Path, is_unchanging: bool) -> Result<Self> {
         let file = |path: PathBuf| {
             Some(File {
@@ -85,7 +86,7 @@ impl Files {
 /// The names of the files that SQLite keeps beside a database with a write-ahead log.
 const LOG: [&str; 2] = ["-wal", "-shm"];
 
-/// A file of a database, by what is added to its name.
+/// The file of a database with this suffix.
 pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(suffix);
@@ -105,7 +106,7 @@ struct State {
 }
 
 impl State {
-    /// None if the file does not exist, or is open: a program that writes keeps a log or a journal beside it.
+    /// `None` if the file does not exist or is open: a program that writes keeps a log or a journal beside the file.
     fn of(database: &Path) -> Option<Self> {
         let metadata = fs::metadata(database).ok()?;
         let is_closed = ["-wal", "-journal"]

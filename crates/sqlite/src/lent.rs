@@ -1,4 +1,4 @@
-//! The writing connection. A caller's work may borrow it, and leaves nothing on it that another call finds.
+//! The writing connection. A caller's work may use it, but leaves nothing on it that affects another call.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -40,7 +40,7 @@ impl WritingConnection {
         })
     }
 
-    /// The connection, as the store made it.
+    /// The connection, in the state in which the store made it.
     pub(crate) fn get(&mut self) -> Result<&mut Connection> {
         if self.is_spoiled {
             self.renew()?;
@@ -48,7 +48,7 @@ impl WritingConnection {
         Ok(&mut self.connection)
     }
 
-    /// Lends the connection to `work`, which sets the flag if a caller's code used it.
+    /// Lends the connection to `work`, which sets the flag if the caller's code used it.
     pub(crate) fn lend<R>(&mut self, work: impl FnOnce(&Connection, &Cell<bool>) -> R) -> Result<R> {
         self.get()?;
         let mut canary = prepared(&self.connection, sql::CANARY)?;
@@ -66,22 +66,23 @@ impl WritingConnection {
                 && self.connection.busy_timeout(self.database.options.busy_timeout).is_ok();
         drop(canary);
         self.is_spoiled = !as_it_was;
-        // At once, because of what the connection may hold open or locked. If it fails, the next call tries again, and tells.
+        // Replaced at once, because the old one may hold a lock or keep a statement open. If that fails, the next call tries again and
+        // returns the error.
         drop(self.get());
         Ok(result)
     }
 
-    /// Whether a statement was forgotten, which keeps the log from being emptied. (It also keeps the connection from being closed, and
-    /// a database in memory locked: that one has to live with it.)
+    /// Whether a statement was leaked, which keeps the log from being emptied. (It also keeps the connection from being closed, and a
+    /// database in memory stays locked; this cannot be helped.)
     fn has_open_statement(&self) -> bool {
         !self.database.location.is_memory() && self.connection.is_busy()
     }
 
     fn renew(&mut self) -> Result<()> {
-        // An exclusive lock that was left is given back with the next read; the new connection would wait for it in vain.
+        // The next read releases an exclusive lock that was left. Otherwise the new connection would wait for it in vain.
         drop(self.connection.execute_batch("PRAGMA locking_mode = NORMAL"));
         drop(schema::is_empty(&self.connection));
-        // The new one is opened first: a database in memory is gone with its last connection.
+        // The new connection is opened before the old one is closed: a database in memory disappears with its last connection.
         let mut connection = self.database.open_writer()?;
         self.changed = watch(&mut connection)?;
         self.connection = connection;
@@ -96,7 +97,7 @@ fn sing(canary: &mut CachedStatement<'_>) -> Result<()> {
     canary.query_row([], |_| Ok(())).map_err(classify)
 }
 
-/// Lets the connection tell when a statement is prepared that changes it.
+/// Sets an authorizer that notes when a statement is prepared that changes the connection.
 fn watch(connection: &mut Connection) -> Result<Arc<AtomicBool>> {
     static FUNCTIONS: OnceLock<HashSet<String>> = OnceLock::new();
     let functions = match FUNCTIONS.get() {
@@ -129,7 +130,7 @@ fn changes(action: AuthAction<'_>, functions: &HashSet<String>) -> bool {
                 .any(|end| pragma_name.ends_with(end));
             pragma_value.is_some() && !only_tells
         }
-        // A function that is not SQLite's, nor ours: the caller made it.
+        // A function that neither SQLite nor this crate has made. So the caller made it.
         AuthAction::Function { function_name } => !functions.contains(function_name),
         AuthAction::Attach { .. }
         | AuthAction::Detach { .. }

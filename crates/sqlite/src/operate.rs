@@ -1,4 +1,4 @@
-//! Operating the store: import, restore, maintenance and diagnosis.
+//! Operations: import, restore, maintenance and diagnosis.
 
 mod diagnose;
 mod usage;
@@ -36,7 +36,7 @@ impl Operations for SqliteEventStore {
             .map_err(|error| error.during("import events"))
     }
 
-    /// Appends wait meanwhile, as for any transaction.
+    /// Appends wait, as for any transaction.
     fn restore_table(&self, point: RestorePoint) -> Result<u64> {
         self.maintain(|connection| {
             in_transaction(connection, Some(self.database()), |connection| {
@@ -79,7 +79,7 @@ impl Operations for SqliteEventStore {
         tables::forget_archive(&Sessions(self), digest)
     }
 
-    /// Appends wait meanwhile, as for any transaction.
+    /// Appends wait, as for any transaction.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
         self.alone(|connection| {
@@ -89,7 +89,7 @@ impl Operations for SqliteEventStore {
         })
     }
 
-    /// Appends wait meanwhile, as for any transaction.
+    /// Appends wait, as for any transaction.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
         self.alone(|connection| {
@@ -153,7 +153,7 @@ fn import(connection: &Connection, database: &Database, events: &[EventEnvelope]
     match in_transaction(connection, Some(database), |connection| insert(connection, events)) {
         Ok(()) => Ok(()),
         Err(Refusal::Other(error)) => Err(error),
-        // Nothing of the batch is left in the database: the ids that are found are others' events.
+        // The batch was rolled back, so the events that have these ids are others.
         Err(Refusal::Key(error)) => {
             let found = locate(connection, events.iter().map(|event| event.event_id))?;
             Err(backend::refuse_import(events, &found).with_source(error))
@@ -183,7 +183,7 @@ fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refus
     Ok(())
 }
 
-/// The last sequence of the log, or of an event that was deleted since.
+/// The greatest sequence that any event has had, deleted or not.
 fn last_given(connection: &Connection) -> Result<GlobalSequence> {
     let (last, given) = sequences(connection)?;
     match given {
@@ -192,16 +192,16 @@ fn last_given(connection: &Connection) -> Result<GlobalSequence> {
     }
 }
 
-/// What `AUTOINCREMENT` remembers.
+/// The last sequence that `AUTOINCREMENT` remembers.
 enum Given {
     Nothing,
-    /// Every sequence up to this may have been given.
+    /// Every sequence up to this one may have been used.
     Up(i64),
     /// Not a number.
     Unreadable,
 }
 
-/// The last sequence of the log, and the last that was given.
+/// The last sequence of the log, and the last one that `AUTOINCREMENT` remembers.
 fn sequences(connection: &Connection) -> Result<(i64, Given)> {
     let rows = collect(connection, sql::NEXT_SEQUENCE, [], |row| {
         let given = match row.0.get_ref(1).map_err(classify)? {
@@ -230,7 +230,7 @@ fn restore(connection: &Connection, point: RestorePoint) -> Result<u64> {
         RestorePoint::Sequence(sequence) => {
             prepared(connection, sql::RESTORE_UNTIL_SEQUENCE)?.execute([sequence.as_i64()])
         }
-        // What is stored has microseconds: what is later than the time is later than its microsecond.
+        // Stored times have microseconds. So an event is later than the given time if it is later than the microsecond of that time.
         RestorePoint::Time(time) => prepared(connection, sql::RESTORE_UNTIL_TIME)?.execute([time_text(time).as_str()]),
     };
     Ok(copied.map_err(classify)? as u64)
@@ -295,7 +295,7 @@ fn storage(reason: String) -> Finding {
     Finding::of_store(FindingKind::Storage, reason)
 }
 
-/// A check that could not go on because of damage has found it.
+/// A check that failed because of damage has found that damage.
 fn found(error: Error) -> Result<Finding> {
     if !matches!(error.kind(), ErrorKind::Integrity { .. } | ErrorKind::Schema(_)) {
         return Err(error);

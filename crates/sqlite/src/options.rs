@@ -1,11 +1,11 @@
-//! How a store is opened.
+//! Options for opening a store.
 
 use std::thread;
 use std::time::Duration;
 
 use firefly_eventstore_core::{Indexes, Limits};
 
-/// How a store is opened: see [`SqliteBuilder`](crate::SqliteBuilder).
+/// Options for opening a store: see [`SqliteBuilder`](crate::SqliteBuilder).
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) synchronous: Synchronous,
@@ -38,21 +38,20 @@ impl Default for Options {
     }
 }
 
-/// How sure a commit is before it is reported.
+/// What a commit survives once it is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// It survives a power failure: an `fsync` for each commit, which all threads that append at once share. With
-    /// [`JournalMode::Delete`] the directory is synced too.
+    /// A power failure: each commit makes an `fsync`, which threads that append at the same time share. With [`JournalMode::Delete`], the
+    /// directory is synced, too.
     #[default]
     Full,
-    /// It survives a crash of the program; a power failure may undo the last commits, never damage the file.
+    /// A crash of the program. A power failure may undo the last commits, but never damages the file.
     ///
-    /// The next events get the sequences of the undone ones. So a follower may have read events that no longer exist, and its checkpoint
-    /// may be beyond the end of the log: its next read is then refused with [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd),
-    /// unless new events have come as far meanwhile. Let the follower keep the id of the last event beside the checkpoint, and compare it
-    /// when it starts. If the event at the checkpoint has another id, rebuild the read model from an older checkpoint, or from the
-    /// beginning.
+    /// Later events get the sequences of the undone ones. So a follower may have read events that no longer exist, and its checkpoint may
+    /// be beyond the end of the log. Its next read then fails with [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd), unless new
+    /// events have reached the checkpoint. Let the follower store the id of the last event with the checkpoint, and compare it when it
+    /// starts. If the event at the checkpoint has another id, rebuild the read model from an older checkpoint, or from the beginning.
     Normal,
 }
 
@@ -63,7 +62,7 @@ pub enum JournalMode {
     /// A write-ahead log beside the file: readers and the writer never wait for one another.
     #[default]
     Wal,
-    /// A rollback journal beside the file, for places where a write-ahead log cannot be, such as a network drive.
+    /// A rollback journal beside the file, for file systems without support for a write-ahead log, such as a network drive.
     Delete,
     /// As [`Delete`](Self::Delete), but the journal is truncated instead of deleted.
     Truncate,

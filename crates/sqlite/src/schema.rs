@@ -12,7 +12,7 @@ pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {
     Ok(names(connection)?.is_empty())
 }
 
-/// Whether there is something with this name; SQLite takes capital and small letters for the same.
+/// Whether an object with this name exists. SQLite ignores the case of names.
 pub(crate) fn has_name(connection: &Connection, name: &str) -> Result<bool> {
     Ok(names(connection)?.iter().any(|there| there.eq_ignore_ascii_case(name)))
 }

@@ -1,4 +1,4 @@
-//! Transactions of the connection that writes.
+//! Transactions of the writing connection.
 
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, Result};
@@ -9,7 +9,7 @@ use crate::pool::Database;
 use crate::statement::prepared;
 
 /// Runs `work` in a transaction, on a connection that no other thread uses. Commits if `work` succeeds and the store's file was not moved.
-/// (There is no store yet while a schema is made.)
+/// (While a schema is made, there is no store to check.)
 pub(crate) fn in_transaction<R, E: From<Error>>(
     connection: &Connection,
     database: Option<&Database>,
@@ -25,10 +25,10 @@ pub(crate) fn in_transaction<R, E: From<Error>>(
     Ok(result)
 }
 
-/// Runs several statements that read, so that they see one state of the database.
+/// Runs several reading statements in one state of the database.
 pub(crate) fn in_one_state<R>(connection: &Connection, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
     if !connection.is_autocommit() {
-        // The transaction that is open sees one state.
+        // An open transaction sees one state already.
         return read(connection);
     }
     run(connection, "BEGIN")?;
@@ -36,20 +36,20 @@ pub(crate) fn in_one_state<R>(connection: &Connection, read: impl FnOnce(&Connec
     read(connection)
 }
 
-/// A transaction is over that was to go on.
+/// The error when a transaction has ended too early.
 pub(crate) fn ended() -> Error {
     Error::new(kinds::backend(
         "the transaction ended before its work did; nothing is known to be stored",
     ))
 }
 
-/// Begins a transaction that writes: at once, so that it never has to give way to another writer half-way.
+/// Begins a transaction that writes, with the lock, so that it never loses against another writer half-way.
 pub(crate) fn begin(connection: &Connection) -> Result<()> {
     run(connection, "BEGIN IMMEDIATE")
 }
 
-/// Commits, unless the store's file was moved. The check is the last step before the commit. A file that is moved after the check might as
-/// well have been moved after the commit.
+/// Commits, unless the store's file was moved. The check is the last step before the commit. A move after the check is the same as a move
+/// after the commit.
 pub(crate) fn commit(connection: &Connection, database: Option<&Database>) -> Result<()> {
     database.map_or(Ok(()), Database::check)?;
     run(connection, "COMMIT")
@@ -61,13 +61,13 @@ pub(crate) fn run(connection: &Connection, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// Rolls a transaction back that was not committed, also when its work panics.
+/// Rolls back a transaction that was not committed, also after a panic of the work.
 pub(crate) struct RollbackOnDrop<'a>(pub(crate) &'a Connection);
 
 impl Drop for RollbackOnDrop<'_> {
     fn drop(&mut self) {
         if !self.0.is_autocommit() {
-            // If even this fails, the connection is broken, and the next BEGIN says so.
+            // If the rollback fails, the connection is broken, and the next BEGIN reports it.
             drop(run(self.0, "ROLLBACK"));
         }
     }

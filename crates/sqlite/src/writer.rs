@@ -1,9 +1,9 @@
-//! The one writing connection, and the line of threads that wait for it: group commit.
+//! The writing connection, and the queue of threads that wait for it: group commit.
 //!
-//! A thread that finds no other thread writing leads. In one transaction it writes its own append, and then the appends of the threads that
-//! have come meanwhile. It commits once for all of them, and hands the lead to the first thread that waits. So one `fsync` serves all
-//! appends that came during the one before. No thread waits for others to come, and each gets its own result. The idea is the group commit
-//! of PostgreSQL and InnoDB, and the leader of LevelDB's writer queue.
+//! A thread that finds no other thread writing becomes the leader. In one transaction it writes its own append, and then the appends of the
+//! threads that have come meanwhile. It commits once for all of them, and hands the lead to the first thread that waits. So one `fsync`
+//! serves all appends that came during the previous one. No thread waits for others to come, and each gets its own result. The idea is the
+//! group commit of PostgreSQL and InnoDB, and the leader of LevelDB's writer queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::lent::WritingConnection;
 use crate::pool::Database;
 use crate::transaction;
 
-/// The writing connection and the line before it.
+/// The writing connection and its queue.
 #[derive(Debug)]
 pub(crate) struct WriteLine {
     connection: Writer<WritingConnection>,
@@ -33,10 +33,10 @@ struct Line {
     waiting: VecDeque<Arc<Ticket>>,
 }
 
-/// The place of one thread in the line.
+/// The place of a thread in the queue.
 #[derive(Debug)]
 struct Ticket {
-    /// What to append; none if the thread must be alone with the connection.
+    /// The appends, or `None` if the thread needs the connection alone.
     appends: Option<Vec<OwnedAppend>>,
     since: Instant,
     turn: Mutex<Turn>,
@@ -59,7 +59,7 @@ impl WriteLine {
         }
     }
 
-    /// Refuses a thread that is within its own transaction: to be asked before it joins the line.
+    /// Fails if the thread is within its own transaction. Call it before the thread joins the queue.
     pub(crate) fn check_not_held(&self) -> Result<()> {
         self.connection.check_not_held()
     }
@@ -129,7 +129,7 @@ impl WriteLine {
         }
     }
 
-    /// Writes the leader's append and those of the waiting threads, until none waits, and commits; or rolls all of it back.
+    /// Writes the leader's append and those of the waiting threads, until none waits. Then commits, or rolls all of it back.
     fn write_group(
         &self,
         connection: &Connection,
@@ -165,7 +165,7 @@ impl WriteLine {
         });
     }
 
-    /// The thread that waits next, if it waits to append.
+    /// The next waiting thread, if it waits to append.
     fn next_append(&self) -> Option<Arc<Ticket>> {
         let mut line = lock(&self.line);
         line.waiting.front()?.appends.as_ref()?;
@@ -173,7 +173,7 @@ impl WriteLine {
     }
 }
 
-/// The lead of the line; dropping it hands it on.
+/// The lead of the queue. Dropping it hands it on.
 struct Lead<'a>(&'a WriteLine);
 
 impl Drop for Lead<'_> {
@@ -204,7 +204,7 @@ impl Followers {
 }
 
 impl Drop for Followers {
-    /// If the leader panicked, its followers must not wait for ever.
+    /// If the leader panics, its followers must not wait for ever.
     fn drop(&mut self) {
         for Follower { ticket, .. } in self.0.drain(..) {
             ticket.take_turn(Turn::Done(Err(Error::new(kinds::unavailable(

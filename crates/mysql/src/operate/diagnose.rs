@@ -1,4 +1,4 @@
-//! A look at the server, the schema and the settings.
+//! Diagnoses of the server, the schema and the settings, with advice.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::session::Session;
 use crate::topology;
 use crate::{read, sql};
 
-/// Looks at everything that matters to a store; waits for nobody.
+/// Diagnoses everything that matters to a store, without waiting for anybody.
 pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Result<Vec<Diagnosis>> {
     let surroundings = Surroundings::of(session)?;
     let settings = Settings::of(session)?;
@@ -52,7 +52,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     Ok(diagnoses)
 }
 
-/// What a question about the server has for an answer that may not be asked.
+/// The diagnosis when the user lacks the right to ask.
 fn unknown(subject: &str, right: &str) -> Diagnosis {
     Diagnosis::bad(
         Severity::Notice,
@@ -83,17 +83,17 @@ fn schema(session: &mut Session<'_, Conn>) -> Diagnosis {
     }
 }
 
-/// Where a connection is.
+/// The environment of a connection.
 struct Surroundings {
     version: String,
-    /// How far the server's clock is ahead, as far as the time that the question took lets one know.
+    /// How far the server's clock is ahead, beyond what the duration of the question explains.
     ahead: Duration,
     user: String,
     character_set: String,
     collation: String,
 }
 
-/// How far the clocks of the server and this process may be apart.
+/// The greatest good difference of the clocks of the server and this process.
 const MOST_APART: Duration = Duration::SECOND;
 
 impl Surroundings {
@@ -131,7 +131,7 @@ impl Surroundings {
         )
     }
 
-    /// Whether the client is on the server's machine, so that nobody can listen in between.
+    /// Whether the client is on the server's machine, so that nobody can listen on the way.
     fn is_local(&self) -> bool {
         let host = self.user.rsplit('@').next().unwrap_or_default();
         host == "localhost" || host == "::1" || host.starts_with("127.")
@@ -151,7 +151,7 @@ impl Surroundings {
     }
 }
 
-/// The global settings of a server, by their names, as text.
+/// The global settings of a server by name, as text.
 struct Settings(HashMap<String, String>);
 
 impl Settings {
@@ -316,7 +316,7 @@ impl Settings {
     }
 }
 
-/// Whether the mark can be proved here, or what is done instead.
+/// Whether the mark can be proved here, and the alternative if not.
 fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
     let subject = "topology";
     let standing = topology::standing_of(session)?;
@@ -337,14 +337,14 @@ fn topology(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagno
     })
 }
 
-/// The mark that was published for readers of replicas.
+/// The published mark, for readers of replicas.
 fn published(session: &mut Session<'_, Conn>, options: &Options) -> Result<Diagnosis> {
     let published = read::published_mark(session);
     backend::diagnose_published_mark(published, options.server.read_replica.then_some(Severity::Danger))
 }
 
-/// Marks are taken where events are stored: a replica has neither the locks of the writers nor what they have not committed yet. A
-/// store that reads up to a published mark needs neither.
+/// A mark must be proved on the server that writes: a replica has neither the writers' locks nor their uncommitted rows. A store that reads
+/// up to a published mark needs neither.
 fn replica(session: &mut Session<'_, Conn>, read_replica: bool) -> Result<Diagnosis> {
     let Some(rows) = if_allowed(session.query(sql::REPLICA, Vec::new()))? else {
         return Ok(unknown("replica", "REPLICATION CLIENT, or REPLICA MONITOR on MariaDB"));
@@ -366,7 +366,7 @@ fn replica(session: &mut Session<'_, Conn>, read_replica: bool) -> Result<Diagno
     })
 }
 
-/// For how many seconds a transaction is open before it is worth a word.
+/// How many seconds a transaction may be open before it is reported.
 const LONG_OPEN: i64 = 10;
 
 /// MySQL also reads the first 1,024 bytes of each transaction's statement, with the values in it, and fails if they are not text.

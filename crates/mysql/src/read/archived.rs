@@ -14,7 +14,7 @@ use crate::row::{Cells, decode, integer, optional, text, time_value};
 use crate::session::Session;
 use crate::sql;
 
-/// The first archive with an event in a window that the filters may let pass, and how often events were attached so far.
+/// The first archive that may have an event in a window that passes the filters, and how often events were attached so far.
 pub(super) fn archive_with<C: Queryable>(
     session: &mut Session<'_, C>,
     filter: &EventFilter,
@@ -37,7 +37,7 @@ pub(super) fn archive_with<C: Queryable>(
     found.ok_or_else(|| altered("the row of firefly_moves is missing"))
 }
 
-/// What finds the events of the archive `archives` in a window that the filters may let pass, by the index that finds the fewest.
+/// A condition that finds events of the archive `archives` in a window that may pass the filters, by the index that finds the fewest.
 fn events(filter: &EventFilter, bounds: &[Value; 2]) -> (String, Vec<Value>) {
     let mut conditions = vec![
         "event.global_sequence > ?".to_owned(),
@@ -124,7 +124,7 @@ mod tests {
             "SET @@cte_max_recursion_depth = 10000",
             "SET @@max_recursive_iterations = 10000",
         ] {
-            // Either server has one of them.
+            // Each server has only one of these settings.
             let _ = client.query_drop(statement);
         }
         for statement in [

@@ -1,7 +1,7 @@
-//! Conditions by which a server sorts out rows early, for a filter on what the metadata contains.
+//! Conditions by which the server filters rows early, for a filter on metadata.
 //!
-//! [`Metadata::contains`] decides, on the rows that are sent: the servers have different rules for it. The condition here is true for every
-//! row that matches, and false for most of the others.
+//! [`Metadata::contains`] decides, on the rows that the server sends, because the servers have other rules. The condition here is true for
+//! every matching row, and false for most others.
 
 use firefly_eventstore_core::Metadata;
 use mysql::Value;
@@ -15,35 +15,35 @@ pub(super) struct Condition {
     pub(super) values: Vec<Value>,
 }
 
-/// MySQL's containment is as wide as ours, or wider: an array contains, besides, what one of its elements does.
+/// MySQL's containment includes the library's, and is wider: an array also contains what one of its elements contains.
 const CONTAINS: &str = "JSON_CONTAINS(metadata, CAST(? AS JSON))";
 
-// MariaDB's is not: there, each scalar of the filter is compared with what is at its path. Not by JSON_EXTRACT, which does not
-// find keys that are spelled with escapes.
+// MariaDB's containment is narrower. So each scalar of the filter is compared with the value at its path. JSON_EXTRACT would not find keys
+// that are written with escapes.
 const TEXT: &str = "JSON_VALUE(metadata, ?) = ?";
 const NUMBER: &str = "JSON_VALUE(metadata, ?) BETWEEN ? AND ?";
 const TRUE: &str = "JSON_VALUE(metadata, ?) IN ('1', 'true')";
 const FALSE: &str = "JSON_VALUE(metadata, ?) IN ('0', 'false')";
 const NULL: &str = "JSON_EXISTS(metadata, ?) AND COALESCE(JSON_VALUE(metadata, ?), 'null') = 'null'";
-/// What has no path, such as an element of an array, is somewhere in the text as it is, unless the text has escapes.
+/// A value without a path, such as an element of an array, is searched in the text. It is there literally unless the text has escapes.
 const SOMEWHERE: &str = "(INSTR(metadata, ?) > 0 OR INSTR(metadata, ?) > 0)";
 const EXISTS: &str = "JSON_EXISTS(metadata, ?)";
 
-/// The conditions, the first being the most selective: the order is such that there are few different statements to prepare.
+/// The conditions, the most selective first. A fixed order keeps the number of different statements small.
 const BY_SELECTIVITY: [&str; 7] = [TEXT, NUMBER, SOMEWHERE, NULL, TRUE, FALSE, EXISTS];
 
-/// Each condition costs the server a look at the metadata of each row; a few of them leave few rows.
+/// For each condition, the server reads the metadata of each row. A few conditions leave few rows.
 const MOST_CONDITIONS: usize = 6;
 
-/// MySQL takes keys up to 65,535 bytes, so a filter of this length has none that it refuses.
+/// MySQL accepts keys up to 65,535 bytes. A filter of this length has no longer one.
 const LONGEST: usize = 32_768;
 
-/// Each server takes documents and paths that nest deeper.
+/// Both servers accept documents and paths with deeper nesting.
 const DEEPEST: usize = 30;
 
-/// What is true of every row whose metadata contains `part`. None for a filter that the server may refuse.
+/// Conditions that are true for every row whose metadata contains `part`. There are none for a filter that the server may refuse.
 pub(super) fn conditions(part: &Metadata, flavour: Flavour) -> Vec<Condition> {
-    // Canonical text spells a number as the server has to understand it: 9007199254740993.0 is not to become a double.
+    // Canonical text has numbers as the server must read them: 9007199254740993.0 must not become a double.
     let Ok(text) = part.canonical() else {
         return Vec::new();
     };
@@ -78,7 +78,7 @@ fn depth(json: &Json) -> usize {
     1 + deepest.unwrap_or(0)
 }
 
-/// What is true where `json` is contained in what is at this path.
+/// Conditions that are true if the value at this path contains `json`.
 fn at_path(path: &str, json: &Json, conditions: &mut Vec<Condition>) {
     let mut add = |sql, values: Vec<Value>| {
         let values = [vec![path.into()], values].concat();
@@ -112,19 +112,19 @@ fn at_path(path: &str, json: &Json, conditions: &mut Vec<Condition>) {
     }
 }
 
-/// Whether a path names a key as it is. MariaDB finds none that begins with a minus.
+/// Whether a key can be used in a path without quotes. MariaDB does not find keys that begin with a minus.
 fn is_plain(key: &str) -> bool {
     !key.starts_with('-')
         && !key.contains(|character: char| character.is_control() || matches!(character, '"' | '\\' | '*'))
 }
 
-/// Less and more than a number, by more than the server may round it.
+/// Bounds around a number that cover the server's rounding.
 fn around(number: f64) -> (f64, f64) {
     let margin = number.abs() * 1e-14 + f64::MIN_POSITIVE;
     ((number - margin).max(f64::MIN), (number + margin).min(f64::MAX))
 }
 
-/// What is true where `json` is contained in some part of the metadata.
+/// Conditions that are true if any part of the metadata contains `json`.
 fn somewhere(json: &Json, conditions: &mut Vec<Condition>) {
     match json {
         Json::Object(members) => members.values().for_each(|value| somewhere(value, conditions)),

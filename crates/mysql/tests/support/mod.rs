@@ -1,4 +1,4 @@
-//! What the tests of this driver share.
+//! Helpers for the tests of this driver.
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses a part")]
 
@@ -11,7 +11,7 @@ use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Row, TxOpts};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
-/// Makes a test of each function on either server, such as `mariadb::name`; it is skipped where the server is missing.
+/// Makes a test of each function for each server, such as `mariadb::name`. It is skipped if the server is missing.
 macro_rules! on_both {
     ($($test:ident),+ $(,)?) => {
         mod mysql {
@@ -35,47 +35,47 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
-/// A database of its own, with a store in it.
+/// A new database with a store.
 pub(crate) fn fresh(server: &MysqlServer) -> (Database, MysqlEventStore) {
     let database = server.new_database();
     let store = builder(&database).migrate_on_open(true).open().unwrap();
     (database, store)
 }
 
-/// How to open a store in a database.
+/// Options for opening a store in a database.
 pub(crate) fn builder(database: &Database) -> MysqlBuilder {
     MysqlEventStore::builder(database.url()).max_connections(20)
 }
 
-/// A connection of somebody else's.
+/// A connection that is not the store's.
 pub(crate) fn client(database: &Database) -> Conn {
     Conn::new(database.url()).unwrap()
 }
 
-/// Runs a statement as somebody else.
+/// Runs a statement on a connection that is not the store's.
 pub(crate) fn run(client: &mut Conn, statement: &str) {
     client
         .query_drop(statement)
         .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
-/// An aggregate of its own.
+/// A new aggregate.
 pub(crate) fn account() -> AggregateKey {
     AggregateKey::new("Account", Uuid::now_v7()).unwrap()
 }
 
-/// An event of its own.
+/// A new event.
 pub(crate) fn deposited(amount: u64) -> NewEvent {
     NewEvent::from_json("money.deposited", format!(r#"{{"amount":{amount}}}"#)).unwrap()
 }
 
-/// Appends an event to an aggregate of its own, and returns its sequence.
+/// Appends an event to a new aggregate, and returns its sequence.
 pub(crate) fn append_one(store: &MysqlEventStore) -> i64 {
     let appended = store.append(&account(), ExpectedVersion::NoStream, &[deposited(1)]);
     appended.unwrap().last_sequence().unwrap().as_i64()
 }
 
-/// Everything in the log.
+/// All events in the log.
 pub(crate) fn all_events(store: &dyn EventStore) -> Vec<EventEnvelope> {
     store.read(EventQuery::new()).collect::<Result<_, Error>>().unwrap()
 }
@@ -85,14 +85,15 @@ pub(crate) fn mark(store: &MysqlEventStore) -> i64 {
     store.high_water_mark().unwrap().as_i64()
 }
 
-/// Who is connected to a database. Not by the information schema: MySQL cannot show statements with binary values there.
+/// The connections to a database. The information schema of MySQL cannot show statements with binary values, so it is
+/// not used.
 pub(crate) fn connections(client: &mut Conn, database: &Database) -> Vec<Row> {
     let mut connections: Vec<Row> = client.query("SHOW PROCESSLIST").unwrap();
     connections.retain(|row| row.get::<Option<String>, _>("db").unwrap().as_deref() == Some(database.name()));
     connections
 }
 
-/// Waits until somebody who is connected to a database `is` so.
+/// Waits until a connection to the database satisfies `is`.
 pub(crate) fn until_some_connection(database: &Database, is: impl Fn(&Row) -> bool) {
     let mut other = client(database);
     let asked = Instant::now();
@@ -102,7 +103,8 @@ pub(crate) fn until_some_connection(database: &Database, is: impl Fn(&Row) -> bo
     }
 }
 
-/// Waits until somebody is held up by `LOCK TABLES`, or by a transaction that has used a table that is to be changed.
+/// Waits until a session waits for a table: because of `LOCK TABLES`, or because a transaction has used a table that is
+/// to be changed.
 pub(crate) fn until_somebody_waits_for_a_table(database: &Database) {
     let state = |row: &Row| row.get::<Option<String>, _>("State").flatten();
     until_some_connection(database, |row| {
@@ -137,13 +139,13 @@ pub(crate) fn until_a_statement_waits(database: &Database, text: &str) {
     }
 }
 
-/// A transaction of one to three appends, with pauses, some of which gives up at its end.
+/// A transaction of one to three appends, with pauses. Some are rolled back at the end.
 pub(crate) fn write_with_delays_and_rollbacks(store: &MysqlEventStore, url: &str, random: &mut fastrand::Rng) {
     let gives_up = random.u8(..100) < 15;
     let appends = random.u8(1..=3);
     let pause = |random: &mut fastrand::Rng| thread::sleep(Duration::from_micros(random.u64(..3_000)));
     if random.u8(..100) < 10 {
-        // Somebody's own transaction, which sees an old state.
+        // The caller's own transaction, with an old snapshot.
         let mut client = Conn::new(url).unwrap();
         let isolation = TxOpts::default()
             .set_isolation_level(Some(IsolationLevel::RepeatableRead))

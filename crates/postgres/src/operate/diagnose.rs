@@ -1,4 +1,4 @@
-//! What the server, the schema and the settings are like, and what to do about it.
+//! Diagnoses of the server, the schema and the settings, with advice.
 
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
 use firefly_eventstore_core::{Error, ErrorKind, Result, backend};
@@ -45,12 +45,12 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
     Ok(diagnoses)
 }
 
-/// What `settings.sql` says.
+/// The result of `settings.sql`.
 struct Settings {
     version: String,
     version_number: i32,
     now: OffsetDateTime,
-    /// When it was asked, and when it had answered, by the clock of this process.
+    /// The times before the question and after the answer, by the clock of this process.
     asked: (OffsetDateTime, OffsetDateTime),
     fsync: bool,
     full_page_writes: bool,
@@ -58,29 +58,29 @@ struct Settings {
     data_checksums: bool,
     checksum_failures: i64,
     is_read_only: bool,
-    /// How many this role may have.
+    /// The connection limit of this role.
     connections: i64,
     is_encrypted: bool,
     is_local: bool,
     vacuums_itself: bool,
-    /// How many transaction ids were used since the oldest that is not frozen.
+    /// The age, in transaction ids, of the oldest one that is not frozen.
     oldest_transaction: i64,
     counted_since: OffsetDateTime,
 }
 
-/// The oldest server that has what the migrations need.
+/// The oldest server version that the migrations work on.
 const OLDEST_SERVER: i32 = 120_000;
 
-/// How far clocks may be apart.
+/// The greatest difference of clocks that is good.
 const CLOCKS_APART: Duration = Duration::SECOND;
 
 /// The server stops writing at two thousand million.
 const MANY_TRANSACTIONS: i64 = 1_000_000_000;
 
-/// For how long an index may be of no use before that is told.
+/// An index is reported if it has been unused for longer than this.
 const LONG_UNUSED: Duration = Duration::days(7);
 
-/// For how long a transaction may be open that appends.
+/// How many seconds a transaction that has appended may be open.
 const LONG_OPEN: i64 = 60;
 
 impl Settings {
@@ -123,7 +123,7 @@ impl Settings {
         Diagnosis::good("server", found)
     }
 
-    /// Whether what is committed stays.
+    /// Whether committed events survive a crash.
     fn durability(&self) -> Vec<Diagnosis> {
         let setting = |name: &str, is_on: bool, severity, advice: &str| match is_on {
             true => Diagnosis::good(name, "on"),
@@ -174,7 +174,7 @@ impl Settings {
 
     fn clock(&self) -> Diagnosis {
         let (asked, answered) = self.asked;
-        // Anything between the two is no difference: nobody knows when in between the server looked.
+        // The server read its clock at an unknown time between the two. So a time between them is no difference.
         let apart = self.now - self.now.clamp(asked, answered.max(asked));
         let seconds = apart.abs().as_seconds_f64();
         if apart.abs() <= CLOCKS_APART {
@@ -243,14 +243,14 @@ impl Settings {
     }
 }
 
-/// What `topology.sql` says.
+/// The result of `topology.sql`.
 struct Topology {
     is_standby: bool,
-    /// How many servers stream from this one.
+    /// The number of servers that stream from this one.
     replicas: i64,
-    /// How many of them each commit waits for, as far as this role may see that.
+    /// The number of replicas that each commit waits for, as far as this role may see it.
     synchronous: i64,
-    /// Whether commits wait for any.
+    /// Whether commits wait for a replica.
     waits: bool,
 }
 
@@ -306,7 +306,7 @@ impl Topology {
     }
 }
 
-/// The mark that was published for readers of replicas.
+/// The published mark, for readers of replicas.
 fn published(session: &mut Session<'_, Client>, topology: &Topology, read_replica: bool) -> Result<Diagnosis> {
     let needed = match (read_replica, topology.is_standby) {
         (true, _) => Some(Severity::Danger),
@@ -348,7 +348,7 @@ fn strange_schema(error: &Error) -> Diagnosis {
 fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
     let subject = "events_global_sequence_seq";
     let behind = match migrate::behind(session) {
-        // Whoever may not look at the sequence cannot be told.
+        // Without the right to read the sequence, this is unknown.
         Err(error) if *error.kind() == ErrorKind::PermissionDenied => None,
         behind => behind?,
     };
@@ -373,7 +373,7 @@ fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
     })
 }
 
-/// How far a conversion of the log is that is not finished.
+/// The progress of a conversion of the log that is not finished.
 fn of_conversion(begun: &Begun) -> Diagnosis {
     let (into, call) = match begun.events_per_range {
         Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
@@ -405,11 +405,11 @@ fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
     Ok(of_oldest(writers.first()))
 }
 
-/// A transaction that appended, and is open: it holds back what comes after it.
+/// An open transaction that has appended. It holds the mark back.
 struct Writer {
-    /// None if it is prepared for a commit in two phases.
+    /// `None` if the transaction is prepared for a two-phase commit.
     process: Option<i32>,
-    /// In seconds, where that may be seen.
+    /// In seconds, if the role may see it.
     open_for: Option<i64>,
 }
 
@@ -435,7 +435,7 @@ fn of_oldest(writer: Option<&Writer>) -> Diagnosis {
     }
 }
 
-/// Whether the room of dead rows is given back.
+/// Whether the space of dead rows is reclaimed.
 fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
     let subject = "autovacuum";
     if !settings.vacuums_itself {
@@ -446,7 +446,7 @@ fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
             "tables grow, plans get worse, and transaction ids run out; set autovacuum = on and track_counts = on, and reload the server",
         );
     }
-    // Where the server would have begun by itself, by its defaults, several times over.
+    // Tables with several times as many dead rows as those at which autovacuum starts by default.
     let neglected = tables
         .iter()
         .find(|table| table.dead_rows > 10_000 + table.live_rows / 2);
@@ -602,7 +602,7 @@ mod tests {
             (severity, found.as_str()),
             (Severity::Warning, "the server's is 2.0 s behind this machine's")
         );
-        // A clock that was set back while the answer was on its way.
+        // The clock was set back before the answer arrived.
         assert_eq!(at(none, -second).0, Severity::Good);
     }
 

@@ -1,4 +1,4 @@
-//! The tables and the indexes that there are, how large they are, and how often they are used.
+//! The store's tables and indexes, their sizes, and how often they are used.
 
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{Indexes, Result};
@@ -10,7 +10,7 @@ use crate::row::{self, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
-/// A table that maintenance is for.
+/// A table that maintenance covers.
 pub(super) struct Table {
     pub(super) name: String,
     /// With its unit.
@@ -40,7 +40,7 @@ pub(super) fn tables(session: &mut Session<'_, Client>) -> Result<Vec<Table>> {
 pub(super) struct Index {
     pub(super) table: String,
     pub(super) name: String,
-    /// What it consists of: itself, or one index for each partition.
+    /// The oids of its parts: the index itself, or one index for each partition.
     pub(super) parts: Vec<u32>,
     pub(super) bytes: u64,
     pub(super) scans: Option<u64>,
@@ -64,7 +64,7 @@ pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
     })
 }
 
-/// The indexes that there are, and those that are to be there.
+/// The state of the existing indexes and of those that the store should have.
 pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>, layout: Layout) -> Vec<IndexUsage> {
     let chosen = chosen.unwrap_or_else(|| {
         Indexes::of_those_there(OPTIONAL_INDEXES, |name| indexes.iter().any(|index| index.name == name))

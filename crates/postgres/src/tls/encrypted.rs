@@ -1,4 +1,4 @@
-//! Connections by TLS, with rustls.
+//! TLS connections with rustls.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{Mode, Tls};
 use crate::pool::Connect;
 
 impl Tls {
-    /// What makes connections that are encrypted. The files are read now.
+    /// Returns the function that makes encrypted connections. The files are read now.
     pub(super) fn encrypted(&self, mode: Mode) -> Result<Arc<Connect>> {
         let provider = Arc::new(ring::default_provider());
         let authorities = Arc::new(self.authorities()?);
@@ -42,7 +42,7 @@ impl Tls {
                     .map_err(|error| refused("sslcert", error))?
             }
         };
-        // Without it, servers refuse a connection that begins with TLS (sslnegotiation=direct).
+        // Servers refuse a connection that begins with TLS (sslnegotiation=direct) without this protocol.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         let connector = MakeRustlsConnect::new(config);
         Ok(Arc::new(move |config| config.connect(connector.clone())))
@@ -83,11 +83,11 @@ fn refused(option: &str, error: impl std::error::Error + Send + Sync + 'static) 
     Error::invalid(format!("what the option {option} of the URL names cannot be used")).with_source(error)
 }
 
-/// Looks at less of a certificate than rustls does: whether the other side has its key, in any case.
+/// Checks less of a certificate than rustls does. It always checks that the server has the certificate's key.
 #[derive(Debug)]
 struct Lenient {
     verifier: Arc<WebPkiServerVerifier>,
-    /// Whoever signed it, and whatever name is in it; otherwise only the name does not matter.
+    /// Whether any signature and any name are accepted. If not, only the name is not checked.
     is_anybody_trusted: bool,
 }
 
@@ -107,7 +107,7 @@ impl ServerCertVerifier for Lenient {
             .verifier
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // The name is what is looked at last.
+            // rustls checks the name last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -31,7 +31,7 @@ impl SqliteEventStore {
             let indexes = indexes(connection, self.options().indexes)?;
             Ok((settings, schema(connection)?, indexes))
         };
-        // The settings are those of a connection: those that count are the writer's.
+        // Settings belong to a connection. Those of the writing connection matter.
         let (settings, schema, indexes) = match self.options().read_only {
             true => self.read(|connection| look(connection))?,
             false => self.alone(look)?,
