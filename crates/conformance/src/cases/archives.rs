@@ -271,21 +271,25 @@ pub(crate) fn whatever_is_loaded_beside_an_archive_is_what_it_was_before(env: &d
         .map(Some)
         .chain([None])
         .collect();
-    for from in [0, 1, 2, 3, 4, 6, 7] {
-        for to in [None, Some(1), Some(2), Some(3), Some(5), Some(9)] {
-            for (limit, direction) in [
-                (None, Direction::Forwards),
-                (None, Direction::Backwards),
-                (Some(0), Direction::Forwards),
-                (Some(1), Direction::Forwards),
-                (Some(1), Direction::Backwards),
-                (Some(4), Direction::Backwards),
-            ] {
-                for point in &points {
-                    let mut range = StreamRange::all().from_version(version(from));
-                    (range.to, range.limit, range.direction, range.as_of) = (to.map(version), limit, direction, *point);
-                    ranges.push(range);
-                }
+    let ends = [
+        (None, Direction::Forwards),
+        (None, Direction::Backwards),
+        (Some(0), Direction::Forwards),
+        (Some(1), Direction::Forwards),
+        (Some(1), Direction::Backwards),
+        (Some(4), Direction::Backwards),
+    ];
+    // Any three of the four choices come together in each way, which takes a sixth of all ranges.
+    for (first, from) in [0, 1, 2, 3, 4, 6, 7].into_iter().enumerate() {
+        for (second, to) in [None, Some(1), Some(2), Some(3), Some(5), Some(9)]
+            .into_iter()
+            .enumerate()
+        {
+            for (third, point) in points.iter().enumerate() {
+                let (limit, direction) = ends[(first + second + third) % ends.len()];
+                let mut range = StreamRange::all().from_version(version(from));
+                (range.to, range.limit, range.direction, range.as_of) = (to.map(version), limit, direction, *point);
+                ranges.push(range);
             }
         }
     }
