@@ -1,4 +1,4 @@
-//! The adoption of tables that were made by hand: their rows move into those that the migrations make.
+//! The adoption of tables that were made by hand: their rows are moved into the tables of the migrations.
 
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::adoption::{
@@ -17,12 +17,12 @@ use crate::schema::{has, names, run};
 use crate::session::{Flavour, Session};
 use crate::sql;
 
-/// A table that may have been made by hand, and the columns of it that are taken over, which is also their order.
+/// A table that may have been made by hand, with the columns that are taken over, in their order.
 struct Table {
     name: &'static str,
     id: &'static str,
     columns: &'static [&'static str],
-    /// What its rows are read by, piece by piece.
+    /// The key by which its rows are read in parts.
     key: &'static str,
 }
 
@@ -40,7 +40,7 @@ const SNAPSHOTS: Table = Table {
     key: "snapshot_id",
 };
 
-/// What it says is in the events: where it was made by hand, it is made anew.
+/// A summary of the events. If it was made by hand, it is computed anew.
 const SUMMARIES: Table = Table {
     name: "mv_aggregate_summary",
     id: "aggregate_id",
@@ -57,10 +57,10 @@ const SUMMARIES: Table = Table {
     key: "aggregate_id",
 };
 
-/// What [`SUMMARIES`] is refreshed by, which one made by hand need not have.
+/// The key by which [`SUMMARIES`] is refreshed. A table made by hand may not have it.
 const SUMMARIES_KEY: &str = "index mv_aggregate_summary.idx_mv_aggregate_summary_pk";
 
-/// The checks that the migrations make on the events.
+/// The check constraints on events that the migrations make.
 const CHECKS: &[&str] = &[
     "events_aggregate_version_check",
     "events_event_type_check",
@@ -70,7 +70,7 @@ const CHECKS: &[&str] = &[
 /// Views that the migrations make anew.
 const VIEWS: &[&str] = &["v_event_statistics", "v_recent_events", "v_events"];
 
-/// How many rows are taken in at once, which is what a crash may leave to do again.
+/// How many rows are moved at once. After a crash, at most these are moved again.
 const ROWS_AT_ONCE: usize = 1_000;
 
 impl Table {
@@ -78,7 +78,7 @@ impl Table {
         format!("{}_by_hand", self.name)
     }
 
-    /// Those with ids of text are not ours.
+    /// A table whose ids are text is not the store's.
     fn is_by_hand(&self, there: &[String]) -> bool {
         has(there, &format!("table {}", self.name)) && !has(there, &format!("binary {}.{}", self.name, self.id))
     }
@@ -116,7 +116,7 @@ impl Table {
         )))
     }
 
-    /// The columns, with NULL for those that the table made by hand does not have.
+    /// The columns, with NULL for columns that the table made by hand does not have.
     fn select(&self, there: &[String]) -> String {
         let table = self.by_hand();
         let value = |column: &&str| match has(there, &format!("column {table}.{column}")) {
@@ -132,7 +132,7 @@ impl Table {
         Ok(counts.into_iter().sum())
     }
 
-    /// Drops the table made by hand, once every row of it is in the other.
+    /// Drops the table made by hand when all of its rows are in the other table.
     fn drop_by_hand(&self, session: &mut Session<'_, Conn>) -> Result<()> {
         let before = Self::count(session, &self.by_hand())?;
         let after = Self::count(session, self.name)?;
@@ -147,8 +147,7 @@ impl Table {
     }
 }
 
-/// Renames tables that were made by hand, and drops what the migrations make again. Whatever of this is done before a crash is not there to
-/// be done again.
+/// Renames tables that were made by hand, and drops objects that the migrations make again. After a crash, only the rest is done.
 pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
     let tables: Vec<Table> = [EVENTS, SNAPSHOTS]
         .into_iter()
@@ -174,8 +173,8 @@ pub(crate) fn set_aside(session: &mut Session<'_, Conn>, there: &[String]) -> Re
     Ok(())
 }
 
-/// The checks of the events made by hand that are called as ours are, which on MySQL is possible once in a database. Nothing is
-/// lost: the table is dropped once all its rows have passed ours.
+/// Check constraints on the table made by hand that have the names of the store's. In MySQL, such a name is unique in a database. Dropping
+/// them loses nothing: the table is dropped when all of its rows have passed the store's constraints.
 fn checks_in_the_way(flavour: Flavour, there: &[String]) -> Result<Vec<(&str, &str)>> {
     let by_hand = EVENTS.by_hand();
     let mut in_the_way = Vec::new();
@@ -199,7 +198,7 @@ fn checks_in_the_way(flavour: Flavour, there: &[String]) -> Result<Vec<(&str, &s
     Ok(in_the_way)
 }
 
-/// Whether there are summaries that were made by hand, and as what: a view, or a table of another shape.
+/// The kind of the summaries that were made by hand, if any: a view, or a table with other columns.
 fn summaries_by_hand(there: &[String]) -> Result<Option<&'static str>> {
     let has_column = |column: &&str| has(there, &format!("column {}.{column}", SUMMARIES.name));
     if has(there, &format!("view {}", SUMMARIES.name)) {
@@ -213,7 +212,7 @@ fn summaries_by_hand(there: &[String]) -> Result<Option<&'static str>> {
     Ok(Some("TABLE"))
 }
 
-/// Moves the rows of tables made by hand into those that the migrations made; goes on where it was before a crash.
+/// Moves the rows of tables made by hand into the tables of the migrations. Continues after a crash.
 pub(crate) fn take_in(session: &mut Session<'_, Conn>) -> Result<()> {
     let there = names(session)?;
     if has(&there, &format!("table {}", EVENTS.by_hand())) {
@@ -277,7 +276,7 @@ fn in_transaction(
     result.and(ended)
 }
 
-/// The values of an event as `adopt_event.sql` has them.
+/// The values of an event for `adopt_event.sql`.
 fn event(row: &Row) -> Result<Vec<Value>> {
     let data = EventData::from_json(required(row, 6, "event_data")?)?;
     let metadata = optional(row, 7, text)?.map(Metadata::from_json).transpose()?;
@@ -301,7 +300,7 @@ fn event(row: &Row) -> Result<Vec<Value>> {
     ])
 }
 
-/// The values of a snapshot as `adopt_snapshot.sql` has them.
+/// The values of a snapshot for `adopt_snapshot.sql`.
 fn snapshot(row: &Row) -> Result<Vec<Value>> {
     let state = EventData::from_json(required(row, 5, "snapshot_data")?)?;
     Ok(vec![
@@ -326,7 +325,7 @@ fn created_at(row: &Row, index: usize) -> Result<Value> {
     Ok(time_value(time))
 }
 
-/// An id in any of its spellings, or as sixteen bytes.
+/// An id in any spelling, or as sixteen bytes.
 fn id(row: &Row, index: usize) -> Result<Uuid> {
     uuid(row, index).or_else(|_| {
         let spelled = required(row, index, "an id")?;
@@ -345,7 +344,7 @@ fn refused(what: &str, row: &Row, error: &Error) -> Error {
     ))
 }
 
-/// A sequence that was given and deleted again is not given a second time.
+/// Keeps the next sequence, so that the sequence of a deleted event is not used again.
 fn keep_last_sequence(session: &mut Session<'_, Conn>) -> Result<()> {
     let table = session
         .client

@@ -19,11 +19,11 @@ use crate::row::{Cells, decode, time_value};
 use crate::session::Session;
 use crate::sql;
 
-/// Takes events out of the log, and keeps their keys, within a transaction that has done nothing yet.
+/// Removes events from the log and keeps their keys, in a transaction that has done nothing yet.
 ///
-/// An append that looked before must not store after: it would take a version, or an id, a second time, since the keys that were in its way
-/// are gone. So all gates are held: no append is at work, and those that come later wait at their gate, look after it, and see what is
-/// archived.
+/// An append that has looked before the archiving must not store after it: it would use a version or an id again, because the keys in the
+/// log no longer prevent that. So the transaction holds all gates. No append is active then. Later appends wait at their gate, look after
+/// that, and see what is archived.
 pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
     run_holding(session, sql::HOLD_MOVES)?;
     let archived = keys(session, sql::ARCHIVED_KEY, "", events, |row| {
@@ -74,7 +74,7 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     Ok(removed)
 }
 
-/// Brings archived events back into the log, within a transaction that has done nothing yet.
+/// Inserts archived events into the log again, in a transaction that has done nothing yet.
 pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
     run_holding(session, sql::HOLD_MOVES)?;
     let live = keys(session, sql::LIVE_KEY, "", events, |row| rows::event_key(&Cells(row)))?;
@@ -88,7 +88,7 @@ pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     if attached.events.is_empty() {
         return Ok(0);
     }
-    // First, so that a trigger does not find them archived.
+    // This comes first, so that the trigger does not find the events archived.
     among(session, sql::FORGET_KEY, sequences(&attached.events))?;
     let is_gone = |(_, version): &&(Uuid, Version)| *version == Version::ZERO;
     let gone = attached.versions.iter().filter(is_gone);
@@ -109,16 +109,16 @@ pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     Ok(attached.events.len() as u64)
 }
 
-/// Fails if another transaction has locked a row. Whoever moves events waits for nobody while it holds the gates.
+/// Fails if another transaction has locked a row. While it holds the gates, an archiving transaction never waits.
 const UNLESS_LOCKED: &str = "\nFOR UPDATE NOWAIT";
 
-/// How long to try to get all gates, and the pause before another look. An append takes the gate of the moment, which is another one every
-/// 10 milliseconds: after that, those at work are on gates that nobody takes any more.
+/// How long to try to get all gates, and the pause between attempts. Appends take another gate every 10 milliseconds. So after that time,
+/// no new append takes a gate that an active append still holds.
 const PATIENCE: Duration = Duration::from_millis(30);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Takes all gates: those that no append holds at once, and the others as their appends end. An append that comes meanwhile waits at its
-/// gate until the transaction ends, so this does not go on for long.
+/// Locks all gates: free ones at once, the others when their appends end. A new append waits at its gate until the transaction ends, so
+/// this is short.
 fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
     let begun = Instant::now();
     let mut missing = gates();
@@ -145,7 +145,7 @@ fn run_holding(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
     }
 }
 
-/// What a statement finds at the sequences of these events.
+/// The rows that a statement finds at the sequences of these events.
 fn keys<K>(
     session: &mut Session<'_, Conn>,
     statement: &str,
@@ -162,7 +162,7 @@ fn keys<K>(
     Ok(keys.into_iter().collect())
 }
 
-/// What is archived of the aggregates of these events.
+/// The archived parts of the streams that these events belong to.
 fn streams(
     session: &mut Session<'_, Conn>,
     events: &[EventEnvelope],
@@ -177,13 +177,13 @@ fn streams(
         .collect())
 }
 
-/// What of an aggregate's stream is archived.
+/// The archived part of an aggregate's stream.
 pub(crate) fn stream(session: &mut Session<'_, Conn>, id: Uuid) -> Result<Option<ArchivedStream>> {
     let found = found_among(session, sql::ARCHIVED_STREAM, "", vec![id.into()])?;
     Ok(decode(&found, |row| rows::archived_stream(&Cells(row)))?.pop())
 }
 
-/// The rows of a statement that a list is added to.
+/// The rows of a statement with a list.
 fn found_among(
     session: &mut Session<'_, Conn>,
     statement: &str,
@@ -196,7 +196,7 @@ fn found_among(
         .map_err(classify)
 }
 
-/// Runs a statement that a list is added to, and returns how many rows it changed.
+/// Runs a statement with a list, and returns how many rows it changed.
 fn among(session: &mut Session<'_, Conn>, statement: &str, values: Vec<Value>) -> Result<u64> {
     let statement = format!("{} {}", statement.trim_end(), sql::list(values.len()));
     session
@@ -211,7 +211,7 @@ fn sequences(events: &[&EventEnvelope]) -> Vec<Value> {
         .collect()
 }
 
-/// Tells appends, which wait, whether to look for what is archived.
+/// Records for appends, which wait meanwhile, whether to look for archived events.
 fn tell_archived(session: &mut Session<'_, Conn>, are_there: bool) -> Result<()> {
     run(session, sql::TELL_ARCHIVED, vec![are_there.into(); 2])
 }

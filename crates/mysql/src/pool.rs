@@ -1,4 +1,4 @@
-//! Connections: how they are made, what each can count on, and their pool.
+//! Connections: how they are made, what they guarantee, and their pool.
 
 use std::fmt;
 
@@ -14,19 +14,19 @@ use crate::session::{Place, Server, Session, run_all};
 use crate::sql;
 use crate::topology;
 
-/// Where a store is.
+/// The place of a store.
 #[derive(Clone)]
 pub(crate) struct Location {
     opts: Opts,
-    /// When the store was made that is to be there; none before it was opened.
+    /// When the expected store was made. `None` before it was opened.
     made_at: Option<String>,
 }
 
-/// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
+/// How many prepared statements a connection keeps: all of this crate's, and some for combinations of filters.
 const PREPARED_STATEMENTS: usize = 256;
 
-/// What every session needs, whatever the server's defaults are: all of Unicode; errors instead of silent changes of values; UTC;
-/// autocommit; results without a limit of rows; recursion as deep as the migrations need; and `READ COMMITTED`. Everybody may set these.
+/// The settings of every session, whatever the server's defaults are: all of Unicode; errors instead of silent changes of values; UTC;
+/// autocommit; no limit of rows; enough recursion for the migrations; and `READ COMMITTED`. Every user may set these.
 const SETTINGS: &str = "SET NAMES utf8mb4, \
          sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', unique_checks = 1, \
@@ -35,22 +35,22 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
          sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
-/// Ends what work on a connection may have left that stops the clock, locks tables, or hides those of the store: none of it is part
-/// of a transaction.
+/// Resets what a caller's work may have left on a connection and a rollback does not undo: a stopped clock, table locks, and temporary
+/// tables that hide those of the store.
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
      events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history, \
      firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events, firefly_archives, \
      firefly_archived_streams, firefly_archived_events, firefly_moves";
 
-/// Begins a transaction. Nothing commits by itself until [`Connection::end`], so that what follows a deadlock, with which the
-/// server ends a transaction, is not kept. The savepoint is gone then, too. Tells whether the server takes no writes.
+/// Begins a transaction. Autocommit is off until [`Connection::end`]: after a deadlock, by which the server ends the transaction, later
+/// statements must not be kept. The savepoint is gone then, too. Also returns whether the server is read-only.
 const BEGIN: &str = "SET autocommit = 0; START TRANSACTION; SAVEPOINT firefly_transaction; \
      SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF')";
 const COMMIT: &str = "RELEASE SAVEPOINT firefly_transaction; COMMIT";
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The options' own output has the password.
+        // The options' own output shows the password.
         f.debug_struct("Location")
             .field("host", &self.opts.get_ip_or_hostname())
             .field("database", &self.opts.get_db_name())
@@ -64,7 +64,7 @@ impl Location {
             DEFAULT_STMT_CACHE_SIZE => PREPARED_STATEMENTS,
             chosen => chosen,
         };
-        // A compressed packet has many others in it, and the driver would refuse it where those together are beyond a limit.
+        // A compressed packet contains many others. The driver would refuse it if they are together beyond the limit.
         let packet = opts.get_max_allowed_packet().filter(|_| opts.get_compress().is_none());
         let opts = OptsBuilder::from_opts(opts).max_allowed_packet(packet);
         Self {
@@ -81,7 +81,7 @@ impl Location {
             .ok_or_else(|| Error::invalid("the URL names no database; write mysql://user:password@host:port/database"))
     }
 
-    /// Refuses what the driver would panic at.
+    /// Returns an error where the driver would panic.
     fn refuse_tls_unless(&self, there_is_tls: bool) -> Result<()> {
         match self.opts.get_ssl_opts() {
             Some(_) if !there_is_tls => Err(Error::invalid(
@@ -91,7 +91,8 @@ impl Location {
         }
     }
 
-    /// The location of the store that was made at this time, and of no other that takes its place. A connection takes one round trip more.
+    /// The location of the store that was made at this time. Another store at its place is refused, which costs each new connection one
+    /// round trip.
     pub(crate) fn of_store(self, made_at: String) -> Self {
         Self {
             made_at: Some(made_at),
@@ -104,7 +105,7 @@ impl Location {
         self.made_at.as_deref()
     }
 
-    /// Refuses another store that took the place of this one.
+    /// Fails if another store has taken this store's place.
     fn check_store(&self, client: &mut Conn) -> Result<()> {
         let Some(expected) = &self.made_at else {
             return Ok(());
@@ -122,7 +123,7 @@ impl Location {
         }))
     }
 
-    /// Makes a connection. Four round trips more than the driver's own greeting: what the server is, also to others, and the settings.
+    /// Makes a connection. After the driver's greeting, it takes four round trips: the server, its role, and the settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         self.database()?;
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
@@ -131,7 +132,7 @@ impl Location {
         if let Some(most) = self.opts.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
-        // First: a server may bound what the next statement reads.
+        // First, because a server may limit the rows of the next statement.
         let state = run_all(&mut client, &format!("{SETTINGS}; {}", sql::SESSION_STATE)).map_err(classify)?;
         server.standing = topology::standing_of(&mut Session {
             client: &mut client,
@@ -153,7 +154,7 @@ impl Location {
     }
 }
 
-/// When the store was made in the database that a connection uses: what two stores of one name differ in.
+/// When the store in the connection's database was made. It distinguishes stores with the same name.
 pub(crate) fn made_at(client: &mut impl Queryable) -> Result<String> {
     let rows = client.query::<Row, _>(sql::MADE_AT).map_err(classify)?;
     let found = decode(&rows, |row| Ok(text(row, 0)?.to_owned()))?;
@@ -168,15 +169,15 @@ pub(crate) struct Connection {
     pub(crate) client: Conn,
     pub(crate) server: Server,
     pub(crate) place: Place,
-    /// The server's number for it, and what `session_state.sql` found when it was made.
+    /// The server's number of the connection, and the result of `session_state.sql` when it was made.
     id: u32,
     state: Option<String>,
     generation: Generation,
-    /// Whether it is in use, or was left while an answer was outstanding: its next answer may belong to an earlier question.
+    /// Whether the connection is in use, or was left while an answer was outstanding. Its next answer may belong to an earlier question.
     in_doubt: bool,
-    /// Whether a caller has had it since the transaction began.
+    /// Whether the caller has used it since the transaction began.
     is_lent: bool,
-    /// How many transactions were ended.
+    /// The number of transactions that have ended.
     transactions: u64,
 }
 
@@ -195,8 +196,8 @@ impl Connection {
         }
     }
 
-    /// What `work` makes of this connection, in autocommit. It is in doubt until `work` has returned, and after that if it was
-    /// lost, with all that are as old.
+    /// Runs `work` on this connection, in autocommit. The connection is in doubt until `work` has returned. If it was lost, it stays in
+    /// doubt, with all connections of its generation.
     pub(crate) fn run<R>(&mut self, work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         self.in_doubt = true;
         let result = work(&mut self.session());
@@ -213,8 +214,8 @@ impl Connection {
         &mut self.client
     }
 
-    /// Begins a transaction: the connection is in doubt until that was ended. One round trip. Returns whether the server has become
-    /// read-only since the connection was made.
+    /// Begins a transaction. The connection is in doubt until the transaction has ended. One round trip. Returns whether the server has
+    /// become read-only since the connection was made.
     pub(crate) fn begin(&mut self) -> Result<bool, mysql::Error> {
         self.in_doubt = true;
         self.is_lent = false;
@@ -223,7 +224,7 @@ impl Connection {
         Ok(is_read_only && !self.server.is_read_only)
     }
 
-    /// Commits the transaction; an error if it had ended before. One round trip.
+    /// Commits the transaction. Fails if it has already ended. One round trip.
     pub(crate) fn commit(&mut self) -> Result<()> {
         match self.end(COMMIT) {
             Err(error) if is_missing_savepoint(&error) => {
@@ -242,11 +243,11 @@ impl Connection {
         self.end("ROLLBACK")
     }
 
-    /// Ends a transaction, and makes sure that the answer is that to this question: after a time-out, the server's late answer
-    /// would be taken for that to the next question, and so on.
+    /// Ends a transaction, and checks that the answer belongs to this question. After a time-out, the server's late answer would otherwise
+    /// be taken for the answer to the next question.
     ///
-    /// A connection that was lent is set up again, in the same round trip. Where something was changed there that is not set up, it
-    /// stays in doubt: whoever comes next is to find nothing of it.
+    /// A connection that the caller has used is reset in the same round trip. If something has changed that the reset does not cover, the
+    /// connection stays in doubt, so that no other call gets it.
     fn end(&mut self, how: &str) -> Result<(), mysql::Error> {
         self.transactions += 1;
         let number = self.transactions;
@@ -263,12 +264,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether it was lost, or nobody knows what its next answer is.
+    /// Whether the connection was lost, or its next answer may belong to an earlier question.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 
-    /// Gives this connection up, and all that are as old: they lead to a server that is not the one to use any more.
+    /// Drops this connection and all of its generation: they lead to a server that must no longer be used.
     pub(crate) fn give_up(&mut self) {
         self.in_doubt = true;
         self.generation.retire();
@@ -278,7 +279,7 @@ impl Connection {
 impl ServerConnection for Connection {
     type Location = Location;
 
-    /// Deadlocks can come again and again.
+    /// How often a statement is repeated after deadlocks.
     const MOST_REPETITIONS: usize = 100;
 
     fn connect(location: &Location) -> Result<Self> {
@@ -289,7 +290,7 @@ impl ServerConnection for Connection {
         &mut self.generation
     }
 
-    /// The statement was the victim of a deadlock, or its table was changed.
+    /// The statement was the victim of a deadlock, or its table has changed.
     fn is_harmless(error: &Error) -> bool {
         driver_error(error).is_some_and(|error| is_stale(error) || is_deadlock(error))
     }

@@ -1,4 +1,4 @@
-//! Rows: the values of their columns; and values for statements.
+//! Decoding the columns of rows, and values for statements.
 
 use firefly_eventstore_core::backend::{self, Columns, Fingerprint};
 use firefly_eventstore_core::{Error, Result};
@@ -7,7 +7,7 @@ use time::macros::datetime;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 use uuid::Uuid;
 
-/// A row, as the core reads it.
+/// A row, for the decoders of the core.
 #[expect(missing_debug_implementations, reason = "core alone uses it")]
 pub struct Cells<'r>(pub(crate) &'r Row);
 
@@ -95,7 +95,7 @@ pub(crate) fn count(row: &Row, index: usize) -> Result<u64> {
     u64::try_from(integer(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
 }
 
-/// A column with a time, which is UTC.
+/// A column with a time in UTC.
 pub(crate) fn time(row: &Row, index: usize) -> Result<OffsetDateTime> {
     let Value::Date(year, month, day, hour, minute, second, microsecond) = *column(row, index) else {
         return Err(not("a time", index));
@@ -114,7 +114,7 @@ pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> 
     decoded.map_err(|error| backend::damaged(&error, None))
 }
 
-/// A time as a statement has it: in UTC, whatever the time zone of the session is.
+/// A time as a value of a statement: in UTC, whatever the session's time zone is.
 pub(crate) fn time_value(time: OffsetDateTime) -> Value {
     let time = floor(time);
     Value::Date(
@@ -128,7 +128,8 @@ pub(crate) fn time_value(time: OffsetDateTime) -> Value {
     )
 }
 
-/// The microsecond that a time is in, within what MySQL compares: nothing that is stored is older, or later.
+/// The microsecond that contains a time, within the range that MySQL can compare. No stored time is outside of the
+/// range.
 fn floor(time: OffsetDateTime) -> OffsetDateTime {
     OffsetDateTime::truncate_to_microsecond(backend::to_utc(time)).clamp(
         datetime!(0001-01-01 0:00 UTC),

@@ -1,4 +1,4 @@
-//! Sessions: what a connection can count on, and the statements that run on it.
+//! Sessions: what a connection guarantees, and the statements that run on it.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::row::{Cells, decode, optional, text, time_value};
 use crate::sql;
 use crate::standing::Standing;
 
-/// MySQL, or what has become of it: everything in which they differ for a store.
+/// MySQL or MariaDB, with their differences for a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flavour {
     Mysql,
@@ -23,7 +23,7 @@ pub(crate) enum Flavour {
 }
 
 impl Flavour {
-    /// What a server is, by the version that it tells; an error if it is too old.
+    /// The kind of a server, by its version. Fails if the server is too old.
     fn of(version: &str) -> Result<Self> {
         let flavour = match version.contains("MariaDB") {
             true => Self::Mariadb,
@@ -40,8 +40,7 @@ impl Flavour {
         ))))
     }
 
-    /// The least version that has what a store needs: locks that are not waited for, checks, and JSON
-    /// values by path.
+    /// The least version that has what a store needs: locks without waiting, check constraints, and JSON values by path.
     fn least_version(self) -> (u32, u32, u32) {
         match self {
             Self::Mysql => (8, 0, 21),
@@ -49,7 +48,7 @@ impl Flavour {
         }
     }
 
-    /// What health says that the backend is.
+    /// The backend's name in the health report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Mysql => "mysql",
@@ -57,7 +56,7 @@ impl Flavour {
         }
     }
 
-    /// The collation that compares characters by their code points, and trailing spaces too.
+    /// The collation that compares characters by their code points, including trailing spaces.
     pub(crate) fn collation(self) -> &'static str {
         match self {
             Self::Mysql => "utf8mb4_0900_bin",
@@ -65,8 +64,8 @@ impl Flavour {
         }
     }
 
-    /// Whether the server evaluates subqueries that find one row by a key in the order of the text. MariaDB does before it runs the
-    /// statement, the last one first.
+    /// Whether the server evaluates subqueries that find one row by a key in the order of the text. MariaDB evaluates them before the
+    /// statement runs, the last one first.
     pub(crate) fn evaluates_in_order(self) -> bool {
         self == Self::Mysql
     }
@@ -85,7 +84,7 @@ impl Flavour {
         }
     }
 
-    /// Refuses limits beyond what the server keeps.
+    /// Fails if the limits exceed what the server can store.
     pub(crate) fn check(self, limits: &Limits) -> Result<()> {
         let deepest = match self {
             Self::Mysql => 100.min(canonical::MAX_DEPTH),
@@ -112,29 +111,29 @@ impl Flavour {
     }
 }
 
-/// What a connection can count on.
+/// What a connection guarantees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server {
     pub(crate) flavour: Flavour,
-    /// The step from one sequence of a statement to its next.
+    /// The step between two sequences of a statement.
     pub(crate) increment: i64,
-    /// The most bytes of a statement and its values.
+    /// The most bytes of a statement with its values.
     pub(crate) packet: usize,
-    /// Whether the connection, as it was found, stores values as they are, or refuses them.
+    /// Whether the session was found to store values unchanged or refuse them.
     pub(crate) is_strict: bool,
-    /// Whether others see commits that are not on the disk yet: see [`flush`](crate::flush).
+    /// Whether other sessions see commits that are not yet on the disk: see [`flush`](crate::flush).
     pub(crate) shows_before_flush: bool,
-    /// Whether each statement of the connection commits by itself, unless a transaction was begun.
+    /// Whether the connection is in autocommit.
     pub(crate) commits_by_itself: bool,
-    /// Whether it took no writes when the connection was made.
+    /// Whether the server was read-only when the connection was made.
     pub(crate) is_read_only: bool,
-    /// Whether appends look for what is archived. Where they do not, and something is, the gate refuses them, and they learn of it.
+    /// Whether appends look for archived events. If they do not, but events are archived, the gate refuses them, and then they do.
     pub(crate) looks_for_archived: bool,
-    /// What it was to others when the connection was made. Nobody has asked on a connection of the caller's.
+    /// The server's role when the connection was made. It is unchecked for a connection of the caller.
     pub(crate) standing: Standing,
 }
 
-/// Where a connection is: a server, and the database that its statements are about, if any.
+/// The place of a connection: a server, and its current database, if any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) server: String,
@@ -148,9 +147,9 @@ impl Place {
 }
 
 impl Server {
-    /// What this connection is connected to, and where; an error if it is too old.
+    /// The server and the place of this connection. Fails if the server is too old.
     pub(crate) fn of(client: &mut impl Queryable) -> Result<(Self, Place)> {
-        // As text: a prepared statement would repeat what it found when it was prepared.
+        // As text: a prepared statement would return what it found when it was prepared.
         let rows: Vec<Row> = client.query(sql::SESSION).map_err(classify)?;
         let number = |row: &Row, index| {
             text(row, index)?
@@ -183,7 +182,7 @@ impl Server {
     }
 }
 
-/// The three numbers that a version begins with, such as that of `10.11.19-MariaDB-0+deb12u1`.
+/// The first three numbers of a version, such as that of `10.11.19-MariaDB-0+deb12u1`.
 fn numbers(version: &str) -> Option<(u32, u32, u32)> {
     let numbers = version.split(|character: char| !character.is_ascii_digit());
     let mut numbers = numbers.map_while(|number| number.parse().ok());
@@ -195,17 +194,17 @@ fn numbers(version: &str) -> Option<(u32, u32, u32)> {
 pub struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) server: Server,
-    /// Whether look-ups for an append must see the last commit, although the transaction may see an older state: a locking read sees it.
+    /// Whether look-ups for an append must see the last commit although the transaction may have an older snapshot. A locking read sees it.
     pub(crate) locks: bool,
 }
 
 impl<C: Queryable> Session<'_, C> {
-    /// The rows of a statement, which is prepared once.
+    /// The rows of a statement, which is prepared at its first use.
     pub(crate) fn query(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, mysql::Error> {
         self.client.exec(sql, parameters(values))
     }
 
-    /// The rows of a statement, decoded.
+    /// The decoded rows of a statement.
     pub(crate) fn select<T>(
         &mut self,
         sql: &str,
@@ -216,7 +215,7 @@ impl<C: Queryable> Session<'_, C> {
         decode(&rows, |row| decode_row(&Cells(row)))
     }
 
-    /// The row of a statement that always returns one, decoded.
+    /// The decoded row of a statement that always returns one.
     pub(crate) fn select_one<T>(
         &mut self,
         sql: &str,
@@ -227,7 +226,7 @@ impl<C: Queryable> Session<'_, C> {
         Ok(rows.into_iter().next().expect("the statement returns one row"))
     }
 
-    /// Hands each row of a statement to `take`, while the server still sends others, until that breaks off; the rest is read and forgotten.
+    /// Passes each row of a statement to `take` while the server still sends others. If `take` stops, the rest is read and dropped.
     pub(crate) fn query_until(
         &mut self,
         sql: &str,
@@ -272,7 +271,7 @@ impl<C: Queryable> SqlSession for Session<'_, C> {
             .map_err(classify)
     }
 
-    /// A `DELETE` by the time would lock every row that it looks at. It would then wait for members that renew their rows, and they for it.
+    /// A `DELETE` by the time would lock every row that it reads. It would then wait for members that renew their rows, and they for it.
     fn forget_members(&mut self, consumer: &str, unseen_for: Duration) -> Result<()> {
         let values = vec![consumer.into(), microseconds(unseen_for).into()];
         for holder in self.select(sql::CONSUMER_UNSEEN_MEMBERS, values, |row| row.id(0))? {
@@ -282,7 +281,7 @@ impl<C: Queryable> SqlSession for Session<'_, C> {
     }
 }
 
-/// The values of a statement that core runs, one for each placeholder; the server has the clock.
+/// The values of a statement of the core, one for each placeholder. The current time is the server's.
 fn values_of(statement: Sql, values: &[backend::Value<'_>]) -> Vec<Value> {
     match sql::places(statement) {
         Some(places) => placed(values, places),
@@ -293,12 +292,12 @@ fn values_of(statement: Sql, values: &[backend::Value<'_>]) -> Vec<Value> {
     }
 }
 
-/// These of the values, in this order.
+/// The values at these places, in this order.
 pub(crate) fn placed(values: &[backend::Value<'_>], places: &[usize]) -> Vec<Value> {
     places.iter().map(|place| value_of(values[*place])).collect()
 }
 
-/// A value, as MySQL has it.
+/// A value for MySQL.
 pub(crate) fn value_of(value: backend::Value<'_>) -> Value {
     match value {
         backend::Value::Null | backend::Value::Now => Value::NULL,
@@ -319,8 +318,8 @@ fn parameters(values: Vec<Value>) -> Params {
     }
 }
 
-/// Runs statements, separated by semicolons, in one round trip, and returns the rows of the last. `query_drop` would tell of an
-/// error of the first alone.
+/// Runs statements, separated by semicolons, in one round trip, and returns the rows of the last. `query_drop` would only return an error
+/// of the first.
 pub(crate) fn run_all(client: &mut impl Queryable, statements: &str) -> Result<Vec<Row>, mysql::Error> {
     let mut results = client.query_iter(statements)?;
     let mut rows = Vec::new();

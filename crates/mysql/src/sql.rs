@@ -93,7 +93,7 @@ firefly_eventstore_core::statements! {
     XA_RECOVER = "xa_recover.sql";
 }
 
-/// Which value each `?` of a statement that core runs stands for; none where each value has one, in order.
+/// The value for each `?` in a statement of the core, or `None` if each value has one, in order.
 pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
     Some(match statement {
         Sql::AggregateActivity | Sql::EventStatistics | Sql::EventTypeDistribution | Sql::SnapshotStatistics => &[0, 0],
@@ -112,14 +112,14 @@ pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
     })
 }
 
-/// As many placeholders as values, in a list; never fewer than one. Rounded up to a power of two, so that a connection has few
-/// such statements to prepare: [`padded`] repeats a value as often.
+/// A list of as many placeholders as values, at least one. The number is rounded up to a power of two, so that a connection prepares few
+/// such statements; [`padded`] repeats a value for the rest.
 pub(crate) fn list(values: usize) -> String {
     let placeholders = vec!["?"; values.next_power_of_two()];
     format!("({})", placeholders.join(", "))
 }
 
-/// As many values as [`list`] has placeholders; `nothing` equals no value that is stored.
+/// The values for the placeholders of [`list`]. `nothing` equals no stored value.
 pub(crate) fn padded<T: Clone>(mut values: Vec<T>, nothing: T) -> Vec<T> {
     let last = values.last().cloned().unwrap_or(nothing);
     values.resize(values.len().next_power_of_two(), last);
@@ -176,7 +176,7 @@ mod tests {
         let mut client = Location::new(opts).open().unwrap().client;
         for (file, sql) in super::ALL {
             let accepted = match *file {
-                // Parts of statements, and what is added to.
+                // Parts of statements, and statements that are completed later.
                 "append.sql" => client
                     .prep(format!("{sql} (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
                     .map(drop),
@@ -217,7 +217,7 @@ mod tests {
                     .prep(sql.replace("{after}", "0").replace("{until}", "1"))
                     .map(drop),
                 "xa_recover.sql" => client.query_drop(*sql),
-                // Not to be prepared on either server, and to be run in this order.
+                // These cannot be prepared on either server, and must run in this order.
                 "cover_other_writers.sql" => client.query_drop(*sql),
                 "integrity_check.sql" => client.query_drop(*sql),
                 "restore_table.sql" => client.query_drop(*sql),

@@ -1,4 +1,4 @@
-//! Archives: moving events out of the log and back, in a transaction that nobody else writes events beside.
+//! Archives: moving events out of the log and back, in a transaction during which no other writes events.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,11 @@ use crate::row::{self, Cells, decode, is_null};
 use crate::session::Session;
 use crate::sql;
 
-/// Takes events out of the log, and keeps their keys.
+/// Removes events from the log and keeps their keys.
 ///
-/// A statement that waits for a lock on its table sees what was committed until it had that lock. So an append that comes meanwhile sees
-/// what is archived here, and none is at work that looked before: it would find neither an event nor its key, and take a version again.
+/// A statement that has waited for the table's lock sees everything that was committed before it got the lock. So an append that comes
+/// later sees what is archived here. No append that looked earlier is still active: it would find neither an event nor its key, and use a
+/// version again.
 pub(crate) fn retire(
     session: &mut Session<'_, Transaction<'_>>,
     events: &[EventEnvelope],
@@ -68,8 +69,8 @@ pub(crate) fn retire(
     Ok(moved.into_iter().sum())
 }
 
-/// Lets the planner know that there is more than there was. Most stores have nothing archived for long; what was planned then reads the
-/// whole tables, at every append.
+/// Updates the planner's statistics after the tables have grown. In most stores they are empty for long. A plan from that time reads the
+/// whole tables at every append.
 pub(crate) fn analyze_if_grown(session: &mut Session<'_, Client>) -> Result<()> {
     let grew = session.query(sql::ARCHIVED_GREW, &[]).map_err(classify)?;
     if !grew.is_empty() {
@@ -78,7 +79,7 @@ pub(crate) fn analyze_if_grown(session: &mut Session<'_, Client>) -> Result<()> 
     Ok(())
 }
 
-/// Brings archived events back into the log.
+/// Inserts archived events into the log again.
 pub(crate) fn attach(
     session: &mut Session<'_, Transaction<'_>>,
     events: &[EventEnvelope],
@@ -102,13 +103,13 @@ pub(crate) fn attach(
     Ok(attached.events.len() as u64)
 }
 
-/// The keys of events, by their sequences.
+/// Keys of events by sequence.
 struct Keys {
     live: HashMap<GlobalSequence, EventKey>,
     archived: HashMap<GlobalSequence, (EventKey, Fingerprint)>,
 }
 
-/// What there is at the sequences of these events.
+/// The keys at the sequences of these events, in the log and in the archive.
 fn keys(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<Keys> {
     let sequences: Vec<i64> = events.iter().map(|event| event.global_sequence.as_i64()).collect();
     let rows = session.query(sql::KEYS, &[&sequences]).map_err(classify)?;
@@ -131,7 +132,7 @@ fn keys(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) ->
     Ok(keys)
 }
 
-/// What is archived of the aggregates of these events.
+/// The archived parts of the streams that these events belong to.
 fn streams(
     session: &mut Session<'_, Transaction<'_>>,
     events: &[EventEnvelope],

@@ -1,4 +1,4 @@
-//! The tables of consumers, where the caller's work has used the connection.
+//! Statements on the tables of consumers after the caller's work has used the connection.
 
 use firefly_eventstore_core::backend::{Value, consumers};
 use firefly_eventstore_core::consumer::ConsumerSlot;
@@ -8,8 +8,8 @@ use crate::pool::Place;
 use crate::session::{Session, parameters, references};
 use crate::sql;
 
-/// Saves a locked slot. The caller's work has used the connection meanwhile, so the statement checks that it still leads to the store. One
-/// round trip. Returns whether it was saved.
+/// Saves a locked slot and returns whether it was saved. Since the caller's work has used the connection, the statement also checks that it
+/// still leads to the store. One round trip.
 pub(crate) fn save_after_work<C: GenericClient>(
     session: &mut Session<'_, C>,
     slot: &ConsumerSlot,

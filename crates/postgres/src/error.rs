@@ -7,8 +7,8 @@ use firefly_eventstore_core::backend::kinds::{backend, damaged, invalid, unavail
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use postgres::error::SqlState;
 
-/// What an error of the driver is to a store: its [kind](ErrorKind) by the database's code, never by its text, with the driver's error as
-/// the source. For the caller's own statements within a transaction, so that they return the errors that the store's calls return.
+/// Converts an error of the driver to an error of a store. Its [kind](ErrorKind) follows from the database's code, never from a text. The
+/// driver's error is the source. Use it for your own statements within a transaction, so that they return the same errors as the store.
 ///
 /// ```
 /// use firefly_eventstore_core::Error;
@@ -25,7 +25,7 @@ pub fn classify(error: postgres::Error) -> Error {
     Error::new(kind_of(&error)).with_source(error)
 }
 
-/// What an error of PostgreSQL's is to every store.
+/// The kind of an error of PostgreSQL.
 pub(crate) fn kind_of(error: &postgres::Error) -> ErrorKind {
     match error.code() {
         Some(_) if is_stale(error) => {
@@ -37,12 +37,12 @@ pub(crate) fn kind_of(error: &postgres::Error) -> ErrorKind {
     }
 }
 
-/// What the driver said, of which an error was made.
+/// The driver's error that is the source of this error.
 pub(crate) fn driver_error(error: &Error) -> Option<&postgres::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Whether the connection is gone, so that nobody knows what became of the statement.
+/// Whether the connection is lost, so that it is unknown whether the statement ran.
 pub(crate) fn is_lost(error: &postgres::Error) -> bool {
     error.code().is_some_and(ends_the_session)
         || error.is_closed()
@@ -51,10 +51,10 @@ pub(crate) fn is_lost(error: &postgres::Error) -> bool {
 
 /// The error of a connection that could not be made.
 pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
-    // What is neither the server's word nor the network's; a TLS library has only this kind of I/O error for a bad certificate.
+    // An I/O error that comes neither from the server nor from the network. TLS libraries report a bad certificate in this way.
     let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     let is_refused_here = io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-    // The driver's own word, not the system's.
+    // The driver made this error, not the operating system.
     if io.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()) {
         return Error::new(unavailable(
             "no server that answered is the one to write to: it is a standby that is not promoted yet, or its role may only read \
@@ -70,7 +70,7 @@ pub(crate) fn classify_connecting(error: postgres::Error) -> Error {
     Error::new(backend(reason)).with_source(error)
 }
 
-/// The error of a mark, which is refused in recovery.
+/// The error of proving the mark, which is not possible in recovery.
 pub(crate) fn classify_mark(error: postgres::Error) -> Error {
     if error.code() != Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) {
         return classify(error);
@@ -79,7 +79,7 @@ pub(crate) fn classify_mark(error: postgres::Error) -> Error {
     Error::new(ErrorKind::Unprovable { reason: reason.into() }).with_source(error)
 }
 
-/// Whether the server ended the session with this: on somebody's request, to restart, or because it was idle for too long.
+/// Whether the server ended the session: an administrator asked for it, the server restarts, or the session was idle for too long.
 fn ends_the_session(code: &SqlState) -> bool {
     let code = code.code();
     code.starts_with("57P") || code.starts_with("08") || code == "25P03" || code == "25P04"
@@ -125,7 +125,7 @@ fn by_code(code: &SqlState) -> ErrorKind {
     }
 }
 
-/// What to do where a transaction saw too little.
+/// Advice for a transaction whose snapshot is too old.
 pub(crate) const BEGIN_ANEW: &str =
     "another transaction stored something that this one does not see; roll it back and begin it anew";
 
@@ -135,7 +135,7 @@ pub(crate) fn is_refused(error: &postgres::Error) -> bool {
         return false;
     };
     match *database.code() {
-        // Another unique key is somebody else's, or that of a sequence that went astray: no repetition helps.
+        // A unique key of another program, or a sequence that was set back. Retries do not help.
         SqlState::UNIQUE_VIOLATION => {
             matches!(
                 database.constraint(),
@@ -147,14 +147,14 @@ pub(crate) fn is_refused(error: &postgres::Error) -> bool {
                 )
             )
         }
-        // The version after the greatest.
+        // The version after the greatest possible one.
         SqlState::NUMERIC_VALUE_OUT_OF_RANGE => true,
         _ => false,
     }
 }
 
-/// Whether the statement must be prepared anew: a table was changed since, or somebody deallocated it, or took its name. Whatever else
-/// PostgreSQL does not support has the first one's code, but is not found out where prepared statements are looked at again.
+/// Whether the statement must be prepared again: a table has changed, the statement was deallocated, or another one has its name. A changed
+/// table has the code of all unsupported features, but only its error comes from the function that checks prepared statements.
 pub(crate) fn is_stale(error: &postgres::Error) -> bool {
     error.as_db_error().is_some_and(|database| match *database.code() {
         SqlState::FEATURE_NOT_SUPPORTED => database.routine() == Some("RevalidateCachedQuery"),
@@ -162,7 +162,7 @@ pub(crate) fn is_stale(error: &postgres::Error) -> bool {
     })
 }
 
-/// Whether the prepared statement is not there any more, or another one has its name.
+/// Whether the prepared statement no longer exists, or another one has its name.
 pub(crate) fn is_forgotten(error: &postgres::Error) -> bool {
     matches!(
         error.code(),
@@ -170,24 +170,24 @@ pub(crate) fn is_forgotten(error: &postgres::Error) -> bool {
     )
 }
 
-/// Whether the search path led elsewhere, or nowhere, since a schema was renamed or dropped: a connection that is made anew finds the
-/// store, or finds out that it is gone.
+/// Whether the search path leads to another schema, or to none, because a schema was renamed or dropped. A new connection finds the store,
+/// or finds that it no longer exists.
 pub(crate) fn is_elsewhere(error: &postgres::Error) -> bool {
     let code = error.code().map(SqlState::code);
     matches!(code, Some("ZF001" | "42P01" | "42883" | "3F000"))
 }
 
-/// Whether the work took longer than a time limit for statements or transactions.
+/// Whether a statement or a transaction exceeded its time limit.
 pub(crate) fn is_out_of_time(error: &postgres::Error) -> bool {
     matches!(error.code().map(SqlState::code), Some("57014" | "25P03" | "25P04"))
 }
 
-/// Whether a number is beyond its type.
+/// Whether a number is out of its type's range.
 pub(crate) fn is_out_of_range(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE)
 }
 
-/// Whether the transaction was the victim of a deadlock, and may simply be repeated.
+/// Whether the transaction was the victim of a deadlock, and may be repeated.
 pub(crate) fn is_deadlock(error: &postgres::Error) -> bool {
     error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// What the codes mean that a store may meet: how its errors are called, and whether the session is over with them.
+    /// The codes that a store may get, with the names of the errors, and whether the session has ended.
     const CODES: &[(&str, &str, bool)] = &[
         ("08000", "unavailable", true),
         ("08001", "unavailable", true),

@@ -1,4 +1,4 @@
-//! Connections: how they are made, the statements each has prepared, and their pool.
+//! Connections: how they are made, their prepared statements, and their pool.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use crate::sql::{self, Layout};
 /// Makes a connection, with TLS or without.
 pub(crate) type Connect = dyn Fn(&Config) -> Result<Client, postgres::Error> + Send + Sync;
 
-/// Where a store is.
+/// The place of a store.
 #[derive(Clone)]
 pub(crate) struct Location {
     pub(crate) config: Config,
     pub(crate) connect: Arc<Connect>,
-    /// The PostgreSQL schema, if not the one that the server chooses.
+    /// The PostgreSQL schema, or `None` for the one that the server chooses.
     pub(crate) schema: Option<String>,
-    /// What was found there when the store was opened; none before.
+    /// The identity of the store, which is known once it is open.
     pub(crate) place: Option<Place>,
-    /// Whether a server that only reads will do.
+    /// Whether a read-only server suffices.
     pub(crate) read_replica: bool,
 }
 
-/// Where a store is, known by what no renaming changes.
+/// The identity of a store, which no renaming changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     database: u32,
     schema: u32,
-    /// The oid of its table, or of its first one if it was converted.
+    /// The oid of the table of events, or of the first such table if the log was converted.
     events: u32,
-    /// When its first migration ran.
+    /// The time of the first migration.
     founded: String,
-    /// The search path that found it, for the names of others.
+    /// The search path by which it was found, for the names of other objects.
     path: String,
 }
 
@@ -59,7 +59,7 @@ impl Place {
         places.into_iter().next().ok_or_else(moved)
     }
 
-    /// Whether a row of `place.sql` is of this place.
+    /// Whether a row of `place.sql` describes this place.
     pub(crate) fn is_that_of(&self, row: &SimpleQueryRow) -> bool {
         let own = [
             ("database", self.database.to_string()),
@@ -75,7 +75,7 @@ impl Place {
         self.schema
     }
 
-    /// `pin.sql` with its values, so that it needs no round trip of its own.
+    /// `pin.sql` with its values as literals, so that it needs no round trip of its own.
     fn pin(&self) -> String {
         let values = [
             ("$1", format!("'{}'", self.schema)),
@@ -95,7 +95,7 @@ const GONE: &str = "the schema that the store was opened in, or its table of eve
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The configuration's own output has a password's place taken by an underscore, but not that of other secrets.
+        // The configuration's own output hides the password, but no other secrets.
         f.debug_struct("Location")
             .field("hosts", &self.config.get_hosts())
             .field("database", &self.config.get_dbname())
@@ -105,7 +105,7 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Makes a connection. A round trip more than the server's own greeting: its settings.
+    /// Makes a connection. After the server's greeting, it takes one round trip, for its settings.
     pub(crate) fn open(&self) -> Result<Connection> {
         let mut client = self.connected()?;
         let in_recovery = sql::without_comments(sql::IN_RECOVERY);
@@ -114,7 +114,7 @@ impl Location {
             settings += &format!("; {}", sql::without_comments(sql::PLACE));
         }
         let answers = match client.simple_query(&settings) {
-            // What is asked for after the schema was not found is not found, either.
+            // If the schema does not exist, the later statements fail, too.
             Err(error) if self.place.is_some() && is_elsewhere(&error) => Vec::new(),
             answers => answers.map_err(classify)?,
         };
@@ -141,8 +141,8 @@ impl Location {
         })
     }
 
-    /// Of several hosts, the one that accepts writes, unless a replica will do: the first that answers may be a standby, which shows
-    /// the log without its end, and would be kept after the primary is back.
+    /// If there are several hosts, connects to the one that accepts writes, unless a replica suffices. The first that answers may be a
+    /// standby, which shows the log without its end. The connection to it would also stay in the pool after the primary is back.
     fn connected(&self) -> Result<Client> {
         let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len());
         let is_chosen = self.config.get_target_session_attrs() != TargetSessionAttrs::Any;
@@ -163,8 +163,8 @@ impl Location {
         }
     }
 
-    /// What makes a connection anew after somebody's work on it, in statements. The search path is the one that its settings led to: the
-    /// server plans no look into its catalogs again, and a connection whose schema was renamed since finds out by use, as all others do.
+    /// The statements that reset a connection after a caller's work. They set the search path to the one that the connection had before, so
+    /// that the server keeps its plans. If the schema was renamed since, the next statement shows it, as on all other connections.
     fn reset(&self, pinned: Option<(&str, &str)>) -> String {
         let settings = match pinned {
             Some((path, store)) => format!(
@@ -176,12 +176,12 @@ impl Location {
     }
 }
 
-/// The mark needs `READ COMMITTED`, whatever the server's default is.
+/// The mark needs `READ COMMITTED`, but a server may have another default.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 const ENCODING: &str = "SELECT current_setting('server_encoding') AS encoding";
 
-/// The rows among the answers to several statements.
+/// The rows in the answers to several statements.
 pub(crate) fn rows(answers: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
     answers.iter().filter_map(|answer| match answer {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -189,7 +189,7 @@ pub(crate) fn rows(answers: &[SimpleQueryMessage]) -> impl Iterator<Item = &Simp
     })
 }
 
-/// A name as SQL has it.
+/// A name, quoted for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -199,16 +199,16 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) statements: Statements,
     pub(crate) layout: Layout,
-    /// Whether the server was a standby when the connection was made: it may be the primary by now, but none becomes a standby.
+    /// Whether the server was a standby when the connection was made. It may be the primary by now. A primary never becomes a standby.
     pub(crate) is_in_recovery: bool,
     pub(crate) generation: Generation,
-    /// Whether somebody's work may have left something on it.
+    /// Whether a caller's work may have changed the connection.
     pub(crate) is_touched: bool,
-    /// What makes it anew then, in statements.
+    /// The statements that reset it after that.
     pub(crate) reset: String,
-    /// When it was last seen to lead to the store's table of events.
+    /// When the connection was last known to lead to the store's table of events.
     looked: Instant,
-    /// Whether it did not find the store that was opened.
+    /// Whether the connection did not find the store.
     is_elsewhere: bool,
 }
 
@@ -223,7 +223,7 @@ impl Connection {
         }
     }
 
-    /// Refuses one that did not find the store.
+    /// Fails if the connection did not find the store.
     pub(crate) fn check_place(&self) -> Result<()> {
         match self.is_elsewhere {
             true => Err(Error::new(ErrorKind::Moved { reason: GONE.into() })),
@@ -231,8 +231,8 @@ impl Connection {
         }
     }
 
-    /// Looks, once a second, whether it leads to the store's table of events: a transaction that begins after the store was converted
-    /// needs other statements.
+    /// Checks, at most once a second, whether the connection leads to the store's table of events. A transaction that begins after a
+    /// conversion of the store needs other statements.
     pub(crate) fn look(&mut self) -> Result<()> {
         if self.looked.elapsed() >= LOOK_EVERY {
             let rows = self.session().query(sql::LOOK, &[]).map_err(classify)?;
@@ -242,7 +242,7 @@ impl Connection {
         self.check_place()
     }
 
-    /// Whether it was found not to lead to the store's table of events.
+    /// Whether a check showed that the connection does not lead to the store's table of events.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.is_elsewhere
     }
@@ -261,7 +261,7 @@ impl ServerConnection for Connection {
         &mut self.generation
     }
 
-    /// Its statements were forgotten, and are prepared anew.
+    /// The server has dropped the prepared statements, which are then prepared again.
     fn is_harmless(error: &Error) -> bool {
         driver_error(error).is_some_and(is_stale)
     }

@@ -1,4 +1,4 @@
-//! Rows: the values of their columns.
+//! Decoding the columns of rows.
 
 use std::error::Error as StdError;
 
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
-/// The text of a JSONB column, as the server writes it: not parsed.
+/// The text of a JSONB column, as the server writes it, without parsing.
 pub(crate) struct Json<'a>(pub(crate) &'a str);
 
 impl<'a> FromSql<'a> for Json<'a> {
@@ -26,7 +26,7 @@ impl<'a> FromSql<'a> for Json<'a> {
     }
 }
 
-/// A whole number of any size.
+/// An integer of any width.
 struct Whole(i64);
 
 impl FromSql<'_> for Whole {
@@ -42,7 +42,7 @@ impl FromSql<'_> for Whole {
     }
 }
 
-/// A row, as the core reads it.
+/// A row, for the decoders of the core.
 #[expect(missing_debug_implementations, reason = "core alone uses it")]
 pub struct Cells<'r>(pub(crate) &'r Row);
 
@@ -82,7 +82,7 @@ impl Columns for Cells<'_> {
     }
 }
 
-/// What of a stream is archived, from the columns of `load.sql`, which are those of an event; none if the row is one.
+/// The archived part of a stream, from a row of `load.sql`, or `None` if the row is an event.
 pub(crate) fn archived_among_events(row: &Cells<'_>) -> Result<Option<ArchivedStream>> {
     let archived = || match row.optional_integer(16)? {
         None => Ok(None),
@@ -139,7 +139,7 @@ pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> 
     decoded.map_err(|error| backend::damaged(&error, None))
 }
 
-/// The microsecond that a time is in, within what PostgreSQL's times go back to: nothing that is stored is so old.
+/// The microsecond that contains a time. Times before the least time of PostgreSQL become that one: no event is so old.
 pub(crate) fn floor(time: OffsetDateTime) -> OffsetDateTime {
     OffsetDateTime::truncate_to_microsecond(backend::to_utc(time)).max(datetime!(0001-01-01 0:00 UTC))
 }

@@ -1,4 +1,4 @@
-//! Sessions: the statements that run on a connection, each prepared once.
+//! Sessions: a connection's statements, each prepared once.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -18,22 +18,23 @@ use crate::sql::{self, Layout};
 #[derive(Default)]
 pub(crate) struct Statements(HashMap<String, Statement>);
 
-/// How many statements a connection keeps prepared: all of this crate's, and room for combinations of filters.
+/// How many prepared statements a connection keeps: all of this crate's, and some for combinations of filters.
 const PREPARED_STATEMENTS: usize = 256;
 
-/// A connection, or a transaction on it, with the statements it has prepared.
+/// A connection, or a transaction on it, with its prepared statements.
 #[expect(missing_debug_implementations, reason = "core alone uses it")]
 pub struct Session<'a, C> {
     pub(crate) client: &'a mut C,
     pub(crate) statements: &'a mut Statements,
-    /// How the store keeps its events.
+    /// The layout of the store's events.
     pub(crate) layout: Layout,
-    /// Whether the server was a standby when the connection was made. Nobody has asked on a connection of the caller's.
+    /// Whether the server was a standby when the connection was made. It is false, unchecked, for a connection of the
+    /// caller.
     pub(crate) is_in_recovery: bool,
 }
 
 impl<C: GenericClient> Session<'_, C> {
-    /// The rows of a statement, which is prepared once.
+    /// The rows of a statement, which is prepared at its first use.
     pub(crate) fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, postgres::Error> {
         let statement = self.prepared(sql)?;
         let result = self.client.query(&statement, parameters);
@@ -41,7 +42,7 @@ impl<C: GenericClient> Session<'_, C> {
         result
     }
 
-    /// The rows of a statement, decoded.
+    /// The decoded rows of a statement.
     pub(crate) fn select<T>(
         &mut self,
         sql: &str,
@@ -52,7 +53,7 @@ impl<C: GenericClient> Session<'_, C> {
         decode(&rows, decode_row)
     }
 
-    /// The row of a statement that always returns one, decoded.
+    /// The decoded row of a statement that always returns one.
     pub(crate) fn select_one<T>(
         &mut self,
         sql: &str,
@@ -138,11 +139,11 @@ impl<C: GenericClient> SqlSession for Session<'_, C> {
     }
 }
 
-/// A value, which is sent as the type of its parameter.
+/// A value, sent with the type of its parameter.
 #[derive(Debug)]
 pub(crate) struct Parameter<'v>(pub(crate) Value<'v>);
 
-/// The values of a statement; the server has the clock.
+/// The values of a statement. The current time is the server's.
 pub(crate) fn parameters<'v>(values: &[Value<'v>]) -> Vec<Parameter<'v>> {
     let values = values.iter().filter(|value| **value != Value::Now);
     values.copied().map(Parameter).collect()
@@ -176,7 +177,7 @@ impl ToSql for Parameter<'_> {
     to_sql_checked!();
 }
 
-/// Runs statements that are not prepared.
+/// Runs statements without preparing them.
 pub(crate) fn run(client: &mut impl GenericClient, statements: &str) -> Result<()> {
     client.batch_execute(statements).map_err(classify)
 }

@@ -53,7 +53,7 @@ use crate::{append, consumer, convert, migrate, read, sql};
 #[derive(Clone)]
 pub struct PostgresEventStore {
     shared: Arc<Shared>,
-    /// Publishes the mark until the last clone is gone. It works with a store that has none.
+    /// Publishes the mark until the last clone is dropped. It has its own copy of the store, without a publisher.
     _publisher: Option<Arc<Publisher>>,
 }
 
@@ -61,9 +61,9 @@ struct Shared {
     calls: ServerCalls<Connection>,
     location: Location,
     options: Options,
-    /// The names in the schema when the store was opened, those of its indexes among them.
+    /// The names of the tables, indexes and other objects in the schema when the store was opened.
     indexes: Vec<String>,
-    /// The greatest mark that was proved: a writer that announces itself later can only allocate beyond it.
+    /// The greatest mark that was proved. A writer that announces itself later can only allocate sequences beyond it.
     proved: AtomicI64,
     usual_size: UsualSize,
 }
@@ -72,7 +72,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 #[must_use = "call open()"]
 pub struct PostgresBuilder {
-    /// The error is kept until the store is opened, so that a builder is made without one.
+    /// An invalid URL is reported when the store is opened, so that `builder` returns no error.
     location: Result<Box<Location>>,
     options: Options,
 }
@@ -100,19 +100,19 @@ impl PostgresEventStore {
     ///
     /// | option | |
     /// |---|---|
-    /// | none of these, or `sslmode=disable` | Nothing is encrypted. |
-    /// | `sslmode=prefer` | Encrypted if the server offers it, else not. Only for servers that you trust, on a network that you trust. |
-    /// | `sslmode=require` | Encrypted, by whoever answers: against listeners, not against impostors. With `sslrootcert`, as `verify-ca`. |
-    /// | `sslmode=verify-ca` | Encrypted; the server's certificate is signed by an authority that is trusted. |
-    /// | `sslmode=verify-full` | Encrypted; and the certificate is for this host. The mode for the open network. |
-    /// | `sslrootcert=FILE` | The authorities that are trusted, as PEM; without it, or with `system`, those that browsers trust. |
-    /// | `sslcert=FILE`, `sslkey=FILE` | The certificate that the client shows, and its key, as PEM. |
+    /// | none of these, or `sslmode=disable` | Not encrypted. |
+    /// | `sslmode=prefer` | Encrypted if the server offers it. Only for servers and networks that you trust. |
+    /// | `sslmode=require` | Encrypted, but any server is accepted: protects against listeners, not against impostors. With `sslrootcert`, as `verify-ca`. |
+    /// | `sslmode=verify-ca` | Encrypted; a trusted authority must have signed the server's certificate. |
+    /// | `sslmode=verify-full` | As `verify-ca`, and the certificate must be for this host. Use this mode on the open network. |
+    /// | `sslrootcert=FILE` | The trusted authorities, as PEM. Without it, or with `system`: those that browsers trust. |
+    /// | `sslcert=FILE`, `sslkey=FILE` | The client's certificate and its key, as PEM. |
     ///
-    /// With certificates and no mode, the mode is `verify-full`. Where encryption is required and the server has none, opening fails. On
-    /// Unix sockets there is no TLS. The files are read when the builder is made.
+    /// With certificates and no mode, the mode is `verify-full`. If encryption is required and the server has none, opening fails. There is
+    /// no TLS on Unix sockets. The files are read when the builder is made.
     pub fn builder(url: &str) -> PostgresBuilder {
         let location = Tls::of(url).and_then(|(tls, rest)| {
-            // The driver's reason is not kept: it may repeat a part of the URL, and the password with it.
+            // The driver's error is dropped: it may contain a part of the URL, with the password.
             let mut config = Config::from_str(&rest).map_err(|_| {
                 let takes = |option: &str| Config::from_str(&format!("postgres://host/database?{option}")).is_ok();
                 backend::refused_url(&rest, "postgres://user:password@host:port/database", takes)
@@ -148,7 +148,7 @@ impl PostgresEventStore {
         self.require_writable()?;
         let mut connection = self.shared.calls.connection()?;
         if connection.is_in_recovery {
-            // It may be the primary by now, or another server is.
+            // The server may have been promoted, or another server may be the primary now.
             connection.generation.retire();
             drop(connection);
             connection = self.shared.calls.connection()?;
@@ -160,20 +160,20 @@ impl PostgresEventStore {
         if !self.is_lost(&connection, &error) {
             return Err(error.into());
         }
-        // None of the work ran yet: it may as well run on another connection.
+        // The work has not begun, so it can run on another connection.
         drop(connection);
         self.begin(&mut *self.shared.calls.connection()?)?.run(work)
     }
 
-    /// Appends within a transaction of the caller's, on a connection of the caller's whose search path leads to the same schema, and whose
-    /// role may also `SELECT` from its `firefly_schema_history`.
+    /// Appends within the caller's transaction on the caller's connection. The connection's search path must lead to the same schema, and
+    /// its role needs the right to `SELECT` from `firefly_schema_history`, too.
     ///
-    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction, which goes on. Three
-    /// round trips for the append and its savepoint, and one more because the statement is prepared anew.
+    /// The checks are those of every append, and it is as safe to retry. A failed append leaves nothing behind in the transaction, which
+    /// goes on. An append with its savepoint takes three round trips, and one more to prepare the statement.
     ///
     /// Prefer a `READ COMMITTED` transaction. In another isolation level, it does not see events that were appended after its snapshot. If
-    /// such an event conflicts, the error is retryable, and says to begin the whole transaction again. Each append in it makes a
-    /// connection, which looks whether the aggregate was archived meanwhile. The store does not see the commit, so it does not
+    /// such an event conflicts, the error is retryable, and says to begin the whole transaction again. There, each append also opens a
+    /// connection to check whether the aggregate was archived meanwhile. The store does not see the commit, so it does not
     /// [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// # Errors
@@ -192,11 +192,11 @@ impl PostgresEventStore {
         append::within(&mut session, appends, Some(&self.shared.location))
     }
 
-    /// Waits for appends, so that a follower of the log need not poll: where appends
-    /// [notify](PostgresBuilder::notify), whoever makes them.
+    /// Waits for appends of any program, so that a follower of the log need not poll. Appends must [notify](PostgresBuilder::notify).
     ///
-    /// Most programs need it not: [`follow`](firefly_eventstore_core::EventStoreExt::follow) and a runner of consumers listen by themselves.
-    /// Listen first, then read to the end, then wait: so nothing is missed. Takes a connection of its own, not one of the pool's.
+    /// Most programs do not need this: [`follow`](firefly_eventstore_core::EventStoreExt::follow) and a runner of consumers listen by
+    /// themselves. To miss nothing, first listen, then read to the end, then wait. A listener has its own connection, which is not one of
+    /// the pool's.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -224,16 +224,16 @@ impl PostgresEventStore {
     }
 
     /// Proves the high-water mark and publishes it, for stores on standbys that are opened with
-    /// [`read_replica`](PostgresBuilder::read_replica). What was published never goes back. Returns what is published now.
+    /// [`read_replica`](PostgresBuilder::read_replica). The published mark never decreases. Returns the published mark.
     ///
-    /// One round trip, one row written. A standby shows that row only after every event that it covers.
-    /// [`PostgresBuilder::publish_mark`] does it again and again.
+    /// This takes one round trip and writes one row. A standby shows the row only after every event that the mark covers.
+    /// [`PostgresBuilder::publish_mark`] repeats it at an interval.
     ///
     /// # Errors
     ///
     /// - [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) on a standby, and in a store that was opened with `read_replica`;
-    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before what was published: events that were there are
-    ///   gone, and readers of replicas are told the same. Once they are seen to, `DELETE FROM firefly_published_mark`, and publish again;
+    /// - [`BeyondEnd`](firefly_eventstore_core::ErrorKind::BeyondEnd) if the log ends before the published mark: events were lost. Readers
+    ///   of replicas get the same error. When the loss is dealt with, `DELETE FROM firefly_published_mark` and publish again;
     /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) without the rights to `SELECT`, `INSERT` and `UPDATE` on
     ///   the table `firefly_published_mark`.
     pub fn publish_mark(&self) -> Result<GlobalSequence> {
@@ -242,8 +242,8 @@ impl PostgresEventStore {
             .map_err(|error| error.during("publish the high-water mark"))
     }
 
-    /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes. Twice: planned with the
-    /// query's values, and, unless it never is, planned for any.
+    /// How PostgreSQL finds the page of a query: the lines of `EXPLAIN`, for tests of the indexes. The first plan is made with the query's
+    /// values. The second is made without values; it is left out if the driver never uses such a plan.
     #[doc(hidden)]
     pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<Vec<String>>> {
         self.with(|session| read::explain(session, query, cursor, &self.shared.indexes))
@@ -262,7 +262,7 @@ impl PostgresEventStore {
         self.shared.options.server.require_writable()
     }
 
-    /// Runs `work`, a second time on a fresh connection if the first was lost.
+    /// Runs `work`. If the connection was lost, runs it once more on a new one.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
         let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
         self.shared
@@ -286,8 +286,8 @@ impl PostgresEventStore {
         })
     }
 
-    /// Whether an error shows that the connection is of no use: it was lost, it leads to another schema since schemas were renamed, or to a
-    /// standby since a failover. Then all connections of its age are given up.
+    /// Whether the connection is useless after this error: it was lost, leads to another schema because schemas were renamed, or leads to a
+    /// standby after a failover. Then all connections of its generation are dropped.
     fn is_lost(&self, connection: &Connection, error: &Error) -> bool {
         let is_on_a_standby = !self.shared.options.server.read_replica
             && connection.is_in_recovery
@@ -309,15 +309,16 @@ impl PostgresEventStore {
         }
     }
 
-    /// Proves the mark. If the log ends before the mark that was proved earlier, that proof is void: it is told, and forgotten.
+    /// Proves the mark. If the log ends before a mark that was proved earlier, events were lost. That is an error once; then the old mark
+    /// is forgotten.
     fn prove(&self) -> Result<GlobalSequence> {
-        // Before the server is asked: what others prove meanwhile may not have been there yet when it looked.
+        // Read before the server is asked. Another thread may prove a greater mark meanwhile, which this answer need not reach.
         let before = self.proved()?;
         let mark = self.with(read::mark)?;
         if let Err(error) = backend::check_end(before, mark, || self.with(read::end_of_log)) {
             if error.is_beyond_end() {
                 let proved = &self.shared.proved;
-                // If another was proved meanwhile, its turn comes.
+                // If another thread has proved another mark meanwhile, that one is checked later.
                 let _ = proved.compare_exchange(before.as_i64(), 0, Ordering::AcqRel, Ordering::Acquire);
             }
             return Err(error);
@@ -326,8 +327,8 @@ impl PostgresEventStore {
         Ok(mark.max(GlobalSequence::try_from(before)?))
     }
 
-    /// A page up to the mark that this moment proves, or to one that was proved before if that will do, or a later page of a read. Its rows
-    /// are read after the mark was taken, with a snapshot of their own.
+    /// A page up to a mark: the current one, an earlier one if that suffices, or the one of the read's first page. The rows are read after
+    /// the mark, with their own snapshot.
     fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
         let Shared {
             indexes, usual_size, ..
@@ -350,7 +351,7 @@ impl PostgresEventStore {
     }
 }
 
-/// A read of the log that begins.
+/// The beginning of a read of the log.
 struct Reading<'a> {
     store: &'a PostgresEventStore,
     query: &'a EventQuery,
@@ -402,9 +403,9 @@ impl PostgresBuilder {
         }
     }
 
-    /// Connects with TLS by a connector of the `postgres` ecosystem, such as `postgres-native-tls`'s or
-    /// `tokio-postgres-rustls`'s, instead of what the options of the [URL](PostgresEventStore::builder) say of certificates. Whether TLS
-    /// is required is `sslmode` in the URL.
+    /// Connects with TLS by a connector of the `postgres` ecosystem, such as `postgres-native-tls` or `tokio-postgres-rustls`. The
+    /// connector replaces the options of the [URL](PostgresEventStore::builder) for certificates. `sslmode` in the URL still says whether
+    /// TLS is required.
     pub fn tls<T>(mut self, connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -418,8 +419,8 @@ impl PostgresBuilder {
         self
     }
 
-    /// Keeps the store in this PostgreSQL schema, so that one database holds several; unless set, in the first that the
-    /// server's `search_path` finds, usually `public`.
+    /// Keeps the store in this PostgreSQL schema, so that a database can hold several stores. Unless set, it is the first schema in the
+    /// server's `search_path`, usually `public`.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         if let Ok(location) = &mut self.location {
             location.schema = Some(schema.into());
@@ -427,30 +428,30 @@ impl PostgresBuilder {
         self
     }
 
-    /// Opens the store for reading where events are replicated to, such as a streaming standby; off unless set.
+    /// Opens the store for reading on a server to which events are replicated, such as a streaming standby; off unless set.
     ///
-    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary, as far as this server shows it, so
-    /// they skip nothing; they are behind by the interval of publishing and what the replication takes. Each page takes a round trip
-    /// more, for the mark. Loads show what the replica has by then. Appends, transactions, saved snapshots and maintenance are refused
-    /// as [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
+    /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary and has arrived here. So they skip no
+    /// event. Their delay is the interval of publishing plus that of the replication. Each page takes one more round trip, for the mark.
+    /// Loads return what the replica has. Appends, transactions, saved snapshots and maintenance fail with
+    /// [`ReadOnly`](firefly_eventstore_core::ErrorKind::ReadOnly) before anything is sent.
     ///
-    /// Of several hosts in the URL the first that answers is taken, whatever it is; without this, the one that accepts writes.
+    /// If the URL names several hosts, the first that answers is used. Without this option, the first that accepts writes is used.
     ///
-    /// Where no mark was published, reads are [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). A replica that is behind
-    /// another one answers a page of a read that began there with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A
-    /// checkpoint beyond the end of a standby is taken for one that the standby does not have yet, and the page is empty: whether it is
-    /// beyond the end of the log, the primary tells.
+    /// If no mark was published, reads fail with [`Unprovable`](firefly_eventstore_core::ErrorKind::Unprovable). If a read moves from one
+    /// replica to another that is behind it, the next page fails with [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable). A
+    /// checkpoint beyond the end of a standby gets an empty page, because the events may still arrive. Only the primary knows whether the
+    /// checkpoint is beyond the end of the log.
     pub fn read_replica(mut self, read: bool) -> Self {
         self.options.server.read_replica = read;
         self
     }
 
-    /// Whether [`migrate`](Self::migrate) lets appends notify those who [`listen`](PostgresEventStore::listen); so does
-    /// [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's do not, and an
-    /// existing one keeps what it has.
+    /// Sets whether appends notify programs that [`listen`](PostgresEventStore::listen). [`migrate`](Self::migrate) applies it, and so does
+    /// [`open`](Self::open) with [`migrate_on_open`](Self::migrate_on_open). Unless set, appends of a new store do not notify, and an
+    /// existing store does not change.
     ///
-    /// PostgreSQL lets one transaction with a notification commit at a time in a whole server, so appends of several threads no
-    /// longer share a flush of the disk: 16 threads were measured at 0.24 of the speed without. One thread loses nothing.
+    /// In a PostgreSQL server, only one transaction with a notification commits at a time. So appends of several threads no longer share a
+    /// flush of the disk: with 16 threads, 0.24 of the speed was measured. A single thread loses nothing.
     pub fn notify(mut self, notify: bool) -> Self {
         self.options.choices.notify = Some(notify);
         self
@@ -477,8 +478,8 @@ impl PostgresBuilder {
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. U+0000 is what PostgreSQL cannot keep: limits
-    /// that allow it are refused when the store is opened.
+    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. PostgreSQL cannot store U+0000: if the limits allow it, opening
+    /// the store fails.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.server.limits = limits;
         self
@@ -515,7 +516,8 @@ impl PostgresBuilder {
             options,
             indexes,
             proved: AtomicI64::new(0),
-            // As many as a page takes are asked for at first: what is large then is not sent at once.
+            // Until it knows the usual size, a statement asks for as many rows as a page takes. The server does not send large events among
+            // them.
             usual_size: UsualSize::guessed(1),
         });
         let publishing = PostgresEventStore {
@@ -538,10 +540,9 @@ impl PostgresBuilder {
 
     /// Brings the schema up to date and returns the migrations that were applied; none if it was.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. Each step is a transaction, so a crash in the middle
-    /// is made good by the next call; any number of processes may start at once. Tables that were made by hand from the
-    /// schema of the Firefly Event Sourcing Library are adopted: their rows stay, missing parts are added, missing
-    /// checksums computed.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. Each step is a transaction, so the next call continues after a crash.
+    /// Any number of processes may start at once. Tables that were made by hand from the schema of the Firefly Event Sourcing Library are
+    /// adopted: their rows stay, missing parts are added, and missing checksums are computed.
     ///
     /// # Errors
     ///
@@ -569,10 +570,10 @@ impl PostgresBuilder {
     /// The events that are there, and some later ones, become the first partition. To change the size of later partitions of a divided
     /// log, use [`partitions`](Self::partitions) and [`migrate`](Self::migrate).
     ///
-    /// First update every program to this version of the library. Whoever may write to the table `events` gets the same rights on
-    /// its keys. Your own views, triggers, privileges and indexes on the table are moved to the new one. Foreign keys, policies, rules,
+    /// First update every program to this version of the library. Roles that may write to the table `events` get the same rights on its
+    /// keys. Your own views, triggers, privileges and indexes on the table are moved to the new one. Foreign keys, policies, rules,
     /// publications, unique indexes, materialized views, rights on single columns and views of other owners cannot be moved: if there are
-    /// any, the call fails before it changes anything. It needs to own the store's tables, and disk space for the keys.
+    /// any, the call fails before it changes anything. The role must own the store's tables, and the keys need disk space.
     ///
     /// # Errors
     ///
@@ -617,7 +618,7 @@ impl PostgresBuilder {
         pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
     }
 
-    /// The database and the schema, without what is secret.
+    /// The database and the schema, without secrets.
     fn name(&self) -> String {
         let Ok(location) = &self.location else {
             return "a PostgreSQL database".to_owned();
@@ -714,7 +715,7 @@ impl EventStore for PostgresEventStore {
     }
 }
 
-/// The store's connections, for what is the same for every database.
+/// Gives the code that all databases share the store's connections.
 pub(crate) struct Sessions<'a>(pub(crate) &'a PostgresEventStore);
 
 impl Connections for Sessions<'_> {
@@ -762,7 +763,7 @@ impl ConsumerStore for PostgresEventStore {
         &self.shared.calls.wake
     }
 
-    /// Where appends [notify](PostgresBuilder::notify): a [`Listener`], with a connection of its own.
+    /// A [`Listener`] with its own connection, if appends [notify](PostgresBuilder::notify).
     fn appends(&self) -> Result<Option<Box<dyn Appends>>> {
         let channels = self.with(|session| session.query(sql::CHANNEL, &[]).map_err(classify));
         match channels
@@ -774,14 +775,14 @@ impl ConsumerStore for PostgresEventStore {
         }
     }
 
-    /// By SQLSTATE: a deadlock, a serialization failure, a lock or a statement that took too long, a connection that is lost, a server that
-    /// shuts down, only reads, or is short of connections, memory or room.
+    /// By SQLSTATE: a deadlock, a serialization failure, a lock or a statement that took too long, a lost connection, or a server that
+    /// shuts down, is read-only, or lacks connections, memory or disk space.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
     }
 
-    /// By SQLSTATE: `57014` of `statement_timeout`, which is also that of a statement that somebody cancelled, `25P04` of
-    /// `transaction_timeout`, and `25P03` of `idle_in_transaction_session_timeout`. Not `55P03` of `lock_timeout`.
+    /// By SQLSTATE: `57014` of `statement_timeout` or of a cancelled statement, `25P04` of `transaction_timeout`, and `25P03` of
+    /// `idle_in_transaction_session_timeout`. Not `55P03` of `lock_timeout`.
     fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_cause(error, |error| error.downcast_ref().is_some_and(is_out_of_time))
     }
@@ -810,14 +811,14 @@ pub struct PostgresTransaction<'a> {
     generation: &'a Generation,
     is_touched: &'a mut bool,
     reset: &'a str,
-    /// Whether the caller has had the connection since a statement on the tables of consumers looked where it leads.
+    /// Whether the caller has used the connection since a statement last checked where it leads.
     is_unchecked: bool,
     store: &'a Shared,
     work: Work,
 }
 
 impl<'a> PostgresTransaction<'a> {
-    /// The transaction, for the caller's own tables. It commits when the store's work is done, not before.
+    /// The transaction, for the caller's own tables. The store commits it, after the work.
     #[must_use]
     pub fn connection(&mut self) -> &mut Transaction<'a> {
         *self.is_touched = true;
@@ -825,13 +826,13 @@ impl<'a> PostgresTransaction<'a> {
         &mut self.transaction
     }
 
-    /// Does the work, and commits if it and every append in it succeeded.
+    /// Runs the work, and commits if it and every append in it succeeded.
     fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
         let store = self.store;
         match self.run_work(&store.calls.within, work) {
             Ok(result) => {
-                // A savepoint is refused where a statement of the transaction failed, which would make `COMMIT` roll back without an
-                // error.
+                // If a statement of the transaction has failed, `COMMIT` would roll back without an error. A savepoint fails then, which
+                // shows it.
                 let has_appended = self.work.has_appended();
                 self.end("SAVEPOINT firefly_end; COMMIT")
                     .map_err(|error| classify(error).during("commit"))?;
@@ -841,14 +842,14 @@ impl<'a> PostgresTransaction<'a> {
                 Ok(result)
             }
             Err(error) => {
-                // Where that fails, the connection is not used again, and the server rolls back.
+                // If the rollback fails, the connection is dropped, and the server rolls back.
                 let _ = self.end("ROLLBACK");
                 Err(error)
             }
         }
     }
 
-    /// Ends the transaction. What `work` left on the connection is forgotten in the same round trip.
+    /// Ends the transaction. The same round trip resets what `work` left on the connection.
     fn end(mut self, how: &str) -> Result<(), postgres::Error> {
         if *self.is_touched {
             self.transaction.batch_execute(&format!("{how}; {}", self.reset))?;
@@ -899,7 +900,7 @@ impl<'a> SqlTransaction for PostgresTransaction<'a> {
     }
 
     fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
-        // The caller may have changed where the connection leads.
+        // The caller's statements may have changed where the connection leads.
         let unchecked = Some(&self.store.location).filter(|_| *self.is_touched);
         append::within(&mut self.session()?, appends, unchecked)
     }
@@ -921,7 +922,7 @@ impl<'a> SqlTransaction for PostgresTransaction<'a> {
         })
     }
 
-    /// If the connection leads to another schema since schemas were renamed, so do all connections of its age.
+    /// If schemas were renamed and the connection leads to another one, drops all connections of its generation.
     fn note(&mut self, error: &Error) {
         if driver_error(error).is_some_and(is_elsewhere) {
             self.generation.retire();

@@ -1,4 +1,4 @@
-//! Archives: moving events out of the log and back, within a transaction of the one writer.
+//! Archives: moving events out of the log and back, within a transaction of the writing connection.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::row::{Cells, time_text};
 use crate::sql;
 use crate::statement::{collect, execute, prepared};
 
-/// Takes events out of the log, and keeps their keys.
+/// Removes events from the log and keeps their keys.
 pub(crate) fn retire(
     connection: &Connection,
     events: &[EventEnvelope],
@@ -52,7 +52,7 @@ pub(crate) fn retire(
     Ok(retired.events.len() as u64)
 }
 
-/// Brings archived events back into the log.
+/// Inserts archived events into the log again.
 pub(crate) fn attach(
     connection: &Connection,
     events: &[EventEnvelope],
@@ -77,7 +77,7 @@ pub(crate) fn attach(
     Ok(attached.events.len() as u64)
 }
 
-/// What a statement finds at the sequences of these events.
+/// The rows that a statement finds at the sequences of these events.
 fn keys<K>(
     connection: &Connection,
     statement: &str,
@@ -93,7 +93,7 @@ fn keys<K>(
     Ok(keys)
 }
 
-/// What is archived of the aggregates of these events.
+/// The archived parts of the streams that these events belong to.
 fn streams(connection: &Connection, events: &[EventEnvelope]) -> Result<HashMap<Uuid, ArchivedStream>> {
     let mut streams = HashMap::new();
     for id in backend::aggregate_ids(events) {

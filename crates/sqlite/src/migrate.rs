@@ -1,4 +1,4 @@
-//! The schema: its migrations, and the adoption of tables that were made by hand.
+//! Migrations, and the adoption of tables that were made by hand.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ firefly_eventstore_core::migrations! {
     "7.0.0", "archives", "7.0.0_archives.sql";
 }
 
-/// The indexes that a store may be without, with the least [`Indexes`] that has each.
+/// The optional indexes, with the least [`Indexes`] that includes each.
 const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_type", Indexes::Standard),
     ("idx_events_aggregate_type", Indexes::Standard),
@@ -51,7 +51,7 @@ const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
     ("idx_events_metadata_correlation", Indexes::Full),
 ];
 
-/// The indexes that every store has beside those, with their tables. (Where a key makes an index, SQLite names it.)
+/// The other indexes, which every store has, with their tables. (SQLite names the indexes of keys itself.)
 const LASTING_INDEXES: &[(&str, &str)] = &[
     ("events", "idx_events_aggregate_version"),
     ("events", "idx_events_event_id"),
@@ -77,7 +77,7 @@ const REQUIRED: &[&str] = &[
     "idx_events_aggregate_version",
 ];
 
-/// The other objects of the source document and of this crate. Adoption makes those that are kept again.
+/// The other objects of the source document and of this crate. Adoption drops them, and makes those anew that a store has.
 const OTHER_OBJECTS: &[&str] = &[
     "idx_events_aggregate",
     "idx_events_global_sequence",
@@ -100,7 +100,7 @@ fn is_own(name: &str) -> bool {
         || OPTIONAL_INDEXES.iter().any(|(index, _)| *index == name)
 }
 
-/// Refuses a schema that is not the one this crate works with.
+/// Fails if the schema is not the one for this crate.
 pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     migration::require_current(MIGRATIONS, &applied(connection)?)?;
     let names = names(connection)?;
@@ -113,26 +113,26 @@ pub(crate) fn require_current(connection: &Connection) -> Result<()> {
     )))
 }
 
-/// Which of the indexes that a statement can name are there.
+/// The existing indexes, of those that a statement can name.
 pub(crate) fn available_indexes(connection: &Connection) -> Result<Vec<String>> {
     let mut names = names(connection)?;
     names.retain(|name| is_own(name));
     Ok(names)
 }
 
-/// The indexes, with their tables, that a store has with this choice.
+/// The indexes of a store with this choice, and their tables.
 pub(crate) fn indexes_of(chosen: Indexes) -> impl Iterator<Item = (&'static str, &'static str)> {
     let optional = OPTIONAL_INDEXES.iter().filter(move |(_, least)| *least <= chosen);
     let optional = optional.map(|(index, _)| ("events", *index));
     LASTING_INDEXES.iter().copied().chain(optional)
 }
 
-/// Whether [`SqliteBuilder::migrate`](crate::SqliteBuilder::migrate) makes an index again that is missing.
+/// Whether [`SqliteBuilder::migrate`](crate::SqliteBuilder::migrate) makes this index if it is missing.
 pub(crate) fn makes_again(index: &str) -> bool {
     OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
 }
 
-/// The choice that these indexes come nearest to. The store does not remember which was made.
+/// The choice that is nearest to the existing indexes. A store does not record its choice.
 pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
     let differs = |chosen: Indexes| {
         let differs =
@@ -145,7 +145,7 @@ pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
         .unwrap_or_default()
 }
 
-/// The steps that the schema still needs.
+/// The migrations that the schema still needs.
 pub(crate) fn pending(connection: &Connection) -> Result<Vec<Migration>> {
     Ok(migration::pending(MIGRATIONS, &applied(connection)?)?.to_vec())
 }
@@ -170,8 +170,7 @@ fn has_table(connection: &Connection, table: &str) -> Result<bool> {
 
 /// Brings the schema up to date, in one transaction, and returns the steps that were applied.
 pub(crate) fn migrate(connection: &mut Connection, indexes: Option<Indexes>) -> Result<Vec<Migration>> {
-    // Renaming an old table out of the way must not drag along what refers to it by name; neither setting can be changed
-    // within the transaction.
+    // When an old table is renamed, objects that name it must not follow. These settings cannot be changed within the transaction.
     set_renaming(connection, true)?;
     // Some builds of SQLite forbid changes of a definition's text by default.
     let defensive = connection
@@ -231,7 +230,7 @@ fn apply(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migrat
     Ok(pending.to_vec())
 }
 
-/// Makes the optional indexes that are chosen, or were `made` by hand, and drops the others.
+/// Makes the optional indexes that are chosen or were `made` by hand, and drops the others.
 fn choose_indexes(connection: &Connection, chosen: Indexes, made: &[String]) -> Result<()> {
     for (index, least) in OPTIONAL_INDEXES {
         if *least <= chosen || made.iter().any(|name| name == index) {
@@ -243,7 +242,7 @@ fn choose_indexes(connection: &Connection, chosen: Indexes, made: &[String]) -> 
     Ok(())
 }
 
-/// The statement of the migrations that makes an index, for a schema that may have it.
+/// The statement in the migrations that makes an index, for a schema that may have the index.
 fn statement_of(index: &str) -> String {
     let start = format!("CREATE INDEX {index} ");
     let statement = MIGRATIONS
@@ -264,12 +263,12 @@ struct ByHand {
     snapshots: bool,
     /// The indexes of the source document that exist.
     indexes: Vec<String>,
-    /// The statements that make the indexes, triggers and views that are not the source document's.
+    /// The statements for indexes, triggers and views that the source document does not have.
     extras: Vec<String>,
 }
 
 impl ByHand {
-    /// Renames the tables that were made by hand out of the way; none if there are none.
+    /// Renames the tables that were made by hand, so that their names are free. Returns `None` if there are none.
     fn set_aside(connection: &Connection) -> Result<Option<Self>> {
         let events = has_table(connection, "events")?;
         let snapshots = has_table(connection, "snapshots")?;
@@ -299,7 +298,7 @@ impl ByHand {
         }))
     }
 
-    /// Moves the rows into the tables that the migrations made.
+    /// Moves the rows into the tables of the migrations.
     fn adopt(self, connection: &Connection) -> Result<()> {
         if self.events {
             adopt_events(connection)?;
@@ -320,8 +319,8 @@ fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>> {
     })
 }
 
-/// Drops the indexes, triggers and views of the tables. Returns the names of those that are the source document's, and the
-/// statements that make the others.
+/// Drops the indexes, triggers and views of the tables. Returns the names of those in the source document, and the statements that make the
+/// others again.
 fn take_objects(connection: &Connection) -> Result<(Vec<String>, Vec<String>)> {
     let objects = collect(connection, sql::OBJECTS_ON_TABLES, [], |row| {
         Ok((
@@ -334,7 +333,7 @@ fn take_objects(connection: &Connection) -> Result<(Vec<String>, Vec<String>)> {
     for (kind, name, statement) in objects {
         let own = is_own(&name);
         if kind == "view" && !own {
-            // It refers to its tables by name, and will find the new ones under it.
+            // A view names its tables, and will find the new ones by these names.
             continue;
         }
         run(connection, &format!("DROP {kind} {}", quoted(&name)))?;
@@ -350,7 +349,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `SELECT` of the known columns, in their order, with NULL for those that a table made by hand does not have.
+/// `SELECT` of the known columns in their order, with NULL for columns that the table made by hand does not have.
 fn select_known(connection: &Connection, table: &str, known: &[&str], order: &str) -> Result<String> {
     let present = columns_of(connection, table)?;
     let mut select = String::from("SELECT rowid");
@@ -383,7 +382,7 @@ fn adopt_events(connection: &Connection) -> Result<()> {
     refuse_broken_streams(&collect(connection, sql::BROKEN_STREAM, [], |row| row.id(0))?)
 }
 
-/// A sequence that was given and deleted again is not given a second time.
+/// Keeps the last sequence, so that the sequence of a deleted event is not used again.
 fn keep_last_sequence(connection: &Connection) -> Result<()> {
     let last: Option<i64> = connection
         .query_row(sql::LAST_SEQUENCE, [], |row| row.get(0))
@@ -484,7 +483,7 @@ fn json(row: &Row<'_>, index: usize) -> Result<Option<String>> {
     }
 }
 
-/// An id in any of its spellings, or as sixteen bytes.
+/// An id in any spelling, or as sixteen bytes.
 fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
     let id = match row.get_ref(index)? {
         ValueRef::Blob(bytes) => Uuid::from_slice(bytes).map_err(|_| format!("its {} bytes are no UUID", bytes.len())),
@@ -498,7 +497,7 @@ fn id(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
         .map_err(|reason| refuse_value(index, &reason))
 }
 
-/// A time in the spellings that SQLite, PostgreSQL and Java write; without an offset it is in UTC.
+/// A time as SQLite, PostgreSQL or Java write it. Without an offset, it is in UTC.
 fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<String>> {
     let Some(text) = row.get::<_, Option<String>>(index)? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The database that a store opened, and its connections: how they are opened, and the pool of those that read.
+//! The database that a store has opened, and its connections: how they are opened, and the pool of reading ones.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -18,12 +18,12 @@ use crate::identity::{self, Files, beside};
 use crate::options::{JournalMode, Options, Synchronous};
 use crate::{schema, sql};
 
-/// Where a database is.
+/// The place of a database.
 #[derive(Clone, Debug)]
 pub(crate) enum Location {
     /// In a file.
     File(PathBuf),
-    /// In memory, under a name that only one store knows.
+    /// In memory, under a name that only this store knows.
     Memory(String),
 }
 
@@ -38,12 +38,12 @@ impl Location {
         matches!(self, Self::Memory(_))
     }
 
-    /// The same place, whatever the working directory becomes.
+    /// The same place, independent of the working directory.
     pub(crate) fn absolute(&self) -> Result<Self> {
         let Self::File(path) = self else {
             return Ok(self.clone());
         };
-        // To SQLite, such names mean something else than a file; a file that has one is at ./NAME.
+        // For SQLite, such a name does not mean a file. A file with this name can be opened as ./NAME.
         let name = path.to_string_lossy();
         if name.is_empty() || name == ":memory:" || name.starts_with("file:") {
             return Err(Error::invalid(
@@ -55,10 +55,10 @@ impl Location {
         Ok(Self::File(absolute))
     }
 
-    /// The same place, whatever the links in its path become; SQLite follows them too, and has the log beside the file itself.
+    /// The same place, without links in its path. SQLite follows links, too, and keeps the log beside the file itself.
     fn without_links(self) -> Self {
         match self {
-            // Windows spells such a path in a way of its own.
+            // On Windows, the canonical path has another form.
             Self::File(path) if cfg!(unix) => Self::File(path.canonicalize().unwrap_or(path)),
             other => other,
         }
@@ -74,19 +74,19 @@ impl fmt::Display for Location {
     }
 }
 
-/// The database that a store opened: all its connections are to this one, or there is an error.
+/// The database that a store has opened. Every connection leads to this one, or opening it fails.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) location: Location,
     pub(crate) options: Options,
-    /// None if it is in memory.
+    /// `None` for a database in memory.
     files: Option<Files>,
 }
 
 impl Database {
-    /// That of a connection, which has read in it.
+    /// The database of a connection, after a first read.
     pub(crate) fn of(connection: &Connection, location: Location, options: Options) -> Result<Self> {
-        // Where journal modes change, the log comes and goes with the first read after it.
+        // After a change of the journal mode, the first read makes or removes the log.
         schema::is_empty(connection)?;
         let location = location.without_links();
         let files = match &location {
@@ -105,7 +105,7 @@ impl Database {
         self.files.as_ref().map_or(Ok(()), Files::check)
     }
 
-    /// Refuses a connection that somebody else opened if it is to another database.
+    /// Fails if a connection that the caller opened leads to another database.
     pub(crate) fn check_same(&self, connection: &Connection) -> Result<()> {
         self.check()?;
         let is_same = match (&self.location, &self.files) {
@@ -127,23 +127,23 @@ impl Database {
         Ok(())
     }
 
-    /// Opens another connection that writes.
+    /// Opens another writing connection.
     pub(crate) fn open_writer(&self) -> Result<Connection> {
         let connection = self.open_another()?;
         set_up_writer(&connection, &self.location, &self.options)?;
         Ok(connection)
     }
 
-    /// Opens another connection that only reads.
+    /// Opens another reading connection.
     pub(crate) fn open_reader(&self) -> Result<Connection> {
         let connection = self.open_another()?;
-        // Belt and braces: whatever a reader is asked to do, it changes nothing.
+        // An additional protection: no statement can write on a reading connection.
         connection.pragma_update(None, "query_only", true).map_err(classify)?;
         Ok(connection)
     }
 
-    /// Opens another connection to the same database. It may write, unless the store is read-only: even to read, a connection must
-    /// be able to write to the index of a write-ahead log.
+    /// Opens another connection to the same database. Unless the store is read-only, it may write: even a reader writes to the index of a
+    /// write-ahead log.
     pub(crate) fn open_another(&self) -> Result<Connection> {
         self.check()?;
         let flags = match self.options.read_only {
@@ -154,19 +154,19 @@ impl Database {
             Location::File(path) => why_not_opened(path, error),
             Location::Memory(_) => error,
         })?;
-        // Whatever was put in the file's place meanwhile is not used.
+        // If another file is at the path by now, it is not used.
         self.check()?;
         Ok(connection)
     }
 }
 
-/// How many prepared statements a connection keeps: all of this crate's, and room for combinations of filters.
+/// How many prepared statements a connection keeps: all of this crate's, and some for combinations of filters.
 const CACHED_STATEMENTS: usize = 64;
 
-/// Opens the first connection, which may write, and makes the file if it is missing, unless the store is read-only.
+/// Opens the first connection, which may write. Creates a missing file, unless the store is read-only.
 ///
-/// A file in a directory that may not be written is opened as one that nobody changes: SQLite cannot make the index of a
-/// write-ahead log there, nor does a file without a log need one. The options then say so, and [`Files`] watch that it is true.
+/// In a directory without the right to write, SQLite cannot make the index of a write-ahead log. So the file is opened as one that does not
+/// change; it must not have a log then. The options record this, and [`Files`] checks that the file does not change.
 pub(crate) fn open(location: &Location, options: &mut Options) -> Result<Connection> {
     let flags = match options.read_only {
         true => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -191,7 +191,7 @@ pub(crate) fn open(location: &Location, options: &mut Options) -> Result<Connect
     Err(why_not_opened(path, error))
 }
 
-/// Says what is wrong with a path, where SQLite only says that it cannot open it.
+/// Explains why a path could not be opened; SQLite only says that it could not.
 fn why_not_opened(path: &Path, error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Io { .. }) {
         return error;
@@ -253,7 +253,7 @@ fn open_with(location: &Location, options: &Options, flags: OpenFlags) -> Result
     Ok(connection)
 }
 
-/// The path as a URI, which SQLite needs to take parameters.
+/// The path as a URI, which can have parameters.
 fn uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -305,11 +305,11 @@ fn set_up(connection: &Connection, location: &Location, options: &Options) -> Re
 
 const OWN_FUNCTION: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DIRECTONLY);
 
-/// Sets what a writing connection needs besides, once the schema is known to be right.
+/// Applies the other settings of a writing connection, once the schema was checked.
 pub(crate) fn set_up_writer(connection: &Connection, location: &Location, options: &Options) -> Result<()> {
-    // Within a savepoint, SQLite writes the old content of each page it changes to a temporary file unless told otherwise.
-    // The pages that appends change, the right ends of the indexes, stay in a cache of 16 MB, and a checkpoint comes after
-    // 4,000 pages (16 MB) in the write-ahead log: a page that changes often is then copied into the file less often.
+    // By default, SQLite copies the old content of each page that a savepoint changes to a temporary file; these copies stay in memory
+    // instead. The pages that appends change, at the right ends of the indexes, stay in a cache of 16 MB. A checkpoint comes after 4,000
+    // pages (16 MB) of the write-ahead log, so that a page that changes often is copied into the file less often.
     for (pragma, value) in [
         ("temp_store", 2),
         ("cache_size", -16_000),
@@ -322,7 +322,7 @@ pub(crate) fn set_up_writer(connection: &Connection, location: &Location, option
     }
     set_journal_mode(connection, options)?;
     let synchronous = match (options.synchronous, options.journal_mode) {
-        // A journal whose removal is not synced may be there again after a power failure, and undo the commit.
+        // If the removal of a journal is not synced, the journal may exist again after a power failure, and undo the commit.
         (Synchronous::Full, JournalMode::Delete) => "EXTRA",
         (Synchronous::Full, _) => "FULL",
         (Synchronous::Normal, _) => "NORMAL",
@@ -333,7 +333,7 @@ pub(crate) fn set_up_writer(connection: &Connection, location: &Location, option
 }
 
 fn set(connection: &Connection, pragma: &str, value: i64) -> Result<()> {
-    // Some pragmas answer with the new value, some do not.
+    // Some pragmas return the new value, others return nothing.
     connection
         .execute_batch(&format!("PRAGMA {pragma} = {value}"))
         .map_err(classify)
@@ -351,7 +351,7 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
     if mode == wanted {
         return Ok(());
     }
-    // Changing to WAL needs the file alone, and SQLite does not wait for that by the busy timeout.
+    // The change to WAL needs exclusive access to the file. The busy timeout does not apply to that.
     let until = std::time::Instant::now() + options.busy_timeout;
     loop {
         let changed = connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get::<_, String>(0));
@@ -370,7 +370,7 @@ fn set_journal_mode(connection: &Connection, options: &Options) -> Result<()> {
     }
 }
 
-/// Opens the connections that read.
+/// Opens reading connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Readers(pub(crate) Arc<Database>);
 
@@ -387,7 +387,7 @@ impl r2d2::ManageConnection for Readers {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        // A read that was left in the middle would hold back checkpoints for ever.
+        // A read that is not finished would prevent checkpoints of the log.
         !connection.is_autocommit()
     }
 }

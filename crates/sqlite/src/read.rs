@@ -1,4 +1,4 @@
-//! Reading: one aggregate's stream, the log, statistics.
+//! Reading: streams, the log, statistics.
 
 use std::ops::ControlFlow;
 
@@ -56,7 +56,7 @@ impl SqlStreams for Session<'_> {
             let mut decoder = EventDecoder::default();
             collect(connection, statement, parameters, |row| decoder.event(row))
         };
-        // A transaction costs as much as some events. Where the first is likely to be found, it is tried without.
+        // A transaction costs as much as some events. If the first event is probably in the log, the read is tried without one.
         if backend::begins_with_first(range, to)
             && let Ok(part) = StreamPart::with_first(read(self.0)?)
         {
@@ -124,7 +124,7 @@ pub(crate) fn page(
                 })
             })?;
         }
-        // Nothing is asked where there are no archives but their table, which is empty.
+        // Without archives, this only reads an empty table.
         backend::check_archived(query, &window, &events, Some(GlobalSequence::MAX), |covered| {
             archive_with(connection, query.filter(), covered)
         })?;
@@ -133,7 +133,7 @@ pub(crate) fn page(
     Ok(events.into_page(query, cursor, mark))
 }
 
-/// The first archive with an event in a window that the filters may let pass.
+/// The first archive that may have an event in a window that passes the filters.
 fn archive_with(connection: &Connection, filter: &EventFilter, window: &Window) -> Result<Option<Archive>> {
     let time = |time: Option<OffsetDateTime>| time.map(|time| time_text(time).as_str().to_owned());
     let types = filter.aggregate_types.as_ref();
@@ -154,12 +154,12 @@ fn archive_with(connection: &Connection, filter: &EventFilter, window: &Window) 
     Ok(found.into_iter().next())
 }
 
-/// Text as a JSON array, which a statement takes for a list.
+/// Strings as a JSON array, which statements use as a list.
 fn json_array(values: impl Iterator<Item = String>) -> String {
     serde_json::to_string(&values.collect::<Vec<_>>()).expect("strings are written as JSON")
 }
 
-/// How SQLite would find that page.
+/// How SQLite finds the page.
 pub(crate) fn explain(
     connection: &Connection,
     query: &EventQuery,
@@ -176,8 +176,8 @@ pub(crate) fn explain(
 
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
 ///
-/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.
-/// SQLite would choose by statistics that it may not have, so the choice is made here.
+/// One filter *drives*: its index is walked in the requested order, and the other filters are checked on its rows. SQLite would choose by
+/// statistics that it may not have, so the driver chooses.
 pub(crate) struct LogStatement<'q> {
     pub(crate) sql: String,
     pub(crate) parameters: Vec<ToSqlOutput<'q>>,
@@ -202,7 +202,7 @@ impl<'q> LogStatement<'q> {
         let mut arm = sql::LOG.trim_end().replacen("FROM events", &index, 1);
         statement.add_filters(&mut arm, filter, driver);
         statement.add_position(&mut arm, query, window, resumed, driver);
-        // SQLite merges the arms of a compound that are each in order: several types are read like one.
+        // SQLite merges the arms of a compound if each is in order. So several types are read like one.
         let arms = match driver {
             Driver::EventTypes => statement.arms(&arm, "event_type", filter.event_types.as_deref()),
             Driver::AggregateTypes => statement.arms(&arm, "aggregate_type", filter.aggregate_types.as_deref()),
@@ -216,7 +216,7 @@ impl<'q> LogStatement<'q> {
         };
         let order = match (by_time, driver) {
             (true, _) => format!("\nORDER BY created_at {direction}, global_sequence {direction}"),
-            // Within one aggregate, versions ascend with sequences, and there is an index on them.
+            // Within an aggregate, versions ascend with sequences, and versions have an index.
             (false, Driver::Aggregate) => format!("\nORDER BY aggregate_version {direction}"),
             (false, _) => format!("\nORDER BY global_sequence {direction}"),
         };
@@ -269,7 +269,7 @@ impl<'q> LogStatement<'q> {
             let sequence = self.bind(at.global_sequence.as_i64());
             *sql += &format!("\n  AND (created_at, global_sequence) {comparison} ({time}, {sequence})");
         } else if driver == Driver::Aggregate && resumed {
-            // The page before ended with an event of this aggregate, beside one end of the window.
+            // The previous page ended with an event of this aggregate, just outside the window.
             let last = match query.direction() {
                 Direction::Forwards => "?1",
                 Direction::Backwards => "?2 + 1",
@@ -307,7 +307,7 @@ fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
     metadata_correlation(filter).map(|_| index)
 }
 
-/// The correlation id that the metadata filter asks for, as the index on it has it.
+/// The correlation id of the metadata filter, in the form that the index on it has.
 fn metadata_correlation(filter: &EventFilter) -> Option<String> {
     let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
     Some(metadata.get("correlationId")?.as_str()?.to_owned())

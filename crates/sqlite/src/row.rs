@@ -1,4 +1,4 @@
-//! Rows: the values of their columns.
+//! Decoding the columns of rows.
 
 use firefly_eventstore_core::backend::{Columns, Fingerprint};
 pub(crate) use firefly_eventstore_core::backend::{TimeText, parse_time, time_text};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::classify;
 
-/// A row, as the core reads it.
+/// A row, for the decoders of the core.
 #[expect(missing_debug_implementations, reason = "core alone uses it")]
 pub struct Cells<'r, 's>(pub(crate) &'r Row<'s>);
 
@@ -34,7 +34,7 @@ impl Columns for Cells<'_, '_> {
         optional(self.0, index)?.map(parse_time).transpose()
     }
 
-    /// The time until which the slot is held: see [`parameters`](crate::statement::parameters).
+    /// The time at which the slot's lease ends: see [`parameters`](crate::statement::parameters).
     fn lease(&self, index: usize) -> Result<Option<Lease>> {
         let until = self.optional_time(index)?;
         Ok(until.map(|until| Lease::until(until, OffsetDateTime::now_utc())))

@@ -1,4 +1,4 @@
-//! Statements, each prepared once, and the rows of queries.
+//! Statements, each prepared once, and their rows.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::error::{classify, classify_preparing, classify_reading, classify_writ
 use crate::row::{Cells, time_text};
 use crate::sql;
 
-/// A connection, as core runs statements on it.
+/// A connection, on which the core runs statements.
 #[expect(missing_debug_implementations, reason = "core alone uses it")]
 pub struct Session<'a>(pub(crate) &'a Connection);
 
@@ -39,7 +39,7 @@ impl SqlSession for Session<'_> {
     }
 }
 
-/// The values as SQLite has them. The clock is that of this machine, which every process that uses the file runs on.
+/// The values for SQLite. The current time is this machine's: every process that uses the file runs on this machine.
 pub(crate) fn parameters<'v>(values: &'v [Value<'v>]) -> impl rusqlite::Params {
     let now = OffsetDateTime::now_utc();
     params_from_iter(values.iter().map(move |value| parameter(*value, now)))
@@ -88,7 +88,7 @@ pub(crate) fn collect<T>(
     Ok(decoded)
 }
 
-/// Goes through the rows of a query, until `visit` has enough.
+/// Reads the rows of a query until `visit` ends the walk.
 pub(crate) fn walk(
     connection: &Connection,
     sql: &str,

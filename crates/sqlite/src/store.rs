@@ -31,8 +31,8 @@ use crate::{append, migrate, read, schema, transaction};
 
 /// A store in an SQLite database.
 ///
-/// Clones share the connections: one that writes, and a pool of those that read. Threads that append at once share one commit. In a file
-/// with a write-ahead log, reads do not wait for writes, and writes do not wait for reads. Several processes may use one file.
+/// Clones share the connections: a writing one, and a pool of reading ones. Threads that append at the same time share a commit. With a
+/// write-ahead log, reads and writes do not wait for each other. Several processes may use a file.
 ///
 /// ```
 /// use firefly_eventstore_core::prelude::*;
@@ -49,25 +49,25 @@ use crate::{append, migrate, read, schema, transaction};
 #[derive(Clone)]
 pub struct SqliteEventStore(Arc<Shared>);
 
-/// How long a consumer's transaction keeps other writers waiting, about.
+/// About how long a consumer's transaction may keep other writers waiting.
 const LONGEST_TRANSACTION: Duration = Duration::from_millis(20);
 
 struct Shared {
     database: Arc<Database>,
     writer: Writing,
     readers: Pool<Readers>,
-    /// The indexes that were there when the store was opened, or when one was last missed.
+    /// The indexes that existed when the store was opened, or when an index was last missing.
     indexes: RwLock<Arc<[String]>>,
-    /// The greatest mark that was given out.
+    /// The greatest mark that was returned.
     given_out: AtomicU64,
-    /// A database in memory has no write-ahead log: its readers wait here for its writer, in turn.
+    /// A database in memory has no write-ahead log, so readers and the writer take turns.
     gate: RwLock<()>,
     wake: Wake,
 }
 
 enum Writing {
     Allowed(WriteLine),
-    /// A store that only reads keeps the connection that it was opened with: while a file is open, no other gets its number.
+    /// A read-only store keeps its first connection: while the file is open, no other file gets its number.
     Refused(#[expect(dead_code, reason = "it is only kept")] Mutex<Connection>),
 }
 
@@ -98,7 +98,7 @@ impl SqliteEventStore {
         Self::builder(path).open()
     }
 
-    /// Opens a new store in memory, which lives as long as the last clone.
+    /// Opens a new store in memory. It exists until the last clone is dropped.
     ///
     /// Readers and the writer take turns.
     ///
@@ -121,9 +121,9 @@ impl SqliteEventStore {
 
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
-    /// An error rolls everything back, and so does an append that failed, even if `work` returns `Ok`. Appends of other threads wait
-    /// meanwhile. Within `work`, this thread must use the transaction: calls of the store and its clones are refused. To mix this crate's
-    /// errors with `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
+    /// An error rolls everything back. So does a failed append, even if `work` returns `Ok`. Appends of other threads wait meanwhile.
+    /// Within `work`, this thread must use the transaction: calls of the store and its clones are refused. To mix this crate's errors with
+    /// `rusqlite`'s, let `work` return `Box<dyn Error + Send + Sync>`.
     ///
     /// ```
     /// use firefly_eventstore_core::prelude::*;
@@ -144,7 +144,7 @@ impl SqliteEventStore {
     ///
     /// # Errors
     ///
-    /// That of `work`, that of the append that failed, or one of SQLite's.
+    /// The error of `work`, that of the failed append, or one of SQLite's.
     pub fn transaction<R, E: From<Error>>(
         &self,
         work: impl FnOnce(&mut SqliteTransaction<'_>) -> Result<R, E>,
@@ -171,16 +171,16 @@ impl SqliteEventStore {
         Ok(result)
     }
 
-    /// Appends within a transaction of the caller's, on a connection of the caller's to the same file.
+    /// Appends within the caller's transaction, on the caller's connection to the same file.
     ///
-    /// Same checks, same safety to retry; a failed append leaves nothing behind in the transaction. Begin it with `BEGIN IMMEDIATE`: a
-    /// transaction that read first may find that it cannot write any more. The store does not see the commit, so it does not
-    /// [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
+    /// The checks are those of every append, and it is as safe to retry. A failed append leaves nothing behind in the transaction. Begin
+    /// the transaction with `BEGIN IMMEDIATE`: one that has read first may no longer be able to write. The store does not see the commit,
+    /// so it does not [wake](ConsumerStore::wake) threads that wait for events. They find the events when they read next.
     ///
     /// # Errors
     ///
-    /// As [`EventStore::append_all`], and [`InvalidInput`](ErrorKind::InvalidInput) if no transaction was begun, or if the
-    /// connection's main database is another than this store's.
+    /// As [`EventStore::append_all`], and [`InvalidInput`](ErrorKind::InvalidInput) if no transaction was begun, or if the connection's
+    /// main database is not this store's.
     pub fn append_within(&self, connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         backend::check(appends, &self.options().limits)?;
         if connection.is_autocommit() {
@@ -241,7 +241,7 @@ impl SqliteEventStore {
         shared.database.location.is_memory().then(close)
     }
 
-    /// Runs `work` on a new connection, while nothing else of this store writes: nothing of it stays with the writer.
+    /// Runs `work` on a new connection, while nothing else of this store writes. So it leaves nothing on the writing connection.
     pub(crate) fn maintain<R>(&self, work: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
         self.take_turn(|_| work(&mut self.0.database.open_another()?))?
     }
@@ -252,19 +252,20 @@ impl SqliteEventStore {
         database.check()?;
         let result = read(&mut *self.0.readers.get()?);
         if database.options.immutable {
-            // SQLite did not look whether the file changed meanwhile.
+            // SQLite did not check whether the file changed meanwhile.
             database.check()?;
         }
         result
     }
 
-    /// Reads with a new connection, which knows nothing of the file yet and takes nothing from a cache.
+    /// Reads on a new connection, which has nothing of the file in its cache.
     pub(crate) fn read_afresh<R>(&self, read: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         let _gate = self.pass_gate()?;
         read(&self.0.database.open_reader()?)
     }
 
-    /// The mark. If it is less than a mark that was given out before, the log was cut. That is an error once; then the old mark is forgotten.
+    /// The mark. If it is less than an earlier one, events were removed from the end of the log. That is an error once; then the old mark
+    /// is forgotten.
     fn mark(&self, connection: &Connection) -> Result<GlobalSequence> {
         let given_out = self.0.given_out.load(Ordering::SeqCst);
         // Read after the old mark, so it cannot be smaller unless events were lost.
@@ -309,7 +310,7 @@ impl SqliteBuilder {
         }
     }
 
-    /// How sure a commit is before it is reported; [`Synchronous::Full`] unless set.
+    /// What a commit survives; [`Synchronous::Full`] unless set.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.options.synchronous = synchronous;
         self
@@ -327,8 +328,8 @@ impl SqliteBuilder {
         self
     }
 
-    /// How many connections read, at least 1; as many as there are cores, from 4 to 16, unless set. Each is opened when it
-    /// is first needed.
+    /// The number of reading connections, at least 1. Unless set, it is the number of cores, from 4 to 16. Each connection is opened when
+    /// it is first needed.
     pub fn readers(mut self, readers: u32) -> Self {
         self.options.readers = readers.max(1);
         self
@@ -336,15 +337,15 @@ impl SqliteBuilder {
 
     /// Opens for reading only: every append is refused with [`ReadOnly`](ErrorKind::ReadOnly).
     ///
-    /// A store that was closed can be read in a directory that cannot be written, such as a backup on read-only media. If another program
-    /// writes to it meanwhile, every later call is refused with [`Moved`](ErrorKind::Moved); then open it again. If its write-ahead log is
-    /// there, as in a copy of an open store, copy both files to where the program may write.
+    /// A store that was closed can be read in a directory without the right to write, such as a backup on read-only media. If another
+    /// program writes to it meanwhile, every later call fails with [`Moved`](ErrorKind::Moved); then open it again. If the write-ahead log
+    /// exists, as in a copy of an open store, first copy both files to a directory where the program may write.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.options.read_only = read_only;
         self
     }
 
-    /// Migrates an older schema, or tables made by hand, when opening; otherwise those are refused.
+    /// When opening, migrates an older schema, or tables that were made by hand. Otherwise, opening fails.
     pub fn migrate_on_open(mut self, migrate: bool) -> Self {
         self.options.migrate_on_open = migrate;
         self
@@ -416,17 +417,16 @@ impl SqliteBuilder {
         })))
     }
 
-    /// Brings the schema up to date and returns the migrations that were applied; none if it was.
+    /// Brings the schema up to date. Returns the migrations that were applied, if any.
     ///
-    /// Makes and drops indexes as [`indexes`](Self::indexes) says. All in one transaction: a crash in the middle leaves
-    /// the file as it was, and any number of processes may start at once. Tables that were made by hand from the schema
-    /// of the Firefly Event Sourcing Library are adopted: their rows keep their ids, versions, sequences and times, and
-    /// get checksums.
+    /// Makes and drops indexes as [`indexes`](Self::indexes) says. All of it is one transaction: a crash in the middle leaves the file as
+    /// it was, and any number of processes may start at once. Tables that were made by hand from the schema of the Firefly Event Sourcing
+    /// Library are adopted: their rows keep their ids, versions, sequences and times, and get checksums.
     ///
     /// # Errors
     ///
-    /// As [`SqliteEventStore::open`]; [`InvalidInput`](ErrorKind::InvalidInput), naming the row, if a table made by hand
-    /// has one that cannot be adopted. The file is then as it was.
+    /// As [`SqliteEventStore::open`]; [`InvalidInput`](ErrorKind::InvalidInput) if a row of a table made by hand cannot be adopted. The
+    /// error names the row, and the file does not change.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             let mut connection = crate::pool::open(&self.location.absolute()?, &mut self.options.clone())?;
@@ -523,7 +523,7 @@ impl EventStore for SqliteEventStore {
             .map_err(|error| error.during("read aggregate summaries"))
     }
 
-    /// Nothing to do: SQLite's summary is a view.
+    /// Does nothing: SQLite's summary is a view.
     fn refresh_aggregate_summaries(&self) -> Result<()> {
         Ok(())
     }
@@ -540,7 +540,7 @@ impl EventStore for SqliteEventStore {
     }
 }
 
-/// The store's connections, for what is the same for every database.
+/// Gives the code that all databases share the store's connections.
 pub(crate) struct Sessions<'a>(pub(crate) &'a SqliteEventStore);
 
 impl Connections for Sessions<'_> {
@@ -587,23 +587,23 @@ impl ConsumerStore for SqliteEventStore {
         &self.0.wake
     }
 
-    /// By SQLite's result code: a file that is locked, that cannot be read, written or enlarged, or that is not where it was.
+    /// By SQLite's result code: a file that is locked, that cannot be read, written or enlarged, or that was moved.
     fn is_transient(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_transient(error, |error| error.downcast_ref().map(kind_of))
     }
 
-    /// By SQLite's result code: `SQLITE_INTERRUPT`, by which a program ends statements of its own that take too long. Not `SQLITE_BUSY` of the
-    /// busy timeout: another connection writes.
+    /// By SQLite's result code: `SQLITE_INTERRUPT`, by which a program stops its own statements. Not `SQLITE_BUSY` of the busy timeout,
+    /// which means that another connection writes.
     fn took_too_long(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         any_cause(error, |error| error.downcast_ref().is_some_and(is_interrupted))
     }
 
-    /// Appends of other threads and processes wait as long.
+    /// Appends of other threads and processes wait that long.
     fn longest_transaction(&self) -> Option<Duration> {
         Some(LONGEST_TRANSACTION)
     }
 
-    /// As many as [read](SqliteBuilder::readers), and the one that writes.
+    /// The [readers](SqliteBuilder::readers) and the writing connection.
     fn max_connections(&self) -> Option<u32> {
         Some(self.0.readers.max_size().saturating_add(1))
     }

@@ -1,4 +1,4 @@
-//! The indexes that there are, and how large they are.
+//! The existing indexes and their sizes.
 
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
@@ -29,11 +29,11 @@ pub(super) fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> R
     Ok(usage)
 }
 
-/// The indexes that are there, or should be; not how large they are.
+/// The indexes that exist or should exist, without their sizes.
 pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
     let mut indexes = collect(connection, sql::INDEXES, [], |row| {
         let name = row.text(1)?;
-        // What a key of the table needs, SQLite makes and names.
+        // SQLite makes and names the indexes that a table's keys need.
         let is_own =
             name.starts_with("sqlite_autoindex_") || migrate::indexes_of(Indexes::Full).any(|(_, own)| own == name);
         let state = if is_own {
