@@ -1,4 +1,4 @@
-//! How a store on a server is opened.
+//! The options of a store on a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::publisher::Publisher;
 use crate::{Error, ErrorKind, GlobalSequence, Limits, Result};
 
-/// How a store on any server is opened. [`server_options!`](crate::server_options) writes the methods of its builder.
+/// The options that stores on all servers have. [`server_options!`](crate::server_options) writes the methods of the builder.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// How many connections there may be at once, at least 1.
+    /// The largest number of connections, at least 1.
     pub max_connections: u32,
     /// Whether threads that append at once share a statement and a commit.
     pub group: bool,
@@ -18,13 +18,13 @@ pub struct ServerOptions {
     pub pool_timeout: Duration,
     /// Whether a missing or an older schema is migrated.
     pub migrate_on_open: bool,
-    /// Whether events and snapshots that are read are compared with their checksums.
+    /// Whether the checksums of events and snapshots are verified when they are read.
     pub verify_on_read: bool,
     /// The limits of events and snapshots.
     pub limits: Limits,
     /// Whether the store reads from a replica.
     pub read_replica: bool,
-    /// The interval at which the high-water mark is published; none if it is not.
+    /// The interval at which the high-water mark is published; none if it is not published.
     pub publish_mark: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Publisher::start`].
     pub fn publisher(
         &self,
         publish: impl FnMut() -> Result<GlobalSequence> + Send + 'static,
@@ -54,7 +54,7 @@ impl ServerOptions {
         self.publish_mark.map(start).transpose()
     }
 
-    /// Refuses options that exclude one another.
+    /// Refuses options that exclude each other.
     ///
     /// # Errors
     ///
@@ -84,13 +84,13 @@ impl Default for ServerOptions {
     }
 }
 
-/// Writes the methods of a builder that are the same for every server. The builder has `options.server`, which are
+/// Writes the builder methods that are the same for every server. The builder needs the fields `options.server`, which are
 /// [`ServerOptions`](crate::backend::ServerOptions), and `options.choices.indexes`. For authors of backends.
 #[macro_export]
 macro_rules! server_options {
     ($Builder:ident) => {
         impl $Builder {
-            /// Sets how many connections there may be at once, at least 1; 10 unless set. Each is made when it is first needed.
+            /// Sets the largest number of connections, at least 1; 10 unless set. Each is opened when it is first needed.
             pub fn max_connections(mut self, connections: u32) -> Self {
                 self.options.server.max_connections = connections.max(1);
                 self
@@ -98,17 +98,16 @@ macro_rules! server_options {
 
             /// Sets whether threads that append at once share a statement and a commit (group commit); on unless set.
             ///
-            /// Up to four threads, on MySQL up to two, append at once, each on a connection of its own. When more do, one thread appends for
-            /// all that wait, up to 256 events and 1 MiB in one statement; on MySQL two such threads take turns if there are three or four.
-            /// Before the thread appends, it waits for as many appends as there were a moment ago, for a quarter of the time that a group
-            /// takes and for 1 ms at most.
-            /// The other threads hold no connection while they wait.
+            /// Up to four threads, on MySQL up to two, append at once, each on a connection of its own. If there are more, one thread
+            /// appends for all waiting ones, up to 256 events and 1 MiB in one statement. On MySQL, two such threads take turns if there
+            /// are three or four. Before a thread appends for others, it waits for as many appends as there were recently, but only for a
+            /// quarter of the time that a group takes, and at most for 1 ms. The other threads hold no connection while they wait.
             ///
             /// Each append gets the answer that it would get alone. If one append of the group is refused, or the connection is lost, the
-            /// appends without an answer are made again, each alone, which is one round trip more. No append waits for a group longer than
+            /// appends without an answer are repeated, each alone, which takes one more round trip. No append waits for a group longer than
             /// 50 ms.
             ///
-            /// Only a call with one aggregate, and with as few events, joins a group. `transaction` and `append_within` never do.
+            /// Only a call with one aggregate, and within these limits, joins a group. `transaction` and `append_within` never do.
             pub fn group(mut self, group: bool) -> Self {
                 self.options.server.group = group;
                 self
@@ -122,9 +121,9 @@ macro_rules! server_options {
 
             /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
             ///
-            /// A thread of the store publishes, whether anybody reads or not. It ends when the last clone of the store is dropped; the drop
-            /// waits for a publication that is under way. A publication that fails is tried again after the interval. One store that
-            /// publishes is enough; several do no harm. Each publication uses a connection of the pool and writes one row.
+            /// A thread of the store publishes, whether there are readers or not. It ends when the last clone of the store is dropped; the
+            /// drop waits for a running publication. A failed publication is tried again after the interval. One publishing store is
+            /// enough; several do no harm. Each publication uses a connection of the pool and writes one row.
             pub fn publish_mark(mut self, interval: ::std::time::Duration) -> Self {
                 self.options.server.publish_mark = Some(interval);
                 self
@@ -136,7 +135,7 @@ macro_rules! server_options {
                 self
             }
 
-            /// Sets the indexes that [`migrate`](Self::migrate) makes and leaves, and that [`open`](Self::open) does with
+            /// Sets the indexes that [`migrate`](Self::migrate) creates and keeps, and also [`open`](Self::open) with
             /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store gets
             /// [`Indexes::Standard`](firefly_eventstore_core::Indexes::Standard), and an existing one keeps its indexes.
             pub fn indexes(mut self, indexes: $crate::Indexes) -> Self {

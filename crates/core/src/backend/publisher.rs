@@ -8,10 +8,9 @@ use crate::operate::{Diagnosis, Severity};
 use crate::store::query::check_end;
 use crate::{Cursor, Error, ErrorKind, EventQuery, GlobalSequence, Result};
 
-/// A thread that publishes the high-water mark, at once and then at an interval, until this is dropped. For those who write a
-/// backend.
+/// A thread that publishes the high-water mark, at once and then at an interval, until this is dropped. For authors of backends.
 ///
-/// A publication that fails is tried again after the interval. Readers see from the age of the mark that it is not renewed.
+/// A failed publication is tried again after the interval. The age of the mark shows readers that it is not renewed.
 #[derive(Debug)]
 pub struct Publisher {
     /// Dropped to stop the thread.
@@ -20,12 +19,12 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the thread. `publish` must not own this publisher, which would then never be dropped.
+    /// Starts the thread. `publish` must not own this publisher: otherwise it would never be dropped.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an interval of zero; [`Io`](crate::ErrorKind::Io) if there can be no
-    /// more threads.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an interval of zero; [`Io`](crate::ErrorKind::Io) if the thread cannot be
+    /// started.
     pub fn start(
         interval: Duration,
         mut publish: impl FnMut() -> Result<GlobalSequence> + Send + 'static,
@@ -56,7 +55,7 @@ impl Publisher {
 }
 
 impl Drop for Publisher {
-    /// Waits for a publication that is under way.
+    /// Waits for a running publication.
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -73,7 +72,7 @@ const PUBLISH: &str =
 /// How old, in seconds, a published mark may be.
 const LONG_UNPUBLISHED: i64 = 60;
 
-/// For authors of backends: the error of a store that reads from a replica, where no mark was published.
+/// For authors of backends: the error of a store that reads from a replica, if no mark was published.
 #[must_use]
 pub fn never_published() -> Error {
     let reason =
@@ -81,32 +80,33 @@ pub fn never_published() -> Error {
     Error::new(ErrorKind::Unprovable { reason: reason.into() })
 }
 
-/// For authors of backends: the mark that was published, as a server shows it.
+/// For authors of backends: the published mark, as a server shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishedMark {
     /// The mark.
     pub mark: GlobalSequence,
     /// The greatest committed sequence at the same moment.
     pub end: GlobalSequence,
-    /// Whether the server may have less than the one that writes.
+    /// Whether the server may lack events that the primary has.
     pub may_be_behind: bool,
-    /// How long ago it was published, in seconds.
+    /// The seconds since it was published.
     pub age: i64,
 }
 
 impl PublishedMark {
-    /// What the server shows, if a mark was published and the log goes that far.
+    /// Returns what the server shows, if a mark was published and the log reaches it.
     ///
     /// # Errors
     ///
-    /// [`Unprovable`](ErrorKind::Unprovable) if none was published, [`BeyondEnd`](ErrorKind::BeyondEnd) if the log ends before.
+    /// [`Unprovable`](ErrorKind::Unprovable) if none was published, [`BeyondEnd`](ErrorKind::BeyondEnd) if the log ends before the mark.
     pub fn checked(shown: Option<Self>) -> Result<Self> {
         let shown = shown.ok_or_else(never_published)?;
         check_end(shown.mark, shown.end, || Ok(shown.end))?;
         Ok(shown)
     }
 
-    /// The mark of a page of the log. Look at the published mark on the connection of the page, since another replica may have more, or less.
+    /// The mark for a page of the log. Read the published mark on the page's connection, because another replica may have more or fewer
+    /// events.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl PublishedMark {
             })),
             Some(begun) => Ok(begun),
             None => {
-                // A checkpoint beyond the end of a server that may be behind is no sign of a loss.
+                // On a server that may be behind, a checkpoint beyond the end does not mean that events were lost.
                 if !self.may_be_behind {
                     query.check_end(self.mark, || Ok(self.end))?;
                 }
@@ -129,11 +129,12 @@ impl PublishedMark {
     }
 }
 
-/// For authors of backends: what there is to say of the published mark, given it, or why it cannot be read. That [none was published](never_published) is bad only where `needed` says so.
+/// For authors of backends: the finding about the published mark, from the mark or from the error of reading it. That
+/// [none was published](never_published) is bad only if it is `needed`.
 ///
 /// # Errors
 ///
-/// What has nothing to do with the mark, such as a connection that was lost.
+/// Errors that are not about the mark, such as a lost connection.
 pub fn diagnose_published_mark(published: Result<PublishedMark>, needed: Option<Severity>) -> Result<Diagnosis> {
     let subject = "published mark";
     let bad = |severity, found: String, advice: String| Diagnosis::bad(severity, subject, found, advice);
