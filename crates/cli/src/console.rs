@@ -18,7 +18,7 @@ pub(crate) const NOTICE: Style = AnsiColor::Cyan.on_default();
 pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DANGER: Style = AnsiColor::Red.on_default().bold();
 
-/// Where a command writes to: answers to the standard output; progress and remarks, which nobody asked for, to the error output.
+/// The outputs of a command: results go to the standard output, progress and remarks to the error output.
 pub(crate) struct Console {
     out: Box<dyn Write>,
     json: bool,
@@ -114,12 +114,12 @@ impl Console {
 
     fn tell(&self, line: fmt::Arguments<'_>) {
         if !self.quiet {
-            // A remark that nobody can hear is no error.
+            // It is no error if a remark cannot be written.
             let _ = writeln!(io::stderr(), "{line}");
         }
     }
 
-    /// A bar that shows how far long work is, if somebody watches.
+    /// A progress bar, unless the output is quiet or no terminal shows it.
     pub(crate) fn bar(&self, what: &'static str) -> Bar {
         Bar::new(what, self.quiet)
     }

@@ -111,7 +111,7 @@ impl Failure {
         self
     }
 
-    /// Says what it is about, where that is not plain.
+    /// Adds what the error is about, if the error does not say it.
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self

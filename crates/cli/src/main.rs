@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 /// Tells in one line why the command failed.
 fn told(failure: &Failure, console: &Console) -> Exit {
-    // Whoever read the output, such as `head`, has read enough.
+    // The reader of the output, such as `head`, has closed it.
     if failure.is_closed_pipe() {
         return Exit::Fine;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Failure, Result};
 
-/// Whether somebody asked to stop. The second request stops the program at once.
+/// Whether the user has asked to stop. The second request stops the program at once.
 #[derive(Debug)]
 pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ impl Stop {
             if flag.swap(true, Ordering::SeqCst) {
                 process::exit(Exit::Interrupted as i32);
             }
-            // At the very end, nobody receives this any more.
+            // At the end of the program, the receiver may be gone.
             let _ = tell.send(());
         });
         match listening {
@@ -38,12 +38,12 @@ impl Stop {
         }
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether the user has asked to stop.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Waits for this time, or until somebody asks to stop.
+    /// Waits for this time, or until the user asks to stop.
     pub(crate) fn wait(&self, time: Duration) {
         if self.told.recv_timeout(time) == Err(RecvTimeoutError::Disconnected) {
             // The handler holds the other end as long as the process lives.

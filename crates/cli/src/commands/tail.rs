@@ -1,4 +1,4 @@
-//! `tail`: the end of the log, and what comes.
+//! `tail`: the end of the log, and new events.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;

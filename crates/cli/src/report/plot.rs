@@ -10,7 +10,7 @@ pub(super) struct Plot {
     /// What its parts are called within the page.
     pub(super) id: &'static str,
     pub(super) title: String,
-    /// What there is to see, in words.
+    /// The content of the plot, in words.
     pub(super) description: String,
     /// What is counted: stands above the vertical axis.
     pub(super) counted: &'static str,

@@ -30,7 +30,7 @@ pub fn damaged(reason: impl Into<Box<str>>) -> ErrorKind {
     }
 }
 
-/// Somebody changed the schema.
+/// The schema was changed by another program.
 #[must_use]
 pub fn altered(reason: impl Into<Box<str>>) -> Error {
     Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
