@@ -262,6 +262,55 @@ fn who_ends_in_the_middle_of_a_split_leaves_nothing() {
 }
 
 #[test]
+fn the_ranges_are_read_as_a_whole_while_partitions_are_added_and_dropped() {
+    let Some((database, _)) = partitioned(10) else {
+        return;
+    };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = client(&database);
+                while !is_over.load(Ordering::Acquire) {
+                    let query = "SELECT first_sequence, end_sequence FROM firefly_ranges()";
+                    let rows = client.query(query, &[]).unwrap();
+                    let mut end: Option<i64> = None;
+                    for row in &rows {
+                        assert_eq!(row.get::<_, Option<i64>>(0), end);
+                        end = row.get(1);
+                    }
+                    assert_eq!(end, None);
+                }
+            });
+        }
+        let ends = Ends(&is_over);
+        let mut client = client(&database);
+        for round in 1..=60_i64 {
+            for cut in (1..=5).map(|part| round * 50 + part * 10 + 1) {
+                client
+                    .query_one("SELECT firefly_split_last_partition($1)", &[&cut])
+                    .unwrap();
+            }
+            let set = format!("SELECT setval('events_global_sequence_seq', {})", round * 50 + 50);
+            client.batch_execute(&set).unwrap();
+            client
+                .query_one("SELECT firefly_merge_empty_partitions()", &[])
+                .unwrap();
+        }
+        drop(ends);
+    });
+}
+
+/// Lets readers end, also where a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+#[test]
 fn a_large_last_partition_is_split_by_a_check_that_was_made_before() {
     let Some((database, store)) = partitioned(10) else {
         return;

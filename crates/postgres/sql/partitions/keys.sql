@@ -152,8 +152,12 @@ BEGIN
 END;
 $$;
 
--- The partitions in their order, each from its first sequence, NULL for any, to before another, NULL if it takes all that are to come.
-CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequence bigint, end_sequence bigint) LANGUAGE sql STABLE AS $$
+-- The partitions in their order, each from its first sequence, NULL for any, to before another, NULL if it takes all later ones. The lock keeps
+-- others from splitting, joining or dropping partitions while the catalogs are read; otherwise a part of their work could be seen.
+CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequence bigint, end_sequence bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    LOCK TABLE events IN ACCESS SHARE MODE;
+    RETURN QUERY
     SELECT
         oid::regclass,
         (regexp_match(pg_get_expr(relpartbound, oid), 'FROM \(''?(-?[0-9]+)'))[1]::bigint,
@@ -161,7 +165,8 @@ CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequen
     FROM pg_class
     JOIN pg_inherits ON inhrelid = oid
     WHERE inhparent = 'events'::regclass
-    ORDER BY 3 NULLS LAST
+    ORDER BY 3 NULLS LAST;
+END;
 $$;
 
 -- Ends the last partition before this sequence, which becomes the first of a new last partition. Whoever reads or writes events waits for
