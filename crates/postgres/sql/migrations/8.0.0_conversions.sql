@@ -1,26 +1,26 @@
--- Ours: conversions. The table of events can be converted into a partitioned one, and back, while programs go on. The converted table is
--- another table, with another oid. So the store remembers the oids of the tables that were its events before.
+-- Ours: conversions. The table of events can be converted into a partitioned one, and back, while programs use it. The converted table is
+-- a new table with a new oid. So the store records the oids of its earlier tables.
 
--- One row per conversion. At most one is not finished.
+-- One row per conversion. At most one is unfinished.
 CREATE TABLE IF NOT EXISTS firefly_conversions (
     id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- How many sequences a partition has; NULL where the events move into one table.
+    -- How many sequences a partition has; NULL if the events move into one table.
     events_per_range BIGINT CHECK (events_per_range > 0),
-    -- What is prepared, of the sequences up to this one, and of how many: those after it are prepared by triggers.
+    -- The events up to the first of these sequences are prepared. Those up to the second one have to be; triggers prepare later ones.
     prepared         BIGINT NOT NULL,
     prepare_until    BIGINT NOT NULL,
     -- The first sequence of the second partition.
     bound            BIGINT,
     begun_at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    -- The oid of the table that was the store's before, and when the other one took its name.
+    -- The oid of the earlier table, and when the new one got its name.
     former           BIGINT,
     swapped_at       TIMESTAMPTZ,
     finished_at      TIMESTAMPTZ
 );
 CREATE UNIQUE INDEX IF NOT EXISTS idx_conversions_unfinished ON firefly_conversions ((true)) WHERE finished_at IS NULL;
 
--- Gives a table, or a view, the owner and the rights that another one has, and no others: neither those that it had nor those that everything
--- new gets (ALTER DEFAULT PRIVILEGES). Without another one, nobody but its owner has rights. Who may update the other one gets these also.
+-- Gives a table or a view the owner and the rights of another one (giver). All other rights are revoked, including those from ALTER DEFAULT
+-- PRIVILEGES. If giver is NULL, only the owner keeps rights. Roles that may update giver also get the rights in also_to_update.
 CREATE OR REPLACE FUNCTION firefly_take_rights(taker regclass, giver regclass, also_to_update text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -43,7 +43,7 @@ BEGIN
         WHERE pg_class.oid IN (taker, giver)
           AND explode.grantee <> relowner
         GROUP BY pg_class.oid, explode.grantee, explode.is_grantable
-        -- What the table has is taken away first.
+        -- First revoke, then grant.
         ORDER BY pg_class.oid = giver
     LOOP
         grantee := CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END;
@@ -65,9 +65,10 @@ BEGIN
 END;
 $$;
 
--- Where the search path leads to another table of events than the one that the connection was opened for: an error, except in a transaction
--- that began before the store was converted, or shortly after, which goes on. Later ones get a new connection from the driver, whose
--- statements are those of the converted store: it repeats what is no part of a transaction, and looks before it begins one.
+-- Called if the search path leads to another table of events than the one that the connection was opened for. This is an error, except in a
+-- transaction that began before the store was converted, or less than two seconds after: its statements still work. For later ones, the driver
+-- makes a new connection with the statements for the converted store. It repeats single statements, and checks before it begins a
+-- transaction.
 CREATE OR REPLACE FUNCTION firefly_elsewhere() RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 BEGIN
     IF EXISTS (
@@ -82,7 +83,7 @@ BEGIN
 END;
 $$;
 
--- As before. A store's own append is refused in another store's table, except in a transaction that began before the store was converted.
+-- As before, but firefly_elsewhere decides whether a store's append into another table is refused.
 CREATE OR REPLACE FUNCTION firefly_announce() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     -- Once per transaction, or thousands of appends in one would use up the lock table. Rolling back to a savepoint
@@ -111,7 +112,7 @@ BEGIN
 END;
 $$;
 
--- What an append calls that is to notify; queries/notify.sql lets it. Whoever listened before a conversion goes on to listen.
+-- Notifies listeners of an append, if queries/notify.sql made the trigger. The channel stays the same after a conversion.
 CREATE OR REPLACE FUNCTION firefly_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     done text;
@@ -123,5 +124,5 @@ BEGIN
 END;
 $$;
 
--- Every connection looks here. It says nothing of events.
+-- Every connection reads this table. It contains no events.
 GRANT SELECT ON firefly_conversions TO PUBLIC;

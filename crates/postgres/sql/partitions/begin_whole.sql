@@ -1,5 +1,5 @@
--- Begin to copy a partitioned log into one table, which becomes the table of events: make it, and have triggers write to it what is written
--- to events from here on. Within a transaction that has locked the table against writers.
+-- Begin to copy a partitioned log into one table, which later becomes the table of events: create it, and create triggers that copy later
+-- changes of events. The transaction must have locked events against writers.
 CREATE TABLE firefly_whole_events (
     LIKE events INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE
 );
@@ -26,7 +26,7 @@ DECLARE
     );
     made record;
 BEGIN
-    -- Who writes events writes their copies. A copy that is corrected may have to be made first.
+    -- Roles that write events also write the copies. An update may have to insert the copy first.
     PERFORM firefly_take_rights('firefly_whole_events', 'events', 'SELECT, INSERT');
     FOR made IN
         SELECT
@@ -43,7 +43,7 @@ BEGIN
         );
     END LOOP;
 
-    -- What is copied was not written by those who are copied here already: one that comes before its copy makes the copy.
+    -- An update of an event that is not copied yet inserts the copy. Then the copying skips the event.
     EXECUTE format(
         $function$
         CREATE FUNCTION firefly_copy_written() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -80,7 +80,7 @@ BEGIN
 END;
 $do$;
 
--- As firefly_forget_keys: a copy that is made meanwhile must not stay.
+-- As in firefly_forget_keys: a copy that is made at the same time must be deleted too.
 CREATE FUNCTION firefly_copy_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('firefly_eventstore_preparation'), TG_RELID::integer);
@@ -99,7 +99,7 @@ BEGIN
 END;
 $$;
 
--- Triggers fire in the order of their names: those of the keys first, whose constraints tell what a writer did wrong.
+-- Triggers fire in the order of their names. Those of the keys fire first: the driver knows their constraints.
 CREATE TRIGGER trigger_events_whole
 AFTER INSERT ON events
 REFERENCING NEW TABLE AS written

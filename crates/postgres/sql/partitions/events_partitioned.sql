@@ -1,14 +1,14 @@
--- Make the table of events the first partition of a partitioned one that takes its name and everything that hangs on it: columns, checks,
--- indexes, triggers, privileges and views. Its keys are in firefly_event_keys before, and take_summaries.sql ran. Within one transaction that has
--- locked the table; with the valid check firefly_bound that no sequence is beyond the bound, no row is looked at. The sequence is moved
--- afterwards, by own_sequence.sql: it cannot be locked after the table without waiting for those who wait for the table. Its keys stay on the
--- first partition for transactions that began before; forget_own_keys.sql drops them.
+-- Create a partitioned table of events with the columns, checks, indexes, triggers, privileges and views of the current one, which becomes its
+-- first partition. Before: firefly_event_keys has all keys, take_summaries.sql ran, and the transaction has locked events. With the validated
+-- check firefly_bound, which proves that no sequence is beyond the bound, no row is read. Afterwards: own_sequence.sql moves the sequence;
+-- locking it here could deadlock with sessions that wait for the table. forget_own_keys.sql drops the keys of the first partition, which
+-- earlier transactions still use.
 -- $1 the first sequence of the second partition
 DO $do$
 DECLARE
     bound CONSTANT bigint := $1;
     definition text;
-    -- All of them name the table as it is called now.
+    -- Statements that use the current name of the table.
     hanging CONSTANT text[] := ARRAY(
         SELECT pg_get_indexdef(indexrelid)
         FROM pg_index
@@ -51,7 +51,7 @@ BEGIN
         LIKE events_from_1 INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE
     ) PARTITION BY RANGE (global_sequence);
     PERFORM firefly_take_rights('events', 'events_from_1');
-    -- Only the first partition ends there.
+    -- The check is only for the first partition.
     ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;
 
     FOR made IN

@@ -3,7 +3,7 @@
 DO $do$
 DECLARE
     definition text;
-    -- All of them name the table as it is called now.
+    -- Statements that use the current name of the table.
     hanging CONSTANT text[] := ARRAY(
         SELECT pg_get_triggerdef(oid)
         FROM pg_trigger

@@ -7,7 +7,7 @@ BEGIN
     IF to_regclass('events_from_1') IS NULL THEN
         RETURN;
     END IF;
-    -- First what holds nobody up: a vacuum that the server began by itself gives way after a second.
+    -- First wait for maintenance, which keeps nobody waiting: an autovacuum ends after a second if somebody waits.
     PERFORM set_config('lock_timeout', '5s', true);
     LOCK TABLE events_from_1 IN SHARE UPDATE EXCLUSIVE MODE;
     PERFORM set_config('lock_timeout', '50ms', true);

@@ -18,8 +18,8 @@ CREATE TABLE firefly_partitions (
     events_per_range BIGINT NOT NULL CHECK (events_per_range > 0)
 );
 
--- A conversion prepares the keys, or the copies, of events that were there before: lock_preparation.sql. What it has read of an event that is
--- deleted meanwhile must not stay, so the two exclude each other: whoever deletes sees what is prepared, or is done before it is read.
+-- A conversion prepares keys or copies of existing events (lock_preparation.sql). If an event is deleted at the same time, its key or copy must
+-- be deleted too. So preparing and deleting exclude each other.
 
 -- Statements name no schema where the search path leads to it, since a statement that is put together is planned each time.
 CREATE FUNCTION firefly_keep_keys() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -123,7 +123,7 @@ BEGIN
         partition
     );
     EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER trigger_events_refuse', partition);
-    -- Whose rights on events are taken away later must have none on a partition.
+    -- A role whose rights on events are revoked later must not keep rights on a partition.
     PERFORM firefly_take_rights(partition, NULL);
     -- Without a primary key, whoever replicates the table needs to be told what identifies a row.
     EXECUTE (
@@ -142,7 +142,7 @@ CREATE FUNCTION firefly_add_last_partition(first_sequence bigint) RETURNS void L
 DECLARE
     partition CONSTANT text := 'events_from_' || first_sequence;
 BEGIN
-    -- A conversion makes the table before.
+    -- A conversion creates the table earlier.
     IF to_regclass(quote_ident(partition)) IS NULL THEN
         EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
     ELSE
@@ -242,5 +242,5 @@ BEGIN
 END;
 $$;
 
--- Whoever may read or write events by now may do so with their keys. A correction takes the old keys out and puts the new ones in.
+-- Give the keys the rights of events. An update of events deletes and inserts keys.
 SELECT firefly_take_rights('firefly_event_keys', 'events', 'INSERT, DELETE');

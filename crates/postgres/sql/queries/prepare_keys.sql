@@ -25,7 +25,7 @@ WITH found AS MATERIALIZED (
         aggregate_type,
         tenant_id
     FROM found
-    -- Brought back into the log meanwhile.
+    -- A trigger wrote the key already if an archived event was attached.
     ON CONFLICT DO NOTHING
 )
 SELECT CASE WHEN COUNT(*) < $3 THEN $2 ELSE MAX(global_sequence) END
