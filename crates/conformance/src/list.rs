@@ -56,6 +56,7 @@ macro_rules! with_cases {
                 losers_that_reload_and_retry_all_get_through,
                 appends_to_the_same_aggregates_in_another_order_do_not_deadlock,
                 each_of_many_threads_gets_its_own_answer,
+                each_of_many_threads_that_expect_a_version_gets_its_own_answer,
                 readers_never_see_a_part_of_an_append,
                 a_consumer_that_polls_misses_nothing_and_repeats_nothing,
                 consumers_that_read_a_few_events_at_a_time_miss_nothing,

@@ -12,7 +12,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 use uuid::Uuid;
 
-use crate::error::{classify, driver_error, is_lost, is_refused};
+use crate::error::{classify, driver_error, is_locked, is_lost, is_refused};
 use crate::flush;
 use crate::row::{self, Cells, decode, integer, uuid};
 use crate::session::{Server, Session};
@@ -78,7 +78,11 @@ fn repeated<C: Queryable>(
     for _ in 0..MOST_ATTEMPTS {
         let mut refusal = None;
         if let Some(bases) = bases(session, appends)? {
-            let statements = statements(&session.server, appends, &bases, goes_on)?;
+            let beginning = match goes_on {
+                true => Beginning::turns_of(appends),
+                false => Beginning::Gate,
+            };
+            let statements = statements(&session.server, appends, &bases, beginning)?;
             match run(session, statements, brackets) {
                 Ok(sequences) => return results(session, appends, &bases, sequences),
                 Err(error) if is_refused(&error) => refusal = Some((error, bases)),
@@ -104,6 +108,9 @@ fn repeated<C: Queryable>(
 /// Appends for several callers at once, each to one aggregate, those to the same one beside each other. None for those that are not as
 /// expected.
 pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
+    if let Some(results) = together_as_expected(session, appends)? {
+        return Ok(results.into_iter().map(Some).collect());
+    }
     let mut ids: Vec<Uuid> = appends.iter().map(|append| append.aggregate.id()).collect();
     ids.dedup();
     let looks_for_archived = session.server.looks_for_archived;
@@ -127,12 +134,61 @@ pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) 
     if admitted.is_empty() {
         return Ok(vec![None; appends.len()]);
     }
-    let statements = statements(&session.server, &admitted, &seen, false)?;
+    let statements = statements(&session.server, &admitted, &seen, Beginning::Gate)?;
     let mut sequences = run(session, statements, TRANSACTION).map_err(classify)?.into_iter();
     let results = appends.iter().zip(bases);
     Ok(results
         .map(|(append, base)| base.map(|base| base.appended(append, &mut sequences)))
         .collect())
+}
+
+/// The most aggregates that are looked up within the statement that appends to them.
+const HEADS_WITHIN: usize = 64;
+
+/// Appends for several callers in one round trip. None if an aggregate is not as expected or another transaction appends to it, or if an
+/// append does not say which version it expects.
+fn together_as_expected(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
+    if session.server.looks_for_archived {
+        return Ok(None);
+    }
+    let mut bases: Vec<Base> = Vec::with_capacity(appends.len());
+    let mut heads = Vec::new();
+    let mut last: Option<(Uuid, Version)> = None;
+    for append in appends {
+        let id = append.aggregate.id();
+        let version = match (last, append.expected) {
+            (Some((same, end)), _) if same == id => end,
+            (_, ExpectedVersion::NoStream) => Version::ZERO,
+            (_, ExpectedVersion::Exact(version)) => version,
+            (_, ExpectedVersion::Any | ExpectedVersion::Exists) => return Ok(None),
+        };
+        let Some(end) = version.checked_add(append.events.len() as u64) else {
+            return Ok(None);
+        };
+        if last.is_none_or(|(other, _)| other != id) {
+            heads.push((append, version));
+        }
+        last = Some((id, end));
+        bases.push(Base { version, is_seen: true });
+    }
+    if heads.len() > HEADS_WITHIN {
+        return Ok(None);
+    }
+    let beginning = Beginning::HeadsAndGate(Heads::of(&heads));
+    let statements = statements(&session.server, appends, &bases, beginning)?;
+    match run(session, statements, TRANSACTION) {
+        Ok(sequences) => {
+            let mut sequences = sequences.into_iter();
+            let results = appends.iter().zip(bases);
+            Ok(Some(
+                results
+                    .map(|(append, base)| base.appended(append, &mut sequences))
+                    .collect(),
+            ))
+        }
+        Err(error) if is_refused(&error) || is_locked(&error) => Ok(None),
+        Err(error) => Err(classify(error)),
+    }
 }
 
 /// Fails if another transaction has locked the row, because it has not committed it yet.
@@ -269,12 +325,11 @@ pub(crate) fn turns(ids: impl Iterator<Item = Uuid>) -> Vec<Value> {
         .collect()
 }
 
-/// The statements that append these events on top of those versions: one, unless it would be too large. The first of a
-/// transaction that `goes_on` waits for its aggregates' turns, all at once and in their order, before it locks anything else.
-fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: bool) -> Result<Vec<Statement>> {
+/// The statements that append these events on top of those versions: one, unless it would be too large. The beginning is the first one's.
+fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], beginning: Beginning) -> Result<Vec<Statement>> {
     let room = server.packet.saturating_sub(STATEMENT_OVERHEAD);
     let mut statements: Vec<Statement> = Vec::new();
-    let mut taken = false;
+    let mut first = Some(beginning);
     for (append, base) in appends.iter().zip(bases) {
         for (event, step) in append.events.iter().zip(0..) {
             let bytes = bytes_of(append, event);
@@ -299,16 +354,7 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], goes_on: 
             statement.bytes += bytes;
             // Beyond the greatest there is no version, and NULL is refused.
             let before = base.version.checked_add(step);
-            let turns = || {
-                let appends = appends.iter().filter(|append| !append.events.is_empty());
-                turns(appends.map(|append| append.aggregate.id()))
-            };
-            let beginning = match (begins, goes_on && !taken) {
-                (false, _) => Beginning::None,
-                (true, false) => Beginning::Gate,
-                (true, true) => Beginning::TurnsAndGate(turns()),
-            };
-            taken = true;
+            let beginning = begins.then(|| first.take().unwrap_or(Beginning::Gate));
             statement.add(server, append, event, before, beginning, step == 0, base.is_seen);
         }
     }
@@ -336,9 +382,53 @@ fn bytes_of(append: &Append<'_>, event: &NewEvent) -> usize {
 
 /// What the first row of a statement does beside the others, while its version is computed.
 enum Beginning {
-    None,
     Gate,
+    /// Of a transaction that goes on: it waits for its aggregates' turns, all at once and in their order, before it locks anything else.
     TurnsAndGate(Vec<Value>),
+    HeadsAndGate(Heads),
+}
+
+impl Beginning {
+    fn turns_of(appends: &[Append<'_>]) -> Self {
+        let appends = appends.iter().filter(|append| !append.events.is_empty());
+        Self::TurnsAndGate(turns(appends.map(|append| append.aggregate.id())))
+    }
+}
+
+/// A number, NULL unless aggregates are at versions; and its values.
+struct Heads {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Heads {
+    fn of(heads: &[(&Append<'_>, Version)]) -> Self {
+        let there = heads.iter().filter(|(_, version)| *version != Version::ZERO).count();
+        let values: Vec<[Value; 6]> = heads
+            .iter()
+            .map(|(append, version)| {
+                let (id, version) = (append.aggregate.id(), version.as_i64());
+                [
+                    id.into(),
+                    version.into(),
+                    append.aggregate.aggregate_type().as_str().into(),
+                    append.tenant.map(TenantId::as_str).into(),
+                    id.into(),
+                    (version + 1).into(),
+                ]
+            })
+            .collect();
+        let values = sql::padded(values, [const { Value::NULL }; 6]);
+        let head = sql::APPEND_HEAD.trim_end();
+        Self {
+            sql: sql::APPEND_HEADS
+                .trim_end()
+                .replace("{heads}", &vec![head; values.len()].join("\n        OR ")),
+            values: std::iter::once(Value::from(there))
+                .chain(values.into_iter().flatten())
+                .collect(),
+        }
+    }
 }
 
 impl Statement {
@@ -364,7 +454,7 @@ impl Statement {
         append: &Append<'_>,
         event: &NewEvent,
         before: Option<Version>,
-        beginning: Beginning,
+        beginning: Option<Beginning>,
         first: bool,
         is_seen: bool,
     ) {
@@ -372,19 +462,20 @@ impl Statement {
         let aggregate_type = || Value::from(append.aggregate.aggregate_type().as_str());
         let tenant = || Value::from(append.tenant.map(TenantId::as_str));
 
-        let (begins, is_gate) = match &beginning {
-            Beginning::None => (false, false),
-            Beginning::Gate => (true, true),
-            Beginning::TurnsAndGate(_) => (true, false),
-        };
+        let (begins, is_gate) = (beginning.is_some(), matches!(beginning, Some(Beginning::Gate)));
         self.sql += if begins { "(?, ?, ?, " } else { ",\n(?, ?, ?, " };
         self.values.extend([event.event_id().into(), id(), aggregate_type()]);
-        if let Beginning::TurnsAndGate(turns) = beginning {
-            self.sql += "0 * ";
-            self.sql += &sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
-            self.sql += " + ";
-            self.values.extend(sql::padded(turns, Value::NULL));
-        }
+        let heads = match beginning {
+            Some(Beginning::TurnsAndGate(turns)) => {
+                self.sql += "0 * ";
+                self.sql += &sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
+                self.sql += " + ";
+                self.values.extend(sql::padded(turns, Value::NULL));
+                None
+            }
+            Some(Beginning::HeadsAndGate(heads)) => Some(heads),
+            Some(Beginning::Gate) | None => None,
+        };
         let is_guarded = !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
         // Each subquery is planned anew every time, so one does for both, where a transaction does not wait for its turn before.
         let is_one = is_gate && is_guarded && !server.looks_for_archived;
@@ -424,6 +515,11 @@ impl Statement {
                 self.sql += "?";
                 self.values.push(version.map(Version::as_i64).into());
             }
+        }
+        if let Some(Heads { sql, values }) = heads {
+            self.sql += " + ";
+            self.sql += &sql;
+            self.values.extend(values);
         }
         if begins && !takes_gate_first && !is_one {
             self.sql += " + ";

@@ -173,6 +173,11 @@ pub(crate) fn is_refused(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1048 | 1062 | 1690))
 }
 
+/// Whether the statement did not get a lock, at once or in time. It stored nothing.
+pub(crate) fn is_locked(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1205 | 3572))
+}
+
 /// Whether the transaction was the victim of a deadlock and is rolled back as a whole, so that it may simply be repeated.
 /// MariaDB has another code for one that includes the lock on a table's sequences, as `innodb_autoinc_lock_mode = 0` takes it, MySQL
 /// for one that a replication group did not agree to because another member's was first.

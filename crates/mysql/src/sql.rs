@@ -13,6 +13,8 @@ firefly_eventstore_core::statements! {
     APPEND_GATE_AND_GUARD = "append_gate_and_guard.sql";
     APPEND_GUARD = "append_guard.sql";
     APPEND_GUARD_ARCHIVED = "append_guard_archived.sql";
+    APPEND_HEAD = "append_head.sql";
+    APPEND_HEADS = "append_heads.sql";
     APPEND_TURN = "append_turn.sql";
     APPEND_UNLESS_ARCHIVED = "append_unless_archived.sql";
     APPLIED_MIGRATIONS = "applied_migrations.sql";
@@ -180,16 +182,19 @@ mod tests {
                 "append.sql" => client
                     .prep(format!("{sql} (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
                     .map(drop),
+                "append_head.sql" => client.prep(format!("SELECT 1 FROM events WHERE {sql}")).map(drop),
                 "free_gates.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
                 "append_guard.sql"
                 | "append_guard_archived.sql"
                 | "append_gate.sql"
                 | "append_gate_and_guard.sql"
+                | "append_heads.sql"
                 | "append_turn.sql"
                 | "append_unless_archived.sql" => {
                     let part = sql.replace("{list}", &super::list(3));
                     let part = part.replace("{streams}", "aggregate_id = ? AND version > ?");
                     let part = part.replace("{gate}", super::APPEND_GATE);
+                    let part = part.replace("{heads}", super::APPEND_HEAD);
                     client.prep(format!("SELECT {part}")).map(drop)
                 }
                 "import.sql" => {

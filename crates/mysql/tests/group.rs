@@ -52,35 +52,54 @@ fn many_threads_share_round_trips_unless_they_are_told_not_to(server: &MysqlServ
 }
 
 fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate(server: &MysqlServer) {
+    for (before, expected) in [
+        (ExpectedVersion::NoStream, ExpectedVersion::Any),
+        (ExpectedVersion::NoStream, ExpectedVersion::NoStream),
+        (Version::from(1).into(), Version::from(1).into()),
+    ] {
+        holds_up_nobody_else(server, before, expected);
+    }
+}
+
+/// An open transaction appends to an aggregate that is as `before`, and another append expects it to be as `expected`.
+fn holds_up_nobody_else(server: &MysqlServer, before: ExpectedVersion, expected: ExpectedVersion) {
     let (database, store) = fresh(server);
     let other = MysqlEventStore::open(database.url()).unwrap();
     let account = account();
+    if before != ExpectedVersion::NoStream {
+        store
+            .append(&account, ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+    }
     let (begun, has_begun) = mpsc::channel();
     let (end, is_to_end) = mpsc::channel::<()>();
     thread::scope(|scope| {
         let account = &account;
         let open = scope.spawn(move || {
             other.transaction(|tx| {
-                tx.append(account, ExpectedVersion::NoStream, &[deposited(1)])?;
+                let appended = tx.append(account, before, &[deposited(1)])?;
                 begun.send(()).unwrap();
                 // All others have to be through by then.
                 is_to_end.recv_timeout(Duration::from_secs(30)).unwrap();
-                Ok::<_, Error>(())
+                Ok::<_, Error>(appended.version())
             })
         });
         has_begun.recv().unwrap();
         // In the midst of the others, so that it joins a group of them.
         let held_up = scope.spawn(|| {
             append_in_turn(&store, 5);
-            store.append(account, ExpectedVersion::Any, &[deposited(1)])
+            store.append(account, expected, &[deposited(1)])
         });
         at_once(|| append_in_turn(&store, 50));
         assert!(!held_up.is_finished());
         end.send(()).unwrap();
-        open.join().unwrap().unwrap();
-        assert_eq!(held_up.join().unwrap().unwrap().version().get(), 2);
+        let version = open.join().unwrap().unwrap();
+        let answer = held_up.join().unwrap();
+        match expected {
+            ExpectedVersion::Any => assert_eq!(answer.unwrap().version().get(), version.get() + 1),
+            _ => assert!(answer.unwrap_err().is_conflict()),
+        }
     });
-    assert_eq!(all_events(&store).len(), CROWD * 50 + 5 + 2);
 }
 
 fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged(server: &MysqlServer) {

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
-use firefly_eventstore_mysql::driver::{IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
+use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, Proxy};
 
 use support::{
-    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run, until_an_append_waits,
-    until_somebody_waits_for_a_table, write_with_delays_and_rollbacks,
+    account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run, until_a_statement_waits,
+    until_an_append_waits, until_somebody_waits_for_a_table, write_with_delays_and_rollbacks,
 };
 
 on_both!(
@@ -33,6 +33,7 @@ on_both!(
     a_writer_that_holds_many_gates_is_waited_for,
     an_append_holds_the_gate_of_its_moment_until_it_commits,
     an_append_takes_its_gate_before_its_sequence,
+    a_group_takes_its_gate_before_its_sequences,
     rolled_back_holes_are_crossed,
     a_hole_is_crossed_although_some_gate_is_always_held,
     old_holes_are_crossed_by_a_store_that_is_opened_later,
@@ -339,18 +340,59 @@ fn takes_its_gate_before_its_sequence(database: &Database, store: &MysqlEventSto
         let (first, second) = thread::scope(|scope| {
             let appending = scope.spawn(|| append(expected, &[deposited(2), deposited(3)]));
             until_an_append_waits(database);
-            let [event, aggregate] = [(); 2].map(|()| Uuid::now_v7().simple().to_string());
-            let insert = format!(
-                "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data) \
-                 VALUES (UNHEX('{event}'), UNHEX('{aggregate}'), 'Account', 1, 'money.deposited', '{{}}')"
-            );
-            run(&mut holder, &insert);
-            let first = i64::try_from(holder.last_insert_id()).unwrap();
+            let first = insert_by_statement(&mut holder);
             run(&mut holder, "COMMIT");
             (first, appending.join().unwrap())
         });
         assert_eq!(second, first + 1, "{expected:?}");
     }
+}
+
+/// Inserts an event without the library, and returns its sequence.
+fn insert_by_statement(client: &mut Conn) -> i64 {
+    let [event, aggregate] = [(); 2].map(|()| Uuid::now_v7().simple().to_string());
+    let insert = format!(
+        "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data) \
+         VALUES (UNHEX('{event}'), UNHEX('{aggregate}'), 'Account', 1, 'money.deposited', '{{}}')"
+    );
+    run(client, &insert);
+    i64::try_from(client.last_insert_id()).unwrap()
+}
+
+fn a_group_takes_its_gate_before_its_sequences(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let accounts: Vec<AggregateKey> = (0..12).map(|_| account()).collect();
+    for account in &accounts {
+        store
+            .append(account, ExpectedVersion::NoStream, &[deposited(1)])
+            .unwrap();
+    }
+    let mut holder = client(&database);
+    run(&mut holder, "START TRANSACTION");
+    run(&mut holder, "SELECT * FROM firefly_gate FOR UPDATE");
+    let append = |account| store.append(account, Version::from(1), &[deposited(2)]).unwrap();
+    let append = &append;
+    let sequences: Vec<i64> = thread::scope(|scope| {
+        let appending: Vec<_> = accounts
+            .iter()
+            .map(|account| scope.spawn(move || append(account)))
+            .collect();
+        // MariaDB does not wait with such a statement, and makes one without it.
+        until_a_statement_waits(
+            &database,
+            match server.flavour() {
+                Flavour::Mysql => "are_as_expected",
+                Flavour::Mariadb => "INSERT INTO events",
+            },
+        );
+        let first = insert_by_statement(&mut holder);
+        run(&mut holder, "COMMIT");
+        let appended = appending.into_iter().map(|thread| thread.join().unwrap());
+        appended
+            .map(|appended| appended.last_sequence().unwrap().as_i64() - first)
+            .collect()
+    });
+    assert!(sequences.iter().all(|after| *after > 0), "{sequences:?}");
 }
 
 fn roll_back(store: &MysqlEventStore, events: u64) {

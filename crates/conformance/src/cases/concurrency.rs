@@ -149,6 +149,47 @@ pub(crate) fn each_of_many_threads_gets_its_own_answer(env: &dyn Environment) {
     assert_eq!(log(&*store).len(), 2 + 13 * 30);
 }
 
+/// A statement that several threads share may check all their versions at once.
+pub(crate) fn each_of_many_threads_that_expect_a_version_gets_its_own_answer(env: &dyn Environment) {
+    let (store, ada) = (env.store(), account());
+    let tenant = TenantId::new("acme").unwrap();
+    store.append(&ada, ExpectedVersion::NoStream, &events(2)).unwrap();
+    let accounts: Vec<_> = (0..18).map(|_| account()).collect();
+    in_parallel(accounts.len(), |thread| {
+        for version in 0..10 {
+            match thread {
+                0 | 1 => {
+                    let expected = [exact(1), exact(3)][thread];
+                    let error = store.append(&ada, expected, &events(1)).unwrap_err();
+                    assert_conflict(&error, &ada, expected, 2);
+                }
+                2 => {
+                    let error = store.append(&ada, ExpectedVersion::NoStream, &events(1)).unwrap_err();
+                    assert_conflict(&error, &ada, ExpectedVersion::NoStream, 2);
+                }
+                3 => {
+                    let order = AggregateKey::new("Order", ada.id()).unwrap();
+                    let error = store.append(&order, exact(2), &events(1)).unwrap_err();
+                    assert!(matches!(error.kind(), ErrorKind::TypeMismatch { .. }), "{error:?}");
+                }
+                4 => {
+                    let events = events(1);
+                    let append = Append::new(&ada, exact(2), &events).tenant(&tenant);
+                    let error = store.append_all(&[append]).unwrap_err();
+                    assert!(matches!(error.kind(), ErrorKind::TenantMismatch { .. }), "{error:?}");
+                }
+                _ => {
+                    let bob = &accounts[thread];
+                    let appended = store.append(bob, exact(version), &events(1)).unwrap();
+                    assert_eq!(appended.version().get(), u64::from(version) + 1);
+                }
+            }
+        }
+    });
+    assert_eq!(versions(&store.load(&ada).unwrap()), [1, 2]);
+    assert_eq!(log(&*store).len(), 2 + 13 * 10);
+}
+
 pub(crate) fn appends_to_the_same_aggregates_in_another_order_do_not_deadlock(env: &dyn Environment) {
     let store = env.store();
     let (ada, bob) = (account(), account());

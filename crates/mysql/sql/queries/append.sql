@@ -4,6 +4,7 @@
 -- also takes the gate of the moment, which happens before a sequence is allocated, and keeps it until the commit. If the gate tells that
 -- events are archived, the version is NULL, too, where one of the ids is archived, or a version that is to be stored.
 -- Where nothing is archived, as far as the store knows, one subquery looks up the version and takes the gate.
+-- If appends of several threads share the statement, its first row checks the versions of all their aggregates, without waiting for a lock.
 -- MySQL's table of open transactions keeps the first 1,024 bytes of each statement. The table cannot be read while one of them has a binary
 -- value, such as an id, within those bytes. This comment is so long that the values come after them: an append that waits does not keep
 -- `diagnose()` from finding open transactions.

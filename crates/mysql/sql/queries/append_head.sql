@@ -1,0 +1,1 @@
+(aggregate_id = ? AND aggregate_version = ? AND aggregate_type = ? AND tenant_id <=> ?) OR (aggregate_id = ? AND aggregate_version = ?)
