@@ -1034,7 +1034,7 @@ fn a_part_of_the_log_moves_into_a_file_and_back() {
     assert_eq!(left.lines().count(), 2);
     // The file is never replaced, and archiving continues where it was interrupted.
     let error = store.fails(8, &["archive", "past.jsonl", "--until-sequence", "5"]);
-    assert!(error.contains("there already"), "{error}");
+    assert!(error.contains("exists already"), "{error}");
     let resumed = store
         .succeeds(&["archive", "past.jsonl", "--resume", "--location", "s3://past", "--json"])
         .json();

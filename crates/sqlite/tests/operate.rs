@@ -1522,7 +1522,7 @@ fn an_archive_is_a_file_that_is_there_whole_or_not_at_all() {
     assert_eq!(archive.location, path.canonicalize().unwrap().display().to_string());
     let again = Archiving::until(4).into_file(&store, &path, |_| {}).unwrap_err();
     assert!(
-        again.is_invalid_input() && again.to_string().contains("there already"),
+        again.is_invalid_input() && again.to_string().contains("exists already"),
         "{again}"
     );
 
