@@ -303,7 +303,7 @@ fn append_refuses_with_a_code_for_each_reason() {
         ),
         (
             2,
-            "no time",
+            "is not a time",
             &[],
             r#"{"event_type":"a.b","data":{},"created_at":"yesterday"}"#,
         ),

@@ -147,7 +147,7 @@ fn a_server_that_is_not_there_is_told_as_such() {
             json["diagnoses"][0]["advice"]
                 .as_str()
                 .unwrap()
-                .contains("whether the server runs"),
+                .contains("that the server runs"),
             "{json}"
         );
     }
