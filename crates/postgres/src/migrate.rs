@@ -89,6 +89,7 @@ const fn indexes_of(layout: Layout) -> &'static [RequiredIndex] {
             ("firefly_event_keys", "idx_event_keys_aggregate_version", true),
             ("firefly_event_keys", "idx_event_keys_global_sequence", true),
             ("firefly_partitions", "firefly_partitions_pkey", true),
+            ("events", "idx_events_stream", false),
         ],
     }
 }
@@ -141,7 +142,8 @@ pub(crate) fn require_current(session: &mut Session<'_, Client>) -> Result<Vec<S
         false => Layout::Whole,
     };
     let names: Vec<String> = names.into_iter().map(|(name, _)| name).collect();
-    let keys = indexes_of(layout).iter().map(|(_, name, _)| name);
+    let keys = indexes_of(layout).iter().filter(|(_, _, is_key)| *is_key);
+    let keys = keys.map(|(_, name, _)| name);
     let mut all = REQUIRED.iter().chain(required(layout)).chain(keys);
     if let Some(missing) = all.find(|required| !names.iter().any(|name| name == **required)) {
         return Err(altered(format!(

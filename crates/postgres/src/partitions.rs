@@ -36,6 +36,7 @@ fn divide(connection: &mut Connection, events: i64) -> Result<()> {
     if last > 0 {
         return Err(is_one_table());
     }
+    run(&mut transaction, sql::INDEX_STREAMS)?;
     run(&mut transaction, sql::KEEP_KEYS)?;
     transaction
         .execute(sql::BEGIN_CONVERSION, &[&events])
@@ -245,8 +246,21 @@ mod tests {
             jsonb_build_object('amount', n)
         FROM generate_series(0, 11999) AS n";
 
-    /// Each statement that finds events by their keys, with values, and how many partitions it looks into at most, one for each event.
+    /// Each statement that finds events by their keys, with values, and how often it looks into a partition at most: once for each event.
+    /// The first ones look once into each partition that has some of the events.
     const STATEMENTS: &[(&str, &str, u64)] = &[
+        (sql::LOAD_IN_PARTITIONS, "'AGGREGATE', 3, 7, NULL", 4),
+        (sql::LOAD_IN_PARTITIONS, "'AGGREGATE', 3, 7, 2", 2),
+        (sql::LOAD_IN_PARTITIONS, "'AGGREGATE', 1, 100, NULL", 12),
+        (sql::LOAD_IN_PARTITIONS, "'AGGREGATE', 21, 100, NULL", 0),
+        (sql::LOAD_BACKWARDS_IN_PARTITIONS, "'AGGREGATE', 3, 7, NULL", 4),
+        (sql::LOAD_BACKWARDS_IN_PARTITIONS, "'AGGREGATE', 3, 7, 2", 2),
+        (sql::LOAD_BACKWARDS_IN_PARTITIONS, "'AGGREGATE', 1, 100, 1", 1),
+        (
+            sql::LOAD_FROM_SNAPSHOT_IN_PARTITIONS,
+            "'AGGREGATE', 'Aggregate', NULL, 1, 100, NULL",
+            12,
+        ),
         (sql::LOAD, "'AGGREGATE', 3, 7, NULL", 5),
         (sql::LOAD, "'AGGREGATE', 3, 7, 2", 2),
         (sql::LOAD_BACKWARDS, "'AGGREGATE', 3, 7, NULL", 5),
@@ -338,5 +352,10 @@ mod tests {
             ),
             "{lines:#?}"
         );
+        // Where a range of sequences finds events, the events of other streams are not read.
+        let ranges = lines
+            .iter()
+            .filter(|line| line.contains("Index Cond") && line.contains("global_sequence >="));
+        assert!(ranges.clone().all(|line| line.contains("aggregate_id =")), "{lines:#?}");
     }
 }

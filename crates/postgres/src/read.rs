@@ -18,7 +18,7 @@ use crate::append::head;
 use crate::error::{classify, classify_mark};
 use crate::row::{self, Cells, decode, get};
 use crate::session::{Parameter, Session, parameters, references};
-use crate::sql;
+use crate::sql::{self, Layout};
 
 impl<C: GenericClient> SqlStreams for Session<'_, C> {
     fn events_up_to(
@@ -27,14 +27,20 @@ impl<C: GenericClient> SqlStreams for Session<'_, C> {
         range: &StreamRange,
         to: Option<Version>,
     ) -> Result<StreamPart> {
-        let statement = match range.direction {
-            Direction::Forwards => sql::LOAD,
-            Direction::Backwards => sql::LOAD_BACKWARDS,
+        let (by_versions, in_partitions) = match range.direction {
+            Direction::Forwards => (sql::LOAD, sql::LOAD_IN_PARTITIONS),
+            Direction::Backwards => (sql::LOAD_BACKWARDS, sql::LOAD_BACKWARDS_IN_PARTITIONS),
         };
         let limit = range.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let to = to.unwrap_or(Version::MAX).as_i64();
-        let rows = self.query(statement, &[&aggregate.id(), &range.from.as_i64(), &to, &limit]);
-        stream_part(&rows.map_err(classify)?)
+        let values: [&(dyn ToSql + Sync); 4] = [&aggregate.id(), &range.from.as_i64(), &to, &limit];
+        if self.layout == Layout::Partitioned {
+            let part = stream_part(&self.query(in_partitions, &values).map_err(classify)?)?;
+            if are_contiguous(&part.events, range.direction) {
+                return Ok(part);
+            }
+        }
+        stream_part(&self.query(by_versions, &values).map_err(classify)?)
     }
 
     fn head(&mut self, aggregate: &AggregateKey) -> Result<Option<Head>> {
@@ -50,16 +56,15 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
         at: SnapshotAt<'_>,
     ) -> Result<(Option<Snapshot>, StreamPart)> {
         let chosen = parameters(&snapshots::chosen(tenant, aggregate, at.bounds()));
-        let rows = self.query(sql::LOAD_FROM_SNAPSHOT, &references(&chosen));
-        let rows = rows.map_err(classify)?;
-        let (mut snapshot, mut part) = (None, PartDecoder::with_capacity(rows.len()));
-        for row in &rows {
-            match rows::snapshot_among_events(&Cells(row))? {
-                Some(found) => snapshot = Some(found),
-                None => part.add(row)?,
+        let values = references(&chosen);
+        if self.layout == Layout::Partitioned {
+            let rows = self.query(sql::LOAD_FROM_SNAPSHOT_IN_PARTITIONS, &values);
+            let (snapshot, part) = snapshot_and_part(&rows.map_err(classify)?)?;
+            if are_contiguous(&part.events, Direction::Forwards) {
+                return Ok((snapshot, part));
             }
         }
-        Ok((snapshot, part.part))
+        snapshot_and_part(&self.query(sql::LOAD_FROM_SNAPSHOT, &values).map_err(classify)?)
     }
 }
 
@@ -95,6 +100,29 @@ pub(crate) fn archive_in<C: GenericClient>(
             |row| rows::archive(&Cells(row)),
         )?
         .pop())
+}
+
+/// Whether the versions have no gap and no disorder. In partitions, events are found between the sequences of the first and the last
+/// version. Versions ascend with the sequence, unless another program stored them otherwise: then events are missing there, or in disorder.
+fn are_contiguous(events: &[EventEnvelope], direction: Direction) -> bool {
+    let step = match direction {
+        Direction::Forwards => 1,
+        Direction::Backwards => -1,
+    };
+    let versions = |pair: &[EventEnvelope]| (pair[0].version.as_i64(), pair[1].version.as_i64());
+    events.windows(2).map(versions).all(|(one, next)| one + step == next)
+}
+
+/// A snapshot, and the events of its stream, from the rows of `load_from_snapshot.sql`.
+fn snapshot_and_part(rows: &[Row]) -> Result<(Option<Snapshot>, StreamPart)> {
+    let (mut snapshot, mut part) = (None, PartDecoder::with_capacity(rows.len()));
+    for row in rows {
+        match rows::snapshot_among_events(&Cells(row))? {
+            Some(found) => snapshot = Some(found),
+            None => part.add(row)?,
+        }
+    }
+    Ok((snapshot, part.part))
 }
 
 /// Events of a stream, and what of it is archived, from the rows of `load.sql`.

@@ -49,7 +49,10 @@ firefly_eventstore_core::statements! {
     LAST_SEQUENCES = "last_sequences.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
+    LOAD_BACKWARDS_IN_PARTITIONS = "load_backwards_in_partitions.sql";
     LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
+    LOAD_FROM_SNAPSHOT_IN_PARTITIONS = "load_from_snapshot_in_partitions.sql";
+    LOAD_IN_PARTITIONS = "load_in_partitions.sql";
     LOCATE = "locate.sql";
     LOCK_CONVERSION = "lock_conversion.sql";
     LOCK_EVENTS = "lock_events.sql";
@@ -129,7 +132,8 @@ impl Layout {
     }
 }
 
-/// What makes a log partitioned: the keys, the partitioned table, and the view that is stored.
+/// What makes a log partitioned: the index on streams, the keys, the partitioned table, and the view that is stored.
+pub(crate) const INDEX_STREAMS: &str = include_str!("../sql/partitions/index_streams.sql");
 pub(crate) const KEEP_KEYS: &str = include_str!("../sql/partitions/keys.sql");
 pub(crate) const PARTITION_EVENTS: &str = include_str!("../sql/partitions/events_partitioned.sql");
 pub(crate) const MAKE_SUMMARIES: &str = include_str!("../sql/partitions/make_summaries.sql");
@@ -205,6 +209,9 @@ mod tests {
     /// What only a partitioned log has.
     const FOR_PARTITIONS: &[&str] = &[
         "choose_partitions.sql",
+        "load_backwards_in_partitions.sql",
+        "load_from_snapshot_in_partitions.sql",
+        "load_in_partitions.sql",
         "merge_partitions.sql",
         "partitions.sql",
         "prepare_keys.sql",

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use firefly_eventstore_core::SnapshotAt;
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::driver::{Client, NoTls};
@@ -434,6 +435,50 @@ fn what_other_programs_write_has_its_keys() {
     );
     other.batch_execute("TRUNCATE public.events").unwrap();
     assert_keys(&database);
+}
+
+#[test]
+fn a_stream_whose_versions_do_not_ascend_along_the_log_is_loaded_as_any_other() {
+    let Some((database, store)) = partitioned(3) else {
+        return;
+    };
+    let insert =
+        "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
+                  SELECT gen_random_uuid(), $1, 'Account', version, 'money.deposited', '{\"amount\": 1}'
+                  FROM unnest($2::bigint[]) WITH ORDINALITY AS written (version, ordinal)
+                  ORDER BY ordinal";
+    let mut other = client(&database);
+    for order in orders_of_four() {
+        let key = account();
+        other.query(insert, &[&key.id(), &&order[..]]).unwrap();
+        store.add_partitions().unwrap();
+        let versions = |stream: &EventStream| -> Vec<u64> {
+            let events = stream.events().iter();
+            events.map(|event| event.version.get()).collect()
+        };
+        let loaded = |range: &StreamRange| versions(&store.load_range(&key, range).unwrap());
+        for (from, to) in (1..=4_u32).flat_map(|from| (1..=5_u32).map(move |to| (from, to))) {
+            for limit in [1, 2, 5] {
+                let range = StreamRange::all().from_version(from).to_version(to).limit(limit);
+                let there = u64::from(from)..=u64::from(to.min(4));
+                let expected: Vec<u64> = there.clone().take(limit as usize).collect();
+                assert_eq!(loaded(&range), expected, "{order:?}: {range:?}");
+                let range = range.backwards();
+                let expected: Vec<u64> = there.rev().take(limit as usize).collect();
+                assert_eq!(loaded(&range), expected, "{order:?}: {range:?}");
+            }
+        }
+        assert_eq!(loaded(&StreamRange::all()), [1, 2, 3, 4], "{order:?}");
+        store.save(&NewSnapshot::new(&key, 2, "State.v1", &2).unwrap()).unwrap();
+        let (_, stream) = store.load_from_snapshot(None, &key, SnapshotAt::Latest).unwrap();
+        assert_eq!(versions(&stream), [2, 3, 4], "{order:?}");
+    }
+}
+
+/// Every order of the versions 1 to 4.
+fn orders_of_four() -> impl Iterator<Item = [i64; 4]> {
+    let all = (0..256).map(|number| [number / 64, number / 16 % 4, number / 4 % 4, number % 4].map(|digit| digit + 1));
+    all.filter(|order| (1..=4).all(|version| order.contains(&version)))
 }
 
 #[test]

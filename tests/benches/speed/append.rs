@@ -244,19 +244,16 @@ fn profiles(bench: &Bench, backend: &dyn Backend) {
 
 /// Stores interleaved events of many aggregates, as they are when many are in use at once.
 pub(crate) fn fill(store: &dyn EventStore, aggregates: usize, versions: usize) -> Vec<AggregateKey> {
-    fill_more(&mut Dice::new(7), store, aggregates, versions)
+    let mut dice = Dice::new(7);
+    let keys: Vec<AggregateKey> = (0..aggregates).map(|_| events::aggregate(&mut dice)).collect();
+    fill_aggregates(&mut dice, store, &keys, versions);
+    keys
 }
 
-/// As [`fill`], with other aggregates each time.
-pub(crate) fn fill_more(
-    dice: &mut Dice,
-    store: &dyn EventStore,
-    aggregates: usize,
-    versions: usize,
-) -> Vec<AggregateKey> {
+/// As [`fill`], for aggregates that may have events.
+pub(crate) fn fill_aggregates(dice: &mut Dice, store: &dyn EventStore, keys: &[AggregateKey], versions: usize) {
     const MIXED: usize = 1_000;
     let pool = events::pool(dice);
-    let keys: Vec<AggregateKey> = (0..aggregates).map(|_| events::aggregate(dice)).collect();
     for group in keys.chunks(MIXED) {
         for _ in 0..versions {
             let mut event = || {
@@ -272,7 +269,6 @@ pub(crate) fn fill_more(
             store.append_all(&appends).unwrap();
         }
     }
-    keys
 }
 
 /// A connection of the thread's own, or the store that all threads share.

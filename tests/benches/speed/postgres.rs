@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 
 use crate::append;
 use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
-use crate::events::{Dice, Sample};
+use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
 use crate::machine;
 
@@ -179,7 +179,10 @@ impl Postgres {
     /// A log in some twelve partitions compared with one in a single table. Commits do not wait for the disk, which would hide the
     /// difference.
     pub(crate) fn partitions(&self, bench: &Bench) {
-        let events = bench.scaled(1_000_000, 120_000);
+        let events = match bench.large {
+            true => 5_000_000,
+            false => bench.scaled(1_000_000, 120_000),
+        };
         let appends = |threads: usize, batch: usize| {
             move |filled: &Filled| {
                 let mut workers = filled.workers.borrow_mut();
@@ -190,19 +193,19 @@ impl Postgres {
                 )
             }
         };
-        let loads = |length: usize| {
+        let loads = |kind: usize| {
             move |filled: &Filled| {
                 let mut dice = Dice::new(1);
-                let streams = &filled.streams[usize::from(length == 100)];
+                let Streams { length, keys: streams } = &filled.streams[kind];
                 rate(bench.scaled(2_000, 500), || {
                     let stream = filled.store.load(&streams[dice.roll(streams.len())]).unwrap();
-                    assert_eq!(stream.events().len(), length);
+                    assert_eq!(stream.events().len(), *length);
                 })
             }
         };
         let scan = |filled: &Filled| {
             let start = Instant::now();
-            let until = GlobalSequence::new(events as u64 / 2).unwrap();
+            let until = GlobalSequence::new(events.min(1_000_000) as u64 / 2).unwrap();
             let read = filled.store.read(EventQuery::new().until(until)).count();
             per_second(read, start.elapsed())
         };
@@ -220,12 +223,13 @@ impl Postgres {
                 assert!(filled.store.high_water_mark().unwrap().get() > 0);
             })
         };
-        let cases: [Case<'_>; 8] = [
+        let cases: [Case<'_>; 9] = [
             ("append 1 event, 1 thread", &appends(1, 1)),
             ("append 1 event, 16 threads", &appends(16, 1)),
             ("append 100 events", &appends(1, 100)),
-            ("load a stream of 20", &loads(20)),
-            ("load a stream of 100", &loads(100)),
+            ("load a stream of 20", &loads(0)),
+            ("load a stream of 100", &loads(1)),
+            ("load a stream of 100 from all partitions", &loads(2)),
             ("scan the log", &scan),
             ("page of 100 of one event type", &pages),
             ("high-water mark", &marks),
@@ -315,11 +319,18 @@ type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
 struct Filled {
     workers: RefCell<Vec<append::Worker>>,
     store: PostgresEventStore,
-    streams: [Vec<AggregateKey>; 2],
+    streams: [Streams; 3],
     _log: Log,
 }
 
-/// A log with this many events, half of them in streams of 20 and half in streams of 100.
+/// Streams of the same length.
+struct Streams {
+    length: usize,
+    keys: Vec<AggregateKey>,
+}
+
+/// A log with so many events: two fifths in streams of 20, two fifths in streams of 100, and the others in streams of 100 that grow as long
+/// as the log does, so that each partition has a tenth of them.
 fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize) -> Filled {
     let log = Log(server.new_database());
     let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
@@ -327,13 +338,24 @@ fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize
         Some(partitions) => builder.partitions(partitions).open().unwrap(),
         None => builder.open().unwrap(),
     };
-    let mut streams = [Vec::new(), Vec::new()];
-    // Other aggregates than those of the workers.
+    // Other aggregates than the workers'.
     let mut dice = Dice::new(1_000);
-    for _ in 0..10 {
-        for (streams, length) in streams.iter_mut().zip([20, 100]) {
-            streams.extend(append::fill_more(&mut dice, &store, events / 20 / length, length));
+    let mut keys = |events: usize, length: usize| -> Vec<AggregateKey> {
+        (0..events / length).map(|_| events::aggregate(&mut dice)).collect()
+    };
+    let streams = [
+        (20, keys(events * 2 / 5, 20)),
+        (100, keys(events * 2 / 5, 100)),
+        (100, keys(events / 5, 100)),
+    ];
+    let streams = streams.map(|(length, keys)| Streams { length, keys });
+    for tenth in 0..10 {
+        let [short, long, spread] = &streams;
+        for Streams { length, keys } in [short, long] {
+            let each = keys.len() / 10;
+            append::fill_aggregates(&mut dice, &store, &keys[tenth * each..][..each], *length);
         }
+        append::fill_aggregates(&mut dice, &store, &spread.keys, spread.length / 10);
         store.add_partitions().unwrap();
     }
     store.vacuum().unwrap();
