@@ -26,6 +26,7 @@ const BEGIN_WHOLE: &str = include_str!("../sql/partitions/begin_whole.sql");
 const FORGET_COPY: &str = include_str!("../sql/partitions/forget_copy.sql");
 const FORGET_KEYS: &str = include_str!("../sql/partitions/forget_keys.sql");
 const FORGET_PARTITIONS: &str = include_str!("../sql/partitions/forget_partitions.sql");
+const FORGET_STREAM_INDEX: &str = "DROP INDEX IF EXISTS idx_events_stream;";
 const PREPARE_PARTITION: &str = include_str!("../sql/partitions/prepare_partition.sql");
 const WHOLE_EVENTS: &str = include_str!("../sql/partitions/events_whole.sql");
 
@@ -185,6 +186,7 @@ impl Step<'_> {
     }
 
     fn divide(&mut self, events: i64) -> Result<()> {
+        self.index_streams()?;
         if self.state()?.are_summaries_of_table {
             self.patiently(|transaction| run(transaction, sql::MAKE_SUMMARIES))?;
             self.patiently(|transaction| {
@@ -199,6 +201,36 @@ impl Step<'_> {
             }
         }
         Err(changed())
+    }
+
+    /// Builds the index on streams that each partition has. While that of a large table is built, others go on, but it waits for transactions
+    /// with an older snapshot.
+    fn index_streams(&mut self) -> Result<()> {
+        let found = self
+            .connection
+            .session()
+            .query(sql::STREAM_INDEX, &[])
+            .map_err(classify)?;
+        let is_valid = decode(&found, |row| get::<bool>(row, 0))?;
+        if is_valid == [true] {
+            return Ok(());
+        }
+        if self.state()?.bytes <= LITTLE_BYTES {
+            return self.patiently(|transaction| {
+                run(transaction, sql::LOCK_TO_SWAP)?;
+                run(transaction, FORGET_STREAM_INDEX)?;
+                run(transaction, sql::INDEX_STREAMS)
+            });
+        }
+        // An earlier call was cut off while it built one.
+        if is_valid == [false] {
+            self.patiently(|transaction| {
+                run(transaction, sql::LOCK_TO_SWAP)?;
+                run(transaction, FORGET_STREAM_INDEX)
+            })?;
+        }
+        let concurrently = sql::INDEX_STREAMS.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY");
+        run(&mut self.connection.client, &concurrently)
     }
 
     /// Lets the second partition begin after this many sequences more. False if that many were allocated meanwhile.
@@ -305,8 +337,8 @@ impl Step<'_> {
                     format!("DROP TABLE IF EXISTS events_from_{bound};")
                 });
                 format!(
-                    "{partition} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;\n{}\n{}",
-                    FORGET_PARTITIONS, FORGET_KEYS
+                    "{partition} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;\n{}\n{}\n{}",
+                    FORGET_STREAM_INDEX, FORGET_PARTITIONS, FORGET_KEYS
                 )
             }
             None => FORGET_COPY.to_owned(),

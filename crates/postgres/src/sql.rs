@@ -88,6 +88,7 @@ firefly_eventstore_core::statements! {
     SKIP_SEQUENCE = "skip_sequence.sql";
     SNAPSHOTS_WITHOUT_CHECKSUM = "snapshots_without_checksum.sql";
     SPLIT_PARTITION = "split_partition.sql";
+    STREAM_INDEX = "stream_index.sql";
     SWAP_CONVERSION = "swap_conversion.sql";
     TABLES = "tables.sql";
     TOPOLOGY = "topology.sql";

@@ -353,6 +353,37 @@ fn a_log_that_was_partitioned_is_one_table_as_it_was() {
 }
 
 #[test]
+fn an_index_on_streams_that_was_not_built_to_its_end_is_built_again() {
+    let Some((database, store)) = fresh() else { return };
+    let accounts = fill(&store, 3);
+    let mut other = client(&database);
+    for fill_more in [|_: &PostgresEventStore| (), fill_much] {
+        fill_more(&store);
+        other
+            .batch_execute(
+                "CREATE INDEX idx_events_stream ON events (aggregate_id, global_sequence);
+                 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_events_stream'::regclass",
+            )
+            .unwrap();
+        assert!(into_partitions(&database).unwrap());
+        let valid = "SELECT bool_and(indisvalid), COUNT(*)
+                     FROM pg_index
+                     WHERE indexrelid = 'idx_events_stream'::regclass
+                        OR indexrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'idx_events_stream'::regclass)";
+        let found = other.query_one(valid, &[]).unwrap();
+        assert_eq!((found.get::<_, bool>(0), found.get::<_, i64>(1)), (true, 3));
+        assert!(into_one_table(&database).unwrap());
+        assert!(
+            other
+                .query("SELECT 1 FROM pg_class WHERE relname LIKE '%idx_events_stream'", &[])
+                .unwrap()
+                .is_empty()
+        );
+    }
+    assert_works(&store, &accounts);
+}
+
+#[test]
 fn a_conversion_that_is_not_wanted_any_more_is_undone() {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 30);

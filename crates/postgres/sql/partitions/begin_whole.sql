@@ -35,6 +35,8 @@ BEGIN
         FROM pg_index
         JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
         WHERE indrelid = 'events'::regclass
+          -- One table has its streams by another one.
+          AND indexes.relname <> 'idx_events_stream'
     LOOP
         EXECUTE regexp_replace(
             made.definition,
