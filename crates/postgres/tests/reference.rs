@@ -14,7 +14,7 @@ use support::{client, database};
 /// Every column, index, view, trigger, function and table of the store.
 const NAMES: &str = "
 SELECT relname::text FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 'v', 'm')
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i', 'I', 'v', 'm')
 UNION SELECT attname::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
 UNION SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal

@@ -11,7 +11,8 @@ CROSS JOIN LATERAL (
     FROM pg_index
     WHERE indrelid = events.oid
       AND (
-        NOT indisvalid
+        -- A conversion that was cut off may have left this one.
+        (NOT indisvalid AND indexrelid::regclass::text !~ '(^|\.)idx_events_stream$')
         OR (
             (indisunique OR indisexclusion)
             AND indexrelid::regclass::text !~ '(^|\.)(events_pkey|idx_events_aggregate_version|idx_events_global_sequence)$'
