@@ -131,12 +131,13 @@ impl PostgresEventStore {
     /// Appends events, and whatever else `work` writes through the transaction's connection, in one commit.
     ///
     /// An error rolls everything back. So does a failed append, or a failed statement of `work` outside a savepoint
-    /// (`connection().transaction()`), even if `work` returns `Ok`. The begin and the commit take a round trip each. An append takes three,
-    /// because it has a savepoint of its own. To mix this crate's errors with `postgres`'s, let `work` return `Box<dyn Error + Send +
-    /// Sync>`. A connection that was lost before `work` began is replaced. If it is lost during the commit, it is unknown whether the
-    /// transaction was committed. Appends are safe to repeat; make the rest of `work` safe to repeat, too. Within `work`, this thread must
-    /// use the transaction: calls of the store and its clones are refused, because the thread might wait for itself. If `work` used the
-    /// transaction's connection, the round trip that ends the transaction also resets settings, the role, locks and temporary tables.
+    /// (`connection().transaction()`), even if `work` returns `Ok`. The begin and the commit take a round trip each. Once a second, one
+    /// more checks whether the store was converted. An append takes three, because it has a savepoint of its own. To mix this crate's
+    /// errors with `postgres`'s, let `work` return `Box<dyn Error + Send + Sync>`. A connection that was lost before `work` began is
+    /// replaced. If it is lost during the commit, it is unknown whether the transaction was committed. Appends are safe to repeat; make the
+    /// rest of `work` safe to repeat, too. Within `work`, this thread must use the transaction: calls of the store and its clones are
+    /// refused, because the thread might wait for itself. If `work` used the transaction's connection, the round trip that ends the
+    /// transaction also resets settings, the role, locks and temporary tables.
     ///
     /// # Errors
     ///

@@ -313,6 +313,22 @@ fn what_is_archived_takes_no_more_round_trips_where_it_is_not_needed() {
     }
 }
 
+/// The round trips of a call that uses transactions. At most once a second, a transaction also checks whether the store was converted. So of
+/// two calls within a second, at least one contains no such check.
+fn turns(proxy: &Proxy, mut call: impl FnMut()) -> usize {
+    loop {
+        let began = Instant::now();
+        let [first, second] = [(); 2].map(|()| {
+            let before = proxy.turns();
+            call();
+            proxy.turns() - before
+        });
+        if began.elapsed() < Duration::from_secs(1) {
+            return first.min(second);
+        }
+    }
+}
+
 #[test]
 fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_each_append() {
     in_each_layout(check_transactions);
@@ -320,16 +336,14 @@ fn a_transaction_takes_a_round_trip_to_begin_and_one_to_commit_and_three_for_eac
 
 fn check_transactions(proxy: &Proxy, store: &PostgresEventStore) {
     for appends in 0..4 {
-        let before = proxy.turns();
-        store
-            .transaction(|tx| {
-                for _ in 0..appends {
-                    tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
-                }
-                Ok::<_, Error>(())
-            })
-            .unwrap();
-        assert_eq!(proxy.turns() - before, 2 + 3 * appends, "{appends} appends");
+        let append = |tx: &mut PostgresTransaction<'_>| {
+            for _ in 0..appends {
+                tx.append(&account(), ExpectedVersion::NoStream, &[deposited(1)])?;
+            }
+            Ok::<_, Error>(())
+        };
+        let turns = turns(proxy, || store.transaction(append).unwrap());
+        assert_eq!(turns, 2 + 3 * appends, "{appends} appends");
     }
 }
 
@@ -358,9 +372,8 @@ fn each_statement_of_a_consumer_takes_a_round_trip_also_a_checkpoint_after_the_c
     project(false); // these prepare the statements
     project(true);
     for (has_tables, expected) in [(false, 2 + 3), (true, 2 + 3 + 1)] {
-        let before = proxy.turns();
-        project(has_tables);
-        assert_eq!(proxy.turns() - before, expected, "with tables of its own: {has_tables}");
+        let turns = turns(&proxy, || project(has_tables));
+        assert_eq!(turns, expected, "with tables of its own: {has_tables}");
     }
 }
 
@@ -425,17 +438,16 @@ fn a_projection_that_catches_up_reads_each_page_in_one_round_trip() {
     let Some((_database, proxy, store)) = behind_a_proxy() else {
         return;
     };
-    let turns = |name: &str| {
-        let before = proxy.turns();
-        project(&store, &Nothing(name.to_owned())).unwrap();
-        proxy.turns() - before
+    let mut names = (0..).map(|number| Nothing(format!("nothing-{number}.v1")));
+    let mut catch_up = || {
+        project(&store, &names.next().unwrap()).unwrap();
     };
-    turns("first.v1"); // which prepares the statements
-    let few = turns("second.v1");
+    catch_up(); // which prepares the statements
+    let few = turns(&proxy, &mut catch_up);
     let events: Vec<NewEvent> = (0..100).map(deposited).collect();
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
     // One page, and a transaction that locks the checkpoint and moves it.
-    assert_eq!(turns("third.v1") - few, 10 * (1 + 4));
+    assert_eq!(turns(&proxy, &mut catch_up) - few, 10 * (1 + 4));
 }
 
 #[test]
