@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use firefly_eventstore_core::operate::{Operations, Progress};
-use firefly_eventstore_core::{Error, Migration, Partitions, Result, Store};
+use firefly_eventstore_core::operate::Operations;
+use firefly_eventstore_core::{Error, Migration, Result, Store};
+#[cfg(feature = "postgres")]
+use firefly_eventstore_core::{Partitions, operate::Progress};
 
 /// Opens the store that a URL names, in any database. Clone the returned pointer to share the store between threads.
 ///
@@ -116,6 +118,7 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the database is not PostgreSQL, or something on the table of events cannot be moved;
 /// - [`Unavailable`](crate::ErrorKind::Unavailable) if another process converts the store, or the table was locked each time that it was asked
 ///   for: call again.
+#[cfg(feature = "postgres")]
 pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progress)) -> Result<bool> {
     match (Target::of(url)?, into) {
         #[cfg(feature = "postgres")]
@@ -123,10 +126,7 @@ pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progres
         #[cfg(feature = "postgres")]
         (Target::Postgres(builder), None) => builder.convert_to_one_table(progress),
         #[cfg(any(feature = "mysql", feature = "sqlite"))]
-        _ => {
-            let _ = progress;
-            Err(Error::invalid("only a PostgreSQL store has partitions"))
-        }
+        _ => Err(Error::invalid("only a PostgreSQL store has partitions")),
     }
 }
 

@@ -7,7 +7,9 @@ pub mod design {}
 #[cfg(feature = "sqlite")]
 pub mod guide;
 
-pub use connect::{check_url, connect, connect_operator, convert, migrate, pending};
+#[cfg(feature = "postgres")]
+pub use connect::convert;
+pub use connect::{check_url, connect, connect_operator, migrate, pending};
 pub use firefly_eventstore_core::*;
 
 #[cfg(feature = "mysql")]
