@@ -300,7 +300,7 @@ fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> 
 fn key_findings(indexes: &[Index], layout: Layout) -> Vec<Finding> {
     let invalid = indexes.iter().filter(|index| !index.is_valid).map(|index| {
         format!(
-            "the index {} on {} is invalid, or not built to its end; if nobody builds it, run REINDEX INDEX CONCURRENTLY {}",
+            "the index {} on {} is invalid or incomplete; if no session is building it, run REINDEX INDEX CONCURRENTLY {}",
             index.name, index.table, index.name
         )
     });

@@ -1,4 +1,4 @@
-//! Partitions of the log: how a store gets them, and how there is always one ahead.
+//! Partitions of the log: how a log is partitioned, and how empty partitions are kept ready.
 
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, Partitions, Result};
@@ -12,7 +12,7 @@ use crate::row::{decode, get};
 use crate::session::{Session, run};
 use crate::sql;
 
-/// Makes the log partitioned, if it is not yet, or lets later partitions be of another size.
+/// Partitions an empty log. If the log is partitioned already, sets the size of later partitions.
 pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Result<()> {
     let events = partitions.checked_events()?;
     let state = State::of(&mut connection.session())?;
@@ -26,7 +26,7 @@ pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Res
     }
 }
 
-/// Makes an empty log partitioned: all of it, or nothing of it, in one transaction.
+/// Partitions an empty log, in one transaction.
 fn divide(connection: &mut Connection, events: i64) -> Result<()> {
     let mut transaction = connection.client.transaction().map_err(classify)?;
     run(&mut transaction, "LOCK TABLE events IN ACCESS EXCLUSIVE MODE")?;
@@ -57,7 +57,7 @@ fn is_one_table() -> Error {
     )
 }
 
-/// Lets the table of events, whose keys are kept beside it, be the first partition of another one that takes its name.
+/// Makes the table of events, whose keys are in another table, the first partition of a new table, which takes its name.
 pub(crate) fn partition_events(transaction: &mut Transaction<'_>, bound: i64, events: i64) -> Result<()> {
     take_name(transaction, |transaction| {
         run(transaction, &sql::PARTITION_EVENTS.replace("$1", &bound.to_string()))?;
@@ -66,7 +66,7 @@ pub(crate) fn partition_events(transaction: &mut Transaction<'_>, bound: i64, ev
     })
 }
 
-/// Lets another table take the name of the table of events, and notes which one had it before, so that stores that are open go on.
+/// Gives the name of the table of events to another table. Records the previous table, so that open stores continue.
 pub(crate) fn take_name(
     transaction: &mut Transaction<'_>,
     take: impl FnOnce(&mut Transaction<'_>) -> Result<()>,
@@ -80,21 +80,21 @@ pub(crate) fn take_name(
     noted.map(drop).map_err(classify)
 }
 
-/// How a log is divided, and its last partition.
+/// The division of a log, with its last partition.
 pub(crate) struct Divided {
-    /// How many sequences a partition is to have.
+    /// The size of a new partition in sequences.
     pub(crate) events: i64,
     pub(crate) partitions: i64,
-    /// How many are empty and follow an empty one, though the log went on since.
+    /// How many empty partitions, which the log has passed, follow another empty one.
     mergeable: i64,
-    /// As SQL has it.
+    /// The quoted name.
     name: String,
     /// The first sequence of the last partition.
     pub(crate) first: i64,
     pub(crate) bytes: i64,
-    /// The bound that it was about to get.
+    /// The bound that an interrupted call was about to set.
     bound: Option<i64>,
-    /// The last sequence that was allocated.
+    /// The last allocated sequence.
     pub(crate) allocated: i64,
 }
 
@@ -121,34 +121,34 @@ impl Divided {
         divided.into_iter().next().ok_or_else(none)
     }
 
-    /// Whether less than a whole partition is left before the last one.
+    /// Whether there is less than a whole partition before the last one.
     pub(crate) fn needs_another(&self) -> bool {
         self.allocated >= self.first - self.events
     }
 
-    /// Where the last partition is to end.
+    /// The sequence at which the last partition is to be split.
     fn cut(&self) -> i64 {
         self.first.max(self.allocated + 1) + self.events
     }
 }
 
-/// A table of this size or less is read while others wait: it takes a few milliseconds.
+/// A table up to this size is read while others wait, which takes a few milliseconds.
 pub(crate) const LITTLE_BYTES: i64 = 8 << 20;
 
-/// How many events can be appended while a larger table is read.
+/// How many events may be appended while a larger table is read.
 pub(crate) const APPENDED_MEANWHILE: i64 = 1_000_000;
 
-/// What was done to the partitions of a log.
+/// The changes to the partitions of a log.
 #[derive(Default)]
 pub(crate) struct Changed {
-    /// How many there are now.
+    /// The number of partitions now.
     pub(crate) partitions: i64,
     pub(crate) added: u64,
-    /// How many were empty, and are one with another by now.
+    /// How many empty partitions were merged into others.
     pub(crate) merged: i64,
 }
 
-/// Makes partitions until a whole one is ahead of the log and before the last one, and makes one of empty ones.
+/// Adds partitions until a whole one is ahead of the log and before the last one. Merges empty ones.
 pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
     let mut changed = Changed::default();
     loop {
@@ -172,7 +172,7 @@ pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
     }
 }
 
-/// Ends the last partition. False if another process did.
+/// Splits the last partition. Returns false if another process did.
 fn split(session: &mut Session<'_, Client>, cut: i64) -> Result<bool> {
     patiently(session.client, |transaction| {
         run(transaction, BRIEFLY)?;
@@ -181,7 +181,7 @@ fn split(session: &mut Session<'_, Client>, cut: i64) -> Result<bool> {
     })
 }
 
-/// Makes one partition of empty ones; returns how many are gone.
+/// Merges empty partitions, and returns how many fewer there are.
 fn merge(session: &mut Session<'_, Client>) -> Result<i64> {
     patiently(session.client, |transaction| {
         run(transaction, BRIEFLY)?;
@@ -191,8 +191,8 @@ fn merge(session: &mut Session<'_, Client>) -> Result<i64> {
     })
 }
 
-/// Checks that no event of a large last partition is beyond a bound, while others append: with that, it is split without being read. A
-/// check that an earlier call left is used, unless appends have nearly reached it.
+/// Checks, while others append, that no event of a large last partition is beyond a bound. Then the partition can be split without being
+/// read. The check of an earlier call is used unless appends have nearly reached its bound.
 fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> {
     let Divided { name, first, .. } = divided;
     let margin = divided.events.max(APPENDED_MEANWHILE);
@@ -215,7 +215,7 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> 
     Ok(cut)
 }
 
-/// The partitions that have events.
+/// The partitions with events.
 pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     session.select(sql::FILLED_PARTITIONS, &[], |row| get(row, 0))
 }
@@ -234,7 +234,7 @@ mod tests {
 
     const AGGREGATE: &str = "00000001-0000-7000-9000-000000000001";
 
-    /// 20 events in each aggregate, one after the other of all aggregates.
+    /// 20 events in each aggregate. The aggregates take turns.
     const FILL: &str = "
         INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data)
         SELECT
@@ -292,7 +292,7 @@ mod tests {
         let builder = PostgresEventStore::builder(database.url()).partitions(partitions);
         let store = builder.migrate_on_open(true).open().unwrap();
         let mut client = Client::connect(database.url(), NoTls).unwrap();
-        // Twelve in all; none of them is known to the planner, since nobody analyzes them.
+        // Twelve partitions in all. None is analyzed, so the planner has no statistics.
         for cut in (2..12).map(|ordinal| ordinal * 1_000_i64 + 1) {
             client.query(sql::SPLIT_PARTITION, &[&cut]).unwrap();
         }
@@ -308,11 +308,11 @@ mod tests {
                 "" => name,
                 values => format!("{name} ({})", values.replace("AGGREGATE", AGGREGATE)),
             };
-            // Planned while every partition is empty.
+            // The plan is made while every partition is empty.
             client.batch_execute(&format!("EXPLAIN EXECUTE {call}")).unwrap();
             prepared.push((call, *lookups));
         }
-        // Nobody else counts the rows meanwhile: that would plan the statements anew.
+        // Autovacuum would analyze the tables, and the statements would be planned again.
         client
             .batch_execute(
                 "DO $$ DECLARE partition regclass; BEGIN
@@ -327,7 +327,7 @@ mod tests {
             for (call, lookups) in &prepared {
                 check(&mut client, call, *lookups);
             }
-            // Once more as they are planned after the rows were counted.
+            // Again with the plans that are made after an `ANALYZE`.
             firefly_eventstore_core::operate::Operations::update_statistics(&store).unwrap();
         }
     }

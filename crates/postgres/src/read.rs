@@ -1,4 +1,4 @@
-//! Reading: one aggregate's stream, the log, statistics.
+//! Reading: streams, the log, statistics.
 
 use firefly_eventstore_core::backend::kinds::unavailable;
 use firefly_eventstore_core::backend::{
@@ -68,7 +68,7 @@ impl<C: GenericClient> SnapshotSource for Session<'_, C> {
     }
 }
 
-/// What is archived of these aggregates' streams.
+/// The archived parts of these aggregates' streams.
 pub(crate) fn archived_streams<C: GenericClient>(
     session: &mut Session<'_, C>,
     ids: &[Uuid],
@@ -76,7 +76,7 @@ pub(crate) fn archived_streams<C: GenericClient>(
     session.select(sql::ARCHIVED_STREAMS, &[&ids], |row| rows::archived_stream(&Cells(row)))
 }
 
-/// The first archive with an event in a window of the log that the filters may let pass.
+/// The first archive that may have an event in this window of the log that passes the filters.
 pub(crate) fn archive_in<C: GenericClient>(
     session: &mut Session<'_, C>,
     filter: &EventFilter,
@@ -125,14 +125,14 @@ fn snapshot_and_part(rows: &[Row]) -> Result<(Option<Snapshot>, StreamPart)> {
     Ok((snapshot, part.part))
 }
 
-/// Events of a stream, and what of it is archived, from the rows of `load.sql`.
+/// The events of a stream, and its archived part, from the rows of `load.sql`.
 fn stream_part(rows: &[Row]) -> Result<StreamPart> {
     let mut part = PartDecoder::with_capacity(rows.len());
     rows.iter().try_for_each(|row| part.add(row))?;
     Ok(part.part)
 }
 
-/// Reads the rows of a part of a stream.
+/// Decodes the rows of a part of a stream.
 struct PartDecoder {
     part: StreamPart,
     decoder: EventDecoder,
@@ -155,7 +155,7 @@ impl PartDecoder {
     }
 }
 
-/// The mark, as this moment proves it.
+/// Proves the current mark.
 pub(crate) fn mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
     let rows = session.query(sql::MARK, &[]).map_err(classify_mark)?;
     let marks = decode(&rows, |row| GlobalSequence::try_from(get::<i64>(row, 0)?))?;
@@ -175,7 +175,7 @@ pub(crate) fn publish_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Re
         .into_iter()
         .next()
         .expect("a row that is inserted or updated is returned");
-    // Others may have published meanwhile what this statement does not see.
+    // Another session may have published a mark that this statement does not see.
     backend::check_end(published, end, || end_of_log(session))?;
     Ok(published)
 }
@@ -187,7 +187,7 @@ pub(crate) fn end_of_log<C: GenericClient>(session: &mut Session<'_, C>) -> Resu
     Ok(ends.into_iter().next().expect("an aggregate query returns one row"))
 }
 
-/// The mark that was published, as this server shows it.
+/// The published mark, as this server shows it.
 pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
     let shown = session.select(sql::PUBLISHED_MARK, &[], |row| {
         Ok(PublishedMark {
@@ -200,7 +200,7 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
     PublishedMark::checked(shown.into_iter().next())
 }
 
-/// A page of the log up to a mark, which was taken before.
+/// A page of the log up to a mark that was taken before.
 pub(crate) fn page(
     session: &mut Session<'_, Client>,
     query: &EventQuery,
@@ -213,13 +213,13 @@ pub(crate) fn page(
     Ok(found.events.into_page(query, cursor, mark))
 }
 
-/// The events in a window of the log, and where the log ends; the error of whoever needs what is archived of them.
+/// The events in a window of the log, and the end of the log. Fails if archived events are needed.
 ///
 /// A statement asks for a limited number of rows of a limited size, which together fill a page and a quarter. Larger rows are fetched one
 /// by one. This is rare, because each statement learns the usual size from earlier ones.
 ///
-/// Where a part of the window may be archived, it is looked at again in a transaction: its statements see one state, in which each event is
-/// either in the log or archived. Otherwise one that was attached meanwhile would be found in neither.
+/// If a part of the window may be archived, the window is read again in one transaction whose statements see one state. In one state, each
+/// event is either in the log or archived. Otherwise an event that is attached meanwhile could be found in neither place.
 pub(crate) fn find(
     session: &mut Session<'_, Client>,
     query: &EventQuery,
@@ -240,10 +240,10 @@ pub(crate) fn find(
     })
 }
 
-/// The events in a window of the log that are in it, and where it ends; and the last sequence that is archived, if anything is.
+/// Returns the window's events that are in the log, the end of the log, and the last archived sequence, if any.
 ///
-/// What the server sends for a statement has a bound: so many rows, and no larger ones, that they fill the page and a quarter. Larger
-/// ones are fetched one by one, which is rarely needed, because each statement learns from those before.
+/// A statement limits the number and the size of the rows, which together fill a page and a quarter. Larger rows are fetched one by one.
+/// This is rare, because each statement learns the usual size from earlier ones.
 fn look<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -262,7 +262,7 @@ fn look<C: GenericClient>(
         window.rows = asked;
         let statement = LogStatement::new(query, &window, largest, indexes);
         let rows = statement.query(session).map_err(classify)?;
-        // One of them is no event.
+        // One of the rows is not an event.
         let is_last = rows.len() <= asked as usize;
         let mut seen = Seen::default();
         events.reserve(rows.len());
@@ -297,7 +297,7 @@ fn look<C: GenericClient>(
     Ok((Found::new(events, end), archived_until))
 }
 
-/// An event that was found, and is too large to be sent among others.
+/// Fetches an event that is too large to be sent among others.
 fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> Result<EventEnvelope> {
     let (aggregate, version): (Uuid, i64) = (get(found, 1)?, get(found, 3)?);
     let rows = session.query(sql::LOAD, &[&aggregate, &version, &version, &Some(1_i64)]);
@@ -307,11 +307,11 @@ fn large_event<C: GenericClient>(session: &mut Session<'_, C>, found: &Row) -> R
         .ok_or_else(|| Error::new(unavailable("an event was deleted while it was read")))
 }
 
-/// The events that a statement returned.
+/// Sizes of the events that a statement returned.
 #[derive(Default)]
 struct Seen {
     events: u64,
-    /// Of those that were sent at once, and of all.
+    /// The largest event that was sent at once, and the largest of all.
     largest_sent: u64,
     largest: u64,
     withheld: u64,
@@ -329,16 +329,16 @@ impl Seen {
     }
 }
 
-/// How many of the remaining rows to ask for, and how many bytes a row may have.
+/// How many more rows to ask for, and how many bytes a row may have.
 fn share(usual: &UsualSize, left: u32, page_bytes: u64) -> (u32, i32) {
     let bytes = page_bytes.saturating_add(page_bytes / 4);
     let rows = usual.events(left, bytes);
-    // One row is sent however large it is, so that a page has one.
+    // A single row is sent whatever its size, so that a page has at least one.
     let largest = if rows == 1 { u64::MAX } else { bytes / u64::from(rows) };
     (rows, i32::try_from(largest).unwrap_or(i32::MAX))
 }
 
-/// The size that all but a few events keep to. It was found by a statement that sent no row beyond its limit at once.
+/// Learns the size that nearly all events keep to, from a statement that sent no row beyond its limit.
 fn learn(usual: &UsualSize, seen: &Seen) {
     if seen.events == 0 {
         return;
@@ -351,7 +351,7 @@ fn learn(usual: &UsualSize, seen: &Seen) {
     });
 }
 
-/// How PostgreSQL would find that page: with these values, and with any, unless it never plans it for any.
+/// How PostgreSQL finds the page: the plan with these values, and the plan without values, unless the driver never uses that.
 pub(crate) fn explain<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -369,28 +369,28 @@ pub(crate) fn explain<C: GenericClient>(
 
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
 ///
-/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it
-/// finds. What PostgreSQL would choose depends on statistics that it may not have, and once a statement was run some
-/// times, on none of its values: it then takes a range of sequences for one row in 200, reads all of it for each page,
-/// and sorts. So the choice is made here, and written so that no other index serves:
+/// One filter *drives*: its index is walked in the requested order, and the other filters are checked on its rows. PostgreSQL's own choice
+/// depends on statistics that it may not have. After some executions, it does not even depend on the values: PostgreSQL then assumes that a
+/// range of sequences has one row in 200, reads the whole range for each page, and sorts it. So the driver chooses, and writes the
+/// statement so that no other index fits:
 ///
-/// - `column = ANY(ARRAY[$5])` is not known to be one value, so the order is that of the column and the sequence
-///   together, which only the index on both has;
-/// - `(global_sequence, 0) <= ($3, 0)` ends the walk as `global_sequence <= $3` would, but PostgreSQL does not see a
-///   range, and expects more rows than a page takes;
-/// - what is only checked is made a number, which no index finds, and which seems to be true;
-/// - what is sorted, because it is little, is sorted by an expression.
+/// - `column = ANY(ARRAY[$5])` is not known to be a single value. So the order is that of the column and the sequence together, which only
+///   the index on both has.
+/// - `(global_sequence, 0) <= ($3, 0)` ends the walk as `global_sequence <= $3` would. But PostgreSQL does not see a range, and expects
+///   more rows than a page takes.
+/// - A checked condition is compared as a number. No index fits that, and PostgreSQL expects it to be true.
+/// - The rows of a filter that finds few are sorted by an expression.
 struct LogStatement<'q> {
     driver: Driver,
     sql: String,
     parameters: Vec<Box<dyn ToSql + Sync + 'q>>,
 }
 
-/// The rows that a driver finds, or some of them: an arm of a union.
+/// The rows that a driving filter finds, or some of them: an arm of a union.
 struct Arm {
     condition: String,
     order: String,
-    /// The column that has one value in all of this arm, and the value.
+    /// The column that has the same value in the whole arm, and that value.
     of: Option<(&'static str, String)>,
 }
 
@@ -399,7 +399,7 @@ impl<'q> LogStatement<'q> {
         let filter = query.filter();
         let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
         let metadata = filter.metadata.as_ref().map(|_| metadata);
-        // The unique indexes on ids and streams are always there, under the names of the layout.
+        // The unique indexes on ids and streams always exist, by the names that the layout has.
         let is_key = |index: &str| matches!(index, "idx_events_event_id" | "idx_events_aggregate_version");
         let is_there = |index: &str| is_key(index) || indexes.iter().any(|name| name == index);
         let mut statement = Self {
@@ -432,8 +432,7 @@ impl<'q> LogStatement<'q> {
             )
         };
         let order = in_order(query, order_of(query));
-        // That all of an arm has one type tells PostgreSQL that the arm is in the order of the whole: it merges, and
-        // does not sort.
+        // An arm has a single type. So PostgreSQL knows that the arm is in the order of the whole, and merges instead of sorting.
         let merged = |arm: &Arm| {
             let (column, value) = arm.of.as_ref().expect("several arms are several types");
             format!(
@@ -460,8 +459,8 @@ impl<'q> LogStatement<'q> {
         }
     }
 
-    /// Whether the statement is planned each time, which costs a round trip. One that is kept may have been planned for any
-    /// values, and when there were few rows: with these drivers that may be a walk of the whole log, for ever.
+    /// Whether the statement is planned at each execution, which costs a round trip. A kept plan may be from a time with few rows, and for
+    /// any values: with these driving filters, it may walk the whole log for ever.
     fn is_planned_anew(&self) -> bool {
         matches!(self.driver, Driver::Metadata(_) | Driver::EventIds | Driver::Time)
     }
@@ -473,7 +472,7 @@ impl<'q> LogStatement<'q> {
         )
     }
 
-    /// No value can be bound to an `EXPLAIN EXECUTE`, and none matters for this plan.
+    /// No value can be bound to an `EXPLAIN EXECUTE`. The generic plan does not depend on the values.
     fn generic_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
         let values = vec!["NULL"; self.parameters.len()].join(", ");
         let mut transaction = session.client.transaction()?;
@@ -491,7 +490,7 @@ impl<'q> LogStatement<'q> {
         self.parameters.iter().map(|value| &**value).collect()
     }
 
-    /// The filters that do not drive.
+    /// The conditions of the filters that do not drive.
     fn checks(&mut self, filter: &'q EventFilter) -> Vec<String> {
         let mut checks = Vec::new();
         let driver = self.driver;
@@ -524,7 +523,7 @@ impl<'q> LogStatement<'q> {
         checks
     }
 
-    /// What the driver finds, and in which order. What its index does not tell is added to the checks.
+    /// The rows that the driving filter finds, and their order. Conditions that its index does not cover are added to the checks.
     fn arms(&mut self, query: &'q EventQuery, window: &Window, checks: &mut Vec<String>) -> Vec<Arm> {
         let filter = query.filter();
         let by_time = query.order() == Order::Time;
@@ -533,7 +532,7 @@ impl<'q> LogStatement<'q> {
             order: in_order(query, order),
             of: None,
         };
-        // What is little is sorted.
+        // Filters that find few rows: these are sorted.
         let little: &[&str] = match by_time {
             true => &["created_at AT TIME ZONE 'UTC'", "global_sequence"],
             false => &["global_sequence + 0"],
@@ -550,8 +549,7 @@ impl<'q> LogStatement<'q> {
             }
             Driver::Metadata(_) => {
                 let metadata = self.bind(filter.metadata.as_ref().map(|part| part.as_str().to_owned()));
-                // From here on, PostgreSQL chooses between the log and the index on metadata, by what it knows of the
-                // values.
+                // From here on, PostgreSQL chooses between the log and the index on metadata, by its statistics of the values.
                 let (from_here, until_there) = match query.direction() {
                     Direction::Forwards => ("global_sequence >= $2", "global_sequence <= $3"),
                     Direction::Backwards => ("global_sequence <= $3", "global_sequence >= $2"),
@@ -601,7 +599,7 @@ impl<'q> LogStatement<'q> {
         vec![arm(condition, little)]
     }
 
-    /// An arm for each type, each read in order from the index on it, and merged: several types are read like one.
+    /// One arm for each type. Each is read in order from the index on types, and the arms are merged.
     fn types(
         &mut self,
         query: &EventQuery,
@@ -621,7 +619,7 @@ impl<'q> LogStatement<'q> {
             let value = self.bind(one);
             let (condition, order) = if by_time {
                 let time = time.as_ref().map(|time| format!("\n  AND {time}")).unwrap_or_default();
-                // In this index times descend within a type.
+                // In this index, times descend within a type.
                 let opposite = if query.direction() == Direction::Forwards {
                     "DESC"
                 } else {
@@ -642,13 +640,13 @@ impl<'q> LogStatement<'q> {
         arms
     }
 
-    /// The bounds of time: those of the query, and the position that the page before ended at.
+    /// The bounds of the time: those of the query, and the end of the previous page.
     fn time(&mut self, query: &EventQuery, window: &Window) -> Option<String> {
         let filter = query.filter();
         let (mut from, mut until) = (filter.created_from, filter.created_until);
         let mut bounds = Vec::new();
         if let Some(at) = window.beyond {
-            // One bound on this side, not two: PostgreSQL would take each for a filter of its own.
+            // A single bound on this side. PostgreSQL would estimate two bounds as two independent filters.
             let comparison = match query.direction() {
                 Direction::Forwards => {
                     from = None;
@@ -678,18 +676,18 @@ impl<'q> LogStatement<'q> {
     }
 }
 
-/// The window of sequences, where it does not find the rows.
+/// The window of sequences as a checked condition.
 const WITHIN: &str = "global_sequence BETWEEN $2 AND $3";
 
-/// The window of sequences, where it finds the rows.
+/// The window of sequences as the driving condition.
 const ALONG_THE_LOG: &str = "global_sequence >= $2\n  AND (global_sequence, 0) <= ($3, 0)";
 
-/// The window of sequences, where a column has one value, as an index on both has it.
+/// The window of sequences for one value of a column, as an index on both has it.
 fn along(column: &str, value: &str) -> String {
     format!("{column} = ANY(ARRAY[{value}])\n  AND {ALONG_THE_LOG}")
 }
 
-/// The columns of the order that was asked for.
+/// The columns of the requested order.
 fn order_of(query: &EventQuery) -> &'static [&'static str] {
     match query.order() {
         Order::Time => &["created_at", "global_sequence"],
@@ -706,7 +704,7 @@ fn in_order(query: &EventQuery, keys: &[&str]) -> String {
     keys.join(", ")
 }
 
-/// The summaries of aggregates: as of now, or of the last refresh.
+/// The summaries of aggregates: the current ones, or those of the last refresh.
 pub(crate) fn summaries<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &SummaryQuery,
@@ -720,7 +718,7 @@ pub(crate) fn summaries<C: GenericClient>(
             &[&query.after, &aggregate_type, &tenant, &limit],
         )
     } else {
-        // Only the filters that there are, so that each is found by an index also when planned for any values.
+        // Only the given filters, so that a generic plan uses their indexes, too.
         let mut condition = "WHERE firefly_here()".to_owned();
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
         let filters: [(&str, bool, &(dyn ToSql + Sync)); 3] = [

@@ -100,18 +100,18 @@ firefly_eventstore_core::statements! {
     WITHOUT_CHECKSUM = "without_checksum.sql";
 }
 
-/// How a store keeps its events, which decides where statements find them.
+/// The layout of a store's events. Statements depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// In one table, with all its keys.
+    /// One table, with all keys.
     #[default]
     Whole,
-    /// In partitions, with their keys in a table beside them.
+    /// Partitions, with the keys in another table.
     Partitioned,
 }
 
 impl Layout {
-    /// What `place.sql` says of it, as text.
+    /// The layout that `place.sql` returns as text.
     pub(crate) fn told(is_partitioned: Option<&str>) -> Self {
         match is_partitioned {
             Some("t") => Self::Partitioned,
@@ -119,7 +119,7 @@ impl Layout {
         }
     }
 
-    /// A statement for this layout. The files are for one table, and say in comments where a partitioned log is read otherwise:
+    /// The statement for this layout. The files are written for one table. Comments in them mark what is different for a partitioned log:
     ///
     /// - `events /* or their keys */`: only columns of the keys are read;
     /// - `events /* by their keys */`: the keys find the events;
@@ -144,7 +144,7 @@ pub(crate) const OWN_SEQUENCE: &str = include_str!("../sql/partitions/own_sequen
 
 const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
 
-/// A statement without the comments before it, to be sent together with others.
+/// A statement without its leading comments, for sending it together with others.
 pub(crate) fn without_comments(sql: &str) -> String {
     let lines: Vec<&str> = sql.lines().filter(|line| !line.starts_with("--")).collect();
     lines.join("\n").trim_end().trim_end_matches(';').to_owned()
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What only a partitioned log has.
+    /// Objects that only a partitioned log has.
     const FOR_PARTITIONS: &[&str] = &[
         "choose_partitions.sql",
         "load_backwards_in_partitions.sql",
@@ -219,7 +219,7 @@ mod tests {
         "split_partition.sql",
     ];
 
-    /// What changes the schema, or has several statements, is run, in this order, and not prepared.
+    /// Scripts that change the schema or have several statements. They are run, in this order, and not prepared.
     const SCRIPTS: &[&str] = &[
         "create_restored.sql",
         "notify.sql",

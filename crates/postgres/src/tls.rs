@@ -57,7 +57,7 @@ impl Tls {
             (None, None) => None,
             _ => {
                 return Err(Error::invalid(
-                    "the options sslcert and sslkey of the URL come together",
+                    "the options sslcert and sslkey of the URL must be used together",
                 ));
             }
         };

@@ -38,7 +38,8 @@ pub(crate) fn classify_preparing(error: rusqlite::Error) -> Error {
     if !is_logic_error(&error) {
         return classify(error);
     }
-    altered("a statement does not fit the tables; somebody changed them, or the file is damaged").with_source(error)
+    altered("a statement does not fit the tables: another program has changed them, or the file is damaged")
+        .with_source(error)
 }
 
 /// An error while the rows of a prepared query are read. Such a query fails only on a damaged value, such as metadata that is not JSON.

@@ -255,7 +255,7 @@ fn vacuum(connection: &mut Connection, what: &str) -> Result<String> {
         .map_err(classify)?;
     let has = bytes(connection)?;
     let later = match busy {
-        true => "; somebody reads, so it takes that size when the write-ahead log is next emptied",
+        true => "; another connection reads, so the file shrinks when the write-ahead log is next emptied",
         false => "",
     };
     Ok(format!("VACUUM: {what} had {had} bytes and has {has}{later}"))
@@ -279,7 +279,7 @@ fn check_storage(connection: &Connection) -> Result<Vec<Finding>> {
         let which = row.optional_integer(1)?;
         let which = which.map_or_else(|| "a row".to_owned(), |id| format!("row {id}"));
         findings.push(storage(format!(
-            "{which} of the table {table} refers to one of {parent} that is not there"
+            "{which} of the table {table} refers to a row of {parent} that does not exist"
         )));
         Ok(())
     });
@@ -317,7 +317,7 @@ fn out_of_step(last: i64, given: &Given) -> Option<Finding> {
             format!("sqlite_sequence says that the last sequence is {given}, but the log ends at {last}")
         }
         Given::Up(given) => {
-            format!("sequences up to {given} were given, and the log ends with {last}: its last events were deleted")
+            format!("sequences up to {given} were allocated, but the log ends at {last}: its last events were deleted")
         }
         Given::Unreadable => format!("sqlite_sequence has no number for events, but the log ends at {last}"),
     };

@@ -520,7 +520,7 @@ fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
                 index,
                 format!("on {}, not one of the store's", index.table),
                 format!(
-                    "each append may pay for it; if nobody needs it, run DROP INDEX CONCURRENTLY {}",
+                    "it may make each append slower; if no query needs it, run DROP INDEX CONCURRENTLY {}",
                     index.name
                 ),
             )),
@@ -531,7 +531,7 @@ fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
                     index.table,
                     counted.whole_days()
                 ),
-                "each append pays for it; if that stays so, let a program migrate with indexes(…) that do not have it"
+                "it makes each append slower; if it stays unused, let a program migrate with indexes(…) that leave it out"
                     .to_owned(),
             )),
             _ => None,
