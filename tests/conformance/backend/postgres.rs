@@ -276,7 +276,9 @@ impl Environment for PostgresSchema {
     }
 
     fn repair(&self) {
-        self.schema.run("DROP FUNCTION suite_fault() CASCADE");
+        // The log is locked before its partitions, as the splitter locks them.
+        self.schema
+            .run("BEGIN; LOCK TABLE events; DROP FUNCTION suite_fault() CASCADE; COMMIT");
     }
 
     fn make_hole(&self) -> GlobalSequence {
