@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::panic::resume_unwind;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::thread;
 
 use firefly_eventstore_conformance::finds_out;
@@ -207,7 +207,10 @@ impl Bug for Sound {}
 
 /// The reference, without a bug, with the steps that mutants of reading use.
 #[derive(Debug, Default)]
-pub(super) struct SoundInSteps;
+pub(super) struct SoundInSteps {
+    /// Locked by reads for all of their steps. An event that moves between two steps would be found by neither.
+    moving: RwLock<()>,
+}
 
 impl Bug for SoundInSteps {
     fn transact(&self, memory: &MemoryEventStore, work: Work<'_>) -> Result<(), Error> {
@@ -231,7 +234,18 @@ impl Bug for SoundInSteps {
     }
 
     fn read_page(&self, memory: &MemoryEventStore, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page, Error> {
+        let _nothing_moves = self.moving.read().unwrap();
         Reading::new(memory, query, cursor)?.bounded(|_| ())
+    }
+
+    fn retire_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        let _moving = self.moving.write().unwrap();
+        memory.retire_events(events)
+    }
+
+    fn attach_events(&self, memory: &MemoryEventStore, events: &[EventEnvelope]) -> Result<u64, Error> {
+        let _moving = self.moving.write().unwrap();
+        memory.attach_events(events)
     }
 }
 
