@@ -132,18 +132,17 @@ pub fn slots(session: &mut impl SqlSession, which: SlotsQuery<'_>) -> Result<Vec
 /// As there.
 pub fn parked(session: &mut impl SqlSession, which: ParkedQuery<'_>) -> Result<Vec<ParkedEvent>> {
     let mut parked = |statement, values: &[Value<'_>]| session.rows(statement, values, |row| rows::parked_event(row));
-    let most = |limit: u32| Value::Most(Some(limit.into()));
     match which {
         ParkedQuery::All {
             after: (consumer, sequence),
             limit,
         } => parked(
             Sql::ConsumerParked,
-            &[consumer.into(), sequence.as_i64().into(), most(limit)],
+            &[consumer.into(), sequence.as_i64().into(), Value::most(limit)],
         ),
         ParkedQuery::Of { consumer, after, limit } => parked(
             Sql::ConsumerParkedOf,
-            &[consumer.into(), after.as_i64().into(), most(limit)],
+            &[consumer.into(), after.as_i64().into(), Value::most(limit)],
         ),
         ParkedQuery::OfAggregate {
             consumer,
@@ -152,7 +151,12 @@ pub fn parked(session: &mut impl SqlSession, which: ParkedQuery<'_>) -> Result<V
             limit,
         } => parked(
             Sql::ConsumerParkedOfAggregate,
-            &[consumer.into(), aggregate_id.into(), after.as_i64().into(), most(limit)],
+            &[
+                consumer.into(),
+                aggregate_id.into(),
+                after.as_i64().into(),
+                Value::most(limit),
+            ],
         ),
     }
     .map_err(|error| error.during(which))

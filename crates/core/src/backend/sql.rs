@@ -137,6 +137,14 @@ pub enum Value<'a> {
     Now,
 }
 
+impl Value<'_> {
+    /// So many rows at most.
+    #[must_use]
+    pub fn most(limit: u32) -> Self {
+        Self::Most(Some(limit.into()))
+    }
+}
+
 /// A connection, or a transaction on it, as core runs [statements](Sql) there.
 pub trait SqlSession {
     /// A row that a statement returns.

@@ -21,7 +21,7 @@ pub fn snapshots_after(connections: &impl Connections, after: Option<&Snapshot>,
             after.snapshot_type.as_str(),
         )
     });
-    let values = [id.into(), version.into(), form.into(), most(limit)];
+    let values = [id.into(), version.into(), form.into(), Value::most(limit)];
     connections
         .read(|session| session.rows(Sql::SnapshotsAfter, &values, |row| rows::snapshot(row)))
         .map_err(|error| error.during("list the snapshots"))
@@ -51,7 +51,7 @@ pub fn insert_seal(connections: &impl Connections, seal: &Seal) -> Result<()> {
 ///
 /// As there.
 pub fn seals_after(connections: &impl Connections, sequence: GlobalSequence, limit: u32) -> Result<Vec<Seal>> {
-    let values = [sequence.as_i64().into(), most(limit)];
+    let values = [sequence.as_i64().into(), Value::most(limit)];
     connections
         .read(|session| session.rows(Sql::SealsAfter, &values, |row| rows::seal(row)))
         .map_err(|error| error.during("list the seals"))
@@ -64,7 +64,7 @@ pub fn seals_after(connections: &impl Connections, sequence: GlobalSequence, lim
 /// As there.
 pub fn newest_seals(connections: &impl Connections, limit: u32) -> Result<Vec<Seal>> {
     connections
-        .read(|session| session.rows(Sql::NewestSeals, &[most(limit)], |row| rows::seal(row)))
+        .read(|session| session.rows(Sql::NewestSeals, &[Value::most(limit)], |row| rows::seal(row)))
         .map_err(|error| error.during("list the newest seals"))
 }
 
@@ -147,8 +147,4 @@ pub fn statistics(session: &mut impl SqlSession, tenant: Option<&TenantId>) -> R
     statistics.aggregate_types = session.rows(Sql::AggregateActivity, &tenant, |row| rows::aggregate_activity(row))?;
     statistics.details = session.rows(Sql::EventStatistics, &tenant, |row| rows::event_statistics(row))?;
     Ok(statistics)
-}
-
-fn most(limit: u32) -> Value<'static> {
-    Value::Most(Some(limit.into()))
 }
