@@ -309,11 +309,16 @@ fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     let store = Store::at(database.url());
     append_many(&*store.open(), 120);
     let divide = ["partition", "--events", "50"];
-    assert_eq!(store.succeeds(&divide).out, "the log is divided into partitions\n");
-    assert_eq!(
-        store.succeeds(&divide).out,
-        "the log is divided into partitions already\n"
-    );
+    let of_fifty = "the log is divided into partitions of 50 events each";
+    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty}\n"));
+    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty} already\n"));
+    let by_month = ["partition", "--by-month"];
+    let of_months = "the log is divided into partitions by month";
+    assert_eq!(store.succeeds(&by_month).out, format!("{of_months}\n"));
+    assert_eq!(store.succeeds(&by_month).out, format!("{of_months} already\n"));
+    let doctor = store.run(&["doctor"]).out;
+    assert!(doctor.contains("partitions: 2 by month"), "{doctor}");
+    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty}\n"));
     let maintained = store.succeeds(&["maintain", "--partitions"]).out;
     assert!(maintained.starts_with("partitions: the log has "), "{maintained}");
     append_many(&*store.open(), 1);
@@ -321,6 +326,7 @@ fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
     assert_eq!(store.open().high_water_mark().unwrap(), 121);
     assert_eq!(store.run(&["partition"]).code, 2);
+    assert_eq!(store.run(&["partition", "--by-month", "--events", "50"]).code, 2);
     let refused = Store::new().run(&divide);
     assert!(refused.code != 0 && refused.err.contains("PostgreSQL"), "{refused:?}");
 }

@@ -110,7 +110,7 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 }
 
 /// Divides the log of the store that a URL names into partitions, or makes it one table again, while programs use it. Returns false if there
-/// was nothing to do. Only for PostgreSQL: see `PostgresBuilder::convert_to_partitions`.
+/// was nothing to do. If the log is divided already, it changes only the partitions to come. Only for PostgreSQL: see `PostgresBuilder::convert_to_partitions`.
 ///
 /// # Errors
 ///

@@ -1,10 +1,11 @@
 //! The state of a conversion of the log into partitions or back.
 
 use firefly_eventstore_core::backend::kinds;
-use firefly_eventstore_core::{Error, Result};
+use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::Client;
 
 use crate::error::classify;
+use crate::partitions::recorded;
 use crate::row::{decode, get};
 use crate::session::Session;
 use crate::sql;
@@ -23,8 +24,8 @@ pub(crate) struct State {
 
 /// A conversion that is not finished.
 pub(crate) struct Begun {
-    /// The size of a partition in sequences, or `None` if the log becomes one table.
-    pub(crate) events_per_range: Option<i64>,
+    /// What the log is divided into, or `None` if it becomes one table.
+    pub(crate) into: Option<Partitions>,
     /// The sequence up to which the events from before the conversion are prepared.
     pub(crate) prepared: i64,
     pub(crate) prepare_until: i64,
@@ -43,20 +44,23 @@ impl State {
             let begun = match get::<Option<i64>>(row, 1)? {
                 None => None,
                 Some(_) => Some(Begun {
-                    events_per_range: get(row, 2)?,
-                    prepared: get(row, 3)?,
-                    prepare_until: get(row, 4)?,
-                    bound: get(row, 5)?,
-                    is_swapped: get(row, 6)?,
-                    is_bound: get(row, 9)?,
+                    into: match (get::<Option<i64>>(row, 2)?, get(row, 3)?) {
+                        (None, false) => None,
+                        (events, _) => Some(recorded(events)),
+                    },
+                    prepared: get(row, 4)?,
+                    prepare_until: get(row, 5)?,
+                    bound: get(row, 6)?,
+                    is_swapped: get(row, 7)?,
+                    is_bound: get(row, 10)?,
                 }),
             };
             Ok(Self {
                 is_partitioned: get(row, 0)?,
                 begun,
-                allocated: get(row, 7)?,
-                bytes: get(row, 8)?,
-                are_summaries_of_table: get(row, 10)?,
+                allocated: get(row, 8)?,
+                bytes: get(row, 9)?,
+                are_summaries_of_table: get(row, 11)?,
             })
         })?;
         states.into_iter().next().ok_or_else(changed)

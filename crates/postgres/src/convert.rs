@@ -15,7 +15,7 @@ use crate::conversion::{Begun, State, changed};
 use crate::error::classify;
 use crate::lock::{self, BRIEFLY};
 use crate::migrate::require_current;
-use crate::partitions::{APPENDED_MEANWHILE, LITTLE_BYTES, partition_events, take_name};
+use crate::partitions::{APPENDED_MEANWHILE, LITTLE_BYTES, choose_again, partition_events, take_name, to_record};
 use crate::pool::Connection;
 use crate::row::{decode, get};
 use crate::session::run;
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait for transactions that began before the swap.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Converts the log into partitions of a size, or into one table. Returns false if there was nothing to do.
+/// Converts the log into partitions, or into one table. Records another choice for a partitioned log. Returns false if there was nothing to do.
 pub(crate) fn convert(
     connection: &mut Connection,
     into: Option<Partitions>,
@@ -51,7 +51,7 @@ pub(crate) fn convert(
     // Reading a large table may take longer than the server allows for the statements of programs.
     run(&mut connection.client, "SET statement_timeout = 0")?;
     require_current(&mut connection.session())?;
-    let into = into.map(Partitions::checked_events).transpose()?;
+    into.map(to_record).transpose()?;
     let locked = connection
         .session()
         .query(sql::LOCK_CONVERSION, &[])
@@ -68,7 +68,11 @@ pub(crate) fn convert(
     Ok(converted)
 }
 
-fn locked_convert(connection: &mut Connection, into: Option<i64>, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
+fn locked_convert(
+    connection: &mut Connection,
+    into: Option<Partitions>,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<bool> {
     let mut step = Step {
         connection,
         tell,
@@ -79,17 +83,18 @@ fn locked_convert(connection: &mut Connection, into: Option<i64>, tell: &mut dyn
     if let Some(begun) = state.begun.take() {
         has_done = true;
         match begun {
-            begun if begun.is_swapped => step.finish(begun.events_per_range.is_some())?,
-            begun if begun.events_per_range.is_some() != into.is_some() => step.abandon(&begun)?,
+            begun if begun.is_swapped => step.finish(begun.into.is_some())?,
+            begun if begun.into.is_some() != into.is_some() => step.abandon(&begun)?,
             begun => {
                 step.go_on(&begun)?;
-                step.finish(begun.events_per_range.is_some())?;
+                step.finish(begun.into.is_some())?;
             }
         }
         state = step.state()?;
     }
     if state.is_partitioned == into.is_some() {
-        return Ok(has_done);
+        let has_chosen = into.map(|into| choose_again(step.connection, into)).transpose()?;
+        return Ok(has_done || has_chosen == Some(true));
     }
     step.refuse_hindrances()?;
     step.begin(into)?;
@@ -128,16 +133,18 @@ impl Step<'_> {
         }
     }
 
-    fn begin(&mut self, into: Option<i64>) -> Result<()> {
+    fn begin(&mut self, into: Option<Partitions>) -> Result<()> {
         let prepare = match into {
             Some(_) => sql::KEEP_KEYS,
             None => BEGIN_WHOLE,
         };
+        let events = into.map(to_record).transpose()?.flatten();
+        let by_month = into.is_some() && events.is_none();
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_MOVE)?;
             run(transaction, prepare)?;
             transaction
-                .execute(sql::BEGIN_CONVERSION, &[&into])
+                .execute(sql::BEGIN_CONVERSION, &[&events, &by_month])
                 .map(drop)
                 .map_err(classify)
         })
@@ -148,15 +155,15 @@ impl Step<'_> {
         self.prepare(begun)?;
         // Something may have been added since the conversion began.
         self.refuse_hindrances()?;
-        match begun.events_per_range {
-            Some(events) => self.divide(events),
+        match begun.into {
+            Some(into) => self.divide(into),
             None => self.make_whole(),
         }
     }
 
     /// Prepares the events that were written before the conversion began. Triggers prepare later ones.
     fn prepare(&mut self, begun: &Begun) -> Result<()> {
-        let prepare = match begun.events_per_range {
+        let prepare = match begun.into {
             Some(_) => sql::PREPARE_KEYS,
             None => "SELECT firefly_copy_events($1, $2, $3)",
         };
@@ -178,14 +185,14 @@ impl Step<'_> {
             prepared = done;
         }
         self.progress(until, until);
-        let prepared = match begun.events_per_range {
+        let prepared = match begun.into {
             Some(_) => "ANALYZE firefly_event_keys",
             None => "ANALYZE firefly_whole_events",
         };
         run(&mut self.connection.client, prepared)
     }
 
-    fn divide(&mut self, events: i64) -> Result<()> {
+    fn divide(&mut self, into: Partitions) -> Result<()> {
         self.index_streams()?;
         if self.state()?.are_summaries_of_table {
             self.patiently(|transaction| run(transaction, sql::MAKE_SUMMARIES))?;
@@ -194,9 +201,12 @@ impl Step<'_> {
                 run(transaction, sql::TAKE_SUMMARIES)
             })?;
         }
+        let Some(events) = to_record(into)? else {
+            return self.divide_by_month();
+        };
         // If others append too fast, try again with a larger margin.
         for margin in (0..=MOST_DOUBLINGS).map(|doublings| events.saturating_mul(1 << doublings)) {
-            if self.divide_after(events, margin)? {
+            if self.divide_after(into, margin)? {
                 return Ok(());
             }
         }
@@ -233,8 +243,16 @@ impl Step<'_> {
         run(&mut self.connection.client, &concurrently)
     }
 
+    /// Makes the table the only partition. The first call of `add_partitions` in the next month ends it.
+    fn divide_by_month(&mut self) -> Result<()> {
+        self.patiently(|transaction| {
+            run(transaction, sql::LOCK_TO_SWAP)?;
+            partition_events(transaction, None, Partitions::by_month())
+        })
+    }
+
     /// Lets the second partition begin after this many sequences more. False if that many were allocated meanwhile.
-    fn divide_after(&mut self, events: i64, margin: i64) -> Result<bool> {
+    fn divide_after(&mut self, into: Partitions, margin: i64) -> Result<bool> {
         let bound = self.bounded(margin)?;
         let prepare = PREPARE_PARTITION.replace("$1", &bound.to_string());
         self.patiently(|transaction| {
@@ -244,11 +262,11 @@ impl Step<'_> {
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_SWAP)?;
             let found = transaction.query(sql::CONVERSION, &[]).map_err(classify)?;
-            let is_beyond = decode(&found, |row| get::<i64>(row, 7))?
+            let is_beyond = decode(&found, |row| get::<i64>(row, 8))?
                 .iter()
                 .all(|allocated| *allocated < bound);
             if is_beyond {
-                partition_events(transaction, bound, events)?;
+                partition_events(transaction, Some(bound), into)?;
             }
             Ok(is_beyond)
         })
@@ -331,7 +349,7 @@ impl Step<'_> {
 
     /// Undoes what was prepared.
     fn abandon(&mut self, begun: &Begun) -> Result<()> {
-        let forget = match begun.events_per_range {
+        let forget = match begun.into {
             Some(_) => {
                 let partition = begun.bound.map_or(String::new(), |bound| {
                     format!("DROP TABLE IF EXISTS events_from_{bound};")

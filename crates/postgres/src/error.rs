@@ -31,6 +31,10 @@ pub(crate) fn kind_of(error: &postgres::Error) -> ErrorKind {
         Some(_) if is_stale(error) => {
             unavailable("a table was changed since the statement was prepared, or the statement is not there any more")
         }
+        Some(_) if is_beyond_bound(error) => unavailable(
+            "the log is being divided, and appends have reached the end of its last partition: if this lasts, a process died; run maintain, \
+             or the conversion again",
+        ),
         Some(code) => by_code(code),
         None if is_lost(error) => unavailable("the connection to the server was lost, or could not be made"),
         None => backend("the driver could not run the statement"),
@@ -159,6 +163,13 @@ pub(crate) fn is_stale(error: &postgres::Error) -> bool {
     error.as_db_error().is_some_and(|database| match *database.code() {
         SqlState::FEATURE_NOT_SUPPORTED => database.routine() == Some("RevalidateCachedQuery"),
         _ => is_forgotten(error),
+    })
+}
+
+/// Whether an append reached the bound of a partition that is about to be split. Once it is split, a retry succeeds.
+fn is_beyond_bound(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|database| {
+        *database.code() == SqlState::CHECK_VIOLATION && database.constraint() == Some("firefly_bound")
     })
 }
 

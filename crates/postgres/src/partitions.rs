@@ -3,6 +3,7 @@
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::{Client, Transaction};
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::conversion::State;
 use crate::error::classify;
@@ -12,22 +13,42 @@ use crate::row::{decode, get};
 use crate::session::{Session, run};
 use crate::sql;
 
-/// Partitions an empty log. If the log is partitioned already, sets the size of later partitions.
+/// Partitions an empty log. If the log is partitioned already, records the choice for later partitions.
 pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Result<()> {
-    let events = partitions.checked_events()?;
+    to_record(partitions)?;
     let state = State::of(&mut connection.session())?;
     if state.is_partitioned {
-        let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
-        return chosen.map(drop).map_err(classify);
+        return choose_again(connection, partitions).map(drop);
     }
     match state.begun {
-        None => divide(connection, events),
+        None => divide(connection, partitions),
         Some(_) => Err(is_one_table()),
     }
 }
 
+/// Records another choice for the later partitions of a partitioned log. Returns false if it is the same.
+pub(crate) fn choose_again(connection: &mut Connection, partitions: Partitions) -> Result<bool> {
+    let events = to_record(partitions)?;
+    let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
+    chosen.map(|changed| changed > 0).map_err(classify)
+}
+
+/// A choice as the database records it: how many sequences a partition has, or `None` for a partition each month.
+pub(crate) fn to_record(partitions: Partitions) -> Result<Option<i64>> {
+    partitions.events().map(|_| partitions.checked_events()).transpose()
+}
+
+/// The choice that the database has recorded.
+pub(crate) fn recorded(events: Option<i64>) -> Partitions {
+    match events {
+        Some(events) => Partitions::by_events(events.unsigned_abs()),
+        None => Partitions::by_month(),
+    }
+}
+
 /// Partitions an empty log, in one transaction.
-fn divide(connection: &mut Connection, events: i64) -> Result<()> {
+fn divide(connection: &mut Connection, partitions: Partitions) -> Result<()> {
+    let events = to_record(partitions)?;
     let mut transaction = connection.client.transaction().map_err(classify)?;
     run(&mut transaction, "LOCK TABLE events IN ACCESS EXCLUSIVE MODE")?;
     let found = transaction.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
@@ -39,11 +60,12 @@ fn divide(connection: &mut Connection, events: i64) -> Result<()> {
     run(&mut transaction, sql::INDEX_STREAMS)?;
     run(&mut transaction, sql::KEEP_KEYS)?;
     transaction
-        .execute(sql::BEGIN_CONVERSION, &[&events])
+        .execute(sql::BEGIN_CONVERSION, &[&events, &events.is_none()])
         .map_err(classify)?;
     run(&mut transaction, sql::MAKE_SUMMARIES)?;
     run(&mut transaction, sql::TAKE_SUMMARIES)?;
-    partition_events(&mut transaction, allocated + events + 1, events)?;
+    let bound = events.map(|events| allocated + events + 1);
+    partition_events(&mut transaction, bound, partitions)?;
     run(&mut transaction, sql::FORGET_OWN_KEYS)?;
     run(&mut transaction, sql::OWN_SEQUENCE)?;
     transaction.execute(sql::FINISH_CONVERSION, &[]).map_err(classify)?;
@@ -57,10 +79,17 @@ fn is_one_table() -> Error {
     )
 }
 
-/// Makes the table of events, whose keys are in another table, the first partition of a new table, which takes its name.
-pub(crate) fn partition_events(transaction: &mut Transaction<'_>, bound: i64, events: i64) -> Result<()> {
+/// Makes the table of events, whose keys are in another table, the first partition of a new table, which takes its name. The second partition
+/// begins at the bound. Without a bound there is none.
+pub(crate) fn partition_events(
+    transaction: &mut Transaction<'_>,
+    bound: Option<i64>,
+    partitions: Partitions,
+) -> Result<()> {
+    let events = to_record(partitions)?;
+    let bound = bound.map_or("NULL".to_owned(), |bound| bound.to_string());
     take_name(transaction, |transaction| {
-        run(transaction, &sql::PARTITION_EVENTS.replace("$1", &bound.to_string()))?;
+        run(transaction, &sql::PARTITION_EVENTS.replace("$1", &bound))?;
         let chosen = transaction.execute(sql::CHOOSE_PARTITIONS, &[&events]);
         chosen.map(drop).map_err(classify)
     })
@@ -82,20 +111,24 @@ pub(crate) fn take_name(
 
 /// The division of a log, with its last partition.
 pub(crate) struct Divided {
-    /// The size of a new partition in sequences.
-    pub(crate) events: i64,
+    /// How many sequences a new partition has, or `None` if each month gets one.
+    events: Option<i64>,
     pub(crate) partitions: i64,
     /// How many empty partitions, which the log has passed, follow another empty one.
     mergeable: i64,
     /// The quoted name.
     name: String,
-    /// The first sequence of the last partition.
-    pub(crate) first: i64,
-    pub(crate) bytes: i64,
+    /// The first sequence of the last partition. The only partition has none.
+    first: Option<i64>,
+    bytes: i64,
     /// The bound that an interrupted call was about to set.
     bound: Option<i64>,
     /// The last allocated sequence.
     pub(crate) allocated: i64,
+    /// Since when the last partition has had events, or `None` if it has none.
+    filled_since: Option<OffsetDateTime>,
+    /// The time by the clock of the database.
+    now: OffsetDateTime,
 }
 
 impl Divided {
@@ -110,6 +143,8 @@ impl Divided {
                 bytes: get(row, 5)?,
                 bound: get(row, 6)?,
                 allocated: get(row, 7)?,
+                filled_since: get(row, 8)?,
+                now: get(row, 9)?,
             })
         })?;
         let none = || {
@@ -121,15 +156,48 @@ impl Divided {
         divided.into_iter().next().ok_or_else(none)
     }
 
-    /// Whether there is less than a whole partition before the last one.
-    pub(crate) fn needs_another(&self) -> bool {
-        self.allocated >= self.first - self.events
+    pub(crate) fn chosen(&self) -> Partitions {
+        recorded(self.events)
     }
 
-    /// The sequence at which the last partition is to be split.
-    fn cut(&self) -> i64 {
-        self.first.max(self.allocated + 1) + self.events
+    /// The first sequence that the last partition can have.
+    pub(crate) fn first(&self) -> i64 {
+        self.first.unwrap_or(1)
     }
+
+    /// Whether there is less than a whole partition before the last one, or whether the last one has the events of a month that is over.
+    pub(crate) fn needs_another(&self) -> bool {
+        match self.events {
+            Some(events) => self.allocated >= self.first() - events,
+            None => self.filled_since.is_some_and(|since| is_over(since, self.now)),
+        }
+    }
+
+    /// The sequence at which a little last partition is to be split: `None` for the next one that is allocated.
+    fn cut(&self) -> Option<i64> {
+        self.events.map(|events| self.first().max(self.allocated + 1) + events)
+    }
+
+    /// How many events may be appended while a large last partition is read, which takes the longer the more events it has. They stay in it,
+    /// which matters for months: a thirtieth is about one day.
+    fn margin(&self) -> i64 {
+        match self.events {
+            Some(events) => events.max(APPENDED_MEANWHILE),
+            None => ((self.allocated - self.first()) / 30).clamp(LEAST_MEANWHILE, APPENDED_MEANWHILE),
+        }
+    }
+}
+
+/// Whether the calendar month is over in which a partition got its first event.
+///
+/// Clocks go wrong. If the clock is set back from the first of a month to the last of the one before, the partition keeps its month. If it is
+/// more than a month behind the partition, it was ahead before, and the partition does not wait for that time.
+fn is_over(since: OffsetDateTime, now: OffsetDateTime) -> bool {
+    let month = |time: OffsetDateTime| {
+        let time = time.to_offset(UtcOffset::UTC);
+        time.year() * 12 + i32::from(u8::from(time.month()))
+    };
+    !(0..=1).contains(&(month(since) - month(now)))
 }
 
 /// A table up to this size is read while others wait, which takes a few milliseconds.
@@ -137,6 +205,12 @@ pub(crate) const LITTLE_BYTES: i64 = 8 << 20;
 
 /// How many events may be appended while a larger table is read.
 pub(crate) const APPENDED_MEANWHILE: i64 = 1_000_000;
+
+/// The same for the partition of a month, at least.
+const LEAST_MEANWHILE: i64 = 10_000;
+
+/// How often that number is doubled if more were appended.
+const MOST_DOUBLINGS: u32 = 10;
 
 /// The changes to the partitions of a log.
 #[derive(Default)]
@@ -148,9 +222,10 @@ pub(crate) struct Changed {
     pub(crate) merged: i64,
 }
 
-/// Adds partitions until a whole one is ahead of the log and before the last one. Merges empty ones.
+/// Adds partitions until a whole one is ahead of the log and before the last one, or one for the month. Merges empty ones.
 pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
     let mut changed = Changed::default();
+    let mut failed = 0;
     loop {
         let divided = Divided::of(session)?;
         changed.partitions = divided.partitions;
@@ -166,17 +241,22 @@ pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
         }
         let cut = match divided.bytes {
             ..=LITTLE_BYTES => divided.cut(),
-            _ => bounded(session, &divided)?,
+            _ => Some(bounded(session, &divided, failed)?),
         };
-        changed.added += u64::from(split(session, cut)?);
+        match split(session, cut, &divided.name)? {
+            true => changed.added += 1,
+            false => failed = MOST_DOUBLINGS.min(failed + 1),
+        }
     }
 }
 
-/// Splits the last partition. Returns false if another process did.
-fn split(session: &mut Session<'_, Client>, cut: i64) -> Result<bool> {
+/// Splits the last partition, which has this name. Returns false if another process did, or if the sequence is allocated by now.
+fn split(session: &mut Session<'_, Client>, cut: Option<i64>, name: &str) -> Result<bool> {
     patiently(session.client, |transaction| {
         run(transaction, BRIEFLY)?;
-        let split = transaction.query(sql::SPLIT_PARTITION, &[&cut]).map_err(classify)?;
+        let split = transaction
+            .query(sql::SPLIT_PARTITION, &[&cut, &name])
+            .map_err(classify)?;
         Ok(decode(&split, |row| get::<bool>(row, 0))? == [true])
     })
 }
@@ -193,15 +273,18 @@ fn merge(session: &mut Session<'_, Client>) -> Result<i64> {
 
 /// Checks, while others append, that no event of a large last partition is beyond a bound. Then the partition can be split without being
 /// read. The check of an earlier call is used unless appends have nearly reached its bound.
-fn bounded(session: &mut Session<'_, Client>, divided: &Divided) -> Result<i64> {
-    let Divided { name, first, .. } = divided;
-    let margin = divided.events.max(APPENDED_MEANWHILE);
+fn bounded(session: &mut Session<'_, Client>, divided: &Divided, doublings: u32) -> Result<i64> {
+    let name = &divided.name;
+    let from = divided
+        .first
+        .map_or(String::new(), |first| format!("global_sequence >= {first} AND "));
+    let margin = divided.margin().saturating_mul(1 << doublings);
     let left = divided.bound.filter(|bound| *bound > divided.allocated + margin / 2);
     let cut = left.unwrap_or(divided.allocated + 1 + margin);
     if left.is_none() {
         let bound = format!(
             "ALTER TABLE {name} DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound \
-             CHECK (global_sequence >= {first} AND global_sequence < {cut}) NOT VALID"
+             CHECK ({from}global_sequence < {cut}) NOT VALID"
         );
         patiently(session.client, |transaction| {
             run(transaction, BRIEFLY)?;
@@ -294,7 +377,9 @@ mod tests {
         let mut client = Client::connect(database.url(), NoTls).unwrap();
         // Twelve partitions in all. None is analyzed, so the planner has no statistics.
         for cut in (2..12).map(|ordinal| ordinal * 1_000_i64 + 1) {
-            client.query(sql::SPLIT_PARTITION, &[&cut]).unwrap();
+            client
+                .query("SELECT firefly_split_last_partition($1)", &[&cut])
+                .unwrap();
         }
         client
             .batch_execute("SET plan_cache_mode = force_generic_plan")

@@ -463,7 +463,7 @@ impl PostgresBuilder {
     ///
     /// The choice is made while the log is empty. In a store that is partitioned, a later choice is for partitions that are made from
     /// then on, by [`Operations::add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions): call it more often than a partition
-    /// fills.
+    /// fills, and with [`Partitions::by_month`] at the beginning of each month. A store has partitions of a number of events, or by month.
     ///
     /// Whoever may `SELECT` from and `INSERT` into the table `events` needs the same rights on the table `firefly_event_keys`.
     ///
@@ -560,16 +560,16 @@ impl PostgresBuilder {
         migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
     }
 
-    /// Divides the log of a store that is in use into partitions, while programs read and write. Returns false if it was divided already.
-    /// The store must be [migrated](Self::migrate).
+    /// Divides the log of a store that is in use into partitions, while programs read and write. If it was divided already, changes only the
+    /// partitions to come. Returns false if there was nothing to do. The store must be [migrated](Self::migrate).
     ///
     /// It writes the keys of all events into a table of their own: about a minute and a half for a million events. [`migrate`](Self::migrate)
     /// does not do this, because programs that start would wait for it. `progress` is told how many sequences are done. Readers and writers
     /// wait a few times, for less than a second each; nothing is refused. Open stores keep working, and switch to the statements for
     /// partitions. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
     ///
-    /// The events that are there, and some later ones, become the first partition. To change the size of later partitions of a divided
-    /// log, use [`partitions`](Self::partitions) and [`migrate`](Self::migrate).
+    /// The events that are there, and some later ones, become the first partition; with [`Partitions::by_month`], those of the rest of the
+    /// month.
     ///
     /// First update every program to this version of the library. Roles that may write to the table `events` get the same rights on its
     /// keys. Your own views, triggers, privileges and indexes on the table are moved to the new one. Foreign keys, policies, rules,

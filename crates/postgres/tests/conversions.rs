@@ -246,21 +246,26 @@ fn killed_at(database: &Database, statement: u32) -> PostgresBuilder {
 
 #[test]
 fn a_converter_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
-    goes_on_after_kills(|_| ());
+    goes_on_after_kills(|_| (), SMALL);
+}
+
+#[test]
+fn a_converter_by_month_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
+    goes_on_after_kills(|_| (), Partitions::by_month());
 }
 
 #[test]
 fn a_converter_of_a_large_log_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
-    goes_on_after_kills(fill_much);
+    goes_on_after_kills(fill_much, SMALL);
 }
 
-fn goes_on_after_kills(fill_more: fn(&PostgresEventStore)) {
+fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: Partitions) {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 30);
     fill_more(&store);
     let mut other = client(&database);
     other.batch_execute(KILLING).unwrap();
-    for into in [Some(SMALL), None] {
+    for into in [Some(partitions), None] {
         let mut kills = 0;
         let converted = (1..).find_map(|statement| {
             let converter = killed_at(&database, statement);
@@ -1135,6 +1140,45 @@ fn a_store_is_converted_whose_table_has_the_oid_that_another_servers_had_once() 
         )
         .unwrap();
     assert!(into_partitions(&database).unwrap());
+    assert!(into_one_table(&database).unwrap());
+    assert_works(&store, &accounts);
+}
+
+#[test]
+fn a_log_is_converted_into_months_and_its_partitions_are_chosen_again() {
+    let Some((database, store)) = fresh() else { return };
+    let accounts = fill(&store, 30);
+    fill_much(&store);
+    let builder = PostgresEventStore::builder(database.url());
+    let into = |partitions| builder.convert_to_partitions(partitions, |_| ()).unwrap();
+    let by_month = Partitions::by_month();
+    assert!(into(by_month));
+    assert!(!into(by_month));
+    let mut other = client(&database);
+    let ends =
+        "SELECT string_agg(concat(first_sequence, '-', end_sequence), ' ' ORDER BY end_sequence) FROM firefly_ranges()";
+    let mut ends = || -> String { other.query_one(ends, &[]).unwrap().get(0) };
+    assert_eq!(ends(), "-");
+    assert_works(&store, &accounts);
+    store.add_partitions().unwrap();
+    assert_eq!(ends(), "-");
+    // The month of the conversion is over.
+    client(&database)
+        .batch_execute(
+            "UPDATE firefly_partitions SET begun_at = begun_at - INTERVAL '1 month';
+             UPDATE events SET created_at = created_at - INTERVAL '1 month'",
+        )
+        .unwrap();
+    store.add_partitions().unwrap();
+    assert_eq!(ends().split(' ').count(), 2);
+    assert_works(&store, &accounts);
+
+    // The first partition is kept. Later ones have a size.
+    assert!(into(SMALL));
+    assert!(!into(SMALL));
+    assert_eq!(ends().split(' ').count(), 2);
+    store.add_partitions().unwrap();
+    assert!(into(by_month));
     assert!(into_one_table(&database).unwrap());
     assert_works(&store, &accounts);
 }

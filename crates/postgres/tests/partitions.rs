@@ -11,7 +11,7 @@ use std::thread;
 use firefly_eventstore_core::SnapshotAt;
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
-use firefly_eventstore_postgres::driver::{Client, NoTls};
+use firefly_eventstore_postgres::driver::{Client, Config, NoTls};
 use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 
@@ -59,6 +59,20 @@ fn ranges(database: &Database) -> Vec<(Option<i64>, i64)> {
 fn append(store: &PostgresEventStore, events: u64) {
     let events: Vec<NewEvent> = (0..events).map(deposited).collect();
     store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+}
+
+/// Appends events that are so large that their table is not read while others wait.
+fn append_much(store: &PostgresEventStore, events: u64) {
+    let mut random = fastrand::Rng::with_seed(1);
+    // Random data is not compressed, and short data stays in the table itself.
+    let mut large = || -> NewEvent {
+        let text: String = (0..1_700).map(|_| random.alphanumeric()).collect();
+        NewEvent::new("money.deposited", &serde_json::json!({ "text": text })).unwrap()
+    };
+    for _ in 0..events / 100 {
+        let events: Vec<NewEvent> = (0..100).map(|_| large()).collect();
+        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
+    }
 }
 
 /// Asserts that each event of the log has its key, and that there is no other key.
@@ -316,16 +330,7 @@ fn a_large_last_partition_is_split_by_a_check_that_was_made_before() {
     let Some((database, store)) = partitioned(10) else {
         return;
     };
-    let mut random = fastrand::Rng::with_seed(1);
-    // Random data is not compressed, and short data stays in the table itself.
-    let mut large = || -> NewEvent {
-        let text: String = (0..1_700).map(|_| random.alphanumeric()).collect();
-        NewEvent::new("money.deposited", &serde_json::json!({ "text": text })).unwrap()
-    };
-    for _ in 0..60 {
-        let events: Vec<NewEvent> = (0..100).map(|_| large()).collect();
-        store.append(&account(), ExpectedVersion::NoStream, &events).unwrap();
-    }
+    append_much(&store, 6_000);
     let bytes = "SELECT pg_relation_size('events_from_11')";
     let bytes: i64 = client(&database).query_one(bytes, &[]).unwrap().get(0);
     assert!(bytes > 8 << 20, "{bytes}");
@@ -604,4 +609,336 @@ fn another_program_reads_the_views() {
         let rows = other.query(&format!("SELECT * FROM {view}"), &[]).unwrap();
         assert!(!rows.is_empty(), "{view}");
     }
+}
+
+/// A store with a partition for each month.
+fn by_month() -> Option<(Database, PostgresEventStore)> {
+    let database = database()?;
+    let store = builder(&database).partitions(Partitions::by_month()).open().unwrap();
+    Some((database, store))
+}
+
+/// Lets everything have happened this many months earlier.
+fn pass_months(database: &Database, months: i32) {
+    client(database)
+        .batch_execute(&format!(
+            "UPDATE firefly_partitions SET begun_at = begun_at - INTERVAL '{months} months';
+             UPDATE events SET created_at = created_at - INTERVAL '{months} months'"
+        ))
+        .unwrap();
+}
+
+fn diagnosed(store: &PostgresEventStore) -> (Severity, String) {
+    let told = store.diagnose().unwrap();
+    let told = told.into_iter().find(|told| told.subject == "partitions").unwrap();
+    (told.severity, told.found)
+}
+
+const NO_MORE: &str = "and needs no more";
+
+#[test]
+fn a_month_ends_with_the_first_call_of_the_next_one() {
+    let Some((database, store)) = by_month() else { return };
+    let add = || store.add_partitions().unwrap().unwrap();
+    assert_eq!(ranges(&database), [(None, 0)]);
+    append(&store, 5);
+    assert_eq!(add(), format!("the log has 1, {NO_MORE}"));
+    pass_months(&database, 1);
+    assert_eq!(diagnosed(&store).0, Severity::Warning);
+    // No row moves: what was appended before the call stays.
+    append(&store, 2);
+    assert_eq!(add(), "the log has 2, 1 of them new");
+    assert_eq!(add(), format!("the log has 2, {NO_MORE}"));
+    assert_eq!(ranges(&database), [(None, 7), (Some(8), 0)]);
+    // A hundred times as many events make a partition larger, not more of them.
+    for _ in 0..7 {
+        append(&store, 100);
+        assert_eq!(add(), format!("the log has 2, {NO_MORE}"));
+    }
+    let (severity, found) = diagnosed(&store);
+    assert_eq!(
+        (severity, found.as_str()),
+        (Severity::Good, "2 by month, the last one from 8 on")
+    );
+    pass_months(&database, 1);
+    add();
+    append(&store, 7);
+    assert_eq!(ranges(&database), [(None, 7), (Some(8), 700), (Some(708), 7)]);
+    assert_eq!(all_events(&store).len(), 714);
+    assert_keys(&database);
+}
+
+#[test]
+fn a_month_without_events_gets_no_partition() {
+    let Some((database, store)) = by_month() else { return };
+    let add = || store.add_partitions().unwrap();
+    pass_months(&database, 5);
+    add();
+    assert_eq!(ranges(&database), [(None, 0)]);
+    // The first event decides the month, even if no call has noticed the months before.
+    append(&store, 5);
+    add();
+    assert_eq!(ranges(&database), [(None, 5)]);
+    pass_months(&database, 1);
+    add();
+    pass_months(&database, 3);
+    add();
+    // An append that was rolled back has allocated a sequence, and has left no event.
+    let undone: Result<(), Error> = store.transaction(|transaction| {
+        transaction.append(&account(), ExpectedVersion::Any, &[deposited(1)])?;
+        Err(Error::invalid("undone"))
+    });
+    undone.unwrap_err();
+    add();
+    assert_eq!(ranges(&database), [(None, 5), (Some(6), 0)]);
+    assert_eq!(diagnosed(&store).0, Severity::Good);
+    append(&store, 1);
+    add();
+    assert_eq!(ranges(&database), [(None, 5), (Some(6), 1)]);
+}
+
+#[test]
+fn what_imported_events_say_of_their_time_begins_no_month() {
+    let Some((database, store)) = by_month() else { return };
+    let at = |time: &str| {
+        let insert = format!(
+            "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, created_at)
+             VALUES (gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'money.deposited', '{{\"amount\": 1}}', '{time}')"
+        );
+        client(&database).batch_execute(&insert).unwrap();
+        store.add_partitions().unwrap();
+        assert_eq!(ranges(&database).len(), 1, "{time}");
+        diagnosed(&store);
+    };
+    for time in [
+        "2019-05-01",
+        "2019-07-01",
+        "9999-05-01",
+        "infinity",
+        "-infinity",
+        "20000-01-01",
+    ] {
+        at(time);
+        client(&database).batch_execute("DELETE FROM events").unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_and_forth_divides_no_month() {
+    let Some((database, store)) = by_month() else { return };
+    append(&store, 5);
+    // In the first minutes of a month, the clock is set back to the one before.
+    pass_months(&database, -1);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 5)]);
+    // The clock was some years ahead for a while. The partition that was made then does not last for years.
+    pass_months(&database, -50);
+    store.add_partitions().unwrap();
+    append(&store, 1);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 5), (Some(6), 1)]);
+}
+
+#[test]
+fn of_many_that_end_a_month_at_once_one_does_while_others_append() {
+    let Some((database, store)) = by_month() else { return };
+    for month in 1..=5 {
+        append(&store, 1);
+        pass_months(&database, 1);
+        let is_over = AtomicBool::new(false);
+        let added = thread::scope(|scope| {
+            let ends = Ends(&is_over);
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Acquire) {
+                        append(&store, 1);
+                    }
+                });
+            }
+            let added = [(); 4]
+                .map(|()| scope.spawn(|| store.add_partitions().unwrap().unwrap()))
+                .map(|adder| adder.join().unwrap());
+            let added = added.iter().filter(|added| added.contains("1 of them new")).count();
+            drop(ends);
+            added
+        });
+        assert_eq!(added, 1);
+        assert_eq!(ranges(&database).len(), 1 + month);
+    }
+    let stored: i64 = ranges(&database).iter().map(|(_, events)| events).sum();
+    assert_eq!(all_events(&store).len() as i64, stored);
+    assert_keys(&database);
+}
+
+#[test]
+fn readers_miss_nothing_while_months_end() {
+    let Some((database, store)) = by_month() else { return };
+    let is_over = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut seen, mut checkpoint) = (Vec::new(), GlobalSequence::ZERO);
+            loop {
+                let was_over = is_over.load(Ordering::Acquire);
+                let mut events = store.read(EventQuery::new().after(checkpoint));
+                seen.extend(events.by_ref().map(|event| event.unwrap().global_sequence.as_i64()));
+                checkpoint = events.checkpoint();
+                if was_over {
+                    return seen;
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut client = client(&database);
+            // As if the clock had been ahead each time: then each partition with events is of another month.
+            let age = "UPDATE firefly_partitions SET begun_at = clock_timestamp() + INTERVAL '1 year'";
+            while !is_over.load(Ordering::Acquire) {
+                client.batch_execute(age).unwrap();
+                match store.add_partitions() {
+                    Err(error) if !error.is_retryable() => panic!("{error:?}"),
+                    _ => thread::yield_now(),
+                }
+            }
+        });
+        let ends = Ends(&is_over);
+        support::write_with_delays_and_rollbacks(&store);
+        drop(ends);
+        reader.join().unwrap()
+    });
+    assert!(seen.is_sorted());
+    assert_eq!(
+        seen.iter().copied().collect::<HashSet<_>>(),
+        stored_sequences(&database)
+    );
+    assert!(ranges(&database).len() > 3);
+    assert_keys(&database);
+}
+
+#[test]
+fn a_large_month_ends_a_little_later_and_a_process_that_dies_meanwhile_costs_nothing() {
+    let Some((database, store)) = by_month() else { return };
+    append_much(&store, 6_000);
+    pass_months(&database, 1);
+    // A killed process has left a check, and others append until it refuses.
+    let check = |bound: i64| {
+        let check = format!(
+            "ALTER TABLE events_from_1 DROP CONSTRAINT IF EXISTS firefly_bound, ADD CONSTRAINT firefly_bound
+             CHECK (global_sequence < {bound}) NOT VALID"
+        );
+        client(&database).batch_execute(&check).unwrap();
+    };
+    check(6_003);
+    append(&store, 2);
+    let key = account();
+    let refused = store.append(&key, ExpectedVersion::NoStream, &[deposited(1)]);
+    assert!(refused.unwrap_err().is_retryable());
+    assert_eq!(store.load(&key).unwrap().version(), 0);
+    store.add_partitions().unwrap();
+    // The refused appends have allocated sequences.
+    let firsts: Vec<_> = ranges(&database).into_iter().map(|(first, _)| first).collect();
+    let first = firsts[1].unwrap();
+    assert!(firsts.len() == 2 && (16_003..16_100).contains(&first), "{firsts:?}");
+    append(&store, 10);
+    let checks = "SELECT COUNT(*) FROM pg_constraint WHERE conname = 'firefly_bound'";
+    let checks: i64 = client(&database).query_one(checks, &[]).unwrap().get(0);
+    assert_eq!(checks, 0);
+    assert_eq!(all_events(&store).len(), 6_012);
+    assert_keys(&database);
+    // The next partition is of the month in which it gets its first event.
+    pass_months(&database, 1);
+    store.add_partitions().unwrap();
+    let set = format!("SELECT setval('events_global_sequence_seq', {first})");
+    client(&database).batch_execute(&set).unwrap();
+    append(&store, 1);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 6_012), (Some(first), 1)]);
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_step_of_a_months_end_leaves_a_store_that_works() {
+    for is_large in [false, true] {
+        let Some((database, store)) = by_month() else { return };
+        match is_large {
+            true => append_much(&store, 6_000),
+            false => append(&store, 6_000),
+        }
+        pass_months(&database, 1);
+        let mut other = client(&database);
+        other
+            .batch_execute(
+                "CREATE SCHEMA killing;
+                 CREATE FUNCTION killing.kill() RETURNS event_trigger LANGUAGE plpgsql AS $$
+                 DECLARE
+                     until integer := COALESCE(NULLIF(current_setting('killing.until', true), ''), '0');
+                 BEGIN
+                     PERFORM set_config('killing.until', (until - 1)::text, false);
+                     IF until = 1 THEN
+                         PERFORM pg_terminate_backend(pg_backend_pid());
+                     END IF;
+                 END $$;
+                 CREATE EVENT TRIGGER kill ON ddl_command_end EXECUTE FUNCTION killing.kill()",
+            )
+            .unwrap();
+        let mut kills = 0;
+        let done = (1..).find_map(|statement| {
+            let mut config: Config = database.url().parse().unwrap();
+            config.options(&format!("-c killing.until={statement}"));
+            let killed = PostgresEventStore::configure(config).open().unwrap();
+            let done = killed.add_partitions();
+            append(&store, 1);
+            match done {
+                Ok(done) => done,
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error:?}");
+                    assert_eq!(ranges(&database).len(), 1);
+                    kills += 1;
+                    None
+                }
+            }
+        });
+        assert_eq!(done.unwrap(), "the log has 2, 1 of them new");
+        assert!(kills > if is_large { 5 } else { 4 }, "{kills}");
+        other
+            .batch_execute("DROP EVENT TRIGGER kill; DROP SCHEMA killing CASCADE")
+            .unwrap();
+        let ranges = ranges(&database);
+        assert_eq!(ranges.len(), 2);
+        assert_eq!(ranges.iter().map(|(_, events)| events).sum::<i64>(), 6_001 + kills);
+        assert_keys(&database);
+    }
+}
+
+#[test]
+fn another_choice_is_for_the_partitions_to_come() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    let choose = |partitions| builder(&database).partitions(partitions).migrate().unwrap();
+    append(&store, 5);
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database).len(), 3);
+    assert_eq!(diagnosed(&store).1, "3 of 10 events each, the last one from 21 on");
+    choose(Partitions::by_month());
+    append(&store, 25);
+    pass_months(&database, 1);
+    store.add_partitions().unwrap();
+    append(&store, 40);
+    store.add_partitions().unwrap();
+    assert_eq!(
+        ranges(&database),
+        [(None, 10), (Some(11), 10), (Some(21), 10), (Some(31), 40)]
+    );
+    assert_eq!(diagnosed(&store).1, "4 by month, the last one from 31 on");
+    choose(Partitions::by_events(100));
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database)[3..], [(Some(31), 40), (Some(171), 0)]);
+
+    // A log that begins as one partition may get a size, too.
+    let Some((database, store)) = by_month() else { return };
+    append(&store, 5);
+    builder(&database)
+        .partitions(Partitions::by_events(10))
+        .migrate()
+        .unwrap();
+    store.add_partitions().unwrap();
+    assert_eq!(ranges(&database), [(None, 5), (Some(16), 0)]);
 }

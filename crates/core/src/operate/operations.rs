@@ -149,7 +149,7 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     fn update_statistics(&self) -> Result<String>;
 
     /// Adds the [partitions](crate::Partitions) that a partitioned log needs next, and returns what was done; `None` if the log is one
-    /// table. Call it more often than a partition fills, such as every hour.
+    /// table. Call it more often than a partition fills, such as every hour. A month's partition ends with the first call of the next month.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// archived costs nothing. Reads and appends have the same results as without partitions. Most stores need none: the repository's
 /// `sql/README.md` says when they are worth their costs.
 ///
-/// PostgreSQL has them: see `PostgresBuilder::partitions`. A backend refuses a choice that it does not have as
+/// PostgreSQL has both kinds: see `PostgresBuilder::partitions`. A backend refuses a kind that it does not have as
 /// [`InvalidInput`](crate::ErrorKind::InvalidInput).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partitions {
@@ -37,13 +37,14 @@ impl Partitions {
         Self { by: By::Events(events) }
     }
 
-    /// A partition for each calendar month in UTC, by the clock of the database. It begins with the first call of
-    /// [`add_partitions`](crate::operate::Operations::add_partitions) in the month, which `maintain` of the tool makes, too. So it has what was
-    /// appended between the first call of its month and the first call of the next one. Call it at the beginning of each month, or every
-    /// hour. A month without events gets no partition.
+    /// A partition for each calendar month in UTC, by the clock of the database. The first call of
+    /// [`add_partitions`](crate::operate::Operations::add_partitions) in a month, which the tool's `maintain` makes, too, ends the partition of
+    /// the month before. So a partition has what was appended between the first call of its month and the first call of the next one. Call
+    /// it at the beginning of each month, or every hour. A month without events gets no partition.
     ///
-    /// Partitions are not divided by `created_at`: an event that was imported with an older time, or that is appended by a transaction
-    /// that began before midnight, is in the partition in which it was stored. To keep about 12 partitions, archive what is older than a year.
+    /// A partition is ended after the events that are there, not in the past, since readers could miss events that move. So an event that
+    /// was imported with an older time is in the partition of the month in which it was imported. To keep about 12 partitions, archive what is
+    /// older than a year.
     ///
     /// ```
     /// use firefly_eventstore_core::Partitions;

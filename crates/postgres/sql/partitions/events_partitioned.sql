@@ -3,7 +3,7 @@
 -- check firefly_bound, which proves that no sequence is beyond the bound, no row is read. Afterwards: own_sequence.sql moves the sequence;
 -- locking it here could deadlock with sessions that wait for the table. forget_own_keys.sql drops the keys of the first partition, which
 -- earlier transactions still use.
--- $1 the first sequence of the second partition
+-- $1 the first sequence of the second partition; NULL if the first one takes every sequence
 DO $do$
 DECLARE
     bound CONSTANT bigint := $1;
@@ -77,10 +77,15 @@ BEGIN
         EXECUTE definition;
     END LOOP;
 
-    EXECUTE format('ALTER TABLE events ATTACH PARTITION events_from_1 FOR VALUES FROM (MINVALUE) TO (%s)', bound);
+    EXECUTE format(
+        'ALTER TABLE events ATTACH PARTITION events_from_1 FOR VALUES FROM (MINVALUE) TO (%s)',
+        COALESCE(bound::text, 'MAXVALUE')
+    );
     ALTER TABLE events_from_1 DROP CONSTRAINT IF EXISTS firefly_bound;
     PERFORM firefly_equip_partition('events_from_1');
-    PERFORM firefly_add_last_partition(bound);
+    IF bound IS NOT NULL THEN
+        PERFORM firefly_add_last_partition(bound);
+    END IF;
 
     -- The mark is proved by the keys, which are in one table.
     EXECUTE regexp_replace(pg_get_functiondef('firefly_high_water_mark()'::regprocedure), '\mFROM events\M', 'FROM firefly_event_keys', 'g');

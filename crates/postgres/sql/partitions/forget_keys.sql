@@ -9,7 +9,7 @@ DROP FUNCTION IF EXISTS firefly_correct_keys();
 DROP FUNCTION IF EXISTS firefly_forget_all_keys();
 DROP FUNCTION IF EXISTS firefly_merge_empty_partitions();
 DROP FUNCTION IF EXISTS firefly_bound_partition(regclass, bigint, bigint);
-DROP FUNCTION IF EXISTS firefly_split_last_partition(bigint);
+DROP FUNCTION IF EXISTS firefly_split_last_partition(bigint, regclass);
 DROP FUNCTION IF EXISTS firefly_add_last_partition(bigint);
 DROP FUNCTION IF EXISTS firefly_ranges();
 DROP FUNCTION IF EXISTS firefly_equip_partition(regclass);

@@ -12,10 +12,13 @@ CREATE TABLE firefly_event_keys (
 CREATE UNIQUE INDEX idx_event_keys_aggregate_version ON firefly_event_keys (aggregate_id, aggregate_version);
 CREATE UNIQUE INDEX idx_event_keys_global_sequence ON firefly_event_keys (global_sequence);
 
--- The size of new partitions; one row at most.
+-- How the log is divided; one row at most.
 CREATE TABLE firefly_partitions (
     id               SMALLINT PRIMARY KEY CHECK (id = 1),
-    events_per_range BIGINT NOT NULL CHECK (events_per_range > 0)
+    -- How many sequences a new partition has; NULL if each month gets one.
+    events_per_range BIGINT CHECK (events_per_range > 0),
+    -- When the last partition was added.
+    begun_at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );
 
 -- A conversion prepares keys or copies of existing events (lock_preparation.sql). If an event is deleted at the same time, its key or copy must
@@ -169,21 +172,30 @@ BEGIN
 END;
 $$;
 
--- Ends the last partition before this sequence, which becomes the first of a new last partition. Whoever reads or writes events waits for
--- it, and it for them: set a lock_timeout. False if the last partition begins there or later, or if the sequence was given out already.
--- Without a valid check named firefly_bound, the rows of the last partition are read meanwhile.
-CREATE FUNCTION firefly_split_last_partition(cut bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Ends the last partition before this sequence, which becomes the first of a new last partition. NULL stands for the first sequence that is
+-- not allocated yet. Readers and writers of events wait for this function, and it waits for them: set a lock_timeout. Returns false if the
+-- last partition begins there or later, if the sequence was allocated already, or if expected is not the last partition any more, because
+-- another session split it. Without a valid check named firefly_bound, the rows of the last partition are read meanwhile.
+CREATE FUNCTION firefly_split_last_partition(cut bigint, expected regclass DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     last record;
+    allocated bigint;
 BEGIN
     -- The partitioned table first, as everybody locks it first: otherwise readers would deadlock with this.
     LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
     SELECT * INTO STRICT last FROM firefly_ranges() WHERE end_sequence IS NULL;
-    IF cut <= GREATEST(last.first_sequence, firefly_last_allocated('events_global_sequence_seq')) THEN
+    -- Whoever allocates a sequence for an event locks the table first.
+    allocated := GREATEST(
+        firefly_last_allocated('events_global_sequence_seq'),
+        (SELECT MAX(global_sequence) FROM firefly_event_keys)
+    );
+    cut := COALESCE(cut, allocated + 1);
+    IF last.partition <> expected OR cut <= GREATEST(last.first_sequence, allocated) THEN
         RETURN false;
     END IF;
     PERFORM firefly_bound_partition(last.partition, last.first_sequence, cut);
     PERFORM firefly_add_last_partition(cut);
+    UPDATE firefly_partitions SET begun_at = clock_timestamp();
     RETURN true;
 END;
 $$;

@@ -4,6 +4,7 @@ SELECT
     pg_class.relkind = 'p' AS is_partitioned,
     conversions.id,
     conversions.events_per_range,
+    conversions.by_month,
     conversions.prepared,
     conversions.prepare_until,
     conversions.bound,

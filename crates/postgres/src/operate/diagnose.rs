@@ -375,8 +375,11 @@ fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
 
 /// The progress of a conversion of the log that is not finished.
 fn of_conversion(begun: &Begun) -> Diagnosis {
-    let (into, call) = match begun.events_per_range {
-        Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
+    let (into, call) = match begun.into {
+        Some(_) => (
+            "partitions",
+            "convert_to_partitions, or the tool's partition --events or --by-month",
+        ),
         None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
     };
     let done = match begun.is_swapped {
@@ -472,8 +475,21 @@ const MANY_PARTITIONS: i64 = 24;
 
 fn of_partitions(divided: &Divided) -> Diagnosis {
     let subject = "partitions";
-    let found = format!("{}, the last one from {} on", divided.partitions, divided.first);
-    if divided.allocated >= divided.first {
+    let chosen = divided.chosen();
+    let found = format!(
+        "{} {chosen}, the last one from {} on",
+        divided.partitions,
+        divided.first()
+    );
+    if chosen.events().is_none() && divided.needs_another() {
+        return Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("{found}, with events of a month that is over"),
+            "run maintain now, and at the beginning of each month: what is appended until then stays in the partition of the month before",
+        );
+    }
+    if chosen.events().is_some() && divided.allocated >= divided.first() {
         return Diagnosis::bad(
             Severity::Warning,
             subject,
