@@ -1,12 +1,11 @@
 //! The high-water mark, proved by gates: whether a missing sequence can still be committed.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::{GlobalSequence, Result, backend};
+use firefly_eventstore_core::backend::{Columns as _, ProvedMark};
+use firefly_eventstore_core::{GlobalSequence, Result};
 use mysql::Value;
 use mysql::prelude::Queryable;
 
@@ -28,7 +27,7 @@ use crate::{flush, prepared, read, sql};
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     /// The greatest known sequence without a gap before it.
-    settled: AtomicI64,
+    settled: ProvedMark,
     proof: Mutex<Proof>,
 }
 
@@ -87,7 +86,7 @@ impl Mark {
             Err(TryLockError::WouldBlock) => {
                 let look = self.look(view)?;
                 if !look.is_cut && look.contiguous == look.greatest {
-                    self.settle(look.contiguous); // never what a look that is cut off found: whoever proves would end there
+                    self.settle(look.contiguous)?; // never what a look that is cut off found: whoever proves would end there
                     return GlobalSequence::try_from(look.contiguous);
                 }
                 // At a gap, one thread proves for all.
@@ -95,26 +94,27 @@ impl Mark {
             }
         };
         self.prove(&mut proof, view)?;
-        self.proved()
+        Ok(self.proved())
     }
 
     /// The greatest mark that was proved so far.
-    pub(crate) fn proved(&self) -> Result<GlobalSequence> {
-        GlobalSequence::try_from(self.settled())
+    pub(crate) fn proved(&self) -> GlobalSequence {
+        self.settled.get()
     }
 
     /// Forgets everything that was proved.
     pub(crate) fn forget(&self) {
         *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Proof::default();
-        self.settled.store(0, Ordering::Release);
+        self.settled.forget();
     }
 
     fn settled(&self) -> i64 {
-        self.settled.load(Ordering::Acquire)
+        self.settled.get().as_i64()
     }
 
-    fn settle(&self, sequence: i64) {
-        self.settled.fetch_max(sequence, Ordering::AcqRel);
+    fn settle(&self, sequence: i64) -> Result<()> {
+        self.settled.raise(GlobalSequence::try_from(sequence)?);
+        Ok(())
     }
 
     /// Proves as much as possible now.
@@ -163,21 +163,16 @@ impl Mark {
     /// Reads the next rows of the log.
     fn look_on<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
         let look = self.look(view)?;
-        self.settle(look.contiguous);
+        self.settle(look.contiguous)?;
         Ok(look)
     }
 
     fn look<C: Queryable>(&self, view: &mut View<'_, '_, C>) -> Result<Look> {
-        let settled = self.settled();
-        let look = view.beyond(settled)?;
-        // What was settled before the server was asked was committed by then.
+        let settled = self.settled.get();
+        let look = view.beyond(settled.as_i64())?;
         let end = GlobalSequence::try_from(look.end)?;
-        backend::check_end(GlobalSequence::try_from(settled)?, end, || Ok(end)).inspect_err(|_| {
-            // This proof is void. If another thread has made another one meanwhile, that one is checked later.
-            let _ = self
-                .settled
-                .compare_exchange(settled, 0, Ordering::AcqRel, Ordering::Acquire);
-        })?;
+        // What was settled before the server was asked was committed by then.
+        self.settled.check(settled, end, || Ok(end))?;
         Ok(look)
     }
 
@@ -195,7 +190,7 @@ impl Mark {
         grace.held.retain(|gate| !free.contains(gate));
         if grace.held.is_empty() {
             let free = prepared::free_up_to(view.session, self.settled(), grace.noted)?;
-            self.settle(free);
+            self.settle(free)?;
             if free >= grace.noted {
                 return Ok(true);
             }

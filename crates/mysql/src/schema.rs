@@ -1,28 +1,14 @@
 //! What there is in the database: names of tables, columns, indexes and triggers.
 
+use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::{Indexes, Result};
+pub(crate) use firefly_eventstore_core::backend::indexes::OPTIONAL as OPTIONAL_INDEXES;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
 use crate::error::classify;
 use crate::session::Session;
 use crate::sql;
-
-/// The indexes that a store may be without, with the least [`Indexes`] that has each.
-pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
-    ("idx_events_type", Indexes::Standard),
-    ("idx_events_aggregate_type", Indexes::Standard),
-    ("idx_events_created_at", Indexes::Standard),
-    ("idx_events_correlation_id", Indexes::Standard),
-    ("idx_events_causation_id", Indexes::Standard),
-    ("idx_events_tenant_id", Indexes::Standard),
-    ("idx_events_created_by", Indexes::Full),
-    ("idx_events_aggregate_type_created", Indexes::Full),
-    ("idx_events_type_created", Indexes::Full),
-    ("idx_events_tenant_aggregate", Indexes::Full),
-    ("idx_events_metadata_correlation", Indexes::Full),
-];
 
 /// What says that appends of others take a gate too.
 pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";

@@ -316,7 +316,7 @@ impl MysqlEventStore {
             query,
             indexes,
         };
-        backend::first_page(&mut reading, query, self.0.mark.proved()?)
+        backend::first_page(&mut reading, query, self.0.mark.proved())
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {

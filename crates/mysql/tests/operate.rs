@@ -1369,7 +1369,7 @@ fn what_is_missing_in_the_schema_is_named(server: &MysqlServer) {
     let mut other = client(&database);
     run(&mut other, "DELETE FROM firefly_schema_history WHERE version = '7.0.0'");
     let schema = found(&store.diagnose().unwrap(), "schema", Severity::Warning);
-    assert!(schema.contains("without 7.0.0"), "{schema}");
+    assert!(schema.contains("needs 7.0.0"), "{schema}");
     run(
         &mut other,
         "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('9.0.0', '', '')",

@@ -1,5 +1,6 @@
 //! Migrations, and the adoption of tables that were made by hand.
 
+use firefly_eventstore_core::backend::indexes::{OPTIONAL, OptionalIndex};
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, Result};
@@ -31,21 +32,10 @@ firefly_eventstore_core::migrations! {
 /// The step after which a new store has every index that exists. The indexes of an older store were chosen before.
 const LAST_WITH_INDEXES: &str = "5.0.0";
 
-/// The optional indexes, all on events, with the least [`Indexes`] that includes each.
-pub(crate) const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
-    ("idx_events_type", Indexes::Standard),
-    ("idx_events_aggregate_type", Indexes::Standard),
-    ("idx_events_created_at", Indexes::Standard),
-    ("idx_events_correlation_id", Indexes::Standard),
-    ("idx_events_causation_id", Indexes::Standard),
-    ("idx_events_tenant_id", Indexes::Standard),
-    ("idx_events_created_by", Indexes::Full),
-    ("idx_events_aggregate_type_created", Indexes::Full),
-    ("idx_events_type_created", Indexes::Full),
-    ("idx_events_tenant_aggregate", Indexes::Full),
-    ("idx_events_metadata_gin", Indexes::Full),
-    ("idx_events_metadata_correlation", Indexes::Full),
-];
+/// The optional indexes, with the least [`Indexes`] that includes each.
+pub(crate) fn optional_indexes() -> Vec<OptionalIndex> {
+    [OPTIONAL, &[("idx_events_metadata_gin", Indexes::Full)]].concat()
+}
 
 /// A required index: its table, its name, and whether it is a key.
 type RequiredIndex = (&'static str, &'static str, bool);
@@ -301,8 +291,8 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
 
 /// Makes the chosen optional indexes, and drops the others.
 fn choose_indexes(client: &mut impl GenericClient, chosen: Indexes) -> Result<()> {
-    for (index, least) in OPTIONAL_INDEXES {
-        if *least <= chosen {
+    for (index, least) in optional_indexes() {
+        if least <= chosen {
             run(client, statement_of(index))?;
         } else {
             run(client, &format!("DROP INDEX IF EXISTS {index}"))?;

@@ -42,7 +42,7 @@ impl Operations for PostgresEventStore {
         };
         // Not repeated on another connection: if the first commit succeeded, a second import would report a contradiction.
         let imported = self.transaction(|transaction| {
-            let given_away = self.proved()?;
+            let given_away = self.proved();
             import(&mut transaction.session()?, events, last.global_sequence, given_away)
         });
         let imported = match imported {
@@ -205,8 +205,8 @@ impl Operations for PostgresEventStore {
         Ok(format!("VACUUM (ANALYZE) of {}", sizes.collect::<Vec<_>>().join(", ")))
     }
 
-    /// The chosen indexes are those of the choice with which the store was opened. Without a choice, they are those of the least choice
-    /// that includes every index in the schema. An invalid index counts as missing: `REINDEX` repairs it. One round trip.
+    /// The chosen indexes are those of the choice with which the store was opened. Without a choice, they are those of the choice that is
+    /// nearest to the existing ones. An invalid index counts as missing: `REINDEX` repairs it. One round trip.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
         self.with(|session| {
             Ok(usage(

@@ -4,11 +4,10 @@ use std::fmt;
 use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Generation, Group, Line, PageEvents, Publisher, ServerCalls, SlotsQuery,
+    Connections, FirstPage, Found, Generation, Group, Line, PageEvents, ProvedMark, Publisher, ServerCalls, SlotsQuery,
     SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
@@ -64,7 +63,7 @@ struct Shared {
     /// The names of the tables, indexes and other objects in the schema when the store was opened.
     indexes: Vec<String>,
     /// The greatest mark that was proved. A writer that announces itself later can only allocate sequences beyond it.
-    proved: AtomicI64,
+    proved: ProvedMark,
     usual_size: UsualSize,
 }
 
@@ -254,9 +253,9 @@ impl PostgresEventStore {
         &self.shared.options
     }
 
-    /// The greatest mark that this store has given out so far.
-    pub(crate) fn proved(&self) -> Result<GlobalSequence> {
-        GlobalSequence::try_from(self.shared.proved.load(Ordering::Acquire))
+    /// The greatest mark that this store has proved so far.
+    pub(crate) fn proved(&self) -> GlobalSequence {
+        self.shared.proved.get()
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
@@ -314,18 +313,11 @@ impl PostgresEventStore {
     /// is forgotten.
     fn prove(&self) -> Result<GlobalSequence> {
         // Read before the server is asked. Another thread may prove a greater mark meanwhile, which this answer need not reach.
-        let before = self.proved()?;
+        let proved = &self.shared.proved;
+        let before = proved.get();
         let mark = self.with(read::mark)?;
-        if let Err(error) = backend::check_end(before, mark, || self.with(read::end_of_log)) {
-            if error.is_beyond_end() {
-                let proved = &self.shared.proved;
-                // If another thread has proved another mark meanwhile, that one is checked later.
-                let _ = proved.compare_exchange(before.as_i64(), 0, Ordering::AcqRel, Ordering::Acquire);
-            }
-            return Err(error);
-        }
-        let before = self.shared.proved.fetch_max(mark.as_i64(), Ordering::AcqRel);
-        Ok(mark.max(GlobalSequence::try_from(before)?))
+        proved.check(before, mark, || self.with(read::end_of_log))?;
+        Ok(proved.raise(mark))
     }
 
     /// A page up to a mark: the current one, an earlier one if that suffices, or the one of the read's first page. The rows are read after
@@ -338,7 +330,7 @@ impl PostgresEventStore {
             let mark = cursor.high_water_mark();
             return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, usual_size));
         }
-        backend::first_page(&mut Reading { store: self, query }, query, self.proved()?)
+        backend::first_page(&mut Reading { store: self, query }, query, self.proved())
     }
 
     fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
@@ -516,7 +508,7 @@ impl PostgresBuilder {
             location,
             options,
             indexes,
-            proved: AtomicI64::new(0),
+            proved: ProvedMark::default(),
             // Until it knows the usual size, a statement asks for as many rows as a page takes. The server does not send large events among
             // them.
             usual_size: UsualSize::guessed(1),

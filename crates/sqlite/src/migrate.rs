@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use firefly_eventstore_core::backend::adoption::{
     EVENT_COLUMNS, SNAPSHOT_COLUMNS, refuse_broken_streams, refuse_unknown_columns,
 };
+use firefly_eventstore_core::backend::indexes::OPTIONAL;
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
 use firefly_eventstore_core::backend::{Columns as _, Sql};
@@ -36,23 +37,8 @@ firefly_eventstore_core::migrations! {
     "7.0.0", "archives", "7.0.0_archives.sql";
 }
 
-/// The optional indexes, with the least [`Indexes`] that includes each.
-const OPTIONAL_INDEXES: &[(&str, Indexes)] = &[
-    ("idx_events_type", Indexes::Standard),
-    ("idx_events_aggregate_type", Indexes::Standard),
-    ("idx_events_created_at", Indexes::Standard),
-    ("idx_events_correlation_id", Indexes::Standard),
-    ("idx_events_causation_id", Indexes::Standard),
-    ("idx_events_tenant_id", Indexes::Standard),
-    ("idx_events_created_by", Indexes::Full),
-    ("idx_events_aggregate_type_created", Indexes::Full),
-    ("idx_events_type_created", Indexes::Full),
-    ("idx_events_tenant_aggregate", Indexes::Full),
-    ("idx_events_metadata_correlation", Indexes::Full),
-];
-
-/// The other indexes, which every store has, with their tables. (SQLite names the indexes of keys itself.)
-const LASTING_INDEXES: &[(&str, &str)] = &[
+/// The indexes that every store has, with their tables. (SQLite names the indexes of keys itself.)
+pub(crate) const LASTING_INDEXES: &[(&str, &str)] = &[
     ("events", "idx_events_aggregate_version"),
     ("events", "idx_events_event_id"),
     ("snapshots", "idx_snapshots_created_at"),
@@ -95,9 +81,7 @@ const OTHER_OBJECTS: &[&str] = &[
 ];
 
 fn is_own(name: &str) -> bool {
-    REQUIRED.contains(&name)
-        || OTHER_OBJECTS.contains(&name)
-        || OPTIONAL_INDEXES.iter().any(|(index, _)| *index == name)
+    REQUIRED.contains(&name) || OTHER_OBJECTS.contains(&name) || OPTIONAL.iter().any(|(index, _)| *index == name)
 }
 
 /// Fails if the schema is not the one for this crate.
@@ -118,31 +102,6 @@ pub(crate) fn available_indexes(connection: &Connection) -> Result<Vec<String>> 
     let mut names = names(connection)?;
     names.retain(|name| is_own(name));
     Ok(names)
-}
-
-/// The indexes of a store with this choice, and their tables.
-pub(crate) fn indexes_of(chosen: Indexes) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let optional = OPTIONAL_INDEXES.iter().filter(move |(_, least)| *least <= chosen);
-    let optional = optional.map(|(index, _)| ("events", *index));
-    LASTING_INDEXES.iter().copied().chain(optional)
-}
-
-/// Whether [`SqliteBuilder::migrate`](crate::SqliteBuilder::migrate) makes this index if it is missing.
-pub(crate) fn makes_again(index: &str) -> bool {
-    OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
-}
-
-/// The choice that is nearest to the existing indexes. A store does not record its choice.
-pub(crate) fn nearest_choice(present: &[String]) -> Indexes {
-    let differs = |chosen: Indexes| {
-        let differs =
-            |(index, least): &&(&str, Indexes)| (*least <= chosen) != present.iter().any(|name| name == index);
-        OPTIONAL_INDEXES.iter().filter(differs).count()
-    };
-    [Indexes::Lean, Indexes::Standard, Indexes::Full]
-        .into_iter()
-        .min_by_key(|chosen| differs(*chosen))
-        .unwrap_or_default()
 }
 
 /// The migrations that the schema still needs.
@@ -232,7 +191,7 @@ fn apply(connection: &Connection, indexes: Option<Indexes>) -> Result<Vec<Migrat
 
 /// Makes the optional indexes that are chosen or were `made` by hand, and drops the others.
 fn choose_indexes(connection: &Connection, chosen: Indexes, made: &[String]) -> Result<()> {
-    for (index, least) in OPTIONAL_INDEXES {
+    for (index, least) in OPTIONAL {
         if *least <= chosen || made.iter().any(|name| name == index) {
             run(connection, &statement_of(index))?;
         } else {

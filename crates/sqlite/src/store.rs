@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, Pool, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, Pool, ProvedMark, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient,
+    consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -59,7 +59,7 @@ struct Shared {
     /// The indexes that existed when the store was opened, or when an index was last missing.
     indexes: RwLock<Arc<[String]>>,
     /// The greatest mark that was returned.
-    given_out: AtomicU64,
+    given_out: ProvedMark,
     /// A database in memory has no write-ahead log, so readers and the writer take turns.
     gate: RwLock<()>,
     wake: Wake,
@@ -267,21 +267,11 @@ impl SqliteEventStore {
     /// The mark. If it is less than an earlier one, events were removed from the end of the log. That is an error once; then the old mark
     /// is forgotten.
     fn mark(&self, connection: &Connection) -> Result<GlobalSequence> {
-        let given_out = self.0.given_out.load(Ordering::SeqCst);
-        // Read after the old mark, so it cannot be smaller unless events were lost.
+        let before = self.0.given_out.get();
         let mark = read::mark(connection)?;
-        let told = backend::check_end(GlobalSequence::new(given_out)?, mark, || Ok(mark));
-        match told {
-            Ok(()) => drop(self.0.given_out.fetch_max(mark.get(), Ordering::SeqCst)),
-            // If another thread has changed it meanwhile, that thread has returned the error, or given out a new mark.
-            Err(_) => drop(self.0.given_out.compare_exchange(
-                given_out,
-                mark.get(),
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            )),
-        }
-        told.map(|()| mark)
+        self.0.given_out.check(before, mark, || Ok(mark))?;
+        self.0.given_out.raise(mark);
+        Ok(mark)
     }
 
     fn pass_gate(&self) -> Result<Option<RwLockReadGuard<'_, ()>>> {
@@ -411,7 +401,7 @@ impl SqliteBuilder {
             database,
             writer,
             indexes: RwLock::new(indexes.into()),
-            given_out: AtomicU64::new(0),
+            given_out: ProvedMark::default(),
             gate: RwLock::new(()),
             wake: Wake::default(),
         })))

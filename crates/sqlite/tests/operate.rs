@@ -1178,9 +1178,17 @@ fn what_is_not_as_it_should_be_is_named_with_what_to_do() {
             )
             .unwrap();
     });
-    assert_bad(&store, "idx_events_type", Severity::Notice);
-    assert_bad(&store, "idx_snapshots_version", Severity::Warning);
-    assert_bad(&store, "of_mine", Severity::Notice);
+    for (subject, severity, name) in [
+        ("missing indexes", Severity::Notice, "events.idx_events_type"),
+        (
+            "missing required indexes",
+            Severity::Warning,
+            "snapshots.idx_snapshots_version",
+        ),
+        ("foreign indexes", Severity::Notice, "events.of_mine"),
+    ] {
+        assert_eq!(assert_bad(&store, subject, severity).found, name);
+    }
 
     let store = open("schema.db");
     with_writer(&store, |connection| {

@@ -15,12 +15,12 @@
 //! |---|---|
 //! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
 //! | loading from a database | [`load`], [`StreamSource`], [`SqlStreams`], [`load_from_snapshot`], [`SnapshotSource`] |
-//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`check_end`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`ProvedMark`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
-//! | migrations | [`migration`], [`adoption`] |
+//! | migrations, indexes, diagnoses | [`migration`], [`adoption`], [`indexes`], [`checks`] |
 //! | transactions | [`Work`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
 //! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
@@ -31,12 +31,14 @@
 pub mod adoption;
 mod append;
 mod archived;
+pub mod checks;
 pub mod consumers;
 mod damaged;
 mod driver;
 mod fingerprint;
 mod head;
 mod import;
+pub mod indexes;
 pub mod kinds;
 mod line;
 mod load;
@@ -45,6 +47,7 @@ mod options;
 mod page;
 #[cfg(feature = "pool")]
 mod pool;
+mod proved;
 mod publisher;
 pub mod rows;
 mod scan;
@@ -83,6 +86,7 @@ pub use options::ServerOptions;
 pub use page::{FirstPage, Found, first_page};
 #[cfg(feature = "pool")]
 pub use pool::{Connector, Generation, Pool, ServerConnection};
+pub use proved::ProvedMark;
 pub use publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};

@@ -16,14 +16,3 @@ pub enum Indexes {
     /// metadata on PostgreSQL, only its correlation id on the other databases).
     Full,
 }
-
-impl Indexes {
-    /// The smallest choice that has every existing index. For authors of backends: a store does not record its choice.
-    ///
-    /// `optional` lists the optional indexes, each with the smallest choice that has it.
-    #[must_use]
-    pub fn of_those_there(optional: &[(&str, Self)], is_there: impl Fn(&str) -> bool) -> Self {
-        let there = optional.iter().filter(|(name, _)| is_there(name));
-        there.map(|(_, least)| *least).max().unwrap_or(Self::Lean)
-    }
-}

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
+use firefly_eventstore_core::backend::{Columns as _, checks, indexes};
+use firefly_eventstore_core::operate::{Diagnosis, IndexUsage, Severity};
 use firefly_eventstore_core::{Result, backend};
 use mysql::Conn;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::usage::{if_allowed, index_usage};
 use crate::error::classify;
@@ -29,8 +29,8 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
             "server",
             format!("{} {}", session.server.flavour.name(), surroundings.version),
         ),
-        schema(session),
-        surroundings.clock(),
+        schema(session)?,
+        surroundings.clock.clone(),
     ];
     diagnoses.extend(settings.durability());
     diagnoses.extend(settings.binary_log());
@@ -49,6 +49,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(encryption(session, &surroundings)?);
     diagnoses.push(settings.time_zone());
     diagnoses.push(surroundings.character_set());
+    diagnoses.push(checks::limits(&options.server.limits));
     Ok(diagnoses)
 }
 
@@ -62,39 +63,19 @@ fn unknown(subject: &str, right: &str) -> Diagnosis {
     )
 }
 
-fn schema(session: &mut Session<'_, Conn>) -> Diagnosis {
-    let looked = migrate::version(session).and_then(|version| Ok((version, migrate::pending(session)?)));
-    match looked {
-        Ok((Some(version), pending)) if pending.is_empty() => {
-            Diagnosis::good("schema", format!("version {version}, nothing to migrate"))
-        }
-        Ok((version, pending)) => {
-            let pending: Vec<&str> = pending.iter().map(|step| step.version).collect();
-            let version = version.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
-            let found = format!("{version}, without {}", pending.join(", "));
-            Diagnosis::bad(Severity::Warning, "schema", found, "run migrate")
-        }
-        Err(error) => Diagnosis::bad(
-            Severity::Danger,
-            "schema",
-            error.to_string(),
-            "no program with this version of the library opens the store; update the program, or restore the schema",
-        ),
-    }
+fn schema(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
+    let version = migrate::version(session)?;
+    checks::schema(migrate::require_current(session).map(drop), version.as_deref())
 }
 
 /// The environment of a connection.
 struct Surroundings {
     version: String,
-    /// How far the server's clock is ahead, beyond what the duration of the question explains.
-    ahead: Duration,
+    clock: Diagnosis,
     user: String,
     character_set: String,
     collation: String,
 }
-
-/// The greatest good difference of the clocks of the server and this process.
-const MOST_APART: Duration = Duration::SECOND;
 
 impl Surroundings {
     fn of(session: &mut Session<'_, Conn>) -> Result<Self> {
@@ -102,33 +83,15 @@ impl Surroundings {
         let rows = session.query(sql::SURROUNDINGS, Vec::new()).map_err(classify)?;
         let after = OffsetDateTime::now_utc();
         let found = decode(&rows, |row| {
-            let clock = time(row, 1)?;
             Ok(Self {
                 version: text(row, 0)?.to_owned(),
-                ahead: clock - clock.clamp(before, after.max(before)),
+                clock: checks::clock(before, time(row, 1)?, after),
                 user: text(row, 2)?.to_owned(),
                 character_set: text(row, 3)?.to_owned(),
                 collation: text(row, 4)?.to_owned(),
             })
         })?;
         Ok(found.into_iter().next().expect("the database that is used is there"))
-    }
-
-    fn clock(&self) -> Diagnosis {
-        let apart = self.ahead.abs();
-        if apart <= MOST_APART {
-            return Diagnosis::good("clock", "the server's and this process's agree");
-        }
-        let side = if self.ahead.is_positive() { "ahead of" } else { "behind" };
-        Diagnosis::bad(
-            Severity::Warning,
-            "clock",
-            format!(
-                "the server's is {:.1} seconds {side} this process's",
-                apart.as_seconds_f64()
-            ),
-            "let both follow the same time server: the times of events are the server's",
-        )
     }
 
     /// Whether the client is on the server's machine, so that nobody can listen on the way.
@@ -450,48 +413,14 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
 }
 
 fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
-    let names = |is_meant: &dyn Fn(&&IndexUsage) -> bool| {
-        let meant = usage.iter().filter(|index| is_meant(index));
-        let names: Vec<String> = meant.map(|index| format!("{}.{}", index.table, index.name)).collect();
-        names.join(", ")
-    };
-    let missing = names(&|index| index.state == IndexState::Missing);
-    let foreign = names(&|index| index.state == IndexState::Foreign);
-    let is_optional = |index: &IndexUsage| OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index.name);
-    let unused = names(&|index| index.state == IndexState::Present && index.scans == Some(0) && is_optional(index));
-    let counted = usage.iter().any(|index| index.scans.is_some());
-    let cases = [
-        (
-            missing,
-            "missing indexes",
-            "migrate with the indexes that you want, such as indexes(Indexes::Standard), or make them as the migrations do: reads \
-             walk the log instead",
-        ),
-        (
-            foreign,
-            "foreign indexes",
-            "drop those that no query needs: every append pays for each",
-        ),
-        (
-            unused,
-            "unused indexes",
-            "if that stays so, migrate with fewer indexes: every append pays for each",
-        ),
-    ];
-    let mut diagnoses: Vec<Diagnosis> = cases
-        .into_iter()
-        .map(|(names, subject, advice)| match names.is_empty() {
-            true => Diagnosis::good(subject, "none"),
-            false => Diagnosis::bad(Severity::Notice, subject, names, advice),
-        })
-        .collect();
-    if let Some(unused) = diagnoses.last_mut().filter(|_| !counted) {
-        *unused = Diagnosis::bad(
+    let mut diagnoses = indexes::diagnose(usage, OPTIONAL_INDEXES, true);
+    if usage.iter().all(|index| index.scans.is_none()) {
+        diagnoses.push(Diagnosis::bad(
             Severity::Notice,
             "unused indexes",
             "the server does not count how often indexes are read, or does not tell this user",
             "set performance_schema = ON in its configuration and restart it, or give the user SELECT on performance_schema",
-        );
+        ));
     }
     diagnoses
 }
@@ -513,21 +442,11 @@ fn packet(bytes: usize) -> Diagnosis {
 }
 
 fn encryption(session: &mut Session<'_, Conn>, surroundings: &Surroundings) -> Result<Diagnosis> {
-    let cipher = session
-        .select(sql::ENCRYPTION, [], |row| Ok(row.text(1)?.to_owned()))?
-        .pop()
-        .unwrap_or_default();
-    Ok(match (cipher.is_empty(), surroundings.is_local()) {
-        (false, _) => Diagnosis::good("TLS", cipher),
-        (true, true) => Diagnosis::good("TLS", "not used, on the server's own machine"),
-        (true, false) => Diagnosis::bad(
-            Severity::Notice,
-            "TLS",
-            format!(
-                "not used by {}: anybody on the network between can read and change everything",
-                surroundings.user
-            ),
-            "add root_cert_path=FILE to the URL, of a program that was built with the feature rustls",
-        ),
-    })
+    let ciphers = session.select(sql::ENCRYPTION, [], |row| Ok(row.text(1)?.to_owned()))?;
+    let cipher = ciphers.iter().find(|cipher| !cipher.is_empty()).map(String::as_str);
+    Ok(checks::encryption(
+        cipher,
+        surroundings.is_local(),
+        "root_cert_path=FILE",
+    ))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::Columns as _;
+use firefly_eventstore_core::backend::indexes::usage;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{ErrorKind, Indexes, Result};
 use mysql::Conn;
@@ -40,44 +41,28 @@ pub(super) const TABLES: &[(&str, &[&str])] = &[
     ("firefly_schema_history", &["PRIMARY", "version"]),
 ];
 
-/// The indexes of the store's tables, in the order of the tables.
+/// The indexes of the store's tables.
 pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
     let there = session.select(sql::INDEXES, [], |row| {
         Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))
     })?;
     let mut bytes = numbers(session, sql::INDEX_BYTES)?;
     let mut scans = numbers(session, sql::INDEX_SCANS)?;
-    let is_there = |table: &str, name: &str| there.iter().any(|(on, index)| on == table && index == name);
-    let profile = chosen.unwrap_or_else(|| Indexes::of_those_there(OPTIONAL_INDEXES, |name| is_there("events", name)));
-
-    let mut usage = Vec::new();
-    for (table, required) in TABLES {
-        let optional = OPTIONAL_INDEXES.iter().filter(|_| *table == "events");
-        let own: Vec<(&str, bool)> = required
-            .iter()
-            .map(|name| (*name, true))
-            .chain(optional.map(|(name, least)| (*name, *least <= profile)))
-            .collect();
-        let mut add = |name: &str, state| {
-            let key = ((*table).to_owned(), name.to_owned());
-            let mut index = IndexUsage::new(*table, name, state);
-            index.bytes = bytes.remove(&key);
-            index.scans = scans.remove(&key);
-            usage.push(index);
-        };
-        for (name, wanted) in &own {
-            match (is_there(table, name), wanted) {
-                (true, _) => add(name, IndexState::Present),
-                (false, true) => add(name, IndexState::Missing),
-                (false, false) => {}
-            }
-        }
-        let on_table = there.iter().filter(|(on, _)| on == table);
-        for (_, name) in on_table.filter(|(_, index)| own.iter().all(|(name, _)| name != index)) {
-            add(name, IndexState::Foreign);
-        }
-    }
-    Ok(usage)
+    let of_the_store = there
+        .iter()
+        .filter(|(on, _)| TABLES.iter().any(|(table, _)| table == on));
+    let found = of_the_store.map(|key| {
+        let mut index = IndexUsage::new(&*key.0, &*key.1, IndexState::Present);
+        index.bytes = bytes.remove(key);
+        index.scans = scans.remove(key);
+        index
+    });
+    let found = found.collect();
+    let required: Vec<(&str, &str)> = TABLES
+        .iter()
+        .flat_map(|(table, names)| names.iter().map(|name| (*table, *name)))
+        .collect();
+    Ok(usage(found, &required, OPTIONAL_INDEXES, chosen))
 }
 
 /// A number for each index, by its table and name; nothing where the server does not tell.

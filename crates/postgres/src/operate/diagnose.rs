@@ -1,11 +1,12 @@
 //! Diagnoses of the server, the schema and the settings, with advice.
 
+use firefly_eventstore_core::backend::{checks, indexes};
 use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
-use firefly_eventstore_core::{Error, ErrorKind, Result, backend};
+use firefly_eventstore_core::{ErrorKind, Result, backend};
 use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
-use super::usage::{Table, indexes, tables, usage};
+use super::usage::{Table, tables, usage};
 use crate::conversion::{Begun, State};
 use crate::error::classify;
 use crate::migrate;
@@ -22,7 +23,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
     let mut diagnoses = vec![settings.server(), schema(session)?];
     diagnoses.extend(settings.durability());
     diagnoses.extend([
-        settings.clock(),
+        checks::clock(settings.asked, settings.now, settings.answered),
         topology.replication(options.server.read_replica),
         published(session, &topology, options.server.read_replica)?,
         settings.read_only(),
@@ -36,12 +37,17 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
     diagnoses.extend(State::of(session)?.begun.as_ref().map(of_conversion));
     if session.layout == Layout::Partitioned {
         diagnoses.push(match Divided::of(session) {
-            Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => strange_schema(&error),
-            divided => of_partitions(&divided?),
+            Ok(divided) => of_partitions(&divided),
+            Err(error) => checks::schema(Err(error), None)?,
         });
     }
-    let usage = usage(&indexes(session)?, options.choices.indexes, session.layout);
-    diagnoses.extend(of_indexes(&usage, settings.now - settings.counted_since));
+    let usage = usage(
+        &super::usage::indexes(session)?,
+        options.choices.indexes,
+        session.layout,
+    );
+    diagnoses.extend(of_indexes(usage, settings.now - settings.counted_since));
+    diagnoses.push(checks::limits(&options.server.limits));
     Ok(diagnoses)
 }
 
@@ -50,8 +56,9 @@ struct Settings {
     version: String,
     version_number: i32,
     now: OffsetDateTime,
-    /// The times before the question and after the answer, by the clock of this process.
-    asked: (OffsetDateTime, OffsetDateTime),
+    /// When the server was asked and has answered, by the clock of this process.
+    asked: OffsetDateTime,
+    answered: OffsetDateTime,
     fsync: bool,
     full_page_writes: bool,
     synchronous_commit: String,
@@ -70,9 +77,6 @@ struct Settings {
 
 /// The oldest server version that the migrations work on.
 const OLDEST_SERVER: i32 = 120_000;
-
-/// The greatest difference of clocks that is good.
-const CLOCKS_APART: Duration = Duration::SECOND;
 
 /// The server stops writing at two thousand million.
 const MANY_TRANSACTIONS: i64 = 1_000_000_000;
@@ -93,7 +97,8 @@ impl Settings {
                 version: get(row, 0)?,
                 version_number: get(row, 1)?,
                 now: get(row, 2)?,
-                asked: (asked, answered),
+                asked,
+                answered,
                 fsync: get(row, 3)?,
                 full_page_writes: get(row, 4)?,
                 synchronous_commit: get(row, 5)?,
@@ -172,23 +177,6 @@ impl Settings {
         diagnoses
     }
 
-    fn clock(&self) -> Diagnosis {
-        let (asked, answered) = self.asked;
-        // The server read its clock at an unknown time between the two. So a time between them is no difference.
-        let apart = self.now - self.now.clamp(asked, answered.max(asked));
-        let seconds = apart.abs().as_seconds_f64();
-        if apart.abs() <= CLOCKS_APART {
-            return Diagnosis::good("clock", format!("{seconds:.1} s from this machine's"));
-        }
-        let which = if apart.is_positive() { "ahead of" } else { "behind" };
-        Diagnosis::bad(
-            Severity::Warning,
-            "clock",
-            format!("the server's is {seconds:.1} s {which} this machine's"),
-            "times of events come from both, and as-of reads and restores go by them; synchronise both clocks by NTP",
-        )
-    }
-
     fn read_only(&self) -> Diagnosis {
         match self.is_read_only {
             false => Diagnosis::good("default_transaction_read_only", "off"),
@@ -215,17 +203,8 @@ impl Settings {
     }
 
     fn encryption(&self) -> Diagnosis {
-        match (self.is_encrypted, self.is_local) {
-            (true, _) => Diagnosis::good("TLS", "in use"),
-            (false, true) => Diagnosis::good("TLS", "not in use, and the server is on this machine"),
-            (false, false) => Diagnosis::bad(
-                Severity::Notice,
-                "TLS",
-                "not in use, and the server is on another machine",
-                "events, and perhaps the password, can be read on their way; add sslmode=verify-full and sslrootcert=FILE to the URL, of a \
-                 program that was built with the feature rustls",
-            ),
-        }
+        let in_use = self.is_encrypted.then_some("in use");
+        checks::encryption(in_use, self.is_local, "sslmode=verify-full and sslrootcert=FILE")
     }
 
     fn transaction_ids(&self) -> Diagnosis {
@@ -318,31 +297,8 @@ fn published(session: &mut Session<'_, Client>, topology: &Topology, read_replic
 }
 
 fn schema(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
-    let pending = match migrate::pending(session) {
-        Ok(pending) => pending,
-        Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => return Ok(strange_schema(&error)),
-        Err(error) => return Err(error),
-    };
-    let version = migrate::version(session)?.unwrap_or_else(|| "none".to_owned());
-    if pending.is_empty() {
-        return Ok(Diagnosis::good("schema", format!("version {version}")));
-    }
-    let steps: Vec<&str> = pending.iter().map(|step| step.version).collect();
-    Ok(Diagnosis::bad(
-        Severity::Warning,
-        "schema",
-        format!("version {version}, without {}", steps.join(", ")),
-        "run migrate",
-    ))
-}
-
-fn strange_schema(error: &Error) -> Diagnosis {
-    Diagnosis::bad(
-        Severity::Danger,
-        "schema",
-        error.to_string(),
-        "update this program, or restore what was changed; a store does not open with it",
-    )
+    let version = migrate::version(session)?;
+    checks::schema(migrate::require_current(session).map(drop), version.as_deref())
 }
 
 fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
@@ -509,54 +465,23 @@ fn of_partitions(divided: &Divided) -> Diagnosis {
     Diagnosis::good(subject, found)
 }
 
-fn of_indexes(usage: &[IndexUsage], counted: Duration) -> Vec<Diagnosis> {
-    let is_optional = |name: &str| migrate::OPTIONAL_INDEXES.iter().any(|(optional, _)| *optional == name);
-    let notice = |index: &IndexUsage, found: String, advice: String| {
-        Diagnosis::bad(Severity::Notice, format!("index {}", index.name), found, advice)
-    };
-    let diagnoses: Vec<Diagnosis> = usage
-        .iter()
-        .filter_map(|index| match (index.state, index.bytes, index.scans) {
-            (IndexState::Missing, Some(_), _) => Some(notice(
-                index,
-                format!("on {}, invalid: nothing reads it, and writes pay for it", index.table),
-                format!("run REINDEX INDEX CONCURRENTLY {}", index.name),
-            )),
-            (IndexState::Missing, None, _) if is_optional(&index.name) => Some(notice(
-                index,
-                format!("on {}, missing", index.table),
-                "reads that it is for walk the log; let a program migrate with the indexes(…) that have it".to_owned(),
-            )),
-            (IndexState::Missing, None, _) => Some(notice(
-                index,
-                format!("on {}, missing", index.table),
-                "the store does not open without its keys; make it again as the migrations do".to_owned(),
-            )),
-            (IndexState::Foreign, _, _) => Some(notice(
-                index,
-                format!("on {}, not one of the store's", index.table),
-                format!(
-                    "it may make each append slower; if no query needs it, run DROP INDEX CONCURRENTLY {}",
-                    index.name
-                ),
-            )),
-            (IndexState::Present, _, Some(0)) if is_optional(&index.name) && counted > LONG_UNUSED => Some(notice(
-                index,
-                format!(
-                    "on {}, not read for {} days at least",
-                    index.table,
-                    counted.whole_days()
-                ),
-                "it makes each append slower; if it stays unused, let a program migrate with indexes(…) that leave it out"
-                    .to_owned(),
-            )),
-            _ => None,
-        })
-        .collect();
-    if diagnoses.is_empty() {
-        return vec![Diagnosis::good("indexes", format!("{}, all in order", usage.len()))];
-    }
-    diagnoses
+/// An invalid index counts as missing, but has a size.
+fn of_indexes(usage: Vec<IndexUsage>, counted: Duration) -> Vec<Diagnosis> {
+    let is_invalid = |index: &IndexUsage| index.state == IndexState::Missing && index.bytes.is_some();
+    let (invalid, usage): (Vec<_>, Vec<_>) = usage.into_iter().partition(is_invalid);
+    let invalid = invalid.iter().map(|index| {
+        Diagnosis::bad(
+            Severity::Notice,
+            format!("index {}", index.name),
+            format!(
+                "on {}, invalid: nothing reads it, and each write updates it",
+                index.table
+            ),
+            format!("run REINDEX INDEX CONCURRENTLY {}", index.name),
+        )
+    });
+    let others = indexes::diagnose(&usage, &migrate::optional_indexes(), counted > LONG_UNUSED);
+    invalid.chain(others).collect()
 }
 
 #[cfg(test)]
@@ -573,7 +498,8 @@ mod tests {
             version: "17.2".to_owned(),
             version_number: 170_002,
             now,
-            asked: (now - Duration::MILLISECOND, now + Duration::MILLISECOND),
+            asked: now,
+            answered: now,
             fsync: true,
             full_page_writes: true,
             synchronous_commit: "on".to_owned(),
@@ -590,39 +516,6 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_differ_by_more_than_a_second_are_told_and_slow_answers_are_not() {
-        let at = |server: Duration, answer: Duration| {
-            let asked = settings().now;
-            let settings = Settings {
-                now: asked + server,
-                asked: (asked, asked + answer),
-                ..settings()
-            };
-            let diagnosis = settings.clock();
-            (diagnosis.severity, diagnosis.found)
-        };
-        let (second, none) = (Duration::SECOND, Duration::ZERO);
-        assert_eq!(at(second, none).0, Severity::Good);
-        assert_eq!(
-            at(second * 5, second * 5).0,
-            Severity::Good,
-            "it may have looked at the end"
-        );
-        let (severity, found) = at(second * 5, second * 2);
-        assert_eq!(
-            (severity, found.as_str()),
-            (Severity::Warning, "the server's is 3.0 s ahead of this machine's")
-        );
-        let (severity, found) = at(second * -2, second * 9);
-        assert_eq!(
-            (severity, found.as_str()),
-            (Severity::Warning, "the server's is 2.0 s behind this machine's")
-        );
-        // The clock was set back before the answer arrived.
-        assert_eq!(at(none, -second).0, Severity::Good);
-    }
-
-    #[test]
     fn transaction_ids_that_run_out_and_connections_that_are_too_few_are_warnings() {
         assert_eq!(settings().transaction_ids().severity, Severity::Good);
         let old = Settings {
@@ -632,21 +525,6 @@ mod tests {
         assert_eq!(old.transaction_ids().severity, Severity::Warning);
         assert_eq!(settings().connections(97).severity, Severity::Good);
         assert_eq!(settings().connections(98).severity, Severity::Warning);
-    }
-
-    #[test]
-    fn a_connection_without_tls_is_told_where_it_leaves_the_machine() {
-        let tls = |is_encrypted, is_local| {
-            let settings = Settings {
-                is_encrypted,
-                is_local,
-                ..settings()
-            };
-            settings.encryption().severity
-        };
-        assert_eq!(tls(false, true), Severity::Good);
-        assert_eq!(tls(true, false), Severity::Good);
-        assert_eq!(tls(false, false), Severity::Notice);
     }
 
     #[test]
@@ -724,39 +602,5 @@ mod tests {
             ..settings()
         };
         assert_eq!(room(&off, &[]).severity, Severity::Warning);
-    }
-
-    #[test]
-    fn an_index_of_no_use_is_told_once_that_was_so_for_long() {
-        let index = |name: &str, scans| {
-            let mut index = IndexUsage::new("events", name, IndexState::Present);
-            index.bytes = Some(8_192);
-            index.scans = scans;
-            index
-        };
-        let subjects = |index: IndexUsage, counted| {
-            let told = of_indexes(&[index], counted);
-            told.into_iter().map(|told| told.subject).collect::<Vec<_>>()
-        };
-        let long = Duration::days(8);
-        assert_eq!(
-            subjects(index("idx_events_type", Some(0)), long),
-            ["index idx_events_type"]
-        );
-        assert_eq!(
-            subjects(index("idx_events_type", Some(0)), Duration::days(6)),
-            ["indexes"]
-        );
-        assert_eq!(subjects(index("idx_events_type", Some(1)), long), ["indexes"]);
-        assert_eq!(
-            subjects(index("idx_events_type", None), long),
-            ["indexes"],
-            "not counted"
-        );
-        assert_eq!(
-            subjects(index("events_pkey", Some(0)), long),
-            ["indexes"],
-            "a key keeps something"
-        );
     }
 }

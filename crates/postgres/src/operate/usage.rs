@@ -1,11 +1,12 @@
 //! The store's tables and indexes, their sizes, and how often they are used.
 
+use firefly_eventstore_core::backend::indexes;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{Indexes, Result};
 use postgres::Client;
 use time::OffsetDateTime;
 
-use crate::migrate::{OPTIONAL_INDEXES, required_indexes};
+use crate::migrate::{optional_indexes, required_indexes};
 use crate::row::{self, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
@@ -66,31 +67,21 @@ pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
 
 /// The state of the existing indexes and of those that the store should have.
 pub(super) fn usage(indexes: &[Index], chosen: Option<Indexes>, layout: Layout) -> Vec<IndexUsage> {
-    let chosen = chosen.unwrap_or_else(|| {
-        Indexes::of_those_there(OPTIONAL_INDEXES, |name| indexes.iter().any(|index| index.name == name))
-    });
-    let required = required_indexes(layout).map(|(table, name, _)| (table, name));
-    let optional = OPTIONAL_INDEXES.iter().filter(|(_, least)| *least <= chosen);
-    let expected = required.chain(optional.map(|(name, _)| ("events", *name)));
-    let missing = expected.filter(|(_, name)| indexes.iter().all(|index| index.name != *name));
     let found = indexes.iter().map(|index| {
-        let state = match (is_own(&index.name, layout), index.is_valid) {
-            (false, _) => IndexState::Foreign,
-            (true, true) => IndexState::Present,
-            (true, false) => IndexState::Missing,
+        let state = match index.is_valid {
+            true => IndexState::Present,
+            false => IndexState::Missing,
         };
         let mut usage = IndexUsage::new(&*index.table, &*index.name, state);
         usage.bytes = Some(index.bytes);
         usage.scans = index.scans;
         usage
     });
-    let missing = missing.map(|(table, name)| IndexUsage::new(table, name, IndexState::Missing));
-    let mut usage: Vec<IndexUsage> = found.chain(missing).collect();
-    usage.sort_by(|a, b| (&a.table, &a.name).cmp(&(&b.table, &b.name)));
-    usage
-}
-
-fn is_own(index: &str, layout: Layout) -> bool {
-    required_indexes(layout).any(|(_, name, _)| name == index)
-        || OPTIONAL_INDEXES.iter().any(|(name, _)| *name == index)
+    let required = required_indexes(layout).map(|(table, name, _)| (table, name));
+    indexes::usage(
+        found.collect(),
+        &required.collect::<Vec<_>>(),
+        &optional_indexes(),
+        chosen,
+    )
 }

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use firefly_eventstore_core::operate::{Diagnosis, IndexState, IndexUsage, Severity};
-use firefly_eventstore_core::{Error, ErrorKind, Limits, Result, SchemaProblem};
+use firefly_eventstore_core::backend::checks;
+use firefly_eventstore_core::backend::indexes::{OPTIONAL, diagnose};
+use firefly_eventstore_core::operate::{Diagnosis, Severity};
+use firefly_eventstore_core::{Error, Result};
 use rusqlite::Connection;
 
 use super::usage::{indexes, pragma};
@@ -54,8 +56,8 @@ impl SqliteEventStore {
             }
         }
         found.push(schema);
-        found.extend(of_indexes(&indexes));
-        found.push(limits(&self.options().limits));
+        found.extend(diagnose(&indexes, OPTIONAL, false));
+        found.push(checks::limits(&self.options().limits));
         Ok(found)
     }
 
@@ -80,27 +82,8 @@ impl SqliteEventStore {
 }
 
 fn schema(connection: &Connection) -> Result<Diagnosis> {
-    let subject = "schema";
-    let error = match migrate::require_current(connection) {
-        Ok(()) => {
-            let version = migrate::version(connection)?.unwrap_or_default();
-            return Ok(Diagnosis::good(
-                subject,
-                format!("version {version}, as this program needs"),
-            ));
-        }
-        Err(error) => error,
-    };
-    let (severity, advice) = match error.kind() {
-        ErrorKind::Schema(SchemaProblem::NotMigrated { .. }) => (Severity::Warning, "run migrate"),
-        ErrorKind::Schema(SchemaProblem::TooNew { .. }) => (Severity::Warning, "update this program"),
-        ErrorKind::Schema(_) => (
-            Severity::Danger,
-            "make what is missing again as the migrations do, or restore a backup",
-        ),
-        _ => return Err(error),
-    };
-    Ok(Diagnosis::bad(severity, subject, error.kind().to_string(), advice))
+    let version = migrate::version(connection)?;
+    checks::schema(migrate::require_current(connection), version.as_deref())
 }
 
 /// The settings of a connection. Every connection gets the store's settings. If work leaves others on it, the connection is replaced.
@@ -202,56 +185,4 @@ fn write_ahead_log(path: &Path) -> Option<Diagnosis> {
         ),
         false => Diagnosis::good(subject, format!("{bytes} bytes")),
     })
-}
-
-fn of_indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {
-    let mut found: Vec<_> = usage.iter().filter_map(index).collect();
-    if found.is_empty() {
-        found.push(Diagnosis::good("indexes", format!("all {} are there", usage.len())));
-    }
-    found
-}
-
-fn index(index: &IndexUsage) -> Option<Diagnosis> {
-    let IndexUsage { table, name, .. } = index;
-    match index.state {
-        IndexState::Missing if migrate::makes_again(name) => Some(Diagnosis::bad(
-            Severity::Notice,
-            name,
-            "missing: reads that could use it walk the log instead",
-            "let a program migrate with the indexes(…) that the store is to have",
-        )),
-        IndexState::Missing => Some(Diagnosis::bad(
-            Severity::Warning,
-            name,
-            format!("missing: every store needs it, and statements on {table} fail or are slow without it"),
-            "make it again as the migrations do",
-        )),
-        IndexState::Foreign => Some(Diagnosis::bad(
-            Severity::Notice,
-            name,
-            format!("not one of the store's: it makes each write to {table} slower"),
-            "drop it unless a query of yours needs it",
-        )),
-        _ => None,
-    }
-}
-
-fn limits(limits: &Limits) -> Diagnosis {
-    let portable = Limits::PORTABLE;
-    let beyond = limits.max_data_bytes > portable.max_data_bytes
-        || limits.max_metadata_bytes > portable.max_metadata_bytes
-        || limits.max_depth > portable.max_depth
-        || limits.max_key_bytes > portable.max_key_bytes
-        || limits.allow_nul
-        || limits.allow_inexact_numbers;
-    match beyond {
-        true => Diagnosis::bad(
-            Severity::Notice,
-            "limits",
-            "beyond the portable ones: other databases may refuse what is stored here",
-            "use Limits::PORTABLE for a log that may move to another database",
-        ),
-        false => Diagnosis::good("limits", "portable"),
-    }
 }

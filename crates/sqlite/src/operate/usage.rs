@@ -1,6 +1,7 @@
 //! The existing indexes and their sizes.
 
 use firefly_eventstore_core::backend::Columns as _;
+use firefly_eventstore_core::backend::indexes::{OPTIONAL, usage};
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{Indexes, Result};
 use rusqlite::Connection;
@@ -31,22 +32,15 @@ pub(super) fn index_usage(connection: &Connection, chosen: Option<Indexes>) -> R
 
 /// The indexes that exist or should exist, without their sizes.
 pub(super) fn indexes(connection: &Connection, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let mut indexes = collect(connection, sql::INDEXES, [], |row| {
-        let name = row.text(1)?;
-        // SQLite makes and names the indexes that a table's keys need.
-        let is_own =
-            name.starts_with("sqlite_autoindex_") || migrate::indexes_of(Indexes::Full).any(|(_, own)| own == name);
-        let state = if is_own {
-            IndexState::Present
-        } else {
-            IndexState::Foreign
-        };
-        Ok(IndexUsage::new(row.text(0)?, name, state))
+    let found = collect(connection, sql::INDEXES, [], |row| {
+        Ok(IndexUsage::new(row.text(0)?, row.text(1)?, IndexState::Present))
     })?;
-    let names: Vec<_> = indexes.iter().map(|index| index.name.clone()).collect();
-    let chosen = chosen.unwrap_or_else(|| migrate::nearest_choice(&names));
-    let missing = migrate::indexes_of(chosen).filter(|(_, name)| !names.iter().any(|there| there == name));
-    indexes.extend(missing.map(|(table, name)| IndexUsage::new(table, name, IndexState::Missing)));
-    indexes.sort_by(|one, other| (&one.table, &one.name).cmp(&(&other.table, &other.name)));
+    let mut indexes = usage(found, migrate::LASTING_INDEXES, OPTIONAL, chosen);
+    for index in &mut indexes {
+        // SQLite makes and names the indexes that a table's keys need.
+        if index.name.starts_with("sqlite_autoindex_") {
+            index.state = IndexState::Present;
+        }
+    }
     Ok(indexes)
 }
