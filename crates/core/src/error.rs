@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{AggregateKey, AggregateType, EventEnvelope, ExpectedVersion, GlobalSequence, Version};
+use crate::{AggregateKey, AggregateType, ExpectedVersion, GlobalSequence, Version};
 
 /// The result of a store's operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -218,17 +218,6 @@ impl Error {
     #[must_use]
     pub fn invalid(reason: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::InvalidInput { reason: reason.into() })
-    }
-
-    /// The error of a stored event that was changed or damaged.
-    #[must_use]
-    pub fn damaged(event: &EventEnvelope, reason: impl Into<Box<str>>) -> Self {
-        Self::new(ErrorKind::Integrity {
-            event_id: Some(event.event_id),
-            global_sequence: Some(event.global_sequence),
-            reason: reason.into(),
-        })
-        .during(event.name())
     }
 
     /// The error of a file or stream that cannot be read or written.

@@ -1,21 +1,20 @@
 //! Importing: events are stored exactly as they are.
 
-use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::altered;
+use firefly_eventstore_core::backend::{Columns as _, ImportTarget};
 use firefly_eventstore_core::{
     CausationId, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
 };
 use mysql::Value;
 use mysql::prelude::Queryable;
-use uuid::Uuid;
 
 use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
 use crate::error::classify;
-use crate::row::{decode, integer, time_value};
+use crate::row::time_value;
 use crate::session::{Server, Session};
-use crate::sql;
+use crate::{read, sql};
 
-/// Imports events, in a `READ COMMITTED` transaction that has done nothing yet.
+/// The transaction is `READ COMMITTED`, and has done nothing yet.
 ///
 /// Readers skip no imported sequence, as they skip none of an append. A reader passes a sequence in only two ways. One is by rows without a
 /// gap between them: then the row exists. The other is by a grace period: the reader noted the greatest sequence N that it saw, and then
@@ -29,27 +28,25 @@ use crate::sql;
 /// the sequence of a row. If their appends are still active, two transactions want the same sequence. The second waits for the first, and
 /// fails if the first commits. An append then takes a later sequence, but an import fails. InnoDB never allocates a sequence at or below an
 /// imported one.
-pub(crate) fn import<C: Queryable>(session: &mut Session<'_, C>, events: &[EventEnvelope]) -> Result<()> {
-    let ids = backend::aggregate_ids(events);
-    // Turns come before the gate, as in appends within a transaction: while a transaction waits for a turn, it does not hold the mark back.
-    let turns = append::turns(ids.iter().copied());
-    let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
-    lock(session, &turn, sql::padded(turns, Value::NULL))?;
-    let has_archived = lock(session, sql::APPEND_GATE.trim_end(), Vec::new())? != 0;
-    let end = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
-    let end = decode(&end, |row| GlobalSequence::try_from(integer(row, 0)?))?;
-    let end = end.into_iter().next().expect("an aggregate query returns one row");
-    let heads = append::heads(session, &ids)?;
-    backend::admit_import(events, end, &heads)?;
-    if has_archived {
-        // The unique keys of the log do not refuse these.
-        let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
-        let found = append::located(session, &ids)?;
-        if !found.is_empty() {
-            return Err(backend::refuse_import(events, &found));
-        }
+impl<C: Queryable> ImportTarget for Session<'_, C> {
+    fn hold_writers(&mut self, events: &[EventEnvelope]) -> Result<GlobalSequence> {
+        // Turns come before the gate, as in appends within a transaction: while a transaction waits for a turn, it does not hold the mark
+        // back.
+        let turns = append::turns(backend::aggregate_ids(events).into_iter());
+        let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
+        lock(self, &turn, sql::padded(turns, Value::NULL))?;
+        self.server.looks_for_archived = lock(self, sql::APPEND_GATE.trim_end(), Vec::new())? != 0;
+        read::end(self)
     }
-    insert(session, &events.iter().collect::<Vec<_>>())
+
+    /// As the gate said.
+    fn has_archived(&mut self) -> Result<bool> {
+        Ok(self.server.looks_for_archived)
+    }
+
+    fn insert(&mut self, events: &[EventEnvelope]) -> Result<()> {
+        insert(self, &events.iter().collect::<Vec<_>>())
+    }
 }
 
 /// Inserts events as they are, with their sequences, in as few statements as possible.

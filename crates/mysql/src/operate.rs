@@ -5,8 +5,7 @@ mod usage;
 
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds;
-use firefly_eventstore_core::backend::tables::{self, archives_between};
-use firefly_eventstore_core::backend::{ArchivedStream, SqlTransaction as _};
+use firefly_eventstore_core::backend::{ArchivedStream, SqlTransaction as _, archives_between, tables};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -23,27 +22,23 @@ use crate::row::{count, decode, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Session};
 use crate::store::{MysqlEventStore, Sessions};
-use crate::{append, archive, import, sql};
+use crate::{append, archive, sql};
 
 impl Operations for MysqlEventStore {
     /// One round trip for 4,000 events, or for fewer if a packet is full before; one for 64 aggregates; and five more. The import and
     /// transactions that append to the same aggregates wait for each other.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         self.require_writable()?;
-        backend::check_import(events, &self.0.options.server.limits)?;
-        let (Some(first), Some(last)) = (events.first(), events.last()) else {
-            return Ok(());
-        };
-        let imported = || match self.transaction(|transaction| import::import(&mut transaction.session()?, events)) {
-            Err(error) if driver_error(&error).is_some_and(is_refused) => Err(self.refusal(events)?),
-            imported => imported,
-        };
-        imported().map_err(|error: Error| {
-            error.during(format_args!(
-                "import the events with global sequences {} to {}",
-                first.global_sequence, last.global_sequence
-            ))
-        })?;
+        let proved = self.0.mark.proved();
+        let import = || self.transaction(|transaction| backend::import(&mut transaction.session()?, events, proved));
+        let locate = |ids: &[Uuid]| self.with(|session| append::located(session, ids));
+        backend::import_events(
+            events,
+            &self.0.options.server.limits,
+            import,
+            |error| driver_error(error).is_some_and(is_refused),
+            locate,
+        )?;
         self.wake().tell();
         Ok(())
     }
@@ -162,13 +157,6 @@ impl MysqlEventStore {
             session.server.standing.require_provable(self.0.options.only_writer)?;
             how(session, events)
         })
-    }
-
-    /// The error of an import that has violated a unique key, after its rollback.
-    fn refusal(&self, events: &[EventEnvelope]) -> Result<Error> {
-        let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
-        let found = self.with(|session| append::located(session, &ids))?;
-        Ok(backend::refuse_import(events, &found))
     }
 }
 

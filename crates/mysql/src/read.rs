@@ -6,13 +6,14 @@ mod containment;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use firefly_eventstore_core::backend::server_log::WindowReading;
 use firefly_eventstore_core::backend::{
     Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, PublishedMark,
     SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, rows, snapshots,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
-    EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange,
+    EventEnvelope, EventQuery, EventType, GlobalSequence, Order, Result, Snapshot, SnapshotAt, StreamRange,
     SummaryQuery, TenantId, Version, backend,
 };
 use mysql::prelude::Queryable;
@@ -140,36 +141,26 @@ impl Known {
 /// What a store takes for the size of an event, until a statement told it: some hundred to a page.
 const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
 
-/// A page of the log up to a mark, which was taken before.
-pub(crate) fn page<C: Queryable>(
-    session: &mut Session<'_, C>,
-    query: &EventQuery,
-    cursor: Option<&Cursor>,
-    mark: GlobalSequence,
-    indexes: &[String],
-    known: &Known,
-) -> Result<Page> {
-    let mut reading = Reading {
-        query,
-        indexes,
-        resumed: cursor.is_some(),
-        asks_end: false,
-    };
-    let found = reading.find(session, &query.window(cursor, mark), known)?;
-    Ok(found.events.into_page(query, cursor, mark))
-}
-
 /// How a window of the log is read.
 pub(crate) struct Reading<'a> {
-    pub(crate) query: &'a EventQuery,
-    pub(crate) indexes: &'a [String],
+    query: &'a EventQuery,
+    indexes: &'a [String],
     /// Whether the event before the window is one that the query asks for.
-    pub(crate) resumed: bool,
+    resumed: bool,
     /// Whether each event comes with where the log ends.
-    pub(crate) asks_end: bool,
+    asks_end: bool,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    pub(crate) fn new(query: &'a EventQuery, indexes: &'a [String], reading: WindowReading) -> Self {
+        Self {
+            query,
+            indexes,
+            resumed: reading.is_resumed,
+            asks_end: reading.with_end,
+        }
+    }
+
     /// The events in a window of the log, none of which is archived. This is one statement. It is more if the events are smaller than
     /// usual, or if the server sends events whose metadata does not match: the library decides what metadata contains. It is one more if
     /// nothing is found, or if events after the beginning of the window are archived.

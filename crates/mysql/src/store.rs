@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Instant;
 
 use firefly_eventstore_core::backend::Columns as _;
+use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Group, Line, PageEvents, Publisher, ServerCalls, SlotsQuery, SqlTransaction, Window,
-    Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerOptions, SlotsQuery, SqlTransaction,
+    Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -68,7 +69,7 @@ pub(crate) struct Shared {
     place: Place,
     /// The indexes that the log had when the store was opened.
     indexes: Vec<String>,
-    mark: Mark,
+    pub(crate) mark: Mark,
     topology: Watch,
     known: Known,
     /// Whether appends look for archived events. It becomes true when an append was refused because events are archived.
@@ -283,10 +284,7 @@ impl MysqlEventStore {
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
-        self.with(|session| match self.0.options.server.read_replica {
-            true => Ok(read::published_mark(session)?.mark),
-            false => self.prove(session),
-        })
+        server_log::mark(&Sessions(self))
     }
 
     fn prove(&self, session: &mut Session<'_, Conn>) -> Result<GlobalSequence> {
@@ -302,28 +300,6 @@ impl MysqlEventStore {
             .require_provable(only_writer)
             .inspect_err(|_| self.0.mark.forget())?;
         Ok(mark)
-    }
-
-    /// A page up to a mark: the current one, an earlier one if that suffices, or the one of the read's first page. The rows are read after
-    /// the mark, with their own snapshot.
-    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
-        if let Some(cursor) = cursor {
-            let (mark, known) = (cursor.high_water_mark(), &self.0.known);
-            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, known));
-        }
-        let mut reading = FirstReading {
-            store: self,
-            query,
-            indexes,
-        };
-        backend::first_page(&mut reading, query, self.0.mark.proved())
-    }
-
-    fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>, indexes: &[String]) -> Result<Page> {
-        self.with(|session| {
-            let mark = read::published_mark(session)?.of_page(query, cursor)?;
-            read::page(session, query, cursor, mark, indexes, &self.0.known)
-        })
     }
 
     pub(crate) fn require_writable(&self) -> Result<()> {
@@ -344,48 +320,6 @@ impl MysqlEventStore {
         if thread::Builder::new().spawn(flush).is_err() {
             self.0.is_flushing.store(false, Ordering::Release);
         }
-    }
-}
-
-/// The beginning of a read of the log.
-struct FirstReading<'a> {
-    store: &'a MysqlEventStore,
-    query: &'a EventQuery,
-    indexes: &'a [String],
-}
-
-impl FirstReading<'_> {
-    fn reading(&self, asks_end: bool) -> Reading<'_> {
-        Reading {
-            query: self.query,
-            indexes: self.indexes,
-            resumed: false,
-            asks_end,
-        }
-    }
-}
-
-impl FirstPage for FirstReading<'_> {
-    fn find(&mut self, window: &Window) -> Result<Option<Found>> {
-        let known = &self.store.0.known;
-        self.store.with(|session| match session.server.standing.writes_alone() {
-            true => self.reading(true).find(session, window, known).map(Some),
-            false => Ok(None),
-        })
-    }
-
-    fn prove(&mut self) -> Result<GlobalSequence> {
-        let mark = self.store.mark()?;
-        self.query.check_end(mark, || self.store.with(read::end))?;
-        Ok(mark)
-    }
-
-    fn read(&mut self, window: &Window) -> Result<PageEvents> {
-        let known = &self.store.0.known;
-        let found = self
-            .store
-            .with(|session| self.reading(false).find(session, window, known))?;
-        Ok(found.events)
     }
 }
 
@@ -619,19 +553,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let read = || {
-            let page = |indexes: &[String]| match self.0.options.server.read_replica {
-                true => self.published_page(query, cursor, indexes),
-                false => self.page(query, cursor, indexes),
-            };
-            let page = match page(&self.0.indexes) {
-                // The index was dropped since the store was opened. The log is walked instead.
-                Err(error) if driver_error(&error).is_some_and(is_missing_index) => page(&[]),
-                page => page,
-            }?;
-            backend::verified_page(page, self.0.options.server.verify_on_read)
-        };
-        read().map_err(|error: Error| error.during("read the log"))
+        server_log::read_page(&Sessions(self), query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
@@ -693,6 +615,49 @@ impl Connections for Sessions<'_> {
 
     fn verifies_on_read(&self) -> bool {
         self.0.0.options.server.verify_on_read
+    }
+}
+
+impl ServerLog for Sessions<'_> {
+    fn options(&self) -> &ServerOptions {
+        &self.0.0.options.server
+    }
+
+    fn proved(&self) -> GlobalSequence {
+        self.0.0.mark.proved()
+    }
+
+    fn prove(&self) -> Result<GlobalSequence> {
+        self.0.with(|session| self.0.prove(session))
+    }
+
+    fn shows_all(session: &Session<'_, Conn>) -> bool {
+        session.server.standing.writes_alone()
+    }
+
+    fn find(
+        &self,
+        session: &mut Session<'_, Conn>,
+        query: &EventQuery,
+        window: &Window,
+        reading: WindowReading,
+    ) -> Result<Found> {
+        let Shared { indexes, known, .. } = &*self.0.0;
+        match Reading::new(query, indexes, reading).find(session, window, known) {
+            // The index was dropped since the store was opened. The log is scanned instead.
+            Err(error) if driver_error(&error).is_some_and(is_missing_index) => {
+                Reading::new(query, &[], reading).find(session, window, known)
+            }
+            found => found,
+        }
+    }
+
+    fn published_mark(session: &mut Session<'_, Conn>) -> Result<PublishedMark> {
+        read::published_mark(session)
+    }
+
+    fn end_of_log(session: &mut Session<'_, Conn>) -> Result<GlobalSequence> {
+        read::end(session)
     }
 }
 

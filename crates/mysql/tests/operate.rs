@@ -39,6 +39,7 @@ on_both!(
     what_contradicts_the_log_is_refused_and_leaves_nothing,
     what_is_appended_after_an_import_gets_later_sequences_also_after_a_restart,
     an_import_fills_what_was_rolled_back,
+    a_mark_that_was_given_out_is_never_imported_below,
     an_import_waits_for_an_append_that_has_its_sequence,
     an_import_at_work_holds_the_mark_back,
     the_end_of_the_log_is_looked_up_after_the_gate_was_taken,
@@ -382,6 +383,20 @@ fn an_import_fills_what_was_rolled_back(server: &MysqlServer) {
     // An import never fills a hole before later events.
     let error = store.import_events(&at_sequences(&[50])).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error:?}");
+}
+
+fn a_mark_that_was_given_out_is_never_imported_below(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    for _ in 0..3 {
+        append_one(&store);
+    }
+    assert_eq!(mark(&store), 3);
+    // Another session deletes the end of the log. A reader of this store has already read up to 3.
+    run(&mut client(&database), "DELETE FROM events WHERE global_sequence > 1");
+    let error = store.import_events(&at_sequences(&[2, 3])).unwrap_err();
+    assert!(error.to_string().contains("sequences up to 3"), "{error}");
+    store.import_events(&at_sequences(&[4])).unwrap();
+    assert_eq!(all_events(&store).len(), 2);
 }
 
 /// Waits until a session waits for a lock in this database.

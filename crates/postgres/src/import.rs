@@ -1,22 +1,18 @@
 //! Importing: events are stored exactly as they are, while no other session writes events.
 
-use firefly_eventstore_core::backend::tables::archives_between;
+use firefly_eventstore_core::backend::ImportTarget;
 use firefly_eventstore_core::{
-    CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, GlobalSequence, Metadata, Result, TenantId, backend,
+    CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, GlobalSequence, Metadata, Result, TenantId,
 };
 use postgres::Transaction;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
-use uuid::Uuid;
 
-use crate::append::{heads, locate};
 use crate::error::classify;
 use crate::read::end_of_log;
 use crate::session::Session;
 use crate::sql;
 
-/// Stores checked events, the last of which has this sequence.
-///
 /// Imported events may have sequences that were allocated before, if appends with these sequences were rolled back. So an interrupted
 /// import can be repeated, although the sequence is then ahead of the log. This is safe because:
 ///
@@ -31,34 +27,20 @@ use crate::sql;
 ///   reader read the sequence before the import began and that number lies within the import, the reader stops before the import, or within
 ///   it at a hole, as with an append. The next mark is beyond.
 /// - The sequence is advanced before the commit, after which others can append. They announce and get later sequences.
-pub(crate) fn import(
-    session: &mut Session<'_, Transaction<'_>>,
-    events: &[EventEnvelope],
-    last: GlobalSequence,
-    given_away: GlobalSequence,
-) -> Result<()> {
-    session.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
-    let end = end_of_log(session)?.max(given_away);
-    let heads = heads(session, &backend::aggregate_ids(events))?;
-    backend::admit_import(events, end, &heads)?;
-    refuse_archived(session, events)?;
-    copy(session, events).map_err(classify)?;
-    session
-        .query(sql::ADVANCE_SEQUENCE, &[&last.as_i64()])
-        .map_err(classify)?;
-    Ok(())
-}
-
-/// Refuses events that have the ids of archived events. The keys of the log do not prevent that.
-fn refuse_archived(session: &mut Session<'_, Transaction<'_>>, events: &[EventEnvelope]) -> Result<()> {
-    if archives_between(session, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
-        return Ok(());
+impl ImportTarget for Session<'_, Transaction<'_>> {
+    fn hold_writers(&mut self, _events: &[EventEnvelope]) -> Result<GlobalSequence> {
+        self.client.batch_execute(sql::LOCK_EVENTS).map_err(classify)?;
+        end_of_log(self)
     }
-    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
-    let found = locate(session, &ids)?;
-    match found.is_empty() {
-        true => Ok(()),
-        false => Err(backend::refuse_import(events, &found)),
+
+    fn insert(&mut self, events: &[EventEnvelope]) -> Result<()> {
+        copy(self, events).map_err(classify)?;
+        let last = events
+            .last()
+            .map_or(GlobalSequence::ZERO, |event| event.global_sequence);
+        self.query(sql::ADVANCE_SEQUENCE, &[&last.as_i64()])
+            .map(drop)
+            .map_err(classify)
     }
 }
 

@@ -3,8 +3,7 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::tables::{self, archives_between};
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, SqlTransaction as _};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, SqlTransaction as _, archives_between, tables};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -19,7 +18,6 @@ use self::usage::{Index, Table, indexes, tables, usage};
 use crate::append::locate;
 use crate::archive;
 use crate::error::{classify, driver_error, is_refused};
-use crate::import::import;
 use crate::migrate::{behind, how_behind, required_indexes};
 use crate::partitions::{self, Changed};
 use crate::read::archived_streams;
@@ -36,24 +34,16 @@ impl Operations for PostgresEventStore {
     /// `TRUNCATE`, or `MAINTAIN` from PostgreSQL 17 on; `USAGE` and `UPDATE` on the sequence `events_global_sequence_seq`; and `SELECT` on
     /// the tables of archives.
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
-        backend::check_import(events, &self.options().server.limits)?;
-        let Some(last) = events.last() else {
-            return Ok(());
-        };
-        // Not repeated on another connection: if the first commit succeeded, a second import would report a contradiction.
-        let imported = self.transaction(|transaction| {
-            let given_away = self.proved();
-            import(&mut transaction.session()?, events, last.global_sequence, given_away)
-        });
-        let imported = match imported {
-            Err(error) if driver_error(&error).is_some_and(is_refused) => {
-                let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
-                let found = self.with(|session| locate(session, &ids));
-                found.and_then(|found| Err(backend::refuse_import(events, &found)))
-            }
-            imported => imported,
-        };
-        imported.map_err(|error| error.during(format_args!("import {} events", events.len())))?;
+        let import =
+            || self.transaction(|transaction| backend::import(&mut transaction.session()?, events, self.proved()));
+        let locate = |ids: &[Uuid]| self.with(|session| locate(session, ids));
+        backend::import_events(
+            events,
+            &self.options().server.limits,
+            import,
+            |error| driver_error(error).is_some_and(is_refused),
+            locate,
+        )?;
         self.wake().tell();
         Ok(())
     }

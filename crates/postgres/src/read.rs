@@ -8,7 +8,7 @@ use firefly_eventstore_core::backend::{
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, Direction, Error, EventEnvelope, EventQuery, EventType,
-    GlobalSequence, Order, Page, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version, backend,
+    GlobalSequence, Order, Result, Snapshot, SnapshotAt, StreamRange, SummaryQuery, TenantId, Version, backend,
 };
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Row};
@@ -198,19 +198,6 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
         })
     })?;
     PublishedMark::checked(shown.into_iter().next())
-}
-
-/// A page of the log up to a mark that was taken before.
-pub(crate) fn page(
-    session: &mut Session<'_, Client>,
-    query: &EventQuery,
-    cursor: Option<&Cursor>,
-    mark: GlobalSequence,
-    indexes: &[String],
-    usual: &UsualSize,
-) -> Result<Page> {
-    let found = find(session, query, &query.window(cursor, mark), indexes, usual)?;
-    Ok(found.events.into_page(query, cursor, mark))
 }
 
 /// The events in a window of the log, and the end of the log. Fails if archived events are needed.

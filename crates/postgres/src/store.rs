@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
-    Connections, FirstPage, Found, Generation, Group, Line, PageEvents, ProvedMark, Publisher, ServerCalls, SlotsQuery,
-    SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls, ServerOptions,
+    SlotsQuery, SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -303,10 +304,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
-        match self.shared.options.server.read_replica {
-            true => Ok(self.with(read::published_mark)?.mark),
-            false => self.prove(),
-        }
+        server_log::mark(&Sessions(self))
     }
 
     /// Proves the mark. If the log ends before a mark that was proved earlier, events were lost. That is an error once; then the old mark
@@ -318,63 +316,6 @@ impl PostgresEventStore {
         let mark = self.with(read::mark)?;
         proved.check(before, mark, || self.with(read::end_of_log))?;
         Ok(proved.raise(mark))
-    }
-
-    /// A page up to a mark: the current one, an earlier one if that suffices, or the one of the read's first page. The rows are read after
-    /// the mark, with their own snapshot.
-    fn page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let Shared {
-            indexes, usual_size, ..
-        } = &*self.shared;
-        if let Some(cursor) = cursor {
-            let mark = cursor.high_water_mark();
-            return self.with(|session| read::page(session, query, Some(cursor), mark, indexes, usual_size));
-        }
-        backend::first_page(&mut Reading { store: self, query }, query, self.proved())
-    }
-
-    fn published_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let Shared {
-            indexes, usual_size, ..
-        } = &*self.shared;
-        self.with(|session| {
-            let mark = read::published_mark(session)?.of_page(query, cursor)?;
-            read::page(session, query, cursor, mark, indexes, usual_size)
-        })
-    }
-}
-
-/// The beginning of a read of the log.
-struct Reading<'a> {
-    store: &'a PostgresEventStore,
-    query: &'a EventQuery,
-}
-
-impl FirstPage for Reading<'_> {
-    fn find(&mut self, window: &Window) -> Result<Option<Found>> {
-        let Shared {
-            indexes, usual_size, ..
-        } = &*self.store.shared;
-        self.store.with(|session| match session.is_in_recovery {
-            true => Ok(None),
-            false => read::find(session, self.query, window, indexes, usual_size).map(Some),
-        })
-    }
-
-    fn prove(&mut self) -> Result<GlobalSequence> {
-        let mark = self.store.prove()?;
-        self.query.check_end(mark, || self.store.with(read::end_of_log))?;
-        Ok(mark)
-    }
-
-    fn read(&mut self, window: &Window) -> Result<PageEvents> {
-        let Shared {
-            indexes, usual_size, ..
-        } = &*self.store.shared;
-        let found = self
-            .store
-            .with(|session| read::find(session, self.query, window, indexes, usual_size))?;
-        Ok(found.events)
     }
 }
 
@@ -654,14 +595,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        let read = || {
-            let page = match self.shared.options.server.read_replica {
-                true => self.published_page(query, cursor)?,
-                false => self.page(query, cursor)?,
-            };
-            backend::verified_page(page, self.shared.options.server.verify_on_read)
-        };
-        read().map_err(|error: Error| error.during("read the log"))
+        server_log::read_page(&Sessions(self), query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
@@ -729,6 +663,45 @@ impl Connections for Sessions<'_> {
 
     fn verifies_on_read(&self) -> bool {
         self.0.shared.options.server.verify_on_read
+    }
+}
+
+impl ServerLog for Sessions<'_> {
+    fn options(&self) -> &ServerOptions {
+        &self.0.shared.options.server
+    }
+
+    fn proved(&self) -> GlobalSequence {
+        self.0.proved()
+    }
+
+    fn prove(&self) -> Result<GlobalSequence> {
+        self.0.prove()
+    }
+
+    fn shows_all(session: &Session<'_, Client>) -> bool {
+        !session.is_in_recovery
+    }
+
+    fn find(
+        &self,
+        session: &mut Session<'_, Client>,
+        query: &EventQuery,
+        window: &Window,
+        _reading: WindowReading,
+    ) -> Result<Found> {
+        let Shared {
+            indexes, usual_size, ..
+        } = &*self.0.shared;
+        read::find(session, query, window, indexes, usual_size)
+    }
+
+    fn published_mark(session: &mut Session<'_, Client>) -> Result<PublishedMark> {
+        read::published_mark(session)
+    }
+
+    fn end_of_log(session: &mut Session<'_, Client>) -> Result<GlobalSequence> {
+        read::end_of_log(session)
     }
 }
 

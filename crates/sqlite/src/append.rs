@@ -1,6 +1,8 @@
 //! Appending, within a transaction of the writing connection.
 
-use firefly_eventstore_core::backend::{self, ArchivedStream, Head, Located, rows};
+use std::collections::HashMap;
+
+use firefly_eventstore_core::backend::{self, AppendSource, ArchivedStream, Head, Located, rows};
 use firefly_eventstore_core::{Append, Appended, Error, EventEnvelope, GlobalSequence, NewEvent, Result, Version};
 use rusqlite::{CachedStatement, Connection, params};
 use time::OffsetDateTime;
@@ -10,7 +12,7 @@ use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
 use crate::row::{self, time_text};
 use crate::sql;
-use crate::statement::{collect, prepared};
+use crate::statement::{Session, collect, prepared};
 use crate::transaction::{RollbackOnDrop, begin, commit, run};
 
 /// Appends in a transaction of its own.
@@ -94,11 +96,7 @@ impl Failure {
             if !self.may_be_repeated {
                 return Err(self.error);
             }
-            let ids = appends.iter().flat_map(|append| append.events).map(NewEvent::event_id);
-            match backend::resolve_repeated(appends, &locate(connection, ids)?)? {
-                Some(results) => with_versions(connection, appends, results),
-                None => Err(self.error),
-            }
+            backend::explain(&mut Session(connection), appends)?.ok_or(self.error)
         };
         explain().map_err(|error| error.during(backend::describe(appends)))
     }
@@ -145,13 +143,9 @@ fn write(connection: &Connection, appends: &[Append<'_>]) -> Result<Vec<Appended
 fn admit(connection: &Connection, append: &Append<'_>) -> Result<Version, Failure> {
     let head = head(connection, append.aggregate.id()).map_err(Failure::other)?;
     if append.events.is_empty() {
-        return Ok(version_of(head));
+        return Ok(head.map_or(Version::ZERO, |head| head.version));
     }
     Head::admit(head.as_ref(), append).map_err(Failure::refused)
-}
-
-fn version_of(head: Option<Head>) -> Version {
-    head.map_or(Version::ZERO, |head| head.version)
 }
 
 fn insert_event(
@@ -221,22 +215,23 @@ pub(crate) fn archived_stream(connection: &Connection, aggregate_id: Uuid) -> Re
     Ok(found.into_iter().next())
 }
 
-/// Adds the versions of empty appends within a repeated one: these have no event that shows the version.
-fn with_versions(connection: &Connection, appends: &[Append<'_>], results: Vec<Appended>) -> Result<Vec<Appended>> {
-    let complete = |(append, result): (&Append<'_>, Appended)| {
-        if !append.events.is_empty() {
-            return Ok(result);
+impl AppendSource for Session<'_> {
+    fn locate(&mut self, event_ids: &[Uuid]) -> Result<Vec<Located>> {
+        locate(self.0, event_ids)
+    }
+
+    fn heads(&mut self, aggregate_ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
+        let mut heads = HashMap::with_capacity(aggregate_ids.len());
+        for id in aggregate_ids {
+            heads.extend(head(self.0, *id)?.map(|head| (*id, head)));
         }
-        let version = version_of(head(connection, append.aggregate.id())?);
-        Ok(Appended::new(append.aggregate.clone(), version, Vec::new()))
-    };
-    appends.iter().zip(results).map(complete).collect()
+        Ok(heads)
+    }
 }
 
 /// The places of the events with these ids, archived or not.
-pub(crate) fn locate(connection: &Connection, ids: impl Iterator<Item = Uuid>) -> Result<Vec<Located>> {
-    let ids: Vec<Uuid> = ids.collect();
-    let ids = serde_json::to_string(&ids).expect("ids are written as JSON strings");
+pub(crate) fn locate(connection: &Connection, ids: &[Uuid]) -> Result<Vec<Located>> {
+    let ids = serde_json::to_string(ids).expect("ids are written as JSON strings");
     let mut found = collect(connection, sql::LOCATE, [&ids], |row| rows::located(row))?;
     found.extend(collect(connection, sql::LOCATE_ARCHIVED, [&ids], |row| {
         rows::located_archived(row, 6)

@@ -118,10 +118,14 @@ fn by_code(extended_code: i32) -> ErrorKind {
     }
 }
 
+/// The driver's error in an error of a store.
+fn driver_error(error: &Error) -> Option<&rusqlite::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// Whether a file could not be opened, or its write-ahead log cannot be read.
 pub(crate) fn is_about_files(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(<dyn std::error::Error>::downcast_ref);
-    let code = source.and_then(extended_code).unwrap_or(ffi::SQLITE_OK);
+    let code = driver_error(error).and_then(extended_code).unwrap_or(ffi::SQLITE_OK);
     matches!(code & 0xff, ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY)
 }
 
@@ -136,6 +140,11 @@ pub(crate) fn classify_writing(error: rusqlite::Error) -> Error {
 /// Whether the program interrupted the statement.
 pub(crate) fn is_interrupted(error: &rusqlite::Error) -> bool {
     extended_code(error) == Some(ffi::SQLITE_INTERRUPT)
+}
+
+/// Whether a statement was refused because of a unique key.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    driver_error(error).is_some_and(is_unique_violation)
 }
 
 /// Whether a unique key was violated.

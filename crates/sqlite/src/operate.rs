@@ -3,12 +3,10 @@
 mod diagnose;
 mod usage;
 
-use std::collections::HashMap;
 use std::error::Error as _;
 
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::backend::tables::{self, archives_between};
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint};
+use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, ImportTarget, archives_between, tables};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -19,9 +17,9 @@ use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
 use self::usage::{index_usage, pragma};
-use crate::append::{adopt_event, archived_stream, head, locate};
-use crate::error::{classify, classify_writing, is_unique_violation};
-use crate::pool::{Database, Location};
+use crate::append::{adopt_event, archived_stream, locate};
+use crate::error::{classify, classify_writing, is_refused};
+use crate::pool::Location;
 use crate::row::time_text;
 use crate::statement::{Session, collect, prepared};
 use crate::store::{Sessions, SqliteEventStore};
@@ -30,10 +28,17 @@ use crate::{archive, schema, sql};
 
 impl Operations for SqliteEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
-        backend::check_import(events, &self.options().limits)
-            .and_then(|()| self.alone(|connection| import(connection, self.database(), events)))
-            .map(|()| self.wake().tell())
-            .map_err(|error| error.during("import events"))
+        let import = || {
+            self.alone(|connection| {
+                in_transaction(connection, Some(self.database()), |connection| {
+                    backend::import(&mut Session(connection), events, self.proved())
+                })
+            })
+        };
+        let locate = |ids: &[Uuid]| self.alone(|connection| locate(connection, ids));
+        backend::import_events(events, &self.options().limits, import, is_refused, locate)?;
+        self.wake().tell();
+        Ok(())
     }
 
     /// Appends wait, as for any transaction.
@@ -136,51 +141,19 @@ impl Operations for SqliteEventStore {
     }
 }
 
-/// Why events were not imported.
-enum Refusal {
-    /// A unique key was violated.
-    Key(rusqlite::Error),
-    Other(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
+impl ImportTarget for Session<'_> {
+    /// Nobody else writes: the transaction is the writing one.
+    fn hold_writers(&mut self, _events: &[EventEnvelope]) -> Result<GlobalSequence> {
+        last_given(self.0)
     }
-}
 
-fn import(connection: &Connection, database: &Database, events: &[EventEnvelope]) -> Result<()> {
-    match in_transaction(connection, Some(database), |connection| insert(connection, events)) {
-        Ok(()) => Ok(()),
-        Err(Refusal::Other(error)) => Err(error),
-        // The batch was rolled back, so the events that have these ids are others.
-        Err(Refusal::Key(error)) => {
-            let found = locate(connection, events.iter().map(|event| event.event_id))?;
-            Err(backend::refuse_import(events, &found).with_source(error))
+    fn insert(&mut self, events: &[EventEnvelope]) -> Result<()> {
+        let mut insert = prepared(self.0, sql::ADOPT_EVENT)?;
+        for event in events {
+            adopt_event(&mut insert, event).map_err(classify_writing)?;
         }
+        Ok(())
     }
-}
-
-fn insert(connection: &Connection, events: &[EventEnvelope]) -> Result<(), Refusal> {
-    let mut heads = HashMap::new();
-    for id in backend::aggregate_ids(events) {
-        heads.extend(head(connection, id)?.map(|head| (id, head)));
-    }
-    backend::admit_import(events, last_given(connection)?, &heads)?;
-    if !archives_between(&mut Session(connection), GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty() {
-        let found = locate(connection, events.iter().map(|event| event.event_id))?;
-        if !found.is_empty() {
-            return Err(Refusal::Other(backend::refuse_import(events, &found)));
-        }
-    }
-    let mut insert = prepared(connection, sql::ADOPT_EVENT)?;
-    for event in events {
-        adopt_event(&mut insert, event).map_err(|error| match is_unique_violation(&error) {
-            true => Refusal::Key(error),
-            false => Refusal::Other(classify_writing(error)),
-        })?;
-    }
-    Ok(())
 }
 
 /// The greatest sequence that any event has had, deleted or not.

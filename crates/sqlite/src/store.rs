@@ -218,6 +218,11 @@ impl SqliteEventStore {
         }
     }
 
+    /// The greatest mark that this store has given out.
+    pub(crate) fn proved(&self) -> GlobalSequence {
+        self.0.given_out.get()
+    }
+
     /// Runs `work` while nothing else of this store writes.
     pub(crate) fn alone<R>(&self, work: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         self.take_turn(|connection| work(connection.get()?))?

@@ -110,6 +110,27 @@ fn an_import_keeps_the_holes_of_a_log_and_gives_no_sequence_of_a_deleted_event_a
     store.import_events(&[]).unwrap();
 }
 
+#[test]
+fn a_mark_that_was_given_out_is_never_imported_below() {
+    let store = SqliteEventStore::in_memory().unwrap();
+    let one = account();
+    let events: Vec<_> = (1..=3).map(deposited).collect();
+    store.append(&one, ExpectedVersion::NoStream, &events).unwrap();
+    assert_eq!(store.high_water_mark().unwrap(), 3);
+    // Another program deletes the end of the log, and what SQLite remembers of it. A reader of this store has already read up to 3.
+    with_writer(&store, |connection| {
+        connection
+            .execute_batch("DELETE FROM events WHERE global_sequence > 1; DELETE FROM sqlite_sequence")
+            .unwrap();
+    });
+    let refused = event(&one, 2, 3);
+    assert_contradiction(
+        &store.import_events(std::slice::from_ref(&refused)).unwrap_err(),
+        &refused,
+    );
+    store.import_events(&[event(&one, 2, 4)]).unwrap();
+}
+
 /// Each wrong event is the last of its batch, so that earlier ones would be stored if anything was.
 #[test]
 fn what_contradicts_the_store_is_refused_by_its_name_and_leaves_nothing() {
@@ -140,7 +161,7 @@ fn what_contradicts_the_store_is_refused_by_its_name_and_leaves_nothing() {
         };
         let error = store.import_events(&batch).unwrap_err();
         assert_contradiction(&error, &refused);
-        assert!(error.to_string().starts_with("import events: "), "{error}");
+        assert!(error.to_string().starts_with("import the events with"), "{error}");
         assert_eq!(everything(&store), before, "{error}");
         assert_eq!(sequence_given(&store), 2, "{error}");
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::fingerprint::Fingerprint;
 use super::head::Head;
-use super::import::contradiction;
+use super::kinds::contradiction;
 use crate::operate::Archive;
 use crate::store::query::PageEvents;
 use crate::{

@@ -31,7 +31,7 @@ impl Fingerprint {
     ///
     /// [`Integrity`](crate::ErrorKind::Integrity) if its data or metadata is not JSON.
     pub fn of(event: &EventEnvelope) -> Result<Self> {
-        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
+        let damaged = |error: Error| event.damaged(format!("its data or metadata is damaged: {error}"));
         let metadata = event.metadata.as_ref().map(Metadata::checksum).transpose();
         Ok(Self::new(
             event.event_type.as_str(),

@@ -1,14 +1,104 @@
-//! Checks which events may be imported, and with which sequences.
+//! Importing: checks which events may be imported, and with which sequences.
 
 use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::append::first_repeated;
+use super::append::{AppendSource, first_repeated};
+use super::archived::aggregate_ids;
+use super::archives::archives_between;
 use super::head::Head;
+use super::kinds::contradiction;
+use super::sql::SqlSession;
 use crate::operate::Streams;
 use crate::store::pipeline;
 use crate::{Error, ErrorKind, EventEnvelope, GlobalSequence, Limits, Located, Result, Version};
+
+/// A transaction that imports events: see [`import`].
+pub trait ImportTarget: AppendSource + SqlSession + Sized {
+    /// Makes other writers of these aggregates, or of the whole log, wait until the transaction ends. Then returns the last sequence of the
+    /// log, or the last one that may have been assigned.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn hold_writers(&mut self, events: &[EventEnvelope]) -> Result<GlobalSequence>;
+
+    /// Whether there may be archived events. The unique keys of the log do not refuse their ids.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn has_archived(&mut self) -> Result<bool> {
+        Ok(!archives_between(self, GlobalSequence::ZERO, GlobalSequence::MAX)?.is_empty())
+    }
+
+    /// Stores events as they are, with their sequences.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn insert(&mut self, events: &[EventEnvelope]) -> Result<()>;
+}
+
+/// Imports [checked](check_import) events within a transaction.
+///
+/// `proved` is the mark that the store has proved. Readers may have got it, so every imported event must come after it, even if somebody
+/// deleted the last events of the log since.
+///
+/// # Errors
+///
+/// [`Contradiction`](ErrorKind::Contradiction), and those of the target.
+pub fn import(target: &mut impl ImportTarget, events: &[EventEnvelope], proved: GlobalSequence) -> Result<()> {
+    let end = target.hold_writers(events)?.max(proved);
+    let heads = target.heads(&aggregate_ids(events))?;
+    admit_import(events, end, &heads)?;
+    if target.has_archived()? {
+        let found = target.locate(&event_ids(events))?;
+        if !found.is_empty() {
+            return Err(refuse_import(events, &found));
+        }
+    }
+    target.insert(events)
+}
+
+/// [`Operations::import_events`](crate::operate::Operations::import_events): checks the events, and imports them by `import`, in one
+/// transaction.
+///
+/// `import` is not repeated if the connection was lost: if the first commit succeeded, a second import would report a contradiction. If it
+/// violated a unique key, which `is_refused` recognizes, `locate` finds the stored events with these ids, after the rollback.
+///
+/// # Errors
+///
+/// As there.
+pub fn import_events(
+    events: &[EventEnvelope],
+    limits: &Limits,
+    import: impl FnOnce() -> Result<()>,
+    is_refused: impl FnOnce(&Error) -> bool,
+    locate: impl FnOnce(&[Uuid]) -> Result<Vec<Located>>,
+) -> Result<()> {
+    check_import(events, limits)?;
+    let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        return Ok(());
+    };
+    let imported = match import() {
+        Err(error) if is_refused(&error) => {
+            locate(&event_ids(events)).and_then(|found| Err(refuse_import(events, &found).with_source(error)))
+        }
+        imported => imported,
+    };
+    imported.map_err(|error| {
+        error.during(format_args!(
+            "import the events with global sequences {} to {}",
+            first.global_sequence, last.global_sequence
+        ))
+    })
+}
+
+fn event_ids(events: &[EventEnvelope]) -> Vec<Uuid> {
+    events.iter().map(|event| event.event_id).collect()
+}
 
 /// Refuses events that cannot be imported into any store with these limits, before anything is sent: see
 /// [`Operations::import_events`](crate::operate::Operations::import_events).
@@ -108,12 +198,4 @@ pub fn refuse_import(events: &[EventEnvelope], found: &[Located]) -> Error {
         }),
         (None, None) => Error::invalid("there is nothing to import"),
     }
-}
-
-pub(super) fn contradiction(event: &EventEnvelope, reason: String) -> Error {
-    Error::new(ErrorKind::Contradiction {
-        event_id: event.event_id,
-        global_sequence: event.global_sequence,
-        reason: reason.into(),
-    })
 }

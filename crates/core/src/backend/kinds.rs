@@ -1,6 +1,6 @@
 //! Kinds of errors, with why: for drivers, which find them by the codes of their databases.
 
-use crate::{Error, ErrorKind, SchemaProblem};
+use crate::{Error, ErrorKind, EventEnvelope, SchemaProblem};
 
 /// The database cannot be reached or is busy. The call may be repeated.
 #[must_use]
@@ -34,4 +34,13 @@ pub fn damaged(reason: impl Into<Box<str>>) -> ErrorKind {
 #[must_use]
 pub fn altered(reason: impl Into<Box<str>>) -> Error {
     Error::new(ErrorKind::Schema(SchemaProblem::Altered { reason: reason.into() }))
+}
+
+/// An event contradicts a stored one.
+pub(super) fn contradiction(event: &EventEnvelope, reason: String) -> Error {
+    Error::new(ErrorKind::Contradiction {
+        event_id: event.event_id,
+        global_sequence: event.global_sequence,
+        reason: reason.into(),
+    })
 }

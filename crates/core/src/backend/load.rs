@@ -3,10 +3,10 @@
 use time::OffsetDateTime;
 
 use super::archived::{ArchivedStream, StreamPart};
+use super::archives::archives_between;
 use super::head::{Head, check_type};
 use super::rows::Columns as _;
 use super::sql::{Sql, SqlSession};
-use super::tables::archives_between;
 use crate::operate::{Archive, needed};
 use crate::{
     AggregateKey, AsOf, Direction, EventStream, GlobalSequence, Result, Snapshot, SnapshotAt, StreamRange, TenantId,

@@ -15,7 +15,7 @@
 //! |---|---|
 //! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
 //! | loading from a database | [`load`], [`StreamSource`], [`SqlStreams`], [`load_from_snapshot`], [`SnapshotSource`] |
-//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`first_page`], [`ProvedMark`], [`check_end`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`server_log`], [`ProvedMark`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
@@ -25,12 +25,13 @@
 //! | errors by a database's codes | [`kinds`] |
 //! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
-//! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`ArchivedStream`], [`Fingerprint`] |
-//! | importing | [`check_import`], [`admit_import`], [`refuse_import`] |
+//! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`archives_between`], [`ArchivedStream`], [`Fingerprint`] |
+//! | importing | [`import_events`], [`import()`], [`ImportTarget`]; or [`check_import`], [`admit_import`], [`refuse_import`] |
 
 pub mod adoption;
 mod append;
 mod archived;
+mod archives;
 pub mod checks;
 pub mod consumers;
 mod damaged;
@@ -53,6 +54,7 @@ pub mod rows;
 mod scan;
 #[cfg(feature = "pool")]
 mod server;
+pub mod server_log;
 pub mod snapshots;
 mod sql;
 pub mod tables;
@@ -75,15 +77,16 @@ pub use archived::{
     ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
     begins_with_first, check_archived, may_pass_archive, may_pass_archived,
 };
+pub use archives::archives_between;
 pub use damaged::{damaged, verified, verified_page, verified_snapshots, verified_with_snapshot};
 pub use driver::{Driver, MetadataIndex};
 pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
-pub use import::{admit_import, check_import, refuse_import};
+pub use import::{ImportTarget, admit_import, check_import, import, import_events, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
 pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
 pub use options::ServerOptions;
-pub use page::{FirstPage, Found, first_page};
+pub use page::Found;
 #[cfg(feature = "pool")]
 pub use pool::{Connector, Generation, Pool, ServerConnection};
 pub use proved::ProvedMark;

@@ -22,8 +22,8 @@ impl Found {
     }
 }
 
-/// How a backend reads a first page, if the high-water mark takes a round trip: see [`first_page`].
-pub trait FirstPage {
+/// How a first page is read, if the high-water mark takes a round trip: see [`first_page`].
+pub(super) trait FirstPage {
     /// The events in a window up to an earlier proved mark, and the end of the log, in one statement, because events may have been lost
     /// since then. None if it is not certain that this server shows all events up to that mark; then nothing is read.
     ///
@@ -57,7 +57,7 @@ pub trait FirstPage {
 /// # Errors
 ///
 /// Those of the backend.
-pub fn first_page(backend: &mut impl FirstPage, query: &EventQuery, proved: GlobalSequence) -> Result<Page> {
+pub(super) fn first_page(backend: &mut impl FirstPage, query: &EventQuery, proved: GlobalSequence) -> Result<Page> {
     let found = match query.settled_window(proved) {
         Some(window) => backend.find(&window)?,
         None => None,

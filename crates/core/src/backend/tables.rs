@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::archives::archives_between;
 use super::rows;
 use super::snapshots::Connections;
 use super::sql::{Sql, SqlSession, Value};
@@ -77,20 +78,6 @@ pub fn archives(connections: &impl Connections) -> Result<Vec<Archive>> {
     connections
         .read(|session| archives_between(session, GlobalSequence::ZERO, GlobalSequence::MAX))
         .map_err(|error| error.during("list the archives"))
-}
-
-/// The archives with events between two sequences, both included, in their order.
-///
-/// # Errors
-///
-/// Those of the backend.
-pub fn archives_between(
-    session: &mut impl SqlSession,
-    first: GlobalSequence,
-    last: GlobalSequence,
-) -> Result<Vec<Archive>> {
-    let values = [first.as_i64().into(), last.as_i64().into()];
-    session.rows(Sql::Archives, &values, |row| rows::archive(row))
 }
 
 /// [`Operations::record_archive`](crate::operate::Operations::record_archive).

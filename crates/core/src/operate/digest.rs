@@ -111,7 +111,7 @@ impl Hashed {
 
 impl Hashes {
     fn of(event: &EventEnvelope) -> Result<Self> {
-        let damaged = |error: Error| Error::damaged(event, format!("its data or metadata is damaged: {error}"));
+        let damaged = |error: Error| event.damaged(format!("its data or metadata is damaged: {error}"));
         let data = event.data.checksum().map_err(damaged)?;
         let metadata = event.metadata.as_ref().map(Metadata::checksum);
         let metadata = metadata.transpose().map_err(damaged)?;

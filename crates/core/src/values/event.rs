@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::canonical::Checksum;
 use super::data::Checked;
 use crate::{
-    AggregateKey, CausationId, CorrelationId, CreatedBy, Error, EventData, EventType, GlobalSequence, Limits, Metadata,
-    Result, TenantId, Version,
+    AggregateKey, CausationId, CorrelationId, CreatedBy, Error, ErrorKind, EventData, EventType, GlobalSequence,
+    Limits, Metadata, Result, TenantId, Version,
 };
 
 /// An event that is not stored yet.
@@ -408,18 +408,29 @@ impl EventEnvelope {
             (Ok(_), None) => "it has no checksum".into(),
             (Err(error), _) => format!("its data is damaged: {error}").into(),
         };
-        Err(Error::damaged(self, reason))
+        Err(self.damaged(reason))
+    }
+
+    /// The error of this event if its stored data was changed or damaged.
+    #[must_use]
+    pub fn damaged(&self, reason: impl Into<Box<str>>) -> Error {
+        Error::new(ErrorKind::Integrity {
+            event_id: Some(self.event_id),
+            global_sequence: Some(self.global_sequence),
+            reason: reason.into(),
+        })
+        .during(self.name())
     }
 
     /// Refuses an event that a store with these limits cannot keep exactly, or whose data does not match its checksum.
     pub(crate) fn admit(&self, limits: &Limits) -> Result<()> {
         let data = Checked::<EventData>::from_json(self.data.clone().into_text())
-            .map_err(|error| Error::damaged(self, error.to_string()))?;
+            .map_err(|error| self.damaged(error.to_string()))?;
         if let Some(stored) = self.checksum.filter(|stored| *stored != data.findings.checksum) {
-            return Err(Error::damaged(
-                self,
-                format!("the checksum of its data is {}, not {stored}", data.findings.checksum),
-            ));
+            return Err(self.damaged(format!(
+                "the checksum of its data is {}, not {stored}",
+                data.findings.checksum
+            )));
         }
         let metadata = self
             .metadata
