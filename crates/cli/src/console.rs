@@ -96,7 +96,7 @@ impl Console {
         Ok(writeln!(self.out, "{}", escaped_json(&json))?)
     }
 
-    /// Writes text as it is, which the tool made itself.
+    /// Writes text that the tool made itself, without changing it.
     pub(crate) fn raw(&mut self, text: &[u8]) -> Result<()> {
         Ok(self.out.write_all(text)?)
     }

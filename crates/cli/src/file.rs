@@ -30,7 +30,7 @@ pub(crate) fn is_standard(path: &Path) -> bool {
 }
 
 /// Lets `write` write a file, which gets its name when it is complete and on the disk: until then it has another name in the
-/// same folder, and goes away if `write` fails. A device or pipe is written to as it is; `-` is the standard output.
+/// same folder, and is removed if `write` fails. A device or pipe is written to directly; `-` is the standard output.
 pub(crate) fn write_whole<R>(
     path: &Path,
     existing: Existing,

@@ -1,4 +1,4 @@
-//! The URL of a store, and what of it is never shown.
+//! The URL of a store, and which parts of it are never shown.
 //!
 //! It is not parsed by a library. One that has a slip must not show its password either, and a parser refuses it, or takes a part of
 //! the password for the host. SQLite's path and the options of ours are read as `connect` reads them.

@@ -368,7 +368,7 @@ fn read_a_replica(flavour: Flavour) {
     eventually("the events are there", || version().is_ok_and(|version| version == 3));
     let reader = firefly_eventstore::connect(&reads.url).unwrap();
 
-    // Nobody may take what is there for what is final.
+    // What exists need not be final: earlier events may still be committed.
     for (store, what_to_do) in [(&plain, "read_replica"), (&reads, "publish-mark")] {
         let opened = firefly_eventstore::connect(&store.url).unwrap();
         let error = opened.high_water_mark().unwrap_err();
@@ -392,7 +392,7 @@ fn read_a_replica(flavour: Flavour) {
     });
     assert_eq!((reader.read(EventQuery::new()).count(), lines()), (5, 5));
 
-    // The user is one whom the server's own read_only does not hold back.
+    // The server's own read_only does not apply to this user.
     let event = NewEvent::new("money.deposited", &json!({})).unwrap();
     let appended = reader.append(&account(1), ExpectedVersion::Any, &[event]);
     let migrated = firefly_eventstore::migrate(&reads.url).map(drop);

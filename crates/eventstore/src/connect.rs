@@ -121,9 +121,7 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 #[cfg(feature = "postgres")]
 pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progress)) -> Result<bool> {
     match (Target::of(url)?, into) {
-        #[cfg(feature = "postgres")]
         (Target::Postgres(builder), Some(partitions)) => builder.convert_to_partitions(partitions, progress),
-        #[cfg(feature = "postgres")]
         (Target::Postgres(builder), None) => builder.convert_to_one_table(progress),
         #[cfg(any(feature = "mysql", feature = "sqlite"))]
         _ => Err(Error::invalid("only a PostgreSQL store has partitions")),

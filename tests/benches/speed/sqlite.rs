@@ -161,7 +161,7 @@ impl Database for File {
     }
 }
 
-/// Applies events to the read model. There are no round trips, so each event is a statement in any case.
+/// Applies events to the read model. There are no round trips, so each event is a statement of its own.
 fn count(connection: &Connection, name: &str, aggregates: impl Iterator<Item = Uuid>, how: Applied) {
     let mut upsert = connection
         .prepare_cached(

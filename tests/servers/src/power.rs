@@ -141,7 +141,7 @@ impl Power<'_> {
                     }
                     checkpoint = checkpoint.max(events.checkpoint());
                     if seen.len() > 50 && acknowledged.lock().unwrap().len() > 50 {
-                        let _ = told.send(()); // again and again, while nobody listens any more
+                        let _ = told.send(()); // the test may have stopped listening
                     }
                 }
                 (checkpoint, seen)

@@ -164,7 +164,7 @@ fn before(age: Duration) -> Result<OffsetDateTime> {
     time.ok_or_else(|| Failure::usage("that is too long ago"))
 }
 
-/// Reports a step as soon as it is done: the next one may take long, or fail.
+/// Reports a step as soon as it is done, because the next one may take long, or fail.
 fn did(step: &'static str, did: &str, console: &mut Console) -> Result<()> {
     match console.is_json() {
         true => console.json(&Step { step, did })?,

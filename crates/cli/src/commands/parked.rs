@@ -25,7 +25,7 @@ const PAGE: u32 = 500;
 
 /// List the parked events of consumers; replay or discard them
 ///
-/// A consumer that cannot handle an event may park it, with every later event of its aggregate, and go on with other aggregates.
+/// A consumer that cannot handle an event may park it, with every later event of its aggregate, and continue with other aggregates.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,

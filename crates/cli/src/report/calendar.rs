@@ -61,7 +61,7 @@ const fn step(name: &'static str, unit: Unit, units: i64) -> Step {
 }
 
 impl Step {
-    /// The finest that goes from one time to another in at most so many.
+    /// The finest step that covers the time between two times in at most `most` steps.
     pub(super) fn for_span(first: OffsetDateTime, last: OffsetDateTime, most: i64) -> Self {
         let fits = |step: &&Self| step.index(last) - step.index(first) < most;
         let coarsest = STEPS[STEPS.len() - 1];

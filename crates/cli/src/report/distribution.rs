@@ -30,7 +30,7 @@ impl Distribution {
         self.max = self.max.max(number);
     }
 
-    /// The smallest number that at least so many of a hundred do not exceed; 0 if there is none.
+    /// The percentile: the smallest number that at least this percentage of the numbers does not exceed; 0 if there are none.
     pub(super) fn percentile(&self, percent: u64) -> u64 {
         let wanted = (u128::from(self.count) * u128::from(percent)).div_ceil(100);
         let mut seen = 0;

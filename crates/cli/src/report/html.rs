@@ -43,7 +43,7 @@ pub(super) fn name(name: &str) -> Markup {
     }
 }
 
-/// The beginning of a text, so many characters.
+/// The first characters of a text.
 pub(super) fn cut(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", &text[..end]),

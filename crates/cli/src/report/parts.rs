@@ -74,7 +74,7 @@ pub(super) fn table(caption: &str, columns: &[Column], rows: impl IntoIterator<I
     }
 }
 
-/// Says that a table has only the first rows of so many.
+/// Says that a table shows only the first rows, and how many there are.
 pub(super) fn first_of(listed: &str, total: &str) -> Markup {
     note(html! { "The first " (listed) " of " (total) "." })
 }

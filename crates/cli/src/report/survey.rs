@@ -97,7 +97,7 @@ struct Life {
 }
 
 impl Survey {
-    /// Reads the log, or a tenant's part of it, as far as it is not archived, and tells how far it is: at which sequence, of which.
+    /// Reads the log, or a tenant's part of it, without the archived events. Reports its progress: the current sequence and the last one.
     pub(super) fn of(
         store: &dyn Operations,
         tenant: Option<&TenantId>,

@@ -491,7 +491,7 @@ pub(crate) fn streams_that_ended_move_out_and_open_ones_stay(env: &dyn Environme
     }
     assert!(store.read(EventQuery::new()).any(|event| event.is_err()));
     assert_eq!(read(&*store, EventQuery::new().aggregate_id(open.id())).len(), 2);
-    // It goes on, and a range of the log after it.
+    // The archived aggregate gets another event. Afterwards a range of the log is archived, too.
     store.append(&closed, exact(2), &events(1)).unwrap();
     let nothing = Archiving::ended(["account.closed"], at(50)).json_lines(&*store, std::io::sink(), |_| {});
     assert_invalid(&nothing.unwrap_err(), "nothing to archive");

@@ -31,8 +31,8 @@ pub trait StreamSource {
     /// Those of the backend.
     fn version_at_sequence(&mut self, aggregate: &AggregateKey, sequence: GlobalSequence) -> Result<Version>;
 
-    /// The events of a part of the stream that are in the log, and what of the stream is archived. Reads no further than the version `to`,
-    /// which already includes the end and the past point of `range`.
+    /// The events of a part of the stream that are in the log, and the archived part of the stream. Reads up to the version `to`, which
+    /// already takes the end and the past point of `range` into account.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<S: SqlStreams> StreamSource for S {
 /// Where [`load_from_snapshot`] reads an aggregate's snapshot and its stream: for backends that store snapshots.
 pub trait SnapshotSource: StreamSource {
     /// A snapshot of an aggregate; the events in the log from its version on, or all events if there is no such snapshot, in any order; and
-    /// what of the stream is archived. A given tenant restricts the snapshot, not the events.
+    /// the archived part of the stream. A given tenant restricts the snapshot, not the events.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ pub struct Pool<M: ManageConnection<Error = Error>> {
 }
 
 impl<M: ManageConnection<Error = Error> + Clone> Pool<M> {
-    /// A pool of so many connections at most; a call waits so long for one.
+    /// A pool of at most `most` connections. A call waits for one until `timeout`.
     #[must_use]
     pub fn new(manager: M, most: u32, timeout: Duration) -> Self {
         let pool = r2d2::Pool::builder()
@@ -103,7 +103,7 @@ pub trait ServerConnection: Sized + Send + 'static {
     }
 }
 
-/// How old a connection is. When one is lost, all that are as old are taken for lost.
+/// The generation of a connection. If one connection is lost, all of its generation count as lost.
 #[derive(Clone, Debug, Default)]
 pub struct Generation {
     own: u64,
@@ -111,7 +111,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Takes this connection, and all that are as old, for lost.
+    /// From now on, this connection and all of its generation count as lost.
     pub fn retire(&self) {
         self.oldest.fetch_max(self.own + 1, Ordering::AcqRel);
     }

@@ -453,7 +453,7 @@ pub fn totals(row: &impl Columns) -> Result<Statistics> {
     })
 }
 
-/// How much of a log an event type is, of so many events, from the columns of `event_type_distribution.sql`.
+/// The share of an event type in a log of `total` events, from the columns of `event_type_distribution.sql`.
 ///
 /// # Errors
 ///

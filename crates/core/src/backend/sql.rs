@@ -129,11 +129,11 @@ pub enum Value<'a> {
     Time(OffsetDateTime),
     /// How many rows at most; none for all.
     Most(Option<i64>),
-    /// A time so long from now: in [microseconds](super::microseconds), or as the time where the program has the clock.
+    /// The current time plus a duration. Sent as [microseconds](super::microseconds), or as a time if the program's clock is used.
     In(Duration),
-    /// A time so long ago, in the same way.
+    /// The current time minus a duration, sent in the same way.
     Ago(Duration),
-    /// The time, after all other values. Left out where the database has the clock.
+    /// The current time, after all other values. Left out if the database's clock is used.
     Now,
 }
 
@@ -169,7 +169,7 @@ pub trait SqlSession {
     /// Those of the backend.
     fn change(&mut self, statement: Sql, values: &[Value<'_>]) -> Result<u64>;
 
-    /// Deletes the rows of the members of a group that were not seen for so long.
+    /// Deletes the rows of the members of a group that were not seen for this duration.
     ///
     /// # Errors
     ///

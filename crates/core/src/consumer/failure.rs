@@ -145,7 +145,7 @@ impl OnFailure {
         self
     }
 
-    /// After the last attempt the event is parked, with all later events of its aggregate. The consumer goes on with other aggregates.
+    /// After the last attempt the event is parked, with all later events of its aggregate. The consumer continues with other aggregates.
     #[must_use]
     pub fn then_park(mut self) -> Self {
         self.parks = true;

@@ -45,7 +45,7 @@ pub const DEFAULT_BATCH: NonZeroU32 = NonZeroU32::new(500).expect("500 is not ze
 /// # store.append(&other, ExpectedVersion::NoStream, &[NewEvent::new("account.opened", &serde_json::json!({}))?])?;
 ///
 /// project(&store, &Welcome)?;
-/// project(&store, &Welcome)?; // goes on where it was: there is nothing new
+/// project(&store, &Welcome)?; // continues where it stopped: there is nothing new
 /// assert_eq!(store.read(EventQuery::new().event_types(["letter.written"])?).count(), 2);
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```

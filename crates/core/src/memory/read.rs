@@ -1,4 +1,4 @@
-//! Reading streams and pages of the log, with what of them is archived.
+//! Reading streams and pages of the log, and finding their archived parts.
 
 use super::log::Log;
 use super::store::{MemoryEventStore, lock};

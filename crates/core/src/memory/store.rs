@@ -1,4 +1,4 @@
-//! The store: what its clones share, how it is made, and how it is told to fail.
+//! The store: the state that its clones share, how it is created, and how a test makes it fail.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{EventData, EventType, NewEvent};
 
-/// The type of an event, and its data as it is compared and shown.
+/// The type of an event, and its data in the form in which it is compared and shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) event_type: EventType,

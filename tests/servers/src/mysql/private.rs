@@ -69,7 +69,7 @@ impl Private {
         }
         command.arg(format!("--bind_address={}", self.address().ip()));
         command.arg(format!("--port={}", self.address().port()));
-        command.arg("--skip_name_resolve"); // there is nobody to ask on a machine that is on its own
+        command.arg("--skip_name_resolve"); // a machine without a network has no name server
         let accounts = directory.join(ACCOUNTS);
         if accounts.exists() {
             command.arg(format!("--init_file={}", accounts.display()));

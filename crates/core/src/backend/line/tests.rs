@@ -69,7 +69,7 @@ impl Slow {
         })
     }
 
-    /// Waits until so many are in the line that wait.
+    /// Waits until this many appends wait in the line.
     fn wait_for(&self, waiting: usize) {
         while lock(&self.line.state).waiting.len() < waiting {
             thread::yield_now();

@@ -125,7 +125,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(is_at_end.then_some(page.checkpoint))
     }
 
-    /// Of the slots that can go on, those that are furthest behind.
+    /// The slots that are furthest behind, of those that can continue.
     fn cohort(&self) -> Option<Cohort> {
         let now = Instant::now();
         let held = self.member.held();
@@ -205,7 +205,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(())
     }
 
-    /// Handles events of one slot and moves its checkpoint; returns whether the slot goes on.
+    /// Handles events of one slot and moves its checkpoint; returns whether the slot continues.
     fn handle(&mut self, number: u16, events: &[EventEnvelope]) -> Result<bool> {
         if let Some(place) = events
             .iter()
@@ -337,7 +337,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
                 advanced => break advanced,
             }
         };
-        // If the slot was halted meanwhile, its events are handled again once it goes on.
+        // If the slot was halted meanwhile, its events are handled again when it continues.
         if self.settle(number, advanced)?.is_none() {
             return Ok(false);
         }
@@ -363,7 +363,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         }
     }
 
-    /// The result of a change to a slot; none if the slot does not go on.
+    /// The result of a change to a slot; none if the slot does not continue.
     fn settle<R>(&self, number: u16, done: Result<R, Trouble>) -> Result<Option<R>> {
         match done {
             Ok(done) => Ok(Some(done)),
@@ -475,7 +475,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         Ok(false)
     }
 
-    /// Parks an event if its aggregate is still parked. Returns whether the slot goes on.
+    /// Parks an event if its aggregate is still parked. Returns whether the slot continues.
     fn park_late(&mut self, number: u16, event: &EventEnvelope) -> Result<bool> {
         let Some(token) = self.member.held().slots.get(&number).map(|slot| slot.token) else {
             return Ok(false);

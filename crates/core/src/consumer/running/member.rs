@@ -68,7 +68,7 @@ pub(crate) struct Slot {
     pub(crate) is_counted: bool,
 }
 
-/// Why a slot does not go on.
+/// Why a slot does not continue.
 pub(crate) enum Trouble {
     Store(Error),
     /// Another process holds the slot, or the operator moved its checkpoint.

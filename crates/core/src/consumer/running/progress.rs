@@ -29,7 +29,7 @@ struct State {
     waiting: Vec<Part>,
 }
 
-/// A part of a consumer. One part may wait while another one goes on.
+/// A part of a consumer. One part may wait while another one continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Handling,
