@@ -556,12 +556,10 @@ pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Resu
     let may_be_behind = session.server.standing.may_be_behind();
     let rows = session.query(sql::PUBLISHED_MARK, Vec::new()).map_err(classify)?;
     let shown = decode(&rows, |row| {
-        Ok(PublishedMark {
-            mark: Cells(row).sequence(0)?,
-            end: Cells(row).sequence(1)?,
-            may_be_behind,
-            age: integer(row, 2)?,
-        })
+        let mut shown = PublishedMark::new(Cells(row).sequence(0)?, Cells(row).sequence(1)?);
+        shown.may_be_behind = may_be_behind;
+        shown.age = integer(row, 2)?;
+        Ok(shown)
     })?;
     PublishedMark::checked(shown.into_iter().next())
 }

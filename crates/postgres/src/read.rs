@@ -190,12 +190,10 @@ pub(crate) fn end_of_log<C: GenericClient>(session: &mut Session<'_, C>) -> Resu
 /// The published mark, as this server shows it.
 pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
     let shown = session.select(sql::PUBLISHED_MARK, &[], |row| {
-        Ok(PublishedMark {
-            mark: Cells(row).sequence(0)?,
-            end: Cells(row).sequence(1)?,
-            may_be_behind: get(row, 2)?,
-            age: get(row, 3)?,
-        })
+        let mut shown = PublishedMark::new(Cells(row).sequence(0)?, Cells(row).sequence(1)?);
+        shown.may_be_behind = get(row, 2)?;
+        shown.age = get(row, 3)?;
+        Ok(shown)
     })?;
     PublishedMark::checked(shown.into_iter().next())
 }

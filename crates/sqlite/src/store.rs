@@ -305,7 +305,7 @@ impl SqliteBuilder {
         }
     }
 
-    /// What a commit survives; [`Synchronous::Full`] unless set.
+    /// Sets what a commit survives; [`Synchronous::Full`] unless set.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.options.synchronous = synchronous;
         self
@@ -317,13 +317,13 @@ impl SqliteBuilder {
         self
     }
 
-    /// How long to wait for another process that has locked the file, or for a reading connection; 5 seconds unless set.
+    /// Sets how long to wait for another process that has locked the file, or for a reading connection; 5 seconds unless set.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.options.busy_timeout = timeout;
         self
     }
 
-    /// The number of reading connections, at least 1. Unless set, it is the number of cores, from 4 to 16. Each connection is opened when
+    /// Sets the number of reading connections, at least 1. Unless set, it is the number of cores, from 4 to 16. Each connection is opened when
     /// it is first needed.
     pub fn readers(mut self, readers: u32) -> Self {
         self.options.readers = readers.max(1);

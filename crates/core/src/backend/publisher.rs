@@ -82,6 +82,7 @@ pub fn never_published() -> Error {
 
 /// For authors of backends: the published mark, as a server shows it.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PublishedMark {
     /// The mark.
     pub mark: GlobalSequence,
@@ -94,6 +95,17 @@ pub struct PublishedMark {
 }
 
 impl PublishedMark {
+    /// The mark and the end of the log, as the primary itself shows them, just published. Set the other fields afterwards.
+    #[must_use]
+    pub fn new(mark: GlobalSequence, end: GlobalSequence) -> Self {
+        Self {
+            mark,
+            end,
+            may_be_behind: false,
+            age: 0,
+        }
+    }
+
     /// Returns what the server shows, if a mark was published and the log reaches it.
     ///
     /// # Errors

@@ -265,7 +265,7 @@ impl<S: ConsumerStore + ?Sized> Iterator for Follow<'_, S> {
             match looked {
                 Ok(may_go_on) => {
                     if is_lost {
-                        log::warn!("a follower of the log goes on");
+                        log::warn!("a follower of the log continues");
                     }
                     is_lost = false;
                     pauses = Backoff::new();
