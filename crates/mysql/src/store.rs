@@ -9,8 +9,8 @@ use std::time::Instant;
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
-    Connections, Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerOptions, SlotsQuery, SqlTransaction,
-    Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, DataRules, Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerOptions, SlotsQuery,
+    SqlTransaction, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -172,7 +172,7 @@ impl MysqlEventStore {
             connection: &mut connection,
             store: &self.0,
             is_unchecked: false,
-            work: Work::default(),
+            work: Work::new(self.0.options.server.data_rules()),
         }
         .run(work)
     }
@@ -609,12 +609,8 @@ impl Connections for Sessions<'_> {
         self.0.with(work)
     }
 
-    fn limits(&self) -> &Limits {
-        &self.0.0.options.server.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.0.0.options.server.verify_on_read
+    fn data_rules(&self) -> DataRules {
+        self.0.0.options.server.data_rules()
     }
 }
 
@@ -765,14 +761,6 @@ impl fmt::Debug for MysqlTransaction<'_> {
 impl WorkTransaction for MysqlTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.store.options.server.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.store.options.server.verify_on_read
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
-    Connections, Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls, ServerOptions,
-    SlotsQuery, SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Connections, DataRules, Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls,
+    ServerOptions, SlotsQuery, SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient,
+    consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -283,7 +284,7 @@ impl PostgresEventStore {
             reset: &connection.reset,
             is_unchecked: false,
             store: &self.shared,
-            work: Work::default(),
+            work: Work::new(self.shared.options.server.data_rules()),
         })
     }
 
@@ -657,12 +658,8 @@ impl Connections for Sessions<'_> {
         self.0.with(work)
     }
 
-    fn limits(&self) -> &Limits {
-        &self.0.shared.options.server.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.0.shared.options.server.verify_on_read
+    fn data_rules(&self) -> DataRules {
+        self.0.shared.options.server.data_rules()
     }
 }
 
@@ -839,14 +836,6 @@ impl fmt::Debug for PostgresTransaction<'_> {
 impl WorkTransaction for PostgresTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.store.options.server.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.store.options.server.verify_on_read
     }
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::DataRules;
 use firefly_eventstore_core::{Indexes, Limits};
 
 /// Options for opening a store: see [`SqliteBuilder`](crate::SqliteBuilder).
@@ -19,6 +20,12 @@ pub(crate) struct Options {
     pub(crate) indexes: Option<Indexes>,
     pub(crate) verify_on_read: bool,
     pub(crate) limits: Limits,
+}
+
+impl Options {
+    pub(crate) fn data_rules(&self) -> DataRules {
+        DataRules::new(self.limits, self.verify_on_read)
+    }
 }
 
 impl Default for Options {

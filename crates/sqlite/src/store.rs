@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
-    Connections, Pool, ProvedMark, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause, any_transient,
-    consumers, tables,
+    Connections, DataRules, Pool, ProvedMark, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause,
+    any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -154,9 +154,7 @@ impl SqliteEventStore {
                 let mut transaction = SqliteTransaction {
                     connection,
                     had_connection,
-                    limits: &self.options().limits,
-                    verify_on_read: self.options().verify_on_read,
-                    work: Work::default(),
+                    work: Work::new(self.options().data_rules()),
                 };
                 let result = work(&mut transaction);
                 let result = transaction.work.outcome(result)?;
@@ -549,12 +547,8 @@ impl Connections for Sessions<'_> {
         self.0.write(|connection| work(&mut Session(connection)))
     }
 
-    fn limits(&self) -> &Limits {
-        &self.0.options().limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.0.options().verify_on_read
+    fn data_rules(&self) -> DataRules {
+        self.0.options().data_rules()
     }
 }
 
@@ -620,8 +614,6 @@ impl Transactional for SqliteEventStore {
 pub struct SqliteTransaction<'a> {
     connection: &'a Connection,
     had_connection: &'a Cell<bool>,
-    limits: &'a Limits,
-    verify_on_read: bool,
     work: Work,
 }
 
@@ -641,14 +633,6 @@ impl SqliteTransaction<'_> {
 impl WorkTransaction for SqliteTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
-    }
-
-    fn limits(&self) -> &Limits {
-        self.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.verify_on_read
     }
 }
 

@@ -21,7 +21,7 @@
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
 //! | consumers | [`ConsumerTables`], [`ConsumerChange`], [`SlotsQuery`], [`any_transient`], [`any_cause`], [`microseconds`] |
 //! | migrations, indexes, diagnoses | [`migration`], [`adoption`], [`indexes`], [`checks`] |
-//! | transactions | [`Work`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
+//! | transactions | [`Work`], [`DataRules`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
 //! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
@@ -85,7 +85,7 @@ pub use head::{Head, check_snapshot, check_type};
 pub use import::{ImportTarget, admit_import, check_import, import, import_events, refuse_import};
 pub use line::{Group, Line, OwnedAppend};
 pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
-pub use options::ServerOptions;
+pub use options::{DataRules, ServerOptions};
 pub use page::Found;
 #[cfg(feature = "pool")]
 pub use pool::{Connector, Generation, Pool, ServerConnection};

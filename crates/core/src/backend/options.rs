@@ -6,6 +6,24 @@ use std::time::Duration;
 use super::publisher::Publisher;
 use crate::{Error, ErrorKind, GlobalSequence, Limits, Result};
 
+/// The rules of a store for events and snapshots: what it accepts, and whether it verifies what it reads.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DataRules {
+    /// The limits of events and snapshots.
+    pub limits: Limits,
+    /// Whether events and snapshots that are read are compared with their checksums.
+    pub verify_on_read: bool,
+}
+
+impl DataRules {
+    /// For authors of backends: these rules.
+    #[must_use]
+    pub fn new(limits: Limits, verify_on_read: bool) -> Self {
+        Self { limits, verify_on_read }
+    }
+}
+
 /// The options that stores on all servers have. [`server_options!`](crate::server_options) writes the methods of the builder.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,6 +47,12 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// The rules for events and snapshots.
+    #[must_use]
+    pub fn data_rules(&self) -> DataRules {
+        DataRules::new(self.limits, self.verify_on_read)
+    }
+
     /// Refuses to write in a store that reads from a replica, before anything is sent.
     ///
     /// # Errors

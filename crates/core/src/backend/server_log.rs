@@ -99,7 +99,7 @@ pub fn read_page<L: ServerLog>(log: &L, query: &EventQuery, cursor: Option<&Curs
         (false, Some(cursor)) => log.read(|session| find(session, cursor.high_water_mark())),
         (false, None) => first_page(&mut Beginning { log, query }, query, log.proved()),
     };
-    page.and_then(|page| verified_page(page, log.verifies_on_read()))
+    page.and_then(|page| verified_page(page, log.data_rules().verify_on_read))
         .map_err(|error| error.during("read the log"))
 }
 

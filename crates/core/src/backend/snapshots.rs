@@ -5,12 +5,13 @@ use time::{Duration, OffsetDateTime};
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
 use super::load::{self, SnapshotSource, StreamSource as _};
+use super::options::DataRules;
 use super::rows::{self, Columns as _};
 use super::sql::{Sql, SqlSession, Value};
 use crate::store::snapshot::SnapshotDeletion;
 use crate::{
-    AggregateKey, EventStream, Limits, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection,
-    SnapshotStatistics, SnapshotType, StreamRange, TenantId, Version,
+    AggregateKey, EventStream, NewSnapshot, Result, Snapshot, SnapshotAt, SnapshotSelection, SnapshotStatistics,
+    SnapshotType, StreamRange, TenantId, Version,
 };
 
 /// A store's connections, as its calls use them. The calls over them are the same for every database: [`load_range`], and the
@@ -33,11 +34,8 @@ pub trait Connections {
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the store only reads; those of `work`, and of getting a connection.
     fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R>;
 
-    /// The limits of events and snapshots.
-    fn limits(&self) -> &Limits;
-
-    /// Whether events and snapshots that are read are compared with their checksums.
-    fn verifies_on_read(&self) -> bool;
+    /// The rules for events and snapshots.
+    fn data_rules(&self) -> DataRules;
 }
 
 /// [`EventStore::load_range`](crate::EventStore::load_range).
@@ -52,7 +50,7 @@ pub fn load_range(
 ) -> Result<EventStream> {
     connections
         .read(|session| load::load(session, aggregate, range))
-        .and_then(|stream| verified(stream, connections.verifies_on_read()))
+        .and_then(|stream| verified(stream, connections.data_rules().verify_on_read))
         .map_err(|error| error.during(format_args!("load {aggregate}")))
 }
 
@@ -64,7 +62,7 @@ pub fn load_range(
 /// As there.
 pub fn save(connections: &impl Connections, tenant: Option<&TenantId>, snapshot: &NewSnapshot) -> Result<()> {
     let save = || {
-        snapshot.check(connections.limits())?;
+        snapshot.check(&connections.data_rules().limits)?;
         connections.write(|session| {
             check_snapshot(session.head(snapshot.aggregate())?.as_ref(), tenant, snapshot)?;
             insert(session, &snapshot.stored(tenant))
@@ -89,7 +87,7 @@ pub fn find(
 ) -> Result<Option<Snapshot>> {
     connections
         .read(|session| Ok(select(session, tenant, aggregate, at.bounds(), Some(1))?.pop()))
-        .and_then(|snapshot| verified_snapshots(snapshot, connections.verifies_on_read()))
+        .and_then(|snapshot| verified_snapshots(snapshot, connections.data_rules().verify_on_read))
         .map_err(|error| error.during(format_args!("find a snapshot of {aggregate}")))
 }
 
@@ -106,7 +104,7 @@ pub fn load_from(
 ) -> Result<(Option<Snapshot>, EventStream)> {
     connections
         .read(|session| load::load_from_snapshot(session, tenant, aggregate, at))
-        .and_then(|loaded| verified_with_snapshot(loaded, connections.verifies_on_read()))
+        .and_then(|loaded| verified_with_snapshot(loaded, connections.data_rules().verify_on_read))
         .map_err(|error| error.during(format_args!("load {aggregate} from a snapshot")))
 }
 
@@ -123,7 +121,7 @@ pub fn list(
     let all = (Version::ZERO, Version::MAX, None);
     connections
         .read(|session| select(session, tenant, aggregate, all, None))
-        .and_then(|snapshots| verified_snapshots(snapshots, connections.verifies_on_read()))
+        .and_then(|snapshots| verified_snapshots(snapshots, connections.data_rules().verify_on_read))
         .map_err(|error| error.during(format_args!("list the snapshots of {aggregate}")))
 }
 

@@ -6,26 +6,37 @@ use super::append::{check, describe};
 use super::consumers;
 use super::damaged::verified;
 use super::load::{StreamSource, load};
+use super::options::DataRules;
 use super::sql::SqlSession;
 use super::within::Within;
 use crate::consumer::stored::tables::{ConsumerChange, ConsumerTables, SlotsQuery};
 use crate::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery};
 use crate::store::tenant::Scope;
-use crate::{
-    AggregateKey, Append, Appended, Error, EventStream, EventTransaction, Limits, Result, StreamRange, TenantId,
-};
+use crate::{AggregateKey, Append, Appended, Error, EventStream, EventTransaction, Result, StreamRange, TenantId};
 
 /// The state of a transaction: the tenant that it is limited to, whether it has appended, and the first failed call.
 ///
 /// After a failure, every call that writes returns that failure, and the transaction does not commit. Loads still work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Work {
+    rules: DataRules,
     scope: Scope,
     has_appended: bool,
     failure: Option<Error>,
 }
 
 impl Work {
+    /// A transaction of a store with these rules.
+    #[must_use]
+    pub fn new(rules: DataRules) -> Self {
+        Self {
+            rules,
+            scope: Scope::default(),
+            has_appended: false,
+            failure: None,
+        }
+    }
+
     /// Whether events were appended. After the commit, waiting threads must be woken.
     #[must_use]
     pub fn has_appended(&self) -> bool {
@@ -81,12 +92,6 @@ pub trait WorkTransaction: Sized {
     /// The state of the transaction.
     fn work(&mut self) -> &mut Work;
 
-    /// The limits of events.
-    fn limits(&self) -> &Limits;
-
-    /// Whether events that are read are compared with their checksums.
-    fn verifies_on_read(&self) -> bool;
-
     /// Runs the caller's work, during which this thread cannot call the store. Afterwards commit if the result is `Ok`, and roll back
     /// otherwise.
     ///
@@ -126,10 +131,10 @@ pub trait WorkTransaction: Sized {
         append: impl FnOnce(&mut Self, &[Append<'_>]) -> Result<Vec<Appended>>,
     ) -> Result<Vec<Appended>> {
         self.work().check()?;
-        let scope = self.work().scope.clone();
+        let (scope, limits) = (self.work().scope.clone(), self.work().rules.limits);
         let append_scoped = || {
             let appends = scope.appends(appends)?;
-            check(&appends, self.limits())?;
+            check(&appends, &limits)?;
             append(self, &appends)
         };
         let result = append_scoped().map_err(|error: Error| error.during(describe(appends)));
@@ -152,7 +157,7 @@ pub trait WorkTransaction: Sized {
         scope
             .range(range)
             .and_then(|range| load(self, &range))
-            .and_then(|stream| verified(stream, self.verifies_on_read()))
+            .and_then(|stream| verified(stream, self.work().rules.verify_on_read))
             .map_err(|error| error.during(format_args!("load {aggregate}")))
     }
 }
@@ -269,23 +274,18 @@ impl<T: SqlTransaction> ConsumerTransaction for T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::{ErrorKind, Limits};
 
-    #[derive(Default)]
-    struct Transaction(Work, Limits);
+    struct Transaction(Work);
 
     impl WorkTransaction for Transaction {
         fn work(&mut self) -> &mut Work {
             &mut self.0
         }
+    }
 
-        fn limits(&self) -> &Limits {
-            &self.1
-        }
-
-        fn verifies_on_read(&self) -> bool {
-            false
-        }
+    fn transaction() -> Transaction {
+        Transaction(Work::new(DataRules::new(Limits::PORTABLE, false)))
     }
 
     fn failed() -> Error {
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_the_caller_ignores_is_the_outcome() {
-        let mut transaction = Transaction::default();
+        let mut transaction = transaction();
         let result = transaction.run_work(&Within::new(), |transaction| {
             let ignored = transaction.run_statement(|_| Err::<(), _>(failed()));
             assert!(ignored.unwrap_err().is_retryable());
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn nothing_runs_after_a_failure() {
-        let mut transaction = Transaction::default();
+        let mut transaction = transaction();
         let _ = transaction.run_statement(|_| Err::<(), _>(failed()));
         let statement = transaction.run_statement(|_| -> Result<()> { panic!("it runs") });
         assert_eq!(statement.unwrap_err().to_string(), failed().to_string());
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_store_is_refused_during_the_work_only() {
-        let (mut transaction, within) = (Transaction::default(), Within::new());
+        let (mut transaction, within) = (transaction(), Within::new());
         let refused = transaction.run_work(&within, |_| Ok::<_, Error>(within.check_outside().is_err()));
         assert!(refused.unwrap());
         assert!(within.check_outside().is_ok());

@@ -9,11 +9,13 @@ use uuid::Uuid;
 
 use super::consumers::MemoryConsumers;
 use super::store::{FaultPoint, MemoryEventStore, lock};
-use crate::backend::{self, ConsumerChange, ConsumerTables, Head, Located, SlotsQuery, Work, WorkTransaction};
+use crate::backend::{
+    self, ConsumerChange, ConsumerTables, DataRules, Head, Located, SlotsQuery, Work, WorkTransaction,
+};
 use crate::consumer::{ConsumerSlot, ConsumerTransaction, ParkedEvent, ParkedQuery};
 use crate::{
-    AggregateKey, Append, Appended, EventEnvelope, EventStream, EventTransaction, GlobalSequence, Limits, NewEvent,
-    Result, StreamRange, TenantId, Version,
+    AggregateKey, Append, Appended, EventEnvelope, EventStream, EventTransaction, GlobalSequence, NewEvent, Result,
+    StreamRange, TenantId, Version,
 };
 
 /// A transaction of a store in memory. No other transaction runs meanwhile, and readers do not see its changes before the commit.
@@ -35,7 +37,7 @@ impl<'a> MemoryTransaction<'a> {
             committed: store.look(|log| log.mark().get()),
             events: Vec::new(),
             consumers: None,
-            work: Work::default(),
+            work: Work::new(DataRules::new(store.limits, store.verify_on_read)),
         }
     }
 
@@ -157,14 +159,6 @@ impl ConsumerTransaction for MemoryTransaction<'_> {
 impl WorkTransaction for MemoryTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.store.limits
-    }
-
-    fn verifies_on_read(&self) -> bool {
-        self.store.verify_on_read
     }
 }
 
