@@ -70,7 +70,7 @@ impl Arguments {
     }
 }
 
-/// Takes `-7` for a value, which an option then refuses with its reason, and not for an option that there is not.
+/// Takes `-7` for a value, which its option then refuses with a reason, and not for an unknown option.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     command
         .allow_negative_numbers(true)

@@ -7,7 +7,7 @@ use clap::Args;
 use firefly_eventstore::{Error, EventData, EventEnvelope};
 use serde_json::Value;
 
-/// What the data of an event must hold.
+/// A condition on the data of events.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Which events (each narrows the choice)")]
 pub(crate) struct Conditions {
@@ -18,7 +18,7 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// Whether there is no condition: every event is meant.
+    /// Whether there is no condition, so that every event matches.
     pub(crate) fn is_empty(&self) -> bool {
         self.conditions.is_empty()
     }
@@ -61,7 +61,7 @@ impl Condition {
     }
 }
 
-/// As it may be written on the command line.
+/// The form for the command line.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.pointer, self.value)

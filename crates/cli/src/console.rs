@@ -1,4 +1,4 @@
-//! The standard output and the error output: who gets what, and in which form.
+//! The standard output and the error output: what is written to which, and in which form.
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -74,7 +74,7 @@ impl Console {
         Ok(writeln!(self.out)?)
     }
 
-    /// Writes a table, fitted to the terminal if there is one; a remark says that there is nothing in it.
+    /// Writes a table, fitted to the terminal if there is one; a remark says if it is empty.
     pub(crate) fn table(&mut self, table: Table) -> Result<()> {
         let is_empty = table.is_empty();
         for (number, line) in table.lines(self.width).iter().enumerate() {
@@ -101,7 +101,7 @@ impl Console {
         Ok(self.out.write_all(text)?)
     }
 
-    /// Writes JSON where people's remarks would go, because the answer itself went to the standard output.
+    /// Writes JSON to the error output, because the answer itself goes to the standard output.
     pub(crate) fn json_remark(&self, value: &impl Serialize) {
         let json = serde_json::to_string(value).expect("what is written are plain structs");
         self.tell(format_args!("{}", escaped_json(&json)));
@@ -124,7 +124,7 @@ impl Console {
         Bar::new(what, self.quiet)
     }
 
-    /// Hands on what was written so far.
+    /// Flushes what was written so far.
     pub(crate) fn flush(&mut self) -> Result<()> {
         Ok(self.out.flush()?)
     }

@@ -1,4 +1,4 @@
-//! What the tool tells who called it: an exit code, and why it failed.
+//! How the tool ends: an exit code, and why it failed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,29 +12,29 @@ use firefly_eventstore::{Error, ErrorKind, SchemaProblem};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// All is done, and all is well.
+    /// The command succeeded.
     Fine = 0,
     /// The check that was asked for found something.
     Findings = 1,
     /// The command line or the input is wrong.
     Usage = 2,
-    /// What is stored is in the way.
+    /// The request conflicts with stored data.
     Conflict = 3,
     /// The database cannot answer now.
     Unavailable = 4,
-    /// The schema is not the one that the tool works with, or not where it was.
+    /// The schema is not the one that the tool needs, or was moved.
     Schema = 5,
-    /// A file or what is stored is damaged.
+    /// A file or stored data is damaged.
     Damaged = 6,
-    /// The database accepts no writes, or cannot prove what may be read.
+    /// The database accepts no writes, or cannot prove the high-water mark.
     Refused = 7,
     /// A file or stream cannot be read or written.
     Files = 8,
     /// Anything else that the database reports.
     Database = 9,
-    /// `doctor` found what may cost data.
+    /// `doctor` found a danger: stored data may be lost.
     Danger = 10,
-    /// It was stopped before it was done.
+    /// The command was stopped before it was done.
     Interrupted = 130,
 }
 
@@ -105,13 +105,13 @@ impl Failure {
         self
     }
 
-    /// Says which store it is about, unless that was said.
+    /// Adds the store that the error is about, unless it has one.
     pub(crate) fn on(mut self, store: &StoreUrl) -> Self {
         self.store.get_or_insert_with(|| store.clone());
         self
     }
 
-    /// Adds what the error is about, if the error does not say it.
+    /// Adds the subject of the error, if the error does not name it.
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self

@@ -1,4 +1,4 @@
-//! Files: what is written appears whole or not at all; what is read may be a pipe.
+//! Files: a written file appears complete or not at all; a read file may be a pipe.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Seek as _, Write};
@@ -8,17 +8,17 @@ use tempfile::Builder;
 
 use crate::exit::{Exit, Failure, Result};
 
-/// What becomes of a file that is there already.
+/// What to do with an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
     /// It is replaced.
     Replace,
-    /// It stays, and nothing is written.
+    /// It is kept, and nothing is written.
     Keep,
 }
 
 impl Existing {
-    /// What `--force` says.
+    /// As `--force` says.
     pub(crate) fn forced(force: bool) -> Self {
         if force { Self::Replace } else { Self::Keep }
     }
@@ -43,7 +43,7 @@ pub(crate) fn write_whole<R>(
         out.flush()?;
         return Ok(result);
     }
-    // Of a symbolic link, what it leads to is replaced.
+    // The target of a symbolic link is replaced, not the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
         let mut out = BufWriter::new(File::options().write(true).open(&path).map_err(failed)?);
@@ -92,7 +92,7 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     builder.tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
-/// Opens a file to be read more than once: what is no regular file, and the standard input, is copied to a temporary file.
+/// Opens a file to be read more than once. The standard input, and anything that is no regular file, is copied to a temporary file.
 pub(crate) fn open_to_reread(path: &Path) -> Result<BufReader<File>> {
     let failed = |error: io::Error| Failure::io(format_args!("{} cannot be read", name_of(path).display()), &error);
     if is_standard(path) {

@@ -114,7 +114,7 @@ impl Filter {
         Ok(query)
     }
 
-    /// The options that make the same choice again, but for where it begins.
+    /// The options that make the same choice again, without the beginning.
     pub(crate) fn options(&self) -> Vec<String> {
         let mut options = Vec::new();
         let mut add = |name: &str, value: Option<String>| {

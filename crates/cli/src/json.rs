@@ -1,4 +1,4 @@
-//! What `--json` writes: the names are those of the columns, and what is NULL is null.
+//! The output of `--json`. The names are those of the columns; NULL is null.
 
 use firefly_eventstore::consumer::{ConsumerSlot, ConsumerStatus, Lease, ParkedEvent};
 use firefly_eventstore::operate::{
@@ -114,7 +114,7 @@ impl From<&Migration> for MigrationRow {
     }
 }
 
-/// Something that an audit found.
+/// A finding of an audit.
 #[derive(Debug, Serialize)]
 pub(crate) struct FindingRow<'a> {
     finding: &'static str,
@@ -141,7 +141,7 @@ impl<'a> From<&'a Finding> for FindingRow<'a> {
     }
 }
 
-/// What kind a finding is, in a word that stays.
+/// The kind of a finding, as a word that never changes.
 pub(crate) fn kind_of(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Checksum => "checksum",
@@ -159,7 +159,7 @@ pub(crate) fn kind_of(kind: FindingKind) -> &'static str {
     }
 }
 
-/// What `verify` remembers of a log, as a file keeps it.
+/// The end of a log that `verify` remembers in a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RememberedRow {
@@ -187,7 +187,7 @@ impl TryFrom<RememberedRow> for Remembered {
     }
 }
 
-/// A seal, with the line that is kept of it.
+/// A seal, with the line to store elsewhere.
 #[derive(Debug, Serialize)]
 pub(crate) struct SealRow {
     global_sequence: GlobalSequence,
@@ -209,7 +209,7 @@ impl From<&Seal> for SealRow {
     }
 }
 
-/// Where a part of the log went.
+/// An archive.
 #[derive(Debug, Serialize)]
 pub(crate) struct ArchiveRow<'a> {
     first_sequence: GlobalSequence,
@@ -235,7 +235,7 @@ impl<'a> From<&'a Archive> for ArchiveRow<'a> {
     }
 }
 
-/// An index, and what use it is.
+/// An index, and its use.
 #[derive(Debug, Serialize)]
 pub(crate) struct IndexRow<'a> {
     table: &'a str,
@@ -257,7 +257,7 @@ impl<'a> From<&'a IndexUsage> for IndexRow<'a> {
     }
 }
 
-/// What was found out about one thing.
+/// A finding about the store, its server or a setting.
 #[derive(Debug, Serialize)]
 pub(crate) struct DiagnosisRow<'a> {
     severity: &'static str,
@@ -364,7 +364,7 @@ impl<'a> From<&'a ConsumerSlot> for SlotRow<'a> {
     }
 }
 
-/// An event that a consumer put aside: a row of `firefly_parked_events`.
+/// A parked event: a row of `firefly_parked_events`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ParkedRow<'a> {
     name: &'a str,

@@ -1,4 +1,4 @@
-//! `firefly-eventstore`: the tool of those who operate a store.
+//! `firefly-eventstore`: the tool for operators of a store.
 
 mod age;
 mod arguments;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     exit.unwrap_or_else(|failure| told(&failure, &console)).into()
 }
 
-/// Tells in one line why the command failed.
+/// Says in one line why the command failed.
 fn told(failure: &Failure, console: &Console) -> Exit {
     // The reader of the output, such as `head`, has closed it.
     if failure.is_closed_pipe() {
@@ -56,7 +56,7 @@ fn told(failure: &Failure, console: &Console) -> Exit {
     failure.exit()
 }
 
-/// Writes the help that was asked for, or what is wrong with the command line.
+/// Writes the requested help, or what is wrong with the command line.
 fn answer_usage(answer: &clap::Error, secrets: &Secrets) -> Exit {
     let answer_text = secrets.hidden_in(&answer.render().ansi().to_string());
     // A closed pipe is no error. Any other error cannot be reported either, since the output is closed.

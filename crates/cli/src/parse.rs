@@ -31,7 +31,7 @@ pub(crate) fn time_text(time: OffsetDateTime) -> String {
     time.format(&TIME).expect("the format has only what every time has")
 }
 
-/// A time as a table shows it: in UTC, to the second, with a space at which it may be broken.
+/// A time as a table shows it: in UTC, to the second, with a space where a line may break.
 pub(crate) fn short_time(time: OffsetDateTime) -> String {
     time.format(&SHORT_TIME)
         .expect("the format has only what every time has")

@@ -30,14 +30,14 @@ impl Bar {
         self.show_at(progress.done, progress.total.unwrap_or(progress.done));
     }
 
-    /// Moves the bar to a place on the way to another.
+    /// Moves the bar to a position, and sets its end.
     pub(crate) fn show_at(&self, done: u64, total: u64) {
         self.0.set_length(total.max(done));
         self.0.set_position(done);
         self.0.set_message(format!("{}/s", HumanCount(self.0.per_sec() as u64)));
     }
 
-    /// Writes something while the bar is out of the way.
+    /// Hides the bar while something is written.
     pub(crate) fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
         self.0.suspend(write)
     }

@@ -62,7 +62,7 @@ pub(crate) struct Stoppable<'a, W> {
 impl<W: Write> Write for Stoppable<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.stop.is_asked() {
-            // Not the kind Interrupted, after which writing is repeated.
+            // Not the kind `Interrupted`, because writing would be repeated then.
             true => Err(io::Error::other("it was stopped")),
             false => self.out.write(bytes),
         }

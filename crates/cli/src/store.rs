@@ -7,7 +7,7 @@ use firefly_eventstore::operate::Operations;
 use crate::exit::{Exit, Failure, Result};
 use crate::url::{STORE_VARIABLE, StoreUrl};
 
-/// The store that was chosen, if one was: not every command needs it.
+/// The chosen store, if any: not every command needs one.
 #[derive(Debug)]
 pub(crate) struct Chosen(pub(crate) Option<StoreUrl>);
 
@@ -27,7 +27,7 @@ impl Chosen {
 }
 
 impl StoreUrl {
-    /// The store, which must be there: only `migrate` makes one.
+    /// The store, which must exist: only `migrate` creates one.
     pub(crate) fn open(&self) -> Result<Arc<dyn Operations>> {
         self.check_scheme()?;
         self.find_file()?;
@@ -39,7 +39,7 @@ impl StoreUrl {
         opened.map_err(|failure| failure.on(self))
     }
 
-    /// Refuses a SQLite file that is not there, which the driver would make.
+    /// Refuses an SQLite file that does not exist, because the driver would create it.
     fn find_file(&self) -> Result<()> {
         let Some(path) = self.file().filter(|path| !path.exists()) else {
             return Ok(());
@@ -55,7 +55,7 @@ impl StoreUrl {
         Err(missing.advise_command(["migrate"]).on(self))
     }
 
-    /// Refuses what is no URL, without repeating it.
+    /// Refuses a text that is no URL, without repeating it.
     pub(crate) fn check_scheme(&self) -> Result<()> {
         let is_scheme =
             |scheme: &str| !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));

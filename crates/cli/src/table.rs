@@ -9,7 +9,7 @@ use crate::text::escaped;
 pub(crate) struct Table {
     inner: comfy_table::Table,
     right: Vec<bool>,
-    /// The columns that are never broken: half of a number is another number, and half of an id cannot be copied.
+    /// The columns that are never broken. Half of a number would be another number, and half of an id cannot be copied.
     whole: Vec<bool>,
 }
 
@@ -33,7 +33,7 @@ impl Table {
         self.inner.add_row(cells);
     }
 
-    /// Whether there is no row under the head.
+    /// Whether it has no rows.
     pub(crate) fn is_empty(&self) -> bool {
         self.inner.is_empty()
     }

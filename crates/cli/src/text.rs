@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The text with control characters escaped, which a terminal would obey instead of show. Characters that change the direction of writing or
+/// The text with control characters escaped: a terminal would execute them instead of showing them. Characters that change the direction of writing or
 /// end a line are escaped too: anybody may have written what is stored.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {

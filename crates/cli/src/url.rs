@@ -1,7 +1,7 @@
 //! The URL of a store, and which parts of it are never shown.
 //!
-//! It is not parsed by a library. One that has a slip must not show its password either, and a parser refuses it, or takes a part of
-//! the password for the host. SQLite's path and the options of ours are read as `connect` reads them.
+//! It is not parsed by a library. The password of a mistyped URL must stay hidden, too, but a parser refuses such a URL, or takes a part
+//! of the password for the host. SQLite's path and the options of ours are read as `connect` reads them.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -33,7 +33,7 @@ impl StoreUrl {
     pub(crate) fn command(&self, words: &[impl AsRef<str>]) -> String {
         let shown = self.to_string();
         let mut command = vec!["firefly-eventstore"];
-        // Where a password is not shown, and the environment has the URL, the command works without it.
+        // If a password is hidden, and the environment has the URL, the command works without it.
         let is_in_environment = env::var_os(STORE_VARIABLE).is_some_and(|url| url == *self.0);
         if shown == self.0 || !is_in_environment {
             command.extend(["--store", &shown]);
@@ -154,7 +154,7 @@ impl Secrets {
             for part in secret_parts(&argument) {
                 secrets.passwords.push(part.to_owned());
                 secrets.passwords.push(decoded(part).into_owned());
-                // Where it was taken for longer than it is.
+                // The part may be longer than the password, which then ends at the first `@`.
                 if let Some((password, _)) = part.split_once('@') {
                     secrets.passwords.push(password.to_owned());
                     secrets.passwords.push(decoded(password).into_owned());
@@ -174,7 +174,7 @@ impl Secrets {
         secrets
     }
 
-    /// The text without them.
+    /// The text without these passwords.
     pub(crate) fn hidden_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (url, shown) in &self.urls {
@@ -187,8 +187,8 @@ impl Secrets {
     }
 }
 
-/// The text without a password; one that is as short as a syllable only where it stands alone, or every message would be
-/// unreadable, and tell it.
+/// The text without a password. A password of up to three characters is hidden only where it stands alone. Otherwise every message would
+/// be unreadable, and reveal the password.
 fn without(text: &str, password: &str) -> String {
     if password.chars().count() > 3 {
         return text.replace(password, HIDDEN);

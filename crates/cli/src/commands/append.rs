@@ -1,4 +1,4 @@
-//! `append`: events from a script.
+//! `append`: appends events from a script.
 
 use std::io::{self, IsTerminal as _, Read as _};
 

@@ -1,4 +1,4 @@
-//! `archive`: a part of the log moves into a file.
+//! `archive`: moves a part of the log into a file.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `archives`: where parts of the log went.
+//! `archives`: lists the archived parts of the log.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! `attach`: an archive comes back into the log.
+//! `attach`: brings an archive back into the log.
 
 use std::path::PathBuf;
 

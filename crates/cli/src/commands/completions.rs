@@ -1,4 +1,4 @@
-//! `completions`: for shells.
+//! `completions`: completions for shells.
 
 use clap::{Args, Command};
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! `consumers`: how those fare that follow the log, and what their operator does with them.
+//! `consumers`: the status of projections and subscriptions, and what an operator does with them.
 
 use clap::{ArgGroup, Args, Subcommand};
 use firefly_eventstore::GlobalSequence;

@@ -71,7 +71,7 @@ struct Comparison<'a> {
     compared: u64,
     differences: u64,
     last_sequence: GlobalSequence,
-    /// That of the first log, as far as the second is the same.
+    /// The digest of the first log, up to where the second log is the same.
     digest: LogDigest,
 }
 
@@ -102,7 +102,7 @@ impl Diff {
 
 /// The newest seal with the same digest in both logs.
 fn common_seal(first: &dyn Operations, second: &dyn Operations) -> Result<Option<Seal>, Error> {
-    /// More than most logs have.
+    /// More seals than most logs have.
     const SEALS: u32 = 10_000;
     let theirs: HashMap<_, _> = second
         .newest_seals(SEALS)?
@@ -124,7 +124,7 @@ impl Comparison<'_> {
         while !(self.is_brief && self.differences > 0) {
             let sequence_of = |event: Option<&Result<EventEnvelope>>| match event {
                 Some(Ok(event)) => Some(event.global_sequence),
-                // An error is what is to be told next.
+                // An error is returned next.
                 Some(Err(_)) => Some(GlobalSequence::ZERO),
                 None => None,
             };

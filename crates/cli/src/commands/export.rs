@@ -1,4 +1,4 @@
-//! `export`: the log as a file.
+//! `export`: writes the log into a file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

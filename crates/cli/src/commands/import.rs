@@ -1,4 +1,4 @@
-//! `import`: an export into a store.
+//! `import`: reads an export into a store.
 
 use std::path::PathBuf;
 

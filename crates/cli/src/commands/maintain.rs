@@ -1,4 +1,4 @@
-//! `maintain`: what a database needs now and then.
+//! `maintain`: the regular maintenance of a database.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `metrics`: what a monitoring system is to know of a store.
+//! `metrics`: figures of a store for a monitoring system.
 
 use std::fmt::Write as _;
 
@@ -161,7 +161,7 @@ const STATES: [ConsumerState; 4] = [
     ConsumerState::Inline,
 ];
 
-/// The value of a label, as the format has it.
+/// The value of a label, escaped for the format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,4 +1,4 @@
-//! `migrate`: the schema, brought up to date.
+//! `migrate`: brings the schema up to date.
 
 use clap::Args;
 use firefly_eventstore::Migration;
@@ -37,7 +37,7 @@ impl Migrate {
         let migrations = match (self.dry_run, url.is_missing_file()) {
             (false, _) => firefly_eventstore::migrate(url.secret())?,
             (true, false) => firefly_eventstore::pending(url.secret())?,
-            // To look at the file would make it.
+            // Opening the file would create it.
             (true, true) => firefly_eventstore::pending("sqlite::memory:")?,
         };
         self.answer(&migrations, console)?;

@@ -1,4 +1,4 @@
-//! The commands, each in a module of its own.
+//! The commands. Each has its own module.
 
 pub(crate) mod aggregates;
 pub(crate) mod append;

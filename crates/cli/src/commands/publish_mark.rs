@@ -1,4 +1,4 @@
-//! `publish-mark`: how far the log is final, for those who read it on replicas.
+//! `publish-mark`: publishes the high-water mark for readers of replicas.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `restore`: the log as it was.
+//! `restore`: copies the log up to a past point.
 
 use clap::{ArgGroup, Args};
 use firefly_eventstore::GlobalSequence;

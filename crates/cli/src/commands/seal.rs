@@ -1,4 +1,4 @@
-//! `seal`: what the log is, so that it is found out if it changes.
+//! `seal`: seals the log, so that later changes are found.
 
 use clap::Args;
 use firefly_eventstore::operate::{self, Operations};

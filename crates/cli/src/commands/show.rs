@@ -84,7 +84,7 @@ impl Show {
         let mut range = self.range();
         let mut snapshot = None;
         if self.state {
-            // The version at the point, which the newest event tells.
+            // The version at the point: that of the newest event.
             let newest = store.load_range(&aggregate, &range.clone().last(1))?;
             let version = self.to.map_or(newest.version(), |to| to.min(newest.version()));
             snapshot = store.find_snapshot(self.tenant.as_ref(), &aggregate, SnapshotAt::LatestUpTo(version))?;

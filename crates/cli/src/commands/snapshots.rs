@@ -1,4 +1,4 @@
-//! `snapshots`: what there is of them, and fewer of them.
+//! `snapshots`: lists, counts and deletes snapshots.
 
 use clap::{ArgGroup, Args};
 use firefly_eventstore::operate::{Operations, prune_snapshots};

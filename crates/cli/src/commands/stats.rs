@@ -1,4 +1,4 @@
-//! `stats`: what there is in a store.
+//! `stats`: the statistics of a store.
 
 use clap::Args;
 use firefly_eventstore::{EventStore as _, Health, SnapshotStatistics, SnapshotStore as _, Statistics, TenantId};

@@ -91,7 +91,7 @@ impl Reading<'_> {
         let query = self.query.clone().backwards();
         let mut events = self.store.read(match self.conditions.is_empty() {
             true => query.limit(lines),
-            // The database cannot tell which of them are meant.
+            // The database cannot filter by this.
             false => query,
         });
         let mut last = Vec::new();
@@ -167,7 +167,7 @@ impl Reading<'_> {
     fn look(&mut self) -> Result<(), Failure> {
         match self.store.high_water_mark()? == self.shown {
             true => Ok(()),
-            // Also if the mark is before it: the read tells that the log was cut.
+            // Also if the mark is before it: the read then reports that events were lost.
             false => self.show_new(),
         }
     }

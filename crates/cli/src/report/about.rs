@@ -1,20 +1,20 @@
-//! What a report is about.
+//! The subject of a report.
 
 use firefly_eventstore::consumer::ConsumerStatus;
 use firefly_eventstore::operate::{Audited, Diagnosis, Finding, IndexUsage};
 use firefly_eventstore::{Health, Result, SnapshotStatistics, TenantId};
 use time::OffsetDateTime;
 
-/// What a report is about, and what is known of it already.
+/// The subject of a report, and what is known before the log is read.
 #[derive(Debug)]
 pub(crate) struct About {
     /// The URL of the store, without a password.
     pub(crate) store: String,
-    /// The tenant whose part of the store it is; the whole store if none.
+    /// The tenant whose data the report shows; none for the whole store.
     pub(crate) tenant: Option<TenantId>,
-    /// What an audit said, if there was one.
+    /// The result of an audit, if there was one.
     pub(crate) audited: Option<(Audited, Vec<Finding>)>,
-    /// What it is called, if not as usual.
+    /// Its title, if it is not the usual one.
     pub(crate) title: Option<String>,
 }
 

@@ -1,15 +1,15 @@
 //! Steps of time in UTC, for the bars of a plot and the labels under them.
 //!
-//! The library for time has the calendar. That steps are numbered, from seconds to thousands of years, is what it lacks.
+//! The library for time has a calendar, but no numbered steps from seconds to thousands of years.
 
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime};
 
-/// A step of time, such as five minutes, which begin when the clock shows a multiple of them.
+/// A step of time, such as five minutes. Steps begin at multiples of their length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
-    /// What it is called, after "per".
+    /// Its name, after "per".
     pub(super) name: &'static str,
     unit: Unit,
     /// How many of the unit.
@@ -68,7 +68,7 @@ impl Step {
         STEPS.iter().find(fits).copied().unwrap_or(coarsest)
     }
 
-    /// This one, and those that are coarser.
+    /// This step, and all coarser ones.
     pub(super) fn and_coarser(self) -> impl Iterator<Item = Self> {
         STEPS.into_iter().skip_while(move |step| step.name != self.name)
     }
@@ -83,7 +83,7 @@ impl Step {
         units.div_euclid(self.units)
     }
 
-    /// When a step begins; at the end of time if that is later.
+    /// When a step begins, at most the greatest time.
     pub(super) fn start(self, index: i64) -> OffsetDateTime {
         let units = index * self.units;
         let time = match self.unit {
@@ -97,7 +97,7 @@ impl Step {
         time.unwrap_or(PrimitiveDateTime::MAX.assume_utc())
     }
 
-    /// What a step is called in a table.
+    /// The name of a step in a table.
     pub(super) fn name_of(self, index: i64) -> String {
         let start = self.start(index);
         match (self.unit, self.units) {
@@ -116,7 +116,7 @@ impl Step {
         }
     }
 
-    /// What stands under an axis where a step begins: in one line, or two.
+    /// The label under an axis where a step begins, in one line or two.
     pub(super) fn label_of(self, index: i64) -> (String, Option<String>) {
         let start = self.start(index);
         match (self.unit, self.units) {

@@ -1,4 +1,4 @@
-//! What the plots of the page show: the events over time, and histograms.
+//! The plots of the page: events over time, and histograms.
 
 use super::calendar::Step;
 use super::distribution::{Bin, Distribution};
@@ -72,7 +72,7 @@ pub(super) struct Histogram {
     pub(super) title: &'static str,
     pub(super) counted: &'static str,
     pub(super) along: &'static str,
-    /// What is counted: one, and more.
+    /// The name of the counted things: of one, and of several.
     pub(super) things: (&'static str, &'static str),
     /// How a number is written.
     pub(super) amount: fn(u64) -> String,

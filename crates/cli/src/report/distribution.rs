@@ -43,8 +43,8 @@ impl Distribution {
         0
     }
 
-    /// A histogram whose bars are equally wide on a logarithmic axis: each goes to the double of where it begins, or half or a
-    /// quarter of that way where the numbers allow. None if there are no numbers.
+    /// A histogram whose bars are equally wide on a logarithmic axis: one, two or four bars for each doubling, as many as the range of the
+    /// numbers allows. Empty if there are no numbers.
     pub(super) fn histogram(&self) -> Vec<Bin> {
         let (Some((&low, _)), Some((&high, _))) = (self.counts.first_key_value(), self.counts.last_key_value()) else {
             return Vec::new();
@@ -56,7 +56,7 @@ impl Distribution {
             _ => 1,
         };
         let (mut first, mut last) = (place(low, per_octave), place(high, per_octave));
-        // A bar or two say little without some room around them.
+        // One or two bars need some room around them.
         last = last.max(first + FEWEST - 1);
         if last > place(high, per_octave) + 3 && first > 2 * per_octave + 3 {
             (first, last) = (first - 3, last - 3);

@@ -1,4 +1,4 @@
-//! Text, numbers, times and sizes, as they stand in HTML.
+//! Text, numbers, times and sizes in HTML.
 
 use std::char::REPLACEMENT_CHARACTER;
 
@@ -74,7 +74,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
     let mut amount = bytes as f64;
     let mut unit = 0;
-    // From here on three digits would be rounded to four.
+    // From here on, rounding to three digits would give four.
     while amount >= 999.5 && unit < UNITS.len() - 1 {
         amount /= 1_000.0;
         unit += 1;
@@ -84,7 +84,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 
 const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
-/// So many a day, such as `0.25`.
+/// A number per day, such as `0.25`.
 pub(super) fn rate(rate: f64) -> String {
     match rate {
         0.0 => "0".to_owned(),

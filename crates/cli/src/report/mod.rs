@@ -37,7 +37,7 @@ pub(crate) fn write(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     let survey = Survey::of(store, about.tenant.as_ref(), progress)?;
-    // Consumers handle the events of every tenant, and their errors may tell of any.
+    // Consumers handle the events of every tenant, so their errors may be about any tenant.
     let is_whole = about.tenant.is_none();
     let condition = Condition {
         at: OffsetDateTime::now_utc(),

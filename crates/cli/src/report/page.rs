@@ -19,13 +19,13 @@ use super::parts::{
 use super::survey::{Groups, Grown, Survey, Tally, Timeline};
 use crate::age::age_text;
 
-/// How many names a table has before it sums up the rest.
+/// How many names a table lists. The rest is summed up.
 const NAMES: usize = 20;
 /// How many findings are listed.
 const LISTED: usize = 100;
-/// How many indexes, and how many judgements of the database.
+/// How many indexes, and how many diagnoses, are listed.
 const LISTED_OF_DATABASE: usize = 50;
-/// How long a text may be that is not the one name a row is about.
+/// The maximal length of a text other than the row's own name.
 const TEXT_CHARS: usize = 200;
 const NAME_CHARS: usize = 60;
 

@@ -1,4 +1,4 @@
-//! What sections are made of: tables, plots, facts and badges.
+//! The parts of sections: tables, plots, facts and badges.
 
 use firefly_eventstore::consumer::ConsumerState;
 use firefly_eventstore::operate::{FindingKind, Severity};
@@ -18,7 +18,7 @@ pub(super) fn section(title: &str, content: impl FnOnce() -> Markup) -> Markup {
     }
 }
 
-/// A remark below what it is about.
+/// A remark below its subject.
 pub(super) fn note(text: Markup) -> Markup {
     html! { p.note { (text) } }
 }
@@ -101,7 +101,7 @@ pub(super) fn facts(class: &str, facts: &[(&str, Markup)]) -> Markup {
     }
 }
 
-/// A state, told by a word and a sign as well as by a colour.
+/// A state, shown by a word and a sign as well as by a colour.
 pub(super) fn badge(class: &str, sign: &str, word: &str) -> Markup {
     html! {
         span class={ "badge " (class) } {
@@ -111,7 +111,7 @@ pub(super) fn badge(class: &str, sign: &str, word: &str) -> Markup {
     }
 }
 
-/// Says what the database refused to tell.
+/// Says what the database refused to show.
 pub(super) fn not_told(what: &str, error: &firefly_eventstore::Error) -> Markup {
     html! {
         p {

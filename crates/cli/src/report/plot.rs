@@ -4,24 +4,24 @@ use maud::{Markup, Render, html};
 
 use super::html::{Text, number};
 
-/// A drawing of how many there are, along an axis.
+/// A drawing of counts along an axis.
 #[derive(Debug)]
 pub(super) struct Plot {
-    /// What its parts are called within the page.
+    /// The prefix of the ids of its parts within the page.
     pub(super) id: &'static str,
     pub(super) title: String,
     /// The content of the plot, in words.
     pub(super) description: String,
-    /// What is counted: stands above the vertical axis.
+    /// The name of the counted things, above the vertical axis.
     pub(super) counted: &'static str,
-    /// What the horizontal axis shows.
+    /// The name of the horizontal axis.
     pub(super) along: String,
     pub(super) bars: Vec<Bar>,
     /// From the greatest to the least.
     pub(super) marks: Vec<Mark>,
-    /// What could stand under the axis; the first that fits does.
+    /// Alternative labels under the axis. The first that fit are used.
     pub(super) ticks: Vec<Vec<Tick>>,
-    /// What stands under the axis if nothing of that fits; as many as there is room for, from the first.
+    /// The labels under the axis if none of those fit: as many of these as there is room for, from the first.
     pub(super) ends: Vec<Tick>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Tick {
     pub(super) below: Option<String>,
 }
 
-/// Which part of a text is where it is put.
+/// Which part of a text is at its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -58,7 +58,7 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A size to draw in; the style sheet shows the one that suits the page.
+/// A size of the drawing. The style sheet shows the one that fits the page.
 struct Frame {
     class: &'static str,
     width: f64,
@@ -84,11 +84,11 @@ const FRAMES: [Frame; 2] = [
 
 /// How wide a character is at most on average, in font sizes: in DejaVu Sans, the widest of the usual fonts.
 const CHARACTER: f64 = 0.66;
-/// How far lines of text are apart, in font sizes.
+/// The distance of lines of text, in font sizes.
 const LINE: f64 = 1.45;
-/// How far labels are apart at least, in font sizes.
+/// The least distance of labels, in font sizes.
 const GAP: f64 = 1.0;
-/// How far the label of a mark is from its line, in font sizes.
+/// The distance of a mark's label from its line, in font sizes.
 const LABEL_GAP: f64 = 0.4;
 /// How much of the axis a bar takes at most.
 const WIDEST: f64 = 0.2;
@@ -101,7 +101,7 @@ impl Render for Plot {
     }
 }
 
-/// Where things are in a drawing.
+/// The positions in a drawing.
 struct Area<'a> {
     frame: &'a Frame,
     left: f64,
@@ -201,7 +201,7 @@ impl Plot {
     }
 }
 
-/// Leaves the second line, such as the day, only where it is another one than before.
+/// Keeps the second line, such as the day, only where it differs from the one before.
 fn once_below(mut ticks: Vec<Tick>) -> Vec<Tick> {
     let mut last = None;
     for tick in &mut ticks {

@@ -1,4 +1,4 @@
-//! One pass over the log, and what is remembered of it.
+//! One pass over the log, and the statistics from it.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ const RANKED: usize = 10;
 /// How many events are read between two calls of a progress callback.
 const STRIDE: u64 = 500;
 
-/// What there is in a log, up to its high-water mark.
+/// The contents of a log, up to its high-water mark.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) high_water_mark: GlobalSequence,
@@ -37,7 +37,7 @@ pub(super) struct Survey {
     pub(super) growth: Growth,
 }
 
-/// How much there is of something.
+/// The number and size of something.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) events: u64,
@@ -58,7 +58,7 @@ pub(super) struct Timeline {
     pub(super) counts: Vec<u64>,
 }
 
-/// How much there is per name.
+/// The number and size for each name.
 #[derive(Debug)]
 pub(super) struct Groups<N> {
     places: HashMap<N, usize>,
@@ -82,13 +82,13 @@ pub(super) struct Grown {
     pub(super) id: Uuid,
     pub(super) events: u64,
     pub(super) first: OffsetDateTime,
-    /// Events a day, from its first event to the last of the log, or in a tenth of the log's time if that is longer.
+    /// Events per day, from its first event to the last one of the log, but over at least a tenth of the log's time.
     pub(super) over_its_life: f64,
-    /// Events a day, in the last tenth of the log's time.
+    /// Events per day, in the last tenth of the log's time.
     pub(super) lately: f64,
 }
 
-/// What is remembered of an aggregate.
+/// The statistics of an aggregate.
 struct Life {
     aggregate_type: usize,
     events: u64,
@@ -188,7 +188,7 @@ impl Survey {
     fn rank(&mut self, lives: HashMap<Uuid, Life>) {
         let Some(timeline) = &self.timeline else { return };
         let days = |from: OffsetDateTime| (timeline.last - from) / Duration::DAY;
-        // Else whatever began just now would be the fastest.
+        // Otherwise an aggregate that has just begun would be the fastest.
         let tenth = days(timeline.last_tenth()).max(1.0);
         let mut grown: Vec<_> = lives
             .into_iter()
@@ -198,7 +198,7 @@ impl Survey {
                 (over_its_life, life.recent as f64 / tenth, id, life)
             })
             .collect();
-        // The id makes it the same whenever it is asked.
+        // The id makes the order the same each time.
         grown.sort_unstable_by(|one, other| {
             let by_growth = other.0.total_cmp(&one.0).then(other.1.total_cmp(&one.1));
             by_growth.then(one.2.cmp(&other.2))
