@@ -1,11 +1,11 @@
-//! Tables that were made by hand from the source document's schema, before a driver's migrations: what is taken over of them.
+//! The adoption of tables that were made by hand from the source document's schema, before a driver's migrations: which columns are kept.
 
 use uuid::Uuid;
 
 use super::kinds::altered;
 use crate::{Error, Result};
 
-/// The columns of `events` that are taken over, in the order of `adopt_event.sql`.
+/// The columns of `events` that are kept, in the order of `adopt_event.sql`.
 pub const EVENT_COLUMNS: &[&str] = &[
     "event_id",
     "aggregate_id",
@@ -23,7 +23,7 @@ pub const EVENT_COLUMNS: &[&str] = &[
     "causation_id",
 ];
 
-/// The columns of `snapshots` that are taken over, in the order of `save_snapshot.sql`.
+/// The columns of `snapshots` that are kept, in the order of `save_snapshot.sql`.
 pub const SNAPSHOT_COLUMNS: &[&str] = &[
     "snapshot_id",
     "aggregate_id",

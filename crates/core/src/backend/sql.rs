@@ -1,4 +1,4 @@
-//! Statements that ask the same of every database: core says which values they have and reads their rows, a driver has the text.
+//! Statements that are the same on every database. Core passes their values and decodes their rows; a driver has their text.
 
 use std::time::Duration;
 

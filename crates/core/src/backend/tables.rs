@@ -1,4 +1,4 @@
-//! What is read from, and written to, the tables beside the events by one [statement](super::Sql) each: the same for every database.
+//! Reads and writes of the tables besides the events, by one [statement](super::Sql) each: the same for every database.
 
 use uuid::Uuid;
 
