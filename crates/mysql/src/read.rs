@@ -6,7 +6,7 @@ mod containment;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use firefly_eventstore_core::backend::server_log::WindowReading;
+use firefly_eventstore_core::backend::server::WindowReading;
 use firefly_eventstore_core::backend::{
     Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, PublishedMark,
     SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, rows, snapshots,

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
+use firefly_eventstore_core::backend::server::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
     Connections, DataRules, Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerOptions, SlotsQuery,
     SqlTransaction, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
@@ -284,7 +284,7 @@ impl MysqlEventStore {
     }
 
     fn mark(&self) -> Result<GlobalSequence> {
-        server_log::mark(&Sessions(self))
+        server::mark(&Sessions(self))
     }
 
     fn prove(&self, session: &mut Session<'_, Conn>) -> Result<GlobalSequence> {
@@ -553,7 +553,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        server_log::read_page(&Sessions(self), query, cursor)
+        server::read_page(&Sessions(self), query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {

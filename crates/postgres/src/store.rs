@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use firefly_eventstore_core::backend::server_log::{self, ServerLog, WindowReading};
+use firefly_eventstore_core::backend::server::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
     Connections, DataRules, Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls,
     ServerOptions, SlotsQuery, SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient,
@@ -305,7 +305,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
-        server_log::mark(&Sessions(self))
+        server::mark(&Sessions(self))
     }
 
     /// Proves the mark. If the log ends before a mark that was proved earlier, events were lost. That is an error once; then the old mark
@@ -596,7 +596,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        server_log::read_page(&Sessions(self), query, cursor)
+        server::read_page(&Sessions(self), query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {

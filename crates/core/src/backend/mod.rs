@@ -15,7 +15,7 @@
 //! |---|---|
 //! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
 //! | loading from a database | [`load`], [`StreamSource`], [`SqlStreams`], [`load_from_snapshot`], [`SnapshotSource`] |
-//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`server_log`], [`ProvedMark`], [`check_end`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`server::read_page`], [`ProvedMark`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
@@ -23,7 +23,7 @@
 //! | migrations, indexes, diagnoses | [`migration`], [`adoption`], [`indexes`], [`checks`] |
 //! | transactions | [`Work`], [`DataRules`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
-//! | stores on servers | `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
+//! | stores on servers | [`server`], `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
 //! | threads that append at once | [`Line`], [`Group`] |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`archives_between`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`import_events`], [`import()`], [`ImportTarget`]; or [`check_import`], [`admit_import`], [`refuse_import`] |
@@ -41,25 +41,17 @@ mod head;
 mod import;
 pub mod indexes;
 pub mod kinds;
-mod line;
 mod load;
 pub mod migration;
-mod options;
-mod page;
-#[cfg(feature = "pool")]
-mod pool;
 mod proved;
-mod publisher;
 pub mod rows;
+mod rules;
 mod scan;
-#[cfg(feature = "pool")]
-mod server;
-pub mod server_log;
+pub mod server;
 pub mod snapshots;
 mod sql;
 pub mod tables;
 mod url;
-mod usual;
 mod within;
 mod work;
 mod writer;
@@ -83,22 +75,23 @@ pub use driver::{Driver, MetadataIndex};
 pub use fingerprint::Fingerprint;
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{ImportTarget, admit_import, check_import, import, import_events, refuse_import};
-pub use line::{Group, Line, OwnedAppend};
 pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
-pub use options::{DataRules, ServerOptions};
-pub use page::Found;
-#[cfg(feature = "pool")]
-pub use pool::{Connector, Generation, Pool, ServerConnection};
 pub use proved::ProvedMark;
-pub use publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
 pub use rows::{Columns, EventDecoder};
+pub use rules::DataRules;
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
 #[cfg(feature = "pool")]
-pub use server::ServerCalls;
+pub use server::calls::ServerCalls;
+pub use server::line::{Group, Line, OwnedAppend};
+pub use server::options::ServerOptions;
+pub use server::page::Found;
+#[cfg(feature = "pool")]
+pub use server::pool::{Connector, Generation, Pool, ServerConnection};
+pub use server::publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
+pub use server::usual::UsualSize;
 pub use snapshots::{Connections, load_range};
 pub use sql::{Sql, SqlSession, Value};
 pub use url::refused_url;
-pub use usual::UsualSize;
 pub use within::{Entered, Within};
 pub use work::{SqlTransaction, Work, WorkTransaction};
 pub use writer::{Writer, WriterGuard};

@@ -5,8 +5,8 @@ use time::{Duration, OffsetDateTime};
 use super::damaged::{verified, verified_snapshots, verified_with_snapshot};
 use super::head::check_snapshot;
 use super::load::{self, SnapshotSource, StreamSource as _};
-use super::options::DataRules;
 use super::rows::{self, Columns as _};
+use super::rules::DataRules;
 use super::sql::{Sql, SqlSession, Value};
 use crate::store::snapshot::SnapshotDeletion;
 use crate::{

@@ -6,7 +6,7 @@ use super::append::{check, describe};
 use super::consumers;
 use super::damaged::verified;
 use super::load::{StreamSource, load};
-use super::options::DataRules;
+use super::rules::DataRules;
 use super::sql::SqlSession;
 use super::within::Within;
 use crate::consumer::stored::tables::{ConsumerChange, ConsumerTables, SlotsQuery};

@@ -1,10 +1,10 @@
 //! Reading the log of a store on a server: which mark a page goes up to, and how it is found.
 
-use super::damaged::verified_page;
 use super::options::ServerOptions;
 use super::page::{FirstPage, Found, first_page};
 use super::publisher::PublishedMark;
-use super::snapshots::Connections;
+use crate::backend::damaged::verified_page;
+use crate::backend::snapshots::Connections;
 use crate::store::query::PageEvents;
 use crate::{Cursor, EventQuery, GlobalSequence, Page, Result, Window};
 

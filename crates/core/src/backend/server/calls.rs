@@ -2,11 +2,11 @@
 
 use r2d2::PooledConnection;
 
-use super::append::{check, describe};
 use super::line::{Group, Line};
 use super::options::ServerOptions;
 use super::pool::{Connector, Pool, ServerConnection};
-use super::within::Within;
+use crate::backend::append::{check, describe};
+use crate::backend::within::Within;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, Result};
 

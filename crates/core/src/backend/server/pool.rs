@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use r2d2::{ManageConnection, NopErrorHandler, PooledConnection};
 
-use super::kinds::unavailable;
+use crate::backend::kinds::unavailable;
 use crate::{Error, ErrorKind, Result};
 
 /// A pool of connections.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::append::payload_bytes;
+use crate::backend::append::payload_bytes;
 use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
 
 /// Up to this many threads append without a group, unless the backend sets another number.

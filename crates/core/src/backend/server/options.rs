@@ -4,25 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::publisher::Publisher;
+use crate::backend::rules::DataRules;
 use crate::{Error, ErrorKind, GlobalSequence, Limits, Result};
-
-/// The rules of a store for events and snapshots: what it accepts, and whether it verifies what it reads.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct DataRules {
-    /// The limits of events and snapshots.
-    pub limits: Limits,
-    /// Whether events and snapshots that are read are compared with their checksums.
-    pub verify_on_read: bool,
-}
-
-impl DataRules {
-    /// For authors of backends: these rules.
-    #[must_use]
-    pub fn new(limits: Limits, verify_on_read: bool) -> Self {
-        Self { limits, verify_on_read }
-    }
-}
 
 /// The options that stores on all servers have. [`server_options!`](crate::server_options) writes the methods of the builder.
 #[derive(Clone, Debug)]
