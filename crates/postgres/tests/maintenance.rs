@@ -346,6 +346,12 @@ fn a_schema_that_was_changed_behind_an_open_store_is_diagnosed() {
             "update this program",
         ),
         (
+            "ALTER TABLE events DISABLE TRIGGER trigger_events_announce",
+            "schema",
+            Severity::Danger,
+            "make what is missing again",
+        ),
+        (
             "ALTER SEQUENCE events_global_sequence_seq CACHE 10",
             "events_global_sequence_seq",
             Severity::Danger,
