@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, rows};
+use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, Retirement, rows};
 use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
+use postgres::types::ToSql;
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -30,43 +31,61 @@ pub(crate) fn retire(
     let Keys { live, archived } = keys(session, events)?;
     let streams = streams(session, events)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
-    let of_event = |event: &&EventEnvelope| fingerprints[&event.global_sequence].as_bytes().as_slice();
-    let sequences: Vec<i64> = retired
-        .events
-        .iter()
-        .map(|event| event.global_sequence.as_i64())
-        .collect();
-    let fingerprints: Vec<&[u8]> = retired.events.iter().map(of_event).collect();
-    let streams = &retired.streams;
-    let ids: Vec<Uuid> = streams.iter().map(|stream| stream.aggregate.id()).collect();
-    let types = streams.iter().map(|stream| stream.aggregate.aggregate_type().as_str());
-    let types: Vec<&str> = types.collect();
-    let tenants = streams
-        .iter()
-        .map(|stream| stream.tenant.as_ref().map(TenantId::as_str));
-    let tenants: Vec<Option<&str>> = tenants.collect();
-    let versions: Vec<i64> = streams.iter().map(|stream| stream.version.as_i64()).collect();
-    let last_ids: Vec<Uuid> = streams.iter().map(|stream| stream.last_event_id).collect();
-    let firsts: Vec<i64> = streams.iter().map(|stream| stream.first_sequence.as_i64()).collect();
-    let lasts: Vec<i64> = streams.iter().map(|stream| stream.last_sequence.as_i64()).collect();
-    let until: Vec<OffsetDateTime> = streams.iter().map(|stream| stream.created_until).collect();
-    let moved = session.query(
-        sql::RETIRE,
-        &[
-            &sequences,
-            &fingerprints,
-            &ids,
-            &types,
-            &tenants,
-            &versions,
-            &last_ids,
-            &firsts,
-            &lasts,
-            &until,
-        ],
-    );
+    let moved = session.query(sql::RETIRE, &Retired::of(&retired, fingerprints).values());
     let moved = decode(&moved.map_err(classify)?, |row| row::count(row, 0))?;
     Ok(moved.into_iter().sum())
+}
+
+/// What is kept of retired events, as arrays.
+pub(crate) struct Retired<'r> {
+    sequences: Vec<i64>,
+    fingerprints: Vec<&'r [u8]>,
+    ids: Vec<Uuid>,
+    types: Vec<&'r str>,
+    tenants: Vec<Option<&'r str>>,
+    versions: Vec<i64>,
+    last_ids: Vec<Uuid>,
+    firsts: Vec<i64>,
+    lasts: Vec<i64>,
+    until: Vec<OffsetDateTime>,
+}
+
+impl<'r> Retired<'r> {
+    pub(crate) fn of(retired: &'r Retirement<'_>, fingerprints: &'r HashMap<GlobalSequence, Fingerprint>) -> Self {
+        let events = || retired.events.iter();
+        let streams = || retired.streams.iter();
+        let fingerprints = events().map(|event| fingerprints[&event.global_sequence].as_bytes().as_slice());
+        let types = streams().map(|stream| stream.aggregate.aggregate_type().as_str());
+        let tenants = streams().map(|stream| stream.tenant.as_ref().map(TenantId::as_str));
+        Self {
+            sequences: events().map(|event| event.global_sequence.as_i64()).collect(),
+            fingerprints: fingerprints.collect(),
+            ids: streams().map(|stream| stream.aggregate.id()).collect(),
+            types: types.collect(),
+            tenants: tenants.collect(),
+            versions: streams().map(|stream| stream.version.as_i64()).collect(),
+            last_ids: streams().map(|stream| stream.last_event_id).collect(),
+            firsts: streams().map(|stream| stream.first_sequence.as_i64()).collect(),
+            lasts: streams().map(|stream| stream.last_sequence.as_i64()).collect(),
+            until: streams().map(|stream| stream.created_until).collect(),
+        }
+    }
+
+    /// In the order of the statements' parameters.
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 10] {
+        [
+            &self.sequences,
+            &self.fingerprints,
+            &self.ids,
+            &self.types,
+            &self.tenants,
+            &self.versions,
+            &self.last_ids,
+            &self.firsts,
+            &self.lasts,
+            &self.until,
+        ]
+    }
 }
 
 /// Updates the planner's statistics after the tables have grown. In most stores they are empty for long. A plan from that time reads the

@@ -12,6 +12,7 @@ use firefly_eventstore_core::{Error, ErrorKind, Partitions, Result};
 use postgres::Transaction;
 
 use crate::conversion::{Begun, State, changed};
+use crate::detach;
 use crate::error::classify;
 use crate::lock::{self, BRIEFLY};
 use crate::migrate::require_current;
@@ -73,6 +74,7 @@ fn locked_convert(
     into: Option<Partitions>,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<bool> {
+    detach::settle_locked(connection)?;
     let mut step = Step {
         connection,
         tell,

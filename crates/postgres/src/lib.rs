@@ -6,6 +6,7 @@ mod archive;
 mod consumer;
 mod conversion;
 mod convert;
+mod detach;
 mod error;
 mod import;
 mod listen;

@@ -36,7 +36,7 @@ pub(crate) fn patiently<R>(client: &mut Client, mut step: impl FnMut(&mut Transa
 }
 
 /// Whether another session held a lock, or the server resolved a deadlock.
-fn is_locked(error: &Error) -> bool {
+pub(crate) fn is_locked(error: &Error) -> bool {
     let code = driver_error(error).and_then(postgres::Error::code);
     matches!(
         code,

@@ -27,6 +27,7 @@ firefly_eventstore_core::migrations! {
     "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
     "7.0.0", "archives", "7.0.0_archives.sql";
     "8.0.0", "conversions", "8.0.0_conversions.sql";
+    "9.0.0", "detaching", "9.0.0_detaching.sql";
 }
 
 /// The step after which a new store has every index that exists. The indexes of an older store were chosen before.
@@ -56,6 +57,7 @@ const REQUIRED_INDEXES: &[RequiredIndex] = &[
     ("firefly_consumers", "firefly_consumers_pkey", true),
     ("firefly_conversions", "firefly_conversions_pkey", true),
     ("firefly_conversions", "idx_conversions_unfinished", true),
+    ("firefly_leaving", "firefly_leaving_pkey", true),
     ("firefly_parked_events", "firefly_parked_events_pkey", true),
     ("firefly_parked_events", "idx_parked_events_aggregate", false),
     ("firefly_schema_history", "firefly_schema_history_pkey", true),
@@ -108,6 +110,8 @@ const REQUIRED: &[&str] = &[
     "firefly_consumer_members",
     "firefly_consumers",
     "firefly_conversions",
+    "firefly_horizon",
+    "firefly_leaving",
     "firefly_parked_events",
     "firefly_published_mark",
     "firefly_seals",

@@ -6,7 +6,7 @@ mod usage;
 use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, SqlTransaction as _, archives_between, tables};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
-    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
+    Archive, Detachment, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result, Snapshot, backend};
 use postgres::error::SqlState;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use self::usage::{Index, Table, indexes, tables, usage};
 use crate::append::locate;
 use crate::archive;
+use crate::detach::{self, Leaving};
 use crate::error::{classify, driver_error, is_refused};
 use crate::migrate::{behind, how_behind, required_indexes};
 use crate::partitions::{self, Changed};
@@ -117,12 +118,34 @@ impl Operations for PostgresEventStore {
         Ok(retired)
     }
 
+    /// In a partitioned log, the partitions whose events are all in the archive, without the last one. The archive must be a range, and the
+    /// role must own the tables. Otherwise `None`. If old snapshots or open transactions prevent it for 15 s, detaching them returns false.
+    ///
+    /// Everybody waits for detaching them, some milliseconds, and at most 30 ms more for its lock. Changes of their events are refused from
+    /// the beginning on. It has a connection of its own. A standby cancels transactions that are older than it may wait for
+    /// (`max_standby_streaming_delay`).
+    fn detachment(&self, archive: &Archive) -> Result<Option<Box<dyn Detachment + '_>>> {
+        let begin = || {
+            self.require_writable()?;
+            let layout = self.with(|session| Ok(session.layout))?;
+            if layout == Layout::Whole || archive.log.is_none() {
+                return Ok(None);
+            }
+            detach::begin(self.location(), archive, self.mark()?)
+        };
+        let begun = begin().map_err(|error: Error| error.during("begin to detach partitions of archived events"))?;
+        Ok(begun.map(|detaching| Box::new(detaching) as Box<dyn Detachment>))
+    }
+
     /// Waits, and makes others wait, as `retire_events` does. Six round trips, and a `COPY` of the events.
     ///
     /// Needs the rights to `SELECT` and `INSERT` on the table `events`; a right by which it can be locked: `UPDATE`, `DELETE` or
     /// `TRUNCATE`, or `MAINTAIN` from PostgreSQL 17 on; and `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
     /// `firefly_archived_streams`.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        if self.with(Leaving::find)?.is_some() {
+            detach::settle(self.location())?;
+        }
         let fingerprints = Fingerprint::of_all(events)?;
         self.transaction(|transaction| archive::attach(&mut transaction.session()?, events, &fingerprints))
     }

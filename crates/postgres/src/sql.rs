@@ -18,6 +18,7 @@ firefly_eventstore_core::statements! {
     ARCHIVED_STREAMS = "archived_streams.sql";
     ATTACH = "attach.sql";
     BEGIN_CONVERSION = "begin_conversion.sql";
+    BEGIN_LEAVING = "begin_leaving.sql";
     BOUND_CONVERSION = "bound_conversion.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
@@ -34,7 +35,9 @@ firefly_eventstore_core::statements! {
     FILL_SNAPSHOT_CHECKSUMS = "fill_snapshot_checksums.sql";
     FIND_IN_SCHEMA = "find_in_schema.sql";
     FINISH_CONVERSION = "finish_conversion.sql";
+    FINISH_LEAVING = "finish_leaving.sql";
     FORGET = "forget.sql";
+    FORGET_LEFT_KEYS = "forget_left_keys.sql";
     HAS_TABLE = "has_table.sql";
     HEAD = "head.sql";
     HERE = "here.sql";
@@ -45,8 +48,13 @@ firefly_eventstore_core::statements! {
     INDEX_CHECKER = "index_checker.sql";
     INDEXES = "indexes.sql";
     IS_CONVERSION_KNOWN = "is_conversion_known.sql";
+    IS_LEAVING_PREPARED = "is_leaving_prepared.sql";
     KEYS = "keys.sql";
     LAST_SEQUENCES = "last_sequences.sql";
+    LEAVING = "leaving.sql";
+    LEAVING_KEYS = "leaving_keys.sql";
+    LEAVING_STREAMS = "leaving_streams.sql";
+    LEFT_TABLES = "left_tables.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
     LOAD_BACKWARDS_IN_PARTITIONS = "load_backwards_in_partitions.sql";
@@ -74,6 +82,7 @@ firefly_eventstore_core::statements! {
     PIN = "pin.sql";
     PLACE = "place.sql";
     PREPARE_KEYS = "prepare_keys.sql";
+    PREPARE_LEAVING = "prepare_leaving.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
     RECORD_MIGRATION = "record_migration.sql";
@@ -123,12 +132,17 @@ impl Layout {
     ///
     /// - `events /* or their keys */`: only columns of the keys are read;
     /// - `events /* by their keys */`: the keys find the events;
+    /// - `firefly_archived_streams /* that count */`: without events that are prepared to leave the log with their partitions.
     pub(crate) fn of(self, sql: &str) -> Cow<'_, str> {
-        if self == Self::Whole || !sql.contains("events /*") {
+        if self == Self::Whole || !(sql.contains("events /*") || sql.contains("streams /*")) {
             return sql.into();
         }
         sql.replace("events /* or their keys */", "firefly_event_keys")
             .replace("events /* by their keys */", &format!("(\n{BY_KEYS})"))
+            .replace(
+                "firefly_archived_streams /* that count */",
+                &format!("(\n{THAT_COUNT})"),
+            )
             .into()
     }
 }
@@ -143,6 +157,7 @@ pub(crate) const FORGET_OWN_KEYS: &str = include_str!("../sql/partitions/forget_
 pub(crate) const OWN_SEQUENCE: &str = include_str!("../sql/partitions/own_sequence.sql");
 
 const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
+const THAT_COUNT: &str = include_str!("../sql/partitions/archived_that_count.sql");
 
 /// A statement without its leading comments, for sending it together with others.
 pub(crate) fn without_comments(sql: &str) -> String {
@@ -209,13 +224,18 @@ mod tests {
 
     /// Objects that only a partitioned log has.
     const FOR_PARTITIONS: &[&str] = &[
+        "begin_leaving.sql",
         "choose_partitions.sql",
+        "forget_left_keys.sql",
+        "is_leaving_prepared.sql",
+        "leaving_keys.sql",
         "load_backwards_in_partitions.sql",
         "load_from_snapshot_in_partitions.sql",
         "load_in_partitions.sql",
         "merge_partitions.sql",
         "partitions.sql",
         "prepare_keys.sql",
+        "prepare_leaving.sql",
         "split_partition.sql",
     ];
 

@@ -255,6 +255,10 @@ impl PostgresEventStore {
         &self.shared.options
     }
 
+    pub(crate) fn location(&self) -> &Location {
+        &self.shared.location
+    }
+
     /// The greatest mark that this store has proved so far.
     pub(crate) fn proved(&self) -> GlobalSequence {
         self.shared.proved.get()

@@ -359,7 +359,7 @@ fn whoever_could_append_and_read_before_archives_can_do_so_with_them() {
     };
     sql(
         "DROP TABLE firefly_archives, firefly_archived_streams, firefly_archived_events, firefly_conversions;
-         DELETE FROM firefly_schema_history WHERE version IN ('7.0.0', '8.0.0');
+         DELETE FROM firefly_schema_history WHERE version IN ('7.0.0', '8.0.0', '9.0.0');
          CREATE ROLE CLERK LOGIN;
          GRANT SELECT ON firefly_schema_history, snapshots TO CLERK;
          GRANT SELECT, INSERT ON events TO CLERK;
@@ -368,7 +368,7 @@ fn whoever_could_append_and_read_before_archives_can_do_so_with_them() {
     let migrated = PostgresEventStore::builder(database.url()).migrate().unwrap();
     assert_eq!(
         migrated.iter().map(|step| step.version).collect::<Vec<_>>(),
-        ["7.0.0", "8.0.0"]
+        ["7.0.0", "8.0.0", "9.0.0"]
     );
     let config: Config = database.url().parse().unwrap();
     let store = PostgresEventStore::configure(config.clone().user(&clerk).clone())

@@ -1115,7 +1115,7 @@ fn a_store_that_notified_before_there_were_conversions_goes_on_to_notify() {
                  RETURN NULL;
              END $$;
              DROP TABLE firefly_conversions;
-             DELETE FROM firefly_schema_history WHERE version = '8.0.0'",
+             DELETE FROM firefly_schema_history WHERE version IN ('8.0.0', '9.0.0')",
         )
         .unwrap();
     builder.migrate().unwrap();

@@ -334,7 +334,7 @@ fn settings_of_the_database_and_the_role_are_diagnosed() {
 fn a_schema_that_was_changed_behind_an_open_store_is_diagnosed() {
     let changes = [
         (
-            "DELETE FROM firefly_schema_history WHERE version = '8.0.0'",
+            "DELETE FROM firefly_schema_history WHERE version = '9.0.0'",
             "schema",
             Severity::Warning,
             "run migrate",

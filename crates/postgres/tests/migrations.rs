@@ -198,8 +198,8 @@ fn twenty_that_migrate_at_once_run_each_step_once() {
 }
 
 /// The versions of the schema.
-const VERSIONS: [&str; 11] = [
-    "1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0", "6.1.0", "7.0.0", "8.0.0",
+const VERSIONS: [&str; 12] = [
+    "1.0.0", "1.1.0", "1.2.0", "4.0.0", "5.0.0", "5.1.0", "5.2.0", "6.0.0", "6.1.0", "7.0.0", "8.0.0", "9.0.0",
 ];
 
 #[test]
@@ -397,7 +397,8 @@ fn each_step_is_recorded_by_the_transaction_that_made_it() {
             ('6.0.0', 'firefly_parked_events', 'replay'),
             ('6.1.0', 'idx_snapshots_version', 'snapshot_type'),
             ('7.0.0', 'firefly_archived_events', 'fingerprint'),
-            ('8.0.0', 'firefly_conversions', 'former')
+            ('8.0.0', 'firefly_conversions', 'former'),
+            ('9.0.0', 'firefly_leaving', 'digest')
         ) AS made (version, relation, attribute)
         JOIN firefly_schema_history AS history ON history.version = made.version
         JOIN pg_attribute ON attrelid = made.relation::regclass AND attname = made.attribute

@@ -15,7 +15,7 @@ use super::diagnosis::{Diagnosis, Severity};
 use super::export::write_lines;
 use super::import::{CheckedExport, check_lines, each_line};
 use super::lines::{Header, LineReader, LineWriter, event_alone, is_footer, not_read};
-use super::operations::Operations;
+use super::operations::{Detachment, Operations};
 use super::progress::{Progress, Telling};
 use super::seal::Remembered;
 use crate::store::pipeline;
@@ -34,7 +34,8 @@ use crate::{
 ///
 /// There are three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and checked,
 /// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 events at most. Other writers wait for
-/// each of those, some milliseconds. After an interruption, [`retire`] continues with the same file.
+/// each of those, some milliseconds. Whole [partitions](crate::Partitions) of PostgreSQL leave in one such transaction. After an
+/// interruption, [`retire`] continues with the same file.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -77,6 +78,8 @@ enum What {
 
 /// How many events a transaction moves.
 const BATCH_SIZE: usize = 200;
+/// How many events a transaction prepares, during which nobody waits.
+const PREPARED_AT_ONCE: usize = 2_000;
 const BATCH_BYTES: u64 = 4 << 20;
 
 impl Archiving {
@@ -313,8 +316,8 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
 /// After an interruption, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
 /// address of an object.
 ///
-/// The file is read twice. Each transaction moves 200 events at most, and excludes other writers. If open transactions prevent that on a
-/// server, it waits and tries again for some seconds.
+/// The file is read twice. Each transaction moves 200 events at most, or whole partitions, and excludes other writers. If open transactions
+/// prevent that on a server, it waits and tries again for some seconds.
 ///
 /// # Errors
 ///
@@ -352,22 +355,31 @@ fn try_retire<F: FnMut(Progress)>(
         )));
     }
     store.record_archive(&archive)?;
-    input.seek(SeekFrom::Start(start)).map_err(not_read)?;
-    let (lines, _) = LineReader::new(&mut input)?;
-    let mut batch = Batch::default();
-    let move_out = |events: &[EventEnvelope]| patiently(|| store.retire_events(events));
-    each_line(
-        lines,
-        |event| event,
-        |_, event| {
-            if let Some(full) = batch.add(event) {
-                move_out(&full)?;
-            }
-            telling.add(1);
-            Ok(())
-        },
-    )?;
-    move_out(&batch.events)?;
+    let mut detachment = Backoff::new().repeat(|| store.detachment(&archive))?;
+    loop {
+        input.seek(SeekFrom::Start(start)).map_err(not_read)?;
+        let (lines, _) = LineReader::new(&mut input)?;
+        let mut leaving = Leaving {
+            store,
+            detachment: detachment.take(),
+            batch: Batch::default(),
+            is_refused: false,
+        };
+        each_line(
+            lines,
+            |event| event,
+            |_, event| {
+                leaving.add(event)?;
+                telling.add(1);
+                Ok(())
+            },
+        )?;
+        leaving.end()?;
+        if !leaving.is_refused {
+            break;
+        }
+        // Not all events could leave at once. Those that are left leave one by one.
+    }
     let archive = Archive {
         is_retired: true,
         ..archive
@@ -375,6 +387,67 @@ fn try_retire<F: FnMut(Progress)>(
     store.record_archive(&archive)?;
     telling.finish();
     Ok(archive)
+}
+
+/// The events of a file on their way out of the log, in their order.
+struct Leaving<'s> {
+    store: &'s dyn Operations,
+    /// Those that leave all at once, until they have left.
+    detachment: Option<Box<dyn Detachment + 's>>,
+    batch: Batch,
+    /// Whether the events could not leave all at once, and are still there.
+    is_refused: bool,
+}
+
+impl Leaving<'_> {
+    fn add(&mut self, event: EventEnvelope) -> Result<()> {
+        if let Some(detachment) = &self.detachment {
+            let sequences = detachment.sequences();
+            let is_before = |event: &EventEnvelope| event.global_sequence < *sequences.start();
+            if event.global_sequence > *sequences.end() {
+                self.detach()?;
+            } else if !is_before(&event) && self.batch.events.last().is_some_and(is_before) {
+                self.move_batch()?;
+            }
+        }
+        if self.is_refused {
+            return Ok(());
+        }
+        let most = match &self.detachment {
+            Some(_) => PREPARED_AT_ONCE,
+            None => BATCH_SIZE,
+        };
+        if let Some(full) = self.batch.add(event, most) {
+            self.move_out(&full)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.detach()?;
+        self.move_batch()
+    }
+
+    fn detach(&mut self) -> Result<()> {
+        self.move_batch()?;
+        if let Some(detachment) = self.detachment.take() {
+            self.is_refused = !detachment.detach()?;
+        }
+        Ok(())
+    }
+
+    fn move_batch(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.move_out(&batch.events)
+    }
+
+    fn move_out(&mut self, events: &[EventEnvelope]) -> Result<()> {
+        let Some(last) = events.last() else { return Ok(()) };
+        match &mut self.detachment {
+            Some(detachment) if last.global_sequence >= *detachment.sequences().start() => detachment.prepare(events),
+            _ => patiently(|| self.store.retire_events(events)),
+        }
+    }
 }
 
 /// Moves the events of an archive back into the log, unchanged, newest first, and then deletes the archive's record. Reads, loads and
@@ -475,11 +548,11 @@ struct Batch {
 }
 
 impl Batch {
-    /// Adds the next event. Returns the batch once it is full.
-    fn add(&mut self, event: EventEnvelope) -> Option<Vec<EventEnvelope>> {
+    /// Adds the next event. Returns the batch once it is full: it has this many events, or many bytes.
+    fn add(&mut self, event: EventEnvelope, most: usize) -> Option<Vec<EventEnvelope>> {
         self.bytes += pipeline::bytes_of(std::slice::from_ref(&event));
         self.events.push(event);
-        let is_full = self.events.len() >= BATCH_SIZE || self.bytes >= BATCH_BYTES;
+        let is_full = self.events.len() >= most || self.bytes >= BATCH_BYTES;
         is_full.then(|| std::mem::take(self).events)
     }
 }

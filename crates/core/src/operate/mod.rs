@@ -62,7 +62,7 @@ pub use export::{Export, Exported};
 pub use finding::{Finding, FindingKind};
 pub use import::{CheckedExport, Import, Imported};
 pub use index::{IndexState, IndexUsage};
-pub use operations::{Operations, RestorePoint};
+pub use operations::{Detachment, Operations, RestorePoint};
 pub use progress::Progress;
 pub use restore::restore;
 pub use seal::{Remembered, Seal};

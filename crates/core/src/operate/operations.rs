@@ -1,5 +1,7 @@
 //! The operations that a backend implements for its operator.
 
+use std::ops::RangeInclusive;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -129,6 +131,22 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Err(does_not_archive())
     }
 
+    /// Begins to move events of an archive out of the log all at once, or continues after an interruption; `None` if they have to be moved by
+    /// [`retire_events`](Self::retire_events). [`retire`](super::retire) calls it after it recorded the archive.
+    ///
+    /// A backend implements this if a part of its log can be detached as a whole, such as a partition of a table. While the detachment exists,
+    /// nobody else moves events.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if another process moves events;
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if that of another archive was interrupted;
+    /// - those of the backend.
+    fn detachment(&self, archive: &Archive) -> Result<Option<Box<dyn Detachment + '_>>> {
+        let _ = archive;
+        Ok(None)
+    }
+
     /// Moves archived events, in the order of their sequences, back into the log, unchanged, in one transaction: all of them, or none.
     /// Events in the log are skipped. Returns how many it moved. [`attach`](super::attach) calls it, the newest events first.
     /// [`admit_attachment`](crate::backend::admit_attachment) decides what is moved.
@@ -204,6 +222,28 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     ///
     /// Those of the backend.
     fn diagnose(&self) -> Result<Vec<Diagnosis>>;
+}
+
+/// Events of an archive that leave the log all at once: see [`Operations::detachment`].
+pub trait Detachment {
+    /// The sequences of the first and the last of these events. All events of the log between them are in the archive.
+    fn sequences(&self) -> RangeInclusive<GlobalSequence>;
+
+    /// Prepares some of these events, in the order of their sequences: stores their keys. The events stay in the log. Appends do not wait.
+    /// Prepared events are skipped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operations::retire_events`].
+    fn prepare(&mut self, events: &[EventEnvelope]) -> Result<()>;
+
+    /// Removes the events from the log in one transaction, after all were prepared. Returns false if that was not possible: the events are
+    /// still in the log, and nothing is prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, and those of the backend. Begin again to continue.
+    fn detach(self: Box<Self>) -> Result<bool>;
 }
 
 /// The error of a backend that does not archive.

@@ -2,21 +2,42 @@
 -- $1 first global_sequence · $2 last · $3 first created_at or NULL · $4 last created_at or NULL · $5 aggregate_id or NULL
 -- $6 event_id uuid[] or NULL · $7 tenant_id or NULL · $8 aggregate_type text[] or NULL
 SELECT
-    digest,
-    first_sequence,
-    last_sequence,
-    events,
-    first_created_at,
-    last_created_at,
-    location,
-    archived_at,
-    log_events,
-    log_digest,
-    retired
+    archive.digest,
+    archive.first_sequence,
+    archive.last_sequence,
+    archive.events,
+    archive.first_created_at,
+    archive.last_created_at,
+    archive.location,
+    archive.archived_at,
+    archive.log_events,
+    archive.log_digest,
+    archive.retired
 FROM firefly_archives AS archive
+-- Events that are leaving with their partitions are not archived yet.
+LEFT JOIN (
+    SELECT
+        first_sequence,
+        last_sequence
+    FROM firefly_leaving
+    WHERE firefly_stays(first_sequence)
+) AS staying ON true
+-- The part before these events, or all if there are none, and the part after them.
+CROSS JOIN LATERAL (
+    VALUES
+        (
+            GREATEST($1, archive.first_sequence),
+            LEAST($2, archive.last_sequence, staying.first_sequence - 1)
+        ),
+        (
+            GREATEST($1, archive.first_sequence, staying.last_sequence + 1),
+            CASE WHEN staying.last_sequence IS NOT NULL THEN LEAST($2, archive.last_sequence) END
+        )
+) AS part (first_sequence, last_sequence)
 WHERE firefly_here()
   AND archive.last_sequence >= $1
   AND archive.first_sequence <= $2
+  AND part.first_sequence <= part.last_sequence
   AND ($3::timestamptz IS NULL OR archive.last_created_at >= $3)
   AND ($4::timestamptz IS NULL OR archive.first_created_at <= $4)
   -- One query for each filter, with the key that finds the fewest rows, so that the key is used even if the statement was planned when
@@ -29,7 +50,7 @@ WHERE firefly_here()
             SELECT aggregate_id
             FROM firefly_archived_events AS archived
             WHERE archived.event_id = wanted.event_id
-              AND archived.global_sequence BETWEEN GREATEST($1, archive.first_sequence) AND LEAST($2, archive.last_sequence)
+              AND archived.global_sequence BETWEEN part.first_sequence AND part.last_sequence
             LIMIT 1
         ) AS event
         CROSS JOIN LATERAL (
@@ -49,7 +70,7 @@ WHERE firefly_here()
             SELECT 1
             FROM firefly_archived_events AS archived
             WHERE archived.aggregate_id = stream.aggregate_id
-              AND archived.global_sequence + 0 BETWEEN GREATEST($1, archive.first_sequence) AND LEAST($2, archive.last_sequence)
+              AND archived.global_sequence + 0 BETWEEN part.first_sequence AND part.last_sequence
             LIMIT 1
         ) AS event
         WHERE stream.aggregate_id = $5
@@ -64,19 +85,19 @@ WHERE firefly_here()
             FROM firefly_archived_events AS archived
             WHERE archived.aggregate_id = stream.aggregate_id
               -- Keeps the planner from the index on sequences: it would read the whole part of the log for each stream.
-              AND archived.global_sequence + 0 BETWEEN GREATEST($1, archive.first_sequence) AND LEAST($2, archive.last_sequence)
+              AND archived.global_sequence + 0 BETWEEN part.first_sequence AND part.last_sequence
             LIMIT 1
         ) AS event
-        WHERE stream.last_sequence >= GREATEST($1, archive.first_sequence)
-          AND stream.first_sequence <= LEAST($2, archive.last_sequence)
+        WHERE stream.last_sequence >= part.first_sequence
+          AND stream.first_sequence <= part.last_sequence
           AND ($7 IS NULL OR stream.tenant_id = $7)
           AND ($8 IS NULL OR stream.aggregate_type = ANY($8))
     )
     ELSE EXISTS (
         SELECT 1
         FROM firefly_archived_events AS archived
-        WHERE archived.global_sequence BETWEEN GREATEST($1, archive.first_sequence) AND LEAST($2, archive.last_sequence)
+        WHERE archived.global_sequence BETWEEN part.first_sequence AND part.last_sequence
     )
   END
-ORDER BY first_sequence, digest
+ORDER BY archive.first_sequence, archive.digest
 LIMIT 1;

@@ -9,6 +9,6 @@ SELECT
     first_sequence,
     last_sequence,
     created_until
-FROM firefly_archived_streams
+FROM firefly_archived_streams /* that count */ AS archived
 WHERE firefly_here()
   AND aggregate_id = ANY($1::uuid[]);

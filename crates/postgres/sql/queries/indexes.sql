@@ -40,6 +40,7 @@ WHERE firefly_here()
     'firefly_consumers',
     'firefly_conversions',
     'firefly_event_keys',
+    'firefly_leaving',
     'firefly_parked_events',
     'firefly_partitions',
     'firefly_schema_history',

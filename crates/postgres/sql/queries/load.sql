@@ -47,6 +47,6 @@ SELECT
     NULL::integer AS event_size_bytes,
     NULL::varchar AS checksum,
     last_sequence
-FROM firefly_archived_streams
+FROM firefly_archived_streams /* that count */ AS archived
 WHERE firefly_here()
   AND aggregate_id = $1;

@@ -9,7 +9,7 @@ SELECT
     (
         -- Each stream's versions from 1 on.
         SELECT COALESCE(SUM(version), 0)::bigint
-        FROM firefly_archived_streams
+        FROM firefly_archived_streams /* that count */ AS archived
         WHERE $1::text IS NULL OR tenant_id = $1
     ) AS archived_events
 FROM events

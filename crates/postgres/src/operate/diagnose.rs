@@ -8,6 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::usage::{Table, tables, usage};
 use crate::conversion::{Begun, State};
+use crate::detach::Leaving;
 use crate::error::classify;
 use crate::migrate;
 use crate::options::Options;
@@ -35,6 +36,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
         room(&settings, &tables(session)?),
     ]);
     diagnoses.extend(State::of(session)?.begun.as_ref().map(of_conversion));
+    diagnoses.extend(Leaving::find(session)?.as_ref().map(of_leaving));
     if session.layout == Layout::Partitioned {
         diagnoses.push(match Divided::of(session) {
             Ok(divided) => of_partitions(&divided),
@@ -327,6 +329,24 @@ fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
             "readers may skip events; run ALTER SEQUENCE events_global_sequence_seq INCREMENT 1 CACHE 1 NO CYCLE",
         ),
     })
+}
+
+/// Events that are leaving the log with their partitions.
+fn of_leaving(leaving: &Leaving) -> Diagnosis {
+    let Leaving {
+        first, last, location, ..
+    } = leaving;
+    let file = location.as_deref().unwrap_or("an archive");
+    let found = match leaving.is_detached {
+        false => format!(
+            "the events with the global sequences {first} to {last} are in the log, and are prepared to leave it with their partitions, into {file}"
+        ),
+        true => format!(
+            "the events with the global sequences {first} to {last} are archived in {file}; their partitions are detached and not dropped yet"
+        ),
+    };
+    let advice = "if no program is archiving now, that was interrupted: retire the file again, or attach it to undo it";
+    Diagnosis::bad(Severity::Warning, "archiving", found, advice)
 }
 
 /// The progress of a conversion of the log that is not finished.
