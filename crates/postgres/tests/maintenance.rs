@@ -93,7 +93,7 @@ fn the_use_of_indexes_is_told_and_which_are_missing_or_foreign() {
     let Some((database, store)) = fresh() else { return };
     append(&store, 10);
     let usage = store.index_usage().unwrap();
-    assert_eq!(usage.len(), 27, "{usage:?}");
+    assert_eq!(usage.len(), 28, "{usage:?}");
     assert!(
         usage
             .iter()

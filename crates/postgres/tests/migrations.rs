@@ -599,7 +599,7 @@ fn snapshots_of_an_older_store_stay_and_make_room_for_other_forms() {
              DELETE FROM firefly_schema_history WHERE version >= '6.1.0'",
         )
         .unwrap();
-    assert_eq!(PostgresEventStore::builder(database.url()).migrate().unwrap().len(), 3);
+    assert_eq!(PostgresEventStore::builder(database.url()).migrate().unwrap().len(), 4);
     let store = open(&database);
     store.save(&of_form("State.v2")).unwrap();
     store.save(&of_form("State.v2")).unwrap();

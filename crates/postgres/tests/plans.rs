@@ -297,24 +297,25 @@ fn events_are_located_by_their_ids() {
 #[test]
 fn what_is_archived_is_found_by_its_keys() {
     let archives = "Seq Scan on firefly_archives archive";
+    let leaving = "Seq Scan on firefly_leaving";
     let version = "idx_archived_events_version (aggregate_id)";
     let ids = filled_array("gen_random_uuid()", 1_000);
     for (filters, by) in [
         (
             "NULL, NULL, NULL, NULL",
-            &[archives, "firefly_archived_events_pkey (global_sequence)"][..],
+            &[archives, leaving, "firefly_archived_events_pkey (global_sequence)"][..],
         ),
         (
             &format!("'{AN_AGGREGATE}', NULL, NULL, NULL"),
-            &[archives, ARCHIVED_STREAM, version],
+            &[archives, leaving, ARCHIVED_STREAM, version],
         ),
         (
             &format!("NULL, {ids}, NULL, NULL"),
-            &[archives, ARCHIVED_EVENT, ARCHIVED_STREAM],
+            &[archives, leaving, ARCHIVED_EVENT, ARCHIVED_STREAM],
         ),
         (
             "NULL, NULL, 'tenant-1', ARRAY['Aggregate1']",
-            &[archives, "Seq Scan on firefly_archived_streams stream", version],
+            &[archives, leaving, "Seq Scan on firefly_archived_streams stream", version],
         ),
     ] {
         let values = format!("1, 100000, NULL, NULL, {filters}");
