@@ -315,7 +315,12 @@ fn what_is_archived_is_found_by_its_keys() {
         ),
         (
             "NULL, NULL, 'tenant-1', ARRAY['Aggregate1']",
-            &[archives, leaving, "Seq Scan on firefly_archived_streams stream", version],
+            &[
+                archives,
+                leaving,
+                "Seq Scan on firefly_archived_streams stream",
+                version,
+            ],
         ),
     ] {
         let values = format!("1, 100000, NULL, NULL, {filters}");

@@ -21,6 +21,7 @@ mod peers;
 mod postgres;
 mod prepare;
 mod read;
+mod retire;
 mod sqlite;
 
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ fn main() {
         run(&bench, &postgres);
         postgres.costs(&bench);
         postgres.partitions(&bench);
+        retire::run(&bench);
     }
     for flavour in [Flavour::Mariadb, Flavour::Mysql] {
         if let Some(mysql) = Mysql::start(flavour) {
