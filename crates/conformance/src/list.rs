@@ -265,6 +265,7 @@ macro_rules! with_cases {
                 what_was_cut_off_goes_on_with_the_same_file,
                 a_file_that_is_no_archive_of_the_log_moves_nothing,
                 ranges_follow_one_another_and_come_back_the_newest_first,
+                a_stream_that_went_on_after_it_was_archived_is_archived_further,
                 an_archive_and_the_rest_make_the_whole_log_elsewhere,
                 seals_and_audits_go_on_after_an_archive,
                 statistics_and_the_doctor_know_what_is_archived,

@@ -158,9 +158,12 @@ impl Operations for PostgresEventStore {
         self.require_writable().map_err(during)?;
         let keep = |session: &mut Session<'_, Client>| match session.layout {
             Layout::Whole => Ok(None),
-            Layout::Partitioned => partitions::keep(session).map(Some),
+            Layout::Partitioned => {
+                let is_indexed = partitions::index_streams(session)?;
+                partitions::keep(session).map(|changed| Some((changed, is_indexed)))
+            }
         };
-        let Some(changed) = self.with(keep).map_err(during)? else {
+        let Some((changed, is_indexed)) = self.with(keep).map_err(during)? else {
             return Ok(None);
         };
         let Changed {
@@ -176,7 +179,11 @@ impl Operations for PostgresEventStore {
             0 => String::new(),
             merged => format!("; {merged} whose events are archived were joined to another"),
         };
-        Ok(Some(format!("the log has {partitions}, {new}{gone}")))
+        let indexed = match is_indexed {
+            true => "; the index on streams was made",
+            false => "",
+        };
+        Ok(Some(format!("the log has {partitions}, {new}{gone}{indexed}")))
     }
 
     /// `ANALYZE` of the store's tables, which reads a sample of each. The role must own them, or have the right to `MAINTAIN` them (from

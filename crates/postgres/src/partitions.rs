@@ -298,6 +298,39 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided, doublings: u32)
     Ok(cut)
 }
 
+/// Makes the index on streams in a log that was partitioned before there was one. Returns false if there is one. Others go on, but it waits for
+/// transactions with an older snapshot.
+pub(crate) fn index_streams(session: &mut Session<'_, Client>) -> Result<bool> {
+    if session.select(sql::STREAM_INDEX, &[], |row| get::<bool>(row, 0))? == [true] {
+        return Ok(false);
+    }
+    let on_the_whole = sql::INDEX_STREAMS
+        .replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS")
+        .replace("ON events", "ON ONLY events");
+    briefly(session.client, &on_the_whole)?;
+    let lacking = session.select(sql::PARTITIONS_WITHOUT_STREAM_INDEX, &[], |row| {
+        Ok((get::<String>(row, 0)?, get::<String>(row, 1)?))
+    })?;
+    // The index of all becomes valid once every partition has its own.
+    for (partition, index) in lacking {
+        // An earlier call was cut off while it built this.
+        briefly(session.client, &format!("DROP INDEX IF EXISTS {index}"))?;
+        let build = format!("CREATE INDEX CONCURRENTLY {index} ON {partition} (aggregate_id, global_sequence)");
+        run(session.client, &build)?;
+        let attach = format!("ALTER INDEX idx_events_stream ATTACH PARTITION {index}");
+        briefly(session.client, &attach)?;
+    }
+    Ok(true)
+}
+
+/// Runs statements in a transaction that waits only briefly for locks.
+fn briefly(client: &mut Client, statements: &str) -> Result<()> {
+    patiently(client, |transaction| {
+        run(transaction, BRIEFLY)?;
+        run(transaction, statements)
+    })
+}
+
 /// The partitions with events.
 pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     session.select(sql::FILLED_PARTITIONS, &[], |row| get(row, 0))

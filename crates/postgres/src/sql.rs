@@ -79,6 +79,7 @@ firefly_eventstore_core::statements! {
     OLDEST_WRITER = "oldest_writer.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
     PARTITIONS = "partitions.sql";
+    PARTITIONS_WITHOUT_STREAM_INDEX = "partitions_without_stream_index.sql";
     PIN = "pin.sql";
     PLACE = "place.sql";
     PREPARE_KEYS = "prepare_keys.sql";
@@ -234,6 +235,7 @@ mod tests {
         "load_in_partitions.sql",
         "merge_partitions.sql",
         "partitions.sql",
+        "partitions_without_stream_index.sql",
         "prepare_keys.sql",
         "prepare_leaving.sql",
         "split_partition.sql",

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use firefly_eventstore_core::SnapshotAt;
-use firefly_eventstore_core::operate::{Operations, Severity};
+use firefly_eventstore_core::operate::{IndexState, Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::driver::{Client, Config, NoTls};
 use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
@@ -941,4 +941,56 @@ fn another_choice_is_for_the_partitions_to_come() {
         .unwrap();
     store.add_partitions().unwrap();
     assert_eq!(ranges(&database), [(None, 5), (Some(16), 0)]);
+}
+
+#[test]
+fn a_log_that_was_partitioned_before_there_was_an_index_on_streams_gets_it() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    let key = account();
+    for amount in 0..35 {
+        store.append(&key, ExpectedVersion::Any, &[deposited(amount)]).unwrap();
+        store.add_partitions().unwrap();
+    }
+    let is_missing = || {
+        let usage = store.index_usage().unwrap();
+        let index = usage.iter().find(|index| index.name == "idx_events_stream").unwrap();
+        index.state == IndexState::Missing
+    };
+    let mut other = client(&database);
+    // The second one was cut off while it built that of a partition.
+    for cut_off in [
+        "",
+        "CREATE INDEX idx_events_stream ON ONLY events (aggregate_id, global_sequence);
+         CREATE INDEX events_from_11_stream ON events_from_11 (aggregate_id, global_sequence)",
+    ] {
+        other
+            .batch_execute(&format!("DROP INDEX idx_events_stream; {cut_off}"))
+            .unwrap();
+        assert!(is_missing());
+        let told = store.diagnose().unwrap();
+        assert!(
+            told.iter()
+                .any(|told| told.severity > Severity::Good && format!("{told:?}").contains("idx_events_stream")),
+            "{told:?}"
+        );
+        // The store goes on without it.
+        assert_eq!(
+            PostgresEventStore::open(database.url())
+                .unwrap()
+                .load(&key)
+                .unwrap()
+                .len(),
+            35
+        );
+        let made = store.add_partitions().unwrap().unwrap();
+        assert!(made.contains("index on streams"), "{made}");
+        assert!(!is_missing());
+        assert!(!store.add_partitions().unwrap().unwrap().contains("index"));
+        let is_valid = "SELECT bool_and(indisvalid) AND COUNT(*) = 6 FROM pg_index
+                        WHERE indexrelid IN (SELECT relid FROM pg_partition_tree('idx_events_stream'))";
+        assert!(other.query_one(is_valid, &[]).unwrap().get::<_, bool>(0));
+    }
+    assert_eq!(store.load(&key).unwrap().len(), 35);
 }

@@ -594,6 +594,44 @@ pub(crate) fn ranges_follow_one_another_and_come_back_the_newest_first(env: &dyn
     assert_eq!(log(&*store), all);
 }
 
+pub(crate) fn a_stream_that_went_on_after_it_was_archived_is_archived_further(env: &dyn Environment) {
+    let store = store_of(env);
+    let [ada, bob, _] = given_mixed(&store);
+    let other = account();
+    let close = |account: &AggregateKey, second| {
+        let event = event("account.closed").created_at(at(second)).unwrap();
+        store.append(account, ExpectedVersion::Any, &[event]).unwrap();
+        given_at(&*store, &other, second);
+        let (_, file) = archive(&store, &Archiving::ended(["account.closed"], at(second)));
+        file
+    };
+    // A whole stream that goes on afterwards, and then a range from the beginning of the log.
+    let of_ada = close(&ada, 10);
+    given_at(&*store, &ada, 11);
+    given_at(&*store, &other, 12);
+    let before = left(&store);
+    let (_, of_range) = archive(&store, &Archiving::until(GlobalSequence::MAX));
+    // A stream that ends after its beginning was archived in a range.
+    let of_bob = close(&bob, 13);
+    for (account, version) in [(&ada, 6), (&bob, 5)] {
+        assert_eq!(store.version(account).unwrap(), version);
+        assert!(store.load(account).unwrap_err().is_archived());
+    }
+    for file in [&of_bob, &of_range] {
+        bring_back(&store, file).unwrap();
+    }
+    assert_eq!(left(&store)[..before.len()], before);
+    bring_back(&store, &of_ada).unwrap();
+    for (account, version) in [(&ada, 6), (&bob, 5)] {
+        assert_eq!(store.load(account).unwrap().version(), version);
+    }
+}
+
+/// The events that are in the log.
+fn left(store: &Handle) -> Vec<EventEnvelope> {
+    read(&**store, EventQuery::new().skip_archived())
+}
+
 pub(crate) fn an_archive_and_the_rest_make_the_whole_log_elsewhere(env: &dyn Environment) {
     let store = store_of(env);
     given_mixed(&store);

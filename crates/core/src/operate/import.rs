@@ -191,7 +191,7 @@ pub(super) fn check_lines<F: FnMut(Progress)>(
             hashed.verify().map_err(refused)?;
         }
         streams
-            .add(event, after > GlobalSequence::ZERO)
+            .add(event, after > GlobalSequence::ZERO || archive)
             .map_err(|found| damaged(number, found.reason))?;
         see(&hashed).map_err(refused)?;
         last = event.global_sequence;
