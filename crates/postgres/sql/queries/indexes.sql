@@ -16,8 +16,8 @@ JOIN pg_am ON pg_am.oid = indexes.relam
 -- The index itself, or those of the partitions: an index of a partitioned table has no entries of its own.
 CROSS JOIN LATERAL (
     SELECT
-        array_agg(relations.oid) AS oids,
-        SUM(pg_relation_size(relations.oid))::bigint AS bytes,
+        COALESCE(array_agg(relations.oid), ARRAY[]::oid[]) AS oids,
+        COALESCE(SUM(pg_relation_size(relations.oid)), 0)::bigint AS bytes,
         SUM(counted.idx_scan)::bigint AS scans
     FROM pg_class AS relations
     LEFT JOIN pg_stat_user_indexes AS counted ON counted.indexrelid = relations.oid
