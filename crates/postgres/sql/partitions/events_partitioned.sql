@@ -91,3 +91,55 @@ BEGIN
     EXECUTE regexp_replace(pg_get_functiondef('firefly_high_water_mark()'::regprocedure), '\mFROM events\M', 'FROM firefly_event_keys', 'g');
 END;
 $do$;
+
+-- A part of a stream: the events from the first to the last version, in the order of the log or backwards, at most so many (NULL for all).
+-- The keys tell between which sequences they lie. These are values when the second statement starts, so the server prepares to read only the
+-- partitions between them. In one statement with the keys, it would prepare to read every partition. If versions do not ascend with the
+-- sequence, all events between the two sequences are returned.
+CREATE FUNCTION firefly_stream(wanted uuid, first_version bigint, last_version bigint, most bigint, backwards boolean)
+RETURNS SETOF events LANGUAGE plpgsql STABLE ROWS 20 AS $$
+DECLARE
+    first_sequence bigint;
+    last_sequence bigint;
+BEGIN
+    SELECT global_sequence INTO first_sequence
+    FROM firefly_event_keys
+    WHERE aggregate_id = wanted
+      AND aggregate_version >= first_version
+    ORDER BY aggregate_version ASC
+    LIMIT 1;
+    SELECT global_sequence INTO last_sequence
+    FROM firefly_event_keys
+    WHERE aggregate_id = wanted
+      AND aggregate_version <= last_version
+    ORDER BY aggregate_version DESC
+    LIMIT 1;
+    IF first_sequence IS NULL OR last_sequence IS NULL THEN
+        RETURN;
+    END IF;
+    IF first_sequence > last_sequence THEN
+        most := NULL;
+    END IF;
+    IF backwards THEN
+        RETURN QUERY
+        SELECT *
+        FROM events
+        WHERE aggregate_id = wanted
+          AND global_sequence >= LEAST(first_sequence, last_sequence)
+          AND global_sequence <= GREATEST(first_sequence, last_sequence)
+          AND aggregate_version BETWEEN first_version AND last_version
+        ORDER BY global_sequence DESC
+        LIMIT most;
+    ELSE
+        RETURN QUERY
+        SELECT *
+        FROM events
+        WHERE aggregate_id = wanted
+          AND global_sequence >= LEAST(first_sequence, last_sequence)
+          AND global_sequence <= GREATEST(first_sequence, last_sequence)
+          AND aggregate_version BETWEEN first_version AND last_version
+        ORDER BY global_sequence ASC
+        LIMIT most;
+    END IF;
+END;
+$$;

@@ -1,31 +1,8 @@
--- Load a part of an aggregate's stream from a partitioned log, newest first. The keys tell where in the log the part lies, so that only the
--- partitions with its events are read, each by its index on streams. Versions ascend along the log. If another program stored them
--- otherwise, the rows have gaps or are in disorder, which the reader finds out.
+-- Load a part of an aggregate's stream from a partitioned log, newest first; see firefly_stream. Versions ascend along the log. If another
+-- program stored them otherwise, the rows have gaps or are in disorder, which the reader finds out.
 -- $1 aggregate_id · $2 first version · $3 last version · $4 most events
 -- If a part of the stream is archived, it is one more row, whatever part is loaded: the last archived version, its event id, the first
 -- sequence, the time of the latest event, and the last sequence. Events have no last sequence. The row may come at any place.
-WITH ends AS MATERIALIZED (
-    SELECT
-        LEAST(first.global_sequence, last.global_sequence) AS first_sequence,
-        GREATEST(first.global_sequence, last.global_sequence) AS last_sequence,
-        first.global_sequence <= last.global_sequence AS ascends
-    FROM (
-        SELECT global_sequence
-        FROM firefly_event_keys
-        WHERE aggregate_id = $1
-          AND aggregate_version >= $2
-        ORDER BY aggregate_version ASC
-        LIMIT 1
-    ) AS first
-    CROSS JOIN (
-        SELECT global_sequence
-        FROM firefly_event_keys
-        WHERE aggregate_id = $1
-          AND aggregate_version <= $3
-        ORDER BY aggregate_version DESC
-        LIMIT 1
-    ) AS last
-)
 (
     SELECT
         event_id,
@@ -45,17 +22,11 @@ WITH ends AS MATERIALIZED (
         event_size_bytes,
         checksum,
         NULL::bigint AS last_sequence
-    FROM (
-        SELECT *
-        FROM events
-        WHERE aggregate_id = $1
-          AND global_sequence >= (SELECT first_sequence FROM ends)
-          AND global_sequence <= (SELECT last_sequence FROM ends)
-          AND aggregate_version BETWEEN $2 AND $3
-        ORDER BY global_sequence DESC
-        LIMIT CASE WHEN (SELECT ascends FROM ends) THEN $4::bigint END
-    ) AS events
+    FROM firefly_stream($1, $2, $3, $4, true)
     WHERE firefly_here()
+      -- Names the log, so that it is locked before the snapshot is taken. Nobody detaches a partition between the look into the keys and that
+      -- into the partition.
+      AND (SELECT true FROM events WHERE false) IS NULL
 )
 UNION ALL
 SELECT

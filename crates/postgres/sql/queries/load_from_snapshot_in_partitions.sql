@@ -23,25 +23,6 @@ WITH snapshot AS (
       AND ($6::text IS NULL OR snapshot_type = $6)
     ORDER BY version DESC, snapshot_type COLLATE "C" DESC
     LIMIT 1
-), ends AS MATERIALIZED (
-    SELECT
-        LEAST(first.global_sequence, last.global_sequence) AS first_sequence,
-        GREATEST(first.global_sequence, last.global_sequence) AS last_sequence
-    FROM (
-        SELECT global_sequence
-        FROM firefly_event_keys
-        WHERE aggregate_id = $1
-          AND aggregate_version >= COALESCE((SELECT version FROM snapshot), 0)
-        ORDER BY aggregate_version ASC
-        LIMIT 1
-    ) AS first
-    CROSS JOIN (
-        SELECT global_sequence
-        FROM firefly_event_keys
-        WHERE aggregate_id = $1
-        ORDER BY aggregate_version DESC
-        LIMIT 1
-    ) AS last
 )
 SELECT
     snapshot_id AS event_id,
@@ -81,17 +62,10 @@ SELECT
     event_size_bytes,
     checksum,
     NULL::bigint AS last_sequence
-FROM (
-    SELECT *
-    FROM events
-    WHERE aggregate_id = $1
-      AND global_sequence >= (SELECT first_sequence FROM ends)
-      AND global_sequence <= (SELECT last_sequence FROM ends)
-      AND aggregate_version >= COALESCE((SELECT version FROM snapshot), 0)
-    ORDER BY global_sequence ASC
-    OFFSET 0
-) AS events
+FROM firefly_stream($1, COALESCE((SELECT version FROM snapshot), 0), 9223372036854775807, NULL, false)
 WHERE firefly_here()
+  -- As in load_in_partitions.sql.
+  AND (SELECT true FROM events WHERE false) IS NULL
 UNION ALL
 SELECT
     last_event_id AS event_id,
