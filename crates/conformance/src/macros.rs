@@ -7,8 +7,8 @@
 /// returns none, or panics. See the [guide](crate::guide).
 ///
 /// The tests are in a module of that name: the cases of a store in modules by topic, those that run consumers in `running`, and
-/// `model::agrees_with_the_reference`. To make only some of the tests, use [`stores!`](crate::stores), [`indexes!`](crate::indexes),
-/// [`consumers!`](crate::consumers) and [`model!`](crate::model!).
+/// `model::agrees_with_the_reference`. To make only some of the tests, use [`stores!`](crate::stores), [`layouts!`](crate::layouts),
+/// [`indexes!`](crate::indexes), [`consumers!`](crate::consumers) and [`model!`](crate::model!).
 #[macro_export]
 macro_rules! conformance {
     ($backend:ident: $fresh:path) => {
@@ -34,6 +34,15 @@ macro_rules! conformance {
 macro_rules! stores {
     ($fresh:path) => {
         $crate::with_cases!([$crate::tests_of_topics] $fresh =>);
+    };
+}
+
+/// Makes tests of those cases of [`stores!`](crate::stores) that append, load, search and move events: for a backend that is tested with
+/// [`conformance!`](crate::conformance), and again with another layout of the log, such as partitions.
+#[macro_export]
+macro_rules! layouts {
+    ($fresh:path) => {
+        $crate::with_cases_of_layouts!([$crate::tests_of_topics] $fresh =>);
     };
 }
 
