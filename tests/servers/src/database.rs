@@ -102,7 +102,10 @@ fn drop_mysql(url: &str, name: &str) -> Result<(), ::mysql::Error> {
     for _ in 0..TRIES {
         for mut row in server.query::<::mysql::Row, _>("SHOW PROCESSLIST")? {
             let database: Option<String> = row.take("db").unwrap_or_default();
-            if database.as_deref() == Some(name)
+            // While MariaDB reads the triggers of a table for somebody, it tells the table's database instead of theirs.
+            let is_idle = row.take::<String, _>("Command").as_deref() == Some("Sleep");
+            if is_idle
+                && database.as_deref() == Some(name)
                 && let Some(id) = row.take::<u64, _>("Id")
             {
                 let _ = server.query_drop(format!("KILL {id}")); // it may have ended by itself
