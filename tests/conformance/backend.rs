@@ -3,6 +3,7 @@
 mod memory;
 mod mysql;
 mod postgres;
+mod splitter;
 mod sqlite;
 
 use std::env;
@@ -10,7 +11,7 @@ use std::env;
 use firefly_eventstore_conformance::Environment;
 
 pub(crate) use memory::memory;
-pub(crate) use mysql::{mariadb, mariadb_lean, mysql, mysql_lean};
+pub(crate) use mysql::{mariadb, mariadb_lean, mariadb_partitioned, mysql, mysql_lean, mysql_partitioned};
 pub(crate) use postgres::{postgres, postgres_lean, postgres_partitioned};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 

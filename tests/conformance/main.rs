@@ -22,8 +22,10 @@ macro_rules! tests {
 tests!(memory: stores);
 tests!(mariadb: stores model);
 tests!(mariadb_lean: indexes model);
+tests!(mariadb_partitioned: layouts model);
 tests!(mysql: stores model);
 tests!(mysql_lean: indexes model);
+tests!(mysql_partitioned: layouts model);
 tests!(postgres: stores model);
 tests!(postgres_lean: indexes model);
 tests!(postgres_partitioned: stores model);
@@ -50,12 +52,14 @@ fn every_required_backend_is_there() {
         .into_iter()
         .filter(|name| !others.contains(&name.as_str()))
     {
-        let known: [(&str, Backend); 11] = [
+        let known: [(&str, Backend); 13] = [
             ("memory", backend::memory),
             ("mariadb", backend::mariadb),
             ("mariadb", backend::mariadb_lean),
+            ("mariadb", backend::mariadb_partitioned),
             ("mysql", backend::mysql),
             ("mysql", backend::mysql_lean),
+            ("mysql", backend::mysql_partitioned),
             ("postgres", backend::postgres),
             ("postgres", backend::postgres_lean),
             ("postgres", backend::postgres_partitioned),

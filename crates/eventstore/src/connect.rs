@@ -124,7 +124,9 @@ pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progres
         (Target::Postgres(builder), Some(partitions)) => builder.convert_to_partitions(partitions, progress),
         (Target::Postgres(builder), None) => builder.convert_to_one_table(progress),
         #[cfg(any(feature = "mysql", feature = "sqlite"))]
-        _ => Err(Error::invalid("only a PostgreSQL store has partitions")),
+        _ => Err(Error::invalid(
+            "only the log of a PostgreSQL store can be divided while programs use it",
+        )),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{classify, driver_error, is_locked, is_lost, is_refused};
 use crate::flush;
 use crate::row::{self, Cells, decode, integer, uuid};
 use crate::session::{Server, Session};
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
 /// means something else is wrong.
@@ -148,7 +148,8 @@ const HEADS_WITHIN: usize = 64;
 /// Appends for several callers in one round trip. None if an aggregate is not as expected or another transaction appends to it, or if an
 /// append does not say which version it expects.
 fn together_as_expected(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Option<Vec<Appended>>> {
-    if session.server.looks_for_archived {
+    // A statement that inserts into a partitioned log cannot read the keys.
+    if session.server.looks_for_archived || session.server.layout == Layout::Partitioned {
         return Ok(None);
     }
     let mut bases: Vec<Base> = Vec::with_capacity(appends.len());
@@ -478,7 +479,7 @@ impl Statement {
         };
         let is_guarded = !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
         // Each subquery is planned anew every time, so one does for both, where a transaction does not wait for its turn before.
-        let is_one = is_gate && is_guarded && !server.looks_for_archived;
+        let is_one = is_gate && is_guarded && !server.looks_for_archived && server.layout == Layout::Whole;
         let takes_gate_first = server.flavour.evaluates_in_order();
         if begins && takes_gate_first && !is_one {
             self.unless_archived.at = Some((self.sql.len(), self.values.len()));
@@ -498,6 +499,12 @@ impl Statement {
                 self.sql += sql::APPEND_GATE_AND_GUARD.trim_end();
                 self.values
                     .extend([aggregate_type(), tenant(), id(), before.as_i64().into()]);
+            }
+            Some(before) if is_guarded && server.layout == Layout::Partitioned => {
+                // A trigger looks up the version before.
+                let version = before.checked_add(1);
+                self.sql += "?";
+                self.values.push(version.map(|version| -version.as_i64()).into());
             }
             Some(before) if is_guarded => {
                 self.sql += match server.looks_for_archived {
@@ -728,8 +735,12 @@ pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Resu
 /// Where the events with these ids are, those that are stored, in the log or archived.
 pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let mut located = Vec::new();
+    let locate = match session.server.layout {
+        Layout::Whole => sql::LOCATE,
+        Layout::Partitioned => sql::LOCATE_PARTITIONED,
+    };
     for ids in ids.chunks(IDS_AT_ONCE) {
-        let statement = sql::LOCATE.replace("{list}", &sql::list(ids.len()));
+        let statement = locate.replace("{list}", &sql::list(ids.len()));
         let statement = statement.replace("{locking}", locking(session));
         let ids = sql::padded(ids.iter().map(|id| Value::from(*id)).collect(), Value::NULL);
         let rows = session.query(&statement, [&ids[..], &ids[..]].concat());

@@ -219,6 +219,11 @@ pub(crate) fn is_not_told(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1227 | 1401))
 }
 
+/// Whether a lock was not to be had in time.
+pub(crate) fn is_lock_timeout(error: &mysql::Error) -> bool {
+    code(error) == Some(1205)
+}
+
 /// Whether a table was changed since the statement was prepared, so that it is to be run again.
 pub(crate) fn is_stale(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1412 | 1615))

@@ -12,6 +12,7 @@ mod mark;
 mod migrate;
 mod operate;
 mod options;
+mod partitions;
 mod pool;
 mod prepared;
 mod read;
@@ -25,7 +26,7 @@ mod topology;
 
 pub use error::classify;
 #[doc(inline)]
-pub use firefly_eventstore_core::Indexes;
+pub use firefly_eventstore_core::{Indexes, Partitions};
 /// The driver, whose types this crate takes and returns. A new major version of it is a breaking change of this crate.
 pub use mysql as driver;
 pub use store::{MysqlBuilder, MysqlEventStore, MysqlTransaction};

@@ -14,10 +14,11 @@ use crate::append::TURNS;
 use crate::error::{classify, driver_error, is_of_another_who_migrates};
 use crate::mark::GATES;
 use crate::options::Choices;
+use crate::partitions;
 use crate::pool::Connection;
-use crate::schema::{OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
+use crate::schema::{self, GIVE_WAY_AFTER, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 use crate::standing::Standing;
 
 firefly_eventstore_core::migrations! {
@@ -59,9 +60,24 @@ const REQUIRED: &[&str] = &[
     "table firefly_flush",
     "table firefly_published_mark",
     "index events.PRIMARY",
-    "index events.idx_events_event_id",
-    "index events.idx_events_aggregate_version",
 ];
+
+/// The other objects that every store of a layout has: the keys of events.
+const fn required(layout: Layout) -> &'static [&'static str] {
+    match layout {
+        Layout::Whole => &[
+            "index events.idx_events_event_id",
+            "index events.idx_events_aggregate_version",
+        ],
+        Layout::Partitioned => &[
+            "table firefly_event_keys",
+            "table firefly_partitions",
+            "index firefly_event_keys.PRIMARY",
+            "index firefly_event_keys.idx_events_event_id",
+            "index firefly_event_keys.idx_events_aggregate_version",
+        ],
+    }
+}
 
 /// How many seconds to wait for other processes that migrate.
 const PATIENCE: i64 = 600;
@@ -70,7 +86,8 @@ const PATIENCE: i64 = 600;
 pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
     let names = names(session)?;
     migration::require_current(MIGRATIONS, &applied(session, &names)?)?;
-    if let Some(missing) = REQUIRED.iter().find(|required| !has(&names, required)) {
+    let mut all = REQUIRED.iter().chain(required(schema::layout(&names)));
+    if let Some(missing) = all.find(|required| !has(&names, required)) {
         return Err(altered(format!(
             "the {missing} is missing; make it again as the migrations do"
         )));
@@ -108,17 +125,27 @@ fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<Appl
 
 /// Brings the schema up to date. Returns the steps that were applied. Other processes that migrate at the same time wait.
 pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<Vec<Migration>> {
-    let session = &mut connection.session();
-    if session.select(sql::LOCK_MIGRATIONS, [PATIENCE.into()], |row| row.optional_integer(0))? != [Some(1)] {
+    alone(&mut connection.session(), PATIENCE, |session| {
+        giving_way(session, GIVE_WAY_AFTER, |session| apply_beside_others(session, choices))
+    })
+}
+
+/// Runs `work`, which changes the schema, while no other process does. Waits up to this many seconds for others.
+pub(crate) fn alone<R>(
+    session: &mut Session<'_, Conn>,
+    patience: i64,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+) -> Result<R> {
+    if session.select(sql::LOCK_MIGRATIONS, [patience.into()], |row| row.optional_integer(0))? != [Some(1)] {
         return Err(Error::new(kinds::unavailable(
             "another process has been migrating the database for too long",
         )));
     }
-    let result = giving_way(session, |session| apply_beside_others(session, choices));
+    let result = work(session);
     let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
-    let applied = result?;
+    let result = result?;
     unlocked.map_err(classify)?;
-    Ok(applied)
+    Ok(result)
 }
 
 /// How often the steps are repeated because other nodes of a Galera cluster migrate, too, and the pause before each. The nodes do not share
@@ -187,11 +214,14 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     if let Some(cover) = choices.cover_other_writers {
         choose_cover(session, cover)?;
     }
+    if let Some(partitions) = choices.partitions {
+        partitions::choose(session, partitions)?;
+    }
     Ok(())
 }
 
 /// A statement of a migration, and the object that it makes.
-struct Statement<'a> {
+pub(crate) struct Statement<'a> {
     makes: Option<&'a str>,
     sql: &'a str,
 }
@@ -200,7 +230,7 @@ struct Statement<'a> {
 const UNLESS: &str = "-- unless ";
 
 /// The statements of a migration. Each DDL statement commits by itself, so after a crash it has run or not.
-fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
+pub(crate) fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
     let texts = migration.split(";\n").filter(|text| !text.trim().is_empty());
     texts.map(|text| Statement {
         makes: text.lines().find_map(|line| line.strip_prefix(UNLESS)),
@@ -209,7 +239,7 @@ fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
 }
 
 impl Statement<'_> {
-    fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+    pub(crate) fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
         match self.makes {
             Some(made) if has(&names(session)?, made) => Ok(()),
             _ => self.run(session),
@@ -241,7 +271,16 @@ fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()
     for (index, least) in OPTIONAL_INDEXES {
         let name = format!("index events.{index}");
         match (*least <= chosen, has(&there, &name)) {
-            (true, false) => statement_of(&name).run(session)?,
+            (true, false) => match schema::layout(&there) {
+                Layout::Whole => statement_of(&name).run(session)?,
+                Layout::Partitioned => {
+                    let columns = columns_of(index);
+                    run(
+                        session,
+                        &format!("CREATE INDEX {index} ON events ({columns}, global_sequence)"),
+                    )?;
+                }
+            },
             (false, true) => run(session, &format!("DROP INDEX {index} ON events"))?,
             _ => {}
         }
@@ -256,6 +295,15 @@ fn statement_of(index: &str) -> Statement<'static> {
         .flat_map(|step| statements(step.sql))
         .find(|statement| statement.makes == Some(index))
         .expect("the migrations make each optional index in a statement of its own")
+}
+
+/// The columns of an optional index of events, separated by commas.
+pub(crate) fn columns_of(index: &str) -> &'static str {
+    let (_, columns) = statement_of(&format!("index events.{index}"))
+        .sql
+        .split_once(" ON events (")
+        .expect("the statement makes an index of events");
+    columns.trim_end().trim_end_matches([';', ')'])
 }
 
 /// Makes or drops the trigger by which other programs' appends take a gate, too.

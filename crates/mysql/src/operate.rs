@@ -15,14 +15,16 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
-use self::usage::{TABLES, index_usage};
+use self::usage::{index_usage, tables};
 use crate::error::{classify, driver_error, is_refused};
 use crate::mark::GATES;
+use crate::partitions::{self, Changed};
 use crate::row::{count, decode, text, time_value};
 use crate::schema::{self, has};
 use crate::session::{Flavour, Session};
+use crate::sql::{self, Layout};
 use crate::store::{MysqlEventStore, Sessions};
-use crate::{append, archive, sql};
+use crate::{append, archive};
 
 impl Operations for MysqlEventStore {
     /// One round trip for 4,000 events, or for fewer if a packet is full before; one for 64 aggregates; and five more. The import and
@@ -101,6 +103,34 @@ impl Operations for MysqlEventStore {
     /// Appends wait as for [`retire_events`](Self::retire_events).
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         self.move_events(events, archive::attach)
+    }
+
+    /// Adds partitions at the end until a whole one lies between the log and the last one. Drops those whose events are all archived.
+    ///
+    /// It waits for open transactions, up to 1 second, on MariaDB up to twice, because other statements wait behind it. After five attempts,
+    /// it fails with a retryable error. If the last partition has up to 10,000 events, the server copies them, and appends wait. If it has
+    /// more, the call is refused. Needs `ALTER`, `CREATE`, `INSERT`, `DROP` and `LOCK TABLES` on `events`, and `SELECT` on
+    /// `firefly_event_keys` and `firefly_partitions`.
+    fn add_partitions(&self) -> Result<Option<String>> {
+        let during = |error: Error| error.during("add partitions");
+        self.require_writable().map_err(during)?;
+        if self.0.server.layout == Layout::Whole {
+            return Ok(None);
+        }
+        let Changed {
+            partitions,
+            added,
+            dropped,
+        } = self.with(partitions::keep).map_err(during)?;
+        let new = match added {
+            0 => "and needs no more".to_owned(),
+            added => format!("{added} of them new"),
+        };
+        let gone = match dropped {
+            0 => String::new(),
+            dropped => format!("; {dropped} whose events are archived were dropped"),
+        };
+        Ok(Some(format!("the log has {partitions}, {new}{gone}")))
     }
 
     /// `ANALYZE TABLE` of the store's tables. Needs `SELECT` and `INSERT` on them.
@@ -248,7 +278,8 @@ impl Remark {
     /// The errors of a statement that reports about tables: the first one of each table.
     fn bad_of(session: &mut Session<'_, Conn>, statement: &str) -> Result<Vec<Self>> {
         // As text: MySQL cannot prepare all of these.
-        let rows: Vec<Row> = session.client.query(statement).map_err(classify)?;
+        let statement = session.server.layout.of(statement);
+        let rows: Vec<Row> = session.client.query(&*statement).map_err(classify)?;
         let mut remarks = decode(&rows, |row| {
             Ok(Self {
                 // The name of the database comes first.
@@ -276,7 +307,7 @@ fn maintain(session: &mut Session<'_, Conn>, statement: &str) -> Result<String> 
         let reason = format!("the server could not do it to the table {}: {}", bad.table, bad.text);
         return Err(Error::new(kinds::backend(reason)));
     }
-    let tables: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
+    let tables: Vec<&str> = tables(session.server.layout).map(|(table, _)| table).collect();
     Ok(tables.join(", "))
 }
 
@@ -288,7 +319,9 @@ fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
     // Without this, the size would be an old estimate.
     maintain(session, sql::ANALYZE)?;
     let before = table_bytes(session)?;
-    let tables = schema::giving_way(session, |session| maintain(session, sql::VACUUM))?;
+    let tables = schema::giving_way(session, schema::GIVE_WAY_AFTER, |session| {
+        maintain(session, sql::VACUUM)
+    })?;
     let after = table_bytes(session)?;
     Ok(format!(
         "wrote {tables} anew: {before} bytes before, {after} bytes after"
@@ -318,6 +351,14 @@ fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = bad.into_iter().map(finding).collect();
     findings.extend(check_next_sequence(session)?);
     findings.extend(check_gates(session)?);
+    if session.server.layout == Layout::Partitioned {
+        let found = partitions::damage(session)?;
+        findings.extend(
+            found
+                .into_iter()
+                .map(|reason| Finding::of_store(FindingKind::Storage, reason)),
+        );
+    }
     Ok(findings)
 }
 

@@ -1,7 +1,7 @@
 //! Options for opening a store, and choices about its schema.
 
-use firefly_eventstore_core::Indexes;
 use firefly_eventstore_core::backend::ServerOptions;
+use firefly_eventstore_core::{Indexes, Partitions};
 
 /// Options for opening a store: see [`MysqlBuilder`](crate::MysqlBuilder).
 #[derive(Clone, Debug, Default)]
@@ -17,4 +17,5 @@ pub(crate) struct Options {
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,
     pub(crate) cover_other_writers: Option<bool>,
+    pub(crate) partitions: Option<Partitions>,
 }

@@ -8,10 +8,13 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DEFAULT_STMT_CACHE_SIZE, DriverError, Opts, OptsBuilder, Row};
 
-use crate::error::{classify, classify_connecting, driver_error, is_deadlock, is_lost, is_missing_savepoint, is_stale};
+use crate::error::{
+    classify, classify_connecting, driver_error, is_deadlock, is_denied, is_lost, is_missing_savepoint,
+    is_read_only_server, is_stale,
+};
 use crate::row::{decode, text};
 use crate::session::{Place, Server, Session, run_all};
-use crate::sql;
+use crate::sql::{self, Layout};
 use crate::topology;
 
 /// The place of a store.
@@ -20,6 +23,8 @@ pub(crate) struct Location {
     opts: Opts,
     /// When the expected store was made. `None` before it was opened.
     made_at: Option<String>,
+    /// How the expected store keeps its events.
+    layout: Layout,
 }
 
 /// How many prepared statements a connection keeps: all of this crate's, and some for combinations of filters.
@@ -40,12 +45,12 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
      events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history, \
      firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events, firefly_archives, \
-     firefly_archived_streams, firefly_archived_events, firefly_moves";
+     firefly_archived_streams, firefly_archived_events, firefly_moves, firefly_event_keys, firefly_partitions";
 
 /// Begins a transaction. Autocommit is off until [`Connection::end`]: after a deadlock, by which the server ends the transaction, later
 /// statements must not be kept. The savepoint is gone then, too. Also returns whether the server is read-only.
-const BEGIN: &str = "SET autocommit = 0; START TRANSACTION; SAVEPOINT firefly_transaction; \
-     SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF')";
+const BEGIN: &str = "SET autocommit = 0; START TRANSACTION";
+const BEGUN: &str = "SAVEPOINT firefly_transaction; SELECT CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF')";
 const COMMIT: &str = "RELEASE SAVEPOINT firefly_transaction; COMMIT";
 
 impl fmt::Debug for Location {
@@ -70,6 +75,7 @@ impl Location {
         Self {
             opts: opts.stmt_cache_size(statements).into(),
             made_at: None,
+            layout: Layout::default(),
         }
     }
 
@@ -93,9 +99,10 @@ impl Location {
 
     /// The location of the store that was made at this time. Another store at its place is refused, which costs each new connection one
     /// round trip.
-    pub(crate) fn of_store(self, made_at: String) -> Self {
+    pub(crate) fn of_store(self, made_at: String, layout: Layout) -> Self {
         Self {
             made_at: Some(made_at),
+            layout,
             ..self
         }
     }
@@ -129,6 +136,7 @@ impl Location {
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
         let mut client = Conn::new(self.opts.clone()).map_err(classify_connecting)?;
         let (mut server, place) = Server::of(&mut client)?;
+        server.layout = self.layout;
         if let Some(most) = self.opts.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }
@@ -214,14 +222,27 @@ impl Connection {
         &mut self.client
     }
 
-    /// Begins a transaction. The connection is in doubt until the transaction has ended. One round trip. Returns whether the server has
-    /// become read-only since the connection was made.
+    /// Begins a transaction. The connection is in doubt until the transaction has ended. One round trip, and one more in a partitioned log
+    /// if the user may not insert events. Returns whether the server has become read-only since the connection was made.
     pub(crate) fn begin(&mut self) -> Result<bool, mysql::Error> {
         self.in_doubt = true;
         self.is_lent = false;
-        let rows = run_all(&mut self.client, BEGIN)?;
+        let rows = match self.server.layout {
+            Layout::Whole => run_all(&mut self.client, &format!("{BEGIN}; {BEGUN}"))?,
+            Layout::Partitioned => match self.begin_holding(sql::HOLD_EVENTS) {
+                Err(error) if is_denied(&error) || is_read_only_server(&error) => {
+                    self.begin_holding(sql::HOLD_EVENTS_FOR_READING)?
+                }
+                begun => begun?,
+            },
+        };
         let is_read_only = rows.first().and_then(|row| row.get(0)) == Some(true);
         Ok(is_read_only && !self.server.is_read_only)
+    }
+
+    /// Begins a transaction that holds the table of events.
+    fn begin_holding(&mut self, hold: &str) -> Result<Vec<Row>, mysql::Error> {
+        run_all(&mut self.client, &format!("{BEGIN};\n{hold};\n{BEGUN}"))
     }
 
     /// Commits the transaction. Fails if it has already ended. One round trip.

@@ -350,7 +350,7 @@ impl LogStatement {
         };
         if reading.asks_end {
             // Looked up once, not for each row.
-            let columns = "AS archived_until,\n    (SELECT MAX(log.global_sequence) FROM events AS log) AS log_end\n";
+            let columns = "AS archived_until,\n    (SELECT MAX(log.global_sequence) FROM events /* or their keys */ AS log) AS log_end\n";
             statement.sql = statement.sql.replacen("AS archived_until\n", columns, 1);
         }
         statement
@@ -395,7 +395,11 @@ impl LogStatement {
         let query = reading.query;
         let by_time = query.order() == Order::Time;
         let index = driver.index(by_time).unwrap_or("PRIMARY");
-        let from = format!("FROM events FORCE INDEX ({index})");
+        let table = match driver {
+            Driver::EventIds | Driver::Aggregate => "events /* by their keys */",
+            _ => "events",
+        };
+        let from = format!("FROM {table} FORCE INDEX ({index})");
         let mut sql = select.trim_end().replacen("FROM events", &from, 1);
         let after = self.bind(window.after.as_i64());
         let until = self.bind(window.until.as_i64());
@@ -470,7 +474,7 @@ impl LogStatement {
             let [live, archived] = [self.bind(last), self.bind(last)];
             *sql += &format!(
                 "\n  AND aggregate_version {comparison} COALESCE(\
-                 (SELECT last.aggregate_version FROM events AS last WHERE last.global_sequence = {live}), \
+                 (SELECT last.aggregate_version FROM events /* or their keys */ AS last WHERE last.global_sequence = {live}), \
                  (SELECT last.aggregate_version FROM firefly_archived_events AS last WHERE last.global_sequence = {archived}))"
             );
         }

@@ -8,7 +8,7 @@ use mysql::prelude::Queryable;
 
 use crate::error::classify;
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// What says that appends of others take a gate too.
 pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
@@ -22,10 +22,25 @@ pub(crate) fn has(names: &[String], name: &str) -> bool {
     names.iter().any(|found| found == name)
 }
 
+/// How the events are kept, by the names of a schema.
+pub(crate) fn layout(names: &[String]) -> Layout {
+    match has(names, "partitioned events") {
+        true => Layout::Partitioned,
+        false => Layout::Whole,
+    }
+}
+
 /// The indexes of the log among the names of a schema.
 pub(crate) fn indexes(names: &[String]) -> Vec<String> {
-    let of_the_log = names.iter().filter_map(|name| name.strip_prefix("index events."));
-    of_the_log.map(str::to_owned).collect()
+    let prefixes: &[&str] = match layout(names) {
+        Layout::Whole => &["index events."],
+        Layout::Partitioned => &["index events.", "index firefly_event_keys."],
+    };
+    let of_the_log = |name: &String| {
+        let index = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+        index.map(str::to_owned)
+    };
+    names.iter().filter_map(of_the_log).collect()
 }
 
 /// Runs a statement that changes the schema, as text: not all of those can be prepared.
@@ -35,15 +50,16 @@ pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()
 
 /// A statement that changes a table waits for the transactions that have used the table, and later statements wait behind it: no longer
 /// than this, in seconds, where the server's default is up to a year.
-const GIVE_WAY: &str = "SET SESSION lock_wait_timeout = 5";
+pub(crate) const GIVE_WAY_AFTER: u32 = 5;
 const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
 
-/// Runs `work`, whose statements change tables, so that it holds up nobody for long.
+/// Runs `work`, whose statements change tables, so that each waits for a table, and holds up others, for so many seconds at most.
 pub(crate) fn giving_way<R>(
     session: &mut Session<'_, Conn>,
+    seconds: u32,
     work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
 ) -> Result<R> {
-    run(session, GIVE_WAY)?;
+    run(session, &format!("SET SESSION lock_wait_timeout = {seconds}"))?;
     let result = work(session);
     run(session, GIVE_WAY_NO_MORE)?;
     result

@@ -12,7 +12,7 @@ use mysql::{Params, Row, Value};
 
 use crate::error::classify;
 use crate::row::{Cells, decode, optional, text, time_value};
-use crate::sql;
+use crate::sql::{self, Layout};
 use crate::standing::Standing;
 
 /// MySQL or MariaDB, with their differences for a store.
@@ -129,6 +129,8 @@ pub(crate) struct Server {
     pub(crate) is_read_only: bool,
     /// Whether appends look for archived events. If they do not, but events are archived, the gate refuses them, and then they do.
     pub(crate) looks_for_archived: bool,
+    /// How the store keeps its events. It is unchecked when the connection is made.
+    pub(crate) layout: Layout,
     /// The server's role when the connection was made. It is unchecked for a connection of the caller.
     pub(crate) standing: Standing,
 }
@@ -171,6 +173,7 @@ impl Server {
                 commits_by_itself: is_on(7)?,
                 is_read_only: is_on(8)?,
                 looks_for_archived: false,
+                layout: Layout::Whole,
                 standing: Standing::Alone,
             };
             Ok((server, place))
@@ -201,7 +204,7 @@ pub struct Session<'a, C> {
 impl<C: Queryable> Session<'_, C> {
     /// The rows of a statement, which is prepared at its first use.
     pub(crate) fn query(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, mysql::Error> {
-        self.client.exec(sql, parameters(values))
+        self.client.exec(self.server.layout.of(sql), parameters(values))
     }
 
     /// The decoded rows of a statement.
@@ -233,7 +236,7 @@ impl<C: Queryable> Session<'_, C> {
         values: Vec<Value>,
         mut take: impl FnMut(Row) -> ControlFlow<()>,
     ) -> Result<(), mysql::Error> {
-        for row in self.client.exec_iter(sql, parameters(values))? {
+        for row in self.client.exec_iter(self.server.layout.of(sql), parameters(values))? {
             if take(row?).is_break() {
                 break;
             }
@@ -243,11 +246,13 @@ impl<C: Queryable> Session<'_, C> {
 
     /// How many rows a statement changed.
     pub(crate) fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, mysql::Error> {
+        let sql = self.server.layout.of(sql);
         Ok(self.client.exec_iter(sql, parameters(values))?.affected_rows())
     }
 
     /// The first sequence that an `INSERT` allocated.
     pub(crate) fn insert(&mut self, sql: &str, values: Vec<Value>) -> Result<Option<u64>, mysql::Error> {
+        let sql = self.server.layout.of(sql);
         Ok(self.client.exec_iter(sql, parameters(values))?.last_insert_id())
     }
 }

@@ -1,5 +1,7 @@
 //! The statements, each from a file of its own.
 
+use std::borrow::Cow;
+
 use firefly_eventstore_core::backend::Sql;
 
 firefly_eventstore_core::statements! {
@@ -23,6 +25,7 @@ firefly_eventstore_core::statements! {
     ARCHIVED_STREAM = "archived_stream.sql";
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
+    CHOOSE_PARTITIONS = "choose_partitions.sql";
     CLUSTER_SIZE = "cluster_size.sql";
     CONSUMER_SAVE_AFTER_WORK = "consumer_save_after_work.sql";
     CONSUMER_UNSEEN_MEMBERS = "consumer_unseen_members.sql";
@@ -42,6 +45,8 @@ firefly_eventstore_core::statements! {
     HEAD = "head.sql";
     HEAD_ARCHIVED = "head_archived.sql";
     HISTORY = "history.sql";
+    HOLD_EVENTS = "hold_events.sql";
+    HOLD_EVENTS_FOR_READING = "hold_events_for_reading.sql";
     HOLD_MOVES = "hold_moves.sql";
     IMPORT = "import.sql";
     INDEX_BYTES = "index_bytes.sql";
@@ -50,6 +55,7 @@ firefly_eventstore_core::statements! {
     INTEGRITY_CHECK = "integrity_check.sql";
     KEEP_ARCHIVED_STREAM = "keep_archived_stream.sql";
     KEEP_KEY = "keep_key.sql";
+    KEYS_WITHOUT_EVENT = "keys_without_event.sql";
     LIVE_KEY = "live_key.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
@@ -57,6 +63,7 @@ firefly_eventstore_core::statements! {
     LOAD_FROM_SNAPSHOT = "load_from_snapshot.sql";
     LOAD_WHOLE = "load_whole.sql";
     LOCATE = "locate.sql";
+    LOCATE_PARTITIONED = "locate_partitioned.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOCK_RESTORE = "lock_restore.sql";
     LOG = "log.sql";
@@ -65,6 +72,7 @@ firefly_eventstore_core::statements! {
     MARK = "mark.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
+    PARTITIONS = "partitions.sql";
     PREPARED = "prepared.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
@@ -92,6 +100,7 @@ firefly_eventstore_core::statements! {
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNLOCK_RESTORE = "unlock_restore.sql";
     VACUUM = "vacuum.sql";
+    WITHOUT_KEYS = "without_keys.sql";
     XA_RECOVER = "xa_recover.sql";
 }
 
@@ -114,6 +123,77 @@ pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
     })
 }
 
+/// How a store keeps its events, which decides where statements find them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// In one table, with all its keys.
+    #[default]
+    Whole,
+    /// In partitions, with their keys in a table beside them.
+    Partitioned,
+}
+
+impl Layout {
+    /// A statement for this layout. The files are for one table, and say in comments where a partitioned log is read otherwise:
+    ///
+    /// - `events /* or their keys */`: only columns of the keys are read;
+    /// - `events /* by their keys */`: the keys find the events, by the index that is named, or in the order of the streams;
+    /// - `events /* and their keys */`: tables that are maintained.
+    pub(crate) fn of(self, sql: &str) -> Cow<'_, str> {
+        if self == Self::Whole || !sql.contains("events /*") {
+            return sql.into();
+        }
+        let sql = sql.replace("events /* or their keys */", "firefly_event_keys").replace(
+            "events /* and their keys */",
+            "events, firefly_event_keys, firefly_partitions",
+        );
+        by_keys(&sql).into()
+    }
+}
+
+fn by_keys(sql: &str) -> String {
+    let mut parts = sql.split("events /* by their keys */");
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let named = part
+            .strip_prefix(" FORCE INDEX (")
+            .and_then(|part| part.split_once(')'));
+        let (index, rest) = named.unwrap_or(("idx_events_aggregate_version", part));
+        found += "(\n";
+        found += &without_comment(BY_KEYS).replace("{index}", index);
+        found += ") AS events";
+        found += rest;
+    }
+    found
+}
+
+const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
+
+/// A statement without the comment before it, to be part of another.
+fn without_comment(sql: &str) -> &str {
+    let mut rest = sql;
+    while let Some(line) = rest.strip_prefix("--") {
+        rest = line.split_once('\n').map_or("", |(_, rest)| rest);
+    }
+    rest
+}
+
+/// What makes a log partitioned: the keys and the triggers that write them, each with its name, and the partitioned table.
+pub(crate) const KEYS: &str = include_str!("../sql/partitions/keys.sql");
+pub(crate) const KEEP_KEYS: &[(&str, &str)] = &[
+    ("trigger_events_guard", include_str!("../sql/partitions/guard.sql")),
+    ("trigger_events_keys", include_str!("../sql/partitions/keep_keys.sql")),
+    (
+        "trigger_events_keys_deleted",
+        include_str!("../sql/partitions/forget_keys.sql"),
+    ),
+    (
+        "trigger_events_keys_updated",
+        include_str!("../sql/partitions/correct_keys.sql"),
+    ),
+];
+pub(crate) const PARTITION_EVENTS: &str = include_str!("../sql/partitions/events_partitioned.sql");
+
 /// A list of as many placeholders as values, at least one. The number is rounded up to a power of two, so that a connection prepares few
 /// such statements; [`padded`] repeats a value for the rest.
 pub(crate) fn list(values: usize) -> String {
@@ -135,8 +215,9 @@ mod tests {
     use firefly_eventstore_test_servers::{MysqlServer, mariadb_unless_missing, mysql_unless_missing};
     use mysql::prelude::Queryable;
 
-    use crate::MysqlEventStore;
+    use super::Layout;
     use crate::pool::Location;
+    use crate::{MysqlEventStore, Partitions};
 
     #[test]
     fn every_file_is_a_statement() {
@@ -160,23 +241,58 @@ mod tests {
     #[test]
     fn every_file_is_accepted_by_mysql() {
         if let Some(server) = mysql_unless_missing() {
-            is_accepted_by(server);
+            is_accepted_by(server, Layout::Whole);
+            is_accepted_by(server, Layout::Partitioned);
         }
     }
 
     #[test]
     fn every_file_is_accepted_by_mariadb() {
         if let Some(server) = mariadb_unless_missing() {
-            is_accepted_by(server);
+            is_accepted_by(server, Layout::Whole);
+            is_accepted_by(server, Layout::Partitioned);
         }
     }
 
-    fn is_accepted_by(server: &MysqlServer) {
+    /// MariaDB opens every table of every database if a statement does not name the column by which it finds one.
+    #[test]
+    fn what_mariadb_tells_of_the_schema_is_of_one_database() {
+        let Some(server) = mariadb_unless_missing() else { return };
         let database = server.new_database();
-        MysqlEventStore::builder(database.url()).migrate().unwrap();
+        let builder = MysqlEventStore::builder(database.url());
+        builder.partitions(Partitions::by_events(50)).migrate().unwrap();
+        let opts = mysql::Opts::from_url(database.url()).unwrap();
+        let mut client = Location::new(opts).open().unwrap().client;
+        let of_schemas = super::ALL
+            .iter()
+            .filter(|(_, sql)| sql.contains("_schema = DATABASE()"));
+        for (file, sql) in of_schemas {
+            let plan: Vec<mysql::Row> = client.query(format!("EXPLAIN {}", sql.replace('?', "NULL"))).unwrap();
+            for row in plan {
+                let extra: Option<String> = row.get("Extra").unwrap();
+                assert!(!extra.unwrap_or_default().contains("Scanned all databases"), "{file}");
+            }
+        }
+    }
+
+    fn is_accepted_by(server: &MysqlServer, layout: Layout) {
+        let database = server.new_database();
+        let builder = MysqlEventStore::builder(database.url());
+        match layout {
+            Layout::Whole => builder.migrate().unwrap(),
+            Layout::Partitioned => builder.partitions(Partitions::by_events(50)).migrate().unwrap(),
+        };
         let opts = mysql::Opts::from_url(database.url()).unwrap();
         let mut client = Location::new(opts).open().unwrap().client;
         for (file, sql) in super::ALL {
+            let for_the_other = match layout {
+                Layout::Whole => FOR_PARTITIONS,
+                Layout::Partitioned => FOR_ONE_TABLE,
+            };
+            if for_the_other.contains(file) {
+                continue;
+            }
+            let sql = &*layout.of(sql);
             let accepted = match *file {
                 // Parts of statements, and statements that are completed later.
                 "append.sql" => client
@@ -205,7 +321,7 @@ mod tests {
                 "cut_archived_stream.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
                 "keep_archived_stream.sql" => client.prep(sql.replace("{rows}", "(?, ?, ?, ?, ?, ?, ?, ?)")).map(drop),
                 "keep_key.sql" => client.prep(format!("{sql} (?, ?, ?, ?, ?)")).map(drop),
-                "locate.sql" => {
+                "locate.sql" | "locate_partitioned.sql" => {
                     let statement = sql.replace("{list}", &super::list(3));
                     client
                         .prep(statement.replace("{locking}", "LOCK IN SHARE MODE"))
@@ -221,15 +337,27 @@ mod tests {
                 "prepared.sql" => client
                     .prep(sql.replace("{after}", "0").replace("{until}", "1"))
                     .map(drop),
-                "xa_recover.sql" => client.query_drop(*sql),
+                "xa_recover.sql" => client.query_drop(sql),
                 // These cannot be prepared on either server, and must run in this order.
-                "cover_other_writers.sql" => client.query_drop(*sql),
-                "integrity_check.sql" => client.query_drop(*sql),
-                "restore_table.sql" => client.query_drop(*sql),
-                "do_not_cover_other_writers.sql" => client.query_drop(*sql),
-                _ => client.prep(*sql).map(drop),
+                "cover_other_writers.sql" => client.query_drop(sql),
+                "integrity_check.sql" => client.query_drop(sql),
+                "restore_table.sql" => client.query_drop(sql),
+                "do_not_cover_other_writers.sql" => client.query_drop(sql),
+                _ => client.prep(sql).map(drop),
             };
             accepted.unwrap_or_else(|error| panic!("{file} is refused: {error}"));
         }
     }
+
+    /// What only a log in one table has.
+    const FOR_ONE_TABLE: &[&str] = &["append_heads.sql", "locate.sql"];
+
+    /// What only a partitioned log has.
+    const FOR_PARTITIONS: &[&str] = &[
+        "choose_partitions.sql",
+        "keys_without_event.sql",
+        "locate_partitioned.sql",
+        "partitions.sql",
+        "without_keys.sql",
+    ];
 }

@@ -17,8 +17,8 @@ use firefly_eventstore_core::consumer::{
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
-    EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Result, Statistics, StreamRange, SummaryQuery,
-    TenantId, backend, server_options, snapshot_store,
+    EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
+    SummaryQuery, TenantId, backend, server_options, snapshot_store,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
@@ -32,8 +32,9 @@ use crate::options::Options;
 use crate::pool::{Connection, Location, made_at};
 use crate::read::{Known, Reading};
 use crate::session::{Place, Server, Session, run_all};
+use crate::sql::{self, Layout};
 use crate::topology::Watch;
-use crate::{append, consumer, flush, migrate, read, schema, sql};
+use crate::{append, consumer, flush, migrate, read, schema};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -64,7 +65,7 @@ pub(crate) struct Shared {
     calls: ServerCalls<Connection>,
     location: Location,
     pub(crate) options: Options,
-    server: Server,
+    pub(crate) server: Server,
     /// The place of the store when it was opened.
     place: Place,
     /// The indexes that the log had when the store was opened.
@@ -209,6 +210,10 @@ impl MysqlEventStore {
             server,
             locks: true,
         };
+        if server.layout == Layout::Partitioned {
+            let held = session.execute(sql::HOLD_EVENTS, Vec::new());
+            held.map_err(|error| classify(error).during(backend::describe(appends)))?;
+        }
         self.0
             .appending(&mut session, |session| append::within(session, appends))
     }
@@ -337,7 +342,8 @@ impl Shared {
     /// What a caller's connection guarantees. Fails if the connection would change values silently, or does not lead to this store. One
     /// round trip, and more if it is on another server than the one that the store was opened on.
     fn admit(&self, client: &mut impl Queryable) -> Result<Server> {
-        let (server, place) = Server::of(client)?;
+        let (mut server, place) = Server::of(client)?;
+        server.layout = self.server.layout;
         if !server.is_strict {
             return Err(Error::invalid(
                 "the connection needs a strict sql_mode, unique_checks and the character set utf8mb4, or values would be changed \
@@ -418,6 +424,29 @@ impl MysqlBuilder {
         self
     }
 
+    /// How [`migrate`](Self::migrate) divides the log into partitions; so does [`open`](Self::open) with
+    /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's log is one table, and an existing one keeps what it has.
+    ///
+    /// Only an empty log can be divided, and only [by events](Partitions::by_events). If the store is partitioned already, the choice counts
+    /// for later partitions. [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often
+    /// than a partition fills.
+    ///
+    /// Needs the right to create triggers, which some servers with binary logging give to no user. The triggers run with the rights of the
+    /// user that migrates: do not drop that user. A user that may `SELECT` from the table `events` needs the same right on the table
+    /// `firefly_event_keys`. A node of a Galera cluster refuses the choice.
+    ///
+    /// ```no_run
+    /// use firefly_eventstore_mysql::{MysqlEventStore, Partitions};
+    ///
+    /// let ledger = MysqlEventStore::builder("mysql://clerk@localhost/ledger");
+    /// ledger.partitions(Partitions::by_events(5_000_000)).migrate()?;
+    /// # Ok::<(), firefly_eventstore_core::Error>(())
+    /// ```
+    pub fn partitions(mut self, partitions: Partitions) -> Self {
+        self.options.choices.partitions = Some(partitions);
+        self
+    }
+
     /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels deep, and
     /// stores keys of 65,535 bytes. MariaDB nests JSON 31 levels deep. If the limits allow more of these than the server can store, opening
     /// the store fails. Sizes of events are not checked then: an event larger than the server's `max_allowed_packet` is refused when it is
@@ -443,13 +472,14 @@ impl MysqlBuilder {
         let location = *location?;
         options.server.check()?;
         let mut connection = location.open()?;
-        let server = connection.server;
+        let mut server = connection.server;
         server.flavour.check(&options.server.limits)?;
         if options.server.migrate_on_open {
             migrate::migrate(&mut connection, options.choices)?;
         }
         let names = migrate::require_current(&mut connection.session())?;
-        let location = location.of_store(made_at(&mut connection.client)?);
+        server.layout = schema::layout(&names);
+        let location = location.of_store(made_at(&mut connection.client)?, server.layout);
         let shared = Arc::new(Shared {
             calls: ServerCalls::new(
                 location.clone(),

@@ -15,10 +15,10 @@ use firefly_eventstore_core::consumer::{ConsumerStore, ConsumerTransaction, Park
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, Error as DriverError, Opts, OptsBuilder, TxOpts};
-use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
+use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction, Partitions};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
-use support::{account, client, deposited, fresh, on_both, run};
+use support::{account, builder, client, deposited, fresh, on_both, run};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -255,8 +255,15 @@ fn of_a_new_user(server: &MysqlServer, database: &Database, with: &str) -> (Stri
 
 fn a_program_needs_few_rights_to_run_consumers(server: &MysqlServer) {
     let (database, store) = fresh(server);
-    register(&store, 2);
-    let (user, opts) = of_a_new_user(server, &database, "");
+    runs_consumers_with_few_rights(server, &database, &store);
+    let database = server.new_database();
+    let builder = builder(&database).partitions(Partitions::by_events(10));
+    runs_consumers_with_few_rights(server, &database, &builder.migrate_on_open(true).open().unwrap());
+}
+
+fn runs_consumers_with_few_rights(server: &MysqlServer, database: &Database, store: &MysqlEventStore) {
+    register(store, 2);
+    let (user, opts) = of_a_new_user(server, database, "");
     for right in [
         "SELECT ON DB.*",
         "INSERT, UPDATE ON DB.firefly_consumers",
@@ -264,7 +271,7 @@ fn a_program_needs_few_rights_to_run_consumers(server: &MysqlServer) {
         "INSERT, UPDATE, DELETE ON DB.firefly_parked_events",
     ] {
         let right = right.replace("DB", database.name());
-        run(&mut client(&database), &format!("GRANT {right} TO {user}@'%'"));
+        run(&mut client(database), &format!("GRANT {right} TO {user}@'%'"));
     }
     let limited = MysqlEventStore::configure(opts).open().unwrap();
     register(&limited, 2);

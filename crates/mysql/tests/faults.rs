@@ -15,7 +15,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, SchemaProblem};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
-use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction};
+use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction, Partitions};
 use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,
 };
@@ -602,7 +602,14 @@ fn a_transaction_that_ended_before_its_work_keeps_nothing_that_followed(server: 
 
 fn a_transaction_that_only_read_writes_nothing_into_the_binary_log(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "7")]).unwrap();
-    let (database, store) = fresh(&server);
+    writes_nothing_into_the_binary_log(fresh(&server));
+    let database = server.new_database();
+    let builder = MysqlEventStore::builder(database.url()).partitions(Partitions::by_events(10));
+    let store = builder.migrate_on_open(true).open().unwrap();
+    writes_nothing_into_the_binary_log((database, store));
+}
+
+fn writes_nothing_into_the_binary_log((database, store): (Database, MysqlEventStore)) {
     append_one(&store);
     let place = || -> Row { client(&database).query_first("SHOW BINARY LOGS").unwrap().unwrap() };
     let size = |row: Row| row.get::<u64, _>(1).unwrap();

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::{Opts, OptsBuilder};
-use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
+use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore, Partitions};
 use firefly_eventstore_test_servers::{
     CROWD, Database, MysqlServer, Proxy, append_in_turn, appended_once_each_although_answers_are_cut_off, at_once,
 };
 
-use support::{account, all_events, deposited, fresh, on_both};
+use support::{account, all_events, builder, deposited, on_both};
 
 on_both!(
     many_threads_share_round_trips_unless_they_are_told_not_to,
@@ -24,25 +24,43 @@ on_both!(
     groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged,
 );
 
+/// A new database for a log in one table, and one for a log in partitions.
+fn databases(server: &MysqlServer) -> [Database; 2] {
+    [None, Some(Partitions::by_events(1_000))].map(|partitions| {
+        let database = server.new_database();
+        let builder = builder(&database);
+        let made = match partitions {
+            None => builder.migrate(),
+            Some(partitions) => builder.partitions(partitions).migrate(),
+        };
+        made.unwrap();
+        database
+    })
+}
+
 fn behind_a_proxy(
-    server: &MysqlServer,
+    database: &Database,
     configure: impl FnOnce(MysqlBuilder) -> MysqlBuilder,
-) -> (Database, Proxy, MysqlEventStore) {
-    let (database, _) = fresh(server);
+) -> (Proxy, MysqlEventStore) {
     let opts = Opts::from_url(database.url()).unwrap();
     let proxy = Proxy::of(Path::new(opts.get_socket().expect("the server has a socket")));
     let opts = OptsBuilder::from_opts(opts).socket(proxy.socket().to_str());
     let store = configure(MysqlEventStore::configure(opts)).open().unwrap();
-    (database, proxy, store)
+    (proxy, store)
 }
 
 fn many_threads_share_round_trips_unless_they_are_told_not_to(server: &MysqlServer) {
-    for is_grouped in [true, false] {
-        let (_database, proxy, store) = behind_a_proxy(server, |builder| builder.group(is_grouped));
+    let databases = databases(server);
+    for (database, is_grouped) in databases
+        .iter()
+        .flat_map(|database| [(database, true), (database, false)])
+    {
+        let (proxy, store) = behind_a_proxy(database, |builder| builder.group(is_grouped));
+        let logged = all_events(&store).len();
         let before = proxy.turns();
         at_once(|| append_in_turn(&store, 50));
         let (turns, appends) = (proxy.turns() - before, CROWD * 50);
-        assert_eq!(all_events(&store).len(), appends);
+        assert_eq!(all_events(&store).len() - logged, appends);
         assert_eq!(
             turns < appends / 2,
             is_grouped,
@@ -52,19 +70,20 @@ fn many_threads_share_round_trips_unless_they_are_told_not_to(server: &MysqlServ
 }
 
 fn an_open_transaction_holds_up_nobody_but_who_appends_to_its_aggregate(server: &MysqlServer) {
-    for (before, expected) in [
-        (ExpectedVersion::NoStream, ExpectedVersion::Any),
-        (ExpectedVersion::NoStream, ExpectedVersion::NoStream),
-        (Version::from(1).into(), Version::from(1).into()),
-    ] {
-        holds_up_nobody_else(server, before, expected);
+    for database in databases(server) {
+        for (before, expected) in [
+            (ExpectedVersion::NoStream, ExpectedVersion::Any),
+            (ExpectedVersion::NoStream, ExpectedVersion::NoStream),
+            (Version::from(1).into(), Version::from(1).into()),
+        ] {
+            holds_up_nobody_else(&database, before, expected);
+        }
     }
 }
 
 /// An open transaction appends to an aggregate that is as `before`, and another append expects it to be as `expected`.
-fn holds_up_nobody_else(server: &MysqlServer, before: ExpectedVersion, expected: ExpectedVersion) {
-    let (database, store) = fresh(server);
-    let other = MysqlEventStore::open(database.url()).unwrap();
+fn holds_up_nobody_else(database: &Database, before: ExpectedVersion, expected: ExpectedVersion) {
+    let [store, other] = [(); 2].map(|()| builder(database).open().unwrap());
     let account = account();
     if before != ExpectedVersion::NoStream {
         store
@@ -103,6 +122,8 @@ fn holds_up_nobody_else(server: &MysqlServer, before: ExpectedVersion, expected:
 }
 
 fn groups_whose_answers_were_cut_off_are_stored_once_and_acknowledged(server: &MysqlServer) {
-    let (_database, proxy, store) = behind_a_proxy(server, |builder| builder);
-    appended_once_each_although_answers_are_cut_off(&store, &proxy);
+    for database in databases(server) {
+        let (proxy, store) = behind_a_proxy(&database, |builder| builder);
+        appended_once_each_although_answers_are_cut_off(&store, &proxy);
+    }
 }

@@ -8,9 +8,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use firefly_eventstore_mysql::Indexes;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
-use firefly_eventstore_test_servers::MysqlServer;
+use firefly_eventstore_mysql::{Indexes, Partitions};
+use firefly_eventstore_test_servers::{Database, MysqlServer};
 use support::{builder, client, on_both};
 
 on_both!(the_reference_names_what_there_is_and_no_more);
@@ -30,7 +30,13 @@ fn the_reference_names_what_there_is_and_no_more(server: &MysqlServer) {
         .cover_other_writers(true)
         .migrate()
         .unwrap();
-    let names: BTreeSet<String> = client(&database).query(NAMES).unwrap().into_iter().collect();
+    let partitioned = server.new_database();
+    builder(&partitioned)
+        .partitions(Partitions::by_events(10))
+        .migrate()
+        .unwrap();
+    let names = |database: &Database| -> Vec<String> { client(database).query(NAMES).unwrap() };
+    let names: BTreeSet<String> = [names(&database), names(&partitioned)].concat().into_iter().collect();
     assert!(names.len() > 40, "{names:?}");
 
     let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/README.md");

@@ -17,6 +17,7 @@ mod machine;
 mod mysql;
 mod open;
 mod operate;
+mod partitions;
 mod peers;
 mod postgres;
 mod prepare;
@@ -70,6 +71,7 @@ fn main() {
             run(&bench, &mysql);
             mysql.ids(&bench);
             mysql.lookups(&bench);
+            mysql.partitions(&bench);
         }
     }
     on_slow_disk(&bench);

@@ -11,7 +11,7 @@ use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::{EventEnvelope, EventQuery};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, Opts, OptsBuilder, Params, Row, TxOpts, Value};
-use firefly_eventstore_mysql::{Indexes, MysqlEventStore, MysqlTransaction};
+use firefly_eventstore_mysql::{Indexes, MysqlEventStore, MysqlTransaction, Partitions};
 use firefly_eventstore_test_servers::{Database as Disposable, Disk, Flavour, MysqlServer};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::append::{append, raw_workers};
 use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
 use crate::events::{self, Dice, Sample};
 use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
-use crate::machine;
+use crate::{machine, partitions};
 
 pub(crate) struct Mysql {
     flavour: Flavour,
@@ -175,6 +175,22 @@ impl Mysql {
             report(&name, load_rate, &comparisons);
             println!("  insert all of them in batches of 1,000, binary/text {filled:.2}");
         }
+    }
+
+    /// Commits do not wait for the disk, which would hide the cost of partitions.
+    pub(crate) fn partitions(&self, bench: &Bench) {
+        partitions::run(bench, self.name(), || {
+            let server = MysqlServer::start(self.flavour, self.flavour.forgetful()).unwrap();
+            move |partitions: Option<Partitions>| {
+                let log = Log::new(&server);
+                let builder = MysqlEventStore::builder(log.database.url());
+                match partitions {
+                    Some(partitions) => drop(builder.partitions(partitions).migrate().unwrap()),
+                    None => drop(builder.migrate().unwrap()),
+                }
+                Box::new(log) as Box<dyn Database>
+            }
+        });
     }
 
     /// Starts a server. None if it is not installed, which is printed.

@@ -1,6 +1,5 @@
 //! PostgreSQL: a private server with its defaults, so that a commit waits for the disk.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use firefly_eventstore_core::consumer::{BoxError, Projection, project};
@@ -25,9 +24,9 @@ use time::OffsetDateTime;
 
 use crate::append;
 use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
-use crate::events::{self, Dice, Sample};
-use crate::harness::{Bench, Comparison, Contender, compete, per_second, rate, report};
-use crate::machine;
+use crate::events::Sample;
+use crate::harness::{Bench, Comparison, Contender, compete, report};
+use crate::{machine, partitions};
 
 pub(crate) struct Postgres {
     name: &'static str,
@@ -176,86 +175,20 @@ impl Postgres {
         }
     }
 
-    /// A log in some twelve partitions compared with one in a single table. Commits do not wait for the disk, which would hide the
-    /// difference.
+    /// Commits do not wait for the disk, which would hide the cost of partitions.
     pub(crate) fn partitions(&self, bench: &Bench) {
-        let events = match bench.large {
-            true => 5_000_000,
-            false => bench.scaled(1_000_000, 120_000),
-        };
-        let appends = |threads: usize, batch: usize| {
-            move |filled: &Filled| {
-                let mut workers = filled.workers.borrow_mut();
-                append::append(
-                    &mut workers[..threads],
-                    bench.scaled(4_000, 2_000) * batch.min(10),
-                    batch,
-                )
+        partitions::run(bench, self.name(), || {
+            let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
+            move |partitions: Option<Partitions>| {
+                let log = Log(server.new_database());
+                let builder = PostgresEventStore::builder(log.0.url());
+                match partitions {
+                    Some(partitions) => drop(builder.partitions(partitions).migrate().unwrap()),
+                    None => drop(builder.migrate().unwrap()),
+                }
+                Box::new(log) as Box<dyn Database>
             }
-        };
-        let loads = |kind: usize| {
-            move |filled: &Filled| {
-                let mut dice = Dice::new(1);
-                let Streams { length, keys: streams } = &filled.streams[kind];
-                rate(bench.scaled(2_000, 500), || {
-                    let stream = filled.store.load(&streams[dice.roll(streams.len())]).unwrap();
-                    assert_eq!(stream.events().len(), *length);
-                })
-            }
-        };
-        let scan = |filled: &Filled| {
-            let start = Instant::now();
-            let until = GlobalSequence::new(events.min(1_000_000) as u64 / 2).unwrap();
-            let read = filled.store.read(EventQuery::new().until(until)).count();
-            per_second(read, start.elapsed())
-        };
-        let pages = |filled: &Filled| {
-            let mut dice = Dice::new(1);
-            rate(bench.scaled(500, 100), || {
-                let after = GlobalSequence::new(dice.roll(events / 2) as u64).unwrap();
-                let query = EventQuery::new().event_types(["transfer.requested"]).unwrap();
-                let page = filled.store.read_page(&query.after(after).limit(100), None).unwrap();
-                assert_eq!(page.events.len(), 100);
-            })
-        };
-        let marks = |filled: &Filled| {
-            rate(bench.scaled(5_000, 1_000), || {
-                assert!(filled.store.high_water_mark().unwrap().get() > 0);
-            })
-        };
-        let cases: [Case<'_>; 9] = [
-            ("append 1 event, 1 thread", &appends(1, 1)),
-            ("append 1 event, 16 threads", &appends(16, 1)),
-            ("append 100 events", &appends(1, 100)),
-            ("load a stream of 20", &loads(0)),
-            ("load a stream of 100", &loads(1)),
-            ("load a stream of 100 from all partitions", &loads(2)),
-            ("scan the log", &scan),
-            ("page of 100 of one event type", &pages),
-            ("high-water mark", &marks),
-        ];
-        let name_of = |case: &str| format!("{}, partitioned: {case}", self.name());
-        let mut wanted = cases.iter().filter(|(case, _)| bench.wants(&name_of(case))).peekable();
-        if wanted.peek().is_none() {
-            return;
-        }
-        let partitions = Partitions::by_events(events as u64 / 10);
-        let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
-        let [partitioned, whole] = [Some(partitions), None].map(|partitions| filled(&server, partitions, events));
-        for (case, sample) in wanted {
-            let mut contenders = [
-                Contender::new(|| sample(&partitioned)),
-                Contender::new(|| sample(&whole)),
-            ];
-            compete(bench.rounds(), &mut contenders);
-            let [partitioned, whole] = &contenders;
-            let comparison = Comparison {
-                name: "partitioned/one table",
-                ratio: partitioned.ratio_to(whole),
-                target: Some(0.9),
-            };
-            report(&name_of(case), whole.rate(), &[comparison]);
-        }
+        });
     }
 
     fn new_database(&self) -> Log {
@@ -309,61 +242,6 @@ impl Backend for Postgres {
 
     fn batches(&self) -> &'static [usize] {
         &[100, 1_000]
-    }
-}
-
-/// The name of a case, and a sample of it: the number of operations per second.
-type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
-
-/// A log with events.
-struct Filled {
-    workers: RefCell<Vec<append::Worker>>,
-    store: PostgresEventStore,
-    streams: [Streams; 3],
-    _log: Log,
-}
-
-/// Streams of the same length.
-struct Streams {
-    length: usize,
-    keys: Vec<AggregateKey>,
-}
-
-/// A log with so many events: two fifths in streams of 20, two fifths in streams of 100, and the others in streams of 100 that grow as long
-/// as the log does, so that each partition has a tenth of them.
-fn filled(server: &PostgresServer, partitions: Option<Partitions>, events: usize) -> Filled {
-    let log = Log(server.new_database());
-    let builder = PostgresEventStore::builder(log.0.url()).migrate_on_open(true);
-    let store = match partitions {
-        Some(partitions) => builder.partitions(partitions).open().unwrap(),
-        None => builder.open().unwrap(),
-    };
-    // Other aggregates than the workers'.
-    let mut dice = Dice::new(1_000);
-    let mut keys = |events: usize, length: usize| -> Vec<AggregateKey> {
-        (0..events / length).map(|_| events::aggregate(&mut dice)).collect()
-    };
-    let streams = [
-        (20, keys(events * 2 / 5, 20)),
-        (100, keys(events * 2 / 5, 100)),
-        (100, keys(events / 5, 100)),
-    ];
-    let streams = streams.map(|(length, keys)| Streams { length, keys });
-    for tenth in 0..10 {
-        let [short, long, spread] = &streams;
-        for Streams { length, keys } in [short, long] {
-            let each = keys.len() / 10;
-            append::fill_aggregates(&mut dice, &store, &keys[tenth * each..][..each], *length);
-        }
-        append::fill_aggregates(&mut dice, &store, &spread.keys, spread.length / 10);
-        store.add_partitions().unwrap();
-    }
-    store.vacuum().unwrap();
-    Filled {
-        workers: RefCell::new(append::store_workers(&log, 16)),
-        store,
-        streams,
-        _log: log,
     }
 }
 

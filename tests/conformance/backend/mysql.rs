@@ -9,11 +9,12 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, Value};
-use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore};
+use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore, Partitions};
 use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, mariadb as mariadb_server, mysql as mysql_server,
 };
 
+use super::splitter::Splitter;
 use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
 /// MySQL with every index, so that every way to find events is tested.
@@ -36,6 +37,30 @@ pub(crate) fn mariadb_lean() -> Fresh {
     unless_missing("mariadb", environment(mariadb_server(), Indexes::Lean))
 }
 
+/// MySQL with a partitioned log: most cases append into several partitions, or beyond them.
+pub(crate) fn mysql_partitioned() -> Fresh {
+    unless_missing("mysql", partitioned(mysql_server()))
+}
+
+/// MariaDB with a partitioned log.
+pub(crate) fn mariadb_partitioned() -> Fresh {
+    unless_missing("mariadb", partitioned(mariadb_server()))
+}
+
+fn partitioned(server: Result<&'static MysqlServer, String>) -> Result<Box<dyn Environment>, Missing> {
+    let server = server.map_err(Missing)?;
+    let database = server.new_database();
+    let builder = builder(&database).migrate_on_open(true);
+    let store = builder.partitions(Partitions::by_events(5)).open().unwrap();
+    let splitter = Splitter::of(self::builder(&database).max_connections(1).open().unwrap());
+    Ok(Box::new(MysqlDatabase {
+        store,
+        _splitter: Some(splitter),
+        database,
+        server,
+    }))
+}
+
 fn environment(
     server: Result<&'static MysqlServer, String>,
     indexes: Indexes,
@@ -49,6 +74,7 @@ fn environment(
         .unwrap();
     Ok(Box::new(MysqlDatabase {
         store,
+        _splitter: None,
         database,
         server,
     }))
@@ -60,6 +86,7 @@ fn builder(database: &Database) -> MysqlBuilder {
 
 struct MysqlDatabase {
     store: MysqlEventStore,
+    _splitter: Option<Splitter>,
     database: Database,
     server: &'static MysqlServer,
 }

@@ -1,13 +1,10 @@
 //! PostgreSQL: one database for all cases, and in it a schema for each.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use firefly_eventstore_conformance::{Ability, Damage, Environment, FAULTY, Handle, Unmigrated};
 use firefly_eventstore_core::consumer::BoxError;
-use firefly_eventstore_core::operate::{Operations, Seal};
+use firefly_eventstore_core::operate::Seal;
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Limits, Migration};
 use firefly_eventstore_postgres::driver::types::ToSql;
@@ -15,6 +12,7 @@ use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{Indexes, Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 
+use super::splitter::Splitter;
 use super::{EVENT_COLUMNS, Fresh, Missing, SEAL_COLUMNS, SNAPSHOT_COLUMNS, unless_missing};
 
 /// PostgreSQL with every index, so that every way to find events is tested.
@@ -33,7 +31,7 @@ pub(crate) fn postgres_partitioned() -> Fresh {
         let schema = Schema::fresh()?;
         let builder = schema.builder().indexes(Indexes::Full).migrate_on_open(true);
         let store = builder.partitions(Partitions::by_events(5)).open().unwrap();
-        let splitter = Some(Splitter::of(&schema));
+        let splitter = Some(Splitter::of(schema.builder().max_connections(1).open().unwrap()));
         let environment = PostgresSchema {
             store,
             _splitter: splitter,
@@ -141,45 +139,6 @@ struct PostgresSchema {
     store: PostgresEventStore,
     _splitter: Option<Splitter>,
     schema: Schema,
-}
-
-/// Adds partitions while a case runs, until there are as many as a log should have, or this is dropped.
-struct Splitter {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Splitter {
-    fn of(schema: &Schema) -> Self {
-        let store = schema.builder().max_connections(1).open().unwrap();
-        let mut client = schema.client();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
-        let thread = thread::spawn(move || {
-            let count = "SELECT COUNT(*) FROM pg_inherits WHERE inhparent = to_regclass('events')";
-            let mut partitions = 0_i64;
-            while partitions < 12 && !over.load(Ordering::Acquire) {
-                // This fails if the case holds locks for long, or changed the schema.
-                let _ = store.add_partitions();
-                partitions = client.query_one(count, &[]).unwrap().get(0);
-                thread::park_timeout(Duration::from_millis(20));
-            }
-        });
-        Self {
-            is_over,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Splitter {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            thread.join().unwrap();
-        }
-    }
 }
 
 impl Environment for PostgresSchema {

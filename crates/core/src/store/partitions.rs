@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 /// archived costs nothing. Reads and appends have the same results as without partitions. Most stores need none: the repository's
 /// `sql/README.md` says when they are worth their costs.
 ///
-/// PostgreSQL has both kinds: see `PostgresBuilder::partitions`. A backend refuses a kind that it does not have as
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput).
+/// PostgreSQL has both kinds, MySQL and MariaDB those by events: see `PostgresBuilder::partitions` and `MysqlBuilder::partitions`. A backend
+/// refuses a kind that it does not have as [`InvalidInput`](crate::ErrorKind::InvalidInput).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partitions {
     by: By,

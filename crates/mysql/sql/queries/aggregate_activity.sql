@@ -5,7 +5,7 @@ SELECT
     COUNT(DISTINCT aggregate_id) AS aggregate_count,
     CAST(SUM(aggregate_version) AS DOUBLE) / COUNT(*) AS avg_version,
     MAX(aggregate_version) AS max_version
-FROM events
+FROM events /* or their keys */
 WHERE ? IS NULL OR tenant_id = ?
 GROUP BY aggregate_type
 ORDER BY aggregate_type

@@ -10,7 +10,7 @@ SELECT
     MAX(created_at) AS last_modified_at,
     CAST(SUM(event_size_bytes) AS SIGNED) AS total_size_bytes,
     MIN(tenant_id) AS tenant_id
-FROM events
+FROM events /* by their keys */
 WHERE TRUE
 GROUP BY aggregate_id
 ORDER BY aggregate_id

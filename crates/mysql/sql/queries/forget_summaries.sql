@@ -2,6 +2,6 @@
 DELETE FROM mv_aggregate_summary
 WHERE NOT EXISTS (
     SELECT 1
-    FROM events
-    WHERE events.aggregate_id = mv_aggregate_summary.aggregate_id
+    FROM events /* or their keys */ AS live
+    WHERE live.aggregate_id = mv_aggregate_summary.aggregate_id
 )

@@ -5,7 +5,7 @@ SELECT
     aggregate_type,
     tenant_id,
     aggregate_version
-FROM events FORCE INDEX (idx_events_aggregate_version)
+FROM events /* or their keys */ FORCE INDEX (idx_events_aggregate_version)
 WHERE aggregate_id = ?
 ORDER BY aggregate_version DESC
 LIMIT 1

@@ -18,7 +18,7 @@ SELECT
     causation_id,
     event_size_bytes,
     checksum
-FROM events FORCE INDEX (idx_events_aggregate_version)
+FROM events /* by their keys */ FORCE INDEX (idx_events_aggregate_version)
 WHERE aggregate_id = ?
   AND aggregate_version BETWEEN ? AND ?
 ORDER BY aggregate_version ASC

@@ -49,7 +49,7 @@ SELECT
     causation_id,
     event_size_bytes,
     checksum
-FROM events FORCE INDEX (idx_events_aggregate_version)
+FROM events /* by their keys */ FORCE INDEX (idx_events_aggregate_version)
 WHERE aggregate_id = ?
   AND aggregate_version >= COALESCE((
       SELECT version

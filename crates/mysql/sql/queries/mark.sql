@@ -7,7 +7,7 @@ SELECT
     MAX(IF(global_sequence = ? + place, global_sequence, NULL)) AS contiguous,
     MAX(global_sequence) AS greatest,
     COUNT(aggregate_version) AS events,
-    (SELECT COALESCE(MAX(global_sequence), 0) FROM events) AS log_end
+    (SELECT COALESCE(MAX(global_sequence), 0) FROM events /* or their keys */) AS log_end
 FROM (
     SELECT
         global_sequence,
@@ -17,7 +17,7 @@ FROM (
         SELECT
             global_sequence,
             aggregate_version
-        FROM events FORCE INDEX (PRIMARY)
+        FROM events /* or their keys */ FORCE INDEX (PRIMARY)
         WHERE global_sequence > ?
         ORDER BY global_sequence
         LIMIT ?

@@ -2,6 +2,6 @@
 -- ago it was published.
 SELECT
     global_sequence,
-    (SELECT COALESCE(MAX(events.global_sequence), 0) FROM events),
+    (SELECT COALESCE(MAX(log.global_sequence), 0) FROM events /* or their keys */ AS log),
     TIMESTAMPDIFF(SECOND, published_at, UTC_TIMESTAMP(6))
 FROM firefly_published_mark

@@ -3,7 +3,7 @@ SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS SIGNED)
 FROM information_schema.tables
 WHERE table_schema = DATABASE()
   AND table_name IN (
-      'events', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn', 'firefly_seals',
-      'firefly_consumers', 'firefly_consumer_members', 'firefly_parked_events', 'firefly_archives',
+      'events', 'firefly_event_keys', 'firefly_partitions', 'snapshots', 'mv_aggregate_summary', 'firefly_gate', 'firefly_turn',
+      'firefly_seals', 'firefly_consumers', 'firefly_consumer_members', 'firefly_parked_events', 'firefly_archives',
       'firefly_archived_streams', 'firefly_archived_events', 'firefly_moves', 'firefly_schema_history'
   )

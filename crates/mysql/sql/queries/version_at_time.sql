@@ -2,7 +2,7 @@
 -- has no events.
 -- ? aggregate_id · ? time · ? aggregate_id
 SELECT COALESCE(
-    (SELECT MIN(aggregate_version) - 1 FROM events FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ? AND created_at > ?),
-    (SELECT MAX(aggregate_version) FROM events FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ?),
+    (SELECT MIN(aggregate_version) - 1 FROM events /* by their keys */ FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ? AND created_at > ?),
+    (SELECT MAX(aggregate_version) FROM events /* or their keys */ FORCE INDEX (idx_events_aggregate_version) WHERE aggregate_id = ?),
     0
 )

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firefly_eventstore_core::backend::{Columns as _, checks, indexes};
 use firefly_eventstore_core::operate::{Diagnosis, IndexUsage, Severity};
-use firefly_eventstore_core::{Result, backend};
+use firefly_eventstore_core::{ErrorKind, Result, backend};
 use mysql::Conn;
 use time::OffsetDateTime;
 
@@ -13,12 +13,14 @@ use crate::error::classify;
 use crate::mark::{GATES, free_gates, gates};
 use crate::migrate;
 use crate::options::Options;
+use crate::partitions::Divided;
 use crate::prepared;
+use crate::read;
 use crate::row::{decode, integer, text, time};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, has};
 use crate::session::Session;
+use crate::sql::{self, Layout};
 use crate::topology;
-use crate::{read, sql};
 
 /// Diagnoses everything that matters to a store, without waiting for anybody.
 pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Result<Vec<Diagnosis>> {
@@ -41,6 +43,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
     diagnoses.push(other_writers(session)?);
+    diagnoses.extend(partitions(session)?);
     diagnoses.extend(indexes(&index_usage(session, options.choices.indexes)?));
     diagnoses.push(settings.strictness());
     diagnoses.push(packet(session.server.packet));
@@ -410,6 +413,84 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             "if there are such programs, migrate with cover_other_writers(true)",
         ),
     })
+}
+
+/// How many partitions a log should have at most.
+const MANY_PARTITIONS: usize = 24;
+
+fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
+    let subject = "partitions";
+    let names = schema::names(session)?;
+    if session.server.layout == Layout::Whole {
+        let is_begun = has(&names, "table firefly_event_keys");
+        return Ok(is_begun.then(|| unfinished_partitions(subject)).into_iter().collect());
+    }
+    let divided = match Divided::of(session) {
+        Err(error) if matches!(error.kind(), ErrorKind::Schema(_)) => {
+            let advice = "events may find no partition, and are refused then: restore what is missing";
+            return Ok(vec![Diagnosis::bad(
+                Severity::Danger,
+                subject,
+                error.to_string(),
+                advice,
+            )]);
+        }
+        divided => divided?,
+    };
+    let (first, count) = (divided.first(), divided.count());
+    let found = format!("{count}, the last one from {first} on");
+    let divided = if divided.last >= first {
+        Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("{found}, and the log is at {}", divided.last),
+            "what is appended goes into the last one, which is to stay empty; run maintain now, and more often than a partition fills",
+        )
+    } else if count > MANY_PARTITIONS {
+        Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            found,
+            "reads and appends get slower with each; archive the oldest events, then maintain, or let partitions(…) choose larger ones for \
+             the events to come",
+        )
+    } else {
+        Diagnosis::good(subject, found)
+    };
+    Ok(vec![divided, keys(&names)])
+}
+
+fn unfinished_partitions(subject: &str) -> Diagnosis {
+    Diagnosis::bad(
+        Severity::Notice,
+        subject,
+        "the log is one table, and keys are written beside it: a migration that was to partition it was cut off",
+        "migrate with partitions(…) again",
+    )
+}
+
+/// Whether the triggers are there that write the keys of events, as far as the user may know.
+fn keys(names: &[String]) -> Diagnosis {
+    let subject = "keys of events";
+    let is_there = |name: &str| has(names, &format!("trigger {name}"));
+    let missing: Vec<&str> = sql::KEEP_KEYS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !is_there(name))
+        .collect();
+    match missing.len() {
+        0 => Diagnosis::good(subject, "triggers write them, whoever writes events"),
+        all if all == sql::KEEP_KEYS.len() => unknown(subject, "TRIGGER on events"),
+        _ => Diagnosis::bad(
+            Severity::Danger,
+            subject,
+            format!(
+                "the triggers {} are missing: events are stored without keys",
+                missing.join(", ")
+            ),
+            "make them again as sql/mysql/partitions has them, then verify the storage",
+        ),
+    }
 }
 
 fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {

@@ -12,14 +12,27 @@ use crate::error::{classify, driver_error};
 use crate::row::{count, decode, text};
 use crate::schema::OPTIONAL_INDEXES;
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
-/// The tables of a store, with the indexes that none is without.
-pub(super) const TABLES: &[(&str, &[&str])] = &[
-    (
-        "events",
-        &["PRIMARY", "idx_events_event_id", "idx_events_aggregate_version"],
-    ),
+/// A table, with the indexes that it is never without.
+type Table = (&'static str, &'static [&'static str]);
+
+/// The tables of a store.
+pub(super) fn tables(layout: Layout) -> impl Iterator<Item = Table> {
+    let of_the_log: &[Table] = match layout {
+        Layout::Whole => &[("events", KEYS)],
+        Layout::Partitioned => &[
+            ("events", &["PRIMARY"]),
+            ("firefly_event_keys", KEYS),
+            ("firefly_partitions", &["PRIMARY"]),
+        ],
+    };
+    of_the_log.iter().chain(TABLES).copied()
+}
+
+const KEYS: &[&str] = &["PRIMARY", "idx_events_event_id", "idx_events_aggregate_version"];
+
+const TABLES: &[Table] = &[
     (
         "snapshots",
         &["PRIMARY", "idx_snapshots_version", "idx_snapshots_created_at"],
@@ -50,7 +63,7 @@ pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexe
     let mut scans = numbers(session, sql::INDEX_SCANS)?;
     let of_the_store = there
         .iter()
-        .filter(|(on, _)| TABLES.iter().any(|(table, _)| table == on));
+        .filter(|(on, _)| tables(session.server.layout).any(|(table, _)| table == on));
     let found = of_the_store.map(|key| {
         let mut index = IndexUsage::new(&*key.0, &*key.1, IndexState::Present);
         index.bytes = bytes.remove(key);
@@ -58,9 +71,8 @@ pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexe
         index
     });
     let found = found.collect();
-    let required: Vec<(&str, &str)> = TABLES
-        .iter()
-        .flat_map(|(table, names)| names.iter().map(|name| (*table, *name)))
+    let required: Vec<(&str, &str)> = tables(session.server.layout)
+        .flat_map(|(table, names)| names.iter().map(move |name| (table, *name)))
         .collect();
     Ok(usage(found, &required, OPTIONAL_INDEXES, chosen))
 }
