@@ -1,4 +1,4 @@
-//! Appending: one statement, alone or within a transaction.
+//! Appending, in one statement: on its own or within a transaction.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -18,17 +18,17 @@ use crate::row::{self, Cells, decode, integer, uuid};
 use crate::session::{Server, Session};
 use crate::sql::{self, Layout};
 
-/// How often an append is repeated for others that were faster. Each time another append succeeded, so this many in a row
-/// means something else is wrong.
+/// How often an append is repeated because another append was faster. Each repetition means that another append succeeded. So many in a row
+/// show that something else is wrong.
 const MOST_ATTEMPTS: usize = 1_000;
 
-/// Appends in a statement of its own. One round trip, unless the append is refused or a version has to be looked up.
+/// Appends in a statement of its own. One round trip, unless the append conflicts or a version must be looked up.
 pub(crate) fn alone(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     repeated(session, appends, false, TRANSACTION).map_err(|error| error.during(backend::describe(appends)))
 }
 
-/// Appends within a transaction that goes on, unless it was the victim of a deadlock. A statement that fails leaves nothing
-/// behind by itself.
+/// Appends within a transaction. The transaction goes on if the append fails, unless it was the victim of a deadlock. A failed statement
+/// leaves nothing behind.
 pub(crate) fn within<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let savepoint = [
         "SAVEPOINT firefly_append",
@@ -38,15 +38,15 @@ pub(crate) fn within<C: Queryable>(session: &mut Session<'_, C>, appends: &[Appe
     repeated(session, appends, true, savepoint).map_err(|error| error.during(backend::describe(appends)))
 }
 
-/// What begins, ends and undoes several statements that are all to be stored, or none.
+/// The statements that begin, end and undo several statements of which all or none are stored.
 type Brackets = [&'static str; 3];
 
 const TRANSACTION: Brackets = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
 
-/// How often an append may be refused at the same versions although no conflicting event is found.
+/// How often an append may conflict at the same versions although no conflicting event is found.
 ///
-/// Now and then a conflicting transaction was rolled back meanwhile. If it happens again and again, another program has added a unique key
-/// to the table.
+/// It happens if the conflicting transaction is rolled back before the check. If it happens again and again, another program has added a
+/// unique key to the table.
 #[derive(Default)]
 struct Unexplained {
     bases: Vec<Base>,
@@ -105,8 +105,8 @@ fn repeated<C: Queryable>(
     }))
 }
 
-/// Appends for several callers at once, each to one aggregate, those to the same one beside each other. None for those that are not as
-/// expected.
+/// Appends for several callers at once, each to one aggregate. Appends to the same aggregate must be next to each other. Returns `None` for
+/// those whose aggregate does not have the expected version.
 pub(crate) fn together(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Option<Appended>>> {
     if let Some(results) = together_as_expected(session, appends)? {
         return Ok(results.into_iter().map(Some).collect());
@@ -192,19 +192,19 @@ fn together_as_expected(session: &mut Session<'_, Conn>, appends: &[Append<'_>])
     }
 }
 
-/// Fails if another transaction has locked the row, because it has not committed it yet.
+/// Fails if another transaction has locked the row, because it has not committed the row yet.
 const UNLESS_LOCKED: &str = "\n/*!80000 FOR SHARE NOWAIT *//*M!100600 LOCK IN SHARE MODE NOWAIT */";
 
 /// The version before the first event of an append.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Base {
     version: Version,
-    /// Whether it was looked up. Otherwise the statement does.
+    /// Whether the version was looked up. Otherwise the statement looks it up.
     is_seen: bool,
 }
 
 impl Base {
-    /// What an append did on top of this, with the sequences that come next.
+    /// The result of an append on top of this version, with the next sequences.
     fn appended(self, append: &Append<'_>, sequences: &mut impl Iterator<Item = GlobalSequence>) -> Appended {
         let stored = sequences.take(append.events.len()).collect();
         let version = self.version.checked_add(append.events.len() as u64);
@@ -213,7 +213,7 @@ impl Base {
     }
 }
 
-/// Runs the statements; one alone needs no brackets.
+/// Runs the statements. A single statement needs no savepoint or transaction of its own.
 fn run<C: Queryable>(
     session: &mut Session<'_, C>,
     statements: Vec<Statement>,
@@ -235,7 +235,7 @@ fn run<C: Queryable>(
     };
     let result = run();
     if result.is_err() && !is_alone {
-        // Fails where a deadlock has undone it all, too: then there is nothing left to undo.
+        // This fails after a deadlock, which has undone everything already.
         let undone = session.client.query_drop(undo);
         if let Some(lost) = undone.err().filter(is_lost) {
             return Err(lost);
@@ -244,8 +244,8 @@ fn run<C: Queryable>(
     result
 }
 
-/// The version before the first event of each append. Looked up where any will do, in one round trip for all; none if an
-/// aggregate is not as expected.
+/// The version before the first event of each append. Appends with any expected version need a look-up, one round trip for all. Returns
+/// `None` if an aggregate does not have the expected version.
 fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> Result<Option<Vec<Base>>> {
     let is_open = |append: &&Append<'_>| {
         matches!(append.expected, ExpectedVersion::Any | ExpectedVersion::Exists) && !append.events.is_empty()
@@ -280,7 +280,7 @@ fn bases<C: Queryable>(session: &mut Session<'_, C>, appends: &[Append<'_>]) -> 
     Ok(Some(bases))
 }
 
-/// An `INSERT` of as many rows as a statement takes.
+/// An `INSERT` of as many rows as fit in a statement.
 struct Statement {
     sql: String,
     values: Vec<Value>,
@@ -289,34 +289,34 @@ struct Statement {
     bytes: usize,
 }
 
-/// What must not be archived, for a statement to store its rows.
+/// What must not be archived when a statement stores its rows.
 #[derive(Default)]
 struct UnlessArchived {
     /// Where in the text, and among the values, it is asked: in the first row. None if the first row asks it itself.
     at: Option<(usize, usize)>,
     event_ids: Vec<Uuid>,
-    /// Aggregates, and the version that each may be archived up to.
+    /// Aggregates, with the version up to which each may be archived.
     streams: Vec<(Uuid, i64)>,
 }
 
-/// The most placeholders that a statement takes.
+/// The most placeholders in a statement.
 pub(crate) const MOST_PLACEHOLDERS: usize = 65_535;
 
-/// The most placeholders of one row, and the most bytes of its text; with a turn, and what must not be archived.
+/// The most placeholders of a row, and the most bytes of its text, including the turns and the check of archives.
 const ROW_PLACEHOLDERS: usize = 24;
 pub(crate) const ROW_TEXT: usize = 1_024;
 
-/// The bytes that a value takes beside its own: its type, its length, and whether it is NULL.
+/// The bytes that a value adds to a packet besides itself: its type, its length, and whether it is NULL.
 pub(crate) const VALUE_OVERHEAD: usize = 12;
 
-/// What may be in a packet beside the rows: the beginning of the statement, and turns.
+/// The room in a packet for the beginning of the statement and the turns.
 pub(crate) const STATEMENT_OVERHEAD: usize = 32_768;
 
-/// How many rows there are in `firefly_turn`.
+/// The number of rows in `firefly_turn`.
 pub(crate) const TURNS: u16 = 1_000;
 
-/// The rows of `firefly_turn` that these aggregates' transactions hold, one after the other, until they end. Different aggregates
-/// seldom share one.
+/// The rows of `firefly_turn` for these aggregates. A transaction locks them one after the other and holds them until it ends. Different
+/// aggregates rarely share a row.
 pub(crate) fn turns(ids: impl Iterator<Item = Uuid>) -> Vec<Value> {
     let turns: BTreeSet<u128> = ids.map(|id| id.as_u128() % u128::from(TURNS)).collect();
     turns
@@ -353,7 +353,7 @@ fn statements(server: &Server, appends: &[Append<'_>], bases: &[Base], beginning
                 }
             };
             statement.bytes += bytes;
-            // Beyond the greatest there is no version, and NULL is refused.
+            // There is no version after the greatest one. NULL is refused.
             let before = base.version.checked_add(step);
             let beginning = begins.then(|| first.take().unwrap_or(Beginning::Gate));
             statement.add(server, append, event, before, beginning, step == 0, base.is_seen);
@@ -376,12 +376,12 @@ fn bytes_of(append: &Append<'_>, event: &NewEvent) -> usize {
         Some(event.event_type().as_str()),
     ];
     let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-    // Twice in a row that is guarded.
+    // The guarded row has them twice.
     let owner = append.aggregate.aggregate_type().as_str().len() + append.tenant.map_or(0, |name| name.as_str().len());
     texts + 2 * owner + ROW_TEXT + ROW_PLACEHOLDERS * VALUE_OVERHEAD
 }
 
-/// What the first row of a statement does beside the others, while its version is computed.
+/// What the first row of a statement does in addition, while its version is computed.
 enum Beginning {
     Gate,
     /// Of a transaction that goes on: it waits for its aggregates' turns, all at once and in their order, before it locks anything else.
@@ -493,7 +493,7 @@ impl Statement {
             self.unless_archived.event_ids.push(event.event_id());
         }
         match before {
-            // The unique key refuses the second first event of an aggregate.
+            // The unique key refuses a second first event of an aggregate.
             Some(Version::ZERO) if !is_seen => self.sql += "1",
             Some(before) if is_one => {
                 self.sql += sql::APPEND_GATE_AND_GUARD.trim_end();
@@ -511,7 +511,7 @@ impl Statement {
                     true => sql::APPEND_GUARD_ARCHIVED.trim_end(),
                     false => sql::APPEND_GUARD.trim_end(),
                 };
-                // In the log, or as the last one that is archived.
+                // The last version is in the log, or archived.
                 for _ in 0..=usize::from(server.looks_for_archived) {
                     self.values
                         .extend([id(), before.as_i64().into(), aggregate_type(), tenant()]);
@@ -559,7 +559,7 @@ impl Statement {
         }
     }
 
-    /// Of one row, the sequence is told in any case, and without a result set.
+    /// The driver always gets the sequence of a single row, without a result set.
     fn returns_sequences(&self, server: &Server) -> bool {
         self.rows > 1 && server.flavour.returns_sequences()
     }
@@ -575,7 +575,7 @@ impl Statement {
             };
             return Ok(rows.iter().map(sequence).collect());
         }
-        // A statement that says how many rows it has is given all its sequences at once, one step after the other.
+        // The server allocates all sequences of a statement with a known number of rows at once, at a fixed step.
         let first = session.insert(&self.sql, self.values)?;
         let first = first.expect("a statement that inserts rows has allocated sequences");
         let step = session.server.increment.cast_unsigned();
@@ -590,18 +590,18 @@ impl UnlessArchived {
     }
 
     fn add_stream(&mut self, id: Uuid, before: i64) {
-        // Of several appends to one aggregate, which are beside each other, the first decides.
+        // Appends to the same aggregate are next to each other. The first decides.
         if self.streams.last().is_none_or(|(last, _)| *last != id) {
             self.streams.push((id, before));
         }
     }
 
-    /// A number, NULL if something is archived that must not be; and its values. It takes the gate.
+    /// Returns SQL for a number, which is NULL if events are archived that must not be, and its values. It takes the gate.
     ///
-    /// Where nothing is looked for, nothing may be archived at all.
+    /// Appends that do not look for archived events require that no event at all is archived.
     ///
-    /// Both lists have one entry more, which equals none of the others: what a single key finds, a server may look up before it runs
-    /// the statement, and so before the gate is taken.
+    /// Both lists have an additional entry that equals nothing. With a single key, a server may run the look-up before the statement, and
+    /// so before the gate is taken.
     fn into_sql(self) -> (String, Vec<Value>) {
         let Self {
             mut event_ids,
@@ -627,7 +627,7 @@ impl UnlessArchived {
     }
 }
 
-/// An id that is another one.
+/// A different id.
 fn another(id: Uuid) -> Uuid {
     if id.is_nil() { Uuid::max() } else { Uuid::nil() }
 }
@@ -652,8 +652,8 @@ fn results<C: Queryable>(
     backend::with_versions(session, appends, results)
 }
 
-/// Finds out why an append was refused; perhaps it was a repeated one. None if the conflicting append was rolled back. Stored events that
-/// the answer speaks of are on the disk.
+/// Finds out why an append was refused. It may have been a repeated one. Returns `None` if the conflicting append was rolled back. The
+/// stored events in the answer are on the disk.
 fn explain<C: Queryable>(
     session: &mut Session<'_, C>,
     appends: &[Append<'_>],
@@ -680,17 +680,17 @@ impl<C: Queryable> AppendSource for Session<'_, C> {
     }
 }
 
-/// How many aggregates are looked up in one statement, and how many event ids.
+/// How many aggregates, and how many event ids, one statement looks up.
 const HEADS_AT_ONCE: usize = 64;
 const IDS_AT_ONCE: usize = 4_096;
 
-/// Who aggregates belong to, and the versions they are at, archived or not; nothing for those without events.
+/// The types, tenants and versions of aggregates, archived or not, without those that have no events.
 pub(crate) fn heads<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<HashMap<Uuid, Head>> {
     let locking = locking(session);
     locked_heads(session, ids, locking, true)
 }
 
-/// Whether events are archived, as a gate tells appends.
+/// Whether any event is archived. A row of the gates records it for appends.
 fn has_archived<C: Queryable>(session: &mut Session<'_, C>) -> Result<bool> {
     let statement = format!("{}{}", sql::HAS_ARCHIVED.trim_end(), locking(session));
     let rows = session.query(&statement, Vec::new()).map_err(classify)?;
@@ -718,7 +718,7 @@ fn locked_heads<C: Queryable>(
         })? {
             match heads.entry(id) {
                 Entry::Vacant(place) => drop(place.insert(head)),
-                // What is archived comes before what is in the log.
+                // Archived events come before those in the log.
                 Entry::Occupied(mut entry) if entry.get().version < head.version => drop(entry.insert(head)),
                 Entry::Occupied(_) => {}
             }
@@ -727,12 +727,12 @@ fn locked_heads<C: Queryable>(
     Ok(heads)
 }
 
-/// Who an aggregate belongs to, and the version it is at, archived or not; none if it has no event.
+/// The type, the tenant and the version of an aggregate, archived or not, or `None` if it has no event.
 pub(crate) fn head<C: Queryable>(session: &mut Session<'_, C>, id: Uuid) -> Result<Option<Head>> {
     Ok(heads(session, &[id])?.remove(&id))
 }
 
-/// Where the events with these ids are, those that are stored, in the log or archived.
+/// The places of the events with these ids, in the log or archived.
 pub(crate) fn located<C: Queryable>(session: &mut Session<'_, C>, ids: &[Uuid]) -> Result<Vec<Located>> {
     let mut located = Vec::new();
     let locate = match session.server.layout {

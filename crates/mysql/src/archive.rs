@@ -68,7 +68,7 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
     run(session, &statement, values.collect())?;
     let removed = among(session, sql::REMOVE_EVENT, sequences(&retired.events))?;
     if removed != retired.events.len() as u64 {
-        return Err(altered("an event was removed from the log by somebody else"));
+        return Err(altered("another session has removed an event from the log"));
     }
     tell_archived(session, true)?;
     Ok(removed)

@@ -6,8 +6,8 @@ use firefly_eventstore_core::backend::kinds::{backend, damaged, invalid, unavail
 use firefly_eventstore_core::{Error, ErrorKind, SchemaProblem};
 use mysql::DriverError;
 
-/// What an error of the driver is to a store: its [kind](ErrorKind) by the database's code, never by its text, with the driver's error as
-/// the source. For the caller's own statements within a transaction, so that they return the errors that the store's calls return.
+/// Converts an error of the driver to an error of a store. Its [kind](ErrorKind) follows from the database's code, never from a text. The
+/// driver's error is the source. Use it for your own statements within a transaction, so that they return the same errors as the store.
 ///
 /// ```
 /// use firefly_eventstore_core::Error;
@@ -25,7 +25,7 @@ pub fn classify(error: mysql::Error) -> Error {
     Error::new(kind_of(&error)).with_source(error)
 }
 
-/// What an error of the driver is to every store.
+/// The kind of an error of the driver.
 pub(crate) fn kind_of(error: &mysql::Error) -> ErrorKind {
     match code(error) {
         Some(_) if is_lost(error) => {
@@ -60,18 +60,18 @@ pub(crate) fn classify_connecting(error: mysql::Error) -> Error {
     Error::new(backend(reason)).with_source(error)
 }
 
-/// What the driver said, of which an error was made.
+/// The driver's error that is the source of this error.
 pub(crate) fn driver_error(error: &Error) -> Option<&mysql::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Whether the connection is gone, so that nobody knows what became of the statement.
+/// Whether the connection is lost, so that it is unknown whether the statement ran.
 pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     match error {
         mysql::Error::MySqlError(error) => matches!(
             error.code,
-            // Shut down, taken offline or killed; the server closed the connection, for example because it was idle, or the connection is a
-            // new session without the prepared statements.
+            // The server shuts down, went offline, or ended the connection, for example because it was idle. Or the connection has a new
+            // session without the prepared statements.
             1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1243 | 1927 | 2006 | 2013 | 3032 | 3169 | 4031
         ),
         mysql::Error::IoError(_) | mysql::Error::CodecError(_) => true,
@@ -87,8 +87,8 @@ pub(crate) fn is_lost(error: &mysql::Error) -> bool {
     }
 }
 
-/// Whether what came, or was to be sent, is not what both sides take: a connection in that state is lost, but one more would
-/// fare no better.
+/// Whether the client and the server do not accept each other's packets. The connection is lost then, but a new one would have the same
+/// problem.
 fn is_misunderstood(error: &mysql::Error) -> bool {
     matches!(error, mysql::Error::CodecError(_)) && io_error(error).is_none()
 }
@@ -103,7 +103,7 @@ fn io_error(error: &mysql::Error) -> Option<&io::Error> {
 
 fn by_code(code: u16) -> ErrorKind {
     match code {
-        // A read-only server, transaction, replica, table, database, or one that was recovered by force.
+        // A read-only server, transaction, replica, table or database, or a server in forced recovery.
         1036 | 1290 | 1792 | 1836 | 1874 | 1881 | 3989 => ErrorKind::ReadOnly,
         // Also an account that is locked or whose password has expired.
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1419 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => {
@@ -119,11 +119,11 @@ fn by_code(code: u16) -> ErrorKind {
         1205 | 1206 | 1213 | 1467 | 1613 | 1614 | 1637 | 1689 | 3058 | 3572 => {
             unavailable("another transaction held a lock for too long")
         }
-        // Of a MariaDB with innodb_snapshot_isolation, which has then rolled back.
+        // From MariaDB with innodb_snapshot_isolation, which has rolled the transaction back.
         1020 => unavailable(
             "another transaction changed what this one, with its older snapshot, has to lock: the server has rolled it back, begin it anew",
         ),
-        // Of Galera's node that is not in step with the cluster, and of a group that did not agree to a commit.
+        // From a Galera node that is out of step with the cluster, or a replication group that has refused a commit.
         1047 => unavailable("this node of the cluster is not ready, or has lost the others"),
         3100 | 3101 => {
             unavailable("the group that the server replicates with refused the commit, which was rolled back")
@@ -144,7 +144,7 @@ fn by_code(code: u16) -> ErrorKind {
         126 | 127 | 1033 | 1034 | 1035 | 1194 | 1195 | 1712 | 1877 => {
             damaged("the server reports that its data is damaged; restore it from a backup")
         }
-        // By the size of a value, a row, a document or its keys, or by what a document is.
+        // A value, a row, a document or a key is too large, or a document is invalid.
         1118 | 1264 | 1265 | 1292 | 1366 | 1406 | 3019 | 3140 | 3141 | 3150 | 3151 | 3157 => invalid(
             "the server cannot keep such a value: it is too large, nests too deeply, or is not what its column takes",
         ),
@@ -167,8 +167,8 @@ fn code(error: &mysql::Error) -> Option<u16> {
     }
 }
 
-/// Whether the append may conflict with stored events: another append of the aggregate, or one of these events; or the aggregate is
-/// elsewhere, so that no version comes out, or one beyond the greatest.
+/// Whether the append may conflict with stored events: another append of the aggregate, or one of these events. Or the aggregate has
+/// another owner, so that the version is NULL or out of range.
 pub(crate) fn is_refused(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1048 | 1062 | 1690))
 }
@@ -178,30 +178,30 @@ pub(crate) fn is_locked(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1205 | 3572))
 }
 
-/// Whether the transaction was the victim of a deadlock and is rolled back as a whole, so that it may simply be repeated.
-/// MariaDB has another code for one that includes the lock on a table's sequences, as `innodb_autoinc_lock_mode = 0` takes it, MySQL
-/// for one that a replication group did not agree to because another member's was first.
+/// Whether the transaction was the victim of a deadlock. It was rolled back as a whole, so it may be repeated. MariaDB has another code for
+/// a deadlock with the lock on a table's sequences, which `innodb_autoinc_lock_mode = 0` takes. MySQL has another code for a commit that
+/// lost against another member of a replication group.
 pub(crate) fn is_deadlock(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1213 | 1467 | 3101))
 }
 
-/// Whether the work took longer than a time limit for statements or transactions.
+/// Whether a statement or a transaction exceeded its time limit.
 pub(crate) fn is_out_of_time(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1969 | 3024))
 }
 
-/// Whether the server takes no writes, such as one that was the primary before a failover.
+/// Whether the server is read-only, such as the old primary after a failover.
 pub(crate) fn is_read_only_server(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1290 | 1836))
 }
 
-/// Whether the user may not ask for that.
+/// Whether the user lacks the right.
 pub(crate) fn is_denied(error: &mysql::Error) -> bool {
     code(error).is_some_and(|code| by_code(code) == ErrorKind::PermissionDenied)
 }
 
-/// Whether another node of a Galera cluster migrates at the same time: an object exists that a migration makes, or is missing that it
-/// drops, or a statement was aborted. Nodes do not share the lock of migrations.
+/// Whether another node of a Galera cluster migrates at the same time: an object to be made exists, an object to be dropped is missing, or
+/// a statement was aborted. The nodes do not share the lock for migrations.
 pub(crate) fn is_of_another_who_migrates(error: &mysql::Error) -> bool {
     matches!(
         code(error),
@@ -209,32 +209,32 @@ pub(crate) fn is_of_another_who_migrates(error: &mysql::Error) -> bool {
     )
 }
 
-/// Whether a savepoint is gone, with the transaction that it belonged to.
+/// Whether a savepoint no longer exists, because its transaction has ended.
 pub(crate) fn is_missing_savepoint(error: &mysql::Error) -> bool {
     code(error) == Some(1305)
 }
 
-/// Whether the server does not show it to this user which XA transactions are prepared: MySQL has a right for that.
+/// Whether the user lacks the right to see prepared XA transactions. MySQL requires one.
 pub(crate) fn is_not_told(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1227 | 1401))
 }
 
-/// Whether a lock was not to be had in time.
+/// Whether the time limit of a lock was exceeded.
 pub(crate) fn is_lock_timeout(error: &mysql::Error) -> bool {
     code(error) == Some(1205)
 }
 
-/// Whether a table was changed since the statement was prepared, so that it is to be run again.
+/// Whether a table has changed since the statement was prepared, so that it must be run again.
 pub(crate) fn is_stale(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1412 | 1615))
 }
 
-/// Whether a statement names an index that is not there.
+/// Whether a statement names an index that does not exist.
 pub(crate) fn is_missing_index(error: &mysql::Error) -> bool {
     code(error) == Some(1176)
 }
 
-/// Whether there is no such table, or no database that would have it.
+/// Whether the table, or its database, does not exist.
 pub(crate) fn is_missing_table(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1046 | 1146))
 }
@@ -245,7 +245,7 @@ mod tests {
 
     use super::classify;
 
-    /// A word for each kind, and the codes that are of it, with the server's names for them.
+    /// Each kind by name, with the codes that have it, and the server's names for them.
     const TABLE: &[(&str, &[(u16, &str)])] = &[
         (
             "lost",

@@ -1,4 +1,4 @@
-//! Reading: one aggregate's stream, the log, statistics.
+//! Reading: streams, the log, statistics.
 
 mod archived;
 mod containment;
@@ -102,7 +102,7 @@ impl<C: Queryable> SnapshotSource for Session<'_, C> {
     }
 }
 
-/// Hands each row of a statement to `visit`, until that breaks off or one is damaged.
+/// Passes each row of a statement to `visit`, until it stops or a row is damaged.
 fn walk<C: Queryable>(
     session: &mut Session<'_, C>,
     sql: &str,
@@ -121,7 +121,7 @@ fn walk<C: Queryable>(
     failed.map_or(Ok(()), Err)
 }
 
-/// What a store knows of its log from what it has read.
+/// What a store has learned about its log from reads.
 #[derive(Debug)]
 pub(crate) struct Known {
     usual_size: UsualSize,
@@ -138,16 +138,16 @@ impl Known {
     }
 }
 
-/// What a store takes for the size of an event, until a statement told it: some hundred to a page.
+/// The assumed size of an event before a statement has shown it: 128 events fill a page.
 const FIRST_GUESS: u64 = DEFAULT_PAGE_BYTES.get() / 128;
 
 /// How a window of the log is read.
 pub(crate) struct Reading<'a> {
     query: &'a EventQuery,
     indexes: &'a [String],
-    /// Whether the event before the window is one that the query asks for.
+    /// Whether the event before the window matches the query.
     resumed: bool,
-    /// Whether each event comes with where the log ends.
+    /// Whether each event comes with the end of the log.
     asks_end: bool,
 }
 
@@ -161,9 +161,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The events in a window of the log, none of which is archived. This is one statement. It is more if the events are smaller than
-    /// usual, or if the server sends events whose metadata does not match: the library decides what metadata contains. It is one more if
-    /// nothing is found, or if events after the beginning of the window are archived.
+    /// The events in a window of the log, none of which is archived. Usually this takes one statement. It takes more if the events are
+    /// smaller than usual, or if the server sends events whose metadata does not match, since the library decides what metadata contains.
+    /// It takes one more if nothing is found, or if events after the beginning of the window are archived.
     pub(crate) fn find<C: Queryable>(
         &mut self,
         session: &mut Session<'_, C>,
@@ -184,7 +184,7 @@ impl<'a> Reading<'a> {
             if attached_by_now == attached {
                 return Ok(found);
             }
-            // What was archived when the log was read may have been in it when the archives were.
+            // Events may have been attached between the read of the log and the read of the archives.
             attached = attached_by_now;
             known.attached.store(attached, Ordering::Release);
             self.resumed = resumed;
@@ -194,7 +194,7 @@ impl<'a> Reading<'a> {
         }))
     }
 
-    /// The events in a window that are in the log, and the last sequence that may be archived.
+    /// The window's events that are in the log, and the last sequence that may be archived.
     fn find_live<C: Queryable>(
         &mut self,
         session: &mut Session<'_, C>,
@@ -226,7 +226,7 @@ impl<'a> Reading<'a> {
                 }
                 Ok(events.is_full())
             })?;
-            // A statement that sends nothing tells nothing.
+            // A statement without rows shows nothing.
             archived_until = archived_until.max(match sent.rows {
                 0 => Some(GlobalSequence::MAX),
                 _ => sent.archived_until,
@@ -244,7 +244,7 @@ impl<'a> Reading<'a> {
         Ok((Found::new(events, end), archived_until))
     }
 
-    /// Hands out the events in the window, until `take` says that it has enough.
+    /// Passes the events in the window to `take` until it has enough.
     fn read<C: Queryable>(
         &self,
         session: &mut Session<'_, C>,
@@ -273,7 +273,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What a statement sent, as far as it was taken.
+/// The rows of a statement that were taken.
 #[derive(Default)]
 struct Sent {
     rows: u32,
@@ -283,14 +283,14 @@ struct Sent {
     log_end: Option<GlobalSequence>,
 }
 
-/// Which columns tell up to where events are archived, and where the log ends, if that was asked.
+/// The columns with the last archived sequence and, if it was asked for, the end of the log.
 const ARCHIVED_UNTIL: usize = 16;
 const LOG_END: usize = 17;
 
 /// How often a window is read again because events were attached meanwhile.
 const MOST_READINGS: usize = 100;
 
-/// How the server would find that page: for each table, the index that it uses, and what else it does.
+/// How the server finds the page: the index that it uses for each table, and what else it does.
 pub(crate) fn explain<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
@@ -317,12 +317,12 @@ pub(crate) fn explain<C: Queryable>(
 
 /// `log.sql` with the filters of a query. Every value is a bound parameter.
 ///
-/// One filter *drives*: its index is walked in the order that is asked for, the others are checked on the rows it finds.
-/// The server would choose by statistics that it may not have, so the choice is made here, and the index is named.
+/// One filter *drives*: its index is walked in the requested order, and the other filters are checked on its rows. The server would choose
+/// by statistics that it may not have. So the driver chooses, and names the index.
 struct LogStatement {
     sql: String,
     values: Vec<Value>,
-    /// What the metadata filter asks of a row.
+    /// The conditions of the metadata filter.
     containment: Vec<Condition>,
 }
 
@@ -349,14 +349,14 @@ impl LogStatement {
             arms => statement.merged(reading, window, driver, arms),
         };
         if reading.asks_end {
-            // Looked up once, not for each row.
+            // These are looked up once, not for each row.
             let columns = "AS archived_until,\n    (SELECT MAX(log.global_sequence) FROM events /* or their keys */ AS log) AS log_end\n";
             statement.sql = statement.sql.replacen("AS archived_until\n", columns, 1);
         }
         statement
     }
 
-    /// The rows of several arms, each read in order from its index: the first positions of all are found before a row is read.
+    /// The rows of several arms, each read in order from its index. The first positions of all arms are found before any row is read.
     fn merged(&mut self, reading: &Reading<'_>, window: &Window, driver: Driver, arms: &[Equality]) -> String {
         let query = reading.query;
         let arms: Vec<String> = arms
@@ -382,8 +382,7 @@ impl LogStatement {
         format!("{log}\nORDER BY {}", in_order(query, ["created_at", "global_sequence"]))
     }
 
-    /// The rows that the driver finds, or those of them that have one of its values. The values are bound in the order of the
-    /// text.
+    /// The rows that the driving filter finds, or those with one of its values. The values are bound in the order of the text.
     fn arm(
         &mut self,
         select: &str,
@@ -410,7 +409,7 @@ impl LogStatement {
         }
         self.add_filters(&mut sql, query.filter(), driver);
         self.add_position(&mut sql, reading, window, driver);
-        // Within one aggregate, versions ascend with sequences, and there is an index on them.
+        // Within an aggregate, versions ascend with sequences, and versions have an index.
         let order = match (by_time, driver) {
             (false, Driver::Aggregate) => in_order(query, ["created_at", "aggregate_version"]),
             _ => in_order(query, ["created_at", "global_sequence"]),
@@ -448,7 +447,7 @@ impl LogStatement {
         }
     }
 
-    /// The bounds of time, and where the page before ended.
+    /// The bounds of the time, and the end of the previous page.
     fn add_position(&mut self, sql: &mut String, reading: &Reading<'_>, window: &Window, driver: Driver) {
         let query = reading.query;
         let filter = query.filter();
@@ -466,7 +465,7 @@ impl LogStatement {
             let sequence = self.bind(at.global_sequence.as_i64());
             *sql += &format!("\n  AND (created_at {comparison} {time} OR global_sequence {comparison} {sequence})");
         } else if driver == Driver::Aggregate && reading.resumed {
-            // The page before ended with an event of this aggregate, beside one end of the window.
+            // The previous page ended with an event of this aggregate, just outside the window.
             let last = match query.direction() {
                 Direction::Forwards => window.after.as_i64(),
                 Direction::Backwards => window.until.as_i64().saturating_add(1),
@@ -497,10 +496,10 @@ impl LogStatement {
     }
 }
 
-/// A column and the value that it has.
+/// A column and its value.
 type Equality = (&'static str, Value);
 
-/// By these columns, the first of which is the time, in the order and direction of a query.
+/// The order by these columns, the first of which is the time, in the order and direction of a query.
 fn in_order(query: &EventQuery, [time, sequence]: [&str; 2]) -> String {
     let direction = match query.direction() {
         Direction::Forwards => "ASC",
@@ -512,7 +511,7 @@ fn in_order(query: &EventQuery, [time, sequence]: [&str; 2]) -> String {
     }
 }
 
-/// The values that the driver has an arm for each of: several types are read like one.
+/// The values for each of which the driving filter has an arm. So several types are read like one.
 fn arms_of(driver: Driver, filter: &EventFilter) -> Vec<Equality> {
     match driver {
         Driver::EventTypes => {
@@ -531,7 +530,7 @@ fn arms_of(driver: Driver, filter: &EventFilter) -> Vec<Equality> {
     }
 }
 
-/// The most characters that the index on a metadata's correlation id has of one.
+/// How many characters of a correlation id the index on metadata has.
 const INDEXED_CHARACTERS: usize = 255;
 
 /// The index on an id in the metadata, if the filter is by one.
@@ -540,21 +539,21 @@ fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
     metadata_correlation(filter).map(|_| index)
 }
 
-/// The correlation id that the metadata filter asks for, as the index on it has it.
+/// The correlation id of the metadata filter, in the form that the index on it has.
 fn metadata_correlation(filter: &EventFilter) -> Option<String> {
     let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
     let id = metadata.get("correlationId")?.as_str()?;
     (id.chars().count() <= INDEXED_CHARACTERS).then(|| id.to_owned())
 }
 
-/// The greatest sequence that is committed.
+/// The greatest committed sequence.
 pub(crate) fn end<C: Queryable>(session: &mut Session<'_, C>) -> Result<GlobalSequence> {
     let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
     let greatest = decode(&rows, |row| GlobalSequence::try_from(integer(row, 0)?))?;
     Ok(greatest.into_iter().next().expect("an aggregate query returns one row"))
 }
 
-/// The mark that was published, as this server shows it.
+/// The published mark, as this server shows it.
 pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Result<PublishedMark> {
     session.server.standing.require_order()?;
     let may_be_behind = session.server.standing.may_be_behind();
@@ -568,7 +567,7 @@ pub(crate) fn published_mark<C: Queryable>(session: &mut Session<'_, C>) -> Resu
     PublishedMark::checked(shown.into_iter().next())
 }
 
-/// Publishes a mark that was proved, and returns what is published now. Two round trips.
+/// Publishes a proved mark, and returns the published one. Two round trips.
 pub(crate) fn publish_mark<C: Queryable>(session: &mut Session<'_, C>, mark: GlobalSequence) -> Result<GlobalSequence> {
     session
         .execute(sql::PUBLISH_MARK, vec![mark.as_i64().into()])
@@ -576,7 +575,7 @@ pub(crate) fn publish_mark<C: Queryable>(session: &mut Session<'_, C>, mark: Glo
     Ok(published_mark(session)?.mark)
 }
 
-/// The summaries of aggregates: as of now, or of the last refresh.
+/// The summaries of aggregates: the current ones, or those of the last refresh.
 pub(crate) fn summaries<C: Queryable>(
     session: &mut Session<'_, C>,
     query: &SummaryQuery,
@@ -601,7 +600,7 @@ pub(crate) fn summaries<C: Queryable>(
         values.push(limit);
         session.query(sql::REFRESHED_SUMMARIES, values)
     } else {
-        // Only the filters that there are, so that an index finds what they let pass.
+        // Only the given filters, so that their indexes are used.
         let mut condition = "WHERE TRUE".to_owned();
         let mut values = Vec::new();
         for (filter, value) in filters.into_iter().filter(|(_, value)| *value != Value::NULL) {
@@ -615,7 +614,7 @@ pub(crate) fn summaries<C: Queryable>(
     decode(&rows.map_err(classify)?, |row| rows::summary(&Cells(row)))
 }
 
-/// Brings the summaries up to date, and removes those of aggregates that are no more.
+/// Updates the summaries, and removes those of aggregates that no longer exist.
 pub(crate) fn refresh_summaries<C: Queryable>(session: &mut Session<'_, C>) -> Result<()> {
     for statement in [sql::REFRESH_SUMMARIES, sql::FORGET_SUMMARIES] {
         session.execute(statement, Vec::new()).map_err(classify)?;

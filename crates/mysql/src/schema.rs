@@ -1,4 +1,4 @@
-//! What there is in the database: names of tables, columns, indexes and triggers.
+//! The objects in the database: names of tables, columns, indexes and triggers.
 
 use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::Columns as _;
@@ -10,10 +10,10 @@ use crate::error::classify;
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
-/// What says that appends of others take a gate too.
+/// The trigger by which other programs' appends take a gate, too.
 pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 
-/// What there is in the database, each with its kind, such as `table events`.
+/// The names of the objects in the database, each with its kind, such as `table events`.
 pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
     session.select(sql::SCHEMA_NAMES, [], |row| Ok(row.text(0)?.to_owned()))
 }
@@ -43,17 +43,17 @@ pub(crate) fn indexes(names: &[String]) -> Vec<String> {
     names.iter().filter_map(of_the_log).collect()
 }
 
-/// Runs a statement that changes the schema, as text: not all of those can be prepared.
+/// Runs a statement that changes the schema, as text: some of them cannot be prepared.
 pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
     session.client.query_drop(statement).map_err(classify)
 }
 
-/// A statement that changes a table waits for the transactions that have used the table, and later statements wait behind it: no longer
-/// than this, in seconds, where the server's default is up to a year.
+/// A statement that changes a table waits for transactions that have used the table, and later statements queue behind it. This limits the
+/// wait, in seconds. The server's default is up to a year.
 pub(crate) const GIVE_WAY_AFTER: u32 = 5;
 const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
 
-/// Runs `work`, whose statements change tables, so that each waits for a table, and holds up others, for so many seconds at most.
+/// Runs `work`, which changes tables. Each statement waits for a table, and so delays others, for at most this many seconds.
 pub(crate) fn giving_way<R>(
     session: &mut Session<'_, Conn>,
     seconds: u32,

@@ -1,4 +1,4 @@
-//! The indexes that there are, how large they are, and how often they are used, as far as the server tells.
+//! The existing indexes, their sizes, and how often they are used, as far as the server shows it.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::schema::OPTIONAL_INDEXES;
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
-/// A table, with the indexes that it is never without.
+/// A table, with the indexes that every store has.
 type Table = (&'static str, &'static [&'static str]);
 
 /// The tables of a store.
@@ -77,7 +77,7 @@ pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexe
     Ok(usage(found, &required, OPTIONAL_INDEXES, chosen))
 }
 
-/// A number for each index, by its table and name; nothing where the server does not tell.
+/// A number for each index, by its table and name, or nothing if the server does not show it.
 fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(String, String), u64>> {
     let Some(rows) = if_allowed(session.query(statement, Vec::new()))? else {
         return Ok(HashMap::new());
@@ -88,7 +88,7 @@ fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(
     Ok(numbers.into_iter().collect())
 }
 
-/// What the server answers to a question that not everybody may ask, and not every server understands.
+/// The answer, or `None` if the user lacks the right or the server does not understand the question.
 pub(super) fn if_allowed<T>(answer: Result<T, mysql::Error>) -> Result<Option<T>> {
     match answer.map_err(classify) {
         Ok(answer) => Ok(Some(answer)),
