@@ -1390,6 +1390,11 @@ fn what_is_missing_in_the_schema_is_named(server: &MysqlServer) {
         "INSERT INTO firefly_schema_history (version, description, checksum) VALUES ('9.0.0', '', '')",
     );
     found(&store.diagnose().unwrap(), "schema", Severity::Danger);
+
+    let (database, store) = fresh(server);
+    run(&mut client(&database), "DELETE FROM firefly_gate WHERE id = 7");
+    let schema = found(&store.diagnose().unwrap(), "schema", Severity::Danger);
+    assert!(schema.contains("firefly_gate"), "{schema}");
 }
 
 fn a_user_without_rights_learns_what_it_may_not_know(server: &MysqlServer) {
