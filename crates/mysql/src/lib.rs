@@ -21,6 +21,7 @@ mod schema;
 mod session;
 mod sql;
 mod standing;
+mod statement;
 mod store;
 mod topology;
 

@@ -16,24 +16,11 @@ use crate::mark::GATES;
 use crate::options::Choices;
 use crate::partitions;
 use crate::pool::Connection;
-use crate::schema::{self, GIVE_WAY_AFTER, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
+use crate::schema::{self, GIVE_WAY_AFTER, OPTIONAL_INDEXES, TRIGGER, alone, giving_way, has, names, run};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 use crate::standing::Standing;
-
-firefly_eventstore_core::migrations! {
-    "1.0.0", "events", "1.0.0_events.sql";
-    "1.1.0", "snapshots", "1.1.0_snapshots.sql";
-    "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
-    "4.0.0", "production", "4.0.0_production.sql";
-    "5.0.0", "integrity", "5.0.0_integrity.sql";
-    "5.1.0", "hardening", "5.1.0_hardening.sql";
-    "5.2.0", "seals", "5.2.0_seals.sql";
-    "6.0.0", "consumers", "6.0.0_consumers.sql";
-    "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
-    "6.2.0", "gates", "6.2.0_gates.sql";
-    "7.0.0", "archives", "7.0.0_archives.sql";
-}
+use crate::statement::{MIGRATIONS, columns_of, statement_of, statements};
 
 /// The step after which a new store has all its indexes and adopts tables made by hand. An older store has done so already.
 const LAST_OF_TABLES: &str = "5.0.0";
@@ -130,24 +117,6 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
     })
 }
 
-/// Runs `work`, which changes the schema, while no other process does. Waits up to this many seconds for others.
-pub(crate) fn alone<R>(
-    session: &mut Session<'_, Conn>,
-    patience: i64,
-    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
-) -> Result<R> {
-    if session.select(sql::LOCK_MIGRATIONS, [patience.into()], |row| row.optional_integer(0))? != [Some(1)] {
-        return Err(Error::new(kinds::unavailable(
-            "another process has been migrating the database for too long",
-        )));
-    }
-    let result = work(session);
-    let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
-    let result = result?;
-    unlocked.map_err(classify)?;
-    Ok(result)
-}
-
 /// How often the steps are repeated because other nodes of a Galera cluster migrate, too, and the pause before each. The nodes do not share
 /// the lock for migrations.
 const MOST_ATTEMPTS: u32 = 100;
@@ -220,51 +189,6 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     Ok(())
 }
 
-/// A statement of a migration, and the object that it makes.
-pub(crate) struct Statement<'a> {
-    makes: Option<&'a str>,
-    sql: &'a str,
-}
-
-/// The beginning of the line above a statement that names the object it makes.
-const UNLESS: &str = "-- unless ";
-
-/// The statements of a migration. Each DDL statement commits by itself, so after a crash it has run or not.
-pub(crate) fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
-    let texts = migration.split(";\n").filter(|text| !text.trim().is_empty());
-    texts.map(|text| Statement {
-        makes: text.lines().find_map(|line| line.strip_prefix(UNLESS)),
-        sql: text,
-    })
-}
-
-impl Statement<'_> {
-    pub(crate) fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
-        match self.makes {
-            Some(made) if has(&names(session)?, made) => Ok(()),
-            _ => self.run(session),
-        }
-    }
-
-    fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
-        let mut sql = self.sql.replace("{collation}", session.server.flavour.collation());
-        for (said, meant) in WHATEVER_THE_DEFAULTS {
-            sql = sql.replace(said, meant);
-        }
-        run(session, &sql)
-    }
-}
-
-/// Settings of the server that the migrations rely on: `innodb_default_row_format`, without which long names cannot have an index, and
-/// `sql_require_primary_key`.
-const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
-    ("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC"),
-    (
-        "UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
-        "PRIMARY KEY (aggregate_id), UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
-    ),
-];
-
 /// Makes the chosen optional indexes, and drops the others.
 fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()> {
     let there = names(session)?;
@@ -286,24 +210,6 @@ fn choose_indexes(session: &mut Session<'_, Conn>, chosen: Indexes) -> Result<()
         }
     }
     Ok(())
-}
-
-/// The statement in the migrations that makes an index.
-fn statement_of(index: &str) -> Statement<'static> {
-    MIGRATIONS
-        .iter()
-        .flat_map(|step| statements(step.sql))
-        .find(|statement| statement.makes == Some(index))
-        .expect("the migrations make each optional index in a statement of its own")
-}
-
-/// The columns of an optional index of events, separated by commas.
-pub(crate) fn columns_of(index: &str) -> &'static str {
-    let (_, columns) = statement_of(&format!("index events.{index}"))
-        .sql
-        .split_once(" ON events (")
-        .expect("the statement makes an index of events");
-    columns.trim_end().trim_end_matches([';', ')'])
 }
 
 /// Makes or drops the trigger by which other programs' appends take a gate, too.

@@ -9,12 +9,12 @@ use mysql::Conn;
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, driver_error, is_lock_timeout};
-use crate::migrate::{self, statements};
 use crate::row::{decode, integer, optional, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 use crate::standing::Standing;
+use crate::statement::{columns_of, statements};
 
 /// Makes the log partitioned, if it is not yet, or lets later partitions be of another size.
 pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: Partitions) -> Result<()> {
@@ -119,7 +119,7 @@ fn indexes_by_sequence(there: &[String]) -> String {
     names
         .filter(|name| has(there, &format!("index events.{name}")))
         .map(|name| {
-            let columns = migrate::columns_of(name);
+            let columns = columns_of(name);
             format!(",\n    DROP INDEX {name},\n    ADD INDEX {name} ({columns}, global_sequence)")
         })
         .collect()
@@ -226,7 +226,7 @@ const PATIENCE: i64 = 10;
 /// Makes partitions until a whole one is ahead of the log and before the last one, and drops those whose events are archived.
 pub(crate) fn keep(session: &mut Session<'_, Conn>) -> Result<Changed> {
     refuse_in_cluster(session)?;
-    migrate::alone(session, PATIENCE, |session| giving_way(session, BRIEFLY, keep_alone))
+    schema::alone(session, PATIENCE, |session| giving_way(session, BRIEFLY, keep_alone))
 }
 
 fn keep_alone(session: &mut Session<'_, Conn>) -> Result<Changed> {

@@ -1,8 +1,9 @@
 //! The objects in the database: names of tables, columns, indexes and triggers.
 
-use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::Columns as _;
 pub(crate) use firefly_eventstore_core::backend::indexes::OPTIONAL as OPTIONAL_INDEXES;
+use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::{Error, Result};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
@@ -46,6 +47,24 @@ pub(crate) fn indexes(names: &[String]) -> Vec<String> {
 /// Runs a statement that changes the schema, as text: some of them cannot be prepared.
 pub(crate) fn run(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
     session.client.query_drop(statement).map_err(classify)
+}
+
+/// Runs `work`, which changes the schema, while no other process does. Waits up to this many seconds for others.
+pub(crate) fn alone<R>(
+    session: &mut Session<'_, Conn>,
+    patience: i64,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+) -> Result<R> {
+    if session.select(sql::LOCK_MIGRATIONS, [patience.into()], |row| row.optional_integer(0))? != [Some(1)] {
+        return Err(Error::new(kinds::unavailable(
+            "another process has been migrating the database for too long",
+        )));
+    }
+    let result = work(session);
+    let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
+    let result = result?;
+    unlocked.map_err(classify)?;
+    Ok(result)
 }
 
 /// A statement that changes a table waits for transactions that have used the table, and later statements queue behind it. This limits the

@@ -5,7 +5,6 @@ use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::Client;
 
 use crate::error::classify;
-use crate::partitions::recorded;
 use crate::row::{decode, get};
 use crate::session::Session;
 use crate::sql;
@@ -64,6 +63,14 @@ impl State {
             })
         })?;
         states.into_iter().next().ok_or_else(changed)
+    }
+}
+
+/// The choice that the database has recorded.
+pub(crate) fn recorded(events: Option<i64>) -> Partitions {
+    match events {
+        Some(events) => Partitions::by_events(events.unsigned_abs()),
+        None => Partitions::by_month(),
     }
 }
 

@@ -5,7 +5,7 @@ use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::{Client, Transaction};
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::conversion::State;
+use crate::conversion::{State, recorded};
 use crate::error::classify;
 use crate::lock::{BRIEFLY, patiently};
 use crate::pool::Connection;
@@ -36,14 +36,6 @@ pub(crate) fn choose_again(connection: &mut Connection, partitions: Partitions) 
 /// A choice as the database records it: how many sequences a partition has, or `None` for a partition each month.
 pub(crate) fn to_record(partitions: Partitions) -> Result<Option<i64>> {
     partitions.events().map(|_| partitions.checked_events()).transpose()
-}
-
-/// The choice that the database has recorded.
-pub(crate) fn recorded(events: Option<i64>) -> Partitions {
-    match events {
-        Some(events) => Partitions::by_events(events.unsigned_abs()),
-        None => Partitions::by_month(),
-    }
 }
 
 /// Partitions an empty log, in one transaction.

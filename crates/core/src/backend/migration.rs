@@ -43,7 +43,7 @@ impl fmt::Display for Migration {
 macro_rules! migrations {
     ($($version:literal, $name:literal, $file:literal;)*) => {
         /// Every step of the schema, in order: the source document's versions, then ours.
-        static MIGRATIONS: &[$crate::Migration] = &[$(
+        pub(crate) static MIGRATIONS: &[$crate::Migration] = &[$(
             $crate::Migration::new($version, $name, include_str!(concat!("../sql/migrations/", $file))),
         )*];
     };

@@ -1,0 +1,84 @@
+//! The migrations, and the statements that they consist of.
+
+use firefly_eventstore_core::Result;
+use mysql::Conn;
+
+use crate::schema::{has, names, run};
+use crate::session::Session;
+
+firefly_eventstore_core::migrations! {
+    "1.0.0", "events", "1.0.0_events.sql";
+    "1.1.0", "snapshots", "1.1.0_snapshots.sql";
+    "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
+    "4.0.0", "production", "4.0.0_production.sql";
+    "5.0.0", "integrity", "5.0.0_integrity.sql";
+    "5.1.0", "hardening", "5.1.0_hardening.sql";
+    "5.2.0", "seals", "5.2.0_seals.sql";
+    "6.0.0", "consumers", "6.0.0_consumers.sql";
+    "6.1.0", "snapshots by form", "6.1.0_snapshots_by_form.sql";
+    "6.2.0", "gates", "6.2.0_gates.sql";
+    "7.0.0", "archives", "7.0.0_archives.sql";
+}
+
+/// A statement of a migration, and the object that it makes.
+pub(crate) struct Statement<'a> {
+    makes: Option<&'a str>,
+    sql: &'a str,
+}
+
+/// The beginning of the line above a statement that names the object it makes.
+const UNLESS: &str = "-- unless ";
+
+/// The statements of a migration. Each DDL statement commits by itself, so after a crash it has run or not.
+pub(crate) fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>> {
+    let texts = migration.split(";\n").filter(|text| !text.trim().is_empty());
+    texts.map(|text| Statement {
+        makes: text.lines().find_map(|line| line.strip_prefix(UNLESS)),
+        sql: text,
+    })
+}
+
+impl Statement<'_> {
+    pub(crate) fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        match self.makes {
+            Some(made) if has(&names(session)?, made) => Ok(()),
+            _ => self.run(session),
+        }
+    }
+
+    pub(crate) fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+        let mut sql = self.sql.replace("{collation}", session.server.flavour.collation());
+        for (said, meant) in WHATEVER_THE_DEFAULTS {
+            sql = sql.replace(said, meant);
+        }
+        run(session, &sql)
+    }
+}
+
+/// Settings of the server that the migrations rely on: `innodb_default_row_format`, without which long names cannot have an index, and
+/// `sql_require_primary_key`.
+const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
+    ("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC"),
+    (
+        "UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
+        "PRIMARY KEY (aggregate_id), UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",
+    ),
+];
+
+/// The statement in the migrations that makes an index.
+pub(crate) fn statement_of(index: &str) -> Statement<'static> {
+    MIGRATIONS
+        .iter()
+        .flat_map(|step| statements(step.sql))
+        .find(|statement| statement.makes == Some(index))
+        .expect("the migrations make each optional index in a statement of its own")
+}
+
+/// The columns of an optional index of events, separated by commas.
+pub(crate) fn columns_of(index: &str) -> &'static str {
+    let (_, columns) = statement_of(&format!("index events.{index}"))
+        .sql
+        .split_once(" ON events (")
+        .expect("the statement makes an index of events");
+    columns.trim_end().trim_end_matches([';', ')'])
+}
