@@ -396,7 +396,7 @@ impl Beginning {
     }
 }
 
-/// A number, NULL unless aggregates are at versions; and its values.
+/// An SQL number and its values. It is NULL unless the aggregates are at the expected versions.
 struct Heads {
     sql: String,
     values: Vec<Value>,
@@ -478,7 +478,8 @@ impl Statement {
             Some(Beginning::Gate) | None => None,
         };
         let is_guarded = !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
-        // Each subquery is planned anew every time, so one does for both, where a transaction does not wait for its turn before.
+        // The server plans each subquery at every execution. So one subquery reads the version and the gate, unless the transaction first waits
+        // for its turn.
         let is_one = is_gate && is_guarded && !server.looks_for_archived && server.layout == Layout::Whole;
         let takes_gate_first = server.flavour.evaluates_in_order();
         if begins && takes_gate_first && !is_one {

@@ -16,7 +16,7 @@ use crate::sql::{self, Layout};
 use crate::standing::Standing;
 use crate::statement::{columns_of, statements};
 
-/// Makes the log partitioned, if it is not yet, or lets later partitions be of another size.
+/// Partitions the log. If it is partitioned already, records the size of later partitions.
 pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: Partitions) -> Result<()> {
     let events = partitions.checked_events()?;
     refuse_in_cluster(session)?;
@@ -83,7 +83,7 @@ fn has_events() -> Error {
     )
 }
 
-/// The triggers that keep the keys, those of them that are not there.
+/// The missing triggers among those that write the keys.
 fn missing_triggers(there: &[String]) -> Vec<(&'static str, &'static str)> {
     let is_missing = |(name, _): &&(&str, &str)| !has(there, &format!("trigger {name}"));
     sql::KEEP_KEYS.iter().filter(is_missing).copied().collect()
@@ -220,7 +220,7 @@ pub(crate) struct Changed {
 /// What is copied within a moment.
 const FEW_EVENTS: i64 = 10_000;
 
-/// How long to wait for another who changes the schema, in seconds.
+/// How long to wait for another change of the schema, in seconds.
 const PATIENCE: i64 = 10;
 
 /// Makes partitions until a whole one is ahead of the log and before the last one, and drops those whose events are archived.
@@ -264,8 +264,8 @@ fn split(session: &mut Session<'_, Conn>) -> Result<usize> {
     })
 }
 
-/// Runs `work` while nobody else uses the log. MariaDB decides on the next sequence before a statement that changes the table has it to itself:
-/// it would give the sequences again that others took meanwhile.
+/// Runs `work` while nobody else uses the log. MariaDB chooses the next sequence before `ALTER TABLE` has its lock. Without this lock, it would
+/// give a sequence twice.
 fn alone_with_events<R>(
     session: &mut Session<'_, Conn>,
     work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
@@ -293,7 +293,7 @@ fn drop_emptied(session: &mut Session<'_, Conn>, divided: &Divided) -> Result<us
     })
 }
 
-/// Whoever reads or appends waits behind who waits for the table: for so many seconds. MariaDB waits for two locks, one after the other.
+/// How long a change waits for the table, in seconds. Reads and appends queue behind it. MariaDB waits for two locks, one after the other.
 const BRIEFLY: u32 = 1;
 
 /// How often the table is asked for, and the pause in which others go on.

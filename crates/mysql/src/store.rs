@@ -390,7 +390,7 @@ impl MysqlBuilder {
         }
     }
 
-    /// Opens the store for reading on a server to which events are replicated; off unless set.
+    /// Sets whether the store only reads, on a server to which events are replicated; off unless set.
     ///
     /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary and has arrived here. So they skip no
     /// event. Their delay is the interval of publishing plus that of the replication. Each page takes one more round trip, for the mark.
@@ -407,7 +407,7 @@ impl MysqlBuilder {
         self
     }
 
-    /// Promises that no other node of the server's Galera cluster is written to; off unless set. Without this promise, a node with others
+    /// Sets whether you promise that no other node of the server's Galera cluster is written to; off unless set. Without this promise, a node with others
     /// in its cluster refuses to prove the mark. If the promise is broken, readers skip events. On the other nodes, open the store with
     /// [`read_replica`](Self::read_replica), and let this one [publish the mark](Self::publish_mark).
     pub fn only_writer(mut self, only: bool) -> Self {
@@ -424,10 +424,10 @@ impl MysqlBuilder {
         self
     }
 
-    /// How [`migrate`](Self::migrate) divides the log into partitions; so does [`open`](Self::open) with
+    /// Sets how [`migrate`](Self::migrate) divides an empty log into partitions; so does [`open`](Self::open) with
     /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's log is one table, and an existing one keeps what it has.
     ///
-    /// Only an empty log can be divided, and only [by events](Partitions::by_events). If the store is partitioned already, the choice counts
+    /// Only [by events](Partitions::by_events). A log with events in one table is refused. If the store is partitioned already, the choice counts
     /// for later partitions. [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often
     /// than a partition fills.
     ///
@@ -447,7 +447,7 @@ impl MysqlBuilder {
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels deep, and
+    /// Sets the limits of events and snapshots; [`Limits::PORTABLE`] unless set. MySQL rounds inexact numbers, nests JSON 100 levels deep, and
     /// stores keys of 65,535 bytes. MariaDB nests JSON 31 levels deep. If the limits allow more of these than the server can store, opening
     /// the store fails. Sizes of events are not checked then: an event larger than the server's `max_allowed_packet` is refused when it is
     /// appended.
@@ -515,7 +515,7 @@ impl MysqlBuilder {
     ///
     /// As [`MysqlEventStore::open`]; [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if another process migrates, or open
     /// transactions use a table, for too long; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if a row of a table made
-    /// by hand cannot be adopted. The error names the row.
+    /// by hand cannot be adopted, which the error names, or if [`partitions`](Self::partitions) is set and the log has events in one table.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             if self.options.server.read_replica {

@@ -150,8 +150,8 @@ impl Operations for PostgresEventStore {
         self.transaction(|transaction| archive::attach(&mut transaction.session()?, events, &fingerprints))
     }
 
-    /// Adds one partition at the end for each that the log has begun, or one if the last one has events of a month that is over. It waits at most 50 ms for active readers and writers, because others
-    /// queue behind it, and tries again for some seconds. If appends already go to the last partition, and that is larger than 8 MiB, it is
+    /// Adds partitions until a whole one lies between the log and the last one; by month, ends the last partition if its month is over. Merges
+    /// empty ones. It waits at most 50 ms for active readers and writers, because others queue behind it, and tries again for some seconds. If appends already go to the last partition, and that is larger than 8 MiB, it is
     /// read once, while others go on. Needs to own the tables.
     fn add_partitions(&self) -> Result<Option<String>> {
         let during = |error: Error| error.during("add partitions");

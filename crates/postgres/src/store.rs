@@ -342,7 +342,7 @@ impl PostgresBuilder {
         }
     }
 
-    /// Connects with TLS by a connector of the `postgres` ecosystem, such as `postgres-native-tls` or `tokio-postgres-rustls`. The
+    /// Sets the connector for TLS, one of the `postgres` ecosystem such as `postgres-native-tls` or `tokio-postgres-rustls`. The
     /// connector replaces the options of the [URL](PostgresEventStore::builder) for certificates. `sslmode` in the URL still says whether
     /// TLS is required.
     pub fn tls<T>(mut self, connector: T) -> Self
@@ -358,7 +358,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Keeps the store in this PostgreSQL schema, so that a database can hold several stores. Unless set, it is the first schema in the
+    /// Sets the PostgreSQL schema of the store, so that a database can hold several stores. Unless set, it is the first schema in the
     /// server's `search_path`, usually `public`.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         if let Ok(location) = &mut self.location {
@@ -367,7 +367,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Opens the store for reading on a server to which events are replicated, such as a streaming standby; off unless set.
+    /// Sets whether the store only reads, on a server to which events are replicated, such as a streaming standby; off unless set.
     ///
     /// Reads of the log go up to the mark that was [published](Self::publish_mark) on the primary and has arrived here. So they skip no
     /// event. Their delay is the interval of publishing plus that of the replication. Each page takes one more round trip, for the mark.
@@ -396,12 +396,13 @@ impl PostgresBuilder {
         self
     }
 
-    /// How [`migrate`](Self::migrate) divides the log into partitions; so does [`open`](Self::open) with
+    /// Sets how [`migrate`](Self::migrate) divides an empty log into partitions; so does [`open`](Self::open) with
     /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's log is one table, and an existing one keeps what it has.
     ///
-    /// The choice is made while the log is empty. In a store that is partitioned, a later choice is for partitions that are made from
-    /// then on, by [`Operations::add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions): call it more often than a partition
-    /// fills, and with [`Partitions::by_month`] at the beginning of each month. A store has partitions of a number of events, or by month.
+    /// If the log has events and is one table, the choice is refused: call [`convert_to_partitions`](Self::convert_to_partitions). If it is
+    /// partitioned, the choice counts for later partitions, and existing ones stay.
+    /// [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often than a partition
+    /// fills, and with [`Partitions::by_month`] at the beginning of each month.
     ///
     /// Whoever may `SELECT` from and `INSERT` into the table `events` needs the same rights on the table `firefly_event_keys`.
     ///
@@ -417,7 +418,7 @@ impl PostgresBuilder {
         self
     }
 
-    /// Accepts what these limits accept; [`Limits::PORTABLE`] unless set. PostgreSQL cannot store U+0000: if the limits allow it, opening
+    /// Sets the limits of events and snapshots; [`Limits::PORTABLE`] unless set. PostgreSQL cannot store U+0000: if the limits allow it, opening
     /// the store fails.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.server.limits = limits;
@@ -486,7 +487,7 @@ impl PostgresBuilder {
     /// # Errors
     ///
     /// As [`PostgresEventStore::open`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
-    /// has one that cannot be adopted.
+    /// has one that cannot be adopted, or if [`partitions`](Self::partitions) is set and the log has events in one table.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
         let migrate = || {
             if self.options.server.read_replica {

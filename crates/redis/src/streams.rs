@@ -66,7 +66,7 @@ impl RedisStreams {
         })
     }
 
-    /// Limits each stream to about this many entries, but not fewer. The oldest entries are removed, even if nobody has read them. Unless
+    /// Sets about how many entries each stream keeps, and not fewer. The oldest entries are removed, even if nobody has read them. Unless
     /// this is set, nothing is removed.
     #[must_use]
     pub fn max_len(mut self, entries: u64) -> Self {
@@ -74,7 +74,7 @@ impl RedisStreams {
         self
     }
 
-    /// Waits until this many replicas have confirmed the events, too; 0 unless set. This takes one more round trip within Redis. If there
+    /// Sets how many replicas must confirm the events, too; 0 unless set. This takes one more round trip within Redis. If there
     /// are fewer replicas, nothing is published. A failover can still lose events, if the new primary is a replica that did not confirm
     /// them.
     #[must_use]
@@ -83,7 +83,7 @@ impl RedisStreams {
         self
     }
 
-    /// How long to wait for a connection, for the answer to a batch, and for the replicas: 10 seconds each unless set, at least 1
+    /// Sets how long to wait for a connection, for the answer to a batch, and for the replicas: 10 seconds each unless set, at least 1
     /// millisecond. Keep it well below the subscription's [`deadline`](firefly_eventstore_core::consumer::Subscription::deadline).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

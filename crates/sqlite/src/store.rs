@@ -328,7 +328,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// Opens for reading only: every append is refused with [`ReadOnly`](ErrorKind::ReadOnly).
+    /// Sets whether the store only reads; off unless set. Every append is then refused with [`ReadOnly`](ErrorKind::ReadOnly).
     ///
     /// A store that was closed can be read in a directory without the right to write, such as a backup on read-only media. If another
     /// program writes to it meanwhile, every later call fails with [`Moved`](ErrorKind::Moved); then open it again. If the write-ahead log
@@ -338,7 +338,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// When opening, migrates an older schema, or tables that were made by hand. Otherwise, opening fails.
+    /// Sets whether [`open`](Self::open) migrates an older schema, or tables that were made by hand; off unless set: then opening fails.
     pub fn migrate_on_open(mut self, migrate: bool) -> Self {
         self.options.migrate_on_open = migrate;
         self
@@ -352,14 +352,14 @@ impl SqliteBuilder {
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set. This costs a SHA-256 of each one's canonical JSON. A
+    /// Sets whether the checksum of every event and snapshot is verified when it is read; off unless set. This costs a SHA-256 of each one's canonical JSON. A
     /// wrong checksum, or none because another program wrote the row, is an [`Integrity`](ErrorKind::Integrity) error.
     pub fn verify_on_read(mut self, verify: bool) -> Self {
         self.options.verify_on_read = verify;
         self
     }
 
-    /// Accepts what these limits accept, up to [`Limits::TEXT`]; [`Limits::PORTABLE`] unless set.
+    /// Sets the limits of events and snapshots, up to [`Limits::TEXT`]; [`Limits::PORTABLE`] unless set.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self

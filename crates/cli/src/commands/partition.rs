@@ -10,10 +10,11 @@ use crate::store::Chosen;
 
 /// Divide the log into partitions, or make it one table again
 ///
-/// Of a log that is divided already, --events or --by-month changes only the partitions to come. Only for PostgreSQL. Programs can read and write meanwhile; a few times they wait, for less than a second. First update every program
-/// that uses the store to this version of the library. The command writes the keys of all events into a table; with --undo it copies all
-/// events, and needs disk space for them. If it is interrupted, the store keeps working: run the same command again, and it continues.
-/// Afterwards run maintain before each partition is full, or at the beginning of each month: it creates the next one.
+/// Only for PostgreSQL. If the log is divided already, --events or --by-month changes only later partitions. Programs can read and write
+/// meanwhile; a few times they wait, for less than a second. First update every program that uses the store to this version of the library.
+/// The command writes the keys of all events into a table; with --undo it copies all events, and needs disk space for them. If it is
+/// interrupted, the store keeps working: run the same command again, and it continues. Afterwards run maintain before each partition is
+/// full, or at the beginning of each month: it creates the next one.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("into").required(true),

@@ -140,7 +140,7 @@ impl Subscription {
         }
     }
 
-    /// Divides the aggregates into this many slots, which the processes of this subscription share; 1 unless set. Choose more slots than
+    /// Sets the number of slots, among which the aggregates are divided, and which the processes of this subscription share; 1 unless set. Choose more slots than
     /// there will ever be processes: the number cannot be changed later.
     #[must_use]
     pub fn group(mut self, slots: u16) -> Self {
@@ -148,7 +148,7 @@ impl Subscription {
         self
     }
 
-    /// How long a process keeps a slot without renewing its lease, by the database's clock: 100 milliseconds to a day, 30 seconds unless
+    /// Sets how long a process keeps a slot without renewing its lease, by the database's clock: 100 milliseconds to a day, 30 seconds unless
     /// set. A process renews its leases after a third of that time. If a process dies, its events wait until its leases end.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
@@ -156,7 +156,7 @@ impl Subscription {
         self
     }
 
-    /// How long the handler may take for an event, 5 minutes unless set. If it takes longer, its process stops renewing the leases, and
+    /// Sets how long the handler may take for an event, 5 minutes unless set. If it takes longer, its process stops renewing the leases, and
     /// another process handles the event.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -164,21 +164,21 @@ impl Subscription {
         self
     }
 
-    /// Where the subscription starts when it is run for the first time; at the beginning unless set.
+    /// Sets where the subscription starts when it is run for the first time; at the beginning unless set.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// What happens to an event that the handler cannot handle. Unless set, it is tried five times, then the slot stops.
+    /// Sets what happens to an event that the handler cannot handle. Unless set, it is tried five times, then the slot stops.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// How many events are handled between two writes of the checkpoint; unless set, 1, or 100 for a [publisher](Self::publishing). If a
+    /// Sets how many events are handled between two writes of the checkpoint; unless set, 1, or 100 for a [publisher](Self::publishing). If a
     /// process dies, at most this many events are handled again.
     #[must_use]
     pub fn checkpoint_every(mut self, events: NonZeroU16) -> Self {

@@ -105,7 +105,7 @@ impl MemoryEventStore {
         self
     }
 
-    /// Verifies the checksum of every event and snapshot that is read; off unless set. This costs a SHA-256 each. A wrong or missing checksum
+    /// Sets whether the checksum of every event and snapshot is verified when it is read; off unless set. This costs a SHA-256 each. A wrong or missing checksum
     /// is an [`Integrity`](crate::ErrorKind::Integrity) error.
     #[must_use]
     pub fn verify_on_read(mut self, verify: bool) -> Self {

@@ -68,7 +68,7 @@ impl Import {
         Self { batch_size: BATCH_SIZE }
     }
 
-    /// How many events one transaction stores. It also ends at 16 MiB of events. Other appends wait for each transaction, some tenths of a
+    /// Sets how many events one transaction stores, at least 1; 10,000 unless set. It also ends at 16 MiB of events. Other appends wait for each transaction, some tenths of a
     /// second. After a crash, the last transaction is repeated.
     #[must_use]
     pub fn batch_size(mut self, events: usize) -> Self {

@@ -168,11 +168,15 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
 
     /// Adds the [partitions](crate::Partitions) that a partitioned log needs next, and returns what was done; `None` if the log is one
     /// table. Call it more often than a partition fills, such as every hour. A month's partition ends with the first call of the next month.
+    /// Appends wait for some milliseconds on PostgreSQL, for up to two seconds in each of five attempts on MySQL and MariaDB.
     ///
     /// # Errors
     ///
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, if readers and writers prevent it. Appends continue into the
     ///   last partition, and the next call adds the partitions;
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput) on MySQL and MariaDB, if the last partition has more than 10,000 events already
+    ///   (the error has the statement to run), or on a node of a Galera cluster;
+    /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) from a store that reads from a replica;
     /// - those of the backend.
     fn add_partitions(&self) -> Result<Option<String>> {
         Ok(None)

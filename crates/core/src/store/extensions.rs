@@ -70,9 +70,9 @@ pub trait EventStoreExt: EventStore {
     ///     let refused = store.in_transaction(|tx| -> Result<(), Box<dyn std::error::Error>> {
     ///         let withdrawn = NewEvent::new("money.withdrawn", &serde_json::json!({ "amount": 70 }))?;
     ///         tx.append(&account, ExpectedVersion::Exists, &[withdrawn])?;
-    ///         Err("there is not so much in the account".into())
+    ///         Err("there is not enough money in the account".into())
     ///     });
-    ///     assert_eq!(refused.unwrap_err().to_string(), "there is not so much in the account");
+    ///     assert_eq!(refused.unwrap_err().to_string(), "there is not enough money in the account");
     ///     assert_eq!(store.version(&account)?, 1, "nothing of it was stored");
     ///     Ok(())
     /// }

@@ -100,7 +100,7 @@ impl<'a, S: ConsumerStore + ?Sized> Follow<'a, S> {
         }
     }
 
-    /// How long each call of [`next`](Iterator::next) waits for an event; for ever unless set. If the store cannot be reached for this
+    /// Sets how long each call of [`next`](Iterator::next) waits for an event; for ever unless set. If the store cannot be reached for this
     /// long, the call returns the error.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -306,7 +306,7 @@ impl EventQuery {
         self
     }
 
-    /// The largest number of events in one page. Unless set, [`LOG_PAGE_SIZE`] for the whole log in its order, else [`DEFAULT_PAGE_SIZE`].
+    /// Sets the largest number of events in one page. Unless set, [`LOG_PAGE_SIZE`] for the whole log in its order, else [`DEFAULT_PAGE_SIZE`].
     ///
     /// ```
     /// # use firefly_eventstore_core::prelude::*;
@@ -323,7 +323,7 @@ impl EventQuery {
         self
     }
 
-    /// About how many bytes of data and metadata one page has, which limits the memory of a read. A page ends with the event that reaches
+    /// Sets about how many bytes of data and metadata one page has, which limits the memory of a read. A page ends with the event that reaches
     /// this size, so it has at least one event. [`DEFAULT_PAGE_BYTES`] unless set.
     ///
     /// ```

@@ -126,7 +126,7 @@ macro_rules! server_options {
                 self
             }
 
-            /// Publishes the high-water mark at this interval, for stores that [read from replicas](Self::read_replica); off unless set.
+            /// Sets the interval at which the store publishes the high-water mark, for stores that [read from replicas](Self::read_replica); off unless set.
             ///
             /// A thread of the store publishes, whether there are readers or not. It ends when the last clone of the store is dropped; the
             /// drop waits for a running publication. A failed publication is tried again after the interval. One publishing store is
@@ -136,7 +136,7 @@ macro_rules! server_options {
                 self
             }
 
-            /// Migrates a missing or an older schema when the store is opened. Without this, such a schema is refused.
+            /// Sets whether [`open`](Self::open) migrates a missing or an older schema; off unless set: then opening fails.
             pub fn migrate_on_open(mut self, migrate: bool) -> Self {
                 self.options.server.migrate_on_open = migrate;
                 self
@@ -150,7 +150,7 @@ macro_rules! server_options {
                 self
             }
 
-            /// Verifies the checksum of every event and snapshot that is read; off unless set.
+            /// Sets whether the checksum of every event and snapshot is verified when it is read; off unless set.
             ///
             /// This costs a SHA-256 of the canonical JSON of each. Data that does not match its checksum is an
             /// [`Integrity`](firefly_eventstore_core::ErrorKind::Integrity) error, and so is data without one, which another program wrote.
