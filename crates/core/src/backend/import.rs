@@ -50,6 +50,9 @@ pub trait ImportTarget: AppendSource + SqlSession + Sized {
 ///
 /// [`Contradiction`](ErrorKind::Contradiction), and those of the target.
 pub fn import(target: &mut impl ImportTarget, events: &[EventEnvelope], proved: GlobalSequence) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
     let end = target.hold_writers(events)?.max(proved);
     let heads = target.heads(&aggregate_ids(events))?;
     admit_import(events, end, &heads)?;
@@ -80,7 +83,7 @@ pub fn import_events(
 ) -> Result<()> {
     check_import(events, limits)?;
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
-        return Ok(());
+        return import(); // a store that is gone is an error even so
     };
     let imported = match import() {
         Err(error) if is_refused(&error) => {
