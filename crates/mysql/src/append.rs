@@ -495,7 +495,12 @@ impl Statement {
         }
         match before {
             // The unique key refuses a second first event of an aggregate.
-            Some(Version::ZERO) if !is_seen => self.sql += "1",
+            Some(Version::ZERO) if !is_seen => {
+                self.sql += match server.layout {
+                    Layout::Whole => "1",
+                    Layout::Partitioned => "-1",
+                }
+            }
             Some(before) if is_one => {
                 self.sql += sql::APPEND_GATE_AND_GUARD.trim_end();
                 self.values
@@ -519,9 +524,15 @@ impl Statement {
                 }
             }
             before => {
-                let version = before.and_then(|before| before.checked_add(1));
+                let version = before.and_then(|before| before.checked_add(1)).map(Version::as_i64);
+                // A partitioned log that lost its triggers, and with them the unique keys, refuses a negative version.
+                let is_negative = (first || begins) && server.layout == Layout::Partitioned;
                 self.sql += "?";
-                self.values.push(version.map(Version::as_i64).into());
+                self.values.push(
+                    version
+                        .map(|version| if is_negative { -version } else { version })
+                        .into(),
+                );
             }
         }
         if let Some(Heads { sql, values }) = heads {

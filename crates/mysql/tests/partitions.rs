@@ -38,6 +38,7 @@ on_both!(
     transactions_and_imports_succeed_while_partitions_are_added,
     a_large_last_partition_is_not_copied_while_others_append,
     an_append_that_expects_what_is_not_there_is_refused_by_the_trigger_and_the_check,
+    a_log_without_its_triggers_refuses_every_append,
     what_other_programs_write_has_its_keys,
     another_program_cannot_store_an_id_or_a_version_twice,
     emptied_partitions_are_dropped_and_their_events_come_back,
@@ -555,6 +556,30 @@ fn an_append_that_expects_what_is_not_there_is_refused_by_the_trigger_and_the_ch
     assert_eq!(store.load(&key).unwrap().version(), 5);
     let told = told(&store, "keys of events");
     assert_eq!(told.severity, Severity::Danger, "{told:?}");
+}
+
+fn a_log_without_its_triggers_refuses_every_append(server: &MysqlServer) {
+    let (database, store) = partitioned(server, 2);
+    let key = append(&store, 3);
+    let mut other = client(&database);
+    // So is a log that was restored from a dump without triggers.
+    for trigger in ["guard", "keys", "keys_deleted", "keys_updated"] {
+        run(&mut other, &format!("DROP TRIGGER trigger_events_{trigger}"));
+    }
+    let fresh = account();
+    let two = [deposited(1), deposited(2)];
+    for (key, expected) in [
+        (&key, ExpectedVersion::Any),
+        (&key, ExpectedVersion::Exact(3.into())),
+        (&key, ExpectedVersion::Exists),
+        (&fresh, ExpectedVersion::Any),
+        (&fresh, ExpectedVersion::NoStream),
+    ] {
+        store.append(key, expected, &two).unwrap_err();
+        store.transaction(|tx| tx.append(key, expected, &two)).unwrap_err();
+    }
+    assert_eq!(store.load(&key).unwrap().version(), 3);
+    assert_eq!(all_events(&store).len(), 3);
 }
 
 /// A statement that inserts so many events, in aggregates of their own.

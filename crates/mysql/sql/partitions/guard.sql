@@ -1,12 +1,14 @@
 -- Look up the version that an append expects. A statement that inserts events cannot read their keys itself: a trigger of it writes them. So
 -- it gives the version that it is to store as a negative number, and gets it if the version before is there, of the same type and tenant, in
 -- the log or as the last one that is archived. Otherwise the version is NULL, which is refused (1048). Without this trigger, a negative
--- version is refused by a check.
+-- version is refused by a check, so a log that lost its triggers refuses every append.
 CREATE TRIGGER trigger_events_guard
 BEFORE INSERT ON events
 FOR EACH ROW
 BEGIN
-    IF NEW.aggregate_version < 0 THEN
+    IF NEW.aggregate_version = -1 THEN
+        SET NEW.aggregate_version = 1;
+    ELSEIF NEW.aggregate_version < 0 THEN
         SET NEW.aggregate_version = COALESCE(
             (
                 SELECT head.aggregate_version + 1
