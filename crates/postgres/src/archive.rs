@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, Retirement, rows};
-use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result, TenantId};
+use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, Retirement, kinds, rows};
+use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result, TenantId};
 use postgres::types::ToSql;
 use postgres::{Client, Transaction};
 use time::OffsetDateTime;
@@ -105,6 +105,12 @@ pub(crate) fn attach(
     fingerprints: &HashMap<GlobalSequence, Fingerprint>,
 ) -> Result<u64> {
     session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
+    // Only now nobody can begin to detach partitions, whose streams would then be attached and archived at once.
+    if !session.select(sql::LEAVING, &[], |_| Ok(()))?.is_empty() {
+        return Err(Error::new(kinds::unavailable(
+            "another process began to archive whole partitions: attach again",
+        )));
+    }
     let Keys { live, archived } = keys(session, events)?;
     let streams = streams(session, events)?;
     let attached = backend::admit_attachment(events, &live, &archived, fingerprints, &streams)?;

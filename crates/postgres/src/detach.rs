@@ -135,6 +135,13 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
             )));
         }
         Some(leaving) => Some((leaving.first, leaving.last, leaving.is_detached)),
+        None if !connection
+            .session()
+            .select(sql::MAY_LEAVE, &[], |row| get(row, 0))?
+            .contains(&true) =>
+        {
+            None
+        }
         None => {
             let values: [&(dyn postgres::types::ToSql + Sync); 4] =
                 [&digest, &archive.first.as_i64(), &archive.last.as_i64(), &mark.as_i64()];
@@ -302,7 +309,7 @@ fn wait_for_snapshots(client: &mut Client) -> Result<bool> {
     run(client, "DELETE FROM firefly_horizon")?;
     let waiting = Instant::now();
     loop {
-        run(client, "VACUUM firefly_horizon")?;
+        run(client, "VACUUM (TRUNCATE true) firefly_horizon")?;
         let size = client.query("SELECT pg_relation_size('firefly_horizon')", &[]);
         if decode(&size.map_err(classify)?, |row| get::<i64>(row, 0))? == [0] {
             return Ok(true);

@@ -72,6 +72,7 @@ firefly_eventstore_core::statements! {
     LOOK = "look.sql";
     LOG_END = "log_end.sql";
     MARK = "mark.sql";
+    MAY_LEAVE = "may_leave.sql";
     MERGE_PARTITIONS = "merge_partitions.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
     NOTIFY = "notify.sql";

@@ -492,6 +492,102 @@ fn an_event_that_the_file_lacks_stays() {
     assert_sound(&ledger);
 }
 
+#[test]
+fn a_publication_of_all_tables_lets_partitions_leave() {
+    let Some(ledger) = Ledger::fresh() else { return };
+    client(&ledger.database)
+        .batch_execute("CREATE PUBLICATION everything FOR ALL TABLES")
+        .unwrap();
+    let file = ledger.file(30);
+    ledger.retire(&file).unwrap();
+    assert_eq!(live(&ledger.store).first(), Some(&31));
+    assert_sound(&ledger);
+    ledger.attach(&file);
+}
+
+#[test]
+fn a_role_that_does_not_own_the_tables_archives_one_by_one() {
+    let Some(ledger) = Ledger::fresh() else { return };
+    let clerk = format!("clerk_{}", ledger.database.name());
+    client(&ledger.database)
+        .batch_execute(&format!(
+            "CREATE ROLE {clerk} LOGIN;
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {clerk};
+             REVOKE INSERT, UPDATE, DELETE ON firefly_leaving FROM {clerk};
+             GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {clerk}"
+        ))
+        .unwrap();
+    let mut config: Config = ledger.database.url().parse().unwrap();
+    let limited = PostgresEventStore::configure(config.user(&clerk).clone())
+        .open()
+        .unwrap();
+    let partitions = ledger.partitions().len();
+    let file = ledger.file(30);
+    operate::retire(&limited, Cursor::new(&file), "elsewhere", |_| ()).unwrap();
+    assert_eq!(live(&ledger.store).first(), Some(&31));
+    assert_eq!(ledger.partitions().len(), partitions);
+    assert_sound(&ledger);
+    ledger.attach(&file);
+}
+
+#[test]
+fn events_leave_one_by_one_while_the_log_is_converted() {
+    let Some(ledger) = Ledger::fresh() else { return };
+    let convert = || PostgresEventStore::builder(ledger.database.url()).convert_to_one_table(|_| ());
+    // All events are copied, but the tables cannot be swapped.
+    let mut other = client(&ledger.database);
+    let mut reading = other.transaction().unwrap();
+    reading.batch_execute("SELECT FROM events").unwrap();
+    assert!(convert().unwrap_err().is_retryable());
+    drop(reading);
+    let file = ledger.file(30);
+    let partitions = ledger.partitions().len();
+    ledger.retire(&file).unwrap();
+    assert_eq!(ledger.partitions().len(), partitions);
+    convert().unwrap();
+    assert_eq!(live(&ledger.store).first(), Some(&31));
+    let archived = other
+        .query_one(
+            "SELECT COUNT(*) FROM events JOIN firefly_archived_events USING (global_sequence)",
+            &[],
+        )
+        .unwrap();
+    assert_eq!(archived.get::<_, i64>(0), 0);
+}
+
+#[test]
+fn an_older_archive_is_not_attached_while_partitions_leave() {
+    let Some(ledger) = Ledger::fresh() else { return };
+    let older = ledger.file(10);
+    ledger.retire(&older).unwrap();
+    let (newer, archive) = recorded(&ledger, 30);
+    let mut other = client(&ledger.database);
+    let mut holding = other.transaction().unwrap();
+    holding
+        .batch_execute("LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE")
+        .unwrap();
+    thread::scope(|scope| {
+        let attaching = scope.spawn(|| operate::attach(&ledger.store, Cursor::new(&older), |_| ()));
+        until(
+            &mut client(&ledger.database),
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'ShareUpdateExclusiveLock' AND NOT granted)",
+        );
+        let leaving = prepared(&ledger, &archive).unwrap();
+        holding.rollback().unwrap();
+        let refused = attaching.join().unwrap().unwrap_err();
+        assert!(refused.is_retryable(), "{refused}");
+        assert!(leaving.detach().unwrap());
+    });
+    ledger.retire(&newer).unwrap();
+    for account in &ledger.accounts {
+        let appended = ledger
+            .store
+            .append(account, ExpectedVersion::Any, &[deposited(1)])
+            .unwrap();
+        assert_eq!(appended.version(), 16);
+    }
+}
+
 fn live(store: &PostgresEventStore) -> Vec<i64> {
     let events = store.read(EventQuery::new().skip_archived());
     events.map(|event| event.unwrap().global_sequence.as_i64()).collect()

@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS firefly_leaving (
 CREATE TABLE IF NOT EXISTS firefly_horizon (
     id SMALLINT NOT NULL
 );
+-- Otherwise a publication of all tables would refuse the deletion.
+ALTER TABLE firefly_horizon REPLICA IDENTITY FULL;
 
 -- What was archived of a stream before its events that are leaving; NULL if nothing was.
 ALTER TABLE firefly_archived_streams

@@ -1,5 +1,5 @@
 -- Let the events of an archive leave with their partitions, where a partition has no other events. No row if there is no such partition, or
--- if it cannot be detached by this role. Events between those that are archived already leave one by one.
+-- if it cannot be detached by this role, or while a conversion is unfinished, whose copy only triggers keep. Events between those that are archived already leave one by one.
 -- $1 digest text · $2 first global_sequence of the archive · $3 last · $4 the high-water mark
 -- Returns the first and the last sequence of the events that leave.
 WITH ranges AS (
@@ -38,6 +38,7 @@ SELECT
 FROM whole
 WHERE firefly_here()
   AND whole.first_event IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM firefly_conversions WHERE finished_at IS NULL)
   AND NOT EXISTS (
     SELECT 1
     FROM ranges
