@@ -9,6 +9,7 @@ use mysql::Conn;
 use mysql::prelude::Queryable;
 
 use crate::error::{classify, driver_error, is_lock_timeout};
+use crate::read;
 use crate::row::{decode, integer, optional, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
 use crate::session::Session;
@@ -47,7 +48,7 @@ fn choose_size(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
 fn divide(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
     let there = names(session)?;
     let keeps_keys = has(&there, "table firefly_event_keys") && missing_triggers(&there).is_empty();
-    if !keeps_keys && greatest(session)? > 0 {
+    if !keeps_keys && read::end(session)? > 0 {
         return Err(has_events());
     }
     for statement in statements(sql::KEYS) {
@@ -68,7 +69,7 @@ fn divide(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
     }
     let indexes = indexes_by_sequence(&there);
     alone_with_events(session, |session| {
-        let second = greatest(session)? + events + 1;
+        let second = read::end(session)?.as_i64() + events + 1;
         let partitioned = sql::PARTITION_EVENTS
             .replace("{indexes}", &indexes)
             .replace("{second}", &second.to_string());
@@ -84,7 +85,7 @@ fn has_events() -> Error {
 }
 
 /// The missing triggers among those that write the keys.
-fn missing_triggers(there: &[String]) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn missing_triggers(there: &[String]) -> Vec<(&'static str, &'static str)> {
     let is_missing = |(name, _): &&(&str, &str)| !has(there, &format!("trigger {name}"));
     sql::KEEP_KEYS.iter().filter(is_missing).copied().collect()
 }
@@ -106,11 +107,6 @@ fn undo(session: &mut Session<'_, Conn>) -> Result<()> {
         run(session, &format!("DROP TRIGGER IF EXISTS {trigger}"))?;
     }
     run(session, "DROP TABLE firefly_event_keys, firefly_partitions")
-}
-
-fn greatest(session: &mut Session<'_, Conn>) -> Result<i64> {
-    let rows = session.query(sql::GREATEST, Vec::new()).map_err(classify)?;
-    Ok(decode(&rows, |row| integer(row, 0))?.into_iter().sum())
 }
 
 /// The optional indexes that are there, dropped and made anew with the sequence at their end.
@@ -252,15 +248,16 @@ fn keep_alone(session: &mut Session<'_, Conn>) -> Result<Changed> {
                 divided.split()
             )));
         }
-        changed.added += patiently(|| split(session))?;
+        patiently(|| split(session))?;
+        changed.added += 1;
     }
 }
 
-/// Ends the last partition, and begins another; returns how many there are more.
-fn split(session: &mut Session<'_, Conn>) -> Result<usize> {
+/// Ends the last partition, and begins another.
+fn split(session: &mut Session<'_, Conn>) -> Result<()> {
     alone_with_events(session, |session| {
         let split = Divided::of(session)?.split();
-        run(session, &split).map(|()| 1)
+        run(session, &split)
     })
 }
 

@@ -97,6 +97,34 @@ pub fn limits(limits: &Limits) -> Diagnosis {
     }
 }
 
+/// How many partitions a log should have at most.
+const MANY_PARTITIONS: u64 = 24;
+
+/// Whether the last partition of a log is empty, and there are not too many: given a description of them, their number, and the end of the log
+/// if that has reached the last one. `afterwards` says what to do after old events were archived.
+#[must_use]
+pub fn partitions(found: String, count: u64, reached: Option<i64>, afterwards: &str) -> Diagnosis {
+    let subject = "partitions";
+    match reached {
+        Some(end) => Diagnosis::bad(
+            Severity::Warning,
+            subject,
+            format!("{found}, and the log is at {end}"),
+            "what is appended goes into the last one, which is to stay empty; run maintain now, and more often than a partition fills",
+        ),
+        None if count > MANY_PARTITIONS => Diagnosis::bad(
+            Severity::Notice,
+            subject,
+            found,
+            format!(
+                "reads and appends get slower with each; archive the oldest events, then {afterwards}, or let partitions(…) choose larger \
+                 ones for the events to come"
+            ),
+        ),
+        None => Diagnosis::good(subject, found),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;

@@ -13,7 +13,7 @@ use crate::error::classify;
 use crate::mark::{GATES, free_gates, gates};
 use crate::migrate;
 use crate::options::Options;
-use crate::partitions::Divided;
+use crate::partitions::{Divided, missing_triggers};
 use crate::prepared;
 use crate::read;
 use crate::row::{decode, integer, text, time};
@@ -415,9 +415,6 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
     })
 }
 
-/// How many partitions a log should have at most.
-const MANY_PARTITIONS: usize = 24;
-
 fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
     let subject = "partitions";
     let names = schema::names(session)?;
@@ -439,25 +436,11 @@ fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
     };
     let (first, count) = (divided.first(), divided.count());
     let found = format!("{count}, the last one from {first} on");
-    let divided = if divided.last >= first {
-        Diagnosis::bad(
-            Severity::Warning,
-            subject,
-            format!("{found}, and the log is at {}", divided.last),
-            "what is appended goes into the last one, which is to stay empty; run maintain now, and more often than a partition fills",
-        )
-    } else if count > MANY_PARTITIONS {
-        Diagnosis::bad(
-            Severity::Notice,
-            subject,
-            found,
-            "reads and appends get slower with each; archive the oldest events, then maintain, or let partitions(…) choose larger ones for \
-             the events to come",
-        )
-    } else {
-        Diagnosis::good(subject, found)
-    };
-    Ok(vec![divided, keys(&names)])
+    let reached = (divided.last >= first).then_some(divided.last);
+    Ok(vec![
+        checks::partitions(found, count as u64, reached, "maintain"),
+        keys(&names),
+    ])
 }
 
 fn unfinished_partitions(subject: &str) -> Diagnosis {
@@ -472,12 +455,7 @@ fn unfinished_partitions(subject: &str) -> Diagnosis {
 /// Whether the triggers are there that write the keys of events, as far as the user may know.
 fn keys(names: &[String]) -> Diagnosis {
     let subject = "keys of events";
-    let is_there = |name: &str| has(names, &format!("trigger {name}"));
-    let missing: Vec<&str> = sql::KEEP_KEYS
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| !is_there(name))
-        .collect();
+    let missing: Vec<&str> = missing_triggers(names).into_iter().map(|(name, _)| name).collect();
     match missing.len() {
         0 => Diagnosis::good(subject, "triggers write them, whoever writes events"),
         all if all == sql::KEEP_KEYS.len() => unknown(subject, "TRIGGER on events"),

@@ -446,9 +446,6 @@ fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
     )
 }
 
-/// How many partitions a log should have at most.
-const MANY_PARTITIONS: i64 = 24;
-
 fn of_partitions(divided: &Divided) -> Diagnosis {
     let subject = "partitions";
     let chosen = divided.chosen();
@@ -465,24 +462,9 @@ fn of_partitions(divided: &Divided) -> Diagnosis {
             "run maintain now, and at the beginning of each month: what is appended until then stays in the partition of the month before",
         );
     }
-    if chosen.events().is_some() && divided.allocated >= divided.first() {
-        return Diagnosis::bad(
-            Severity::Warning,
-            subject,
-            format!("{found}, and the log is at {}", divided.allocated),
-            "what is appended goes into the last one, which is to stay empty; run maintain now, and more often than a partition fills",
-        );
-    }
-    if divided.partitions > MANY_PARTITIONS {
-        return Diagnosis::bad(
-            Severity::Notice,
-            subject,
-            found,
-            "reads and appends get slower with each; archive the oldest events, then vacuum and maintain, or let partitions(…) choose \
-             larger ones for the events to come",
-        );
-    }
-    Diagnosis::good(subject, found)
+    let reaches = chosen.events().is_some() && divided.allocated >= divided.first();
+    let reached = reaches.then_some(divided.allocated);
+    checks::partitions(found, divided.partitions.unsigned_abs(), reached, "vacuum and maintain")
 }
 
 /// An invalid index counts as missing, but has a size.
