@@ -477,10 +477,12 @@ impl Statement {
             Some(Beginning::HeadsAndGate(heads)) => Some(heads),
             Some(Beginning::Gate) | None => None,
         };
-        let is_guarded = !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
+        let is_partitioned = server.layout == Layout::Partitioned;
+        let is_guarded =
+            !is_partitioned && !is_seen && (first || begins) && before.is_some_and(|before| before != Version::ZERO);
         // The server plans each subquery at every execution. So one subquery reads the version and the gate, unless the transaction first waits
         // for its turn.
-        let is_one = is_gate && is_guarded && !server.looks_for_archived && server.layout == Layout::Whole;
+        let is_one = is_gate && is_guarded && !server.looks_for_archived;
         let takes_gate_first = server.flavour.evaluates_in_order();
         if begins && takes_gate_first && !is_one {
             self.unless_archived.at = Some((self.sql.len(), self.values.len()));
@@ -495,22 +497,11 @@ impl Statement {
         }
         match before {
             // The unique key refuses a second first event of an aggregate.
-            Some(Version::ZERO) if !is_seen => {
-                self.sql += match server.layout {
-                    Layout::Whole => "1",
-                    Layout::Partitioned => "-1",
-                }
-            }
+            Some(Version::ZERO) if !is_partitioned && !is_seen => self.sql += "1",
             Some(before) if is_one => {
                 self.sql += sql::APPEND_GATE_AND_GUARD.trim_end();
                 self.values
                     .extend([aggregate_type(), tenant(), id(), before.as_i64().into()]);
-            }
-            Some(before) if is_guarded && server.layout == Layout::Partitioned => {
-                // A trigger looks up the version before.
-                let version = before.checked_add(1);
-                self.sql += "?";
-                self.values.push(version.map(|version| -version.as_i64()).into());
             }
             Some(before) if is_guarded => {
                 self.sql += match server.looks_for_archived {
@@ -524,15 +515,12 @@ impl Statement {
                 }
             }
             before => {
-                let version = before.and_then(|before| before.checked_add(1)).map(Version::as_i64);
-                // A partitioned log that lost its triggers, and with them the unique keys, refuses a negative version.
-                let is_negative = (first || begins) && server.layout == Layout::Partitioned;
+                // In a partitioned log, a trigger looks up the version before a negative one, and turns it round. A log that lost its
+                // triggers, and with them the unique keys, refuses it.
+                let sign = if is_partitioned && (first || begins) { -1 } else { 1 };
+                let version = before.and_then(|before| before.checked_add(1));
                 self.sql += "?";
-                self.values.push(
-                    version
-                        .map(|version| if is_negative { -version } else { version })
-                        .into(),
-                );
+                self.values.push(version.map(|version| sign * version.as_i64()).into());
             }
         }
         if let Some(Heads { sql, values }) = heads {
