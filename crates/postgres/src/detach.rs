@@ -66,6 +66,7 @@ use firefly_eventstore_core::backend::{self, Fingerprint, kinds, rows};
 use firefly_eventstore_core::operate::{Archive, Detachment};
 use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result};
 use postgres::Client;
+use postgres::types::ToSql;
 
 use crate::archive::{Retired, analyze_if_grown};
 use crate::error::classify;
@@ -135,21 +136,7 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
             )));
         }
         Some(leaving) => Some((leaving.first, leaving.last, leaving.is_detached)),
-        None if !connection
-            .session()
-            .select(sql::MAY_LEAVE, &[], |row| get(row, 0))?
-            .contains(&true) =>
-        {
-            None
-        }
-        None => {
-            let values: [&(dyn postgres::types::ToSql + Sync); 4] =
-                [&digest, &archive.first.as_i64(), &archive.last.as_i64(), &mark.as_i64()];
-            let begun = connection.session().select(sql::BEGIN_LEAVING, &values, |row| {
-                Ok((get::<i64>(row, 0)?, get::<i64>(row, 1)?, false))
-            })?;
-            begun.into_iter().next()
-        }
+        None => note(&mut connection.session(), archive, mark)?.map(|(first, last)| (first, last, false)),
     };
     let Some((first, last, is_detached)) = sequences else {
         return Ok(None);
@@ -164,6 +151,21 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
         detaching.freeze()?;
     }
     Ok(Some(detaching))
+}
+
+/// Notes the first and the last event that leave with their partitions; `None` if no partition can leave, or if the role may not detach any.
+fn note(session: &mut Session<'_, Client>, archive: &Archive, mark: GlobalSequence) -> Result<Option<(i64, i64)>> {
+    if session.select(sql::MAY_LEAVE, &[], |row| get::<bool>(row, 0))? != [true] {
+        return Ok(None);
+    }
+    let values: [&(dyn ToSql + Sync); 4] = [
+        &archive.digest.to_string(),
+        &archive.first.as_i64(),
+        &archive.last.as_i64(),
+        &mark.as_i64(),
+    ];
+    let noted = session.select(sql::BEGIN_LEAVING, &values, |row| Ok((get(row, 0)?, get(row, 1)?)))?;
+    Ok(noted.into_iter().next())
 }
 
 /// Completes what was interrupted after the partitions were detached, or undoes what was interrupted before.
