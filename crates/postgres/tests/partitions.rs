@@ -197,11 +197,8 @@ fn partitions_are_added_while_others_append_read_and_add() {
     assert_keys(&database);
 }
 
-#[test]
-fn readers_miss_nothing_while_writers_roll_back_and_partitions_are_added() {
-    let Some((database, store)) = partitioned(200) else {
-        return;
-    };
+/// Readers miss nothing while writers roll back and partitions are added, each after a call of `pass`.
+fn assert_readers_miss_nothing(database: &Database, store: &PostgresEventStore, mut pass: impl FnMut() + Send) {
     let is_over = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -218,23 +215,30 @@ fn readers_miss_nothing_while_writers_roll_back_and_partitions_are_added() {
         });
         scope.spawn(|| {
             while !is_over.load(Ordering::Acquire) {
+                pass();
                 match store.add_partitions() {
                     Err(error) if !error.is_retryable() => panic!("{error:?}"),
                     _ => thread::yield_now(),
                 }
             }
         });
-        support::write_with_delays_and_rollbacks(&store);
-        is_over.store(true, Ordering::Release);
+        let ends = Ends(&is_over);
+        support::write_with_delays_and_rollbacks(store);
+        drop(ends);
         reader.join().unwrap()
     });
     assert!(seen.is_sorted());
-    assert_eq!(
-        seen.iter().copied().collect::<HashSet<_>>(),
-        stored_sequences(&database)
-    );
-    assert!(ranges(&database).len() > 3);
-    assert_keys(&database);
+    assert_eq!(seen.iter().copied().collect::<HashSet<_>>(), stored_sequences(database));
+    assert!(ranges(database).len() > 3);
+    assert_keys(database);
+}
+
+#[test]
+fn readers_miss_nothing_while_writers_roll_back_and_partitions_are_added() {
+    let Some((database, store)) = partitioned(200) else {
+        return;
+    };
+    assert_readers_miss_nothing(&database, &store, || ());
 }
 
 #[test]
@@ -773,44 +777,10 @@ fn of_many_that_end_a_month_at_once_one_does_while_others_append() {
 #[test]
 fn readers_miss_nothing_while_months_end() {
     let Some((database, store)) = by_month() else { return };
-    let is_over = AtomicBool::new(false);
-    let seen = thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut seen, mut checkpoint) = (Vec::new(), GlobalSequence::ZERO);
-            loop {
-                let was_over = is_over.load(Ordering::Acquire);
-                let mut events = store.read(EventQuery::new().after(checkpoint));
-                seen.extend(events.by_ref().map(|event| event.unwrap().global_sequence.as_i64()));
-                checkpoint = events.checkpoint();
-                if was_over {
-                    return seen;
-                }
-            }
-        });
-        scope.spawn(|| {
-            let mut client = client(&database);
-            // As if the clock had been ahead each time: then each partition with events is of another month.
-            let age = "UPDATE firefly_partitions SET begun_at = clock_timestamp() + INTERVAL '1 year'";
-            while !is_over.load(Ordering::Acquire) {
-                client.batch_execute(age).unwrap();
-                match store.add_partitions() {
-                    Err(error) if !error.is_retryable() => panic!("{error:?}"),
-                    _ => thread::yield_now(),
-                }
-            }
-        });
-        let ends = Ends(&is_over);
-        support::write_with_delays_and_rollbacks(&store);
-        drop(ends);
-        reader.join().unwrap()
-    });
-    assert!(seen.is_sorted());
-    assert_eq!(
-        seen.iter().copied().collect::<HashSet<_>>(),
-        stored_sequences(&database)
-    );
-    assert!(ranges(&database).len() > 3);
-    assert_keys(&database);
+    let mut client = client(&database);
+    // As if the clock had been ahead each time: then each partition with events is of another month.
+    let age = "UPDATE firefly_partitions SET begun_at = clock_timestamp() + INTERVAL '1 year'";
+    assert_readers_miss_nothing(&database, &store, || client.batch_execute(age).unwrap());
 }
 
 #[test]
