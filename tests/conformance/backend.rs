@@ -12,7 +12,7 @@ use firefly_eventstore_conformance::Environment;
 
 pub(crate) use memory::memory;
 pub(crate) use mysql::{mariadb, mariadb_lean, mariadb_partitioned, mysql, mysql_lean, mysql_partitioned};
-pub(crate) use postgres::{postgres, postgres_lean, postgres_partitioned};
+pub(crate) use postgres::{postgres, postgres_by_type, postgres_lean, postgres_partitioned};
 pub(crate) use sqlite::{sqlite_file, sqlite_lean, sqlite_memory};
 
 /// A new, empty database of a backend; none, which is printed, if the backend is missing.

@@ -27,6 +27,7 @@ tests!(mysql: stores model);
 tests!(mysql_lean: indexes model);
 tests!(mysql_partitioned: layouts model);
 tests!(postgres: stores model);
+tests!(postgres_by_type: layouts model);
 tests!(postgres_lean: indexes model);
 tests!(postgres_partitioned: stores model);
 tests!(sqlite_memory: stores model);
@@ -52,7 +53,7 @@ fn every_required_backend_is_there() {
         .into_iter()
         .filter(|name| !others.contains(&name.as_str()))
     {
-        let known: [(&str, Backend); 13] = [
+        let known: [(&str, Backend); 14] = [
             ("memory", backend::memory),
             ("mariadb", backend::mariadb),
             ("mariadb", backend::mariadb_lean),
@@ -61,6 +62,7 @@ fn every_required_backend_is_there() {
             ("mysql", backend::mysql_lean),
             ("mysql", backend::mysql_partitioned),
             ("postgres", backend::postgres),
+            ("postgres", backend::postgres_by_type),
             ("postgres", backend::postgres_lean),
             ("postgres", backend::postgres_partitioned),
             ("sqlite", backend::sqlite_memory),

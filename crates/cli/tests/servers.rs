@@ -300,6 +300,15 @@ fn a_mark_is_published_once_or_until_ctrl_c_and_read_up_to() {
     assert_eq!(publishing.wait(), (Some(0), String::new()));
 }
 
+/// Divides the log, and again, which changes nothing.
+#[track_caller]
+fn assert_divides(store: &Store, command: &[&str], into: &str) {
+    for already in ["", " already"] {
+        let answer = format!("the log is divided into partitions {into}{already}\n");
+        assert_eq!(store.succeeds(command).out, answer);
+    }
+}
+
 #[test]
 fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     let Some(server) = postgres_unless_missing() else {
@@ -309,26 +318,60 @@ fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     let store = Store::at(database.url());
     append_many(&*store.open(), 120);
     let divide = ["partition", "--events", "50"];
-    let of_fifty = "the log is divided into partitions of 50 events each";
-    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty}\n"));
-    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty} already\n"));
-    let by_month = ["partition", "--by-month"];
-    let of_months = "the log is divided into partitions by month";
-    assert_eq!(store.succeeds(&by_month).out, format!("{of_months}\n"));
-    assert_eq!(store.succeeds(&by_month).out, format!("{of_months} already\n"));
+    assert_divides(&store, &divide, "of 50 events each");
+    assert_divides(&store, &["partition", "--by-month"], "by month");
     let doctor = store.run(&["doctor"]).out;
     assert!(doctor.contains("partitions: 2 by month"), "{doctor}");
-    assert_eq!(store.succeeds(&divide).out, format!("{of_fifty}\n"));
+    assert_divides(&store, &divide, "of 50 events each");
     let maintained = store.succeeds(&["maintain", "--partitions"]).out;
     assert!(maintained.starts_with("partitions: the log has "), "{maintained}");
     append_many(&*store.open(), 1);
+    // A log that is divided by its sequence must become one table before it is divided by type.
+    let by_type = ["partition", "--by-type", "order,customer"];
+    let refused = store.run(&by_type);
+    assert!(
+        refused.code != 0 && refused.err.contains("partition --undo"),
+        "{refused:?}"
+    );
     let undone = store.succeeds(&["partition", "--undo", "--json"]);
     assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+    assert_divides(&store, &by_type, "by aggregate type (customer, order)");
+    let doctor = store.run(&["doctor"]).out;
+    assert!(
+        doctor.contains("partitions: 4 by aggregate type (customer, order)"),
+        "{doctor}"
+    );
+    let twice = store.run(&["partition", "--by-type", "order,order"]);
+    assert!(twice.code != 0 && twice.err.contains("named twice"), "{twice:?}");
+    store.succeeds(&["partition", "--undo"]);
     assert_eq!(store.open().high_water_mark().unwrap(), 121);
     assert_eq!(store.run(&["partition"]).code, 2);
     assert_eq!(store.run(&["partition", "--by-month", "--events", "50"]).code, 2);
     let refused = Store::new().run(&divide);
-    assert!(refused.code != 0 && refused.err.contains("PostgreSQL"), "{refused:?}");
+    assert!(refused.code != 0 && refused.err.contains("SQLite"), "{refused:?}");
+}
+
+#[test]
+fn a_log_in_mysql_is_divided_into_partitions_and_made_one_table_again() {
+    let Some(server) = mysql_unless_missing() else {
+        return;
+    };
+    let database = server.new_database();
+    let store = Store::at(database.url());
+    append_many(&*store.open(), 120);
+    let divide = ["partition", "--events", "50"];
+    assert_divides(&store, &divide, "of 50 events each");
+    let by_month = store.run(&["partition", "--by-month"]);
+    assert!(by_month.code != 0 && by_month.err.contains("by month"), "{by_month:?}");
+    let maintained = store.succeeds(&["maintain", "--partitions"]).out;
+    assert!(
+        maintained.starts_with("partitions: the log has 4, and needs no more"),
+        "{maintained}"
+    );
+    append_many(&*store.open(), 1);
+    let undone = store.succeeds(&["partition", "--undo", "--json"]);
+    assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+    assert_eq!(store.open().high_water_mark().unwrap(), 121);
 }
 
 /// On servers that replicate, what a URL says is the same to the library and to the tool.
@@ -344,12 +387,7 @@ fn a_replica_is_read_up_to_the_published_mark_and_refuses_what_writes() {
 
 fn read_a_replica(flavour: Flavour) {
     let logged = [("log_bin", "binlog"), ("server_id", "1")];
-    let forgetful = flavour.forgetful().iter().copied();
-    let with_log: Vec<_> = forgetful
-        .filter(|(name, _)| *name != "skip_log_bin")
-        .chain(logged)
-        .collect();
-    let primary = MysqlServer::start(flavour, &with_log).unwrap();
+    let primary = MysqlServer::start_forgetful(flavour, &logged).unwrap();
     let replica = primary
         .replica(&[flavour.forgetful(), &[("read_only", "ON")]].concat())
         .unwrap();

@@ -288,6 +288,7 @@ macro_rules! with_cases_of_layouts {
                 versions_go_on_after_what_is_archived,
                 an_append_whose_events_are_archived_is_answered_as_ever,
                 an_id_that_is_archived_is_never_stored_again,
+                an_archived_event_with_an_unusual_id_hinders_no_other,
                 an_aggregate_that_is_archived_keeps_its_owner,
                 a_load_that_needs_archived_events_is_told_the_range_and_the_place,
                 whatever_is_loaded_beside_an_archive_is_what_it_was_before,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use firefly_eventstore_core::operate::Operations;
 use firefly_eventstore_core::{Error, Migration, Result, Store};
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 use firefly_eventstore_core::{Partitions, operate::Progress};
 
 /// Opens the store that a URL names, in any database. Clone the returned pointer to share the store between threads.
@@ -110,23 +110,29 @@ pub fn migrate(url: &str) -> Result<Vec<Migration>> {
 }
 
 /// Divides the log of the store that a URL names into partitions, or makes it one table again, while programs use it. Returns false if there
-/// was nothing to do. If the log is divided already, it changes only the partitions to come. Only for PostgreSQL: see `PostgresBuilder::convert_to_partitions`.
+/// was nothing to do. If the log is divided already, it changes only the partitions to come. See `PostgresBuilder::convert_to_partitions` and
+/// `MysqlBuilder::convert_to_partitions` for what it needs.
 ///
 /// # Errors
 ///
 /// - As [`connect`];
-/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the database is not PostgreSQL, or something on the table of events cannot be moved;
-/// - [`Unavailable`](crate::ErrorKind::Unavailable) if another process converts the store, or the table was locked each time that it was asked
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the database is SQLite, or something on the table of events cannot be moved, or
+///   partitions by month are asked of MySQL or MariaDB;
+/// - [`Unavailable`](crate::ErrorKind::Unavailable) if another process converts the store, or the table was in use each time that it was asked
 ///   for: call again.
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub fn convert(url: &str, into: Option<Partitions>, progress: impl FnMut(Progress)) -> Result<bool> {
     match (Target::of(url)?, into) {
+        #[cfg(feature = "mysql")]
+        (Target::Mysql(builder), Some(partitions)) => builder.convert_to_partitions(partitions, progress),
+        #[cfg(feature = "mysql")]
+        (Target::Mysql(builder), None) => builder.convert_to_one_table(progress),
+        #[cfg(feature = "postgres")]
         (Target::Postgres(builder), Some(partitions)) => builder.convert_to_partitions(partitions, progress),
+        #[cfg(feature = "postgres")]
         (Target::Postgres(builder), None) => builder.convert_to_one_table(progress),
-        #[cfg(any(feature = "mysql", feature = "sqlite"))]
-        _ => Err(Error::invalid(
-            "only the log of a PostgreSQL store can be divided while programs use it",
-        )),
+        #[cfg(feature = "sqlite")]
+        (Target::Sqlite(_), _) => Err(Error::invalid("the log of an SQLite store has no partitions")),
     }
 }
 

@@ -7,7 +7,7 @@ pub mod design {}
 #[cfg(feature = "sqlite")]
 pub mod guide;
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 pub use connect::convert;
 pub use connect::{check_url, connect, connect_operator, migrate, pending};
 pub use firefly_eventstore_core::*;

@@ -236,7 +236,7 @@ fn take_in_events(session: &mut Session<'_, Conn>, there: &[String]) -> Result<(
         if rows.is_empty() {
             break;
         }
-        in_transaction(session, |session| {
+        session.committed(|session| {
             rows.iter().try_for_each(|row| {
                 event(row)
                     .and_then(|values| session.execute(sql::ADOPT_EVENT, values).map_err(classify))
@@ -254,7 +254,7 @@ fn take_in_events(session: &mut Session<'_, Conn>, there: &[String]) -> Result<(
 fn take_in_snapshots(session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
     let select = SNAPSHOTS.select(there);
     let rows = session.query(&select, Vec::new()).map_err(classify)?;
-    in_transaction(session, |session| {
+    session.committed(|session| {
         rows.iter().try_for_each(|row| {
             snapshot(row)
                 .and_then(|values| session.execute(sql::ADOPT_SNAPSHOT, values).map_err(classify))
@@ -263,17 +263,6 @@ fn take_in_snapshots(session: &mut Session<'_, Conn>, there: &[String]) -> Resul
         })
     })?;
     SNAPSHOTS.drop_by_hand(session)
-}
-
-fn in_transaction(
-    session: &mut Session<'_, Conn>,
-    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<()>,
-) -> Result<()> {
-    session.client.query_drop("START TRANSACTION").map_err(classify)?;
-    let result = work(session);
-    let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = session.client.query_drop(end).map_err(classify);
-    result.and(ended)
 }
 
 /// The values of an event for `adopt_event.sql`.

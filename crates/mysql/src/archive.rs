@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::kinds::{self, altered};
-use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint, rows};
+use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, EventKey, Fingerprint, Retirement, rows};
 use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result, TenantId, Version};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value};
@@ -17,7 +17,7 @@ use crate::mark::{free_gates, gates};
 use crate::read;
 use crate::row::{Cells, decode, time_value};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// Removes events from the log and keeps their keys, in a transaction that has done nothing yet.
 ///
@@ -25,21 +25,36 @@ use crate::sql;
 /// log no longer prevent that. So the transaction holds all gates. No append is active then. Later appends wait at their gate, look after
 /// that, and see what is archived.
 pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
-    run_holding(session, sql::HOLD_MOVES)?;
+    hold_moves(session)?;
+    refuse_leaving(session, events)?;
     let archived = keys(session, sql::ARCHIVED_KEY, "", events, |row| {
         rows::archived_key(&Cells(row))
     })?;
     let fingerprints = Fingerprint::of_all(events)?;
     hold_gates(session)?;
-    let live = keys(session, sql::LIVE_KEY, UNLESS_LOCKED, events, |row| {
-        rows::event_key(&Cells(row))
-    })?;
-    let streams = streams(session, events, UNLESS_LOCKED)?;
+    let live = live_keys(session, events, UNLESS_LOCKED)?;
+    let streams = streams(session, &backend::aggregate_ids(events), UNLESS_LOCKED)?;
     let newest = read::end(session)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
     if retired.events.is_empty() {
         return Ok(0);
     }
+    keep_keys(session, &retired, &fingerprints)?;
+    keep_streams(session, sql::KEEP_ARCHIVED_STREAM, &retired, &[])?;
+    let removed = among(session, sql::REMOVE_EVENT, sequences(&retired.events))?;
+    if removed != retired.events.len() as u64 {
+        return Err(altered("another session has removed an event from the log"));
+    }
+    tell_archived(session, true)?;
+    Ok(removed)
+}
+
+/// Stores the keys of events that leave the log.
+pub(crate) fn keep_keys(
+    session: &mut Session<'_, Conn>,
+    retired: &Retirement<'_>,
+    fingerprints: &HashMap<GlobalSequence, Fingerprint>,
+) -> Result<()> {
     let rows = vec!["(?, ?, ?, ?, ?)"; retired.events.len()].join(",\n");
     let values = retired.events.iter().flat_map(|event| {
         [
@@ -50,7 +65,16 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
             Value::from(fingerprints[&event.global_sequence].as_bytes()),
         ]
     });
-    run(session, &format!("{}{rows}", sql::KEEP_KEY), values.collect())?;
+    run(session, &format!("{}{rows}", sql::KEEP_KEY), values.collect())
+}
+
+/// Records by a statement up to which version the streams are archived afterwards. The statement has more values after the rows.
+pub(crate) fn keep_streams(
+    session: &mut Session<'_, Conn>,
+    statement: &str,
+    retired: &Retirement<'_>,
+    more: &[Value],
+) -> Result<()> {
     let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; retired.streams.len()].join(",\n");
     let values = retired.streams.iter().flat_map(|stream| {
         [
@@ -64,26 +88,21 @@ pub(crate) fn retire(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
             time_value(stream.created_until),
         ]
     });
-    let statement = sql::KEEP_ARCHIVED_STREAM.replace("{rows}", &rows);
-    run(session, &statement, values.collect())?;
-    let removed = among(session, sql::REMOVE_EVENT, sequences(&retired.events))?;
-    if removed != retired.events.len() as u64 {
-        return Err(altered("another session has removed an event from the log"));
-    }
-    tell_archived(session, true)?;
-    Ok(removed)
+    let values = values.chain(more.iter().cloned()).collect();
+    run(session, &statement.replace("{rows}", &rows), values)
 }
 
 /// Inserts archived events into the log again, in a transaction that has done nothing yet.
 pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) -> Result<u64> {
-    run_holding(session, sql::HOLD_MOVES)?;
-    let live = keys(session, sql::LIVE_KEY, "", events, |row| rows::event_key(&Cells(row)))?;
+    hold_moves(session)?;
+    refuse_leaving(session, &[])?;
+    let live = live_keys(session, events, "")?;
     let fingerprints = Fingerprint::of_all(events)?;
     hold_gates(session)?;
     let archived = keys(session, sql::ARCHIVED_KEY, UNLESS_LOCKED, events, |row| {
         rows::archived_key(&Cells(row))
     })?;
-    let streams = streams(session, events, UNLESS_LOCKED)?;
+    let streams = streams(session, &backend::aggregate_ids(events), UNLESS_LOCKED)?;
     let attached = backend::admit_attachment(events, &live, &archived, &fingerprints, &streams)?;
     if attached.events.is_empty() {
         return Ok(0);
@@ -110,16 +129,16 @@ pub(crate) fn attach(session: &mut Session<'_, Conn>, events: &[EventEnvelope]) 
 }
 
 /// Fails if another transaction has locked a row. While it holds the gates, an archiving transaction never waits.
-const UNLESS_LOCKED: &str = "\nFOR UPDATE NOWAIT";
+pub(crate) const UNLESS_LOCKED: &str = "\nFOR UPDATE NOWAIT";
 
 /// How long to try to get all gates, and the pause between attempts. Appends take another gate every 10 milliseconds. So after that time,
 /// no new append takes a gate that an active append still holds.
-const PATIENCE: Duration = Duration::from_millis(30);
+const PATIENCE: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Locks all gates: free ones at once, the others when their appends end. A new append waits at its gate until the transaction ends, so
 /// this is short.
-fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
+pub(crate) fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
     let begun = Instant::now();
     let mut missing = gates();
     loop {
@@ -137,12 +156,38 @@ fn hold_gates(session: &mut Session<'_, Conn>) -> Result<()> {
     }
 }
 
-/// Runs a statement that locks one row.
-fn run_holding(session: &mut Session<'_, Conn>, statement: &str) -> Result<()> {
-    match session.query(statement, Vec::new()).map_err(classify)?.len() {
+/// Takes the lock for moving events, until the transaction ends. Fails if another transaction has it.
+pub(crate) fn hold_moves(session: &mut Session<'_, Conn>) -> Result<()> {
+    match session.query(sql::HOLD_MOVES, Vec::new()).map_err(classify)?.len() {
         1 => Ok(()),
         _ => Err(altered("the row of firefly_moves is missing")),
     }
+}
+
+/// Refuses to move events while others leave with their partition, whose streams are prepared. Only events before those may be moved.
+fn refuse_leaving(session: &mut Session<'_, Conn>, before: &[EventEnvelope]) -> Result<()> {
+    if session.server.layout == Layout::Whole {
+        return Ok(());
+    }
+    let first = session.select(sql::LEAVING_LOCKED, [], |row| row.sequence(0))?.pop();
+    match (first, before.last()) {
+        (None, _) => Ok(()),
+        (Some(first), Some(last)) if last.global_sequence < first => Ok(()),
+        _ => Err(Error::new(kinds::unavailable(
+            "events of an archive are leaving with their partition: let that finish, or retire or attach that archive again",
+        ))),
+    }
+}
+
+/// The keys of these events in the log.
+pub(crate) fn live_keys(
+    session: &mut Session<'_, Conn>,
+    events: &[EventEnvelope],
+    locking: &str,
+) -> Result<HashMap<GlobalSequence, EventKey>> {
+    keys(session, sql::LIVE_KEY, locking, events, |row| {
+        rows::event_key(&Cells(row))
+    })
 }
 
 /// The rows that a statement finds at the sequences of these events.
@@ -162,13 +207,13 @@ fn keys<K>(
     Ok(keys.into_iter().collect())
 }
 
-/// The archived parts of the streams that these events belong to.
-fn streams(
+/// The archived parts of the streams of these aggregates, as they are stored.
+pub(crate) fn streams(
     session: &mut Session<'_, Conn>,
-    events: &[EventEnvelope],
+    aggregate_ids: &[Uuid],
     locking: &str,
 ) -> Result<HashMap<Uuid, ArchivedStream>> {
-    let ids = backend::aggregate_ids(events).into_iter().map(Value::from).collect();
+    let ids = aggregate_ids.iter().map(|id| Value::from(*id)).collect();
     let found = found_among(session, sql::ARCHIVED_STREAM, locking, ids)?;
     let streams = decode(&found, |row| rows::archived_stream(&Cells(row)))?;
     Ok(streams
@@ -179,8 +224,8 @@ fn streams(
 
 /// The archived part of an aggregate's stream.
 pub(crate) fn stream(session: &mut Session<'_, Conn>, id: Uuid) -> Result<Option<ArchivedStream>> {
-    let found = found_among(session, sql::ARCHIVED_STREAM, "", vec![id.into()])?;
-    Ok(decode(&found, |row| rows::archived_stream(&Cells(row)))?.pop())
+    let found = session.select(sql::ARCHIVED_PART, [id.into()], |row| rows::archived_stream(row))?;
+    Ok(found.into_iter().next())
 }
 
 /// The rows of a statement with a list.
@@ -198,10 +243,19 @@ fn found_among(
 
 /// Runs a statement with a list, and returns how many rows it changed.
 fn among(session: &mut Session<'_, Conn>, statement: &str, values: Vec<Value>) -> Result<u64> {
+    among_with(session, statement, &[], values)
+}
+
+/// Runs a statement with other values and a list, and returns how many rows it changed.
+pub(crate) fn among_with(
+    session: &mut Session<'_, Conn>,
+    statement: &str,
+    others: &[Value],
+    values: Vec<Value>,
+) -> Result<u64> {
     let statement = format!("{} {}", statement.trim_end(), sql::list(values.len()));
-    session
-        .execute(&statement, sql::padded(values, Value::NULL))
-        .map_err(classify)
+    let values = [others, &sql::padded(values, Value::NULL)].concat();
+    session.execute(&statement, values).map_err(classify)
 }
 
 fn sequences(events: &[&EventEnvelope]) -> Vec<Value> {
@@ -212,7 +266,7 @@ fn sequences(events: &[&EventEnvelope]) -> Vec<Value> {
 }
 
 /// Records for appends, which wait meanwhile, whether to look for archived events.
-fn tell_archived(session: &mut Session<'_, Conn>, are_there: bool) -> Result<()> {
+pub(crate) fn tell_archived(session: &mut Session<'_, Conn>, are_there: bool) -> Result<()> {
     run(session, sql::TELL_ARCHIVED, vec![are_there.into(); 2])
 }
 

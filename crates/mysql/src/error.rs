@@ -219,14 +219,26 @@ pub(crate) fn is_not_told(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1227 | 1401))
 }
 
-/// Whether the time limit of a lock was exceeded.
-pub(crate) fn is_lock_timeout(error: &mysql::Error) -> bool {
-    code(error) == Some(1205)
+/// Whether another transaction held a lock, at once, for too long, or in a deadlock. What failed may be repeated.
+pub(crate) fn is_held(error: &Error) -> bool {
+    driver_error(error).is_some_and(|error| is_locked(error) || is_deadlock(error))
 }
 
 /// Whether a table has changed since the statement was prepared, so that it must be run again.
 pub(crate) fn is_stale(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1412 | 1615))
+}
+
+/// Whether MySQL cannot show the transactions at the moment: it also reads the first 1,024 bytes of each transaction's statement, with the
+/// values in it, and fails if they are not text.
+pub(crate) fn is_not_shown(error: &mysql::Error) -> bool {
+    code(error) == Some(3854)
+}
+
+/// Whether the log may have been divided into partitions, or made one table, since the store looked: an index or a table is missing, or a
+/// check refuses the version that a trigger of a partitioned log would look up.
+pub(crate) fn is_of_another_layout(error: &mysql::Error) -> bool {
+    matches!(code(error), Some(1146 | 1176 | 3819 | 4025))
 }
 
 /// Whether a statement names an index that does not exist.

@@ -8,8 +8,8 @@ use firefly_eventstore_core::{
 use mysql::Value;
 use mysql::prelude::Queryable;
 
-use crate::append::{self, MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD};
 use crate::error::classify;
+use crate::insert::{MOST_PLACEHOLDERS, ROW_TEXT, STATEMENT_OVERHEAD, VALUE_OVERHEAD, turns};
 use crate::row::time_value;
 use crate::session::{Server, Session};
 use crate::{read, sql};
@@ -32,7 +32,7 @@ impl<C: Queryable> ImportTarget for Session<'_, C> {
     fn hold_writers(&mut self, events: &[EventEnvelope]) -> Result<GlobalSequence> {
         // Turns come before the gate, as in appends within a transaction: while a transaction waits for a turn, it does not hold the mark
         // back.
-        let turns = append::turns(backend::aggregate_ids(events).into_iter());
+        let turns = turns(backend::aggregate_ids(events).into_iter());
         let turn = sql::APPEND_TURN.trim_end().replace("{list}", &sql::list(turns.len()));
         lock(self, &turn, sql::padded(turns, Value::NULL))?;
         self.server.looks_for_archived = lock(self, sql::APPEND_GATE.trim_end(), Vec::new())? != 0;

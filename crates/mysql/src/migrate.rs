@@ -6,12 +6,13 @@ use std::time::Duration;
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::backend::migration::{self, AppliedMigration};
-use firefly_eventstore_core::{Error, Indexes, Migration, Result};
+use firefly_eventstore_core::{Error, Indexes, Migration, Partitions, Result};
+use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 
 use crate::adopt;
-use crate::append::TURNS;
 use crate::error::{classify, driver_error, is_of_another_who_migrates};
+use crate::insert::TURNS;
 use crate::mark::GATES;
 use crate::options::Choices;
 use crate::partitions;
@@ -59,6 +60,8 @@ const fn required(layout: Layout) -> &'static [&'static str] {
         Layout::Partitioned => &[
             "table firefly_event_keys",
             "table firefly_partitions",
+            "table firefly_leaving",
+            "column firefly_archived_streams.former_version",
             "index firefly_event_keys.PRIMARY",
             "index firefly_event_keys.idx_events_event_id",
             "index firefly_event_keys.idx_events_aggregate_version",
@@ -70,7 +73,7 @@ const fn required(layout: Layout) -> &'static [&'static str] {
 const PATIENCE: i64 = 600;
 
 /// Fails if the schema is not the one for this crate. Returns the names of its objects.
-pub(crate) fn require_current(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
+pub(crate) fn require_current<C: Queryable>(session: &mut Session<'_, C>) -> Result<Vec<String>> {
     let names = names(session)?;
     migration::require_current(MIGRATIONS, &applied(session, &names)?)?;
     let mut all = REQUIRED.iter().chain(required(schema::layout(&names)));
@@ -101,17 +104,20 @@ pub(crate) fn version(session: &mut Session<'_, Conn>) -> Result<Option<String>>
     Ok(applied(session, &names)?.pop().map(|step| step.version))
 }
 
-fn applied(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Vec<AppliedMigration>> {
-    if !has(names, "table firefly_schema_history") {
-        return Ok(Vec::new());
+fn applied<C: Queryable>(session: &mut Session<'_, C>, names: &[String]) -> Result<Vec<AppliedMigration>> {
+    match has(names, "table firefly_schema_history") {
+        true => migration::applied(session),
+        false => Ok(Vec::new()),
     }
-    session.select(sql::APPLIED_MIGRATIONS, [], |row| {
-        Ok(AppliedMigration::new(row.text(0)?.to_owned(), row.text(1)?.to_owned()))
-    })
 }
 
 /// Brings the schema up to date. Returns the steps that were applied. Other processes that migrate at the same time wait.
-pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<Vec<Migration>> {
+pub(crate) fn migrate(connection: &mut Connection, choices: &Choices) -> Result<Vec<Migration>> {
+    choices
+        .partitions
+        .as_ref()
+        .map(Partitions::checked_events)
+        .transpose()?;
     alone(&mut connection.session(), PATIENCE, |session| {
         giving_way(session, GIVE_WAY_AFTER, |session| apply_beside_others(session, choices))
     })
@@ -122,7 +128,7 @@ pub(crate) fn migrate(connection: &mut Connection, choices: Choices) -> Result<V
 const MOST_ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
-fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Result<Vec<Migration>> {
+fn apply_beside_others(session: &mut Session<'_, Conn>, choices: &Choices) -> Result<Vec<Migration>> {
     let mut missing = None;
     let mut attempts = 1;
     loop {
@@ -150,7 +156,7 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: Choices) -> Res
     }
 }
 
-fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
+fn apply(session: &mut Session<'_, Conn>, choices: &Choices) -> Result<()> {
     let there = names(session)?;
     let applied = applied(session, &there)?;
     let pending = migration::pending(MIGRATIONS, &applied)?;
@@ -160,13 +166,15 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     if !pending.is_empty() {
         run(session, sql::HISTORY)?;
     }
+    let chosen = choices.indexes.unwrap_or_default();
     for step in pending {
-        for statement in statements(step.sql) {
-            statement.run_if_needed(session)?;
+        let there = names(session)?;
+        for statement in statements(step.sql).filter(|statement| !statement.makes_more_than(chosen)) {
+            statement.run_if_needed(session, &there)?;
         }
         if step.version == LAST_OF_TABLES {
             // Before the step is recorded, so that it is repeated after a crash.
-            choose_indexes(session, choices.indexes.unwrap_or_default())?;
+            choose_indexes(session, chosen)?;
             adopt::take_in(session)?;
         }
         if step.version == GATES_OF_NOW {
@@ -183,7 +191,7 @@ fn apply(session: &mut Session<'_, Conn>, choices: Choices) -> Result<()> {
     if let Some(cover) = choices.cover_other_writers {
         choose_cover(session, cover)?;
     }
-    if let Some(partitions) = choices.partitions {
+    if let Some(partitions) = &choices.partitions {
         partitions::choose(session, partitions)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{ArchivedStream, SqlTransaction as _, archives_between, tables};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
-    Archive, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
+    Archive, Detachment, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
 };
 use firefly_eventstore_core::{Error, EventEnvelope, EventStore, GlobalSequence, Result, Snapshot, backend};
 use mysql::prelude::Queryable;
@@ -16,15 +16,18 @@ use mysql::{Conn, Row, Value};
 use uuid::Uuid;
 
 use self::usage::{index_usage, tables};
+use crate::detach::Leaving;
 use crate::error::{classify, driver_error, is_refused};
+use crate::insert::TURNS;
 use crate::mark::GATES;
 use crate::partitions::{self, Changed};
-use crate::row::{count, decode, text, time_value};
+use crate::row::{decode, text, time_value};
 use crate::schema::{self, has};
-use crate::session::{Flavour, Session};
+use crate::session::Session;
 use crate::sql::{self, Layout};
+use crate::standing::Standing;
 use crate::store::{MysqlEventStore, Sessions};
-use crate::{append, archive};
+use crate::{append, archive, detach};
 
 impl Operations for MysqlEventStore {
     /// One round trip for 4,000 events, or for fewer if a packet is full before; one for 64 aggregates; and five more. The import and
@@ -32,7 +35,8 @@ impl Operations for MysqlEventStore {
     fn import_events(&self, events: &[EventEnvelope]) -> Result<()> {
         self.require_writable()?;
         let proved = self.0.mark.proved();
-        let import = || self.transaction(|transaction| backend::import(&mut transaction.session()?, events, proved));
+        let import =
+            || self.transaction_as_kept(|transaction| backend::import(&mut transaction.session()?, events, proved));
         let locate = |ids: &[Uuid]| self.with(|session| append::located(session, ids));
         backend::import_events(
             events,
@@ -94,18 +98,47 @@ impl Operations for MysqlEventStore {
         tables::forget_archive(&Sessions(self), digest)
     }
 
-    /// Holds all gates until the commit, about ten milliseconds, for which appends wait. Takes about twelve round trips, and needs `DELETE`
-    /// on `events`. If transactions that have appended stay open, it fails after 30 milliseconds with a retryable error.
+    /// Holds all gates until the commit, some ten milliseconds, for which appends wait. Takes about thirteen round trips, and needs `DELETE`
+    /// on `events`. If transactions that have appended stay open, it fails after 20 milliseconds with a retryable error.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         self.move_events(events, archive::retire)
     }
 
+    /// In a partitioned log, the first partition whose events are all in the archive. The last one stays, and so do partitions that have events
+    /// of other archives. The archive must be a range. Otherwise `None`, also if the user may not lock tables, or if others use the log for
+    /// longer than about ten seconds.
+    ///
+    /// Everybody waits until the server has replaced the file of the partition, and for its lock up to 1 second, on MariaDB up to twice, because
+    /// other statements wait behind it. After five attempts, the events leave one by one. Changes of the events are refused from the
+    /// beginning on. It has a connection of its own. Needs `ALTER`, `DROP` and `LOCK TABLES` on `events`, and `SELECT`, `INSERT`, `UPDATE` and
+    /// `DELETE` on the tables of archives, on `firefly_event_keys` and on `firefly_leaving`.
+    fn detachment(&self, archive: &Archive) -> Result<Option<Box<dyn Detachment + '_>>> {
+        let begin = || {
+            self.require_writable()?;
+            if self.layout_now()? == Layout::Whole || archive.log.is_none() {
+                return Ok(None);
+            }
+            let standing = self.with(|session| Ok(session.server.standing))?;
+            standing.require_provable(self.0.options.only_writer)?;
+            if matches!(standing, Standing::Node { .. }) {
+                return Ok(None);
+            }
+            detach::begin(&self.0.location, archive, self.high_water_mark()?)
+        };
+        let begun = begin().map_err(|error: Error| error.during("begin to empty a partition of archived events"))?;
+        Ok(begun.map(|detaching| Box::new(detaching) as Box<dyn Detachment>))
+    }
+
     /// Appends wait as for [`retire_events`](Self::retire_events).
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
+        if self.layout_now()? == Layout::Partitioned && self.with(Leaving::find)?.is_some() {
+            self.require_writable()?;
+            detach::settle(&self.0.location)?;
+        }
         self.move_events(events, archive::attach)
     }
 
-    /// Adds partitions at the end until a whole one lies between the log and the last one. Drops those whose events are all archived.
+    /// Adds partitions at the end until a whole one lies between the log and the last one. Joins neighbours whose events are all archived.
     ///
     /// It waits for open transactions, up to 1 second, on MariaDB up to twice, because other statements wait behind it. After five attempts,
     /// it fails with a retryable error. If the last partition has up to 10,000 events, the server copies them, and appends wait. If it has
@@ -114,29 +147,29 @@ impl Operations for MysqlEventStore {
     fn add_partitions(&self) -> Result<Option<String>> {
         let during = |error: Error| error.during("add partitions");
         self.require_writable().map_err(during)?;
-        if self.0.server.layout == Layout::Whole {
-            return Ok(None);
-        }
-        let Changed {
+        let kept = self.with_layout_now(|session| match session.server.layout {
+            Layout::Whole => Ok(None),
+            Layout::Partitioned => partitions::keep(session).map(Some),
+        });
+        let Some(Changed {
             partitions,
             added,
-            dropped,
-        } = self.with(partitions::keep).map_err(during)?;
-        let new = match added {
-            0 => "and needs no more".to_owned(),
-            added => format!("{added} of them new"),
+            joined,
+        }) = kept.map_err(during)?
+        else {
+            return Ok(None);
         };
-        let gone = match dropped {
-            0 => String::new(),
-            dropped => format!("; {dropped} whose events are archived were dropped"),
-        };
-        Ok(Some(format!("the log has {partitions}, {new}{gone}")))
+        Ok(Some(backend::report_partitions(
+            partitions as u64,
+            added as u64,
+            joined as u64,
+        )))
     }
 
     /// `ANALYZE TABLE` of the store's tables. Needs `SELECT` and `INSERT` on them.
     fn update_statistics(&self) -> Result<String> {
         self.require_writable()
-            .and_then(|()| self.with(analyze))
+            .and_then(|()| self.with_layout_now(analyze))
             .map_err(|error| error.during("update the statistics of the tables"))
     }
 
@@ -144,19 +177,19 @@ impl Operations for MysqlEventStore {
     /// tables. It fails if a transaction that has used the table stays open for five seconds.
     fn vacuum(&self) -> Result<String> {
         self.require_writable()
-            .and_then(|()| self.with(vacuum))
+            .and_then(|()| self.with_layout_now(vacuum))
             .map_err(|error| error.during("vacuum the tables"))
     }
 
-    /// Three round trips. Sizes need `SELECT` on `mysql.innodb_index_stats`, counts on `performance_schema`.
+    /// Four round trips. Sizes need `SELECT` on `mysql.innodb_index_stats`, counts on `performance_schema`.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
-        self.with(|session| index_usage(session, self.0.options.choices.indexes))
+        self.with_layout_now(|session| index_usage(session, self.0.options.choices.indexes))
             .map_err(|error| error.during("look at the indexes"))
     }
 
     /// `CHECK TABLE`, which reads every index, while others read and write.
     fn check_storage(&self) -> Result<Vec<Finding>> {
-        self.with(check_storage)
+        self.with_layout_now(check_storage)
             .map_err(|error| error.during("check the storage"))
     }
 
@@ -166,24 +199,30 @@ impl Operations for MysqlEventStore {
 
     /// About twenty round trips. What the user has no right to see becomes a notice.
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
-        self.with(|session| diagnose::diagnose(session, &self.0.options))
+        self.with_layout_now(|session| diagnose::diagnose(session, &self.0.options))
             .map_err(|error| error.during("diagnose the store"))
     }
 }
 
 impl MysqlEventStore {
+    /// How the events are kept now.
+    fn layout_now(&self) -> Result<Layout> {
+        self.with(schema::layout_now)
+    }
+
     /// Moves events between the log and the archives. Only the server that writes can do that.
     fn move_events(
         &self,
         events: &[EventEnvelope],
-        how: impl FnOnce(&mut Session<'_, Conn>, &[EventEnvelope]) -> Result<u64>,
+        how: impl Fn(&mut Session<'_, Conn>, &[EventEnvelope]) -> Result<u64>,
     ) -> Result<u64> {
         self.require_writable()?;
         if events.is_empty() {
             return Ok(0);
         }
-        self.transaction(|transaction| {
+        self.transaction_as_kept(|transaction| {
             let session = &mut transaction.session()?;
+            session.server.layout = schema::layout_now(session)?;
             session.server.standing.require_provable(self.0.options.only_writer)?;
             how(session, events)
         })
@@ -329,19 +368,11 @@ fn vacuum(session: &mut Session<'_, Conn>) -> Result<String> {
 }
 
 fn table_bytes(session: &mut Session<'_, Conn>) -> Result<u64> {
-    know_the_present(session)?;
+    schema::know_the_present(session)?;
     Ok(session
         .select(sql::TABLE_BYTES, [], |row| row.count(0))?
         .into_iter()
         .sum())
-}
-
-/// By default, MySQL answers questions about tables from a cache that may be a day old. This turns the cache off for the session.
-fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
-    match session.server.flavour {
-        Flavour::Mysql => schema::run(session, "SET SESSION information_schema_stats_expiry = 0"),
-        Flavour::Mariadb => Ok(()),
-    }
 }
 
 fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {
@@ -363,7 +394,7 @@ fn check_storage(session: &mut Session<'_, Conn>) -> Result<Vec<Finding>> {
 }
 
 fn check_next_sequence(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
-    know_the_present(session)?;
+    schema::know_the_present(session)?;
     let places = session.select(sql::NEXT_SEQUENCE, [], |row| {
         Ok((row.integer(0)?, row.optional_integer(1)?))
     })?;
@@ -376,19 +407,13 @@ fn check_next_sequence(session: &mut Session<'_, Conn>) -> Result<Option<Finding
 }
 
 fn check_gates(session: &mut Session<'_, Conn>) -> Result<Option<Finding>> {
-    let rows = session.query(sql::GATES, Vec::new()).map_err(classify)?;
-    let rows = decode(&rows, |row| Ok((count(row, 0)?, count(row, 1)?)))?;
-    let (gates, turns) = rows
-        .into_iter()
-        .next()
-        .expect("a query without a table returns one row");
-    if (gates, turns) == (u64::from(GATES), u64::from(append::TURNS)) {
+    let (gates, turns) = session.select_one(sql::GATES, [], |row| Ok((row.count(0)?, row.count(1)?)))?;
+    if (gates, turns) == (u64::from(GATES), u64::from(TURNS)) {
         return Ok(None);
     }
     let reason = format!(
-        "firefly_gate has {gates} of its {GATES} rows and firefly_turn {turns} of its {}: readers skip events, or appends fail; \
-         insert what is missing, as the migrations do",
-        append::TURNS
+        "firefly_gate has {gates} of its {GATES} rows and firefly_turn {turns} of its {TURNS}: readers skip events, or appends fail; \
+         insert what is missing, as the migrations do"
     );
     Ok(Some(Finding::of_store(FindingKind::Storage, reason)))
 }

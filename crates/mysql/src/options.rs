@@ -13,7 +13,7 @@ pub(crate) struct Options {
 }
 
 /// Choices about a schema. Without a choice, an existing schema does not change, and a new one gets the default.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,
     pub(crate) cover_other_writers: Option<bool>,

@@ -1,14 +1,15 @@
 //! Partitions of the log: how a store gets them, and how there is always one ahead.
 
-use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::Patience;
 use firefly_eventstore_core::backend::kinds::altered;
 use firefly_eventstore_core::{Error, Partitions, Result};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
-use crate::error::{classify, driver_error, is_lock_timeout};
+use crate::conversion::CONVERSION;
+use crate::error::{classify, is_held};
 use crate::read;
 use crate::row::{decode, integer, optional, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
@@ -18,10 +19,15 @@ use crate::standing::Standing;
 use crate::statement::{columns_of, statements};
 
 /// Partitions the log. If it is partitioned already, records the size of later partitions.
-pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: Partitions) -> Result<()> {
+pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: &Partitions) -> Result<()> {
     let events = partitions.checked_events()?;
     refuse_in_cluster(session)?;
-    match schema::layout(&names(session)?) {
+    let there = names(session)?;
+    match schema::layout(&there) {
+        Layout::Whole if has(&there, CONVERSION) => Err(Error::invalid(
+            "the log is being converted, or the conversion was interrupted: call convert_to_partitions or convert_to_one_table, which \
+             continues",
+        )),
         Layout::Whole => divide(session, events),
         Layout::Partitioned => choose_size(session, events),
     }
@@ -29,7 +35,7 @@ pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: Partitions) ->
 
 /// In a cluster, a statement that changes a table waits for nobody: it aborts the transactions of all nodes that use the table. And a lock on
 /// a table is known to one node.
-fn refuse_in_cluster(session: &Session<'_, Conn>) -> Result<()> {
+pub(crate) fn refuse_in_cluster(session: &Session<'_, Conn>) -> Result<()> {
     match session.server.standing {
         Standing::Node { .. } => Err(Error::invalid(
             "on a node of a Galera cluster the log is one table: to add a partition would abort the appends that run on any node",
@@ -38,7 +44,7 @@ fn refuse_in_cluster(session: &Session<'_, Conn>) -> Result<()> {
     }
 }
 
-fn choose_size(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
+pub(crate) fn choose_size(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
     let chosen = session.execute(sql::CHOOSE_PARTITIONS, vec![events.into()]);
     chosen.map(drop).map_err(classify)
 }
@@ -52,7 +58,7 @@ fn divide(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
         return Err(has_events());
     }
     for statement in statements(sql::KEYS) {
-        statement.run_if_needed(session)?;
+        statement.run_if_needed(session, &there)?;
     }
     choose_size(session, events)?;
     for (_, trigger) in missing_triggers(&there) {
@@ -67,21 +73,35 @@ fn divide(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
         undo(session)?;
         return Err(has_events());
     }
-    let indexes = indexes_by_sequence(&there);
     alone_with_events(session, |session| {
-        let second = read::end(session)?.as_i64() + events + 1;
-        let partitioned = sql::PARTITION_EVENTS
-            .replace("{indexes}", &indexes)
-            .replace("{second}", &second.to_string());
-        run(session, &partitioned)
+        let second = read::end(session)?.as_i64().checked_add(events + 1);
+        let second = second
+            .ok_or_else(|| Error::invalid("no sequences are left for a second partition: choose fewer events"))?;
+        run(session, &partitioned("events", &there, &[second]))
     })
 }
 
 fn has_events() -> Error {
     Error::invalid(
-        "the log has events and is one table: only an empty log can be partitioned; choose no partitions, or import the log into a \
-         new store",
+        "the log has events and is one table, and a migration partitions only an empty one: choose no partitions, or divide the log by \
+         convert_to_partitions",
     )
+}
+
+/// The statement that partitions a table like events with the indexes that are there. Each partition but the last ends before one of these
+/// sequences.
+pub(crate) fn partitioned(table: &str, there: &[String], ends: &[i64]) -> String {
+    let mut partitions = String::new();
+    let mut first = 1;
+    for end in ends {
+        partitions += &format!("PARTITION events_from_{first} VALUES LESS THAN ({end}),\n    ");
+        first = *end;
+    }
+    partitions += &format!("PARTITION events_from_{first} VALUES LESS THAN (MAXVALUE)");
+    sql::PARTITION_EVENTS
+        .replace("{table}", table)
+        .replace("{indexes}", &indexes_by_sequence(there))
+        .replace("{partitions}", &partitions)
 }
 
 /// The missing triggers among those that write the keys.
@@ -106,7 +126,10 @@ fn undo(session: &mut Session<'_, Conn>) -> Result<()> {
     for (trigger, _) in sql::KEEP_KEYS {
         run(session, &format!("DROP TRIGGER IF EXISTS {trigger}"))?;
     }
-    run(session, "DROP TABLE firefly_event_keys, firefly_partitions")
+    run(
+        session,
+        "DROP TABLE firefly_event_keys, firefly_partitions, firefly_leaving",
+    )
 }
 
 /// The optional indexes that are there, dropped and made anew with the sequence at their end.
@@ -121,29 +144,41 @@ fn indexes_by_sequence(there: &[String]) -> String {
         .collect()
 }
 
-/// One partition, and the sequence that it ends before; none if it takes all that are to come.
-struct Partition {
-    name: String,
-    end: Option<i64>,
+/// One partition.
+pub(crate) struct Partition {
+    pub(crate) name: String,
+    /// Its first possible sequence.
+    pub(crate) start: i64,
+    /// The sequence that it ends before; none if it takes all that are to come.
+    pub(crate) end: Option<i64>,
 }
 
 /// How a log is divided.
 pub(crate) struct Divided {
+    table: &'static str,
     /// How many sequences a partition is to have.
-    events: i64,
-    partitions: Vec<Partition>,
+    pub(crate) events: i64,
+    pub(crate) partitions: Vec<Partition>,
     /// The last sequence of the log.
     pub(crate) last: i64,
 }
 
 impl Divided {
     pub(crate) fn of(session: &mut Session<'_, Conn>) -> Result<Self> {
-        let rows = session.query(sql::PARTITIONS, Vec::new()).map_err(classify)?;
+        Self::of_table(session, "events")
+    }
+
+    pub(crate) fn of_table(session: &mut Session<'_, Conn>, table: &'static str) -> Result<Self> {
+        let rows = session.query(sql::PARTITIONS, vec![table.into()]).map_err(classify)?;
+        let mut start = 0;
         let found = decode(&rows, |row| {
+            let end = text(row, 2)?.parse().ok();
             let partition = Partition {
                 name: text(row, 1)?.to_owned(),
-                end: text(row, 2)?.parse().ok(),
+                start,
+                end,
             };
+            start = end.unwrap_or(start);
             Ok((optional(row, 0, integer)?, partition, integer(row, 3)?))
         })?;
         let (events, last) = match found.last() {
@@ -156,6 +191,7 @@ impl Divided {
             }
         };
         Ok(Self {
+            table,
             events,
             partitions: found.into_iter().map(|(_, partition, _)| partition).collect(),
             last,
@@ -173,34 +209,58 @@ impl Divided {
     }
 
     /// Whether less than a whole partition is left before the last one.
-    fn needs_another(&self) -> bool {
+    pub(crate) fn needs_another(&self) -> bool {
         self.last >= self.first() - self.events
     }
 
-    /// Ends the last partition, and begins another.
-    fn split(&self) -> String {
-        let cut = self.first().max(self.last + 1) + self.events;
-        let last = &self.partitions[self.partitions.len() - 1].name;
-        format!(
-            "ALTER TABLE events REORGANIZE PARTITION {last} INTO \
-             (PARTITION {last} VALUES LESS THAN ({cut}), PARTITION events_from_{cut} VALUES LESS THAN (MAXVALUE))"
-        )
+    /// How many events the last partition may have, which a split copies.
+    fn copied(&self) -> i64 {
+        self.last - self.first()
     }
 
-    /// The partitions without events that the log has left behind.
-    fn emptied(&self, session: &mut Session<'_, Conn>) -> Result<Vec<&str>> {
-        let mut emptied = Vec::new();
-        for Partition { name, end } in &self.partitions {
-            if end.is_some_and(|end| end <= self.last) {
-                let found = format!("SELECT 1 FROM events PARTITION ({name}) LIMIT 1");
-                let found: Option<i64> = session.client.query_first(found).map_err(classify)?;
-                if found.is_none() {
-                    emptied.push(name.as_str());
-                }
+    /// Whether a split copies what takes longer than a moment.
+    pub(crate) fn is_split_slowly(&self) -> bool {
+        self.copied() > FEW_EVENTS
+    }
+
+    /// Ends the last partition, and begins another. `None` if no sequences are left for another.
+    pub(crate) fn split(&self) -> Option<String> {
+        let cut = self.last.checked_add(1)?.max(self.first()).checked_add(self.events)?;
+        let last = &self.partitions[self.partitions.len() - 1].name;
+        Some(format!(
+            "ALTER TABLE {} REORGANIZE PARTITION {last} INTO \
+             (PARTITION {last} VALUES LESS THAN ({cut}), PARTITION events_from_{cut} VALUES LESS THAN (MAXVALUE))",
+            self.table
+        ))
+    }
+
+    /// The first neighbours without events that the log has left behind, two at least; none if there are no two.
+    ///
+    /// They are joined, not dropped. A transaction with an older snapshot, which may still see events there, is refused by the server, because
+    /// the joined partition is newer than its snapshot (error 1412). If they were dropped, it would miss these events and not know.
+    fn emptied(&self, session: &mut Session<'_, Conn>) -> Result<&[Partition]> {
+        let passed = self.partitions.iter();
+        let passed = passed.take_while(|partition| partition.end.is_some_and(|end| end <= self.last));
+        let (mut begin, mut end) = (0, 0);
+        for (place, partition) in passed.enumerate() {
+            match is_empty(session, partition)? {
+                true => end = place + 1,
+                false if end - begin >= 2 => break,
+                false => (begin, end) = (place + 1, place + 1),
             }
         }
-        Ok(emptied)
+        match end - begin {
+            2.. => Ok(&self.partitions[begin..end]),
+            _ => Ok(&[]),
+        }
     }
+}
+
+/// Whether a partition has no events.
+pub(crate) fn is_empty(session: &mut Session<'_, Conn>, partition: &Partition) -> Result<bool> {
+    let found = format!("SELECT 1 FROM events PARTITION ({}) LIMIT 1", partition.name);
+    let found: Option<i64> = session.client.query_first(found).map_err(classify)?;
+    Ok(found.is_none())
 }
 
 /// What was done to the partitions of a log.
@@ -209,17 +269,17 @@ pub(crate) struct Changed {
     /// How many there are now.
     pub(crate) partitions: usize,
     pub(crate) added: usize,
-    /// How many were without events, which are archived, and are gone.
-    pub(crate) dropped: usize,
+    /// How many without events, which are archived, were joined to another.
+    pub(crate) joined: usize,
 }
 
 /// What is copied within a moment.
 const FEW_EVENTS: i64 = 10_000;
 
 /// How long to wait for another change of the schema, in seconds.
-const PATIENCE: i64 = 10;
+pub(crate) const PATIENCE: i64 = 10;
 
-/// Makes partitions until a whole one is ahead of the log and before the last one, and drops those whose events are archived.
+/// Makes partitions until a whole one is ahead of the log and before the last one, and joins those whose events are archived.
 pub(crate) fn keep(session: &mut Session<'_, Conn>) -> Result<Changed> {
     refuse_in_cluster(session)?;
     schema::alone(session, PATIENCE, |session| giving_way(session, BRIEFLY, keep_alone))
@@ -231,21 +291,23 @@ fn keep_alone(session: &mut Session<'_, Conn>) -> Result<Changed> {
         let divided = Divided::of(session)?;
         changed.partitions = divided.count();
         if !divided.emptied(session)?.is_empty() {
-            let dropped = patiently(|| drop_emptied(session, &divided))?;
-            changed.dropped += dropped;
-            if dropped > 0 {
+            let joined = patiently(|| join_emptied(session))?;
+            changed.joined += joined;
+            if joined > 0 {
                 continue;
             }
         }
         if !divided.needs_another() {
             return Ok(changed);
         }
-        let copied = divided.last - divided.first();
-        if copied > FEW_EVENTS {
+        let Some(statement) = divided.split() else {
+            return Ok(changed); // the last partition has all sequences that are left
+        };
+        if divided.is_split_slowly() {
             return Err(Error::invalid(format!(
-                "the last partition has up to {copied} events by now, and appends would wait while the server copies them; when they may, \
-                 run LOCK TABLES events WRITE; {}; UNLOCK TABLES; and add partitions more often than one fills",
-                divided.split()
+                "the last partition has up to {} events by now, and appends would wait while the server copies them; when they may, \
+                 run LOCK TABLES events WRITE; {statement}; UNLOCK TABLES; and add partitions more often than one fills",
+                divided.copied()
             )));
         }
         patiently(|| split(session))?;
@@ -255,15 +317,15 @@ fn keep_alone(session: &mut Session<'_, Conn>) -> Result<Changed> {
 
 /// Ends the last partition, and begins another.
 fn split(session: &mut Session<'_, Conn>) -> Result<()> {
-    alone_with_events(session, |session| {
-        let split = Divided::of(session)?.split();
-        run(session, &split)
+    alone_with_events(session, |session| match Divided::of(session)?.split() {
+        Some(split) => run(session, &split),
+        None => Ok(()),
     })
 }
 
 /// Runs `work` while nobody else uses the log. MariaDB chooses the next sequence before `ALTER TABLE` has its lock. Without this lock, it would
 /// give a sequence twice.
-fn alone_with_events<R>(
+pub(crate) fn alone_with_events<R>(
     session: &mut Session<'_, Conn>,
     work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
 ) -> Result<R> {
@@ -276,35 +338,33 @@ fn alone_with_events<R>(
     result
 }
 
-/// Drops partitions without events, unless somebody brought events back meanwhile; returns how many are gone.
-fn drop_emptied(session: &mut Session<'_, Conn>, divided: &Divided) -> Result<usize> {
+/// Joins neighbours without events to one partition, unless somebody brought events back meanwhile. Returns how many are gone.
+fn join_emptied(session: &mut Session<'_, Conn>) -> Result<usize> {
     alone_with_events(session, |session| {
+        let divided = Divided::of(session)?;
         let emptied = divided.emptied(session)?;
-        if !emptied.is_empty() {
-            run(
-                session,
-                &format!("ALTER TABLE events DROP PARTITION {}", emptied.join(", ")),
-            )?;
-        }
-        Ok(emptied.len())
+        let [first, .., last] = emptied else { return Ok(0) };
+        let names: Vec<&str> = emptied.iter().map(|one| one.name.as_str()).collect();
+        let end = last.end.expect("it ends before the log does");
+        let joined = format!(
+            "ALTER TABLE events REORGANIZE PARTITION {} INTO (PARTITION {} VALUES LESS THAN ({end}))",
+            names.join(", "),
+            first.name
+        );
+        run(session, &joined)?;
+        Ok(names.len() - 1)
     })
 }
 
 /// How long a change waits for the table, in seconds. Reads and appends queue behind it. MariaDB waits for two locks, one after the other.
-const BRIEFLY: u32 = 1;
+pub(crate) const BRIEFLY: u32 = 1;
 
-/// How often the table is asked for, and the pause in which others go on.
-const MOST_ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often the table is asked for. Others go on during the pauses.
+const ATTEMPTS: Patience = Patience::new(5, Duration::from_secs(1));
 
-fn patiently<R>(mut work: impl FnMut() -> Result<R>) -> Result<R> {
-    for _ in 1..MOST_ATTEMPTS {
-        match work() {
-            Err(error) if driver_error(&error).is_some_and(is_lock_timeout) => thread::sleep(PAUSE),
-            result => return result,
-        }
-    }
-    work()
+/// Repeats a step that did not get a lock in time, or was the victim of a deadlock.
+pub(crate) fn patiently<R>(work: impl FnMut() -> Result<R>) -> Result<R> {
+    ATTEMPTS.repeat(is_held, work)
 }
 
 /// Finds the first event without its keys, and the first keys without their event.

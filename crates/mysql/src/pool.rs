@@ -1,6 +1,8 @@
 //! Connections: how they are made, what they guarantee, and their pool.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use firefly_eventstore_core::backend::kinds::{self, altered};
 use firefly_eventstore_core::backend::{Generation, ServerConnection};
@@ -23,8 +25,8 @@ pub(crate) struct Location {
     opts: Opts,
     /// When the expected store was made. `None` before it was opened.
     made_at: Option<String>,
-    /// How the expected store keeps its events.
-    layout: Layout,
+    /// Whether the expected store keeps its events in partitions, as far as known. A conversion changes it.
+    is_partitioned: Arc<AtomicBool>,
 }
 
 /// How many prepared statements a connection keeps: all of this crate's, and some for combinations of filters.
@@ -45,7 +47,7 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
 const TIDY: &str = "SET timestamp = DEFAULT; UNLOCK TABLES; DROP TEMPORARY TABLE IF EXISTS \
      events, snapshots, mv_aggregate_summary, firefly_gate, firefly_turn, firefly_flush, firefly_published_mark, firefly_schema_history, \
      firefly_seals, firefly_consumers, firefly_consumer_members, firefly_parked_events, firefly_archives, \
-     firefly_archived_streams, firefly_archived_events, firefly_moves, firefly_event_keys, firefly_partitions";
+     firefly_archived_streams, firefly_archived_events, firefly_moves, firefly_event_keys, firefly_partitions, firefly_leaving";
 
 /// Begins a transaction. Autocommit is off until [`Connection::end`]: after a deadlock, by which the server ends the transaction, later
 /// statements must not be kept. The savepoint is gone then, too. Also returns whether the server is read-only.
@@ -75,7 +77,7 @@ impl Location {
         Self {
             opts: opts.stmt_cache_size(statements).into(),
             made_at: None,
-            layout: Layout::default(),
+            is_partitioned: Arc::default(),
         }
     }
 
@@ -102,9 +104,23 @@ impl Location {
     pub(crate) fn of_store(self, made_at: String, layout: Layout) -> Self {
         Self {
             made_at: Some(made_at),
-            layout,
+            is_partitioned: Arc::new((layout == Layout::Partitioned).into()),
             ..self
         }
+    }
+
+    /// How the store keeps its events, as far as known.
+    pub(crate) fn layout(&self) -> Layout {
+        match self.is_partitioned.load(Ordering::Acquire) {
+            false => Layout::Whole,
+            true => Layout::Partitioned,
+        }
+    }
+
+    /// Remembers how the store keeps its events, for later connections.
+    pub(crate) fn set_layout(&self, layout: Layout) {
+        self.is_partitioned
+            .store(layout == Layout::Partitioned, Ordering::Release);
     }
 
     /// When the store was made.
@@ -136,7 +152,7 @@ impl Location {
         self.refuse_tls_unless(cfg!(feature = "rustls"))?;
         let mut client = Conn::new(self.opts.clone()).map_err(classify_connecting)?;
         let (mut server, place) = Server::of(&mut client)?;
-        server.layout = self.layout;
+        server.layout = self.layout();
         if let Some(most) = self.opts.get_max_allowed_packet() {
             server.packet = server.packet.min(most); // the driver refuses what is larger
         }

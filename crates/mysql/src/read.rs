@@ -6,10 +6,9 @@ mod containment;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use firefly_eventstore_core::backend::server::WindowReading;
 use firefly_eventstore_core::backend::{
     Columns, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position, PublishedMark,
-    SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, rows, snapshots,
+    SnapshotSource, SqlStreams, StreamPart, UsualSize, Window, WindowReading, rows, snapshots,
 };
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, AggregateType, Cursor, DEFAULT_PAGE_BYTES, Direction, Error, ErrorKind,
@@ -539,11 +538,9 @@ fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
     metadata_correlation(filter).map(|_| index)
 }
 
-/// The correlation id of the metadata filter, in the form that the index on it has.
+/// The correlation id of the metadata filter, if the index on it has all of it.
 fn metadata_correlation(filter: &EventFilter) -> Option<String> {
-    let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
-    let id = metadata.get("correlationId")?.as_str()?;
-    (id.chars().count() <= INDEXED_CHARACTERS).then(|| id.to_owned())
+    backend::metadata_correlation(filter).filter(|id| id.chars().count() <= INDEXED_CHARACTERS)
 }
 
 /// The greatest committed sequence.

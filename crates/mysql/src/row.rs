@@ -1,5 +1,6 @@
 //! Decoding the columns of rows, and values for statements.
 
+pub(crate) use firefly_eventstore_core::backend::rows::decode;
 use firefly_eventstore_core::backend::{self, Columns, Fingerprint};
 use firefly_eventstore_core::{Error, Result};
 use mysql::{Row, Value};
@@ -90,11 +91,6 @@ pub(crate) fn integer(row: &Row, index: usize) -> Result<i64> {
     }
 }
 
-/// A column with a count.
-pub(crate) fn count(row: &Row, index: usize) -> Result<u64> {
-    u64::try_from(integer(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
-}
-
 /// A column with a time in UTC.
 pub(crate) fn time(row: &Row, index: usize) -> Result<OffsetDateTime> {
     let Value::Date(year, month, day, hour, minute, second, microsecond) = *column(row, index) else {
@@ -106,12 +102,6 @@ pub(crate) fn time(row: &Row, index: usize) -> Result<OffsetDateTime> {
         Some(PrimitiveDateTime::new(date, time).assume_utc())
     };
     of().ok_or_else(|| not("a time", index))
-}
-
-/// Each row, decoded.
-pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
-    let decoded: Result<Vec<T>> = rows.iter().map(decode).collect();
-    decoded.map_err(|error| backend::damaged(&error, None))
 }
 
 /// A time as a value of a statement: in UTC, whatever the session's time zone is.

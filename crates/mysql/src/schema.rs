@@ -4,19 +4,29 @@ use firefly_eventstore_core::backend::Columns as _;
 pub(crate) use firefly_eventstore_core::backend::indexes::OPTIONAL as OPTIONAL_INDEXES;
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::{Error, Result};
-use mysql::Conn;
 use mysql::prelude::Queryable;
+use mysql::{Conn, Value};
 
-use crate::error::classify;
-use crate::session::Session;
+use crate::error::{classify, driver_error, is_denied, is_missing_table};
+use crate::session::{Flavour, Session};
 use crate::sql::{self, Layout};
 
 /// The trigger by which other programs' appends take a gate, too.
 pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 
-/// The names of the objects in the database, each with its kind, such as `table events`.
-pub(crate) fn names(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
-    session.select(sql::SCHEMA_NAMES, [], |row| Ok(row.text(0)?.to_owned()))
+/// The names of the objects in the database, each with its kind, such as `table events`. One round trip, two
+/// if there is no log yet.
+///
+/// While a statement changes a table, MariaDB shows a schema without that table, or without its partitions. So this and other questions about
+/// the log's schema name the log as well: the server then holds its definition until it has answered.
+pub(crate) fn names<C: Queryable>(session: &mut Session<'_, C>) -> Result<Vec<String>> {
+    let mut names = |statement| session.select(statement, [], |row| Ok(row.text(0)?.to_owned()));
+    match names(sql::SCHEMA_NAMES_WITH_LOG) {
+        Err(error) if driver_error(&error).is_some_and(|error| is_missing_table(error) || is_denied(error)) => {
+            names(sql::SCHEMA_NAMES)
+        }
+        names => names,
+    }
 }
 
 pub(crate) fn has(names: &[String], name: &str) -> bool {
@@ -29,6 +39,15 @@ pub(crate) fn layout(names: &[String]) -> Layout {
         true => Layout::Partitioned,
         false => Layout::Whole,
     }
+}
+
+/// How the events are kept now. One round trip.
+pub(crate) fn layout_now<C: Queryable>(session: &mut Session<'_, C>) -> Result<Layout> {
+    let partitioned = session.select_one(sql::LAYOUT, [], |row| row.integer(0))?;
+    Ok(match partitioned {
+        0 => Layout::Whole,
+        _ => Layout::Partitioned,
+    })
 }
 
 /// The indexes of the log among the names of a schema.
@@ -55,13 +74,27 @@ pub(crate) fn alone<R>(
     patience: i64,
     work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
 ) -> Result<R> {
-    if session.select(sql::LOCK_MIGRATIONS, [patience.into()], |row| row.optional_integer(0))? != [Some(1)] {
-        return Err(Error::new(kinds::unavailable(
-            "another process has been migrating the database for too long",
-        )));
+    let busy = "another process has been migrating the database for too long";
+    take_lock(session, sql::LOCK_MIGRATIONS, vec![patience.into()], busy)?;
+    until_unlocked(session, sql::UNLOCK_MIGRATIONS, work)
+}
+
+/// Takes a named lock, which ends with the connection at the latest. Fails if another process has it, which is why it is `busy`.
+pub(crate) fn take_lock(session: &mut Session<'_, Conn>, lock: &str, values: Vec<Value>, busy: &str) -> Result<()> {
+    match session.select(lock, values, |row| row.optional_integer(0))? == [Some(1)] {
+        true => Ok(()),
+        false => Err(Error::new(kinds::unavailable(busy))),
     }
+}
+
+/// Runs `work`, and then releases the lock that was taken for it.
+pub(crate) fn until_unlocked<R>(
+    session: &mut Session<'_, Conn>,
+    unlock: &str,
+    work: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>,
+) -> Result<R> {
     let result = work(session);
-    let unlocked = session.query(sql::UNLOCK_MIGRATIONS, Vec::new());
+    let unlocked = session.query(unlock, Vec::new());
     let result = result?;
     unlocked.map_err(classify)?;
     Ok(result)
@@ -82,4 +115,12 @@ pub(crate) fn giving_way<R>(
     let result = work(session);
     run(session, GIVE_WAY_NO_MORE)?;
     result
+}
+
+/// By default, MySQL answers questions about tables from a cache that may be a day old. This turns the cache off for the session.
+pub(crate) fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
+    match session.server.flavour {
+        Flavour::Mysql => run(session, "SET SESSION information_schema_stats_expiry = 0"),
+        Flavour::Mariadb => Ok(()),
+    }
 }

@@ -8,7 +8,7 @@ use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{self, Sql, SqlSession, microseconds};
 use firefly_eventstore_core::{Error, Limits, Result, canonical};
 use mysql::prelude::Queryable;
-use mysql::{Params, Row, Value};
+use mysql::{Conn, Params, Row, Value};
 
 use crate::error::classify;
 use crate::row::{Cells, decode, optional, text, time_value};
@@ -332,6 +332,29 @@ pub(crate) fn run_all(client: &mut impl Queryable, statements: &str) -> Result<V
         rows = result.collect::<Result<_, _>>()?;
     }
     Ok(rows)
+}
+
+impl Session<'_, Conn> {
+    /// Runs `work` in a transaction. If it fails, nothing of it is stored.
+    pub(crate) fn committed<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        self.client.query_drop("START TRANSACTION").map_err(classify)?;
+        let result = work(self);
+        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.client.query_drop(end).map_err(classify);
+        let result = result?;
+        ended?;
+        Ok(result)
+    }
+
+    /// Runs statements that read, in a transaction in which they see one state of the database. Two round trips more.
+    pub(crate) fn in_one_state<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+             START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+        run_all(self.client, BEGIN).map_err(classify)?;
+        let result = work(self);
+        self.client.query_drop("COMMIT").map_err(classify)?;
+        result
+    }
 }
 
 #[cfg(test)]

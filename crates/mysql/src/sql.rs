@@ -19,24 +19,33 @@ firefly_eventstore_core::statements! {
     APPEND_HEADS = "append_heads.sql";
     APPEND_TURN = "append_turn.sql";
     APPEND_UNLESS_ARCHIVED = "append_unless_archived.sql";
-    APPLIED_MIGRATIONS = "applied_migrations.sql";
     ARCHIVED_IN = "archived_in.sql";
     ARCHIVED_KEY = "archived_key.sql";
+    ARCHIVED_PART = "archived_part.sql";
     ARCHIVED_STREAM = "archived_stream.sql";
+    BEGIN_CONVERSION = "begin_conversion.sql";
+    BEGIN_LEAVING = "begin_leaving.sql";
     BOUND_TO_TABLE = "bound_to_table.sql";
     BROKEN_STREAM = "broken_stream.sql";
     CHOOSE_PARTITIONS = "choose_partitions.sql";
     CLUSTER_SIZE = "cluster_size.sql";
     CONSUMER_SAVE_AFTER_WORK = "consumer_save_after_work.sql";
     CONSUMER_UNSEEN_MEMBERS = "consumer_unseen_members.sql";
+    CONVERSION = "conversion.sql";
     COUNT_ATTACHED = "count_attached.sql";
     COVER_OTHER_WRITERS = "cover_other_writers.sql";
     CUT_ARCHIVED_STREAM = "cut_archived_stream.sql";
     DO_NOT_COVER_OTHER_WRITERS = "do_not_cover_other_writers.sql";
     ENCRYPTION = "encryption.sql";
+    ENDS_OF_PARTITION = "ends_of_partition.sql";
+    EVENTS_OF_PARTITION = "events_of_partition.sql";
+    FINISH_LEAVING = "finish_leaving.sql";
     FLUSH = "flush.sql";
     FORGET_ARCHIVED_STREAM = "forget_archived_stream.sql";
     FORGET_KEY = "forget_key.sql";
+    FORGET_LEFT_KEYS = "forget_left_keys.sql";
+    FORGET_PREPARED_KEYS = "forget_prepared_keys.sql";
+    FORGET_PREPARED_STREAM = "forget_prepared_stream.sql";
     FORGET_SUMMARIES = "forget_summaries.sql";
     FREE_GATES = "free_gates.sql";
     GATES = "gates.sql";
@@ -44,6 +53,7 @@ firefly_eventstore_core::statements! {
     HAS_ARCHIVED = "has_archived.sql";
     HEAD = "head.sql";
     HEAD_ARCHIVED = "head_archived.sql";
+    HINDRANCES = "hindrances.sql";
     HISTORY = "history.sql";
     HOLD_EVENTS = "hold_events.sql";
     HOLD_EVENTS_FOR_READING = "hold_events_for_reading.sql";
@@ -56,6 +66,9 @@ firefly_eventstore_core::statements! {
     KEEP_ARCHIVED_STREAM = "keep_archived_stream.sql";
     KEEP_KEY = "keep_key.sql";
     KEYS_WITHOUT_EVENT = "keys_without_event.sql";
+    LAYOUT = "layout.sql";
+    LEAVING = "leaving.sql";
+    LEAVING_LOCKED = "leaving_locked.sql";
     LIVE_KEY = "live_key.sql";
     LOAD = "load.sql";
     LOAD_BACKWARDS = "load_backwards.sql";
@@ -64,6 +77,8 @@ firefly_eventstore_core::statements! {
     LOAD_WHOLE = "load_whole.sql";
     LOCATE = "locate.sql";
     LOCATE_PARTITIONED = "locate_partitioned.sql";
+    LOCK_CONVERSION = "lock_conversion.sql";
+    LOCK_LEAVING = "lock_leaving.sql";
     LOCK_MIGRATIONS = "lock_migrations.sql";
     LOCK_RESTORE = "lock_restore.sql";
     LOG = "log.sql";
@@ -71,9 +86,14 @@ firefly_eventstore_core::statements! {
     MADE_AT = "made_at.sql";
     MARK = "mark.sql";
     NEXT_SEQUENCE = "next_sequence.sql";
+    NEXT_TO_COPY = "next_to_copy.sql";
+    OPEN_SNAPSHOTS = "open_snapshots.sql";
     OPEN_TRANSACTIONS = "open_transactions.sql";
+    OWN_COLUMNS = "own_columns.sql";
     PARTITIONS = "partitions.sql";
+    PREPARE_LEAVING = "prepare_leaving.sql";
     PREPARED = "prepared.sql";
+    PREPARED_KEYS = "prepared_keys.sql";
     PUBLISH_MARK = "publish_mark.sql";
     PUBLISHED_MARK = "published_mark.sql";
     RECORD_MIGRATION = "record_migration.sql";
@@ -82,13 +102,16 @@ firefly_eventstore_core::statements! {
     REFRESHED_SUMMARIES = "refreshed_summaries.sql";
     REMOVE_EVENT = "remove_event.sql";
     REPLICA = "replica.sql";
+    RESTORE_ARCHIVED_STREAM = "restore_archived_stream.sql";
     RESTORE_FINISH = "restore_finish.sql";
     RESTORE_TABLE = "restore_table.sql";
     RESTORE_UNDO = "restore_undo.sql";
     RESTORE_UNTIL_SEQUENCE = "restore_until_sequence.sql";
     RESTORE_UNTIL_TIME = "restore_until_time.sql";
     RETIRE_GATES = "retire_gates.sql";
+    SAVE_CONVERSION = "save_conversion.sql";
     SCHEMA_NAMES = "schema_names.sql";
+    SEES_TRIGGERS = "sees_triggers.sql";
     SERVER = "server.sql";
     SESSION = "session.sql";
     SESSION_STATE = "session_state.sql";
@@ -97,12 +120,22 @@ firefly_eventstore_core::statements! {
     TABLE_BYTES = "table_bytes.sql";
     TELL_ARCHIVED = "tell_archived.sql";
     TOPOLOGY = "topology.sql";
+    TRIGGERS_OF = "triggers_of.sql";
+    UNLOCK_CONVERSION = "unlock_conversion.sql";
+    UNLOCK_LEAVING = "unlock_leaving.sql";
     UNLOCK_MIGRATIONS = "unlock_migrations.sql";
     UNLOCK_RESTORE = "unlock_restore.sql";
+    UNPREPARED = "unprepared.sql";
     VACUUM = "vacuum.sql";
     WITHOUT_KEYS = "without_keys.sql";
     XA_RECOVER = "xa_recover.sql";
 }
+
+/// As [`SCHEMA_NAMES`], while no statement changes the log.
+pub(crate) const SCHEMA_NAMES_WITH_LOG: &str = concat!(
+    include_str!("../sql/queries/schema_names.sql"),
+    "UNION ALL\nSELECT NULL\nFROM events\nWHERE FALSE\n"
+);
 
 /// The value for each `?` in a statement of the core, or `None` if each value has one, in order.
 pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
@@ -138,16 +171,18 @@ impl Layout {
     ///
     /// - `events /* or their keys */`: only columns of the keys are read;
     /// - `events /* by their keys */`: the keys find the events, by the index that is named, or in the order of the streams;
-    /// - `events /* and their keys */`: tables that are maintained.
+    /// - `events /* and their keys */`: tables that are maintained;
+    /// - `firefly_archived_streams /* that count */`: without events that are prepared to leave the log with their partition.
     pub(crate) fn of(self, sql: &str) -> Cow<'_, str> {
-        if self == Self::Whole || !sql.contains("events /*") {
+        if self == Self::Whole || !(sql.contains("events /*") || sql.contains("streams /*")) {
             return sql.into();
         }
         let sql = sql.replace("events /* or their keys */", "firefly_event_keys").replace(
             "events /* and their keys */",
-            "events, firefly_event_keys, firefly_partitions",
+            "events, firefly_event_keys, firefly_partitions, firefly_leaving",
         );
-        by_keys(&sql).into()
+        let that_count = format!("(\n{})", without_comment(THAT_COUNT));
+        by_keys(&sql.replace("firefly_archived_streams /* that count */", &that_count)).into()
     }
 }
 
@@ -168,6 +203,12 @@ fn by_keys(sql: &str) -> String {
 }
 
 const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
+const THAT_COUNT: &str = include_str!("../sql/partitions/archived_that_count.sql");
+
+/// A condition for a partitioned log: whether it does not have the archived event `event` any more.
+pub(crate) fn has_left() -> &'static str {
+    without_comment(include_str!("../sql/partitions/has_left.sql")).trim_end()
+}
 
 /// A statement without the comment before it, to be part of another.
 fn without_comment(sql: &str) -> &str {
@@ -194,6 +235,30 @@ pub(crate) const KEEP_KEYS: &[(&str, &str)] = &[
 ];
 pub(crate) const PARTITION_EVENTS: &str = include_str!("../sql/partitions/events_partitioned.sql");
 
+/// The steps of a conversion into partitions or into one table, and the triggers that copy what is written meanwhile. The one that inserts
+/// copies is made last, so that each copy is updated and deleted.
+pub(crate) const CONVERSION_TABLE: &str = include_str!("../sql/partitions/conversion.sql");
+pub(crate) const NEXT_EVENTS: &str = include_str!("../sql/partitions/next_events.sql");
+pub(crate) const WHOLE_EVENTS: &str = include_str!("../sql/partitions/events_whole.sql");
+pub(crate) const COPY_CHANGES: &[(&str, &str)] = &[
+    (
+        "trigger_events_next_deleted",
+        include_str!("../sql/partitions/copy_deleted.sql"),
+    ),
+    (
+        "trigger_events_next_updated",
+        include_str!("../sql/partitions/copy_updated.sql"),
+    ),
+    (
+        "trigger_events_next_inserted",
+        include_str!("../sql/partitions/copy_inserted.sql"),
+    ),
+];
+pub(crate) const COPY_EVENTS: &str = include_str!("../sql/partitions/copy_events.sql");
+pub(crate) const COUNT_COPIED: &str = include_str!("../sql/partitions/count_copied.sql");
+pub(crate) const SWAP_INTO_PARTITIONS: &str = include_str!("../sql/partitions/swap_into_partitions.sql");
+pub(crate) const SWAP_INTO_ONE_TABLE: &str = include_str!("../sql/partitions/swap_into_one_table.sql");
+
 /// A list of as many placeholders as values, at least one. The number is rounded up to a power of two, so that a connection prepares few
 /// such statements; [`padded`] repeats a value for the rest.
 pub(crate) fn list(values: usize) -> String {
@@ -218,15 +283,6 @@ mod tests {
     use super::Layout;
     use crate::pool::Location;
     use crate::{MysqlEventStore, Partitions};
-
-    #[test]
-    fn every_file_is_a_statement() {
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
-        for file in std::fs::read_dir(directory).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            assert!(super::ALL.iter().any(|(file, _)| *file == name), "{name} is not listed");
-        }
-    }
 
     #[test]
     fn a_list_has_as_many_placeholders_as_values() {
@@ -284,6 +340,7 @@ mod tests {
         };
         let opts = mysql::Opts::from_url(database.url()).unwrap();
         let mut client = Location::new(opts).open().unwrap().client;
+        client.query_drop(super::CONVERSION_TABLE).unwrap();
         for (file, sql) in super::ALL {
             let for_the_other = match layout {
                 Layout::Whole => FOR_PARTITIONS,
@@ -319,7 +376,12 @@ mod tests {
                 }
                 "archived_in.sql" => client.prep(sql.replace("{events}", "SELECT 1")).map(drop),
                 "cut_archived_stream.sql" => client.prep(sql.replace("{list}", &super::list(3))).map(drop),
-                "keep_archived_stream.sql" => client.prep(sql.replace("{rows}", "(?, ?, ?, ?, ?, ?, ?, ?)")).map(drop),
+                "keep_archived_stream.sql" | "prepare_leaving.sql" => {
+                    client.prep(sql.replace("{rows}", "(?, ?, ?, ?, ?, ?, ?, ?)")).map(drop)
+                }
+                "ends_of_partition.sql" | "unprepared.sql" => {
+                    client.prep(sql.replace("{partition}", "events_from_1")).map(drop)
+                }
                 "keep_key.sql" => client.prep(format!("{sql} (?, ?, ?, ?, ?)")).map(drop),
                 "locate.sql" | "locate_partitioned.sql" => {
                     let statement = sql.replace("{list}", &super::list(3));
@@ -333,6 +395,8 @@ mod tests {
                 | "archived_stream.sql"
                 | "forget_key.sql"
                 | "forget_archived_stream.sql"
+                | "forget_prepared_stream.sql"
+                | "restore_archived_stream.sql"
                 | "remove_event.sql" => client.prep(format!("{sql} {}", super::list(3))).map(drop),
                 "prepared.sql" => client
                     .prep(sql.replace("{after}", "0").replace("{until}", "1"))
@@ -350,14 +414,31 @@ mod tests {
     }
 
     /// What only a log in one table has.
-    const FOR_ONE_TABLE: &[&str] = &["append_heads.sql", "locate.sql"];
+    const FOR_ONE_TABLE: &[&str] = &[
+        "append_gate_and_guard.sql",
+        "append_guard.sql",
+        "append_guard_archived.sql",
+        "append_heads.sql",
+        "locate.sql",
+    ];
 
     /// What only a partitioned log has.
     const FOR_PARTITIONS: &[&str] = &[
+        "begin_leaving.sql",
         "choose_partitions.sql",
+        "events_of_partition.sql",
+        "finish_leaving.sql",
+        "forget_left_keys.sql",
+        "forget_prepared_stream.sql",
         "keys_without_event.sql",
+        "leaving.sql",
+        "leaving_locked.sql",
         "locate_partitioned.sql",
         "partitions.sql",
+        "prepare_leaving.sql",
+        "restore_archived_stream.sql",
+        "ends_of_partition.sql",
+        "unprepared.sql",
         "without_keys.sql",
     ];
 }

@@ -1,9 +1,10 @@
 //! The migrations, and the statements that they consist of.
 
-use firefly_eventstore_core::Result;
+use firefly_eventstore_core::backend::indexes::OptionalIndex;
+use firefly_eventstore_core::{Indexes, Result};
 use mysql::Conn;
 
-use crate::schema::{has, names, run};
+use crate::schema::{OPTIONAL_INDEXES, has, run};
 use crate::session::Session;
 
 firefly_eventstore_core::migrations! {
@@ -20,7 +21,7 @@ firefly_eventstore_core::migrations! {
     "7.0.0", "archives", "7.0.0_archives.sql";
 }
 
-/// A statement of a migration, and the object that it makes.
+/// A statement of a migration, and the object that it makes. No other statement of the migration makes that object.
 pub(crate) struct Statement<'a> {
     makes: Option<&'a str>,
     sql: &'a str,
@@ -39,11 +40,19 @@ pub(crate) fn statements(migration: &str) -> impl Iterator<Item = Statement<'_>>
 }
 
 impl Statement<'_> {
-    pub(crate) fn run_if_needed(&self, session: &mut Session<'_, Conn>) -> Result<()> {
+    /// Runs this, unless the object that it makes is there already.
+    pub(crate) fn run_if_needed(&self, session: &mut Session<'_, Conn>, there: &[String]) -> Result<()> {
         match self.makes {
-            Some(made) if has(&names(session)?, made) => Ok(()),
+            Some(made) if has(there, made) => Ok(()),
             _ => self.run(session),
         }
+    }
+
+    /// Whether this makes an optional index that is not among the chosen ones.
+    pub(crate) fn makes_more_than(&self, chosen: Indexes) -> bool {
+        let index = self.makes.and_then(|made| made.strip_prefix("index events."));
+        let is_more = |(name, least): &OptionalIndex| index == Some(*name) && *least > chosen;
+        OPTIONAL_INDEXES.iter().any(is_more)
     }
 
     pub(crate) fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
@@ -81,4 +90,24 @@ pub(crate) fn columns_of(index: &str) -> &'static str {
         .split_once(" ON events (")
         .expect("the statement makes an index of events");
     columns.trim_end().trim_end_matches([';', ')'])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{MIGRATIONS, statements};
+    use crate::sql;
+
+    #[test]
+    fn each_object_is_made_by_one_statement() {
+        let migrations = MIGRATIONS.iter().map(|step| step.sql);
+        let texts = migrations.chain([sql::KEYS, sql::CONVERSION_TABLE]);
+        let made: Vec<_> = texts
+            .flat_map(statements)
+            .filter_map(|statement| statement.makes)
+            .collect();
+        assert!(made.len() > 35, "{made:?}");
+        assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), made.len(), "{made:?}");
+    }
 }

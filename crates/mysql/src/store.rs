@@ -7,14 +7,15 @@ use std::thread;
 use std::time::Instant;
 
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::backend::server::{self, ServerLog, WindowReading};
+use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{
-    Connections, DataRules, Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerOptions, SlotsQuery,
-    SqlTransaction, Window, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerLog, ServerOptions, ServerTransaction, SlotsQuery,
+    SqlTransaction, Window, WindowReading, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
+use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
@@ -25,16 +26,17 @@ use mysql::{Conn, Opts, Transaction};
 use uuid::Uuid;
 
 use crate::error::{
-    classify, driver_error, is_lost, is_missing_index, is_missing_table, is_out_of_time, is_read_only_server, kind_of,
+    classify, driver_error, is_lost, is_missing_index, is_missing_table, is_of_another_layout, is_out_of_time,
+    is_read_only_server, kind_of,
 };
 use crate::mark::{Mark, View};
 use crate::options::Options;
 use crate::pool::{Connection, Location, made_at};
 use crate::read::{Known, Reading};
-use crate::session::{Place, Server, Session, run_all};
+use crate::session::{Place, Server, Session};
 use crate::sql::{self, Layout};
 use crate::topology::Watch;
-use crate::{append, consumer, flush, migrate, read, schema};
+use crate::{append, consumer, convert, flush, migrate, read, schema};
 
 /// A store in a MySQL or MariaDB database.
 ///
@@ -63,7 +65,7 @@ pub struct MysqlEventStore(
 
 pub(crate) struct Shared {
     calls: ServerCalls<Connection>,
-    location: Location,
+    pub(crate) location: Location,
     pub(crate) options: Options,
     pub(crate) server: Server,
     /// The place of the store when it was opened.
@@ -169,13 +171,13 @@ impl MysqlEventStore {
         } else {
             begun_there.map_err(begun)?;
         }
-        MysqlTransaction {
+        let transaction = MysqlTransaction {
             connection: &mut connection,
             store: &self.0,
             is_unchecked: false,
             work: Work::new(self.0.options.server.data_rules()),
-        }
-        .run(work)
+        };
+        self.0.calls.run(transaction, work)
     }
 
     /// Appends within the caller's transaction, on the caller's connection to the same database. The transaction may have any isolation
@@ -214,8 +216,13 @@ impl MysqlEventStore {
             let held = session.execute(sql::HOLD_EVENTS, Vec::new());
             held.map_err(|error| classify(error).during(backend::describe(appends)))?;
         }
-        self.0
-            .appending(&mut session, |session| append::within(session, appends))
+        let appended = self
+            .0
+            .appending(&mut session, |session| append::within(session, appends));
+        appended.map_err(|error| match self.0.was_converted(&mut session, &error) {
+            true => converted().during(backend::describe(appends)),
+            false => error,
+        })
     }
 
     /// Proves the high-water mark and publishes it, for stores on replicas that are opened with
@@ -248,13 +255,14 @@ impl MysqlEventStore {
     }
 
     /// Runs `work`, whose statements are in autocommit. Repeats it if a statement was the victim of a deadlock. Runs it once more on a new
-    /// connection if the first was lost, or led to a server that is no longer the primary.
+    /// connection if the first was lost, or led to a server that is no longer the primary, or if the log was converted meanwhile.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let is_lost = |connection: &mut Connection, error: &Error| {
             if self.is_overtaken(connection, error) {
                 connection.give_up();
                 self.0.topology.forget();
             }
+            self.0.notice_conversion(connection, error);
             connection.is_in_doubt()
         };
         self.0.calls.with(is_lost, |connection| connection.run(&mut work))
@@ -276,20 +284,37 @@ impl MysqlEventStore {
         self.0.calls.connection()?.run(work)
     }
 
-    /// As [`with`](Self::with), in a transaction whose statements see one state of the database. Two round trips more.
-    fn with_one_state<R>(&self, work: impl Fn(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
-        const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
-             START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+    /// As [`with`](Self::with), for operators: knows how the events are kept now. One round trip more.
+    pub(crate) fn with_layout_now<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         self.with(|session| {
-            run_all(session.client, BEGIN).map_err(classify)?;
-            let result = work(session);
-            session.client.query_drop("COMMIT").map_err(classify)?;
-            result
+            session.server.layout = schema::layout_now(session)?;
+            work(session)
         })
     }
 
+    /// As [`transaction`](Self::transaction). Runs `work` once more if the log was converted meanwhile.
+    pub(crate) fn transaction_as_kept<R>(
+        &self,
+        mut work: impl FnMut(&mut MysqlTransaction<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let mut judged = |transaction: &mut MysqlTransaction<'_>| {
+            work(transaction).map_err(|error| SqlTransaction::judge(transaction, error))
+        };
+        let is_partitioned = || self.0.location.layout() == Layout::Partitioned;
+        let before = is_partitioned();
+        match self.transaction(&mut judged) {
+            Err(_) if is_partitioned() != before => self.transaction(judged),
+            result => result,
+        }
+    }
+
+    /// As [`with`](Self::with), in a transaction whose statements see one state of the database. Two round trips more.
+    fn with_one_state<R>(&self, work: impl Fn(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+        self.with(|session| session.in_one_state(&work))
+    }
+
     fn mark(&self) -> Result<GlobalSequence> {
-        server::mark(&Sessions(self))
+        Sessions(self).mark()
     }
 
     fn prove(&self, session: &mut Session<'_, Conn>) -> Result<GlobalSequence> {
@@ -339,11 +364,35 @@ impl Shared {
         result
     }
 
+    /// Looks how the events are kept now, if an error may mean that the log was converted since. Returns whether it was, or was to be. Then all
+    /// connections are replaced by some with the statements for it.
+    fn notice_conversion(&self, connection: &mut Connection, error: &Error) -> bool {
+        let was_converted = self.was_converted(&mut connection.session(), error);
+        if was_converted {
+            connection.give_up();
+        }
+        was_converted
+    }
+
+    fn was_converted<C: Queryable>(&self, session: &mut Session<'_, C>, error: &Error) -> bool {
+        let Some(cause) = driver_error(error).filter(|error| is_of_another_layout(error)) else {
+            return false;
+        };
+        // If this fails, the error is told as it is.
+        let Ok(layout) = schema::layout_now(session) else {
+            return false;
+        };
+        self.location.set_layout(layout);
+        // Or a conversion was abandoned: MariaDB looks for the table that the triggers have written, because it does not notice that a
+        // prepared statement has to be prepared again.
+        layout != session.server.layout || (is_missing_table(cause) && migrate::require_current(session).is_ok())
+    }
+
     /// What a caller's connection guarantees. Fails if the connection would change values silently, or does not lead to this store. One
     /// round trip, and more if it is on another server than the one that the store was opened on.
     fn admit(&self, client: &mut impl Queryable) -> Result<Server> {
         let (mut server, place) = Server::of(client)?;
-        server.layout = self.server.layout;
+        server.layout = self.location.layout();
         if !server.is_strict {
             return Err(Error::invalid(
                 "the connection needs a strict sql_mode, unique_checks and the character set utf8mb4, or values would be changed \
@@ -378,6 +427,13 @@ impl Shared {
             at(&self.place)
         )))
     }
+}
+
+/// The error of a transaction that does not know that the log was converted.
+fn converted() -> Error {
+    Error::new(kinds::unavailable(
+        "the log was divided into partitions, or made one table, since a statement was prepared: repeat the transaction",
+    ))
 }
 
 server_options!(MysqlBuilder);
@@ -427,8 +483,8 @@ impl MysqlBuilder {
     /// Sets how [`migrate`](Self::migrate) divides an empty log into partitions; so does [`open`](Self::open) with
     /// [`migrate_on_open`](Self::migrate_on_open). Unless set, a new store's log is one table, and an existing one keeps what it has.
     ///
-    /// Only [by events](Partitions::by_events). A log with events in one table is refused. If the store is partitioned already, the choice counts
-    /// for later partitions. [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often
+    /// Only [by events](Partitions::by_events). If the log has events and is one table, the choice is refused: call
+    /// [`convert_to_partitions`](Self::convert_to_partitions). If the store is partitioned already, the choice counts for later partitions. [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often
     /// than a partition fills.
     ///
     /// Needs the right to create triggers, which some servers with binary logging give to no user. The triggers run with the rights of the
@@ -475,7 +531,7 @@ impl MysqlBuilder {
         let mut server = connection.server;
         server.flavour.check(&options.server.limits)?;
         if options.server.migrate_on_open {
-            migrate::migrate(&mut connection, options.choices)?;
+            migrate::migrate(&mut connection, &options.choices)?;
         }
         let names = migrate::require_current(&mut connection.session())?;
         server.layout = schema::layout(&names);
@@ -508,6 +564,9 @@ impl MysqlBuilder {
     /// after a crash. Any number of processes may start at once, and each waits up to ten minutes for another. A statement that changes a
     /// table delays appends for at most five seconds.
     ///
+    /// In a Galera cluster, migrate on one node at a time: its nodes do not share the lock for which processes wait here. MariaDB 10.11
+    /// stopped a whole cluster, once in many tries, when three nodes changed the tables of one database at once.
+    ///
     /// Tables that were made by hand from the schema of the Firefly Event Sourcing Library are adopted: they are renamed to
     /// `events_by_hand` and `snapshots_by_hand`, their rows are checked and moved, and then they are dropped. Make a backup first.
     ///
@@ -517,14 +576,67 @@ impl MysqlBuilder {
     /// transactions use a table, for too long; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if a row of a table made
     /// by hand cannot be adopted, which the error names, or if [`partitions`](Self::partitions) is set and the log has events in one table.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
-        let migrate = || {
-            if self.options.server.read_replica {
-                return Err(Error::new(ErrorKind::ReadOnly));
-            }
-            let location = self.location.clone()?;
-            migrate::migrate(&mut location.open()?, self.options.choices)
+        self.change("migrate", |connection| {
+            migrate::migrate(connection, &self.options.choices)
+        })
+    }
+
+    /// Divides the log of a store that is in use into partitions, while programs read and write. If it was divided already, changes only the
+    /// partitions to come. Returns false if there was nothing to do. The store must be [migrated](Self::migrate).
+    ///
+    /// It copies all events into a second table, so the disk needs room for the log once more. Triggers copy what is written meanwhile, so
+    /// appends take longer. [`migrate`](Self::migrate) does not do this, because programs that start would wait for it. `progress` is told
+    /// how many sequences are copied. Then the tables change their names in one step. A step that changes a table waits up to 1 second for
+    /// transactions that use the log, on MariaDB up to twice, and other statements wait behind it. Open stores keep working: a call that finds
+    /// the log converted is repeated, and a transaction fails with a retryable error. If a call is interrupted, the store keeps working,
+    /// and the next call continues. Only one process converts at a time.
+    ///
+    /// Partitions have the chosen size from the first event on, but at most 22 are made for the events that are there: the first one has the
+    /// rest. Afterwards call [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) more often than a partition
+    /// fills.
+    ///
+    /// First update every program to this version of the library. Users that may `SELECT` from the table `events` need the same right on the
+    /// table `firefly_event_keys`. Needs all rights on the database's tables, and `PROCESS`: before the tables change their names, it waits
+    /// up to a minute for transactions that began before everything was copied, because they could not see all copies. Your own indexes are
+    /// kept. Foreign keys, other triggers, and unique or full-text indexes cannot be moved: if there are any, the call fails before it changes
+    /// anything. A node of a Galera cluster, a replica, and one of several primaries refuse it.
+    ///
+    /// # Errors
+    ///
+    /// - As [`MysqlEventStore::open`];
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if something on the table cannot be moved, which it names, or if the
+    ///   server does not write alone;
+    /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if another process converts the store, if a table was in use
+    ///   each time that it was asked for, or if a transaction that began before does not end. Call again;
+    /// - [`PermissionDenied`](firefly_eventstore_core::ErrorKind::PermissionDenied) without the right `PROCESS`.
+    pub fn convert_to_partitions(&self, partitions: Partitions, progress: impl FnMut(Progress)) -> Result<bool> {
+        self.convert(Some(partitions), progress)
+    }
+
+    /// Makes the log of a partitioned store one table again, while programs read and write. Returns false if it is one table already.
+    ///
+    /// It copies all events, as [`convert_to_partitions`](Self::convert_to_partitions) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`convert_to_partitions`](Self::convert_to_partitions).
+    pub fn convert_to_one_table(&self, progress: impl FnMut(Progress)) -> Result<bool> {
+        self.convert(None, progress)
+    }
+
+    fn convert(&self, into: Option<Partitions>, mut progress: impl FnMut(Progress)) -> Result<bool> {
+        self.change("convert", |connection| {
+            convert::convert(connection, into, &mut progress)
+        })
+    }
+
+    /// Changes the schema on a connection of its own, unless the store only reads.
+    fn change<R>(&self, what: &str, change: impl FnOnce(&mut Connection) -> Result<R>) -> Result<R> {
+        let change = || {
+            self.options.server.require_writable()?;
+            change(&mut self.location.clone()?.open()?)
         };
-        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+        change().map_err(|error: Error| error.during(format_args!("{what} {}", self.name())))
     }
 
     /// The migrations that [`migrate`](Self::migrate) would apply.
@@ -565,9 +677,8 @@ impl EventStore for MysqlEventStore {
         let alone = || self.with(|session| self.0.appending(session, |session| append::alone(session, appends)));
         let lead = |group: &mut Group<'_>| {
             self.with(|session| {
-                self.0.appending(session, |session| match &group.appends()[..] {
-                    [_] => Ok(vec![append::alone(session, appends)?.pop()]),
-                    group => append::together(session, group),
+                self.0.appending(session, |session| {
+                    group.append(session, append::alone, append::together)
                 })
             })
         };
@@ -583,7 +694,7 @@ impl EventStore for MysqlEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        server::read_page(&Sessions(self), query, cursor)
+        Sessions(self).read_page(query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
@@ -627,26 +738,15 @@ impl EventStore for MysqlEventStore {
 /// Gives the code that all databases share the store's connections.
 pub(crate) struct Sessions<'a>(pub(crate) &'a MysqlEventStore);
 
-impl Connections for Sessions<'_> {
+impl ServerLog for Sessions<'_> {
     type Session<'c> = Session<'c, Conn>;
 
-    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.with(work)
-    }
-
-    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.require_writable()?;
-        self.0.with(work)
-    }
-
-    fn data_rules(&self) -> DataRules {
-        self.0.0.options.server.data_rules()
-    }
-}
-
-impl ServerLog for Sessions<'_> {
     fn options(&self) -> &ServerOptions {
         &self.0.0.options.server
+    }
+
+    fn with<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.with(work)
     }
 
     fn proved(&self) -> GlobalSequence {
@@ -671,7 +771,9 @@ impl ServerLog for Sessions<'_> {
         let Shared { indexes, known, .. } = &*self.0.0;
         match Reading::new(query, indexes, reading).find(session, window, known) {
             // The index was dropped since the store was opened. The log is scanned instead.
-            Err(error) if driver_error(&error).is_some_and(is_missing_index) => {
+            Err(error)
+                if driver_error(&error).is_some_and(is_missing_index) && !self.0.0.was_converted(session, &error) =>
+            {
                 Reading::new(query, &[], reading).find(session, window, known)
             }
             found => found,
@@ -755,29 +857,6 @@ impl MysqlTransaction<'_> {
         self.is_unchecked = true;
         self.connection.lend()
     }
-
-    /// Runs the work, and commits if it and every append in it succeeded.
-    fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let store = self.store;
-        match self.run_work(&store.calls.within, work) {
-            Ok(result) => {
-                self.connection.commit().map_err(|error| error.during("commit"))?;
-                if self.work.has_appended() {
-                    self.store.calls.wake.tell();
-                }
-                Ok(result)
-            }
-            Err(error) => {
-                // If the rollback fails, the connection is dropped, and the server rolls back.
-                let _ = self.connection.roll_back();
-                let failure = self.work.failure().and_then(driver_error);
-                if failure.is_some_and(is_read_only_server) {
-                    self.connection.give_up();
-                }
-                Err(error)
-            }
-        }
-    }
 }
 
 impl fmt::Debug for MysqlTransaction<'_> {
@@ -791,6 +870,21 @@ impl fmt::Debug for MysqlTransaction<'_> {
 impl WorkTransaction for MysqlTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
+    }
+}
+
+impl ServerTransaction for MysqlTransaction<'_> {
+    fn commit(self) -> Result<()> {
+        self.connection.commit()
+    }
+
+    fn roll_back(self) {
+        // If this fails, the connection is dropped, and the server rolls back.
+        let _ = self.connection.roll_back();
+        let failure = self.work.failure().and_then(driver_error);
+        if failure.is_some_and(is_read_only_server) {
+            self.connection.give_up();
+        }
     }
 }
 
@@ -813,6 +907,14 @@ impl SqlTransaction for MysqlTransaction<'_> {
             self.is_unchecked = false;
         }
         Ok(self.connection.session())
+    }
+
+    /// An error that means that the log was converted becomes a retryable one.
+    fn judge(&mut self, error: Error) -> Error {
+        match self.store.notice_conversion(self.connection, &error) {
+            true => converted(),
+            false => error,
+        }
     }
 
     fn append(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {

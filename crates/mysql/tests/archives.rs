@@ -1,9 +1,5 @@
 //! Archives while others write: an archived event is never stored a second time, and nobody waits for long.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +14,7 @@ use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{IsolationLevel, TxOpts};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
-use support::{
+use crate::support::{
     account, all_events, builder, client, deposited, fresh, on_both, run, until_an_append_waits,
     until_somebody_waits_for_a_table,
 };

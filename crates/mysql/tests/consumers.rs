@@ -1,9 +1,5 @@
 //! Consumers: a handler's writes commit with the checkpoint, and errors of the caller's own statements are classified.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Barrier;
@@ -18,7 +14,7 @@ use firefly_eventstore_mysql::driver::{Conn, Error as DriverError, Opts, OptsBui
 use firefly_eventstore_mysql::{MysqlEventStore, MysqlTransaction, Partitions};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
-use support::{account, builder, client, deposited, fresh, on_both, run};
+use crate::support::{account, builder, client, deposited, fresh, on_both, run};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

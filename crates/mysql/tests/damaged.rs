@@ -1,14 +1,10 @@
 //! Text that was damaged by hand is reported as damage by every call that reads it.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Metadata, SummaryQuery};
 use firefly_eventstore_test_servers::{Flavour, MysqlServer};
 
-use support::{account, client, deposited, fresh, on_both, run};
+use crate::support::{account, client, deposited, fresh, on_both, run};
 
 on_both!(damaged_text_is_told_wherever_it_is_found);
 

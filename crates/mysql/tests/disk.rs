@@ -1,16 +1,12 @@
 //! Servers without a binary log show commits before they are on the disk. A reader must not get an event that a power cut could remove.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::time::Duration;
 
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_test_servers::{Database, Disk, Flavour, MysqlServer, Power};
 
-use support::{all_events, append_one, builder, client, fresh, mark, on_both, run};
+use crate::support::{all_events, append_one, builder, client, fresh, mark, on_both, run};
 
 on_both!(
     what_is_told_survives_a_power_cut,

@@ -1,9 +1,5 @@
 //! Crashed servers, killed connections, missing rights: no acknowledged event is lost, none is stored twice, and every error has a kind.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
@@ -20,7 +16,7 @@ use firefly_eventstore_test_servers::{
     Database, Flavour, MysqlServer, appended_once_each_while, on_a_small_file_system,
 };
 
-use support::{
+use crate::support::{
     account, all_events, append_one, builder, client, connections, deposited, fresh, mark, on_both, run,
     until_some_connection,
 };
@@ -227,7 +223,7 @@ fn each_refusal_of_the_server_is_a_typed_error(server: &MysqlServer) {
 fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room(server: &MysqlServer) {
     let flavour = server.flavour();
     let this = "a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room";
-    on_a_small_file_system(&format!("{}::{this}", flavour.name()), 400, |directory| {
+    on_a_small_file_system(&format!("faults::{}::{this}", flavour.name()), 400, |directory| {
         append_until_the_disk_is_full(flavour, directory);
     });
 }
@@ -266,7 +262,7 @@ fn append_until_the_disk_is_full(flavour: Flavour, directory: &Path) {
 fn a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on(server: &MysqlServer) {
     let flavour = server.flavour();
     let this = "a_full_disk_under_the_binary_log_holds_appends_up_and_reads_go_on";
-    on_a_small_file_system(&format!("{}::{this}", flavour.name()), 8, |directory| {
+    on_a_small_file_system(&format!("faults::{}::{this}", flavour.name()), 8, |directory| {
         append_until_the_binary_log_is_full(flavour, directory);
     });
 }
@@ -371,7 +367,7 @@ fn a_compressed_connection_keeps_batches_of_many_megabytes(server: &MysqlServer)
     let flavour = server.flavour();
     // The second value is no multiple of the server's unit of allocation.
     for packet in ["1M", "1050624"] {
-        let server = MysqlServer::start(flavour, &[("max_allowed_packet", packet)]).unwrap();
+        let server = MysqlServer::start_forgetful(flavour, &[("max_allowed_packet", packet)]).unwrap();
         let (database, plain) = fresh(&server);
         let compressed = MysqlEventStore::open(&with_parameter(database.url(), "compress=true")).unwrap();
         let status = "SHOW SESSION STATUS LIKE 'Compression'";
@@ -416,7 +412,7 @@ fn compression_is_as_the_server_has_it(server: &MysqlServer) {
         return;
     }
     let algorithms = ("protocol_compression_algorithms", "zstd,uncompressed");
-    let server = MysqlServer::start(server.flavour(), &[algorithms]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[algorithms]).unwrap();
     let (database, _) = fresh(&server);
     let store = MysqlEventStore::open(&with_parameter(database.url(), "compress=true")).unwrap();
     append_one(&store);
@@ -459,7 +455,7 @@ fn what_a_statement_or_the_server_cannot_take_is_invalid_input(server: &MysqlSer
     assert!(error.is_invalid_input(), "{error:?}");
 
     // MySQL's binary form of numbers takes more room than their text.
-    let server = MysqlServer::start(server.flavour(), &[("max_allowed_packet", "4194304")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("max_allowed_packet", "4194304")]).unwrap();
     let (_database, store) = fresh(&server);
     let ones = NewEvent::from_json("numbers.counted", format!("[{}1]", "1,".repeat(1_950_000))).unwrap();
     let appended = store.append(&account(), ExpectedVersion::NoStream, &[ones]);
@@ -496,7 +492,7 @@ fn a_lock_that_is_held_for_too_long_is_retryable(server: &MysqlServer) {
 
 fn what_was_acknowledged_is_committed_whatever_the_servers_defaults_are(server: &MysqlServer) {
     let options = [("autocommit", "0"), ("completion_type", "CHAIN")];
-    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
     let (database, _) = fresh(&server);
     run(&mut client(&database), "SET GLOBAL sql_select_limit = 1");
     let one_connection = || builder(&database).max_connections(1).open().unwrap();
@@ -601,7 +597,7 @@ fn a_transaction_that_ended_before_its_work_keeps_nothing_that_followed(server: 
 }
 
 fn a_transaction_that_only_read_writes_nothing_into_the_binary_log(server: &MysqlServer) {
-    let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "7")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("log_bin", "binlog"), ("server_id", "7")]).unwrap();
     writes_nothing_into_the_binary_log(fresh(&server));
     let database = server.new_database();
     let builder = MysqlEventStore::builder(database.url()).partitions(Partitions::by_events(10));

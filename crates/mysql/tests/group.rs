@@ -1,9 +1,5 @@
 //! Threads that append at once share statements: group commit.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -16,7 +12,7 @@ use firefly_eventstore_test_servers::{
     CROWD, Database, MysqlServer, Proxy, append_in_turn, appended_once_each_although_answers_are_cut_off, at_once,
 };
 
-use support::{account, all_events, builder, deposited, on_both};
+use crate::support::{account, all_events, builder, deposited, on_both};
 
 on_both!(
     many_threads_share_round_trips_unless_they_are_told_not_to,

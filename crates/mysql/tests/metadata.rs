@@ -1,9 +1,5 @@
 //! Containment in metadata: the server sends all rows that match, and few others.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
@@ -15,7 +11,7 @@ use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 use serde_json::{Map, Number, Value as Json, json};
 
-use support::{account, builder, on_both};
+use crate::support::{account, builder, on_both};
 
 on_both!(
     finds_what_contains_the_filter_and_nothing_else,
@@ -99,7 +95,7 @@ fn store_with(server: &MysqlServer, documents: &[Option<String>]) -> (Database, 
 fn finds_what_contains_the_filter_and_nothing_else(server: &MysqlServer) {
     let Cases { documents, patterns } = cases();
     let (_database, store) = store_with(server, documents);
-    let all = support::all_events(&store);
+    let all = crate::support::all_events(&store);
     assert_eq!(all.len(), documents.len());
     let index_of = |event: EventEnvelope| usize::try_from(event.version.get()).unwrap() - 1;
     let (mut selective, mut frequent) = (0, 0);

@@ -1,9 +1,5 @@
 //! Migrations: crashes at every point, chosen indexes, and tables that were made by hand.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +11,7 @@ use firefly_eventstore_mysql::driver::{Conn, Row, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 
-use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+use crate::support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
 
 on_both!(
     a_migration_goes_on_after_a_crash_at_any_point,
@@ -614,7 +610,7 @@ fn summaries_with_columns_of_their_own_are_refused(server: &MysqlServer) {
 }
 
 fn works_with_a_binary_log_and_without_the_right_to_make_triggers(server: &MysqlServer) {
-    let server = MysqlServer::start(server.flavour(), &[("log_bin", "binlog"), ("server_id", "1")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("log_bin", "binlog"), ("server_id", "1")]).unwrap();
     let database = server.new_database();
     let mut other = client(&database);
     run(&mut other, "CREATE USER clerk@'%' IDENTIFIED BY 'secret'");
@@ -653,7 +649,7 @@ fn time_zones_and_sql_modes_of_the_server_do_not_matter(server: &MysqlServer) {
         ("transaction_isolation", "SERIALIZABLE"),
         ("character_set_server", "latin1"),
     ];
-    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
     let (database, store) = fresh(&server);
     let before = OffsetDateTime::now_utc();
     let opened = NewEvent::from_json("account.opened", r#"{"owner":"Zoë \\ \"😀\""}"#).unwrap();

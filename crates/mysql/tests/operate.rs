@@ -1,9 +1,5 @@
 //! Operations: imported events equal the exported ones, no reader skips them, and errors name what is wrong.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::{BTreeSet, HashSet};
 use std::env;
 use std::fs;
@@ -27,7 +23,7 @@ use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::macros::datetime;
 
-use support::{
+use crate::support::{
     account, all_events, append_one, builder, client, connections, deposited, fresh, mark, on_both, run,
     until_a_statement_waits, until_an_append_waits, until_somebody_waits_for_a_table,
 };
@@ -189,7 +185,7 @@ fn an_import_of_more_than_a_packet_and_a_statement_take_is_whole(server: &MysqlS
     }
     assert_contradiction(&store, &events, &events[4_999], "stored already");
 
-    let server = MysqlServer::start(server.flavour(), &[("max_allowed_packet", "1M")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("max_allowed_packet", "1M")]).unwrap();
     let (_database, store) = fresh(&server);
     let text = |bytes: usize| NewEvent::from_json("note", format!(r#"{{"note":"{}"}}"#, "x".repeat(bytes))).unwrap();
     let large: Vec<NewEvent> = (0..8).map(|_| text(300_000)).collect();
@@ -226,7 +222,7 @@ fn imports_until_it_is_killed() {
 
 fn importing(url: &str, file: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--exact", "imports_until_it_is_killed"])
+        .args(["--exact", "operate::imports_until_it_is_killed"])
         .env(IMPORTS, format!("{url} {}", file.display()))
         .stdout(Stdio::null())
         .spawn()
@@ -1071,7 +1067,7 @@ fn reads_of_indexes_are_counted_where_the_server_counts(server: &MysqlServer) {
     for index in store.index_usage().unwrap() {
         assert_eq!(index.scans, None, "this server does not count: {index:?}");
     }
-    let server = MysqlServer::start(server.flavour(), &[("performance_schema", "ON")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("performance_schema", "ON")]).unwrap();
     let (database, store) = fresh(&server);
     for _ in 0..10 {
         append_one(&store);
@@ -1285,7 +1281,7 @@ fn careless_settings_are_named(server: &MysqlServer) {
 
 fn a_log_of_statements_and_a_read_only_server_are_named(server: &MysqlServer) {
     let options = [("log_bin", "binlog"), ("server_id", "1")];
-    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
     let (database, store) = fresh(&server);
     let diagnoses = store.diagnose().unwrap();
     for subject in ["read_only", "binlog_format"] {
@@ -1307,7 +1303,7 @@ fn a_log_of_statements_and_a_read_only_server_are_named(server: &MysqlServer) {
 }
 
 fn clocks_and_open_transactions_are_compared(server: &MysqlServer) {
-    let server = MysqlServer::start(server.flavour(), &[("default_time_zone", "+05:00")]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[("default_time_zone", "+05:00")]).unwrap();
     let (database, store) = fresh(&server);
     let diagnoses = store.diagnose().unwrap();
     found(&diagnoses, "clock", Severity::Good);
@@ -1346,7 +1342,7 @@ fn clocks_and_open_transactions_are_compared(server: &MysqlServer) {
 
 fn an_append_that_waits_is_no_error(server: &MysqlServer) {
     // A server of its own, because another test's statement may keep a server from listing transactions.
-    let server = &MysqlServer::start(server.flavour(), &[]).unwrap();
+    let server = &MysqlServer::start_forgetful(server.flavour(), &[]).unwrap();
     let (database, store) = fresh(server);
     let open_transactions = |severity| {
         thread::sleep(A_LOOK);
@@ -1399,7 +1395,7 @@ fn what_is_missing_in_the_schema_is_named(server: &MysqlServer) {
 
 fn a_user_without_rights_learns_what_it_may_not_know(server: &MysqlServer) {
     // A server of its own, because another test's statement may keep a server from listing transactions.
-    let server = &MysqlServer::start(server.flavour(), &[]).unwrap();
+    let server = &MysqlServer::start_forgetful(server.flavour(), &[]).unwrap();
     let (database, _store) = fresh(server);
     let clerk = as_a_user_with(server, &database, &[DAILY]);
     let diagnoses = clerk.diagnose().unwrap();
@@ -1407,6 +1403,13 @@ fn a_user_without_rights_learns_what_it_may_not_know(server: &MysqlServer) {
         found(&diagnoses, subject, Severity::Notice);
     }
     found(&diagnoses, "schema", Severity::Good);
+    // Without the right TRIGGER, the server shows no triggers, whether there are any or not.
+    let other_writers = |store: &MysqlEventStore| found(&store.diagnose().unwrap(), "other writers", Severity::Notice);
+    assert!(other_writers(&clerk).contains("does not show"));
+    for right in ["TRIGGER ON DB.*", "TRIGGER ON DB.events"] {
+        let clerk = as_a_user_with(server, &database, &[DAILY, right]);
+        assert!(other_writers(&clerk).contains("may skip"), "{right}");
+    }
     assert_eq!(clerk.check_storage().unwrap(), []);
     let admin = as_a_user_with(
         server,
@@ -1428,7 +1431,7 @@ fn replica_right(server: &MysqlServer) -> &'static str {
 
 fn a_replica_is_named(server: &MysqlServer) {
     let options = [("log_bin", "binlog"), ("server_id", "2"), ("relay_log", "relay")];
-    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
     let (database, store) = fresh(&server);
     found(&store.diagnose().unwrap(), "replica", Severity::Good);
     let follow = match server.flavour() {

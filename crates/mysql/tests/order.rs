@@ -1,9 +1,5 @@
 //! The order of the log while writers overlap: a reader misses no event, gets none twice, and never waits.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +13,7 @@ use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, Proxy};
 
-use support::{
+use crate::support::{
     account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run, until_a_statement_waits,
     until_an_append_waits, until_somebody_waits_for_a_table, write_with_delays_and_rollbacks,
 };
@@ -142,7 +138,7 @@ fn a_reader_that_does_not_follow_the_mark_misses_events(server: &MysqlServer) {
 /// With a binary log, a commit has two phases. Locks must be held until the second one.
 fn readers_miss_nothing_where_commits_are_logged(server: &MysqlServer) {
     let options = [("log_bin", "binlog"), ("server_id", "1")];
-    let server = MysqlServer::start(server.flavour(), &options).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
     let (database, _) = fresh(&server);
     assert_nothing_missed(hammer(&database, 1, 60, mark));
 }
@@ -212,7 +208,7 @@ fn a_writer_with_an_old_snapshot_is_waited_for(server: &MysqlServer) {
 
 fn a_writer_whose_sequences_go_in_other_steps_is_waited_for(server: &MysqlServer) {
     let steps = [("auto_increment_increment", "5"), ("auto_increment_offset", "3")];
-    let server = MysqlServer::start(server.flavour(), &steps).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &steps).unwrap();
     let (database, store) = fresh(&server);
     let mut other = client(&database);
     run(
@@ -721,7 +717,7 @@ fn an_append_in_a_transaction_whose_snapshot_is_isolated_may_have_to_be_repeated
     let stale = ExpectedVersion::Exact(1.into());
     for expected in [ExpectedVersion::Any, ExpectedVersion::Exact(2.into()), stale] {
         with_an_old_snapshot(server, true, |store, account, mut old| {
-            let (elsewhere, one) = (support::account(), [deposited(3)]);
+            let (elsewhere, one) = (crate::support::account(), [deposited(3)]);
             let unseen = [Append::new(&elsewhere, ExpectedVersion::NoStream, &one)];
             store.append_within(&mut old, &unseen).unwrap();
             let one = [deposited(4)];

@@ -4,10 +4,6 @@
 //! Each plan is checked for a log whose statistics say that it is empty, as before `ANALYZE TABLE`, for an analyzed log, and for an empty
 //! one. The server counts the rows that it reads, on the logs with events.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -20,7 +16,7 @@ use firefly_eventstore_mysql::{Indexes, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use time::{Duration, OffsetDateTime, macros::datetime};
 
-use support::{account, builder, client, fresh, on_both, run};
+use crate::support::{account, builder, client, fresh, on_both, run};
 
 on_both!(
     the_statistics_are_those_that_the_tests_say,

@@ -1,15 +1,11 @@
 //! Prepared XA transactions: their events are not committed, and their gates are free. A reader waits for them nevertheless.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use firefly_eventstore_core::operate::{Operations, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
-use support::{account, all_events, append_one, builder, client, deposited, mark, on_both, run};
+use crate::support::{account, all_events, append_one, builder, client, deposited, mark, on_both, run};
 
 on_both!(
     a_prepared_transaction_is_waited_for_also_after_a_crash,

@@ -1,17 +1,13 @@
 //! The part of the schema reference, `sql/README.md`, for MySQL and MariaDB names everything in the schema, and nothing
 //! else.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::{builder, client, on_both};
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::{Indexes, Partitions};
 use firefly_eventstore_test_servers::{Database, MysqlServer};
-use support::{builder, client, on_both};
 
 on_both!(the_reference_names_what_there_is_and_no_more);
 
@@ -59,8 +55,11 @@ fn the_reference_names_what_there_is_and_no_more(server: &MysqlServer) {
     };
     for name in part.split('`').skip(1).step_by(2).filter(is_a_name) {
         assert!(
-            names.contains(name),
+            names.contains(name) || NOT_HERE.contains(&name),
             "{name} is in the reference, and not in the database"
         );
     }
 }
+
+/// Names that the reference mentions, although the schema has them only while a log is converted.
+const NOT_HERE: &[&str] = &["firefly_conversion", "firefly_next_events", "firefly_earlier_events"];

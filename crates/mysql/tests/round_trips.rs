@@ -1,9 +1,5 @@
 //! How many round trips each call takes, counted by a proxy, and what a call does when the answer is lost.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::path::Path;
 
 use firefly_eventstore_core::consumer::{ConsumerTransaction, Registration};
@@ -15,7 +11,7 @@ use firefly_eventstore_mysql::driver::{Opts, OptsBuilder};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
 use serde::{Deserialize, Serialize};
 
-use support::{account, all_events, deposited, fresh, on_both};
+use crate::support::{account, all_events, deposited, fresh, on_both};
 
 on_both!(
     an_append_takes_one_round_trip_and_one_more_to_look_up_a_version,

@@ -1,9 +1,5 @@
 //! Appends return the sequences that were stored, whatever the server's settings are.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashMap;
 use std::thread;
 
@@ -12,7 +8,7 @@ use firefly_eventstore_mysql::MysqlEventStore;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_test_servers::{Database, MysqlServer};
 
-use support::{account, all_events, client, deposited, fresh, mark, on_both, run};
+use crate::support::{account, all_events, client, deposited, fresh, mark, on_both, run};
 
 on_both!(
     an_append_says_the_sequences_that_were_stored_in_every_mode,
@@ -28,9 +24,8 @@ fn an_append_says_the_sequences_that_were_stored_in_every_mode(server: &MysqlSer
                 ("innodb_autoinc_lock_mode", mode),
                 ("auto_increment_increment", increment),
                 ("auto_increment_offset", offset),
-                ("innodb_flush_log_at_trx_commit", "0"),
             ];
-            let server = MysqlServer::start(server.flavour(), &options).unwrap();
+            let server = MysqlServer::start_forgetful(server.flavour(), &options).unwrap();
             let (database, store) = fresh(&server);
             run(&mut client(&database), "CREATE TABLE numbers (number INT NOT NULL)");
             let numbers: Vec<String> = (0..40).map(|number| format!("({number})")).collect();
@@ -136,7 +131,7 @@ fn a_batch_of_more_than_a_statement_takes_is_stored_whole_or_not_at_all(server: 
 }
 
 fn small_packets(server: &MysqlServer) -> MysqlServer {
-    MysqlServer::start(server.flavour(), &[("max_allowed_packet", "1M")]).unwrap()
+    MysqlServer::start_forgetful(server.flavour(), &[("max_allowed_packet", "1M")]).unwrap()
 }
 
 fn of_bytes(bytes: usize) -> NewEvent {

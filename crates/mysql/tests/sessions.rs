@@ -1,9 +1,5 @@
 //! What a caller does with a connection affects no other call, and no append goes to another store.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +9,7 @@ use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, TxOpts};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer, mariadb_unless_missing, mysql_unless_missing};
 
-use support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
+use crate::support::{account, all_events, append_one, builder, client, deposited, fresh, mark, on_both, run};
 
 on_both!(
     what_work_leaves_on_a_connection_reaches_no_other_call,

@@ -1,9 +1,5 @@
 //! Servers with unusual settings, on which everything must work.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use firefly_eventstore_core::operate::{IndexState, Operations, RestorePoint, Severity};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{Order, SummaryQuery};
@@ -11,7 +7,7 @@ use firefly_eventstore_mysql::Indexes;
 use firefly_eventstore_mysql::driver::TxOpts;
 use firefly_eventstore_test_servers::{Flavour, MysqlServer};
 
-use support::{account, all_events, builder, client, deposited, on_both, run};
+use crate::support::{account, all_events, builder, client, deposited, on_both, run};
 
 on_both!(a_server_of_unusual_settings_does_everything);
 

@@ -1,21 +1,17 @@
 //! A store that uses TLS.
 
 #![cfg(feature = "rustls")]
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::support::{account, client, deposited, on_both, run};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Opts, OptsBuilder, SslOpts};
 use firefly_eventstore_mysql::{MysqlBuilder, MysqlEventStore};
 use firefly_eventstore_test_servers::{Database, Flavour, MysqlServer};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use support::{account, client, deposited, on_both, run};
 
 on_both!(
     a_store_connects_by_tls_and_refuses_a_server_it_does_not_trust,
@@ -76,7 +72,7 @@ fn a_store_connects_by_tls_and_refuses_a_server_it_does_not_trust(server: &Mysql
     let (certificate, key) = (file("cert.pem"), file("key.pem"));
     let authority = file("trusted.pem");
     let files = [("ssl_ca", &*authority), ("ssl_cert", &certificate), ("ssl_key", &key)];
-    let server = MysqlServer::start(server.flavour(), &files).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &files).unwrap();
     let database = server.new_database();
     let trusting = |authority: &Authority| SslOpts::default().with_root_cert_path(Some(authority.certificate.clone()));
 
@@ -111,7 +107,7 @@ fn a_server_without_tls_is_refused_where_it_is_asked_for(server: &MysqlServer) {
         Flavour::Mysql => ("tls_version=", ""),
         Flavour::Mariadb => ("skip_ssl", ""),
     };
-    let server = MysqlServer::start(server.flavour(), &[off]).unwrap();
+    let server = MysqlServer::start_forgetful(server.flavour(), &[off]).unwrap();
     let database = server.new_database();
     assert_refused(
         by_tls(&server, &database, SslOpts::default()),

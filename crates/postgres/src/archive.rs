@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use firefly_eventstore_core::backend::{self, ArchivedStream, EventKey, Fingerprint, Retirement, kinds, rows};
+use firefly_eventstore_core::backend::{
+    self, ArchivedStream, Columns as _, EventKey, Fingerprint, Retirement, kinds, rows,
+};
 use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result, TenantId};
 use postgres::types::ToSql;
 use postgres::{Client, Transaction};
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use crate::error::classify;
 use crate::import::copy;
 use crate::read::{archived_streams, end_of_log};
-use crate::row::{self, Cells, decode, is_null};
+use crate::row::{Cells, is_null};
 use crate::session::Session;
 use crate::sql;
 
@@ -31,8 +33,8 @@ pub(crate) fn retire(
     let Keys { live, archived } = keys(session, events)?;
     let streams = streams(session, events)?;
     let retired = backend::admit_retirement(events, &live, &archived, &streams, newest)?;
-    let moved = session.query(sql::RETIRE, &Retired::of(&retired, fingerprints).values());
-    let moved = decode(&moved.map_err(classify)?, |row| row::count(row, 0))?;
+    let retired = Retired::of(&retired, fingerprints);
+    let moved = session.select(sql::RETIRE, &retired.values(), |row| Cells(row).count(0))?;
     Ok(moved.into_iter().sum())
 }
 

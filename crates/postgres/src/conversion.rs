@@ -24,7 +24,7 @@ pub(crate) struct State {
 /// A conversion that is not finished.
 pub(crate) struct Begun {
     /// What the log is divided into, or `None` if it becomes one table.
-    pub(crate) into: Option<Partitions>,
+    pub(crate) into: Option<Chosen>,
     /// The sequence up to which the events from before the conversion are prepared.
     pub(crate) prepared: i64,
     pub(crate) prepare_until: i64,
@@ -43,9 +43,9 @@ impl State {
             let begun = match get::<Option<i64>>(row, 1)? {
                 None => None,
                 Some(_) => Some(Begun {
-                    into: match (get::<Option<i64>>(row, 2)?, get(row, 3)?) {
-                        (None, false) => None,
-                        (events, _) => Some(recorded(events)),
+                    into: match (get(row, 3)?, Chosen::recorded(get(row, 2)?, get(row, 12)?)) {
+                        (false, Chosen::Month) => None,
+                        (_, chosen) => Some(chosen),
                     },
                     prepared: get(row, 4)?,
                     prepare_until: get(row, 5)?,
@@ -66,11 +66,51 @@ impl State {
     }
 }
 
-/// The choice that the database has recorded.
-pub(crate) fn recorded(events: Option<i64>) -> Partitions {
-    match events {
-        Some(events) => Partitions::by_events(events.unsigned_abs()),
-        None => Partitions::by_month(),
+/// A choice of partitions that the database can record.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// How many sequences a partition has.
+    Events(i64),
+    Month,
+    /// The aggregate types that have partitions of their own.
+    Types(Vec<String>),
+}
+
+impl Chosen {
+    pub(crate) fn of(partitions: &Partitions) -> Result<Self> {
+        if let Some(types) = partitions.checked_aggregate_types()? {
+            return Ok(Self::Types(types.to_vec()));
+        }
+        match partitions.events() {
+            Some(_) => partitions.checked_events().map(Self::Events),
+            None => Ok(Self::Month),
+        }
+    }
+
+    /// The choice that the database has recorded.
+    pub(crate) fn recorded(events: Option<i64>, types: Option<Vec<String>>) -> Self {
+        match (events, types) {
+            (_, Some(types)) => Self::Types(types),
+            (Some(events), None) => Self::Events(events),
+            (None, None) => Self::Month,
+        }
+    }
+
+    pub(crate) fn partitions(&self) -> Partitions {
+        match self {
+            Self::Events(events) => Partitions::by_events(events.unsigned_abs()),
+            Self::Month => Partitions::by_month(),
+            Self::Types(types) => Partitions::by_aggregate_type(types),
+        }
+    }
+
+    /// What is recorded of it: the number of sequences, and the types.
+    pub(crate) fn to_record(&self) -> (Option<i64>, Option<&[String]>) {
+        match self {
+            Self::Events(events) => (Some(*events), None),
+            Self::Month => (None, None),
+            Self::Types(types) => (None, Some(types)),
+        }
     }
 }
 

@@ -11,12 +11,15 @@ use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{Error, ErrorKind, Partitions, Result};
 use postgres::Transaction;
 
-use crate::conversion::{Begun, State, changed};
+use crate::conversion::{Begun, Chosen, State, changed};
 use crate::detach;
 use crate::error::classify;
 use crate::lock::{self, BRIEFLY};
 use crate::migrate::require_current;
-use crate::partitions::{APPENDED_MEANWHILE, LITTLE_BYTES, choose_again, partition_events, take_name, to_record};
+use crate::partitions::{
+    APPENDED_MEANWHILE, FEW_MEANWHILE, LITTLE_BYTES, begin_conversion, choose_again, partition_events, prepare,
+    take_name,
+};
 use crate::pool::Connection;
 use crate::row::{decode, get};
 use crate::session::run;
@@ -27,8 +30,6 @@ const BEGIN_WHOLE: &str = include_str!("../sql/partitions/begin_whole.sql");
 const FORGET_COPY: &str = include_str!("../sql/partitions/forget_copy.sql");
 const FORGET_KEYS: &str = include_str!("../sql/partitions/forget_keys.sql");
 const FORGET_PARTITIONS: &str = include_str!("../sql/partitions/forget_partitions.sql");
-const FORGET_STREAM_INDEX: &str = "DROP INDEX IF EXISTS idx_events_stream;";
-const PREPARE_PARTITION: &str = include_str!("../sql/partitions/prepare_partition.sql");
 const WHOLE_EVENTS: &str = include_str!("../sql/partitions/events_whole.sql");
 
 /// How many events are prepared per transaction.
@@ -46,13 +47,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Converts the log into partitions, or into one table. Records another choice for a partitioned log. Returns false if there was nothing to do.
 pub(crate) fn convert(
     connection: &mut Connection,
-    into: Option<Partitions>,
+    into: Option<&Partitions>,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<bool> {
+    let into = into.map(Chosen::of).transpose()?;
     // Reading a large table may take longer than the server allows for the statements of programs.
     run(&mut connection.client, "SET statement_timeout = 0")?;
     require_current(&mut connection.session())?;
-    into.map(to_record).transpose()?;
     let locked = connection
         .session()
         .query(sql::LOCK_CONVERSION, &[])
@@ -62,18 +63,15 @@ pub(crate) fn convert(
             "another process converts the store: let it finish",
         )));
     }
-    let converted = locked_convert(connection, into, tell);
+    let converted = convert_locked(connection, into.as_ref(), tell);
     let unlocked = connection.session().query(sql::UNLOCK_CONVERSION, &[]);
     let converted = converted?;
     unlocked.map_err(classify)?;
     Ok(converted)
 }
 
-fn locked_convert(
-    connection: &mut Connection,
-    into: Option<Partitions>,
-    tell: &mut dyn FnMut(Progress),
-) -> Result<bool> {
+/// Converts the log. The connection has the lock for it.
+fn convert_locked(connection: &mut Connection, into: Option<&Chosen>, tell: &mut dyn FnMut(Progress)) -> Result<bool> {
     detach::settle_locked(connection)?;
     let mut step = Step {
         connection,
@@ -84,13 +82,14 @@ fn locked_convert(
     let mut has_done = false;
     if let Some(begun) = state.begun.take() {
         has_done = true;
-        match begun {
-            begun if begun.is_swapped => step.finish(begun.into.is_some())?,
-            begun if begun.into.is_some() != into.is_some() => step.abandon(&begun)?,
-            begun => {
+        let begun_into_partitions = begun.into.is_some();
+        if !begun.is_swapped && begun_into_partitions != into.is_some() {
+            step.abandon(&begun)?;
+        } else {
+            if !begun.is_swapped {
                 step.go_on(&begun)?;
-                step.finish(begun.into.is_some())?;
             }
+            step.finish(begun_into_partitions)?;
         }
         state = step.state()?;
     }
@@ -135,20 +134,15 @@ impl Step<'_> {
         }
     }
 
-    fn begin(&mut self, into: Option<Partitions>) -> Result<()> {
+    fn begin(&mut self, into: Option<&Chosen>) -> Result<()> {
         let prepare = match into {
             Some(_) => sql::KEEP_KEYS,
             None => BEGIN_WHOLE,
         };
-        let events = into.map(to_record).transpose()?.flatten();
-        let by_month = into.is_some() && events.is_none();
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_MOVE)?;
             run(transaction, prepare)?;
-            transaction
-                .execute(sql::BEGIN_CONVERSION, &[&events, &by_month])
-                .map(drop)
-                .map_err(classify)
+            begin_conversion(transaction, into)
         })
     }
 
@@ -157,7 +151,7 @@ impl Step<'_> {
         self.prepare(begun)?;
         // Something may have been added since the conversion began.
         self.refuse_hindrances()?;
-        match begun.into {
+        match &begun.into {
             Some(into) => self.divide(into),
             None => self.make_whole(),
         }
@@ -194,8 +188,11 @@ impl Step<'_> {
         run(&mut self.connection.client, prepared)
     }
 
-    fn divide(&mut self, into: Partitions) -> Result<()> {
-        self.index_streams()?;
+    fn divide(&mut self, into: &Chosen) -> Result<()> {
+        if matches!(into, Chosen::Types(_)) {
+            self.index("idx_events_sequence_type", sql::INDEX_TYPES)?;
+        }
+        self.index("idx_events_stream", sql::INDEX_STREAMS)?;
         if self.state()?.are_summaries_of_table {
             self.patiently(|transaction| run(transaction, sql::MAKE_SUMMARIES))?;
             self.patiently(|transaction| {
@@ -203,8 +200,10 @@ impl Step<'_> {
                 run(transaction, sql::TAKE_SUMMARIES)
             })?;
         }
-        let Some(events) = to_record(into)? else {
-            return self.divide_by_month();
+        let events = match into {
+            Chosen::Events(events) => *events,
+            Chosen::Month => return self.divide_by_month(),
+            Chosen::Types(_) => FEW_MEANWHILE,
         };
         // If others append too fast, try again with a larger margin.
         for margin in (0..=MOST_DOUBLINGS).map(|doublings| events.saturating_mul(1 << doublings)) {
@@ -215,13 +214,14 @@ impl Step<'_> {
         Err(changed())
     }
 
-    /// Builds the index on streams that each partition has. While that of a large table is built, others go on, but it waits for transactions
-    /// with an older snapshot.
-    fn index_streams(&mut self) -> Result<()> {
+    /// Builds an index that each partition is to have. On a large table, others go on meanwhile, but this waits for transactions with an older
+    /// snapshot.
+    fn index(&mut self, name: &str, build: &str) -> Result<()> {
+        let forget = format!("DROP INDEX IF EXISTS {name};");
         let found = self
             .connection
             .session()
-            .query(sql::STREAM_INDEX, &[])
+            .query(sql::IS_INDEX_VALID, &[&name])
             .map_err(classify)?;
         let is_valid = decode(&found, |row| get::<bool>(row, 0))?;
         if is_valid == [true] {
@@ -230,18 +230,18 @@ impl Step<'_> {
         if self.state()?.bytes <= LITTLE_BYTES {
             return self.patiently(|transaction| {
                 run(transaction, sql::LOCK_TO_SWAP)?;
-                run(transaction, FORGET_STREAM_INDEX)?;
-                run(transaction, sql::INDEX_STREAMS)
+                run(transaction, &forget)?;
+                run(transaction, build)
             });
         }
         // An earlier call was cut off while it built one.
         if is_valid == [false] {
             self.patiently(|transaction| {
                 run(transaction, sql::LOCK_TO_SWAP)?;
-                run(transaction, FORGET_STREAM_INDEX)
+                run(transaction, &forget)
             })?;
         }
-        let concurrently = sql::INDEX_STREAMS.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY");
+        let concurrently = build.replace(" INDEX ", " INDEX CONCURRENTLY ");
         run(&mut self.connection.client, &concurrently)
     }
 
@@ -249,18 +249,14 @@ impl Step<'_> {
     fn divide_by_month(&mut self) -> Result<()> {
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_SWAP)?;
-            partition_events(transaction, None, Partitions::by_month())
+            partition_events(transaction, None, &Chosen::Month)
         })
     }
 
     /// Lets the second partition begin after this many sequences more. False if that many were allocated meanwhile.
-    fn divide_after(&mut self, into: Partitions, margin: i64) -> Result<bool> {
+    fn divide_after(&mut self, into: &Chosen, margin: i64) -> Result<bool> {
         let bound = self.bounded(margin)?;
-        let prepare = PREPARE_PARTITION.replace("$1", &bound.to_string());
-        self.patiently(|transaction| {
-            run(transaction, "SET LOCAL lock_timeout = '5s'")?;
-            run(transaction, &prepare)
-        })?;
+        prepare(&mut self.connection.client, bound)?;
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_SWAP)?;
             let found = transaction.query(sql::CONVERSION, &[]).map_err(classify)?;
@@ -357,8 +353,8 @@ impl Step<'_> {
                     format!("DROP TABLE IF EXISTS events_from_{bound};")
                 });
                 format!(
-                    "{partition} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;\n{}\n{}\n{}",
-                    FORGET_STREAM_INDEX, FORGET_PARTITIONS, FORGET_KEYS
+                    "{partition} ALTER TABLE events DROP CONSTRAINT IF EXISTS firefly_bound;\n\
+                     DROP INDEX IF EXISTS idx_events_stream, idx_events_sequence_type;\n{FORGET_PARTITIONS}\n{FORGET_KEYS}"
                 )
             }
             None => FORGET_COPY.to_owned(),
@@ -391,7 +387,7 @@ impl Step<'_> {
             if waiting.elapsed() > LONGEST_WAIT {
                 return Err(Error::new(kinds::unavailable(
                     "the log is converted, but transactions that began before are still open; call again when they have ended, to drop \
-                             what only they need",
+                     what only they need",
                 )));
             }
             thread::sleep(PAUSE);

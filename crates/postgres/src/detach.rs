@@ -43,7 +43,8 @@
 //! or cancels them. So the three kinds of readers above are those of a standby, too.
 //!
 //! A transaction that has written anything, a prepared transaction, and the slot of a replica that is away hold `VACUUM` back as an old
-//! snapshot does. That is more than needed, and not wrong.
+//! snapshot does. That is more than needed, and not wrong. With `old_snapshot_threshold`, up to PostgreSQL 16, `VACUUM` removes rows that an
+//! old snapshot sees. This proves nothing, so events leave one by one there.
 //!
 //! # Ids and versions
 //!
@@ -53,50 +54,44 @@
 //!
 //! # Interruptions and others
 //!
-//! One process at a time does this, or converts the log: it holds an advisory lock of its connection. After it died, `retire` with the same
-//! file continues where it was, `attach` with it undoes steps 1 and 2, or completes step 5 before the events come back. `doctor` says
-//! where it stands. A split or a merge of other partitions may happen meanwhile.
+//! One process at a time does this, joins partitions, or converts the log: it holds an advisory lock of its connection. After an error it
+//! undoes steps 1 and 2, so that the events can be changed. After it died, `retire` with the same file continues where it was, `attach` with it
+//! undoes steps 1 and 2, or completes step 5 before the events come back. `doctor` says where it stands. A split or a merge of other partitions
+//! may happen meanwhile.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::{self, Fingerprint, kinds, rows};
+use firefly_eventstore_core::backend::{self, Fingerprint, Pace, rows};
 use firefly_eventstore_core::operate::{Archive, Detachment};
-use firefly_eventstore_core::{Error, ErrorKind, EventEnvelope, GlobalSequence, Result};
+use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result};
 use postgres::Client;
 use postgres::types::ToSql;
 
 use crate::archive::{Retired, analyze_if_grown};
+use crate::conversion::State;
 use crate::error::classify;
-use crate::lock::{self, BRIEFLY, is_locked};
+use crate::join;
+use crate::lock::{self, BRIEFLY};
 use crate::pool::{Connection, Location};
 use crate::read::end_of_log;
-use crate::row::{Cells, decode, get, is_null};
+use crate::replace::{Adjacent, drop_left, locked, wait_for_snapshots};
+use crate::row::{Cells, get, is_null};
 use crate::session::{Session, run};
 use crate::sql;
 
 /// The scripts of the steps.
-const DETACH: &str = include_str!("../sql/partitions/detach.sql");
-const FREEZE_LEAVING: &str = include_str!("../sql/partitions/freeze_leaving.sql");
 const MAKE_EMPTIED: &str = include_str!("../sql/partitions/make_emptied.sql");
 const STOP_LEAVING: &str = include_str!("../sql/partitions/stop_leaving.sql");
-
-/// How many keys a statement deletes.
-const DELETED_AT_ONCE: i64 = 5_000;
-
-/// How long to wait for older snapshots. Those that last longer, such as a dump's, may last for hours.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
-
-/// The pause between two looks whether older snapshots are gone.
-const PAUSE: Duration = Duration::from_millis(100);
+const NOTE_DETACHED: &str = "UPDATE firefly_leaving SET detached = true";
 
 /// The events that are leaving with their partitions: the row of `firefly_leaving`.
 pub(crate) struct Leaving {
     digest: String,
     pub(crate) first: i64,
     pub(crate) last: i64,
+    /// The end of their last partition.
+    until: i64,
     pub(crate) is_detached: bool,
     pub(crate) location: Option<String>,
 }
@@ -108,55 +103,66 @@ impl Leaving {
                 digest: get(row, 0)?,
                 first: get(row, 1)?,
                 last: get(row, 2)?,
-                is_detached: get(row, 3)?,
-                location: get(row, 4)?,
+                until: get(row, 3)?,
+                is_detached: get(row, 4)?,
+                location: get(row, 5)?,
             })
         })?;
         Ok(found.into_iter().next())
+    }
+
+    const fn partitions(&self) -> Adjacent {
+        Adjacent {
+            from: self.first,
+            until: self.until,
+        }
     }
 }
 
 /// Begins to detach the partitions whose events are all in an archive, or continues; `None` if there are none.
 pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence) -> Result<Option<Detaching>> {
     let mut connection = locked(location)?;
+    join::settle(&mut connection)?;
     let digest = archive.digest.to_string();
     let mut leaving = Leaving::find(&mut connection.session())?;
     if leaving
         .as_ref()
         .is_some_and(|leaving| leaving.is_detached && leaving.digest != digest)
     {
-        drop_left(&mut connection)?;
+        finish(&mut connection)?;
         leaving = None;
     }
-    let sequences = match leaving {
+    let leaving = match leaving {
         Some(leaving) if leaving.digest != digest => {
             return Err(Error::invalid(format!(
                 "the archiving of {} was interrupted: retire or attach that file first",
                 leaving.location.as_deref().unwrap_or("another file")
             )));
         }
-        Some(leaving) => Some((leaving.first, leaving.last, leaving.is_detached)),
-        None => note(&mut connection.session(), archive, mark)?.map(|(first, last)| (first, last, false)),
+        None if note(&mut connection.session(), archive, mark)? => Leaving::find(&mut connection.session())?,
+        leaving => leaving,
     };
-    let Some((first, last, is_detached)) = sequences else {
+    let Some(leaving) = leaving else {
         return Ok(None);
     };
     let mut detaching = Detaching {
         connection,
-        first: GlobalSequence::try_from(first)?,
-        last: GlobalSequence::try_from(last)?,
-        is_detached,
+        first: GlobalSequence::try_from(leaving.first)?,
+        last: GlobalSequence::try_from(leaving.last)?,
+        partitions: leaving.partitions(),
+        is_detached: leaving.is_detached,
     };
-    if !is_detached {
-        detaching.freeze()?;
+    if !detaching.is_detached {
+        detaching.partitions.freeze(&mut detaching.connection.client)?;
     }
     Ok(Some(detaching))
 }
 
-/// Notes the first and the last event that leave with their partitions; `None` if no partition can leave, or if the role may not detach any.
-fn note(session: &mut Session<'_, Client>, archive: &Archive, mark: GlobalSequence) -> Result<Option<(i64, i64)>> {
-    if session.select(sql::MAY_LEAVE, &[], |row| get::<bool>(row, 0))? != [true] {
-        return Ok(None);
+/// Notes the first and the last event that leave with their partitions. Returns false if no partition can leave, if the role may not detach
+/// any, or if the server does not tell when older snapshots are gone.
+fn note(session: &mut Session<'_, Client>, archive: &Archive, mark: GlobalSequence) -> Result<bool> {
+    if session.select(sql::MAY_REPLACE, &[], |row| get::<bool>(row, 0))? != [true] {
+        return Ok(false);
     }
     let values: [&(dyn ToSql + Sync); 4] = [
         &archive.digest.to_string(),
@@ -164,8 +170,10 @@ fn note(session: &mut Session<'_, Client>, archive: &Archive, mark: GlobalSequen
         &archive.last.as_i64(),
         &mark.as_i64(),
     ];
-    let noted = session.select(sql::BEGIN_LEAVING, &values, |row| Ok((get(row, 0)?, get(row, 1)?)))?;
-    Ok(noted.into_iter().next())
+    session
+        .execute(sql::BEGIN_LEAVING, &values)
+        .map(|noted| noted > 0)
+        .map_err(classify)
 }
 
 /// Completes what was interrupted after the partitions were detached, or undoes what was interrupted before.
@@ -175,25 +183,13 @@ pub(crate) fn settle(location: &Location) -> Result<()> {
 
 /// As [`settle`], on a connection with the lock.
 pub(crate) fn settle_locked(connection: &mut Connection) -> Result<()> {
+    if State::of(&mut connection.session())?.is_partitioned {
+        join::settle(connection)?;
+    }
     match Leaving::find(&mut connection.session())? {
         None => Ok(()),
-        Some(leaving) if leaving.is_detached => drop_left(connection),
-        Some(_) => stop(connection),
-    }
-}
-
-/// A connection with the lock against others that change partitions.
-fn locked(location: &Location) -> Result<Connection> {
-    let mut connection = location.open()?;
-    connection.check_place()?;
-    // A statement about many events may take longer than the server allows for the statements of programs.
-    run(&mut connection.client, "SET statement_timeout = 0")?;
-    let locked = connection.session().query(sql::LOCK_CONVERSION, &[]);
-    match decode(&locked.map_err(classify)?, |row| get::<bool>(row, 0))? == [true] {
-        true => Ok(connection),
-        false => Err(Error::new(kinds::unavailable(
-            "another process archives or converts the log: let it finish",
-        ))),
+        Some(leaving) if leaving.is_detached => finish(connection),
+        Some(leaving) => stop(connection, leaving.partitions()),
     }
 }
 
@@ -202,17 +198,11 @@ pub(crate) struct Detaching {
     connection: Connection,
     first: GlobalSequence,
     last: GlobalSequence,
+    partitions: Adjacent,
     is_detached: bool,
 }
 
 impl Detaching {
-    fn freeze(&mut self) -> Result<()> {
-        lock::patiently(&mut self.connection.client, |transaction| {
-            run(transaction, BRIEFLY)?;
-            run(transaction, FREEZE_LEAVING)
-        })
-    }
-
     fn try_prepare(
         &mut self,
         events: &[EventEnvelope],
@@ -249,18 +239,29 @@ impl Detaching {
         Ok(())
     }
 
+    /// Undoes what was prepared, unless the partitions are detached, or nothing is prepared any more.
+    fn undo(&mut self) -> Result<()> {
+        if self.is_detached || self.connection.client.is_closed() {
+            return Ok(());
+        }
+        match Leaving::find(&mut self.connection.session())? {
+            Some(leaving) if !leaving.is_detached => stop(&mut self.connection, self.partitions),
+            _ => Ok(()),
+        }
+    }
+
     fn try_detach(&mut self) -> Result<bool> {
         if !self.is_detached {
             let mut session = self.connection.session();
             analyze_if_grown(&mut session)?;
             let is_prepared = session.select_one(sql::IS_LEAVING_PREPARED, &[], |row| get::<bool>(row, 0))?;
             if !is_prepared || !self.try_detach_partitions()? {
-                stop(&mut self.connection)?;
+                stop(&mut self.connection, self.partitions)?;
                 return Ok(false);
             }
             self.is_detached = true;
         }
-        drop_left(&mut self.connection)?;
+        finish(&mut self.connection)?;
         Ok(true)
     }
 
@@ -271,13 +272,10 @@ impl Detaching {
             run(transaction, BRIEFLY)?;
             run(transaction, MAKE_EMPTIED)
         })?;
-        if !wait_for_snapshots(client)? {
-            return Ok(false);
-        }
-        match lock::patiently(client, |transaction| run(transaction, DETACH)) {
-            Err(error) if is_locked(&error) => Ok(false),
-            detached => detached.map(|()| true),
-        }
+        Ok(wait_for_snapshots(client)?
+            && self
+                .partitions
+                .replace(client, "firefly_emptied_events", NOTE_DETACHED)?)
     }
 }
 
@@ -291,12 +289,7 @@ impl Detachment for Detaching {
             return Ok(());
         }
         let fingerprints = Fingerprint::of_all(events)?;
-        let prepared = self.try_prepare(events, &fingerprints);
-        if matches!(&prepared, Err(error) if matches!(error.kind(), ErrorKind::Contradiction { .. })) {
-            // The file cannot be archived, so changes of the events are allowed again.
-            stop(&mut self.connection)?;
-        }
-        prepared
+        self.try_prepare(events, &fingerprints)
     }
 
     fn detach(mut self: Box<Self>) -> Result<bool> {
@@ -305,48 +298,34 @@ impl Detachment for Detaching {
     }
 }
 
-/// Waits until no transaction uses a snapshot that was taken before this call. Returns false if that takes too long.
-fn wait_for_snapshots(client: &mut Client) -> Result<bool> {
-    run(client, "INSERT INTO firefly_horizon (id) VALUES (1)")?;
-    run(client, "DELETE FROM firefly_horizon")?;
-    let waiting = Instant::now();
-    loop {
-        run(client, "VACUUM (TRUNCATE true) firefly_horizon")?;
-        let size = client.query("SELECT pg_relation_size('firefly_horizon')", &[]);
-        if decode(&size.map_err(classify)?, |row| get::<i64>(row, 0))? == [0] {
-            return Ok(true);
-        }
-        if waiting.elapsed() > LONGEST_WAIT {
-            return Ok(false);
-        }
-        thread::sleep(PAUSE);
+/// After an error, the events stay in the log, and may be changed again. If the connection is lost, the next call that archives, attaches or
+/// converts decides.
+impl Drop for Detaching {
+    fn drop(&mut self) {
+        let _ = self.undo();
     }
 }
 
-/// Lets the events stay in the log that were about to leave.
-fn stop(connection: &mut Connection) -> Result<()> {
+/// Lets the events stay in the log that were about to leave: allows changes again, and deletes the keys that were written ahead.
+fn stop(connection: &mut Connection, partitions: Adjacent) -> Result<()> {
     lock::patiently(&mut connection.client, |transaction| {
         run(transaction, BRIEFLY)?;
+        partitions.release(transaction)?;
         run(transaction, STOP_LEAVING)
     })
 }
 
 /// Drops the detached partitions, and deletes the keys of their events in the log.
-fn drop_left(connection: &mut Connection) -> Result<()> {
-    let tables = connection
-        .session()
-        .select(sql::LEFT_TABLES, &[], |row| get::<String>(row, 0))?;
-    for table in tables {
-        lock::patiently(&mut connection.client, |transaction| {
-            run(transaction, BRIEFLY)?;
-            run(transaction, &format!("DROP TABLE {table}"))
-        })?;
-    }
+fn finish(connection: &mut Connection) -> Result<()> {
+    drop_left(connection)?;
     let mut session = connection.session();
-    while session
-        .execute(sql::FORGET_LEFT_KEYS, &[&DELETED_AT_ONCE])
-        .map_err(classify)?
-        > 0
-    {}
+    let mut pace = Pace::new();
+    loop {
+        let most = pace.events() as i64;
+        let forget = || session.execute(sql::FORGET_LEFT_KEYS, &[&most]).map_err(classify);
+        if pace.step(forget)? == 0 {
+            break;
+        }
+    }
     session.execute(sql::FINISH_LEAVING, &[]).map(drop).map_err(classify)
 }

@@ -1,8 +1,8 @@
 //! Locks on the table of events. Other sessions queue behind them.
 
-use std::thread;
 use std::time::Duration;
 
+use firefly_eventstore_core::backend::Patience;
 use firefly_eventstore_core::{Error, Result};
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
@@ -13,26 +13,17 @@ use crate::error::{classify, driver_error};
 pub(crate) const BRIEFLY: &str = "SET LOCAL lock_timeout = '50ms'";
 
 /// How often a step is tried. Others go on during the pauses. Fifteen seconds in all.
-const MOST_ATTEMPTS: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(100);
+const PATIENCE: Patience = Patience::new(100, Duration::from_millis(100));
 
-/// Runs a step in a transaction. If the step does not get a lock in time, pauses so that others can go on, and tries
-/// again.
+/// Runs a step in a transaction. If the step does not get a lock in time, pauses so that others can go on, and tries again.
 pub(crate) fn patiently<R>(client: &mut Client, mut step: impl FnMut(&mut Transaction<'_>) -> Result<R>) -> Result<R> {
-    let mut attempt = || {
+    // Other retryable errors are returned: a step cannot be repeated on a lost connection.
+    PATIENCE.repeat(is_locked, || {
         let mut transaction = client.transaction().map_err(classify)?;
         let done = step(&mut transaction)?;
         transaction.commit().map_err(classify)?;
         Ok(done)
-    };
-    for _ in 1..MOST_ATTEMPTS {
-        match attempt() {
-            // Other retryable errors are returned: a step cannot be repeated on a lost connection.
-            Err(error) if is_locked(&error) => thread::sleep(PAUSE),
-            done => return done,
-        }
-    }
-    attempt()
+    })
 }
 
 /// Whether another session held a lock, or the server resolved a deadlock.

@@ -7,6 +7,7 @@ use firefly_eventstore_core::{Error, ErrorKind, EventData, Indexes, Migration, R
 use postgres::{Client, GenericClient};
 use uuid::Uuid;
 
+use crate::conversion::Chosen;
 use crate::error::classify;
 use crate::options::Choices;
 use crate::partitions;
@@ -96,6 +97,8 @@ const fn required(layout: Layout) -> &'static [&'static str] {
             "trigger_events_keys",
             "trigger_events_keys_deleted",
             "trigger_events_keys_updated",
+            "trigger_events_keys_truncated",
+            "firefly_stream",
         ],
     }
 }
@@ -225,17 +228,16 @@ pub(crate) fn version(session: &mut Session<'_, Client>) -> Result<Option<String
 
 fn applied(session: &mut Session<'_, Client>) -> Result<Vec<AppliedMigration>> {
     let history = session.query(sql::HAS_TABLE, &[&"firefly_schema_history"]);
-    if history.map_err(classify)?.is_empty() {
-        return Ok(Vec::new());
+    match history.map_err(classify)?.is_empty() {
+        true => Ok(Vec::new()),
+        false => migration::applied(session),
     }
-    session.select(sql::APPLIED_MIGRATIONS, &[], |row| {
-        Ok(AppliedMigration::new(get(row, 0)?, get(row, 1)?))
-    })
 }
 
 /// Brings the schema up to date, each step in a transaction. Returns the steps that were applied. Other processes that migrate at the same
 /// time wait.
-pub(crate) fn migrate(connection: &mut Connection, schema: Option<&str>, choices: Choices) -> Result<Vec<Migration>> {
+pub(crate) fn migrate(connection: &mut Connection, schema: Option<&str>, choices: &Choices) -> Result<Vec<Migration>> {
+    choices.partitions.as_ref().map(Chosen::of).transpose()?;
     connection
         .session()
         .query(sql::LOCK_MIGRATIONS, &[&schema])
@@ -247,7 +249,7 @@ pub(crate) fn migrate(connection: &mut Connection, schema: Option<&str>, choices
     Ok(applied)
 }
 
-fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) -> Result<Vec<Migration>> {
+fn apply(connection: &mut Connection, schema: Option<&str>, choices: &Choices) -> Result<Vec<Migration>> {
     if let Some(schema) = schema {
         run(
             &mut connection.client,
@@ -281,7 +283,7 @@ fn apply(connection: &mut Connection, schema: Option<&str>, choices: Choices) ->
     if let Some(notify) = choices.notify {
         choose_notifications(connection, notify)?;
     }
-    if let Some(partitions) = choices.partitions {
+    if let Some(partitions) = &choices.partitions {
         partitions::choose(connection, partitions)?;
     }
     fill_checksums(&mut connection.session(), sql::WITHOUT_CHECKSUM, sql::FILL_CHECKSUMS)?;

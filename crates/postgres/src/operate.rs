@@ -19,6 +19,7 @@ use crate::append::locate;
 use crate::archive;
 use crate::detach::{self, Leaving};
 use crate::error::{classify, driver_error, is_refused};
+use crate::join::{self, Joining};
 use crate::migrate::{behind, how_behind, required_indexes};
 use crate::partitions::{self, Changed};
 use crate::read::archived_streams;
@@ -104,7 +105,7 @@ impl Operations for PostgresEventStore {
     }
 
     /// Other writers wait until it has committed; readers do not wait. First it waits up to 5 s, without delaying others, for maintenance
-    /// of the table, such as a `VACUUM`. Then it waits at most 50 ms for active writers, because other writers queue behind it. If they do
+    /// of the table, such as a `VACUUM`. Then it waits at most 25 ms for active writers, because other writers queue behind it. If they do
     /// not end in time, it fails with [`Unavailable`](ErrorKind::Unavailable). Eight round trips, and an `ANALYZE` of the archive's tables
     /// each time that they have doubled. It always fails within a transaction that has appended: call it outside.
     ///
@@ -127,8 +128,12 @@ impl Operations for PostgresEventStore {
     fn detachment(&self, archive: &Archive) -> Result<Option<Box<dyn Detachment + '_>>> {
         let begin = || {
             self.require_writable()?;
-            let layout = self.with(|session| Ok(session.layout))?;
-            if layout == Layout::Whole || archive.log.is_none() {
+            let is_partitioned = self.with(|session| Ok(session.layout == Layout::Partitioned))?;
+            if !is_partitioned {
+                return Ok(None);
+            }
+            if archive.log.is_none() {
+                self.settle_interrupted()?;
                 return Ok(None);
             }
             detach::begin(self.location(), archive, self.mark()?)
@@ -143,9 +148,7 @@ impl Operations for PostgresEventStore {
     /// `TRUNCATE`, or `MAINTAIN` from PostgreSQL 17 on; and `SELECT`, `UPDATE` and `DELETE` on `firefly_archived_events` and
     /// `firefly_archived_streams`.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
-        if self.with(Leaving::find)?.is_some() {
-            detach::settle(self.location())?;
-        }
+        self.settle_interrupted()?;
         let fingerprints = Fingerprint::of_all(events)?;
         self.transaction(|transaction| archive::attach(&mut transaction.session()?, events, &fingerprints))
     }
@@ -171,19 +174,35 @@ impl Operations for PostgresEventStore {
             added,
             merged,
         } = changed;
-        let new = match added {
-            0 => "and needs no more".to_owned(),
-            added => format!("{added} of them new"),
-        };
-        let gone = match merged {
-            0 => String::new(),
-            merged => format!("; {merged} whose events are archived were joined to another"),
-        };
         let indexed = match is_indexed {
             true => "; the index on streams was made",
             false => "",
         };
-        Ok(Some(format!("the log has {partitions}, {new}{gone}{indexed}")))
+        Ok(Some(
+            backend::report_partitions(partitions.unsigned_abs(), added, merged.unsigned_abs()) + indexed,
+        ))
+    }
+
+    /// Joins the smallest adjacent partitions, if there are more than 24, until 12 are left: 8 at once, and twice in a call. The events are copied
+    /// into a new table, while others read and append; this takes disk space, and about as long as an import. Then everybody waits for some
+    /// milliseconds, and at most 30 ms more for the table's lock. Changes of these events are refused meanwhile. It waits up to 15 s for older
+    /// snapshots. Has a connection of its own. Needs to own the tables.
+    ///
+    /// A log that is published for logical replication is left as it is: subscribers would get the copied events again.
+    fn join_partitions(&self) -> Result<Option<String>> {
+        let join = || {
+            self.require_writable()?;
+            let is_due = |session: &mut Session<'_, Client>| match session.layout {
+                Layout::Whole => Ok(false),
+                Layout::Partitioned => Joining::of(session).map(|joining| joining.is_due()),
+            };
+            match self.with(is_due)? {
+                true => join::join(self.location(), || self.mark()).map(Some),
+                false => Ok(None),
+            }
+        };
+        let joined = join().map_err(|error: Error| error.during("join partitions"))?;
+        Ok(joined.and_then(|joined| joined.told()))
     }
 
     /// `ANALYZE` of the store's tables, which reads a sample of each. The role must own them, or have the right to `MAINTAIN` them (from
@@ -265,6 +284,23 @@ impl Operations for PostgresEventStore {
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
         self.with(|session| diagnose::diagnose(session, self.options()))
             .map_err(|error| error.during("diagnose"))
+    }
+}
+
+impl PostgresEventStore {
+    /// Completes or undoes what was interrupted that would refuse changes of events.
+    fn settle_interrupted(&self) -> Result<()> {
+        let is_interrupted = self.with(|session| {
+            let is_joining = match session.layout {
+                Layout::Whole => false,
+                Layout::Partitioned => Joining::of(session)?.joined.is_some(),
+            };
+            Ok(is_joining || Leaving::find(session)?.is_some())
+        })?;
+        match is_interrupted {
+            true => detach::settle(self.location()),
+            false => Ok(()),
+        }
     }
 }
 

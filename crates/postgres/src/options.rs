@@ -11,7 +11,7 @@ pub(crate) struct Options {
 }
 
 /// Choices about a schema. Without a choice, an existing schema does not change, and a new one gets the default.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) indexes: Option<Indexes>,
     pub(crate) notify: Option<bool>,

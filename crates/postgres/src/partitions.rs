@@ -1,46 +1,53 @@
 //! Partitions of the log: how a log is partitioned, and how empty partitions are kept ready.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds::altered;
-use firefly_eventstore_core::{Error, Partitions, Result};
+use firefly_eventstore_core::{Error, GlobalSequence, Partitions, Result};
 use postgres::{Client, Transaction};
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::conversion::{State, recorded};
+use crate::conversion::{Chosen, State};
 use crate::error::classify;
 use crate::lock::{BRIEFLY, patiently};
 use crate::pool::Connection;
-use crate::row::{decode, get};
+use crate::row::{Cells, decode, get};
 use crate::session::{Session, run};
 use crate::sql;
 
 /// Partitions an empty log. If the log is partitioned already, records the choice for later partitions.
-pub(crate) fn choose(connection: &mut Connection, partitions: Partitions) -> Result<()> {
-    to_record(partitions)?;
+pub(crate) fn choose(connection: &mut Connection, partitions: &Partitions) -> Result<()> {
+    let chosen = Chosen::of(partitions)?;
     let state = State::of(&mut connection.session())?;
     if state.is_partitioned {
-        return choose_again(connection, partitions).map(drop);
+        return choose_again(connection, &chosen).map(drop);
     }
     match state.begun {
-        None => divide(connection, partitions),
+        None => divide(connection, &chosen),
         Some(_) => Err(is_one_table()),
     }
 }
 
 /// Records another choice for the later partitions of a partitioned log. Returns false if it is the same.
-pub(crate) fn choose_again(connection: &mut Connection, partitions: Partitions) -> Result<bool> {
-    let events = to_record(partitions)?;
-    let chosen = connection.session().execute(sql::CHOOSE_PARTITIONS, &[&events]);
+pub(crate) fn choose_again(connection: &mut Connection, chosen: &Chosen) -> Result<bool> {
+    let mut session = connection.session();
+    if matches!(chosen, Chosen::Types(_)) && session.select(sql::TAKES_TYPES, &[], |row| get::<bool>(row, 0))? != [true]
+    {
+        return Err(Error::invalid(
+            "the log is divided by its sequence alone, and only one table can be divided by aggregate type: make the log one table, with \
+             PostgresBuilder::convert_to_one_table or the tool's partition --undo, and then divide it",
+        ));
+    }
+    let (events, types) = chosen.to_record();
+    let chosen = session.execute(sql::CHOOSE_PARTITIONS, &[&events, &types]);
     chosen.map(|changed| changed > 0).map_err(classify)
 }
 
-/// A choice as the database records it: how many sequences a partition has, or `None` for a partition each month.
-pub(crate) fn to_record(partitions: Partitions) -> Result<Option<i64>> {
-    partitions.events().map(|_| partitions.checked_events()).transpose()
-}
-
 /// Partitions an empty log, in one transaction.
-fn divide(connection: &mut Connection, partitions: Partitions) -> Result<()> {
-    let events = to_record(partitions)?;
+fn divide(connection: &mut Connection, chosen: &Chosen) -> Result<()> {
+    let (events, types) = chosen.to_record();
     let mut transaction = connection.client.transaction().map_err(classify)?;
     run(&mut transaction, "LOCK TABLE events IN ACCESS EXCLUSIVE MODE")?;
     let found = transaction.query(sql::LAST_SEQUENCES, &[]).map_err(classify)?;
@@ -49,17 +56,21 @@ fn divide(connection: &mut Connection, partitions: Partitions) -> Result<()> {
     if last > 0 {
         return Err(is_one_table());
     }
+    if types.is_some() {
+        run(&mut transaction, sql::INDEX_TYPES)?;
+    }
     run(&mut transaction, sql::INDEX_STREAMS)?;
     run(&mut transaction, sql::KEEP_KEYS)?;
-    transaction
-        .execute(sql::BEGIN_CONVERSION, &[&events, &events.is_none()])
-        .map_err(classify)?;
+    begin_conversion(&mut transaction, Some(chosen))?;
     run(&mut transaction, sql::MAKE_SUMMARIES)?;
     run(&mut transaction, sql::TAKE_SUMMARIES)?;
     let bound = events.map(|events| allocated + events + 1);
-    partition_events(&mut transaction, bound, partitions)?;
+    partition_events(&mut transaction, bound, chosen)?;
     run(&mut transaction, sql::FORGET_OWN_KEYS)?;
     run(&mut transaction, sql::OWN_SEQUENCE)?;
+    if types.is_some() {
+        run(&mut transaction, sql::BEGIN_BY_TYPE)?;
+    }
     transaction.execute(sql::FINISH_CONVERSION, &[]).map_err(classify)?;
     transaction.commit().map_err(classify)
 }
@@ -71,18 +82,22 @@ fn is_one_table() -> Error {
     )
 }
 
+/// Records that a conversion begins, into such partitions or into one table.
+pub(crate) fn begin_conversion(transaction: &mut Transaction<'_>, into: Option<&Chosen>) -> Result<()> {
+    let (events, types) = into.map(Chosen::to_record).unwrap_or_default();
+    let by_month = matches!(into, Some(Chosen::Month));
+    let begun = transaction.execute(sql::BEGIN_CONVERSION, &[&events, &by_month, &types]);
+    begun.map(drop).map_err(classify)
+}
+
 /// Makes the table of events, whose keys are in another table, the first partition of a new table, which takes its name. The second partition
 /// begins at the bound. Without a bound there is none.
-pub(crate) fn partition_events(
-    transaction: &mut Transaction<'_>,
-    bound: Option<i64>,
-    partitions: Partitions,
-) -> Result<()> {
-    let events = to_record(partitions)?;
+pub(crate) fn partition_events(transaction: &mut Transaction<'_>, bound: Option<i64>, chosen: &Chosen) -> Result<()> {
+    let (events, types) = chosen.to_record();
     let bound = bound.map_or("NULL".to_owned(), |bound| bound.to_string());
     take_name(transaction, |transaction| {
         run(transaction, &sql::PARTITION_EVENTS.replace("$1", &bound))?;
-        let chosen = transaction.execute(sql::CHOOSE_PARTITIONS, &[&events]);
+        let chosen = transaction.execute(sql::CHOOSE_PARTITIONS, &[&events, &types]);
         chosen.map(drop).map_err(classify)
     })
 }
@@ -103,13 +118,16 @@ pub(crate) fn take_name(
 
 /// The division of a log, with its last partition.
 pub(crate) struct Divided {
-    /// How many sequences a new partition has, or `None` if each month gets one.
-    events: Option<i64>,
+    /// What new partitions are to have.
+    chosen: Chosen,
+    /// The tables that have events, or will.
     pub(crate) partitions: i64,
     /// How many empty partitions, which the log has passed, follow another empty one.
     mergeable: i64,
     /// The quoted name.
     name: String,
+    /// The aggregate types that have partitions of their own within the last one, or `None` if it is one table.
+    types: Option<Vec<String>>,
     /// The first sequence of the last partition. The only partition has none.
     first: Option<i64>,
     bytes: i64,
@@ -126,8 +144,11 @@ pub(crate) struct Divided {
 impl Divided {
     pub(crate) fn of(session: &mut Session<'_, Client>) -> Result<Self> {
         let divided = session.select(sql::PARTITIONS, &[], |row| {
+            let mut types: Option<Vec<String>> = get(row, 11)?;
+            types.iter_mut().for_each(|types| types.sort_unstable());
             Ok(Self {
-                events: get(row, 0)?,
+                chosen: Chosen::recorded(get(row, 0)?, get(row, 10)?),
+                types,
                 partitions: get(row, 1)?,
                 mergeable: get(row, 2)?,
                 name: get(row, 3)?,
@@ -148,8 +169,8 @@ impl Divided {
         divided.into_iter().next().ok_or_else(none)
     }
 
-    pub(crate) fn chosen(&self) -> Partitions {
-        recorded(self.events)
+    pub(crate) const fn chosen(&self) -> &Chosen {
+        &self.chosen
     }
 
     /// The first sequence that the last partition can have.
@@ -157,25 +178,41 @@ impl Divided {
         self.first.unwrap_or(1)
     }
 
-    /// Whether there is less than a whole partition before the last one, or whether the last one has the events of a month that is over.
+    /// Whether there is less than a whole partition before the last one; or whether the last one has the events of a month that is over, or
+    /// events and other types than chosen.
     pub(crate) fn needs_another(&self) -> bool {
-        match self.events {
-            Some(events) => self.allocated >= self.first() - events,
-            None => self.filled_since.is_some_and(|since| is_over(since, self.now)),
+        match &self.chosen {
+            Chosen::Events(events) => self.allocated >= self.first() - events,
+            Chosen::Month => self.filled_since.is_some_and(|since| is_over(since, self.now)),
+            Chosen::Types(types) => self.filled_since.is_some() && self.types.as_ref() != Some(types),
         }
     }
 
     /// The sequence at which a little last partition is to be split: `None` for the next one that is allocated.
-    fn cut(&self) -> Option<i64> {
-        self.events.map(|events| self.first().max(self.allocated + 1) + events)
+    fn cut(&self, doublings: u32) -> Option<i64> {
+        match &self.chosen {
+            Chosen::Events(events) => Some(self.first().max(self.allocated + 1) + events),
+            Chosen::Month => None,
+            Chosen::Types(_) => Some(self.allocated + 1 + (FEW_MEANWHILE << doublings)),
+        }
     }
 
     /// How many events may be appended while a large last partition is read, which takes the longer the more events it has. They stay in it,
     /// which matters for months: a thirtieth is about one day.
     fn margin(&self) -> i64 {
-        match self.events {
-            Some(events) => events.max(APPENDED_MEANWHILE),
-            None => ((self.allocated - self.first()) / 30).clamp(LEAST_MEANWHILE, APPENDED_MEANWHILE),
+        match self.chosen {
+            Chosen::Events(events) => events.max(APPENDED_MEANWHILE),
+            Chosen::Month | Chosen::Types(_) => {
+                ((self.allocated - self.first()) / 30).clamp(LEAST_MEANWHILE, APPENDED_MEANWHILE)
+            }
+        }
+    }
+
+    /// How many tables another partition has.
+    fn tables(&self) -> u64 {
+        match &self.chosen {
+            Chosen::Events(_) | Chosen::Month => 1,
+            Chosen::Types(types) => types.len() as u64 + 1,
         }
     }
 }
@@ -201,7 +238,10 @@ pub(crate) const APPENDED_MEANWHILE: i64 = 1_000_000;
 /// The same for the partition of a month, at least.
 const LEAST_MEANWHILE: i64 = 10_000;
 
-/// How often that number is doubled if more were appended.
+/// How many events may be appended while the tables of a partition by aggregate type are made.
+pub(crate) const FEW_MEANWHILE: i64 = 100;
+
+/// How often these numbers are doubled if more were appended.
 const MOST_DOUBLINGS: u32 = 10;
 
 /// The changes to the partitions of a log.
@@ -232,20 +272,43 @@ pub(crate) fn keep(session: &mut Session<'_, Client>) -> Result<Changed> {
             return Ok(changed);
         }
         let cut = match divided.bytes {
-            ..=LITTLE_BYTES => divided.cut(),
+            ..=LITTLE_BYTES => divided.cut(failed),
             _ => Some(bounded(session, &divided, failed)?),
         };
+        if let (Chosen::Types(_), Some(cut)) = (divided.chosen(), cut) {
+            prepare(session.client, cut)?;
+        }
         match split(session, cut, &divided.name)? {
-            true => changed.added += 1,
+            true => changed.added += divided.tables(),
             false => failed = MOST_DOUBLINGS.min(failed + 1),
         }
     }
 }
 
+/// Makes the tables of the partition that is to begin at a sequence, while others append. There are many, and an empty index takes a write to
+/// the disk.
+pub(crate) fn prepare(client: &mut Client, first: i64) -> Result<()> {
+    let prepare = sql::PREPARE_PARTITION.replace("$1", &first.to_string());
+    patiently(client, |transaction| {
+        run(transaction, "SET LOCAL lock_timeout = '5s'")?;
+        run(transaction, &prepare)
+    })
+}
+
+/// Begins a transaction's wait for a partition: while appends go on, for operations such as a vacuum; then only briefly. An automatic vacuum
+/// gives way only to those who wait for a second (`deadlock_timeout`).
+fn wait_for(transaction: &mut Transaction<'_>, partition: &str) -> Result<()> {
+    run(
+        transaction,
+        &format!("SET LOCAL lock_timeout = '5s'; LOCK TABLE {partition} IN SHARE UPDATE EXCLUSIVE MODE"),
+    )?;
+    run(transaction, BRIEFLY)
+}
+
 /// Splits the last partition, which has this name. Returns false if another process did, or if the sequence is allocated by now.
 fn split(session: &mut Session<'_, Client>, cut: Option<i64>, name: &str) -> Result<bool> {
     patiently(session.client, |transaction| {
-        run(transaction, BRIEFLY)?;
+        wait_for(transaction, name)?;
         let split = transaction
             .query(sql::SPLIT_PARTITION, &[&cut, &name])
             .map_err(classify)?;
@@ -279,7 +342,7 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided, doublings: u32)
              CHECK ({from}global_sequence < {cut}) NOT VALID"
         );
         patiently(session.client, |transaction| {
-            run(transaction, BRIEFLY)?;
+            wait_for(transaction, name)?;
             run(transaction, &bound)
         })?;
     }
@@ -293,7 +356,7 @@ fn bounded(session: &mut Session<'_, Client>, divided: &Divided, doublings: u32)
 /// Makes the index on streams in a log that was partitioned before there was one. Returns false if there is one. Others go on, but it waits for
 /// transactions with an older snapshot.
 pub(crate) fn index_streams(session: &mut Session<'_, Client>) -> Result<bool> {
-    if session.select(sql::STREAM_INDEX, &[], |row| get::<bool>(row, 0))? == [true] {
+    if session.select(sql::IS_INDEX_VALID, &[&"idx_events_stream"], |row| get::<bool>(row, 0))? == [true] {
         return Ok(false);
     }
     let on_the_whole = sql::INDEX_STREAMS
@@ -323,6 +386,31 @@ fn briefly(client: &mut Client, statements: &str) -> Result<()> {
     })
 }
 
+/// The first sequences of the partitions, as a store last saw them. Other processes may have added, joined or dropped partitions since. So they
+/// only say where it is best to look first.
+#[derive(Default)]
+pub(crate) struct Starts(Mutex<Option<(Instant, Arc<[GlobalSequence]>)>>);
+
+impl Starts {
+    /// The first sequences, in ascending order. Looks again after a minute.
+    pub(crate) fn known(&self, session: &mut Session<'_, Client>) -> Result<Arc<[GlobalSequence]>> {
+        let seen = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, starts)) = &*seen()
+            && at.elapsed() < LOOK_EVERY
+        {
+            return Ok(Arc::clone(starts));
+        }
+        let starts: Arc<[GlobalSequence]> = session
+            .select(sql::PARTITION_STARTS, &[], |row| Cells(row).sequence(0))?
+            .into();
+        *seen() = Some((Instant::now(), Arc::clone(&starts)));
+        Ok(starts)
+    }
+}
+
+/// How often a store looks where its partitions begin.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// The partitions with events.
 pub(crate) fn filled(session: &mut Session<'_, Client>) -> Result<Vec<String>> {
     session.select(sql::FILLED_PARTITIONS, &[], |row| get(row, 0))
@@ -333,7 +421,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "these are tests")]
 
     use firefly_eventstore_core::backend::Sql;
-    use firefly_eventstore_test_servers::postgres_unless_missing;
+    use firefly_eventstore_test_servers::{postgres_unless_missing, without_autovacuum};
     use postgres::NoTls;
 
     use super::*;
@@ -392,11 +480,19 @@ mod tests {
 
     #[test]
     fn what_is_found_by_keys_is_looked_up_in_one_partition_each() {
+        looks_into_one_table_each(Partitions::by_events(1_000));
+    }
+
+    #[test]
+    fn what_is_found_by_keys_is_looked_up_in_the_table_of_its_type() {
+        looks_into_one_table_each(Partitions::by_aggregate_type(["A", "Aggregate", "B"]));
+    }
+
+    fn looks_into_one_table_each(partitions: Partitions) {
         let Some(server) = postgres_unless_missing() else {
             return;
         };
         let database = server.new_database();
-        let partitions = Partitions::by_events(1_000);
         let builder = PostgresEventStore::builder(database.url()).partitions(partitions);
         let store = builder.migrate_on_open(true).open().unwrap();
         let mut client = Client::connect(database.url(), NoTls).unwrap();
@@ -422,16 +518,7 @@ mod tests {
             client.batch_execute(&format!("EXPLAIN EXECUTE {call}")).unwrap();
             prepared.push((call, *lookups));
         }
-        // Autovacuum would analyze the tables, and the statements would be planned again.
-        client
-            .batch_execute(
-                "DO $$ DECLARE partition regclass; BEGIN
-                     FOR partition IN SELECT firefly_ranges.partition FROM firefly_ranges() LOOP
-                         EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', partition);
-                     END LOOP;
-                 END $$; ALTER TABLE firefly_event_keys SET (autovacuum_enabled = off)",
-            )
-            .unwrap();
+        without_autovacuum(&mut client);
         client.batch_execute(FILL).unwrap();
         for _ in 0..2 {
             for (call, lookups) in &prepared {

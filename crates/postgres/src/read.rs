@@ -1,5 +1,7 @@
 //! Reading: streams, the log, statistics.
 
+use std::sync::Arc;
+
 use firefly_eventstore_core::backend::kinds::unavailable;
 use firefly_eventstore_core::backend::{
     ArchivedStream, Columns as _, Driver, EventDecoder, EventFilter, Found, Head, MetadataIndex, PageEvents, Position,
@@ -16,6 +18,7 @@ use uuid::Uuid;
 
 use crate::append::head;
 use crate::error::{classify, classify_mark};
+use crate::partitions::Starts;
 use crate::row::{self, Cells, decode, get};
 use crate::session::{Parameter, Session, parameters, references};
 use crate::sql::{self, Layout};
@@ -203,6 +206,10 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
 /// A statement asks for a limited number of rows of a limited size, which together fill a page and a quarter. Larger rows are fetched one
 /// by one. This is rare, because each statement learns the usual size from earlier ones.
 ///
+/// In a partitioned log, the first statement looks only into the partition that probably fills the page, because each one that it might look
+/// into takes time. If the page is not full then, another statement looks into the rest of the window. Where partitions begin may have
+/// changed since the store looked. That makes no difference to the page: it is always read up to its end, or that of the window.
+///
 /// If a part of the window may be archived, the window is read again in one transaction whose statements see one state. In one state, each
 /// event is either in the log or archived. Otherwise an event that is attached meanwhile could be found in neither place.
 pub(crate) fn find(
@@ -210,14 +217,17 @@ pub(crate) fn find(
     query: &EventQuery,
     window: &Window,
     indexes: &[String],
+    starts: &Starts,
     usual: &UsualSize,
 ) -> Result<Found> {
-    let (found, archived_until) = look(session, query, window, indexes, usual)?;
+    let driver = driver(query, indexes);
+    let starts = starts_for(session, driver, query, starts)?;
+    let (found, archived_until) = look(session, query, window, driver, &starts, usual)?;
     if query.skips_archived() || archived_until.is_none_or(|until| until <= window.after) {
         return Ok(found);
     }
     session.in_one_state(|session| {
-        let (found, archived_until) = look(session, query, window, indexes, usual)?;
+        let (found, archived_until) = look(session, query, window, driver, &starts, usual)?;
         backend::check_archived(query, window, &found.events, archived_until, |covered| {
             archive_in(session, query.filter(), covered)
         })?;
@@ -233,7 +243,8 @@ fn look<C: GenericClient>(
     session: &mut Session<'_, C>,
     query: &EventQuery,
     window: &Window,
-    indexes: &[String],
+    driver: Driver,
+    mut starts: &[GlobalSequence],
     usual: &UsualSize,
 ) -> Result<(Found, Option<GlobalSequence>)> {
     let mut window = *window;
@@ -245,7 +256,8 @@ fn look<C: GenericClient>(
         let left = most.saturating_sub(u32::try_from(events.len()).unwrap_or(most));
         let (asked, largest) = share(usual, left, window.bytes);
         window.rows = asked;
-        let statement = LogStatement::new(query, &window, largest, indexes);
+        let part = first_part(query, &window, starts);
+        let statement = LogStatement::new(session.layout, driver, query, &part, largest);
         let rows = statement.query(session).map_err(classify)?;
         // One of the rows is not an event.
         let is_last = rows.len() <= asked as usize;
@@ -274,12 +286,77 @@ fn look<C: GenericClient>(
             seen.add(events.bytes() - before, is_withheld);
         }
         learn(usual, &seen);
-        let Some(last) = events.last().filter(|_| !is_last) else {
-            break;
-        };
-        window.go_on_beyond(query, Position::of(last));
+        match events.last().filter(|_| !is_last) {
+            Some(last) => window.go_on_beyond(query, Position::of(last)),
+            None => {
+                match query.direction() {
+                    Direction::Forwards => window.after = part.until,
+                    Direction::Backwards => window.until = part.after,
+                }
+                starts = &[];
+            }
+        }
     }
     Ok((Found::new(events, end), archived_until))
+}
+
+/// The filter, or the order, whose index finds the events.
+fn driver(query: &EventQuery, indexes: &[String]) -> Driver {
+    let filter = query.filter();
+    let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
+    let metadata = filter.metadata.as_ref().map(|_| metadata);
+    // The unique indexes on ids and streams always exist, by the names that the layout has.
+    let is_key = |index: &str| matches!(index, "idx_events_event_id" | "idx_events_aggregate_version");
+    let is_there = |index: &str| is_key(index) || indexes.iter().any(|name| name == index);
+    Driver::of(filter, query.order() == Order::Time, metadata, is_there)
+}
+
+/// The first sequences of the partitions, if it is worth while to read a part of the window first.
+fn starts_for(
+    session: &mut Session<'_, Client>,
+    driver: Driver,
+    query: &EventQuery,
+    starts: &Starts,
+) -> Result<Arc<[GlobalSequence]>> {
+    match session.layout == Layout::Partitioned && fills_along_the_log(driver, query) {
+        true => starts.known(session),
+        false => Ok(Arc::default()),
+    }
+}
+
+/// Whether the page is read in the order of the log, and its filter usually finds so many events that they fill the page within one
+/// partition.
+fn fills_along_the_log(driver: Driver, query: &EventQuery) -> bool {
+    let are_many = matches!(
+        driver,
+        Driver::EventTypes | Driver::Creator | Driver::Tenant | Driver::AggregateTypes | Driver::Sequence
+    );
+    are_many && query.order() == Order::Sequence
+}
+
+/// The part of a window that is read first: up to the end of the partition in which a page without gaps would end.
+fn first_part(query: &EventQuery, window: &Window, starts: &[GlobalSequence]) -> Window {
+    let rows = u64::from(window.rows);
+    let mut part = *window;
+    match query.direction() {
+        Direction::Forwards => {
+            let filled = window.after.get().saturating_add(rows);
+            if let Some(next) = starts.iter().find(|start| start.get() > filled) {
+                part.until = window.until.min(before(*next));
+            }
+        }
+        Direction::Backwards => {
+            let filled = window.until.get().saturating_sub(rows);
+            if let Some(own) = starts.iter().rfind(|start| start.get() <= filled) {
+                part.after = window.after.max(before(*own));
+            }
+        }
+    }
+    part
+}
+
+fn before(start: GlobalSequence) -> GlobalSequence {
+    GlobalSequence::new(start.get().saturating_sub(1)).expect("a smaller sequence is a sequence")
 }
 
 /// Fetches an event that is too large to be sent among others.
@@ -336,15 +413,20 @@ fn learn(usual: &UsualSize, seen: &Seen) {
     });
 }
 
-/// How PostgreSQL finds the page: the plan with these values, and the plan without values, unless the driver never uses that.
-pub(crate) fn explain<C: GenericClient>(
-    session: &mut Session<'_, C>,
+/// How PostgreSQL finds the page, or its first part: the plan with these values, and the plan without values, unless the driver never uses
+/// that.
+pub(crate) fn explain(
+    session: &mut Session<'_, Client>,
     query: &EventQuery,
     cursor: Option<&Cursor>,
     indexes: &[String],
+    starts: &Starts,
 ) -> Result<Vec<Vec<String>>> {
     let mark = cursor.map_or(GlobalSequence::MAX, Cursor::high_water_mark);
-    let statement = LogStatement::new(query, &query.window(cursor, mark), i32::MAX, indexes);
+    let driver = driver(query, indexes);
+    let starts = starts_for(session, driver, query, starts)?;
+    let part = first_part(query, &query.window(cursor, mark), &starts);
+    let statement = LogStatement::new(session.layout, driver, query, &part, i32::MAX);
     let mut plans = vec![statement.custom_plan(session).map_err(classify)?];
     if !statement.is_planned_anew() {
         plans.push(statement.generic_plan(session).map_err(classify)?);
@@ -365,8 +447,13 @@ pub(crate) fn explain<C: GenericClient>(
 ///   more rows than a page takes.
 /// - A checked condition is compared as a number. No index fits that, and PostgreSQL expects it to be true.
 /// - The rows of a filter that finds few are sorted by an expression.
+/// - Along the log, a known limit, such as `LIMIT 128`, stands within `LIMIT $4`. Without values, PostgreSQL takes `LIMIT $4` for a tenth of
+///   the log, and so plans the statement anew at each execution, which takes longer than to read the page. In the order of time, it would
+///   rather sort so few rows than walk the index.
 struct LogStatement<'q> {
     driver: Driver,
+    /// The window of sequences as the driving condition.
+    along_the_log: String,
     sql: String,
     parameters: Vec<Box<dyn ToSql + Sync + 'q>>,
 }
@@ -380,15 +467,14 @@ struct Arm {
 }
 
 impl<'q> LogStatement<'q> {
-    fn new(query: &'q EventQuery, window: &Window, largest: i32, indexes: &[String]) -> Self {
+    fn new(layout: Layout, driver: Driver, query: &'q EventQuery, window: &Window, largest: i32) -> Self {
         let filter = query.filter();
-        let metadata = MetadataIndex::Broad("idx_events_metadata_gin");
-        let metadata = filter.metadata.as_ref().map(|_| metadata);
-        // The unique indexes on ids and streams always exist, by the names that the layout has.
-        let is_key = |index: &str| matches!(index, "idx_events_event_id" | "idx_events_aggregate_version");
-        let is_there = |index: &str| is_key(index) || indexes.iter().any(|name| name == index);
         let mut statement = Self {
-            driver: Driver::of(filter, query.order() == Order::Time, metadata, is_there),
+            driver,
+            along_the_log: match layout {
+                Layout::Whole => ALONG_THE_LOG.to_owned(),
+                Layout::Partitioned => format!("{ALONG_THE_LOG}\n  AND {IN_PARTITIONS}"),
+            },
             sql: String::new(),
             parameters: vec![
                 Box::new(largest),
@@ -410,9 +496,13 @@ impl<'q> LogStatement<'q> {
             _ => sql::LOG.to_owned(),
         };
         let log = log.trim_end();
+        let most = match query.order() {
+            Order::Time => "$4".to_owned(),
+            _ => known_limit(window.rows).to_string(),
+        };
         let one = |arm: &Arm| {
             format!(
-                "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT $4",
+                "{log}\nWHERE firefly_here()\n  AND {}{checked}\nORDER BY {}\nLIMIT {most}",
                 arm.condition, arm.order
             )
         };
@@ -426,13 +516,13 @@ impl<'q> LogStatement<'q> {
             )
         };
         let events = match &arms[..] {
-            [arm] => one(arm),
+            [arm] => format!("SELECT * FROM (\n{}\n) AS arm", one(arm)),
             arms => {
                 let arms: Vec<String> = arms.iter().map(merged).collect();
-                format!("{}\nORDER BY {order}\nLIMIT $4", arms.join("\nUNION ALL\n"))
+                format!("{}\nORDER BY {order}", arms.join("\nUNION ALL\n"))
             }
         };
-        statement.sql = format!("({events})\nUNION ALL\n{}", sql::LOG_END);
+        statement.sql = format!("({events}\nLIMIT $4)\nUNION ALL\n{}", sql::LOG_END);
         statement
     }
 
@@ -457,9 +547,14 @@ impl<'q> LogStatement<'q> {
         )
     }
 
-    /// No value can be bound to an `EXPLAIN EXECUTE`. The generic plan does not depend on the values.
+    /// No value can be bound to an `EXPLAIN EXECUTE`. The generic plan does not depend on the values, but those of the window exclude
+    /// partitions when it starts.
     fn generic_plan<C: GenericClient>(&self, session: &mut Session<'_, C>) -> Result<Vec<Row>, postgres::Error> {
-        let values = vec!["NULL"; self.parameters.len()].join(", ");
+        let mut values = vec!["NULL".to_owned(); self.parameters.len()];
+        for (value, parameter) in values.iter_mut().zip(&self.parameters[..4]) {
+            *value = format!("{parameter:?}");
+        }
+        let values = values.join(", ");
         let mut transaction = session.client.transaction()?;
         transaction.batch_execute(&format!(
             "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE explained AS {}",
@@ -564,7 +659,7 @@ impl<'q> LogStatement<'q> {
             }
             Driver::Sequence => {
                 checks.extend(time);
-                return vec![arm(ALONG_THE_LOG.to_owned(), order_of(query))];
+                return vec![arm(self.along_the_log.clone(), order_of(query))];
             }
             Driver::Correlation | Driver::Causation | Driver::Creator | Driver::Tenant => {
                 let mut equalities = Driver::equalities(filter).into_iter();
@@ -575,7 +670,7 @@ impl<'q> LogStatement<'q> {
                     format!("{column} = {value}")
                 } else {
                     checks.extend(time);
-                    return vec![arm(along(column, &value), &[column, "global_sequence"])];
+                    return vec![arm(self.along(column, &value), &[column, "global_sequence"])];
                 }
             }
         };
@@ -614,7 +709,10 @@ impl<'q> LogStatement<'q> {
                 let one_type = format!("{column} = ANY(ARRAY[{value}])");
                 (format!("{one_type}{time}"), format!("{column} {opposite}, {order}"))
             } else {
-                (along(column, &value), in_order(query, &[column, "global_sequence"]))
+                (
+                    self.along(column, &value),
+                    in_order(query, &[column, "global_sequence"]),
+                )
             };
             arms.push(Arm {
                 condition,
@@ -655,10 +753,20 @@ impl<'q> LogStatement<'q> {
         (!bounds.is_empty()).then(|| bounds.join("\n  AND "))
     }
 
+    /// The window of sequences for one value of a column, as an index on both has it.
+    fn along(&self, column: &str, value: &str) -> String {
+        format!("{column} = ANY(ARRAY[{value}])\n  AND {}", self.along_the_log)
+    }
+
     fn bind(&mut self, value: impl ToSql + Sync + 'q) -> String {
         self.parameters.push(Box::new(value));
         format!("${}", self.parameters.len())
     }
+}
+
+/// A limit that is not far above the wanted one, and is written into the statement. There are few of them, so there are few statements.
+fn known_limit(wanted: u32) -> u64 {
+    u64::from(wanted).next_power_of_two().max(16)
 }
 
 /// The window of sequences as a checked condition.
@@ -667,10 +775,9 @@ const WITHIN: &str = "global_sequence BETWEEN $2 AND $3";
 /// The window of sequences as the driving condition.
 const ALONG_THE_LOG: &str = "global_sequence >= $2\n  AND (global_sequence, 0) <= ($3, 0)";
 
-/// The window of sequences for one value of a column, as an index on both has it.
-fn along(column: &str, value: &str) -> String {
-    format!("{column} = ANY(ARRAY[{value}])\n  AND {ALONG_THE_LOG}")
-}
+/// The end of the window again, in a form that excludes the partitions after it when the statement starts. PostgreSQL does not see a range in
+/// this form, either.
+const IN_PARTITIONS: &str = "(global_sequence < $3 OR global_sequence = $3)";
 
 /// The columns of the requested order.
 fn order_of(query: &EventQuery) -> &'static [&'static str] {
@@ -719,4 +826,87 @@ pub(crate) fn summaries<C: GenericClient>(
         session.query(&statement, &parameters)
     };
     decode(&rows.map_err(classify)?, |row| rows::summary(&Cells(row)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use std::num::NonZeroU32;
+
+    use firefly_eventstore_core::operate::Operations as _;
+    use firefly_eventstore_core::prelude::*;
+    use firefly_eventstore_test_servers::postgres_unless_missing;
+
+    use super::*;
+    use crate::{Partitions, PostgresEventStore};
+
+    #[test]
+    fn a_page_is_the_same_wherever_a_store_believes_that_partitions_begin() {
+        let Some(server) = postgres_unless_missing() else {
+            return;
+        };
+        let database = server.new_database();
+        let builder = PostgresEventStore::builder(database.url()).partitions(Partitions::by_events(10));
+        let store = builder.migrate_on_open(true).open().unwrap();
+        for round in 0..30 {
+            let aggregate = AggregateKey::new("Account", Uuid::now_v7()).unwrap();
+            let events = [["a", "b"], ["b", "c"]][round % 2].map(|of_type| NewEvent::from_json(of_type, "{}").unwrap());
+            store.append(&aggregate, ExpectedVersion::NoStream, &events).unwrap();
+            store.add_partitions().unwrap();
+        }
+
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut believed = vec![vec![], vec![1], vec![31], vec![GlobalSequence::MAX.get()]];
+        believed.push((1..6).map(|start| start * 10 + 1).collect());
+        believed.push((1..70).collect());
+        for _ in 0..10 {
+            let mut starts: Vec<u64> = (0..random.usize(1..8)).map(|_| random.u64(0..80)).collect();
+            starts.sort_unstable();
+            believed.push(starts);
+        }
+        let all = EventQuery::new;
+        let queries = [
+            all(),
+            all().event_types(["a"]).unwrap(),
+            all().event_types(["a", "c"]).unwrap(),
+            all().event_types(["d"]).unwrap(),
+            all().aggregate_types(["Account"]).unwrap().event_types(["b"]).unwrap(),
+            all().after(GlobalSequence::from(13)).until(GlobalSequence::from(47)),
+        ];
+        for query in queries.into_iter().flat_map(|query| [query.clone(), query.backwards()]) {
+            for size in [2, 7, 100] {
+                let query = query.clone().page_size(NonZeroU32::new(size).unwrap());
+                let expected = pages(&store, &query, &[]);
+                assert!(expected.windows(2).all(|pages| pages[0].len() == size as usize));
+                for starts in &believed {
+                    let starts: Vec<_> = starts
+                        .iter()
+                        .map(|start| GlobalSequence::new(*start).unwrap())
+                        .collect();
+                    assert_eq!(pages(&store, &query, &starts), expected, "{query:?}: {starts:?}");
+                }
+            }
+        }
+    }
+
+    /// The sequences in the pages of a query, as a store reads them that believes that partitions begin there.
+    fn pages(store: &PostgresEventStore, query: &EventQuery, starts: &[GlobalSequence]) -> Vec<Vec<u64>> {
+        let mark = store.high_water_mark().unwrap();
+        let indexes = ["idx_events_type", "idx_events_aggregate_type"].map(str::to_owned);
+        let (mut pages, mut cursor) = (Vec::new(), None);
+        loop {
+            let window = query.window(cursor.as_ref(), mark);
+            let found = store.with(|session| {
+                let usual = UsualSize::guessed(1);
+                look(session, query, &window, driver(query, &indexes), starts, &usual)
+            });
+            let page = found.unwrap().0.events.into_page(query, cursor.as_ref(), mark);
+            pages.push(page.events.iter().map(|event| event.global_sequence.get()).collect());
+            cursor = page.next;
+            if cursor.is_none() {
+                return pages;
+            }
+        }
+    }
 }

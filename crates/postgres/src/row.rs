@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+pub(crate) use firefly_eventstore_core::backend::rows::decode;
 use firefly_eventstore_core::backend::{self, ArchivedStream, Columns, Fingerprint};
 use firefly_eventstore_core::{AggregateKey, Error, Result};
 use postgres::Row;
@@ -126,17 +127,6 @@ pub(crate) fn is_null(row: &Row, index: usize) -> Result<bool> {
     }
 
     Ok(get::<Option<Something>>(row, index)?.is_none())
-}
-
-/// A column with a count.
-pub(crate) fn count(row: &Row, index: usize) -> Result<u64> {
-    u64::try_from(get::<i64>(row, index)?).map_err(|_| Error::invalid(format!("column {index} is negative")))
-}
-
-/// Each row, decoded.
-pub(crate) fn decode<T>(rows: &[Row], decode: impl FnMut(&Row) -> Result<T>) -> Result<Vec<T>> {
-    let decoded: Result<Vec<T>> = rows.iter().map(decode).collect();
-    decoded.map_err(|error| backend::damaged(&error, None))
 }
 
 /// The microsecond that contains a time. Times before the least time of PostgreSQL become that one: no event is so old.

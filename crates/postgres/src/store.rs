@@ -6,11 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use firefly_eventstore_core::backend::server::{self, ServerLog, WindowReading};
 use firefly_eventstore_core::backend::{
-    Connections, DataRules, Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls,
-    ServerOptions, SlotsQuery, SqlTransaction, UsualSize, Window, Work, WorkTransaction, any_cause, any_transient,
-    consumers, tables,
+    Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls, ServerLog, ServerOptions,
+    ServerTransaction, SlotsQuery, SqlTransaction, UsualSize, Window, WindowReading, Work, WorkTransaction, any_cause,
+    any_transient, consumers, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -28,6 +27,7 @@ use uuid::Uuid;
 use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, kind_of};
 use crate::listen::Listener;
 use crate::options::Options;
+use crate::partitions::Starts;
 use crate::pool::{Connect, Connection, Location, Place};
 use crate::row::get;
 use crate::session::{Session, Statements};
@@ -66,6 +66,8 @@ struct Shared {
     indexes: Vec<String>,
     /// The greatest mark that was proved. A writer that announces itself later can only allocate sequences beyond it.
     proved: ProvedMark,
+    /// Where the partitions begin.
+    starts: Starts,
     usual_size: UsualSize,
 }
 
@@ -156,7 +158,7 @@ impl PostgresEventStore {
             connection = self.shared.calls.connection()?;
         }
         let error = match self.begin(&mut connection) {
-            Ok(transaction) => return transaction.run(work),
+            Ok(transaction) => return self.shared.calls.run(transaction, work),
             Err(error) => error,
         };
         if !self.is_lost(&connection, &error) {
@@ -164,7 +166,8 @@ impl PostgresEventStore {
         }
         // The work has not begun, so it can run on another connection.
         drop(connection);
-        self.begin(&mut *self.shared.calls.connection()?)?.run(work)
+        let mut connection = self.shared.calls.connection()?;
+        self.shared.calls.run(self.begin(&mut connection)?, work)
     }
 
     /// Appends within the caller's transaction on the caller's connection. The connection's search path must lead to the same schema, and
@@ -248,7 +251,8 @@ impl PostgresEventStore {
     /// values. The second is made without values; it is left out if the driver never uses such a plan.
     #[doc(hidden)]
     pub fn explain(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Vec<Vec<String>>> {
-        self.with(|session| read::explain(session, query, cursor, &self.shared.indexes))
+        let Shared { indexes, starts, .. } = &*self.shared;
+        self.with(|session| read::explain(session, query, cursor, indexes, starts))
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -309,7 +313,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) fn mark(&self) -> Result<GlobalSequence> {
-        server::mark(&Sessions(self))
+        Sessions(self).mark()
     }
 
     /// Proves the mark. If the log ends before a mark that was proved earlier, events were lost. That is an error once; then the old mark
@@ -402,7 +406,11 @@ impl PostgresBuilder {
     /// If the log has events and is one table, the choice is refused: call [`convert_to_partitions`](Self::convert_to_partitions). If it is
     /// partitioned, the choice counts for later partitions, and existing ones stay.
     /// [`add_partitions`](firefly_eventstore_core::operate::Operations::add_partitions) makes them: call it more often than a partition
-    /// fills, and with [`Partitions::by_month`] at the beginning of each month.
+    /// fills, and with [`Partitions::by_month`] at the beginning of each month. With [`Partitions::by_aggregate_type`], it is needed only
+    /// after other types were chosen.
+    ///
+    /// A log that is divided by its sequence, as by events and by month, cannot be divided by aggregate type later: such a choice is refused.
+    /// [Make it one table](Self::convert_to_one_table) first. The other way round is allowed.
     ///
     /// Whoever may `SELECT` from and `INSERT` into the table `events` needs the same rights on the table `firefly_event_keys`.
     ///
@@ -446,7 +454,7 @@ impl PostgresBuilder {
         options.server.check()?;
         let mut connection = location.open()?;
         if options.server.migrate_on_open {
-            migrate::migrate(&mut connection, location.schema.as_deref(), options.choices)?;
+            migrate::migrate(&mut connection, location.schema.as_deref(), &options.choices)?;
         }
         let indexes = migrate::require_current(&mut connection.session())?;
         location.place = Some(Place::of(&mut connection.session())?);
@@ -456,6 +464,7 @@ impl PostgresBuilder {
             options,
             indexes,
             proved: ProvedMark::default(),
+            starts: Starts::default(),
             // Until it knows the usual size, a statement asks for as many rows as a page takes. The server does not send large events among
             // them.
             usual_size: UsualSize::guessed(1),
@@ -487,16 +496,12 @@ impl PostgresBuilder {
     /// # Errors
     ///
     /// As [`PostgresEventStore::open`]; [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput), naming the row, if a table made by hand
-    /// has one that cannot be adopted, or if [`partitions`](Self::partitions) is set and the log has events in one table.
+    /// has one that cannot be adopted, or if [`partitions`](Self::partitions) is set to what no table can be made for, or the log has events
+    /// in one table.
     pub fn migrate(&self) -> Result<Vec<Migration>> {
-        let migrate = || {
-            if self.options.server.read_replica {
-                return Err(Error::new(ErrorKind::ReadOnly));
-            }
-            let location = self.location()?;
-            migrate::migrate(&mut location.open()?, location.schema.as_deref(), self.options.choices)
-        };
-        migrate().map_err(|error: Error| error.during(format_args!("migrate {}", self.name())))
+        self.change("migrate", |connection, schema| {
+            migrate::migrate(connection, schema, &self.options.choices)
+        })
     }
 
     /// Divides the log of a store that is in use into partitions, while programs read and write. If it was divided already, changes only the
@@ -508,7 +513,7 @@ impl PostgresBuilder {
     /// partitions. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
     ///
     /// The events that are there, and some later ones, become the first partition; with [`Partitions::by_month`], those of the rest of the
-    /// month.
+    /// month. With [`Partitions::by_aggregate_type`], the tables of types have the events after these.
     ///
     /// First update every program to this version of the library. Roles that may write to the table `events` get the same rights on its
     /// keys. Your own views, triggers, privileges and indexes on the table are moved to the new one. Foreign keys, policies, rules,
@@ -539,13 +544,19 @@ impl PostgresBuilder {
     }
 
     fn convert(&self, into: Option<Partitions>, mut progress: impl FnMut(Progress)) -> Result<bool> {
-        let mut convert = || {
-            if self.options.server.read_replica {
-                return Err(Error::new(ErrorKind::ReadOnly));
-            }
-            convert::convert(&mut self.location()?.open()?, into, &mut progress)
+        self.change("convert", |connection, _| {
+            convert::convert(connection, into.as_ref(), &mut progress)
+        })
+    }
+
+    /// Changes the schema on a connection of its own, unless the store only reads.
+    fn change<R>(&self, what: &str, change: impl FnOnce(&mut Connection, Option<&str>) -> Result<R>) -> Result<R> {
+        let change = || {
+            self.options.server.require_writable()?;
+            let location = self.location()?;
+            change(&mut location.open()?, location.schema.as_deref())
         };
-        convert().map_err(|error: Error| error.during(format_args!("convert {}", self.name())))
+        change().map_err(|error: Error| error.during(format_args!("{what} {}", self.name())))
     }
 
     /// The migrations that [`migrate`](Self::migrate) would apply.
@@ -583,12 +594,7 @@ impl fmt::Debug for PostgresEventStore {
 impl EventStore for PostgresEventStore {
     fn append_all(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         let alone = || self.with(|session| append::alone(session, appends));
-        let lead = |group: &mut Group<'_>| {
-            self.with(|session| match &group.appends()[..] {
-                [_] => Ok(vec![append::alone(session, appends)?.pop()]),
-                group => append::together(session, group),
-            })
-        };
+        let lead = |group: &mut Group<'_>| self.with(|session| group.append(session, append::alone, append::together));
         self.shared.calls.append_all(appends, alone, lead)
     }
 
@@ -601,7 +607,7 @@ impl EventStore for PostgresEventStore {
     }
 
     fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-        server::read_page(&Sessions(self), query, cursor)
+        Sessions(self).read_page(query, cursor)
     }
 
     fn high_water_mark(&self) -> Result<GlobalSequence> {
@@ -651,26 +657,15 @@ impl EventStore for PostgresEventStore {
 /// Gives the code that all databases share the store's connections.
 pub(crate) struct Sessions<'a>(pub(crate) &'a PostgresEventStore);
 
-impl Connections for Sessions<'_> {
+impl ServerLog for Sessions<'_> {
     type Session<'c> = Session<'c, Client>;
 
-    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.with(work)
-    }
-
-    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
-        self.0.require_writable()?;
-        self.0.with(work)
-    }
-
-    fn data_rules(&self) -> DataRules {
-        self.0.shared.options.server.data_rules()
-    }
-}
-
-impl ServerLog for Sessions<'_> {
     fn options(&self) -> &ServerOptions {
         &self.0.shared.options.server
+    }
+
+    fn with<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.0.with(work)
     }
 
     fn proved(&self) -> GlobalSequence {
@@ -693,9 +688,12 @@ impl ServerLog for Sessions<'_> {
         _reading: WindowReading,
     ) -> Result<Found> {
         let Shared {
-            indexes, usual_size, ..
+            indexes,
+            starts,
+            usual_size,
+            ..
         } = &*self.0.shared;
-        read::find(session, query, window, indexes, usual_size)
+        read::find(session, query, window, indexes, starts, usual_size)
     }
 
     fn published_mark(session: &mut Session<'_, Client>) -> Result<PublishedMark> {
@@ -794,29 +792,6 @@ impl<'a> PostgresTransaction<'a> {
         &mut self.transaction
     }
 
-    /// Runs the work, and commits if it and every append in it succeeded.
-    fn run<R, E: From<Error>>(mut self, work: impl FnOnce(&mut Self) -> Result<R, E>) -> Result<R, E> {
-        let store = self.store;
-        match self.run_work(&store.calls.within, work) {
-            Ok(result) => {
-                // If a statement of the transaction has failed, `COMMIT` would roll back without an error. A savepoint fails then, which
-                // shows it.
-                let has_appended = self.work.has_appended();
-                self.end("SAVEPOINT firefly_end; COMMIT")
-                    .map_err(|error| classify(error).during("commit"))?;
-                if has_appended {
-                    store.calls.wake.tell();
-                }
-                Ok(result)
-            }
-            Err(error) => {
-                // If the rollback fails, the connection is dropped, and the server rolls back.
-                let _ = self.end("ROLLBACK");
-                Err(error)
-            }
-        }
-    }
-
     /// Ends the transaction. The same round trip resets what `work` left on the connection.
     fn end(mut self, how: &str) -> Result<(), postgres::Error> {
         if *self.is_touched {
@@ -841,6 +816,18 @@ impl fmt::Debug for PostgresTransaction<'_> {
 impl WorkTransaction for PostgresTransaction<'_> {
     fn work(&mut self) -> &mut Work {
         &mut self.work
+    }
+}
+
+impl ServerTransaction for PostgresTransaction<'_> {
+    fn commit(self) -> Result<()> {
+        // If a statement of the transaction has failed, `COMMIT` would roll back without an error. A savepoint fails then, which shows it.
+        self.end("SAVEPOINT firefly_end; COMMIT").map_err(classify)
+    }
+
+    fn roll_back(self) {
+        // If this fails, the connection is dropped, and the server rolls back.
+        let _ = self.end("ROLLBACK");
     }
 }
 
@@ -883,9 +870,10 @@ impl<'a> SqlTransaction for PostgresTransaction<'a> {
     }
 
     /// If schemas were renamed and the connection leads to another one, drops all connections of its generation.
-    fn note(&mut self, error: &Error) {
-        if driver_error(error).is_some_and(is_elsewhere) {
+    fn judge(&mut self, error: Error) -> Error {
+        if driver_error(&error).is_some_and(is_elsewhere) {
             self.generation.retire();
         }
+        error
     }
 }

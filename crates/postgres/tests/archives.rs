@@ -1,9 +1,5 @@
 //! Archives: while events are moved, no version and no id is assigned twice, and no page lacks events.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +14,7 @@ use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::{Client, Config, IsolationLevel, Transaction};
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, archive, archive_of, attach, client, deposited, fresh, movable};
+use crate::support::{account, archive, archive_of, attach, client, deposited, fresh, movable};
 
 /// A store whose first account has three events, all archived, and whose second one has one.
 fn archived() -> Option<(Database, PostgresEventStore, AggregateKey, Vec<EventEnvelope>)> {

@@ -1,9 +1,5 @@
 //! Consumers: their work commits with their writes, and errors of the caller's own statements are classified correctly.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Barrier;
@@ -17,7 +13,7 @@ use firefly_eventstore_postgres::driver::{self as postgres, Client, Config, NoTl
 use firefly_eventstore_postgres::{PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, client, deposited, fresh};
+use crate::support::{account, client, deposited, fresh};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 

@@ -1,9 +1,5 @@
 //! Conversions: the log of a store in use becomes partitioned, and one table again.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -16,9 +12,13 @@ use firefly_eventstore_postgres::driver::{Client, Config};
 use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
 
-use support::{account, all_events, archive, attach, client, deposited, fresh, movable};
+use crate::support::{account, all_events, archive, attach, client, deposited, fresh, movable};
 
 const SMALL: Partitions = Partitions::by_events(50);
+
+fn by_type() -> Partitions {
+    Partitions::by_aggregate_type(["Account", "Order"])
+}
 
 fn into_partitions(database: &Database) -> Result<bool, Error> {
     PostgresEventStore::builder(database.url()).convert_to_partitions(SMALL, |_| ())
@@ -138,7 +138,7 @@ fn append_until(store: &PostgresEventStore, stop: &AtomicBool, seed: u64) -> u64
         assert_eq!(result.unwrap().version().as_i64(), version);
         assert_eq!(store.load(&account).unwrap().version().as_i64(), version);
         if version > 20 {
-            (account, version) = (support::account(), 0);
+            (account, version) = (crate::support::account(), 0);
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -161,15 +161,20 @@ fn follow_until(store: &PostgresEventStore, events: &AtomicU64) -> Vec<i64> {
 
 #[test]
 fn programs_go_on_while_a_log_is_converted_there_and_back() {
-    goes_on_while_converted(|_| ());
+    goes_on_while_converted(|_| (), &SMALL);
+}
+
+#[test]
+fn programs_go_on_while_a_log_is_converted_by_type_there_and_back() {
+    goes_on_while_converted(|_| (), &by_type());
 }
 
 #[test]
 fn programs_go_on_while_a_large_log_is_converted_there_and_back() {
-    goes_on_while_converted(fill_much);
+    goes_on_while_converted(fill_much, &SMALL);
 }
 
-fn goes_on_while_converted(fill_more: fn(&PostgresEventStore)) {
+fn goes_on_while_converted(fill_more: fn(&PostgresEventStore), partitions: &Partitions) {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 700);
     fill_more(&store);
@@ -189,7 +194,9 @@ fn goes_on_while_converted(fill_more: fn(&PostgresEventStore)) {
             .map(|_| scope.spawn(|| follow_until(&store, &expected)))
             .collect();
         let mut other = client(&database);
-        assert!(into_partitions(&database).unwrap());
+        let builder = PostgresEventStore::builder(database.url());
+        let divide = || builder.convert_to_partitions(partitions.clone(), |_| ()).unwrap();
+        assert!(divide());
         assert!(is_partitioned(&mut other));
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(100));
@@ -197,7 +204,7 @@ fn goes_on_while_converted(fill_more: fn(&PostgresEventStore)) {
         }
         assert!(into_one_table(&database).unwrap());
         assert!(!is_partitioned(&mut other));
-        assert!(into_partitions(&database).unwrap());
+        assert!(divide());
         drop(stopping);
         let appended: u64 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
         std::mem::forget(failing);
@@ -246,20 +253,25 @@ fn killed_at(database: &Database, statement: u32) -> PostgresBuilder {
 
 #[test]
 fn a_converter_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
-    goes_on_after_kills(|_| (), SMALL);
+    goes_on_after_kills(|_| (), &SMALL);
 }
 
 #[test]
 fn a_converter_by_month_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
-    goes_on_after_kills(|_| (), Partitions::by_month());
+    goes_on_after_kills(|_| (), &Partitions::by_month());
+}
+
+#[test]
+fn a_converter_by_type_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
+    goes_on_after_kills(|_| (), &by_type());
 }
 
 #[test]
 fn a_converter_of_a_large_log_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on() {
-    goes_on_after_kills(fill_much, SMALL);
+    goes_on_after_kills(fill_much, &SMALL);
 }
 
-fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: Partitions) {
+fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: &Partitions) {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 30);
     fill_more(&store);
@@ -270,7 +282,7 @@ fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: Partition
         let converted = (1..).find_map(|statement| {
             let converter = killed_at(&database, statement);
             let converted = match into {
-                Some(partitions) => converter.convert_to_partitions(partitions, |_| ()),
+                Some(partitions) => converter.convert_to_partitions(partitions.clone(), |_| ()),
                 None => converter.convert_to_one_table(|_| ()),
             };
             if statement % 7 == 0 {
@@ -584,8 +596,8 @@ fn what_another_table_cannot_take_over_is_refused_also_if_it_is_made_meanwhile()
     let mut other = client(&database);
     for into in [Some(SMALL), None] {
         other.batch_execute(KILLING).unwrap();
-        let convert = |builder: PostgresBuilder| match into {
-            Some(partitions) => builder.convert_to_partitions(partitions, |_| ()),
+        let convert = |builder: PostgresBuilder| match &into {
+            Some(partitions) => builder.convert_to_partitions(partitions.clone(), |_| ()),
             None => builder.convert_to_one_table(|_| ()),
         };
         // First after the beginning, then after the preparation.
@@ -738,7 +750,9 @@ fn owner(database: &Database, role: &str) -> PostgresBuilder {
 
 #[test]
 fn a_converter_that_may_not_see_what_others_do_waits_for_their_transactions() {
-    let Some(database) = support::database() else { return };
+    let Some(database) = crate::support::database() else {
+        return;
+    };
     let owner = owner(&database, "converting_owner");
     owner.migrate().unwrap();
     // The other sessions are the administrator's, which the owner may not see.
@@ -930,7 +944,7 @@ fn those_who_read_by_a_view_do_not_keep_a_log_from_being_converted() {
 
 #[test]
 fn a_server_that_dies_while_a_log_is_converted_loses_nothing_and_the_next_call_goes_on() {
-    if support::database().is_none() {
+    if crate::support::database().is_none() {
         return;
     }
     let server = PostgresServer::start(&[]).unwrap();
@@ -967,7 +981,9 @@ fn a_server_that_dies_while_a_log_is_converted_loses_nothing_and_the_next_call_g
 
 #[test]
 fn a_store_goes_on_whose_schema_is_renamed_before_it_is_converted() {
-    let Some(database) = support::database() else { return };
+    let Some(database) = crate::support::database() else {
+        return;
+    };
     let of = |schema: &str| PostgresEventStore::builder(database.url()).schema(schema);
     let store = of("ledger").migrate_on_open(true).open().unwrap();
     let accounts = fill(&store, 30);
@@ -1151,9 +1167,9 @@ fn a_log_is_converted_into_months_and_its_partitions_are_chosen_again() {
     fill_much(&store);
     let builder = PostgresEventStore::builder(database.url());
     let into = |partitions| builder.convert_to_partitions(partitions, |_| ()).unwrap();
-    let by_month = Partitions::by_month();
-    assert!(into(by_month));
-    assert!(!into(by_month));
+    let by_month = Partitions::by_month;
+    assert!(into(by_month()));
+    assert!(!into(by_month()));
     let mut other = client(&database);
     let ends =
         "SELECT string_agg(concat(first_sequence, '-', end_sequence), ' ' ORDER BY end_sequence) FROM firefly_ranges()";
@@ -1178,7 +1194,51 @@ fn a_log_is_converted_into_months_and_its_partitions_are_chosen_again() {
     assert!(!into(SMALL));
     assert_eq!(ends().split(' ').count(), 2);
     store.add_partitions().unwrap();
-    assert!(into(by_month));
+    assert!(into(by_month()));
     assert!(into_one_table(&database).unwrap());
     assert_works(&store, &accounts);
+}
+
+#[test]
+fn a_large_log_is_converted_into_tables_of_types() {
+    let Some((database, store)) = fresh() else { return };
+    let accounts = fill(&store, 30);
+    fill_much(&store);
+    let before = without_summaries(catalog(&database));
+    let builder = PostgresEventStore::builder(database.url());
+    let into = |partitions| builder.convert_to_partitions(partitions, |_| ()).unwrap();
+    assert!(into(by_type()));
+    assert!(!into(by_type()));
+    assert_works(&store, &accounts);
+    let mut other = client(&database);
+    let tables =
+        "SELECT string_agg(relid::text, ' ' ORDER BY relid::oid) FROM pg_partition_tree('events') WHERE isleaf";
+    let mut tables = || -> String { other.query_one(tables, &[]).unwrap().get(0) };
+    assert_eq!(tables().split(' ').count(), 4, "{}", tables());
+    assert_eq!(
+        store.add_partitions().unwrap().unwrap(),
+        "the log has 4, and needs no more"
+    );
+    // The first partition has the events from before, and some later ones.
+    let bound =
+        "SELECT setval('events_global_sequence_seq', first_sequence) FROM firefly_ranges() WHERE end_sequence IS NULL";
+    client(&database).execute(bound, &[]).unwrap();
+    let later = fill(&store, 30);
+    let counts = "SELECT (SELECT COUNT(*) FROM events_from_1), (SELECT COUNT(*) FROM events)";
+    let row = client(&database).query_one(counts, &[]).unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (8_310, 8_610));
+    assert_works(&store, &accounts);
+    assert_works(&store, &later);
+    assert_eq!(store.check_storage().unwrap(), []);
+
+    // Other types are for the tables to come, and so is another kind.
+    assert!(into(Partitions::by_aggregate_type(["Order"])));
+    store.add_partitions().unwrap();
+    assert_eq!(tables().split(' ').count(), 6, "{}", tables());
+    assert!(into(SMALL));
+    assert_works(&store, &later);
+
+    assert!(into_one_table(&database).unwrap());
+    assert_works(&store, &accounts);
+    assert_eq!(without_summaries(catalog(&database)), before);
 }

@@ -1,23 +1,24 @@
 //! Archived partitions that leave the log at once: nothing is missing, and nothing is there twice, at any step.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashSet;
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firefly_eventstore_core::operate::{self, Archive, Archiving, Detachment, Operations, Remembered, Severity};
+use firefly_eventstore_core::operate::{
+    self, Archive, Archiving, Detachment, Operations, Progress, Remembered, Severity,
+};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{AsOf, ErrorKind, SnapshotAt};
-use firefly_eventstore_postgres::driver::{Client, Config, GenericClient, IsolationLevel, NoTls, Transaction};
+use firefly_eventstore_postgres::driver::{Client, Config, GenericClient, NoTls};
 use firefly_eventstore_postgres::{Partitions, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, postgres_unless_missing};
 
-use support::{account, all_events, client, database, deposited};
+use crate::support::{
+    IS_WAITING_FOR_LOCK, KILLING, NO_MORE_KILLING, account, all_events, client, database, deposited, killed_at,
+    looking_back, until,
+};
 
 /// A store in partitions of ten sequences, with 45 events of three accounts, in turn.
 struct Ledger {
@@ -67,6 +68,14 @@ impl Ledger {
 
     fn retire(&self, file: &[u8]) -> Result<Archive, Error> {
         operate::retire(&self.store, Cursor::new(file), "elsewhere", |_| ())
+    }
+
+    /// Retires, and returns how many events it counted.
+    fn count_retired(&self, file: &[u8]) -> u64 {
+        let mut counted = 0;
+        let counting = |progress: Progress| counted = progress.done;
+        operate::retire(&self.store, Cursor::new(file), "elsewhere", counting).unwrap();
+        counted
     }
 
     fn attach(&self, file: &[u8]) {
@@ -171,7 +180,7 @@ fn assert_reads(store: &PostgresEventStore, ledger: &Ledger, archived: usize) {
             let repeated = deposited(event.global_sequence.get() - 1).with_id(event.event_id);
             assert!(
                 store
-                    .append(&crate::account(), ExpectedVersion::NoStream, &[repeated])
+                    .append(&crate::support::account(), ExpectedVersion::NoStream, &[repeated])
                     .is_err()
             );
         }
@@ -245,6 +254,18 @@ fn prepared<'l>(ledger: &'l Ledger, archive: &Archive) -> Result<Box<dyn Detachm
     Ok(detachment)
 }
 
+/// Begins, prepares everything, and dies.
+fn interrupted(ledger: &Ledger, archive: &Archive) {
+    let detachment = prepared(ledger, archive).unwrap();
+    let sessions = "FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let mut other = client(&ledger.database);
+    other
+        .batch_execute(&format!("SELECT pg_terminate_backend(pid) {sessions}"))
+        .unwrap();
+    until(&mut other, &format!("SELECT NOT EXISTS (SELECT {sessions})"));
+    drop(detachment);
+}
+
 /// A file with the events up to a sequence, and its archive, which is recorded. The events are still in the log.
 fn recorded(ledger: &Ledger, until: u32) -> (Vec<u8>, Archive) {
     let mut file = Vec::new();
@@ -256,7 +277,7 @@ fn recorded(ledger: &Ledger, until: u32) -> (Vec<u8>, Archive) {
         .read(EventQuery::new().until(until).skip_archived())
         .map(Result::unwrap)
         .collect();
-    let mut archive = support::archive_of(&events);
+    let mut archive = crate::support::archive_of(&events);
     archive.digest = exported.digest;
     archive.log = Some(Remembered::new(until.into(), until.into(), exported.digest));
     archive.is_retired = false;
@@ -304,30 +325,7 @@ fn assert_finds_each_once(session: &mut impl GenericClient) -> usize {
     archived.len()
 }
 
-/// Begins a transaction that sees the present state from now on, and has not read the log.
-fn looking_back(client: &mut Client) -> Transaction<'_> {
-    let mut transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .start()
-        .unwrap();
-    transaction.query("SELECT 1 FROM firefly_schema_history", &[]).unwrap();
-    transaction
-}
-
-/// Waits until a condition holds.
-fn until(client: &mut Client, condition: &str) {
-    let condition = format!("SELECT COALESCE(({condition}), false)");
-    while !client.query_one(&condition, &[]).unwrap().get::<_, bool>(0) {
-        thread::yield_now();
-    }
-}
-
 const IS_PREPARED: &str = "SELECT COUNT(*) = 20 FROM firefly_archived_events WHERE global_sequence <= 20";
-const IS_WAITING_FOR_LOCK: &str =
-    "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'AccessExclusiveLock'
-    AND NOT granted)";
-
 #[test]
 fn who_looked_before_the_events_were_prepared_is_waited_for() {
     let Some(ledger) = Ledger::fresh() else { return };
@@ -383,7 +381,8 @@ fn events_leave_one_by_one_if_somebody_looks_back_or_locks_for_long() {
     let file = ledger.file(20);
     let mut old = client(&ledger.database);
     let mut old = looking_back(&mut old);
-    ledger.retire(&file).unwrap();
+    // The file is read twice.
+    assert_eq!(ledger.count_retired(&file), 2 * 20);
     assert_eq!(assert_finds_each_once(&mut old), 0);
     old.commit().unwrap();
     assert_reads(&ledger.store, &ledger, 20);
@@ -461,6 +460,90 @@ fn events_that_are_leaving_are_not_changed_by_others() {
         .unwrap();
     assert_sound(&ledger);
     assert_eq!(all_events(&ledger.store).len(), 47);
+}
+
+/// Every event of the log may be changed, and nothing of the work is left.
+fn assert_is_not_leaving(ledger: &Ledger) {
+    client(&ledger.database)
+        .batch_execute("BEGIN; UPDATE events SET event_type = event_type; ROLLBACK")
+        .unwrap();
+    assert_sound(ledger);
+}
+
+#[test]
+fn after_an_error_nothing_is_leaving() {
+    let Some(ledger) = Ledger::fresh() else { return };
+    let mut other = client(&ledger.database);
+    let file = ledger.file(30);
+    for (code, kind) in [
+        ("insufficient_privilege", ErrorKind::PermissionDenied),
+        ("disk_full", ErrorKind::StorageFull),
+    ] {
+        // At the statement that makes the empty table, after everything was prepared.
+        other
+            .batch_execute(&format!(
+                "CREATE FUNCTION fail() RETURNS event_trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE 'it fails' USING ERRCODE = '{code}'; END $$;
+                 CREATE EVENT TRIGGER fail ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION fail()"
+            ))
+            .unwrap();
+        let error = ledger.retire(&file).unwrap_err();
+        assert_eq!(*error.kind(), kind, "{error:?}");
+        assert_is_not_leaving(&ledger);
+        assert_reads(&ledger.store, &ledger, 0);
+        other
+            .batch_execute("DROP EVENT TRIGGER fail; DROP FUNCTION fail()")
+            .unwrap();
+    }
+    let before = ledger.partitions();
+    ledger.retire(&file).unwrap();
+    assert!(!ledger.partitions().contains(&before[0]));
+    ledger.attach(&file);
+
+    // An event before those that leave at once is not there any more.
+    ledger.retire(&ledger.file(5)).unwrap();
+    let file = ledger.file(30);
+    other
+        .batch_execute(
+            "INSERT INTO events (event_id, aggregate_id, aggregate_type, aggregate_version, event_type, event_data, global_sequence)
+             SELECT gen_random_uuid(), gen_random_uuid(), 'Account', 1, 'money.deposited', '{}', 0;
+             DELETE FROM events WHERE global_sequence = 8",
+        )
+        .unwrap();
+    let error = ledger.retire(&file).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error:?}");
+    assert_is_not_leaving(&ledger);
+}
+
+#[test]
+fn events_leave_one_by_one_on_a_server_that_may_forget_what_old_snapshots_see() {
+    let setting = "SELECT current_setting('old_snapshot_threshold', true)";
+    let Some(database) = database() else { return };
+    // PostgreSQL 17 has no such setting.
+    let setting: Option<String> = client(&database).query_one(setting, &[]).unwrap().get(0);
+    if setting.is_none() {
+        return;
+    }
+    let settings = [("fsync", "off"), ("old_snapshot_threshold", "1h")];
+    let server = PostgresServer::start(&settings).unwrap();
+    let ledger = Ledger::of(server.new_database());
+    let before = ledger.partitions();
+    let (file, archive) = recorded(&ledger, 20);
+    assert!(ledger.store.detachment(&archive).unwrap().is_none());
+    ledger.retire(&file).unwrap();
+    assert_reads(&ledger.store, &ledger, 20);
+    assert_sound(&ledger);
+    assert_eq!(ledger.partitions()[0], (before[0].0, 0));
+    let told = |store: &PostgresEventStore| {
+        let told = store.diagnose().unwrap();
+        told.into_iter().find(|told| told.subject == "old_snapshot_threshold")
+    };
+    let found = told(&ledger.store).unwrap();
+    assert!(
+        found.severity == Severity::Notice && found.found.starts_with("1h: "),
+        "{found:?}"
+    );
+    assert!(told(&Ledger::of(database).store).is_none());
 }
 
 #[test]
@@ -621,21 +704,8 @@ fn of_two_that_retire_at_once_one_does() {
     drop(first);
 }
 
-/// Ends a session at a statement that changes a table's definition, or what is noted about leaving events.
-const KILLING: &str = "
-    CREATE SCHEMA killing;
-    CREATE FUNCTION killing.kill() RETURNS void LANGUAGE plpgsql AS $$
-    DECLARE
-        until integer := COALESCE(NULLIF(current_setting('killing.until', true), ''), '0');
-    BEGIN
-        PERFORM set_config('killing.until', (until - 1)::text, false);
-        IF until = 1 THEN
-            PERFORM pg_terminate_backend(pg_backend_pid());
-        END IF;
-    END $$;
-    CREATE FUNCTION killing.at_definition() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM killing.kill(); END';
-    CREATE FUNCTION killing.at_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM killing.kill(); RETURN NULL; END';
-    CREATE EVENT TRIGGER kill ON ddl_command_end EXECUTE FUNCTION killing.at_definition();
+/// Ends a session at a statement that changes what is noted about leaving events, in addition.
+const KILLING_AT_NOTES: &str = "
     CREATE TRIGGER kill AFTER INSERT OR UPDATE OR DELETE ON firefly_leaving
         FOR EACH STATEMENT EXECUTE FUNCTION killing.at_note();
     CREATE TRIGGER kill AFTER INSERT OR DELETE ON firefly_horizon
@@ -644,13 +714,6 @@ const KILLING: &str = "
         FOR EACH STATEMENT EXECUTE FUNCTION killing.at_note();
     CREATE TRIGGER kill AFTER DELETE ON firefly_event_keys
         FOR EACH STATEMENT EXECUTE FUNCTION killing.at_note();";
-
-/// A store whose sessions end at this statement.
-fn killed_at(database: &Database, statement: u32) -> PostgresEventStore {
-    let mut config: Config = database.url().parse().unwrap();
-    config.options(&format!("-c killing.until={statement}"));
-    PostgresEventStore::configure(config).open().unwrap()
-}
 
 /// Moves the events of an archive that is recorded out of the log at once, if that is possible.
 fn detached(store: &PostgresEventStore, ledger: &Ledger, archive: &Archive) -> Result<(), Error> {
@@ -672,7 +735,8 @@ fn detached(store: &PostgresEventStore, ledger: &Ledger, archive: &Archive) -> R
 /// Each kill is at a later statement. After it everything is read; then the archive is taken back, or the work goes on.
 fn goes_on_after_kills(takes_back: bool) {
     let Some(ledger) = Ledger::fresh() else { return };
-    client(&ledger.database).batch_execute(KILLING).unwrap();
+    let killing = format!("{KILLING}{KILLING_AT_NOTES}");
+    client(&ledger.database).batch_execute(&killing).unwrap();
     let (mut kills, mut were_archived, mut are_told) = (0, HashSet::new(), 0);
     let (file, archive) = recorded(&ledger, 20);
     for statement in 1.. {
@@ -700,14 +764,12 @@ fn goes_on_after_kills(takes_back: bool) {
     assert_eq!(were_archived, HashSet::from([0, 20]));
     assert!(kills > 10 && are_told > 10, "{kills} {are_told}");
     assert_sound(&ledger);
-    client(&ledger.database)
-        .batch_execute("DROP EVENT TRIGGER kill; DROP SCHEMA killing CASCADE")
-        .unwrap();
+    client(&ledger.database).batch_execute(NO_MORE_KILLING).unwrap();
     let store = PostgresEventStore::builder(ledger.database.url());
     ledger.attach(&file);
     // What is left of an attempt does not keep the log from being one table.
     let (file, archive) = recorded(&ledger, 20);
-    drop(prepared(&ledger, &archive).unwrap());
+    interrupted(&ledger, &archive);
     assert!(store.convert_to_one_table(|_| ()).unwrap());
     assert_reads(&ledger.store, &ledger, 0);
     ledger.retire(&file).unwrap();

@@ -1,9 +1,5 @@
 //! PostgreSQL shows a commit only after it is on the disk: a power cut cannot take back anything that was returned.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::time::Duration;
 
 use firefly_eventstore_postgres::PostgresEventStore;

@@ -1,10 +1,6 @@
 //! Servers that die, backends that are terminated, missing rights: no acknowledged event is lost, none is stored twice, and every error has
 //! the right kind.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::sync::Barrier;
@@ -19,7 +15,7 @@ use firefly_eventstore_test_servers::{
     Database, PostgresServer, WRITERS, appended_once_each_while, on_a_small_file_system,
 };
 
-use support::{account, all_events, client, database, deposited, fresh};
+use crate::support::{account, all_events, client, database, deposited, fresh};
 
 #[test]
 fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {
@@ -327,7 +323,7 @@ fn each_right_is_enough_for_what_it_is_for() {
 #[test]
 fn a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room() {
     if database().is_some() {
-        let this = "a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room";
+        let this = "faults::a_full_disk_refuses_an_append_whole_and_takes_it_when_there_is_room";
         on_a_small_file_system(this, 12, append_on_a_small_file_system);
     }
 }

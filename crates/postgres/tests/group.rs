@@ -1,9 +1,5 @@
 //! Group commit: threads that append at the same time share statements.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +10,7 @@ use firefly_eventstore_test_servers::{
     CROWD, Database, Proxy, append_in_turn, appended_once_each_although_answers_are_cut_off, at_once, postgres,
 };
 
-use support::{account, all_events, deposited, fresh};
+use crate::support::{account, all_events, deposited, fresh};
 
 fn behind_a_proxy(
     configure: impl FnOnce(PostgresBuilder) -> PostgresBuilder,

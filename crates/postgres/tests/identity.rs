@@ -1,9 +1,5 @@
 //! A store stays the one that was opened, whatever happens to schema names, search paths and connections.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::SummaryQuery;
@@ -12,7 +8,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, all_events, client, database, deposited, fresh};
+use crate::support::{account, all_events, client, database, deposited, fresh};
 
 fn in_schema(database: &Database, schema: &str) -> PostgresEventStore {
     PostgresEventStore::builder(database.url())

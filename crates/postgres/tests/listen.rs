@@ -1,18 +1,14 @@
 //! Followers that PostgreSQL's notifications wake.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{account, client, database, deposited};
 use firefly_eventstore_core::consumer::{ConsumerEvent, Runner};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
-use support::{account, client, database, deposited};
 
 /// Longer than anything takes here. A test that waits for this long fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -204,7 +200,7 @@ fn who_follows_the_log_is_told_of_appends_and_misses_none_beside_restarts() {
 
 #[test]
 fn listening_to_a_store_that_does_not_notify_is_refused_with_what_to_do() {
-    let Some((_database, store)) = support::fresh() else {
+    let Some((_database, store)) = crate::support::fresh() else {
         return;
     };
     let error = store.listen().unwrap_err();

@@ -1,9 +1,5 @@
 //! Maintenance and its diagnoses on a real server.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::fs::File;
 
 use firefly_eventstore_core::ErrorKind;
@@ -13,7 +9,7 @@ use firefly_eventstore_postgres::driver::Config;
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer};
 
-use support::{account, client, database, deposited, fresh};
+use crate::support::{account, client, database, deposited, fresh};
 
 fn run(database: &Database, script: &str) {
     client(database).batch_execute(script).unwrap();

@@ -1,10 +1,6 @@
 //! Migrations: a new schema, several processes that migrate at once, interrupted migrations, another choice of indexes, and tables that
 //! were made by hand from the source document.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, thread};
@@ -15,7 +11,7 @@ use firefly_eventstore_postgres::driver::{Client, Config};
 use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer};
 
-use support::{account, all_events, client, database, deposited, fresh};
+use crate::support::{account, all_events, client, database, deposited, fresh};
 
 /// The source document's tables, by its version 1.0.0 and its V4, without the parts that PostgreSQL refuses.
 const BY_HAND: &str = "
@@ -459,7 +455,7 @@ impl Peer {
     fn start(database: &Database, wait: Option<Wait>) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command
-            .args(["--exact", "child_process", "--nocapture"])
+            .args(["--exact", "migrations::child_process", "--nocapture"])
             .env(DATABASE, database.url())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

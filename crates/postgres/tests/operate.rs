@@ -1,9 +1,5 @@
 //! Export, import, restore and audit on a real server: no event is lost or repeated, and errors name what does not fit.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::File;
@@ -23,7 +19,7 @@ use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::{Client, Config};
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, all_events, client, deposited, fresh};
+use crate::support::{account, all_events, client, deposited, fresh};
 
 /// An event with a value in every column that a client can write.
 fn with_everything(number: u64) -> NewEvent {
@@ -199,7 +195,7 @@ fn an_import_that_was_killed_in_the_midst_of_a_transaction_goes_on() {
         .unwrap();
 
     let mut holder = hold_at(&here, 511);
-    let this = "an_import_that_was_killed_in_the_midst_of_a_transaction_goes_on";
+    let this = "operate::an_import_that_was_killed_in_the_midst_of_a_transaction_goes_on";
     let mut process = Command::new(env::current_exe().unwrap())
         .args(["--exact", this])
         .env(TO_BE_KILLED, format!("{}\n{}", here.url(), path.path().display()))

@@ -1,9 +1,5 @@
 //! The order of the log while writers overlap: a reader misses no event, gets none twice, and never waits.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -14,7 +10,9 @@ use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::Client;
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, all_events, client, deposited, fresh, stored_sequences, write_with_delays_and_rollbacks};
+use crate::support::{
+    account, all_events, client, deposited, fresh, stored_sequences, write_with_delays_and_rollbacks,
+};
 
 /// What a reader saw during the test, in order.
 struct Seen {

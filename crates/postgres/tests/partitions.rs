@@ -1,9 +1,5 @@
 //! A log in partitions: how it is partitioned, how one partition is always ahead, and what others do meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,7 +11,7 @@ use firefly_eventstore_postgres::driver::{Client, Config, NoTls};
 use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 
-use support::{account, all_events, archive, client, database, deposited, movable, stored_sequences};
+use crate::support::{account, all_events, archive, client, database, deposited, movable, stored_sequences};
 
 fn builder(database: &Database) -> PostgresBuilder {
     PostgresEventStore::builder(database.url())
@@ -119,6 +115,26 @@ fn a_partition_is_always_ahead_of_the_log() {
     assert_keys(&database);
 }
 
+/// An automatic vacuum of a large partition takes minutes. It holds this lock, and does not give way to those who wait only briefly.
+#[test]
+fn a_partition_is_added_while_others_are_vacuumed() {
+    let Some((database, store)) = partitioned(10) else {
+        return;
+    };
+    append(&store, 1);
+    store.add_partitions().unwrap();
+    let mut vacuum = client(&database);
+    let mut vacuum = vacuum.transaction().unwrap();
+    for partition in ["events_from_1", "events_from_11"] {
+        let lock = format!("LOCK TABLE ONLY {partition} IN SHARE UPDATE EXCLUSIVE MODE");
+        vacuum.batch_execute(&lock).unwrap();
+    }
+    append(&store, 12);
+    assert_eq!(store.add_partitions().unwrap().unwrap(), "the log has 4, 1 of them new");
+    vacuum.commit().unwrap();
+    assert_keys(&database);
+}
+
 #[test]
 fn a_store_that_is_opened_without_the_choice_finds_what_is_there() {
     let Some((database, store)) = partitioned(10) else {
@@ -141,7 +157,7 @@ fn a_store_that_is_opened_without_the_choice_finds_what_is_there() {
 
 #[test]
 fn only_an_empty_log_is_partitioned() {
-    let Some((database, store)) = support::fresh() else {
+    let Some((database, store)) = crate::support::fresh() else {
         return;
     };
     let by_events = |events| builder(&database).partitions(Partitions::by_events(events)).open();
@@ -223,7 +239,7 @@ fn assert_readers_miss_nothing(database: &Database, store: &PostgresEventStore, 
             }
         });
         let ends = Ends(&is_over);
-        support::write_with_delays_and_rollbacks(store);
+        crate::support::write_with_delays_and_rollbacks(store);
         drop(ends);
         reader.join().unwrap()
     });

@@ -4,10 +4,6 @@
 //! PostgreSQL plans the first executions of a prepared statement, and without them, as it may plan the later ones. All four plans must be
 //! good.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 use std::thread;
@@ -20,7 +16,7 @@ use firefly_eventstore_postgres::{Indexes, PostgresEventStore};
 use firefly_eventstore_test_servers::Database;
 use time::{Duration, OffsetDateTime, macros::datetime};
 
-use support::{client, database};
+use crate::support::{client, database};
 
 /// The six query patterns of the source document, word for word except for the names of the parameters.
 mod pattern {
@@ -359,6 +355,43 @@ fn a_snapshot_and_the_events_after_it_are_found_by_aggregate_and_version() {
 fn the_log_is_read_in_its_order() {
     log(EventQuery::new()).found_by(LOG);
     log(EventQuery::new().after(GlobalSequence::from(150_000))).found_by(LOG);
+}
+
+/// PostgreSQL plans the first five executions of a statement with their values.
+#[test]
+fn pages_along_the_log_are_not_planned_at_each_execution() {
+    let Some(logs) = logs() else { return };
+    let queries = || {
+        [
+            EventQuery::new(),
+            EventQuery::new().event_types(["event.1"]).unwrap(),
+            EventQuery::new().aggregate_types(["Aggregate1"]).unwrap(),
+            EventQuery::new().aggregate_types(["Aggregate1", "Aggregate2"]).unwrap(),
+            EventQuery::new().tenant("tenant-1").unwrap(),
+            EventQuery::new().correlation_id("corr-400").unwrap(),
+        ]
+    };
+    for Log { name, url, .. } in logs {
+        for query in queries() {
+            // The only connection, whose statements the transaction then sees.
+            let builder = PostgresEventStore::builder(url).schema(*name).max_connections(1);
+            let store = builder.open().unwrap();
+            for _ in 0..8 {
+                let page = store
+                    .read_page(&query.clone().after(GlobalSequence::from(100)).limit(100), None)
+                    .unwrap();
+                assert!(!page.events.is_empty());
+            }
+            let planned: Vec<(i64, i64)> = store
+                .transaction(|transaction| {
+                    let statements = "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '(%LIMIT $4)%'";
+                    let rows = transaction.connection().query(statements, &[])?;
+                    Ok::<_, Box<dyn std::error::Error>>(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+                })
+                .unwrap();
+            assert_eq!(planned, [(5, 3)], "{name}: {query:?}");
+        }
+    }
 }
 
 #[test]

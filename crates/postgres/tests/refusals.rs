@@ -1,9 +1,5 @@
 //! Appends that cannot succeed fail at once, without retries.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::time::Duration;
 use std::{slice, thread};
 
@@ -14,7 +10,7 @@ use firefly_eventstore_postgres::driver::{Client, Config, IsolationLevel, NoTls}
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore, PostgresTransaction};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
-use support::{account, all_events, client, database, deposited, fresh};
+use crate::support::{account, all_events, client, database, deposited, fresh};
 
 /// The last sequence that was allocated.
 fn allocated(client: &mut Client) -> i64 {

@@ -1,9 +1,5 @@
 //! Standbys: what they can prove, which calls go to them, and what remains after a failover.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::collections::HashSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -19,7 +15,7 @@ use firefly_eventstore_postgres::driver::{Client, NoTls};
 use firefly_eventstore_postgres::{PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, postgres_unless_missing};
 
-use support::{
+use crate::support::{
     account, all_events, archive, client, deposited, movable, stored_sequences, write_with_delays_and_rollbacks,
 };
 

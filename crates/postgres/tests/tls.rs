@@ -1,14 +1,11 @@
 //! A store that uses TLS, with rustls: by the options of its URL, and by a connector that the caller passes.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::sync::Arc;
 
+use crate::support::{account, database, deposited};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_postgres::PostgresEventStore;
 use firefly_eventstore_postgres::driver::{Client, NoTls};
@@ -16,7 +13,6 @@ use firefly_eventstore_test_servers::PostgresServer;
 use rcgen::{Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use support::{account, database, deposited};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A server with a certificate for `localhost`, and the authority that signed the certificate.

@@ -21,7 +21,7 @@ use crate::error::classify;
 use crate::row::time_text;
 use crate::schema::names;
 use crate::sql;
-use crate::statement::collect;
+use crate::statement::{Session, collect};
 use crate::transaction::in_transaction;
 
 firefly_eventstore_core::migrations! {
@@ -115,12 +115,10 @@ pub(crate) fn version(connection: &Connection) -> Result<Option<String>> {
 }
 
 fn applied(connection: &Connection) -> Result<Vec<AppliedMigration>> {
-    if !has_table(connection, "firefly_schema_history")? {
-        return Ok(Vec::new());
+    match has_table(connection, "firefly_schema_history")? {
+        true => migration::applied(&mut Session(connection)),
+        false => Ok(Vec::new()),
     }
-    collect(connection, sql::APPLIED_MIGRATIONS, [], |row| {
-        Ok(AppliedMigration::new(row.text(0)?.to_owned(), row.text(1)?.to_owned()))
-    })
 }
 
 fn has_table(connection: &Connection, table: &str) -> Result<bool> {

@@ -84,24 +84,16 @@ impl Operations for SqliteEventStore {
         tables::forget_archive(&Sessions(self), digest)
     }
 
-    /// Appends wait, as for any transaction.
+    /// Appends wait, as for any transaction. Then copies the write-ahead log into the file, for which they do not wait.
     fn retire_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
-        self.alone(|connection| {
-            in_transaction(connection, Some(self.database()), |connection| {
-                archive::retire(connection, events, &fingerprints)
-            })
-        })
+        self.move_events(|connection| archive::retire(connection, events, &fingerprints))
     }
 
-    /// Appends wait, as for any transaction.
+    /// Appends wait, as for any transaction. Then copies the write-ahead log, as [`retire_events`](Self::retire_events) does.
     fn attach_events(&self, events: &[EventEnvelope]) -> Result<u64> {
         let fingerprints = Fingerprint::of_all(events)?;
-        self.alone(|connection| {
-            in_transaction(connection, Some(self.database()), |connection| {
-                archive::attach(connection, events, &fingerprints)
-            })
-        })
+        self.move_events(|connection| archive::attach(connection, events, &fingerprints))
     }
 
     /// `ANALYZE`, of 1,000 rows of each index: a transaction of milliseconds, however long the log is. Open connections may use the
@@ -138,6 +130,17 @@ impl Operations for SqliteEventStore {
 
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
         self.examine().map_err(|error| error.during("diagnose"))
+    }
+}
+
+impl SqliteEventStore {
+    /// Moves events in a transaction, which changes pages in all of the file. Then copies these pages from the write-ahead log into it.
+    /// Otherwise an append would do that, and hold up the others until the disk has them. A reading connection does it meanwhile.
+    fn move_events(&self, work: impl FnOnce(&Connection) -> Result<u64>) -> Result<u64> {
+        let moved = self.alone(|connection| in_transaction(connection, Some(self.database()), work))?;
+        // What was not copied is copied later.
+        drop(self.read(|connection| connection.query_row(sql::COPY_WAL, [], |_| Ok(())).map_err(classify)));
+        Ok(moved)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::{
     self, Driver, EventDecoder, EventFilter, Head, MetadataIndex, PageEvents, SnapshotSource, SqlStreams, StreamPart,
-    Window, rows, snapshots,
+    Window, metadata_correlation, rows, snapshots,
 };
 use firefly_eventstore_core::operate::Archive;
 use firefly_eventstore_core::{
@@ -305,12 +305,6 @@ impl<'q> LogStatement<'q> {
 fn metadata_index(filter: &EventFilter) -> Option<MetadataIndex> {
     let index = MetadataIndex::Selective("idx_events_metadata_correlation");
     metadata_correlation(filter).map(|_| index)
-}
-
-/// The correlation id of the metadata filter, in the form that the index on it has.
-fn metadata_correlation(filter: &EventFilter) -> Option<String> {
-    let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
-    Some(metadata.get("correlationId")?.as_str()?.to_owned())
 }
 
 /// The summaries of aggregates.

@@ -41,6 +41,43 @@ fn child_process() {
     }
 }
 
+// Archives.
+
+/// An append that passes the limit of the write-ahead log copies all of it. Moved events have changed pages in all of the file.
+#[test]
+fn what_a_move_changed_is_in_the_file_before_the_next_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let store = SqliteEventStore::open(&path).unwrap();
+    let account = account();
+    for amount in 1..=4 {
+        store
+            .append(&account, ExpectedVersion::Any, &[deposited(amount)])
+            .unwrap();
+    }
+    let archived_in_file = || {
+        let copy = directory.path().join("copy.db");
+        fs::copy(&path, &copy).unwrap(); // without the write-ahead log
+        let copy = Connection::open(copy).unwrap();
+        rows(
+            &copy,
+            "SELECT global_sequence FROM firefly_archived_events ORDER BY 1",
+            [],
+        )
+    };
+    let events = all_events(&store);
+    store.retire_events(&events[..3]).unwrap();
+    assert_eq!(
+        archived_in_file(),
+        [1, 2, 3].map(|sequence| vec![Value::Integer(sequence)])
+    );
+    store.attach_events(&events[2..3]).unwrap();
+    assert_eq!(
+        archived_in_file(),
+        [1, 2].map(|sequence| vec![Value::Integer(sequence)])
+    );
+}
+
 // Export and import.
 
 #[test]

@@ -60,11 +60,12 @@ fn main() {
     append::run(&bench, &sqlite(Synchronous::Normal));
     prepare::run(&bench, scratch.path());
     open::run(&bench, scratch.path());
+    retire::sqlite(&bench, scratch.path());
     if let Some(postgres) = Postgres::start() {
         run(&bench, &postgres);
         postgres.costs(&bench);
         postgres.partitions(&bench);
-        retire::run(&bench);
+        retire::postgres(&bench);
     }
     for flavour in [Flavour::Mariadb, Flavour::Mysql] {
         if let Some(mysql) = Mysql::start(flavour) {
@@ -72,6 +73,7 @@ fn main() {
             mysql.ids(&bench);
             mysql.lookups(&bench);
             mysql.partitions(&bench);
+            retire::mysql(&bench, flavour);
         }
     }
     on_slow_disk(&bench);

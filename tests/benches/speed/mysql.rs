@@ -180,7 +180,7 @@ impl Mysql {
     /// Commits do not wait for the disk, which would hide the cost of partitions.
     pub(crate) fn partitions(&self, bench: &Bench) {
         partitions::run(bench, self.name(), || {
-            let server = MysqlServer::start(self.flavour, self.flavour.forgetful()).unwrap();
+            let server = MysqlServer::start_forgetful(self.flavour, &[]).unwrap();
             move |partitions: Option<Partitions>| {
                 let log = Log::new(&server);
                 let builder = MysqlEventStore::builder(log.database.url());

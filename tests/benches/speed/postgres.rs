@@ -177,7 +177,7 @@ impl Postgres {
 
     /// Commits do not wait for the disk, which would hide the cost of partitions.
     pub(crate) fn partitions(&self, bench: &Bench) {
-        partitions::run(bench, self.name(), || {
+        let start = || {
             let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
             move |partitions: Option<Partitions>| {
                 let log = Log(server.new_database());
@@ -188,7 +188,10 @@ impl Postgres {
                 }
                 Box::new(log) as Box<dyn Database>
             }
-        });
+        };
+        partitions::run(bench, self.name(), start);
+        partitions::run_joined(bench, self.name(), start);
+        partitions::run_by_type(bench, self.name(), start);
     }
 
     fn new_database(&self) -> Log {

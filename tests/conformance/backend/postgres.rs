@@ -42,6 +42,22 @@ pub(crate) fn postgres_partitioned() -> Fresh {
     unless_missing("postgres", partitioned())
 }
 
+/// PostgreSQL with a log that is divided by aggregate type: some types of the cases have tables of their own.
+pub(crate) fn postgres_by_type() -> Fresh {
+    let by_type = || {
+        let schema = Schema::fresh()?;
+        let builder = schema.builder().indexes(Indexes::Full).migrate_on_open(true);
+        let types = Partitions::by_aggregate_type(["Account", "account"]);
+        let environment = PostgresSchema {
+            store: builder.partitions(types).open().unwrap(),
+            _splitter: None,
+            schema,
+        };
+        Ok(Box::new(environment) as Box<dyn Environment>)
+    };
+    unless_missing("postgres", by_type())
+}
+
 fn environment(indexes: Indexes) -> Result<Box<dyn Environment>, Missing> {
     let schema = Schema::fresh()?;
     let store = schema.builder().indexes(indexes).migrate_on_open(true).open().unwrap();

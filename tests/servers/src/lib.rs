@@ -4,6 +4,7 @@
 mod database;
 mod disk;
 mod load;
+mod modules;
 mod mysql;
 mod password;
 mod patience;
@@ -21,8 +22,9 @@ pub use self::disk::Disk;
 pub use self::load::{
     CROWD, WRITERS, append_in_turn, appended_once_each_although_answers_are_cut_off, appended_once_each_while, at_once,
 };
+pub use self::modules::assert_has_modules;
 pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mysql, mysql_unless_missing};
-pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing};
+pub use self::postgres::{PostgresServer, postgres, postgres_unless_missing, without_autovacuum};
 pub use self::power::Power;
 pub use self::proxy::Proxy;
 pub use self::redis::RedisServer;

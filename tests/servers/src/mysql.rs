@@ -92,6 +92,19 @@ impl MysqlServer {
         Self::start_as(flavour, options, Service::new(flavour.kind())?)
     }
 
+    /// As [`start`](Self::start), but the server starts quickly and needs little, and its data need not survive a crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_forgetful(flavour: Flavour, options: &[(&str, &str)]) -> Result<Self, String> {
+        let logs = options.iter().any(|(name, _)| *name == "log_bin");
+        let forgetful = flavour.forgetful().iter();
+        let forgetful = forgetful.filter(|(name, _)| !(logs && *name == "skip_log_bin"));
+        let options: Vec<_> = forgetful.chain(options).copied().collect();
+        Self::start(flavour, &options)
+    }
+
     /// Starts a new server on a disk that can be slow, or lose power. It does not use asynchronous I/O, because the disk does not cover
     /// that.
     ///

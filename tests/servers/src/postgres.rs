@@ -41,6 +41,21 @@ pub fn postgres() -> Result<&'static PostgresServer, String> {
     SHARED.get_or_init(start).as_ref().map_err(Clone::clone)
 }
 
+/// Turns automatic vacuums off for the tables of the current schema. They would analyze the tables at any time, after which statements are
+/// planned again.
+///
+/// # Panics
+///
+/// If the server refuses.
+pub fn without_autovacuum(client: &mut Client) {
+    let turn_off = "DO $$ DECLARE name regclass; BEGIN
+        FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace LOOP
+            EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', name);
+        END LOOP;
+    END $$";
+    client.batch_execute(turn_off).expect("the role owns the tables");
+}
+
 /// As [`postgres()`], but returns none if there is no server, and prints that.
 ///
 /// # Panics

@@ -29,7 +29,7 @@ Examples:
   firefly-eventstore maintain --seal
   firefly-eventstore maintain --vacuum --check")]
 pub(crate) struct Maintain {
-    /// Add the partitions that the log needs next, if it is partitioned
+    /// Add the partitions that the log needs next, if it is partitioned, and join old ones if there are too many
     #[arg(long)]
     partitions: bool,
 
@@ -103,6 +103,9 @@ impl Maintain {
                 Some(made) => did("partitions", &made, console)?,
                 None if self.is_usual => {}
                 None => did("partitions", "the log is one table", console)?,
+            }
+            if let Some(joined) = store.join_partitions()? {
+                did("partitions", &joined, console)?;
             }
         }
         if self.analyze {

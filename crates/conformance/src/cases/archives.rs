@@ -116,24 +116,12 @@ pub(crate) fn versions_go_on_after_what_is_archived(env: &dyn Environment) {
     // A stream of which only the beginning is archived.
     let error = store.append(&ada, ExpectedVersion::NoStream, &events(1)).unwrap_err();
     assert_conflict(&error, &ada, ExpectedVersion::NoStream, 6);
-    let new = account();
-    let appends = [
-        Append::new(&new, ExpectedVersion::NoStream, &events(1)[..])
-            .aggregate
-            .clone(),
-        bob.clone(),
-    ];
-    let (first, second) = (events(2), events(2));
-    let both = [
-        Append::new(&appends[0], ExpectedVersion::NoStream, &first),
-        Append::new(&appends[1], exact(8), &second),
-    ];
-    let versions: Vec<u64> = store
-        .append_all(&both)
-        .unwrap()
-        .iter()
-        .map(|appended| appended.version().get())
-        .collect();
+    let (new, first, second) = (account(), events(2), events(2));
+    let appended = store.append_all(&[
+        Append::new(&new, ExpectedVersion::NoStream, &first),
+        Append::new(&bob, exact(8), &second),
+    ]);
+    let versions: Vec<u64> = appended.unwrap().iter().map(|one| one.version().get()).collect();
     assert_eq!(versions, [2, 10]);
 }
 
@@ -187,6 +175,26 @@ pub(crate) fn an_id_that_is_archived_is_never_stored_again(env: &dyn Environment
     let error = store.import_events(&foreign).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Contradiction { .. }), "{error:?}");
     assert_eq!(read(&*store, EventQuery::new().skip_archived()).len(), 1);
+}
+
+pub(crate) fn an_archived_event_with_an_unusual_id_hinders_no_other(env: &dyn Environment) {
+    let (store, account) = (store_of(env), account());
+    let unusual = [Uuid::nil(), Uuid::max()].map(|id| events(1).remove(0).with_id(id));
+    store.append(&account, ExpectedVersion::NoStream, &unusual).unwrap();
+    given(&*store, &account, 1);
+    archive(&store, &Archiving::until(store.high_water_mark().unwrap()));
+    let (new, newer) = (self::account(), self::account());
+    for (aggregate, expected, count) in [
+        (&account, ExpectedVersion::Any, 1),
+        (&account, ExpectedVersion::Exists, 2),
+        (&account, ExpectedVersion::Exact(version(6)), 1),
+        (&new, ExpectedVersion::NoStream, 1),
+        (&newer, ExpectedVersion::Any, 3),
+    ] {
+        store.append(aggregate, expected, &events(count)).unwrap();
+    }
+    let again = store.append(&new, ExpectedVersion::Any, &unusual).unwrap_err();
+    assert_duplicate(&again, &new, &ids(&unusual));
 }
 
 pub(crate) fn an_aggregate_that_is_archived_keeps_its_owner(env: &dyn Environment) {

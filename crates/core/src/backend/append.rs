@@ -7,9 +7,12 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::damaged::damaged;
-use super::fingerprint::Fingerprint;
 use super::head::{Head, check_owner};
-use crate::{Append, Appended, Contents, Error, ErrorKind, Limits, Located, Metadata, NewEvent, Result, Version};
+use crate::values::fingerprint::Fingerprint;
+use crate::{
+    AggregateKey, Append, Appended, Contents, Error, ErrorKind, ExpectedVersion, Limits, Located, Metadata, NewEvent,
+    Result, TenantId, Version,
+};
 
 /// Refuses appends that cannot be stored exactly, or contradict themselves, before anything is sent.
 ///
@@ -262,4 +265,36 @@ pub fn describe<'a>(appends: &'a [Append<'a>]) -> impl fmt::Display + 'a {
     }
 
     Description(appends)
+}
+
+/// An append that another thread can make.
+#[derive(Debug)]
+pub struct OwnedAppend {
+    pub(super) aggregate: AggregateKey,
+    expected: ExpectedVersion,
+    events: Vec<NewEvent>,
+    tenant: Option<TenantId>,
+}
+
+impl OwnedAppend {
+    /// Copies an append. The copy shares the events' data.
+    #[must_use]
+    pub fn of(append: &Append<'_>) -> Self {
+        Self {
+            aggregate: append.aggregate.clone(),
+            expected: append.expected,
+            events: append.events.to_vec(),
+            tenant: append.tenant.cloned(),
+        }
+    }
+
+    /// The append.
+    #[must_use]
+    pub fn borrow(&self) -> Append<'_> {
+        let append = Append::new(&self.aggregate, self.expected, &self.events);
+        match &self.tenant {
+            Some(tenant) => append.tenant(tenant),
+            None => append,
+        }
+    }
 }

@@ -6,11 +6,11 @@ use std::collections::hash_map::Entry;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::fingerprint::Fingerprint;
 use super::head::Head;
 use super::kinds::contradiction;
 use crate::operate::Archive;
 use crate::store::query::PageEvents;
+use crate::values::fingerprint::Fingerprint;
 use crate::{
     AggregateKey, AggregateType, Direction, Error, EventEnvelope, EventFilter, EventQuery, GlobalSequence, Order,
     Result, StreamRange, TenantId, Version, Window,

@@ -98,7 +98,7 @@ pub fn limits(limits: &Limits) -> Diagnosis {
 }
 
 /// How many partitions a log should have at most.
-const MANY_PARTITIONS: u64 = 24;
+pub const MANY_PARTITIONS: u64 = 24;
 
 /// Whether the last partition of a log is empty, and there are not too many: given a description of them, their number, and the end of the log
 /// if that has reached the last one. `afterwards` says what to do after old events were archived.

@@ -35,6 +35,13 @@ pub enum MetadataIndex {
     Broad(&'static str),
 }
 
+/// The correlation id that the metadata must have, if the filter asks for one. Most databases have an index on it.
+#[must_use]
+pub fn metadata_correlation(filter: &EventFilter) -> Option<String> {
+    let metadata: serde_json::Value = filter.metadata.as_ref()?.parse().ok()?;
+    Some(metadata.get("correlationId")?.as_str()?.to_owned())
+}
+
 /// With more types than this, scanning the log costs less than merging their indexes.
 const MOST_MERGED_TYPES: usize = 16;
 

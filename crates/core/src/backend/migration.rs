@@ -4,6 +4,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::rows::Columns as _;
+use super::sql::{Sql, SqlSession};
 use crate::{Checksum, Error, ErrorKind, Result, SchemaProblem};
 
 /// One step of a schema, as a backend ships it.
@@ -65,6 +67,17 @@ impl AppliedMigration {
     pub fn new(version: String, checksum: String) -> Self {
         Self { version, checksum }
     }
+}
+
+/// The history of a schema that has one, in its order.
+///
+/// # Errors
+///
+/// Those of the backend.
+pub fn applied(session: &mut impl SqlSession) -> Result<Vec<AppliedMigration>> {
+    session.rows(Sql::AppliedMigrations, &[], |row| {
+        Ok(AppliedMigration::new(row.text(0)?.to_owned(), row.text(1)?.to_owned()))
+    })
 }
 
 /// The steps of `known` that a schema with this history still needs.

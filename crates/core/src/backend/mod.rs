@@ -15,7 +15,7 @@
 //! |---|---|
 //! | appending | [`check`], [`resolve_repeated`], [`Located`], [`Head`], [`describe`] |
 //! | loading from a database | [`load`], [`StreamSource`], [`SqlStreams`], [`load_from_snapshot`], [`SnapshotSource`] |
-//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`server::read_page`], [`ProvedMark`], [`check_end`] |
+//! | the log of a database | [`Window`], [`EventFilter`], [`PageEvents`], [`Position`], [`ProvedMark`], [`check_end`] |
 //! | the rows of a database | [`rows`], [`damaged()`], [`verified`], [`time_text`], [`parse_time`] |
 //! | events in memory | [`scan_stream`], [`scan_page`], [`scan_statistics`], [`scan_summaries`] |
 //! | statements that are the same on every database | [`Sql`], [`SqlSession`], [`snapshots`], [`consumers`], [`tables`] |
@@ -23,8 +23,10 @@
 //! | migrations, indexes, diagnoses | [`migration`], [`adoption`], [`indexes`], [`checks`] |
 //! | transactions | [`Work`], [`DataRules`], [`WorkTransaction`], [`SqlTransaction`], [`Within`], [`Writer`] |
 //! | errors by a database's codes | [`kinds`] |
-//! | stores on servers | [`server`], `ServerCalls`, `ServerConnection`, `Pool` (with the feature `pool`), [`ServerOptions`], [`Publisher`] |
-//! | threads that append at once | [`Line`], [`Group`] |
+//! | connections | [`Connections`]; `Pool` (with the feature `pool`) |
+//! | stores on servers | [`ServerOptions`], [`ServerLog`], [`Publisher`]; `ServerCalls`, `ServerConnection`, `ServerTransaction` (with the feature `pool`) |
+//! | threads that append at once | [`Line`], [`Group`], [`OwnedAppend`] |
+//! | partitions | [`report_partitions`]; [`Patience`], for steps that wait for a lock |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`archives_between`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`import_events`], [`import()`], [`ImportTarget`]; or [`check_import`], [`admit_import`], [`refuse_import`] |
 
@@ -36,18 +38,22 @@ pub mod checks;
 pub mod consumers;
 mod damaged;
 mod driver;
-mod fingerprint;
 mod head;
 mod import;
 pub mod indexes;
 pub mod kinds;
 mod load;
 pub mod migration;
+mod pace;
+mod partitions;
+mod patience;
+#[cfg(feature = "pool")]
+mod pool;
 mod proved;
 pub mod rows;
 mod rules;
 mod scan;
-pub mod server;
+mod server;
 pub mod snapshots;
 mod sql;
 pub mod tables;
@@ -63,32 +69,34 @@ pub use crate::store::query::{EventFilter, PageEvents, Position, Window, check_e
 pub use crate::store::snapshot::SnapshotDeletion;
 pub use crate::store::tenant::Scope;
 pub use crate::values::event::{EventDetails, to_utc};
+pub use crate::values::fingerprint::Fingerprint;
 pub use crate::values::timestamp::{TimeText, parse_time, time_text};
-pub use append::{AppendSource, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
+pub use append::{AppendSource, OwnedAppend, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
 pub use archived::{
     ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
     begins_with_first, check_archived, may_pass_archive, may_pass_archived,
 };
 pub use archives::archives_between;
 pub use damaged::{damaged, verified, verified_page, verified_snapshots, verified_with_snapshot};
-pub use driver::{Driver, MetadataIndex};
-pub use fingerprint::Fingerprint;
+pub use driver::{Driver, MetadataIndex, metadata_correlation};
 pub use head::{Head, check_snapshot, check_type};
 pub use import::{ImportTarget, admit_import, check_import, import, import_events, refuse_import};
 pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
+pub use pace::Pace;
+pub use partitions::report_partitions;
+pub use patience::Patience;
+#[cfg(feature = "pool")]
+pub use pool::Pool;
 pub use proved::ProvedMark;
 pub use rows::{Columns, EventDecoder};
 pub use rules::DataRules;
 pub use scan::{scan_events, scan_page, scan_statistics, scan_stream, scan_summaries};
 #[cfg(feature = "pool")]
-pub use server::calls::ServerCalls;
-pub use server::line::{Group, Line, OwnedAppend};
-pub use server::options::ServerOptions;
-pub use server::page::Found;
-#[cfg(feature = "pool")]
-pub use server::pool::{Connector, Generation, Pool, ServerConnection};
-pub use server::publisher::{PublishedMark, Publisher, diagnose_published_mark, never_published};
-pub use server::usual::UsualSize;
+pub use server::{Connector, Generation, ServerCalls, ServerConnection, ServerTransaction};
+pub use server::{
+    Found, Group, Line, PublishedMark, Publisher, ServerLog, ServerOptions, UsualSize, WindowReading,
+    diagnose_published_mark, never_published,
+};
 pub use snapshots::{Connections, load_range};
 pub use sql::{Sql, SqlSession, Value};
 pub use url::refused_url;

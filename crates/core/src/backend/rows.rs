@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::archived::{ArchivedStream, EventKey};
 use super::damaged::damaged;
-use super::fingerprint::Fingerprint;
 use super::head::Head;
 use crate::consumer::{ConsumerSlot, Failing, Lease, ParkedEvent};
 use crate::operate::{Archive, Remembered, Seal};
+use crate::values::fingerprint::Fingerprint;
 use crate::{
     AggregateActivity, AggregateKey, AggregateSummary, AggregateType, Checksum, Contents, Error, EventData,
     EventEnvelope, EventStatistics, EventType, EventTypeShare, GlobalSequence, LiveContents, Located, Metadata, Result,
@@ -117,6 +117,16 @@ pub trait Columns {
 
 fn required<T>(value: Option<T>, index: usize) -> Result<T> {
     value.ok_or_else(|| Error::invalid(format!("column {index} is NULL")))
+}
+
+/// Each row, decoded.
+///
+/// # Errors
+///
+/// [`Integrity`](crate::ErrorKind::Integrity) at the first row that `decode` refuses.
+pub fn decode<R, T>(rows: &[R], decode: impl FnMut(&R) -> Result<T>) -> Result<Vec<T>> {
+    let decoded: Result<Vec<T>> = rows.iter().map(decode).collect();
+    decoded.map_err(|error| damaged(&error, None))
 }
 
 /// Reads the events of one query; types that repeat from row to row are shared.

@@ -14,6 +14,7 @@ use crate::Result;
 #[expect(missing_docs, reason = "each is called as its file")]
 pub enum Sql {
     AggregateActivity,
+    AppliedMigrations,
     Archives,
     ConsumerCountParked,
     ConsumerForgetMember,
@@ -53,13 +54,14 @@ pub enum Sql {
 }
 
 /// Writes the statements of a driver: a constant for each of its own, with the text of a file in `sql/queries`; `shared`, which has the
-/// text of those that core runs; and `ALL`, for a test that prepares each. For authors of backends.
+/// text of those that core runs; `ALL`, for a test that prepares each; and a test that every file is one of them. For authors of backends.
 #[macro_export]
 macro_rules! statements {
     ($($NAME:ident = $file:literal;)*) => {
         $crate::statements! {
             { $($NAME = $file;)* }
             AggregateActivity = "aggregate_activity.sql";
+            AppliedMigrations = "applied_migrations.sql";
             Archives = "archives.sql";
             ConsumerCountParked = "consumer_count_parked.sql";
             ConsumerForgetMember = "consumer_forget_member.sql";
@@ -114,6 +116,16 @@ macro_rules! statements {
             $(($file, $NAME),)*
             $(($shared, shared($crate::backend::Sql::$Shared)),)*
         ];
+
+        #[cfg(test)]
+        #[test]
+        fn every_file_is_a_statement() {
+            let folder = ::std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
+            for file in ::std::fs::read_dir(folder).expect("the folder is there") {
+                let name = file.expect("the folder can be read").file_name();
+                assert!(ALL.iter().any(|(file, _)| name == *file), "{name:?} is not listed");
+            }
+        }
     };
 }
 

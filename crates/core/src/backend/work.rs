@@ -204,9 +204,9 @@ pub trait SqlTransaction: WorkTransaction {
         Ok(false)
     }
 
-    /// Takes note of an error of a statement that ran on the connection.
-    fn note(&mut self, error: &Error) {
-        let _ = error;
+    /// Takes note of an error of a statement that ran on the connection, and returns the one that the caller gets.
+    fn judge(&mut self, error: Error) -> Error {
+        error
     }
 
     /// Runs a statement on the tables of consumers. If it fails, so does the transaction.
@@ -219,7 +219,7 @@ pub trait SqlTransaction: WorkTransaction {
             let result = transaction
                 .check_consumers()
                 .and_then(|()| run(&mut transaction.session()?));
-            result.inspect_err(|error| transaction.note(error))
+            result.map_err(|error| transaction.judge(error))
         })
     }
 }
@@ -227,14 +227,14 @@ pub trait SqlTransaction: WorkTransaction {
 impl<T: SqlTransaction> EventTransaction for T {
     fn append_all(&mut self, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
         self.append_by(appends, |transaction, appends| {
-            transaction.append(appends).inspect_err(|error| transaction.note(error))
+            transaction.append(appends).map_err(|error| transaction.judge(error))
         })
     }
 
     fn load_range(&mut self, aggregate: &AggregateKey, range: &StreamRange) -> Result<EventStream> {
         self.load_by(aggregate, range, |transaction, range| {
             let stream = load(&mut transaction.session()?, aggregate, range);
-            stream.inspect_err(|error| transaction.note(error))
+            stream.map_err(|error| transaction.judge(error))
         })
     }
 }

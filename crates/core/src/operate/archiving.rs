@@ -18,6 +18,7 @@ use super::lines::{Header, LineReader, LineWriter, event_alone, is_footer, not_r
 use super::operations::{Detachment, Operations};
 use super::progress::{Progress, Telling};
 use super::seal::Remembered;
+use crate::backend::Pace;
 use crate::store::pipeline;
 use crate::{
     Backoff, Error, EventEnvelope, EventQuery, EventStoreExt, GlobalSequence, Order, Result, StreamRange, Version,
@@ -34,8 +35,8 @@ use crate::{
 ///
 /// There are three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and checked,
 /// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 events at most. Other writers wait for
-/// each of those, some milliseconds. Whole [partitions](crate::Partitions) of PostgreSQL leave in one such transaction. After an
-/// interruption, [`retire`] continues with the same file.
+/// each of those, some milliseconds. Whole [partitions](crate::Partitions) leave at once. After an interruption, [`retire`] continues with
+/// the same file.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -76,11 +77,9 @@ enum What {
     },
 }
 
-/// How many events a transaction moves.
-const BATCH_SIZE: usize = 200;
-/// How many events a transaction prepares, during which nobody waits.
-const PREPARED_AT_ONCE: usize = 2_000;
-const BATCH_BYTES: u64 = 4 << 20;
+/// How much is read at once to be attached.
+const READ_AT_ONCE: usize = 1_000;
+const BYTES_READ_AT_ONCE: u64 = 4 << 20;
 
 impl Archiving {
     /// Archives all events up to this sequence, from the beginning of the log or from the end of the previous archived range. The newest
@@ -355,22 +354,32 @@ fn try_retire<F: FnMut(Progress)>(
         )));
     }
     store.record_archive(&archive)?;
-    let mut detachment = Backoff::new().repeat(|| store.detachment(&archive))?;
+    let mut detachment = next_detachment(store, &archive)?;
+    // How many events were counted. Those that could not leave at once are read again.
+    let mut counted = 0_u64;
+    let mut pace = Pace::new();
     loop {
         input.seek(SeekFrom::Start(start)).map_err(not_read)?;
         let (lines, _) = LineReader::new(&mut input)?;
         let mut leaving = Leaving {
             store,
+            archive: &archive,
             detachment: detachment.take(),
+            pace: &mut pace,
             batch: Batch::default(),
             is_refused: false,
         };
+        let mut read = 0;
         each_line(
             lines,
             |event| event,
             |_, event| {
                 leaving.add(event)?;
-                telling.add(1);
+                read += 1;
+                if read > counted && !leaving.is_refused {
+                    counted = read;
+                    telling.add(1);
+                }
                 Ok(())
             },
         )?;
@@ -389,11 +398,18 @@ fn try_retire<F: FnMut(Progress)>(
     Ok(archive)
 }
 
+/// The next events that can leave all at once.
+fn next_detachment<'s>(store: &'s dyn Operations, archive: &Archive) -> Result<Option<Box<dyn Detachment + 's>>> {
+    Backoff::new().repeat(|| store.detachment(archive))
+}
+
 /// The events of a file on their way out of the log, in their order.
 struct Leaving<'s> {
     store: &'s dyn Operations,
+    archive: &'s Archive,
     /// Those that leave all at once, until they have left.
     detachment: Option<Box<dyn Detachment + 's>>,
+    pace: &'s mut Pace,
     batch: Batch,
     /// Whether the events could not leave all at once, and are still there.
     is_refused: bool,
@@ -413,25 +429,28 @@ impl Leaving<'_> {
         if self.is_refused {
             return Ok(());
         }
-        let most = match &self.detachment {
-            Some(_) => PREPARED_AT_ONCE,
-            None => BATCH_SIZE,
-        };
-        if let Some(full) = self.batch.add(event, most) {
+        if let Some(full) = self.batch.add(event, self.pace) {
             self.move_out(&full)?;
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        self.detach()?;
-        self.move_batch()
+        self.move_batch()?;
+        while self.detachment.is_some() {
+            self.detach()?;
+        }
+        Ok(())
     }
 
+    /// Lets the events leave that leave all at once, and looks for the next ones that do.
     fn detach(&mut self) -> Result<()> {
         self.move_batch()?;
         if let Some(detachment) = self.detachment.take() {
             self.is_refused = !detachment.detach()?;
+            if !self.is_refused {
+                self.detachment = next_detachment(self.store, self.archive)?;
+            }
         }
         Ok(())
     }
@@ -444,8 +463,10 @@ impl Leaving<'_> {
     fn move_out(&mut self, events: &[EventEnvelope]) -> Result<()> {
         let Some(last) = events.last() else { return Ok(()) };
         match &mut self.detachment {
-            Some(detachment) if last.global_sequence >= *detachment.sequences().start() => detachment.prepare(events),
-            _ => patiently(|| self.store.retire_events(events)),
+            Some(detachment) if last.global_sequence >= *detachment.sequences().start() => {
+                self.pace.step(|| detachment.prepare(events))
+            }
+            _ => repeat(self.pace, || self.store.retire_events(events)),
         }
     }
 }
@@ -487,15 +508,37 @@ fn try_attach<F: FnMut(Progress)>(
     archive.is_retired = false;
     store.record_archive(&archive)?;
     input.seek(SeekFrom::Start(start)).map_err(not_read)?;
+    let mut pace = Pace::new();
     for place in Place::all(&mut input)?.iter().rev() {
         input.seek(SeekFrom::Start(start + place.offset)).map_err(not_read)?;
-        let events = place.read(&mut input)?;
-        patiently(|| store.attach_events(&events))?;
-        telling.add(events.len() as u64);
+        let mut events = place.read(&mut input)?;
+        while !events.is_empty() {
+            let newest = split_off_newest(&mut events, &pace);
+            repeat(&mut pace, || store.attach_events(&newest))?;
+            telling.add(newest.len() as u64);
+        }
     }
     store.forget_archive(&archive.digest)?;
     telling.finish();
     Ok(archive)
+}
+
+/// Moves events in a transaction, and repeats it for some seconds while other writers prevent it.
+fn repeat(pace: &mut Pace, mut transaction: impl FnMut() -> Result<u64>) -> Result<()> {
+    Backoff::new().repeat(|| pace.step(&mut transaction)).map(drop)
+}
+
+/// Takes the newest events out, as many as the next transaction moves.
+fn split_off_newest(events: &mut Vec<EventEnvelope>, pace: &Pace) -> Vec<EventEnvelope> {
+    let mut newest = Batch::default();
+    while let Some(event) = events.pop() {
+        newest.push(event);
+        if newest.is_full(pace) {
+            break;
+        }
+    }
+    newest.events.reverse();
+    newest.events
 }
 
 /// The findings about the archives, and about those whose events are still being moved.
@@ -521,11 +564,6 @@ pub(super) fn diagnose_archives(archives: &[Archive]) -> Vec<Diagnosis> {
     std::iter::once(Diagnosis::good(SUBJECT, all)).chain(moving).collect()
 }
 
-/// Repeats a step for some seconds while other writers prevent it.
-fn patiently(step: impl FnMut() -> Result<u64>) -> Result<()> {
-    Backoff::new().repeat(step).map(drop)
-}
-
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc().truncate_to_microsecond()
 }
@@ -548,12 +586,19 @@ struct Batch {
 }
 
 impl Batch {
-    /// Adds the next event. Returns the batch once it is full: it has this many events, or many bytes.
-    fn add(&mut self, event: EventEnvelope, most: usize) -> Option<Vec<EventEnvelope>> {
+    /// Adds the next event. Returns the batch once it is full for a transaction.
+    fn add(&mut self, event: EventEnvelope, pace: &Pace) -> Option<Vec<EventEnvelope>> {
+        self.push(event);
+        self.is_full(pace).then(|| std::mem::take(self).events)
+    }
+
+    fn push(&mut self, event: EventEnvelope) {
         self.bytes += pipeline::bytes_of(std::slice::from_ref(&event));
         self.events.push(event);
-        let is_full = self.events.len() >= most || self.bytes >= BATCH_BYTES;
-        is_full.then(|| std::mem::take(self).events)
+    }
+
+    const fn is_full(&self, pace: &Pace) -> bool {
+        self.events.len() >= pace.events() || self.bytes >= pace.bytes()
     }
 }
 
@@ -637,7 +682,7 @@ struct Place {
 }
 
 impl Place {
-    /// The positions of all events, in the order of the file, in batches for one transaction each. The file was checked before.
+    /// The positions of all events, in the order of the file, in parts that are read at once. The file was checked before.
     fn all(mut input: impl BufRead) -> Result<Vec<Self>> {
         let (mut places, mut offset, mut line) = (Vec::new(), 0, Vec::new());
         let mut place = Self { offset, lines: 0 };
@@ -647,7 +692,9 @@ impl Place {
             let bytes = input.read_until(b'\n', &mut line).map_err(not_read)? as u64;
             number += 1;
             let is_event = bytes > 0 && number > 1 && !is_footer(&line);
-            if place.lines > 0 && (!is_event || place.lines >= BATCH_SIZE || offset - place.offset >= BATCH_BYTES) {
+            if place.lines > 0
+                && (!is_event || place.lines >= READ_AT_ONCE || offset - place.offset >= BYTES_READ_AT_ONCE)
+            {
                 places.push(std::mem::replace(&mut place, Self { offset, lines: 0 }));
             }
             if bytes == 0 {
@@ -672,5 +719,46 @@ impl Place {
             events.push(event_alone(&mut line)?);
         }
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ExpectedVersion, MemoryEventStore, NewEvent};
+
+    /// The events of an aggregate, with this many bytes of data each.
+    fn events(count: usize, bytes: usize) -> Vec<EventEnvelope> {
+        let store = MemoryEventStore::new();
+        let aggregate = crate::AggregateKey::new("Account", Uuid::from_u128(1)).unwrap();
+        let event = || NewEvent::new("money.deposited", &"x".repeat(bytes)).unwrap();
+        let events: Vec<NewEvent> = std::iter::repeat_with(event).take(count).collect();
+        store.append(&aggregate, ExpectedVersion::NoStream, &events).unwrap();
+        store.load(&aggregate).unwrap().into_events()
+    }
+
+    /// How many events each full batch has.
+    fn full_batches(events: Vec<EventEnvelope>) -> Vec<usize> {
+        let mut batch = Batch::default();
+        let full = events.into_iter().filter_map(|event| batch.add(event, &Pace::new()));
+        full.map(|full| full.len()).collect()
+    }
+
+    #[test]
+    fn a_transaction_takes_as_much_as_the_pace_allows() {
+        assert_eq!(full_batches(events(450, 10)), [200, 200]);
+        assert_eq!(full_batches(events(17, 110_000)), [8, 8]);
+    }
+
+    #[test]
+    fn the_newest_events_come_back_first() {
+        let mut left = events(450, 10);
+        let mut taken = Vec::new();
+        while !left.is_empty() {
+            let newest = split_off_newest(&mut left, &Pace::new());
+            taken.push(newest.iter().map(|event| event.version.get()).collect::<Vec<_>>());
+        }
+        let versions = |range: std::ops::RangeInclusive<u64>| range.collect::<Vec<_>>();
+        assert_eq!(taken, [versions(251..=450), versions(51..=250), versions(1..=50)]);
     }
 }

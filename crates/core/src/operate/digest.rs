@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
+use crate::values::row::Row;
 use crate::{CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, Metadata, Result, TenantId};
 
 /// A chain of SHA-256 over the events of a log, in their order, with everything that is stored of them: ids, sequences, versions, types,
@@ -43,7 +42,7 @@ impl LogDigest {
     pub(super) fn with_rows(mut self, rows: &Rows) -> Self {
         let mut start = 0;
         for end in &rows.ends {
-            let row = &rows.bytes[start..*end];
+            let row = &rows.row.bytes()[start..*end];
             let hash = Sha256::new_with_prefix(self.0.as_bytes()).chain_update(row);
             self = Self(Checksum::from_bytes(hash.finalize().into()));
             start = *end;
@@ -53,14 +52,14 @@ impl LogDigest {
 
     fn link(self, event: &EventEnvelope, hashes: &Hashes) -> Self {
         let mut row = Row::after(self.0.as_bytes());
-        row.event(event, hashes);
+        add(&mut row, event, hashes);
         Self(row.digest())
     }
 }
 
 /// The input of a digest for several events. Computing it takes most of the time, and needs no other event.
 pub(super) struct Rows {
-    bytes: Vec<u8>,
+    row: Row,
     /// Where the row of each event ends.
     ends: Vec<usize>,
 }
@@ -71,10 +70,10 @@ impl Rows {
         let mut row = Row::after(&[]);
         let mut ends = Vec::with_capacity(events.len());
         for event in events {
-            row.event(event, &Hashes::of(event)?);
-            ends.push(row.0.len());
+            add(&mut row, event, &Hashes::of(event)?);
+            ends.push(row.bytes().len());
         }
-        Ok(Self { bytes: row.0, ends })
+        Ok(Self { row, ends })
     }
 }
 
@@ -119,80 +118,23 @@ impl Hashes {
     }
 }
 
-/// The SHA-256 of a row, column by column. The encoding is unambiguous: two different rows never have the same bytes.
-pub(crate) struct Row(Vec<u8>);
-
-impl Row {
-    /// A row that begins with other bytes.
-    pub(crate) fn after(bytes: &[u8]) -> Self {
-        Self(bytes.to_vec())
-    }
-
-    /// Adds everything that is stored of an event, except the size of its text.
-    fn event(&mut self, event: &EventEnvelope, hashes: &Hashes) {
-        self.number(event.global_sequence.get());
-        self.id(event.event_id);
-        self.id(event.aggregate.id());
-        self.number(event.version.get());
-        self.text(Some(event.aggregate.aggregate_type().as_str()));
-        self.text(Some(event.event_type.as_str()));
-        self.hash(&hashes.data);
-        self.checksum(hashes.metadata);
-        self.checksum(event.checksum);
-        self.time(Some(event.created_at));
-        self.time(event.updated_at);
-        self.text(event.created_by.as_ref().map(CreatedBy::as_str));
-        self.text(event.tenant.as_ref().map(TenantId::as_str));
-        self.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
-        self.text(event.causation_id.as_ref().map(CausationId::as_str));
-    }
-
-    pub(crate) fn number(&mut self, number: u64) {
-        self.0.extend(number.to_be_bytes());
-    }
-
-    pub(crate) fn id(&mut self, id: Uuid) {
-        self.0.extend(id.as_bytes());
-    }
-
-    pub(crate) fn hash(&mut self, checksum: &Checksum) {
-        self.0.extend(checksum.as_bytes());
-    }
-
-    /// Adds a text with its length before it. Absent and empty are different.
-    pub(crate) fn text(&mut self, text: Option<&str>) {
-        match text {
-            None => self.number(u64::MAX),
-            Some(text) => {
-                self.number(text.len() as u64);
-                self.0.extend(text.as_bytes());
-            }
-        }
-    }
-
-    pub(crate) fn checksum(&mut self, checksum: Option<Checksum>) {
-        match checksum {
-            None => self.0.push(0),
-            Some(checksum) => {
-                self.0.push(1);
-                self.hash(&checksum);
-            }
-        }
-    }
-
-    pub(crate) fn time(&mut self, time: Option<OffsetDateTime>) {
-        match time {
-            None => self.0.push(0),
-            Some(time) => {
-                self.0.push(1);
-                self.0.extend(time.unix_timestamp_nanos().to_be_bytes());
-            }
-        }
-    }
-
-    pub(crate) fn digest(self) -> Checksum {
-        Checksum::from_bytes(Sha256::digest(&self.0).into())
-    }
+/// Adds to a row everything that is stored of an event, except the size of its text.
+fn add(row: &mut Row, event: &EventEnvelope, hashes: &Hashes) {
+    row.number(event.global_sequence.get());
+    row.id(event.event_id);
+    row.id(event.aggregate.id());
+    row.number(event.version.get());
+    row.text(Some(event.aggregate.aggregate_type().as_str()));
+    row.text(Some(event.event_type.as_str()));
+    row.hash(&hashes.data);
+    row.checksum(hashes.metadata);
+    row.checksum(event.checksum);
+    row.time(Some(event.created_at));
+    row.time(event.updated_at);
+    row.text(event.created_by.as_ref().map(CreatedBy::as_str));
+    row.text(event.tenant.as_ref().map(TenantId::as_str));
+    row.text(event.correlation_id.as_ref().map(CorrelationId::as_str));
+    row.text(event.causation_id.as_ref().map(CausationId::as_str));
 }
 
 /// As 64 hexadecimal digits.

@@ -70,5 +70,4 @@ pub use sealing::seal;
 pub use snapshots::prune_snapshots;
 
 pub(crate) use archive::needed;
-pub(crate) use digest::Row;
 pub(crate) use streams::Streams;

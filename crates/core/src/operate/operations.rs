@@ -116,7 +116,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     }
 
     /// Moves events, in the order of their sequences, out of the log and keeps their keys, in one transaction: all of them, or none.
-    /// Archived events are skipped. Returns how many it moved. [`retire`](super::retire) calls it for some hundred events at a time.
+    /// Archived events are skipped. Returns how many it moved. [`retire`](super::retire) calls it for 200 to 800 events at a time: fewer if
+    /// it takes more than 20 ms, and with a pause after it.
     ///
     /// Other writers wait, or are refused and may repeat: an append that began earlier must not use a version or an id a second time.
     /// [`admit_retirement`](crate::backend::admit_retirement) decides what is moved.
@@ -131,8 +132,9 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
         Err(does_not_archive())
     }
 
-    /// Begins to move events of an archive out of the log all at once, or continues after an interruption; `None` if they have to be moved by
-    /// [`retire_events`](Self::retire_events). [`retire`](super::retire) calls it after it recorded the archive.
+    /// Begins to move events of an archive out of the log all at once, or continues after an interruption; `None` if all that are left have to
+    /// be moved by [`retire_events`](Self::retire_events). [`retire`](super::retire) calls it after it recorded the archive, and again after
+    /// each time that events left.
     ///
     /// A backend implements this if a part of its log can be detached as a whole, such as a partition of a table. While the detachment exists,
     /// nobody else moves events.
@@ -179,6 +181,21 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
     /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) from a store that reads from a replica;
     /// - those of the backend.
     fn add_partitions(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Joins old partitions of a log that has more than about 24, so that their number stays small although the log grows. Returns what was done,
+    /// or what prevented it; `None` if there was nothing to do. Call it after [`add_partitions`](Self::add_partitions), such as every day; the
+    /// tool's `maintain` does. PostgreSQL has it.
+    ///
+    /// A call works for a bounded time, which depends on the size of the partitions. After an interruption, the next one continues.
+    ///
+    /// # Errors
+    ///
+    /// - [`StorageFull`](crate::ErrorKind::StorageFull), and others of the backend: nothing is changed;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable;
+    /// - [`ReadOnly`](crate::ErrorKind::ReadOnly) from a store that reads from a replica.
+    fn join_partitions(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
@@ -229,6 +246,8 @@ pub trait Operations: EventStore + SnapshotStore + ConsumerStore {
 }
 
 /// Events of an archive that leave the log all at once: see [`Operations::detachment`].
+///
+/// After an error, or if it is dropped before its end, the preparation is undone, unless the database cannot be reached.
 pub trait Detachment {
     /// The sequences of the first and the last of these events. All events of the log between them are in the archive.
     fn sequences(&self) -> RangeInclusive<GlobalSequence>;
@@ -241,12 +260,13 @@ pub trait Detachment {
     /// As [`Operations::retire_events`].
     fn prepare(&mut self, events: &[EventEnvelope]) -> Result<()>;
 
-    /// Removes the events from the log in one transaction, after all were prepared. Returns false if that was not possible: the events are
-    /// still in the log, and nothing is prepared.
+    /// Removes the events from the log in one step, after all were prepared. Returns false if that was not possible: the events are still in
+    /// the log, and nothing is prepared.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, and those of the backend. Begin again to continue.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), which is retryable, and those of the backend. The events may have left the log
+    /// already: begin again.
     fn detach(self: Box<Self>) -> Result<bool>;
 }
 

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::backend::Fingerprint;
+use crate::values::fingerprint::Fingerprint;
 use crate::{
     AggregateKey, CausationId, Checksum, CorrelationId, CreatedBy, EventEnvelope, EventType, ExpectedVersion,
     GlobalSequence, Metadata, NewEvent, TenantId, Version,

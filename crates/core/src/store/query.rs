@@ -397,7 +397,7 @@ impl EventQuery {
     }
 
     /// The window of a first page up to an earlier proved mark, if a newer mark is unlikely to change the page: see
-    /// [`read_page`](crate::backend::server::read_page).
+    /// [`read_page`](crate::backend::ServerLog::read_page).
     pub(crate) fn settled_window(&self, proved: GlobalSequence) -> Option<Window> {
         let window = self.window(None, proved);
         let rows = u64::from(window.rows);

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::operate::Row;
 use crate::values::canonical::Checksum;
 use crate::values::data::Checked;
+use crate::values::row::Row;
 use crate::{AggregateKey, Error, ErrorKind, EventData, Limits, Result, SnapshotType, TenantId, Version};
 
 /// A snapshot that is not stored yet. It is checked and its checksum computed when it is created.

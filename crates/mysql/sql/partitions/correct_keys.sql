@@ -1,8 +1,18 @@
--- Correct the keys of an event that is updated, if they change.
+-- Correct the keys of an event that is updated, if they change. An event that is leaving with its partition is not updated.
 CREATE TRIGGER trigger_events_keys_updated
 AFTER UPDATE ON events
 FOR EACH ROW
 BEGIN
+    IF EXISTS (
+        SELECT 1
+        FROM firefly_leaving
+        WHERE OLD.global_sequence BETWEEN first_sequence AND last_sequence
+           OR NEW.global_sequence <> OLD.global_sequence AND NEW.global_sequence < end_sequence
+        LOCK IN SHARE MODE
+    )
+    THEN
+        SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the event is being archived: wait, or retire or attach the archive again';
+    END IF;
     IF NOT (
         NEW.global_sequence = OLD.global_sequence
         AND NEW.event_id = OLD.event_id

@@ -19,3 +19,22 @@ CREATE TABLE firefly_partitions (
     id               TINYINT NOT NULL PRIMARY KEY,
     events_per_range BIGINT NOT NULL
 ) ENGINE = InnoDB;
+
+-- The events that are leaving the log with their partition, into the archive with this digest, and where the partition ends; one row at
+-- most. Their keys are already in the tables of archives. They count once the row of the first event is gone from the log.
+-- unless table firefly_leaving
+CREATE TABLE firefly_leaving (
+    id             TINYINT NOT NULL PRIMARY KEY,
+    digest         VARCHAR(64) NOT NULL,
+    first_sequence BIGINT NOT NULL,
+    last_sequence  BIGINT NOT NULL,
+    end_sequence   BIGINT NOT NULL
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE {collation};
+
+-- What was archived of a stream before its events that are leaving; NULL if nothing was.
+-- unless column firefly_archived_streams.former_version
+ALTER TABLE firefly_archived_streams
+    ADD COLUMN former_version BIGINT,
+    ADD COLUMN former_event_id BINARY(16),
+    ADD COLUMN former_sequence BIGINT,
+    ADD COLUMN former_created_until DATETIME(6);

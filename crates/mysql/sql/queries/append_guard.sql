@@ -1,6 +1,6 @@
 (
     SELECT head.aggregate_version + 1
-    FROM events AS head
+    FROM events AS head FORCE INDEX (idx_events_aggregate_version)
     WHERE head.aggregate_id = ?
       AND head.aggregate_version = ?
       AND head.aggregate_type = ?

@@ -1,4 +1,4 @@
--- The archived parts of some aggregates' streams. The program adds a list of ids.
+-- The archived parts of some aggregates' streams, as they are stored, for the program that moves events. The program adds a list of ids.
 SELECT
     aggregate_id,
     aggregate_type,

@@ -44,5 +44,5 @@ SELECT
     NULL,
     first_sequence,
     NULL
-FROM firefly_archived_streams
+FROM firefly_archived_streams /* that count */ AS archived
 WHERE aggregate_id = ?

@@ -1,5 +1,5 @@
 -- As locate.sql, in a partitioned log: its ids are in the table of keys. Of the keys more is read than their index has. Otherwise the servers
--- would read the whole index for a long list of ids.
+-- would read the whole index for a long list of ids. An archived event that is leaving with its partition is in the log until then.
 (
     SELECT
         located.event_id,
@@ -39,5 +39,6 @@ UNION ALL
     FROM firefly_archived_events AS event FORCE INDEX (idx_archived_events_event_id)
     STRAIGHT_JOIN firefly_archived_streams AS stream FORCE INDEX (PRIMARY) ON stream.aggregate_id = event.aggregate_id
     WHERE event.event_id IN {list}
+      AND NOT EXISTS (SELECT 1 FROM events AS staying WHERE staying.global_sequence = event.global_sequence)
     {locking}
 )

@@ -9,7 +9,7 @@ SELECT
     COUNT(DISTINCT aggregate_type) AS unique_aggregate_types,
     (
         SELECT CAST(COALESCE(SUM(version), 0) AS SIGNED)
-        FROM firefly_archived_streams
+        FROM firefly_archived_streams /* that count */ AS archived
         WHERE ? IS NULL OR tenant_id = ?
     ) AS archived_events
 FROM events

@@ -9,7 +9,9 @@ use mysql::Conn;
 use time::OffsetDateTime;
 
 use super::usage::{if_allowed, index_usage};
-use crate::error::classify;
+use crate::conversion::{Begun, CONVERSION};
+use crate::detach::Leaving;
+use crate::error::{classify, is_not_shown};
 use crate::mark::{GATES, free_gates, gates};
 use crate::migrate;
 use crate::options::Options;
@@ -43,7 +45,9 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
     diagnoses.push(other_writers(session)?);
+    diagnoses.extend(conversion(session)?);
     diagnoses.extend(partitions(session)?);
+    diagnoses.extend(leaving(session)?);
     diagnoses.extend(indexes(&index_usage(session, options.choices.indexes)?));
     diagnoses.push(settings.strictness());
     diagnoses.push(packet(session.server.packet));
@@ -335,13 +339,10 @@ fn replica(session: &mut Session<'_, Conn>, read_replica: bool) -> Result<Diagno
 /// How many seconds a transaction may be open before it is reported.
 const LONG_OPEN: i64 = 10;
 
-/// MySQL also reads the first 1,024 bytes of each transaction's statement, with the values in it, and fails if they are not text.
-const CANNOT_CONVERT: u16 = 3854;
-
 fn open_transactions(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
     let subject = "open transactions";
     let rows = match session.query(sql::OPEN_TRANSACTIONS, vec![LONG_OPEN.into()]) {
-        Err(mysql::Error::MySqlError(error)) if error.code == CANNOT_CONVERT => {
+        Err(error) if is_not_shown(&error) => {
             return Ok(Diagnosis::bad(
                 Severity::Notice,
                 subject,
@@ -406,6 +407,7 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             subject,
             "covered by trigger_events_gate: readers skip nothing of theirs",
         ),
+        false if !sees_triggers(session)? => unknown(subject, SEE_TRIGGERS),
         false => Diagnosis::bad(
             Severity::Notice,
             subject,
@@ -415,11 +417,34 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
     })
 }
 
+/// The progress of a conversion of the log that is not finished.
+fn conversion(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
+    let names = schema::names(session)?;
+    let Some(begun) = Begun::of(session, &names)? else {
+        return Ok(None);
+    };
+    let (into, call) = match begun.into {
+        Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
+        None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
+    };
+    let done = match begun.copy_until {
+        _ if begun.is_swapped => "done, except that the earlier table is not dropped yet".to_owned(),
+        Some(until) => format!("{} of {until} sequences are copied", begun.copied),
+        None => "nothing is copied yet".to_owned(),
+    };
+    Ok(Some(Diagnosis::bad(
+        Severity::Warning,
+        "conversion",
+        format!("the log is being converted into {into}, or the conversion was interrupted: {done}"),
+        format!("if no process converts the store, run {call}: it continues"),
+    )))
+}
+
 fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
     let subject = "partitions";
     let names = schema::names(session)?;
     if session.server.layout == Layout::Whole {
-        let is_begun = has(&names, "table firefly_event_keys");
+        let is_begun = has(&names, "table firefly_event_keys") && !has(&names, CONVERSION);
         return Ok(is_begun.then(|| unfinished_partitions(subject)).into_iter().collect());
     }
     let divided = match Divided::of(session) {
@@ -439,7 +464,7 @@ fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
     let reached = (divided.last >= first).then_some(divided.last);
     Ok(vec![
         checks::partitions(found, count as u64, reached, "maintain"),
-        keys(&names),
+        keys(session, &names)?,
     ])
 }
 
@@ -452,23 +477,58 @@ fn unfinished_partitions(subject: &str) -> Diagnosis {
     )
 }
 
-/// Whether the triggers are there that write the keys of events, as far as the user may know.
-fn keys(names: &[String]) -> Diagnosis {
+/// The right to see the triggers of events.
+const SEE_TRIGGERS: &str = "TRIGGER on events";
+
+/// Whether the server shows the triggers of events to this user. If it has the right by a role only, this is unknown, and false.
+fn sees_triggers(session: &mut Session<'_, Conn>) -> Result<bool> {
+    Ok(session.select(sql::SEES_TRIGGERS, [], |row| row.integer(0))? == [1])
+}
+
+/// Whether the triggers are there that write the keys of events.
+fn keys(session: &mut Session<'_, Conn>, names: &[String]) -> Result<Diagnosis> {
     let subject = "keys of events";
     let missing: Vec<&str> = missing_triggers(names).into_iter().map(|(name, _)| name).collect();
-    match missing.len() {
-        0 => Diagnosis::good(subject, "triggers write them, whoever writes events"),
-        all if all == sql::KEEP_KEYS.len() => unknown(subject, "TRIGGER on events"),
-        _ => Diagnosis::bad(
-            Severity::Danger,
-            subject,
-            format!(
-                "the triggers {} are missing: events are stored without keys",
-                missing.join(", ")
-            ),
-            "make them again as sql/mysql/partitions has them, then verify the storage",
-        ),
+    if missing.is_empty() {
+        return Ok(Diagnosis::good(subject, "triggers write them, whoever writes events"));
     }
+    // Either all are missing, or the server shows none to this user.
+    if missing.len() == sql::KEEP_KEYS.len() && !sees_triggers(session)? {
+        return Ok(unknown(subject, SEE_TRIGGERS));
+    }
+    Ok(Diagnosis::bad(
+        Severity::Danger,
+        subject,
+        format!(
+            "the triggers {} are missing: appends are refused, or events are stored without keys",
+            missing.join(", ")
+        ),
+        "make them again as sql/mysql/partitions has them, then verify the storage",
+    ))
+}
+
+/// Events that are leaving the log with their partition.
+fn leaving(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
+    if session.server.layout == Layout::Whole {
+        return Ok(None);
+    }
+    let Some(leaving) = Leaving::find(session)? else {
+        return Ok(None);
+    };
+    let Leaving {
+        first, last, location, ..
+    } = &leaving;
+    let file = location.as_deref().unwrap_or("an archive");
+    let found = match leaving.has_left {
+        false => format!(
+            "the events with the global sequences {first} to {last} are in the log, and are prepared to leave it with their partition, into {file}"
+        ),
+        true => format!(
+            "the events with the global sequences {first} to {last} are archived in {file}; their keys in firefly_event_keys are not deleted yet"
+        ),
+    };
+    let advice = "if no program is archiving now, that was interrupted: retire the file again, or attach it to undo it";
+    Ok(Some(Diagnosis::bad(Severity::Warning, "archiving", found, advice)))
 }
 
 fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {

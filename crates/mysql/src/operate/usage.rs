@@ -9,7 +9,7 @@ use firefly_eventstore_core::{ErrorKind, Indexes, Result};
 use mysql::Conn;
 
 use crate::error::{classify, driver_error};
-use crate::row::{count, decode, text};
+use crate::row::{Cells, decode, text};
 use crate::schema::OPTIONAL_INDEXES;
 use crate::session::Session;
 use crate::sql::{self, Layout};
@@ -25,6 +25,7 @@ pub(super) fn tables(layout: Layout) -> impl Iterator<Item = Table> {
             ("events", &["PRIMARY"]),
             ("firefly_event_keys", KEYS),
             ("firefly_partitions", &["PRIMARY"]),
+            ("firefly_leaving", &["PRIMARY"]),
         ],
     };
     of_the_log.iter().chain(TABLES).copied()
@@ -83,7 +84,8 @@ fn numbers(session: &mut Session<'_, Conn>, statement: &str) -> Result<HashMap<(
         return Ok(HashMap::new());
     };
     let numbers = decode(&rows, |row| {
-        Ok(((text(row, 0)?.to_owned(), text(row, 1)?.to_owned()), count(row, 2)?))
+        let index = (text(row, 0)?.to_owned(), text(row, 1)?.to_owned());
+        Ok((index, Cells(row).count(2)?))
     })?;
     Ok(numbers.into_iter().collect())
 }

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::error::classify;
 use crate::row::{Cells, decode, integer, optional, text, time_value};
 use crate::session::Session;
-use crate::sql;
+use crate::sql::{self, Layout};
 
 /// The first archive that may have an event in a window that passes the filters, and how often events were attached so far.
 pub(super) fn archive_with<C: Queryable>(
@@ -23,7 +23,7 @@ pub(super) fn archive_with<C: Queryable>(
     let time = |time: Option<OffsetDateTime>| time.map_or(Value::NULL, time_value);
     let (from, until) = (time(filter.created_from), time(filter.created_until));
     let bounds = [window.after.as_i64(), window.until.as_i64()].map(Value::from);
-    let (events, values) = events(filter, &bounds);
+    let (events, values) = events(filter, &bounds, session.server.layout);
     let statement = sql::ARCHIVED_IN.replace("{events}", &events);
     let values = [&bounds[..], &[from.clone(), from, until.clone(), until], &values].concat();
     let rows = session.query(&statement, values).map_err(classify)?;
@@ -38,12 +38,15 @@ pub(super) fn archive_with<C: Queryable>(
 }
 
 /// A condition that finds events of the archive `archives` in a window that may pass the filters, by the index that finds the fewest.
-fn events(filter: &EventFilter, bounds: &[Value; 2]) -> (String, Vec<Value>) {
+fn events(filter: &EventFilter, bounds: &[Value; 2], layout: Layout) -> (String, Vec<Value>) {
     let mut conditions = vec![
         "event.global_sequence > ?".to_owned(),
         "event.global_sequence <= ?".to_owned(),
         "event.global_sequence BETWEEN archives.first_sequence AND archives.last_sequence".to_owned(),
     ];
+    if layout == Layout::Partitioned {
+        conditions.push(sql::has_left().to_owned());
+    }
     let mut values = bounds.to_vec();
     let mut add = |condition: String, bound: Vec<Value>| {
         conditions.push(condition);
@@ -99,8 +102,8 @@ mod tests {
     use mysql::{Conn, Row, Value};
 
     use super::events;
-    use crate::MysqlEventStore;
-    use crate::sql;
+    use crate::sql::{self, Layout};
+    use crate::{MysqlEventStore, Partitions};
 
     #[test]
     fn mysql_finds_archived_events_by_the_index_that_finds_the_fewest() {
@@ -117,8 +120,18 @@ mod tests {
     }
 
     fn finds_archived_events_by_the_index_that_finds_the_fewest(server: &MysqlServer) {
+        for layout in [Layout::Whole, Layout::Partitioned] {
+            finds_archived_events_in(server, layout);
+        }
+    }
+
+    fn finds_archived_events_in(server: &MysqlServer, layout: Layout) {
         let database = server.new_database();
-        MysqlEventStore::builder(database.url()).migrate().unwrap();
+        let builder = MysqlEventStore::builder(database.url());
+        match layout {
+            Layout::Whole => builder.migrate().unwrap(),
+            Layout::Partitioned => builder.partitions(Partitions::by_events(100)).migrate().unwrap(),
+        };
         let mut client = Conn::new(database.url()).unwrap();
         for statement in [
             "SET @@cte_max_recursion_depth = 10000",
@@ -131,7 +144,8 @@ mod tests {
             "INSERT INTO firefly_archived_events
              WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
              SELECT n, UNHEX(LPAD(HEX(n), 32, '0')), UNHEX(LPAD(HEX(n DIV 10), 32, '0')), n MOD 10 + 1, UNHEX(SHA2(n, 256)) FROM n",
-            "INSERT INTO firefly_archived_streams
+            "INSERT INTO firefly_archived_streams (aggregate_id, aggregate_type, tenant_id, version, last_event_id, first_sequence,
+                 last_sequence, created_until)
              SELECT aggregate_id, 'Account', IF(MIN(global_sequence) < 100, 'acme', NULL), MAX(aggregate_version), MAX(event_id),
                     MIN(global_sequence), MAX(global_sequence), UTC_TIMESTAMP(6) FROM firefly_archived_events GROUP BY aggregate_id",
             "INSERT INTO firefly_archives
@@ -157,7 +171,7 @@ mod tests {
             ),
         ] {
             let bounds = [0, 5000].map(Value::from);
-            let (events, values) = events(query.filter(), &bounds);
+            let (events, values) = events(query.filter(), &bounds, layout);
             let statement = format!(
                 "EXPLAIN FORMAT = TRADITIONAL {}",
                 sql::ARCHIVED_IN.replace("{events}", &events)

@@ -4,9 +4,11 @@
 -- One row per conversion. At most one is unfinished.
 CREATE TABLE IF NOT EXISTS firefly_conversions (
     id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- How many sequences a partition has; NULL if each month gets one, or if the events move into one table.
+    -- How many sequences a partition has, whether each month gets one, or the aggregate types that have tables of their own. None of these if
+    -- the events move into one table.
     events_per_range BIGINT CHECK (events_per_range > 0),
     by_month         BOOLEAN NOT NULL DEFAULT false,
+    aggregate_types  TEXT[],
     -- The events up to the first of these sequences are prepared. Those up to the second one have to be; triggers prepare later ones.
     prepared         BIGINT NOT NULL,
     prepare_until    BIGINT NOT NULL,

@@ -43,11 +43,13 @@ BEGIN
 END;
 $$;
 
--- On partitions whose events are leaving.
+-- On partitions whose events are leaving, or are copied into another partition.
 CREATE OR REPLACE FUNCTION firefly_refuse_leaving() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'the events in % are being archived', TG_TABLE_NAME
-        USING ERRCODE = 'object_in_use', HINT = 'Wait until that is done. If it was interrupted, retire the file again.';
+    RAISE EXCEPTION 'the events in % are being archived, or joined with others', TG_TABLE_NAME
+        USING
+            ERRCODE = 'object_in_use',
+            HINT = 'Wait until that is done. If it was interrupted, retire the file of the archive again, or run maintain.';
 END;
 $$;
 

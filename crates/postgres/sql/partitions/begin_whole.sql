@@ -5,6 +5,7 @@ CREATE TABLE firefly_whole_events (
 );
 ALTER TABLE firefly_whole_events ADD CONSTRAINT whole_events_pkey PRIMARY KEY (event_id);
 CREATE UNIQUE INDEX whole_idx_events_aggregate_version ON firefly_whole_events (aggregate_id, aggregate_version);
+CREATE UNIQUE INDEX whole_idx_events_global_sequence ON firefly_whole_events (global_sequence);
 
 DO $do$
 DECLARE
@@ -35,8 +36,8 @@ BEGIN
         FROM pg_index
         JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
         WHERE indrelid = 'events'::regclass
-          -- One table has its streams by another one.
-          AND indexes.relname <> 'idx_events_stream'
+          -- One table finds its streams by another one. The key of a log that is divided by aggregate type contains the type.
+          AND indexes.relname NOT IN ('idx_events_stream', 'idx_events_global_sequence')
     LOOP
         EXECUTE regexp_replace(
             made.definition,

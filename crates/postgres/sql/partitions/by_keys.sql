@@ -32,6 +32,8 @@ CROSS JOIN LATERAL (
         checksum
     FROM events
     WHERE events.global_sequence = keys.global_sequence
+      -- Leads to one table in a partition that is divided by aggregate type.
+      AND events.aggregate_type = keys.aggregate_type
     -- One row at most, so that the server does not search further partitions.
     LIMIT 1
 ) AS found

@@ -8,12 +8,15 @@ DO $do$
 DECLARE
     bound CONSTANT bigint := $1;
     definition text;
+    -- The key of a log that is divided by aggregate type contains the type.
+    key CONSTANT regclass := COALESCE(to_regclass('idx_events_sequence_type'), to_regclass('idx_events_global_sequence'));
     -- Statements that use the current name of the table.
     hanging CONSTANT text[] := ARRAY(
-        SELECT pg_get_indexdef(indexrelid)
+        SELECT replace(pg_get_indexdef(indexrelid), ' idx_events_sequence_type ', ' idx_events_global_sequence ')
         FROM pg_index
         WHERE indrelid = 'events'::regclass
-          AND (NOT indisunique OR indexrelid = 'idx_events_global_sequence'::regclass)
+          AND (NOT indisunique OR indexrelid = key)
+        ORDER BY indexrelid
     ) || ARRAY(
         SELECT pg_get_triggerdef(oid)
         FROM pg_trigger
@@ -93,22 +96,25 @@ END;
 $do$;
 
 -- A part of a stream: the events from the first to the last version, in the order of the log or backwards, at most so many (NULL for all).
--- The keys tell between which sequences they lie. These are values when the second statement starts, so the server prepares to read only the
--- partitions between them. In one statement with the keys, it would prepare to read every partition. If versions do not ascend with the
--- sequence, all events between the two sequences are returned.
+-- First, the keys say between which sequences the events are, and of which aggregate type. The last statement gets these as values, so the
+-- server prepares to read only the partitions between them. In one statement with the keys, it would prepare to read every partition. If
+-- versions do not ascend with the sequence, all events between the two sequences are returned. A stream has one type; if another program
+-- stored two, those of the first and of the last event are returned.
 CREATE FUNCTION firefly_stream(wanted uuid, first_version bigint, last_version bigint, most bigint, backwards boolean)
 RETURNS SETOF events LANGUAGE plpgsql STABLE ROWS 20 AS $$
 DECLARE
     first_sequence bigint;
     last_sequence bigint;
+    first_type text;
+    last_type text;
 BEGIN
-    SELECT global_sequence INTO first_sequence
+    SELECT global_sequence, aggregate_type INTO first_sequence, first_type
     FROM firefly_event_keys
     WHERE aggregate_id = wanted
       AND aggregate_version >= first_version
     ORDER BY aggregate_version ASC
     LIMIT 1;
-    SELECT global_sequence INTO last_sequence
+    SELECT global_sequence, aggregate_type INTO last_sequence, last_type
     FROM firefly_event_keys
     WHERE aggregate_id = wanted
       AND aggregate_version <= last_version
@@ -125,6 +131,7 @@ BEGIN
         SELECT *
         FROM events
         WHERE aggregate_id = wanted
+          AND aggregate_type = ANY(ARRAY[first_type, last_type])
           AND global_sequence >= LEAST(first_sequence, last_sequence)
           AND global_sequence <= GREATEST(first_sequence, last_sequence)
           AND aggregate_version BETWEEN first_version AND last_version
@@ -135,6 +142,7 @@ BEGIN
         SELECT *
         FROM events
         WHERE aggregate_id = wanted
+          AND aggregate_type = ANY(ARRAY[first_type, last_type])
           AND global_sequence >= LEAST(first_sequence, last_sequence)
           AND global_sequence <= GREATEST(first_sequence, last_sequence)
           AND aggregate_version BETWEEN first_version AND last_version

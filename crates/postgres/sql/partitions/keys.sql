@@ -15,16 +15,21 @@ CREATE UNIQUE INDEX idx_event_keys_global_sequence ON firefly_event_keys (global
 -- How the log is divided; one row at most.
 CREATE TABLE firefly_partitions (
     id               SMALLINT PRIMARY KEY CHECK (id = 1),
-    -- How many sequences a new partition has; NULL if each month gets one.
+    -- How many sequences a new partition has; NULL if each month gets one, or types are chosen.
     events_per_range BIGINT CHECK (events_per_range > 0),
+    -- The aggregate types that have tables of their own within a new partition; NULL if it is one table.
+    aggregate_types  TEXT[],
     -- When the last partition was added.
-    begun_at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
+    begun_at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    -- The partitions that are being joined: those that end after the first of these sequences, and not after the second one.
+    join_from        BIGINT,
+    join_until       BIGINT CHECK (join_until > join_from),
+    -- The first sequence of the partition whose tables are being prepared; NULL if there is none.
+    prepared         BIGINT
 );
 
--- A conversion prepares keys or copies of existing events (lock_preparation.sql). If an event is deleted at the same time, its key or copy must
--- be deleted too. So preparing and deleting exclude each other.
-
--- Statements name no schema where the search path leads to it, since a statement that is put together is planned each time.
+-- If the search path leads to the schema, the statement does not name it, so that it is planned once for each connection. A statement that is
+-- put together is planned each time.
 CREATE FUNCTION firefly_keep_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF current_schema() = TG_TABLE_SCHEMA THEN
@@ -43,6 +48,8 @@ BEGIN
 END;
 $$;
 
+-- A conversion prepares keys or copies of existing events (lock_preparation.sql). If an event is deleted at the same time, its key or copy must
+-- be deleted, too. So preparing and deleting exclude each other.
 CREATE FUNCTION firefly_forget_keys() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtext('firefly_eventstore_preparation'), TG_RELID::integer);
@@ -110,54 +117,107 @@ ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_deleted;
 ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_updated;
 ALTER TABLE events ENABLE ALWAYS TRIGGER trigger_events_keys_truncated;
 
--- Triggers of a partitioned table do not fire for a statement that names a partition: neither announcing nor keys.
+-- A statement that names a partition is refused. It would not fire the triggers of the partitioned table, which announce appends and write
+-- keys.
 CREATE FUNCTION firefly_refuse_partition() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is a partition: write to events', TG_TABLE_NAME USING ERRCODE = 'wrong_object_type';
 END;
 $$;
 
--- What each partition needs that it does not get from the partitioned table.
+-- What each partition, and each of its tables if it is divided by aggregate type, needs that it does not get from the partitioned table.
 CREATE FUNCTION firefly_equip_partition(partition regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    part record;
 BEGIN
-    EXECUTE format(
-        'CREATE TRIGGER trigger_events_refuse BEFORE INSERT OR UPDATE OR DELETE ON %s
-         FOR EACH STATEMENT EXECUTE FUNCTION firefly_refuse_partition()',
-        partition
-    );
-    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER trigger_events_refuse', partition);
-    -- A role whose rights on events are revoked later must not keep rights on a partition.
-    PERFORM firefly_take_rights(partition, NULL);
-    -- Without a primary key, whoever replicates the table needs to be told what identifies a row.
-    EXECUTE (
-        SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', partition, indexes.relname)
-        FROM pg_inherits
-        JOIN pg_index ON pg_index.indexrelid = pg_inherits.inhrelid
+    FOR part IN
+        SELECT
+            parts.relid AS name,
+            indexes.relname AS key
+        FROM pg_partition_tree(partition) AS parts
+        JOIN pg_index ON pg_index.indrelid = parts.relid
         JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
-        WHERE pg_inherits.inhparent = 'idx_events_global_sequence'::regclass
-          AND pg_index.indrelid = partition
-    );
+        WHERE pg_partition_root(indexes.oid) = 'idx_events_global_sequence'::regclass
+    LOOP
+        EXECUTE format(
+            'CREATE TRIGGER trigger_events_refuse BEFORE INSERT OR UPDATE OR DELETE ON %s
+             FOR EACH STATEMENT EXECUTE FUNCTION firefly_refuse_partition()',
+            part.name
+        );
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER trigger_events_refuse', part.name);
+        -- A role whose rights on events are revoked later must not keep rights on a partition.
+        PERFORM firefly_take_rights(part.name, NULL);
+        -- Without a primary key, whoever replicates the table needs to be told what identifies a row.
+        EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', part.name, part.key);
+    END LOOP;
 END;
 $$;
 
--- The partition that takes every sequence from this one on, so that no append ever lacks one.
+-- Divides a new partition by aggregate type: a table for each of these types, and one for all others. Names are short whatever the types are,
+-- and contain letters and digits of the type.
+CREATE FUNCTION firefly_add_types(partition regclass, types text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    name CONSTANT text := (SELECT relname FROM pg_class WHERE oid = partition);
+    part record;
+BEGIN
+    FOR part IN
+        SELECT
+            format('FOR VALUES IN (%L)', type) AS bound,
+            concat_ws(
+                '_',
+                name,
+                number,
+                NULLIF(trim('_' FROM left(regexp_replace(lower(type COLLATE "C"), '[^a-z0-9]+', '_', 'g'), 24)), '')
+            ) AS name
+        FROM unnest(types) WITH ORDINALITY AS numbered (type, number)
+        UNION ALL
+        SELECT
+            'DEFAULT',
+            name || '_others'
+    LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF %s %s', part.name, partition, part.bound);
+        PERFORM firefly_take_rights(quote_ident(part.name)::regclass, partition);
+    END LOOP;
+END;
+$$;
+
+-- Drops the tables that were prepared for a partition that was not added.
+CREATE FUNCTION firefly_forget_prepared() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    partition CONSTANT text := 'events_from_' || (SELECT prepared FROM firefly_partitions);
+BEGIN
+    IF NOT (SELECT relispartition FROM pg_class WHERE oid = to_regclass(quote_ident(partition))) THEN
+        EXECUTE format('DROP TABLE %I', partition);
+    END IF;
+    UPDATE firefly_partitions SET prepared = NULL WHERE prepared IS NOT NULL;
+END;
+$$;
+
+-- Adds the partition that takes every sequence from this one on, so that there is a partition for each append. NULL stands for the least
+-- sequence.
 CREATE FUNCTION firefly_add_last_partition(first_sequence bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    partition CONSTANT text := 'events_from_' || first_sequence;
+    partition CONSTANT text := 'events_from_' || COALESCE(first_sequence, 1);
+    bounds CONSTANT text := format('FOR VALUES FROM (%s) TO (MAXVALUE)', COALESCE(first_sequence::text, 'MINVALUE'));
+    types CONSTANT text[] := (SELECT aggregate_types FROM firefly_partitions);
 BEGIN
-    -- A conversion creates the table earlier.
-    IF to_regclass(quote_ident(partition)) IS NULL THEN
-        EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+    IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
+        -- It was prepared.
+        EXECUTE format('ALTER TABLE events ATTACH PARTITION %I %s', partition, bounds);
+    ELSIF types IS NULL THEN
+        EXECUTE format('CREATE TABLE %I PARTITION OF events %s', partition, bounds);
     ELSE
-        EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%s) TO (MAXVALUE)', partition, first_sequence);
+        EXECUTE format('CREATE TABLE %I PARTITION OF events %s PARTITION BY LIST (aggregate_type)', partition, bounds);
+        PERFORM firefly_add_types(quote_ident(partition)::regclass, types);
     END IF;
     PERFORM firefly_equip_partition(partition::regclass);
 END;
 $$;
 
--- The partitions in their order, each from its first sequence, NULL for any, to before another, NULL if it takes all later ones. The lock keeps
--- others from splitting, joining or dropping partitions while the catalogs are read; otherwise a part of their work could be seen.
-CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequence bigint, end_sequence bigint) LANGUAGE plpgsql AS $$
+-- The partitions in their order. Each has the sequences from the first one, NULL if it takes all earlier ones, to before the end, NULL if it
+-- takes all later ones. The lock keeps others from splitting, joining or dropping partitions while the catalogs are read. Otherwise this could
+-- see a part of their work.
+CREATE FUNCTION firefly_ranges() RETURNS TABLE (partition regclass, first_sequence bigint, end_sequence bigint) LANGUAGE plpgsql ROWS 12 AS $$
 BEGIN
     LOCK TABLE events IN ACCESS SHARE MODE;
     RETURN QUERY
@@ -182,7 +242,7 @@ DECLARE
     allocated bigint;
 BEGIN
     -- The partitioned table first, as everybody locks it first: otherwise readers would deadlock with this.
-    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
     SELECT * INTO STRICT last FROM firefly_ranges() WHERE end_sequence IS NULL;
     -- Whoever allocates a sequence for an event locks the table first.
     allocated := GREATEST(
@@ -195,6 +255,7 @@ BEGIN
     END IF;
     PERFORM firefly_bound_partition(last.partition, last.first_sequence, cut);
     PERFORM firefly_add_last_partition(cut);
+    PERFORM firefly_forget_prepared();
     UPDATE firefly_partitions SET begun_at = clock_timestamp();
     RETURN true;
 END;
@@ -217,8 +278,8 @@ BEGIN
 END;
 $$;
 
--- Makes one partition of empty ones that follow each other, where the log went on since: their events are archived. Returns how many are
--- gone. Whoever reads or writes events waits for it, and it for them: set a lock_timeout.
+-- Makes one partition of empty ones that follow each other. They are before the end of the log, so their events are archived. Returns how many
+-- partitions are gone. Readers and writers of events wait for this function, and it waits for them: set a lock_timeout.
 CREATE FUNCTION firefly_merge_empty_partitions() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     range record;
@@ -227,7 +288,7 @@ DECLARE
     has_events boolean;
     merged bigint := 0;
 BEGIN
-    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
     FOR range IN
         SELECT *, end_sequence <= firefly_last_allocated('events_global_sequence_seq') AS is_past
         FROM firefly_ranges()

@@ -1,7 +1,7 @@
--- Let the events of an archive leave with their partitions, where a partition has no other events. No row if there is no such partition, or
--- if it cannot be detached by this role, or while a conversion is unfinished, whose copy only triggers keep. Events between those that are archived already leave one by one.
+-- Let the events of an archive leave with their partitions, where a partition has no other events. No row if there is no such partition, if
+-- this role cannot detach it, or if some of the events are archived already: then they leave one by one. No row while a conversion is
+-- unfinished either: its triggers keep a copy of the log, and detaching fires none.
 -- $1 digest text · $2 first global_sequence of the archive · $3 last · $4 the high-water mark
--- Returns the first and the last sequence of the events that leave.
 WITH ranges AS (
     SELECT
         ranges.end_sequence,
@@ -27,6 +27,7 @@ WITH ranges AS (
     FROM ranges
     WHERE first_event >= $2::bigint
       AND last_event <= $3::bigint
+      AND may_be_detached
 )
 INSERT INTO firefly_leaving (id, digest, first_sequence, last_sequence, end_sequence)
 SELECT
@@ -50,5 +51,4 @@ WHERE firefly_here()
     SELECT 1
     FROM firefly_archived_events AS archived
     WHERE archived.global_sequence BETWEEN whole.first_event AND whole.last_event
-  )
-RETURNING first_sequence, last_sequence;
+  );

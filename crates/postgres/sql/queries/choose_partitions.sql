@@ -1,6 +1,9 @@
--- Set how many sequences new partitions have. Changes no row if they have as many already.
--- $1 events_per_range bigint, or NULL if each month gets a partition
-INSERT INTO firefly_partitions (id, events_per_range)
-VALUES (1, $1)
-ON CONFLICT (id) DO UPDATE SET events_per_range = excluded.events_per_range
-WHERE firefly_partitions.events_per_range IS DISTINCT FROM excluded.events_per_range;
+-- Set what later partitions have. Changes no row if that is chosen already.
+-- $1 events_per_range bigint, or NULL · $2 aggregate_types text[], or NULL. If both are NULL, each month gets a partition.
+INSERT INTO firefly_partitions (id, events_per_range, aggregate_types)
+VALUES (1, $1, $2)
+ON CONFLICT (id) DO UPDATE SET
+    events_per_range = excluded.events_per_range,
+    aggregate_types = excluded.aggregate_types
+WHERE (firefly_partitions.events_per_range, firefly_partitions.aggregate_types)
+    IS DISTINCT FROM (excluded.events_per_range, excluded.aggregate_types);

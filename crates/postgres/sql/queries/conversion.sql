@@ -22,7 +22,8 @@ SELECT
         WHERE pg_depend.classid = 'pg_rewrite'::regclass
           AND pg_depend.refobjid = pg_class.oid
           AND pg_rewrite.ev_class = to_regclass('mv_aggregate_summary')
-    ) AS summaries_hang
+    ) AS are_summaries_of_table,
+    conversions.aggregate_types
 FROM pg_class
 LEFT JOIN firefly_conversions AS conversions ON conversions.finished_at IS NULL
 LEFT JOIN pg_constraint AS checked ON checked.conrelid = pg_class.oid AND checked.conname = 'firefly_bound'

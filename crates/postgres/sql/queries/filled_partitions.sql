@@ -1,7 +1,8 @@
 -- The partitions that have or had rows. Do not analyze an empty one: without statistics, the planner uses an index.
-SELECT inhrelid::regclass::text
-FROM pg_inherits
+SELECT tables.relid::text
+FROM firefly_ranges() AS ranges
+CROSS JOIN LATERAL pg_partition_tree(ranges.partition) AS tables
 WHERE firefly_here()
-  AND inhparent = 'events'::regclass
-  AND pg_relation_size(inhrelid) > 0
-ORDER BY inhrelid;
+  AND tables.isleaf
+  AND pg_relation_size(tables.relid) > 0
+ORDER BY tables.relid::oid;

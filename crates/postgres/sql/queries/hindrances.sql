@@ -12,10 +12,10 @@ CROSS JOIN LATERAL (
     WHERE indrelid = events.oid
       AND (
         -- A conversion that was cut off may have left this one.
-        (NOT indisvalid AND indexrelid::regclass::text !~ '(^|\.)idx_events_stream$')
+        (NOT indisvalid AND indexrelid::regclass::text !~ '(^|\.)(idx_events_stream|idx_events_sequence_type)$')
         OR (
             (indisunique OR indisexclusion)
-            AND indexrelid::regclass::text !~ '(^|\.)(events_pkey|idx_events_aggregate_version|idx_events_global_sequence)$'
+            AND indexrelid::regclass::text !~ '(^|\.)(events_pkey|idx_events_aggregate_version|idx_events_global_sequence|idx_events_sequence_type)$'
         )
       )
     UNION ALL

@@ -1,4 +1,4 @@
--- Whether the keys that are written ahead are those of all events that leave with their partitions.
+-- Whether prepare_leaving.sql has stored the keys of all events that leave with their partitions.
 SELECT
     (
         SELECT COUNT(*)

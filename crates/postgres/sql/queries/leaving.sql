@@ -3,6 +3,7 @@ SELECT
     digest,
     first_sequence,
     last_sequence,
+    end_sequence,
     detached,
     (SELECT location FROM firefly_archives AS archive WHERE archive.digest = leaving.digest) AS location
 FROM firefly_leaving AS leaving

@@ -1,4 +1,4 @@
--- The keys of the events with these sequences in the log. Those that are written ahead already have a fingerprint.
+-- The keys of the events with these sequences in the log, each with the fingerprint that prepare_leaving.sql has stored for it, or NULL.
 -- $1 global_sequence bigint[]
 SELECT
     live.global_sequence,

@@ -1,4 +1,5 @@
--- What is archived of these aggregates' streams, with the keys that are written ahead; no row for an aggregate without any.
+-- What is archived of these aggregates' streams, including the events that prepare_leaving.sql has stored; no row for an aggregate without
+-- any.
 -- $1 aggregate_id uuid[]
 SELECT
     aggregate_id,

@@ -1,4 +1,4 @@
--- Write the keys of events ahead that leave with their partitions. They count once the partitions are detached.
+-- Store the keys of events before these leave with their partitions. The keys count once the partitions are detached.
 -- $1 global_sequence bigint[] · $2 fingerprint bytea[]: per event
 -- $3 aggregate_id uuid[] · $4 aggregate_type text[] · $5 tenant_id text[] · $6 version bigint[] · $7 last_event_id uuid[]
 -- $8 first_sequence bigint[] · $9 last_sequence bigint[] · $10 created_until timestamptz[]: what is archived of each stream afterwards

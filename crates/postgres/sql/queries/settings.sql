@@ -25,7 +25,9 @@ SELECT
     GREATEST(
         COALESCE(counted.stats_reset, pg_postmaster_start_time()),
         (SELECT MAX(installed_at) FROM firefly_schema_history)
-    ) AS counted_since
+    ) AS counted_since,
+    -- PostgreSQL 17 has no such setting.
+    NULLIF(current_setting('old_snapshot_threshold', true), '-1') AS old_snapshots
 FROM pg_database AS databases
 JOIN pg_roles AS roles ON roles.rolname = current_user
 LEFT JOIN pg_stat_database AS counted ON counted.datid = databases.oid

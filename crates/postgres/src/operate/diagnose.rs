@@ -7,13 +7,15 @@ use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
 use super::usage::{Table, tables, usage};
-use crate::conversion::{Begun, State};
+use crate::conversion::{Begun, Chosen, State};
 use crate::detach::Leaving;
 use crate::error::classify;
+use crate::join::Joining;
 use crate::migrate;
 use crate::options::Options;
 use crate::partitions::Divided;
 use crate::read;
+use crate::replace::Adjacent;
 use crate::row::{decode, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
@@ -38,10 +40,12 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
     diagnoses.extend(State::of(session)?.begun.as_ref().map(of_conversion));
     diagnoses.extend(Leaving::find(session)?.as_ref().map(of_leaving));
     if session.layout == Layout::Partitioned {
+        diagnoses.extend(Joining::of(session)?.joined.map(of_joining));
         diagnoses.push(match Divided::of(session) {
             Ok(divided) => of_partitions(&divided),
             Err(error) => checks::schema(Err(error), None)?,
         });
+        diagnoses.extend(settings.old_snapshots());
     }
     let usage = usage(
         &super::usage::indexes(session)?,
@@ -75,6 +79,8 @@ struct Settings {
     /// The age, in transaction ids, of the oldest one that is not frozen.
     oldest_transaction: i64,
     counted_since: OffsetDateTime,
+    /// How long a snapshot lasts, if the setting `old_snapshot_threshold` limits it.
+    old_snapshots: Option<String>,
 }
 
 /// The oldest server version that the migrations work on.
@@ -113,6 +119,7 @@ impl Settings {
                 vacuums_itself: get(row, 12)?,
                 oldest_transaction: get(row, 13)?,
                 counted_since: get(row, 14)?,
+                old_snapshots: get(row, 15)?,
             })
         })?;
         Ok(settings
@@ -207,6 +214,20 @@ impl Settings {
     fn encryption(&self) -> Diagnosis {
         let in_use = self.is_encrypted.then_some("in use");
         checks::encryption(in_use, self.is_local, "sslmode=verify-full and sslrootcert=FILE")
+    }
+
+    /// Whether a setting keeps the partitions of a log from being detached.
+    fn old_snapshots(&self) -> Option<Diagnosis> {
+        let threshold = self.old_snapshots.as_ref()?;
+        Some(Diagnosis::bad(
+            Severity::Notice,
+            "old_snapshot_threshold",
+            format!(
+                "{threshold}: archived events leave one by one, not with their partitions, and old partitions are not joined"
+            ),
+            "set old_snapshot_threshold = -1 and restart the server: with it, the server does not tell when no \
+             older snapshot is left",
+        ))
     }
 
     fn transaction_ids(&self) -> Diagnosis {
@@ -349,12 +370,26 @@ fn of_leaving(leaving: &Leaving) -> Diagnosis {
     Diagnosis::bad(Severity::Warning, "archiving", found, advice)
 }
 
+/// Partitions that are being joined.
+fn of_joining(joined: Adjacent) -> Diagnosis {
+    let Adjacent { from, until } = joined;
+    Diagnosis::bad(
+        Severity::Warning,
+        "joining",
+        format!(
+            "the partitions with the global sequences {from} to {} are being joined: their events cannot be changed",
+            until - 1
+        ),
+        "if no program runs maintain now, that was interrupted: run it to continue",
+    )
+}
+
 /// The progress of a conversion of the log that is not finished.
 fn of_conversion(begun: &Begun) -> Diagnosis {
-    let (into, call) = match begun.into {
+    let (into, call) = match &begun.into {
         Some(_) => (
             "partitions",
-            "convert_to_partitions, or the tool's partition --events or --by-month",
+            "convert_to_partitions, or the tool's partition --events, --by-month or --by-type",
         ),
         None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
     };
@@ -449,22 +484,43 @@ fn room(settings: &Settings, tables: &[Table]) -> Diagnosis {
 fn of_partitions(divided: &Divided) -> Diagnosis {
     let subject = "partitions";
     let chosen = divided.chosen();
+    let last = match chosen {
+        Chosen::Events(_) | Chosen::Month => "the last one",
+        Chosen::Types(_) => "the last ones",
+    };
     let found = format!(
-        "{} {chosen}, the last one from {} on",
+        "{} {}, {last} from {} on",
         divided.partitions,
+        chosen.partitions(),
         divided.first()
     );
-    if chosen.events().is_none() && divided.needs_another() {
-        return Diagnosis::bad(
-            Severity::Warning,
-            subject,
-            format!("{found}, with events of a month that is over"),
-            "run maintain now, and at the beginning of each month: what is appended until then stays in the partition of the month before",
-        );
+    match chosen {
+        Chosen::Month if divided.needs_another() => {
+            return Diagnosis::bad(
+                Severity::Warning,
+                subject,
+                format!("{found}, with events of a month that is over"),
+                "run maintain now, and at the beginning of each month: what is appended until then stays in the partition of the month before",
+            );
+        }
+        Chosen::Types(_) if divided.needs_another() => {
+            return Diagnosis::bad(
+                Severity::Notice,
+                subject,
+                format!("{found}, which were made before these types were chosen"),
+                "run maintain: it makes those for the events to come",
+            );
+        }
+        _ => {}
     }
-    let reaches = chosen.events().is_some() && divided.allocated >= divided.first();
+    let reaches = matches!(chosen, Chosen::Events(_)) && divided.allocated >= divided.first();
     let reached = reaches.then_some(divided.allocated);
-    checks::partitions(found, divided.partitions.unsigned_abs(), reached, "vacuum and maintain")
+    checks::partitions(
+        found,
+        divided.partitions.unsigned_abs(),
+        reached,
+        "vacuum and maintain, which also joins old ones",
+    )
 }
 
 /// An invalid index counts as missing, but has a size.
@@ -514,6 +570,7 @@ mod tests {
             vacuums_itself: true,
             oldest_transaction: 12,
             counted_since: now - Duration::days(30),
+            old_snapshots: None,
         }
     }
 

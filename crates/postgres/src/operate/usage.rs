@@ -1,5 +1,6 @@
 //! The store's tables and indexes, their sizes, and how often they are used.
 
+use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::indexes;
 use firefly_eventstore_core::operate::{IndexState, IndexUsage};
 use firefly_eventstore_core::{Indexes, Result};
@@ -7,7 +8,7 @@ use postgres::Client;
 use time::OffsetDateTime;
 
 use crate::migrate::{optional_indexes, required_indexes};
-use crate::row::{self, get};
+use crate::row::{Cells, get};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
@@ -56,7 +57,7 @@ pub(super) fn indexes(session: &mut Session<'_, Client>) -> Result<Vec<Index>> {
             table: get(row, 0)?,
             name: get(row, 1)?,
             parts: get(row, 2)?,
-            bytes: row::count(row, 3)?,
+            bytes: Cells(row).count(3)?,
             scans: get::<Option<i64>>(row, 4)?.map(i64::unsigned_abs),
             is_valid: get(row, 5)?,
             is_unique: get(row, 6)?,

@@ -11,7 +11,7 @@ use firefly_eventstore_core::operate::{Archive, LogDigest, Operations};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::time::OffsetDateTime;
 use firefly_eventstore_postgres::PostgresEventStore;
-use firefly_eventstore_postgres::driver::{Client, NoTls};
+use firefly_eventstore_postgres::driver::{Client, Config, IsolationLevel, NoTls, Transaction};
 use firefly_eventstore_test_servers::{Database, postgres_unless_missing};
 
 /// A new database with a store, or `None` if there is no server. A missing server is reported, or an error if it is
@@ -129,4 +129,54 @@ pub(crate) fn attach(store: &PostgresEventStore, events: &[EventEnvelope]) {
         Backoff::attempts(100).repeat(|| store.attach_events(batch)).unwrap();
     }
     store.forget_archive(&LogDigest::OF_NOTHING).unwrap();
+}
+
+/// Begins a transaction that sees the present state from now on, and has not read the log.
+pub(crate) fn looking_back(client: &mut Client) -> Transaction<'_> {
+    let mut transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .start()
+        .unwrap();
+    transaction.query("SELECT 1 FROM firefly_schema_history", &[]).unwrap();
+    transaction
+}
+
+/// Waits until a condition holds.
+pub(crate) fn until(client: &mut Client, condition: &str) {
+    let condition = format!("SELECT COALESCE(({condition}), false)");
+    while !client.query_one(&condition, &[]).unwrap().get::<_, bool>(0) {
+        thread::yield_now();
+    }
+}
+
+/// Whether somebody waits to change the partitions.
+pub(crate) const IS_WAITING_FOR_LOCK: &str =
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'events'::regclass AND mode = 'AccessExclusiveLock'
+    AND NOT granted)";
+
+/// Ends a session at a statement that changes the definition of something; see [`killed_at`].
+pub(crate) const KILLING: &str = "
+    CREATE SCHEMA killing;
+    CREATE FUNCTION killing.kill() RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        until integer := COALESCE(NULLIF(current_setting('killing.until', true), ''), '0');
+    BEGIN
+        PERFORM set_config('killing.until', (until - 1)::text, false);
+        IF until = 1 THEN
+            PERFORM pg_terminate_backend(pg_backend_pid());
+        END IF;
+    END $$;
+    CREATE FUNCTION killing.at_definition() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM killing.kill(); END';
+    CREATE FUNCTION killing.at_note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM killing.kill(); RETURN NULL; END';
+    CREATE EVENT TRIGGER kill ON ddl_command_end EXECUTE FUNCTION killing.at_definition();";
+
+/// Undoes it.
+pub(crate) const NO_MORE_KILLING: &str = "DROP EVENT TRIGGER kill; DROP SCHEMA killing CASCADE";
+
+/// A store whose sessions end at this statement.
+pub(crate) fn killed_at(database: &Database, statement: u32) -> PostgresEventStore {
+    let mut config: Config = database.url().parse().unwrap();
+    config.options(&format!("-c killing.until={statement}"));
+    PostgresEventStore::configure(config).open().unwrap()
 }

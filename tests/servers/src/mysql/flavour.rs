@@ -111,6 +111,7 @@ impl Flavour {
                 ("innodb_doublewrite", "OFF"),
                 ("innodb_buffer_pool_size", "64M"),
                 ("innodb_redo_log_capacity", "64M"),
+                ("innodb_log_writer_threads", "OFF"), // they pay only on many cores
                 ("skip_log_bin", ""),
                 ("performance_schema", "OFF"),
             ],

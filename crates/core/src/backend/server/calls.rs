@@ -2,11 +2,13 @@
 
 use r2d2::PooledConnection;
 
+use super::connection::{Connector, ServerConnection};
 use super::line::{Group, Line};
 use super::options::ServerOptions;
-use super::pool::{Connector, Pool, ServerConnection};
 use crate::backend::append::{check, describe};
+use crate::backend::pool::Pool;
 use crate::backend::within::Within;
+use crate::backend::work::WorkTransaction;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, Result};
 
@@ -105,4 +107,43 @@ impl<C: ServerConnection> ServerCalls<C> {
         self.wake.tell();
         Ok(results)
     }
+
+    /// Runs the caller's work in a transaction that has begun. Commits if the work and every append in it succeeded, and then wakes the
+    /// threads that wait for events. Rolls back otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Work::outcome`](crate::backend::Work::outcome), and those of the commit.
+    pub fn run<T: ServerTransaction, R, E: From<Error>>(
+        &self,
+        mut transaction: T,
+        work: impl FnOnce(&mut T) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let result = match transaction.run_work(&self.within, work) {
+            Ok(result) => result,
+            Err(error) => {
+                transaction.roll_back();
+                return Err(error);
+            }
+        };
+        let has_appended = transaction.work().has_appended();
+        transaction.commit().map_err(|error| error.during("commit"))?;
+        if has_appended {
+            self.wake.tell();
+        }
+        Ok(result)
+    }
+}
+
+/// A transaction of a store on a server: how it ends.
+pub trait ServerTransaction: WorkTransaction {
+    /// Commits. Fails if the transaction has ended before.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn commit(self) -> Result<()>;
+
+    /// Rolls back. If that fails, the connection must not be used again: the server then rolls back by itself.
+    fn roll_back(self);
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::backend::append::payload_bytes;
-use crate::{AggregateKey, Append, Appended, ExpectedVersion, NewEvent, Result, TenantId, Version};
+use crate::backend::append::{OwnedAppend, payload_bytes};
+use crate::{AggregateKey, Append, Appended, ExpectedVersion, Result, TenantId, Version};
 
 /// Up to this many threads append without a group, unless the backend sets another number.
 const FEW: usize = 4;
@@ -357,6 +357,23 @@ impl Group<'_> {
         self.order.sort_by_key(|place| appends[*place].aggregate.id());
         self.order.iter().map(|place| appends[*place]).collect()
     }
+
+    /// Appends on a connection: `alone` if no other thread has joined, else `together`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `alone` or `together`.
+    pub fn append<S>(
+        &mut self,
+        session: &mut S,
+        alone: impl FnOnce(&mut S, &[Append<'_>]) -> Result<Vec<Appended>>,
+        together: impl FnOnce(&mut S, &[Append<'_>]) -> Result<Vec<Option<Appended>>>,
+    ) -> Result<Vec<Option<Appended>>> {
+        match &self.appends()[..] {
+            one @ [_] => Ok(vec![alone(session, one)?.pop()]),
+            several => together(session, several),
+        }
+    }
 }
 
 /// The threads whose appends the leader has taken. When it is dropped, those without a result append alone.
@@ -484,38 +501,6 @@ impl End {
             ExpectedVersion::NoStream => false,
         };
         is_expected && self.aggregate == *append.aggregate && self.tenant.as_ref() == append.tenant
-    }
-}
-
-/// An append that another thread can make.
-#[derive(Debug)]
-pub struct OwnedAppend {
-    aggregate: AggregateKey,
-    expected: ExpectedVersion,
-    events: Vec<NewEvent>,
-    tenant: Option<TenantId>,
-}
-
-impl OwnedAppend {
-    /// Copies an append. The copy shares the events' data.
-    #[must_use]
-    pub fn of(append: &Append<'_>) -> Self {
-        Self {
-            aggregate: append.aggregate.clone(),
-            expected: append.expected,
-            events: append.events.to_vec(),
-            tenant: append.tenant.cloned(),
-        }
-    }
-
-    /// The append.
-    #[must_use]
-    pub fn borrow(&self) -> Append<'_> {
-        let append = Append::new(&self.aggregate, self.expected, &self.events);
-        match &self.tenant {
-            Some(tenant) => append.tenant(tenant),
-            None => append,
-        }
     }
 }
 

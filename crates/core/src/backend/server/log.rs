@@ -4,14 +4,27 @@ use super::options::ServerOptions;
 use super::page::{FirstPage, Found, first_page};
 use super::publisher::PublishedMark;
 use crate::backend::damaged::verified_page;
+use crate::backend::load::SnapshotSource;
+use crate::backend::rules::DataRules;
 use crate::backend::snapshots::Connections;
+use crate::backend::sql::SqlSession;
 use crate::store::query::PageEvents;
 use crate::{Cursor, EventQuery, GlobalSequence, Page, Result, Window};
 
-/// The log of a store on a server: see [`read_page`] and [`mark`].
-pub trait ServerLog: Connections {
+/// The connections and the log of a store on a server. Of it, [`Connections`] is made, which is the same for every server.
+pub trait ServerLog: Sized {
+    /// A connection, while statements run on it.
+    type Session<'c>: SqlSession + SnapshotSource;
+
     /// How the store was opened.
     fn options(&self) -> &ServerOptions;
+
+    /// Runs `work` on a connection. It may be run again on another one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and of getting a connection.
+    fn with<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R>;
 
     /// The greatest mark that the store has proved so far.
     fn proved(&self) -> GlobalSequence;
@@ -52,6 +65,62 @@ pub trait ServerLog: Connections {
     ///
     /// Those of the backend.
     fn end_of_log(session: &mut Self::Session<'_>) -> Result<GlobalSequence>;
+
+    /// The high-water mark: the published one in a store that reads from a replica, else the proved one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the backend.
+    fn mark(&self) -> Result<GlobalSequence> {
+        match self.options().read_replica {
+            true => Ok(self.with(Self::published_mark)?.mark),
+            false => self.prove(),
+        }
+    }
+
+    /// [`EventStore::read_page`](crate::EventStore::read_page): a page up to a mark. That is the current one, an earlier one if that
+    /// suffices, or the one of the read's first page. The rows are read after the mark, with their own snapshot.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn read_page(&self, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
+        let find = |session: &mut Self::Session<'_>, mark| {
+            let reading = WindowReading {
+                is_resumed: cursor.is_some(),
+                with_end: false,
+            };
+            let found = self.find(session, query, &query.window(cursor, mark), reading)?;
+            Ok(found.events.into_page(query, cursor, mark))
+        };
+        let page = match (self.options().read_replica, cursor) {
+            (true, _) => self.with(|session| {
+                let mark = Self::published_mark(session)?.of_page(query, cursor)?;
+                find(session, mark)
+            }),
+            (false, Some(cursor)) => self.with(|session| find(session, cursor.high_water_mark())),
+            (false, None) => first_page(&mut Beginning { log: self, query }, query, self.proved()),
+        };
+        page.and_then(|page| verified_page(page, self.options().verify_on_read))
+            .map_err(|error| error.during("read the log"))
+    }
+}
+
+impl<L: ServerLog> Connections for L {
+    type Session<'c> = L::Session<'c>;
+
+    fn read<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.with(work)
+    }
+
+    fn write<R>(&self, work: impl FnMut(&mut Self::Session<'_>) -> Result<R>) -> Result<R> {
+        self.options().require_writable()?;
+        self.with(work)
+    }
+
+    fn data_rules(&self) -> DataRules {
+        self.options().data_rules()
+    }
 }
 
 /// Where a window is in a read of the log.
@@ -62,45 +131,6 @@ pub struct WindowReading {
     pub is_resumed: bool,
     /// Whether the [end of the log](Found::end) is needed, too.
     pub with_end: bool,
-}
-
-/// The high-water mark: the published one in a store that reads from a replica, else the proved one.
-///
-/// # Errors
-///
-/// Those of the log.
-pub fn mark<L: ServerLog>(log: &L) -> Result<GlobalSequence> {
-    match log.options().read_replica {
-        true => Ok(log.read(L::published_mark)?.mark),
-        false => log.prove(),
-    }
-}
-
-/// [`EventStore::read_page`](crate::EventStore::read_page): a page up to a mark. That is the current one, an earlier one if that suffices, or
-/// the one of the read's first page. The rows are read after the mark, with their own snapshot.
-///
-/// # Errors
-///
-/// As there.
-pub fn read_page<L: ServerLog>(log: &L, query: &EventQuery, cursor: Option<&Cursor>) -> Result<Page> {
-    let find = |session: &mut L::Session<'_>, mark| {
-        let reading = WindowReading {
-            is_resumed: cursor.is_some(),
-            with_end: false,
-        };
-        let found = log.find(session, query, &query.window(cursor, mark), reading)?;
-        Ok(found.events.into_page(query, cursor, mark))
-    };
-    let page = match (log.options().read_replica, cursor) {
-        (true, _) => log.read(|session| {
-            let mark = L::published_mark(session)?.of_page(query, cursor)?;
-            find(session, mark)
-        }),
-        (false, Some(cursor)) => log.read(|session| find(session, cursor.high_water_mark())),
-        (false, None) => first_page(&mut Beginning { log, query }, query, log.proved()),
-    };
-    page.and_then(|page| verified_page(page, log.data_rules().verify_on_read))
-        .map_err(|error| error.during("read the log"))
 }
 
 /// The beginning of a read of the log.
@@ -115,7 +145,7 @@ impl<L: ServerLog> FirstPage for Beginning<'_, L> {
             is_resumed: false,
             with_end: true,
         };
-        self.log.read(|session| match L::shows_all(session) {
+        self.log.with(|session| match L::shows_all(session) {
             true => self.log.find(session, self.query, window, reading).map(Some),
             false => Ok(None),
         })
@@ -123,7 +153,7 @@ impl<L: ServerLog> FirstPage for Beginning<'_, L> {
 
     fn prove(&mut self) -> Result<GlobalSequence> {
         let mark = self.log.prove()?;
-        self.query.check_end(mark, || self.log.read(L::end_of_log))?;
+        self.query.check_end(mark, || self.log.with(L::end_of_log))?;
         Ok(mark)
     }
 
@@ -131,7 +161,7 @@ impl<L: ServerLog> FirstPage for Beginning<'_, L> {
         let reading = WindowReading::default();
         let found = self
             .log
-            .read(|session| self.log.find(session, self.query, window, reading))?;
+            .with(|session| self.log.find(session, self.query, window, reading))?;
         Ok(found.events)
     }
 }

@@ -1,6 +1,6 @@
 //! The hash of what a consumer asks for. A consumer that asks for something else has another hash.
 
-use crate::operate::Row;
+use crate::values::row::Row;
 use crate::{Direction, Error, EventQuery, GlobalSequence, Order, Result};
 
 /// The prefix of the hashed text. It keeps the hash apart from hashes of anything else.

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::{Error, ErrorKind, GlobalSequence};
+use crate::{Error, ErrorKind, GlobalSequence, NewEvent};
 
 /// A database whose statements take their time.
 #[derive(Default)]
@@ -331,7 +331,10 @@ fn a_group_begins_without_someone_who_waits_only_if_it_is_full() {
         let passed_over: Mutex<HashMap<Uuid, usize>> = Mutex::default();
         let waiting = || {
             let state = lock(&database.line.state);
-            let ids = state.waiting.iter().map(|ticket| ticket.append.events[0].event_id());
+            let ids = state
+                .waiting
+                .iter()
+                .map(|ticket| ticket.append.borrow().events[0].event_id());
             ids.collect::<HashSet<Uuid>>()
         };
         at_once(THREADS, |_| {

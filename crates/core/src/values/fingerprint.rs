@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::operate::Row;
+use super::row::Row;
 use crate::{
     CausationId, Checksum, CorrelationId, CreatedBy, Error, EventEnvelope, GlobalSequence, Metadata, NewEvent, Result,
 };
@@ -56,7 +56,7 @@ impl Fingerprint {
     }
 
     /// The fingerprint of a new event.
-    pub(super) fn of_new(event: &NewEvent) -> Self {
+    pub(crate) fn of_new(event: &NewEvent) -> Self {
         let details = event.details();
         Self::new(
             event.event_type().as_str(),

@@ -1,4 +1,5 @@
--- Refuse changes of the events that are leaving. The partitions are not those of new events, so appends do not wait.
+-- Refuse changes of the events in adjacent partitions. New events go to other partitions, so appends do not wait.
+-- $1 and $2 the partitions that end after the first sequence, and not after the second one
 DO $do$
 DECLARE
     partition regclass;
@@ -6,10 +7,8 @@ BEGIN
     FOR partition IN
         SELECT ranges.partition
         FROM firefly_ranges() AS ranges
-        JOIN firefly_leaving AS leaving
-            ON NOT leaving.detached
-            AND ranges.end_sequence > leaving.first_sequence
-            AND ranges.end_sequence <= leaving.end_sequence
+        WHERE ranges.end_sequence > $1
+          AND ranges.end_sequence <= $2
     LOOP
         EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', partition);
         IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = partition AND tgname = 'trigger_events_leaving') THEN

@@ -1,0 +1,2 @@
+-- No event is leaving with its partition any more.
+DELETE FROM firefly_leaving
