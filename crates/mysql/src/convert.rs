@@ -21,7 +21,7 @@ use crate::conversion::{Begun, is_layout_of};
 use crate::detach::Leaving;
 use crate::error::{classify, is_held, is_not_shown};
 use crate::migrate::require_current;
-use crate::partitions::{BRIEFLY, Divided, choose_size, partitioned, patiently, refuse_in_cluster};
+use crate::partitions::{BRIEFLY, Divided, choose_size, drop_table, partitioned, patiently, refuse_in_cluster};
 use crate::pool::Connection;
 use crate::read;
 use crate::row::{decode, integer, text};
@@ -114,6 +114,8 @@ impl Step<'_, '_> {
             there = names(self.session)?;
         }
         if is_layout_of(into, schema::layout(&there)) {
+            // A conversion in the other direction may have been cut off when it had made this table, and no row in it.
+            run(self.session, "DROP TABLE IF EXISTS firefly_conversion")?;
             let has_chosen = into.map(|events| self.choose_again(events)).transpose()?;
             return Ok(has_done || has_chosen == Some(true));
         }
@@ -292,7 +294,7 @@ impl Step<'_, '_> {
             let keys = "DROP TABLE IF EXISTS firefly_earlier_keys, firefly_partitions, firefly_leaving";
             run(self.session, keys)?;
         }
-        run(self.session, &format!("DROP TABLE IF EXISTS {EARLIER}"))?;
+        drop_table(self.session, EARLIER)?;
         run(self.session, "DROP TABLE firefly_conversion")
     }
 
@@ -329,6 +331,11 @@ fn transactions_of_others(session: &mut Session<'_, Conn>) -> Result<Option<Vec<
 /// are to be copied.
 fn prepare(session: &mut Session<'_, Conn>, into: Option<i64>) -> Result<(i64, i64)> {
     let there = names(session)?;
+    if is_layout_of(into, schema::layout(&there)) {
+        return Err(Error::new(kinds::unavailable(
+            "a migration has partitioned the log meanwhile: call again",
+        )));
+    }
     for statement in statements(sql::CONVERSION_TABLE) {
         statement.run_if_needed(session, &there)?;
     }
@@ -377,7 +384,7 @@ fn forget_next(session: &mut Session<'_, Conn>, into: Option<i64>) -> Result<()>
     for trigger in triggers {
         patiently(|| run(session, &format!("DROP TRIGGER IF EXISTS {trigger}")))?;
     }
-    run(session, &format!("DROP TABLE IF EXISTS {NEXT}"))?;
+    drop_table(session, NEXT)?;
     if into.is_some() {
         run(
             session,

@@ -7,7 +7,8 @@
 //! # The steps
 //!
 //! 1. *Begin.* A row of `firefly_leaving` names the first and the last event, and the end of their partition. From now on, triggers refuse
-//!    changes of these events. Then the table is locked once, for a moment: whoever changed these events before has ended by then.
+//!    changes of these events. Then the table is locked once, for a moment: whoever changed these events before has ended by then, and their
+//!    first and last one must still be those.
 //! 2. *Prepare.* For each event of the file, the key in the log is compared, and written ahead into `firefly_archived_events`. The streams are
 //!    written ahead into `firefly_archived_streams`; `former_version` and its neighbours keep what was archived of a stream before. At the
 //!    end, all events of the partition are compared with the keys that were written ahead.
@@ -73,7 +74,7 @@ pub(crate) struct Leaving {
     digest: String,
     pub(crate) first: i64,
     pub(crate) last: i64,
-    /// Whether the partition was emptied.
+    /// Whether the partition was emptied. Somebody may have deleted the first event before this began.
     pub(crate) has_left: bool,
     pub(crate) location: Option<String>,
 }
@@ -81,15 +82,25 @@ pub(crate) struct Leaving {
 impl Leaving {
     pub(crate) fn find(session: &mut Session<'_, Conn>) -> Result<Option<Self>> {
         let found = session.select(sql::LEAVING, [], |row| {
-            Ok(Self {
-                digest: row.text(0)?.to_owned(),
-                first: row.integer(1)?,
-                last: row.integer(2)?,
-                has_left: row.integer(3)? != 0,
-                location: row.optional_text(4)?.map(str::to_owned),
-            })
+            let (digest, location) = (row.text(0)?, row.optional_text(3)?);
+            Ok((
+                digest.to_owned(),
+                row.integer(1)?,
+                row.integer(2)?,
+                location.map(str::to_owned),
+            ))
         })?;
-        Ok(found.into_iter().next())
+        let Some((digest, first, last, location)) = found.into_iter().next() else {
+            return Ok(None);
+        };
+        let staying = session.select(sql::STAYING, [first.into(), last.into()], |row| row.integer(0))?;
+        Ok(Some(Self {
+            digest,
+            first,
+            last,
+            has_left: staying.is_empty(),
+            location,
+        }))
     }
 }
 
@@ -121,7 +132,8 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
         is_over: false,
     };
     match detaching.wait_for_earlier() {
-        Ok(()) => Ok(Some(detaching)),
+        Ok(true) => Ok(Some(detaching)),
+        Ok(false) => detaching.stop().map(|()| None),
         Err(error) if is_prevented(&error) => detaching.stop().map(|()| None),
         Err(error) => Err(error),
     }
@@ -217,10 +229,20 @@ pub(crate) struct Detaching {
 }
 
 impl Detaching {
-    /// Waits until the transactions that may have changed the events have ended. Later ones are refused.
-    fn wait_for_earlier(&mut self) -> Result<()> {
-        let session = &mut self.connection.session();
-        patiently(|| alone_with_events(session, |_| Ok(())))
+    /// Waits until the transactions that may have changed the events have ended. Later ones are refused. Returns whether the first and the last
+    /// event are still those that are leaving.
+    fn wait_for_earlier(&mut self) -> Result<bool> {
+        let (first, last) = (self.first.as_i64(), self.last.as_i64());
+        unchanged(&mut self.connection.session(), |session| {
+            let Some(partition) = partition_of(session, first)? else {
+                return Ok(false);
+            };
+            patiently(|| {
+                alone_with_events(session, |session| {
+                    Ok(ends_of(session, &partition)? == Some((first, last)))
+                })
+            })
+        })
     }
 
     fn try_prepare(&mut self, events: &[EventEnvelope]) -> Result<()> {
@@ -318,28 +340,30 @@ fn partition_of(session: &mut Session<'_, Conn>, sequence: i64) -> Result<Option
     Ok(partitions.find(holds))
 }
 
+/// The first and the last event that are in a partition.
+fn ends_of(session: &mut Session<'_, Conn>, partition: &Partition) -> Result<Option<(i64, i64)>> {
+    let ends = sql::ENDS_OF_PARTITION.replace("{partition}", &partition.name);
+    session.select_one(&ends, [], |row| {
+        Ok(row.optional_integer(0)?.zip(row.optional_integer(1)?))
+    })
+}
+
 /// Empties the partition whose events leave; if they have left, only if the partition is empty.
 fn empty(session: &mut Session<'_, Conn>, first: i64, last: i64, have_left: bool) -> Result<()> {
     unchanged(session, |session| {
         // Before the lock, for which everybody waits: the server looks the partitions up in its dictionary.
-        let Some(Partition { name, .. }) = partition_of(session, first)? else {
+        let Some(partition) = partition_of(session, first)? else {
             return Ok(());
         };
-        let ends = sql::ENDS_OF_PARTITION.replace("{partition}", &name);
-        let truncate = format!("ALTER TABLE events TRUNCATE PARTITION {name}");
+        let truncate = format!("ALTER TABLE events TRUNCATE PARTITION {}", partition.name);
         patiently(|| {
-            alone_with_events(session, |session| {
-                let ends = session.select_one(&ends, [], |row| {
-                    Ok(row.optional_integer(0)?.zip(row.optional_integer(1)?))
-                })?;
-                match ends {
-                    None if have_left => run(session, &truncate),
-                    Some(ends) if !have_left && ends == (first, last) => run(session, &truncate),
-                    _ if have_left => Ok(()),
-                    _ => Err(Error::new(kinds::unavailable(
-                        "somebody changed the partitions while events were leaving: retire again",
-                    ))),
-                }
+            alone_with_events(session, |session| match ends_of(session, &partition)? {
+                None if have_left => run(session, &truncate),
+                Some(ends) if !have_left && ends == (first, last) => run(session, &truncate),
+                _ if have_left => Ok(()),
+                _ => Err(Error::new(kinds::unavailable(
+                    "somebody changed the partitions while events were leaving: retire again",
+                ))),
             })
         })
     })

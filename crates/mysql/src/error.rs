@@ -131,7 +131,7 @@ fn by_code(code: u16) -> ErrorKind {
         3098 => backend(
             "the group that the server replicates with takes only InnoDB tables with a primary key, as the migrations make them",
         ),
-        1412 | 1615 => unavailable("a table was changed in the meantime"),
+        1412 | 1615 | 1735 => unavailable("a table was changed in the meantime"),
         1317 | 1969 | 3024 => {
             unavailable("the server cancelled the statement, because of its time limit or on request")
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use firefly_eventstore_core::backend::Patience;
 use firefly_eventstore_core::backend::kinds::altered;
+use firefly_eventstore_core::backend::{Columns as _, Patience};
 use firefly_eventstore_core::{Error, Partitions, Result};
 use mysql::Conn;
 use mysql::prelude::Queryable;
@@ -13,7 +13,7 @@ use crate::error::{classify, is_held};
 use crate::read;
 use crate::row::{decode, integer, optional, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
-use crate::session::Session;
+use crate::session::{Flavour, Session};
 use crate::sql::{self, Layout};
 use crate::standing::Standing;
 use crate::statement::{columns_of, statements};
@@ -50,7 +50,8 @@ pub(crate) fn choose_size(session: &mut Session<'_, Conn>, events: i64) -> Resul
 }
 
 /// Makes an empty log partitioned. The server commits each statement by itself: after a crash in the middle, the log is one table whose keys
-/// are written twice, and the next call goes on from there.
+/// are written twice, and the next call goes on from there. Only if MariaDB dies within the last statement, it may not be able to open the
+/// table any more, which has no events.
 fn divide(session: &mut Session<'_, Conn>, events: i64) -> Result<()> {
     let there = names(session)?;
     let keeps_keys = has(&there, "table firefly_event_keys") && missing_triggers(&there).is_empty();
@@ -91,17 +92,39 @@ fn has_events() -> Error {
 /// The statement that partitions a table like events with the indexes that are there. Each partition but the last ends before one of these
 /// sequences.
 pub(crate) fn partitioned(table: &str, there: &[String], ends: &[i64]) -> String {
-    let mut partitions = String::new();
-    let mut first = 1;
-    for end in ends {
-        partitions += &format!("PARTITION events_from_{first} VALUES LESS THAN ({end}),\n    ");
-        first = *end;
-    }
-    partitions += &format!("PARTITION events_from_{first} VALUES LESS THAN (MAXVALUE)");
+    let starts = [1].into_iter().chain(ends.iter().copied());
+    let ends = ends.iter().copied().map(Some).chain([None]);
+    let partitions: Vec<String> = starts.zip(ends).map(|(start, end)| definition(start, end)).collect();
     sql::PARTITION_EVENTS
         .replace("{table}", table)
         .replace("{indexes}", &indexes_by_sequence(there))
-        .replace("{partitions}", &partitions)
+        .replace("{partitions}", &partitions.join(",\n    "))
+}
+
+/// A partition from a sequence, and before another one, if it does not take all that are to come.
+///
+/// Its name tells both. So no partition has the name of one that it replaces. If it had, MariaDB would first make it with another name, and
+/// could not open the table any more if it died before the name was changed.
+fn definition(start: i64, end: Option<i64>) -> String {
+    let start = start.max(1);
+    match end {
+        Some(end) => format!("PARTITION events_from_{start}_to_{} VALUES LESS THAN ({end})", end - 1),
+        None => format!("PARTITION events_from_{start} VALUES LESS THAN (MAXVALUE)"),
+    }
+}
+
+/// Drops a table, if it is there, which may be partitioned.
+///
+/// If a MariaDB server dies while it drops one, partitions may remain that belong to no table, and no other table could have such partitions.
+pub(crate) fn drop_table(session: &mut Session<'_, Conn>, table: &str) -> Result<()> {
+    run(session, &format!("DROP TABLE IF EXISTS {table}"))?;
+    let remains: Vec<String> = match session.server.flavour {
+        Flavour::Mariadb => session.select(sql::REMAINS_OF_TABLE, [table.into()], |row| Ok(row.text(0)?.to_owned()))?,
+        Flavour::Mysql => Vec::new(),
+    };
+    // The prefix says that the name is that of a file.
+    let drop = |partition| run(session, &format!("DROP TABLE IF EXISTS `#mysql50#{partition}`"));
+    remains.iter().try_for_each(drop)
 }
 
 /// The missing triggers among those that write the keys.
@@ -226,11 +249,13 @@ impl Divided {
     /// Ends the last partition, and begins another. `None` if no sequences are left for another.
     pub(crate) fn split(&self) -> Option<String> {
         let cut = self.last.checked_add(1)?.max(self.first()).checked_add(self.events)?;
-        let last = &self.partitions[self.partitions.len() - 1].name;
+        let last = self.partitions.last()?;
         Some(format!(
-            "ALTER TABLE {} REORGANIZE PARTITION {last} INTO \
-             (PARTITION {last} VALUES LESS THAN ({cut}), PARTITION events_from_{cut} VALUES LESS THAN (MAXVALUE))",
-            self.table
+            "ALTER TABLE {} REORGANIZE PARTITION {} INTO ({}, {})",
+            self.table,
+            last.name,
+            definition(last.start, Some(cut)),
+            definition(cut, None)
         ))
     }
 
@@ -345,11 +370,10 @@ fn join_emptied(session: &mut Session<'_, Conn>) -> Result<usize> {
         let emptied = divided.emptied(session)?;
         let [first, .., last] = emptied else { return Ok(0) };
         let names: Vec<&str> = emptied.iter().map(|one| one.name.as_str()).collect();
-        let end = last.end.expect("it ends before the log does");
         let joined = format!(
-            "ALTER TABLE events REORGANIZE PARTITION {} INTO (PARTITION {} VALUES LESS THAN ({end}))",
+            "ALTER TABLE events REORGANIZE PARTITION {} INTO ({})",
             names.join(", "),
-            first.name
+            definition(first.start, last.end)
         );
         run(session, &joined)?;
         Ok(names.len() - 1)
@@ -389,4 +413,32 @@ pub(crate) fn damage(session: &mut Session<'_, Conn>) -> Result<Vec<String>> {
         );
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Divided, Partition};
+
+    #[test]
+    fn no_partition_has_the_name_of_one_that_it_replaces() {
+        let mut divided = Divided {
+            table: "events",
+            events: 10,
+            partitions: vec![Partition {
+                name: "events_from_1".to_owned(),
+                start: 0,
+                end: None,
+            }],
+            last: 0,
+        };
+        assert_eq!(
+            divided.split().as_deref(),
+            Some(
+                "ALTER TABLE events REORGANIZE PARTITION events_from_1 INTO (PARTITION events_from_1_to_10 VALUES LESS THAN (11), \
+                 PARTITION events_from_11 VALUES LESS THAN (MAXVALUE))"
+            )
+        );
+        divided.last = i64::MAX;
+        assert_eq!(divided.split(), None);
+    }
 }

@@ -254,8 +254,8 @@ impl MysqlEventStore {
         self.with(|session| read::explain(session, query, cursor, &self.0.indexes))
     }
 
-    /// Runs `work`, whose statements are in autocommit. Repeats it if a statement was the victim of a deadlock. Runs it once more on a new
-    /// connection if the first was lost, or led to a server that is no longer the primary, or if the log was converted meanwhile.
+    /// Runs `work`, whose statements are in autocommit. Repeats it if a statement was the victim of a deadlock. Runs it again on a new
+    /// connection, twice at most, if one was lost, or led to a server that is no longer the primary, or if the log was converted meanwhile.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let is_lost = |connection: &mut Connection, error: &Error| {
             if self.is_overtaken(connection, error) {

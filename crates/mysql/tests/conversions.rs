@@ -1,5 +1,6 @@
 //! Conversions: the log of a store in use becomes partitioned, and one table again.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,9 +12,9 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore, Partitions};
-use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
+use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy, mariadb_unless_missing};
 
-use crate::support::{account, all_events, append_one, builder, client, deposited, fresh, on_both, run};
+use crate::support::{account, all_events, append_one, builder, client, deposited, eventually, fresh, on_both, run};
 
 on_both!(
     programs_go_on_while_a_log_is_converted_there_and_back,
@@ -32,8 +33,12 @@ on_both!(
     other_writers_stay_covered,
     indexes_that_are_chosen_during_a_conversion_are_made,
     copies_that_lack_an_event_are_dropped,
+    a_log_that_is_partitioned_before_the_conversion_begins_keeps_its_keys,
+    a_conversion_that_has_only_made_its_table_is_undone,
     what_another_table_cannot_take_over_is_refused_before_anything_is_done,
 );
+
+const LOCK_MIGRATIONS: &str = include_str!("../sql/queries/lock_migrations.sql");
 
 const SMALL: Partitions = Partitions::by_events(50);
 
@@ -391,6 +396,40 @@ fn a_server_that_dies_during_a_conversion_loses_nothing(server: &MysqlServer) {
         assert_sound(&store);
         assert_works(&store, &accounts);
     }
+}
+
+/// A MariaDB server that dies while it drops a partitioned table has removed what it knows the table by, but not all of its partitions.
+#[test]
+fn partitions_that_remain_of_a_table_that_a_server_was_dropping_are_dropped() {
+    let Some(server) = mariadb_unless_missing() else { return };
+    let server = MysqlServer::start(server.flavour(), &[]).unwrap();
+    let (database, store) = fresh(&server);
+    let accounts = fill(&store, 20);
+    let killing = Killing::of(&database);
+    for (into, table) in [(Some(SMALL), "firefly_next_events"), (None, "firefly_earlier_events")] {
+        let files = ["frm", "par"].map(|kind| {
+            let directory = server.directory().join("data").join(database.name());
+            directory.join(format!("{table}.{kind}"))
+        });
+        let (is_done, _) = killing.until(&database, into.as_ref(), || files.iter().all(|file| file.exists()));
+        assert!(!is_done);
+        server.kill("KILL");
+        for file in files {
+            fs::remove_file(file).unwrap();
+        }
+        server.restart();
+        let convert = match into {
+            Some(_) => into_partitions,
+            None => into_one_table,
+        };
+        assert!(convert(&database).unwrap());
+        assert_works(&store, &accounts);
+    }
+    // They would be in the way of partitions of the same names.
+    assert!(into_partitions(&database).unwrap());
+    assert!(into_one_table(&database).unwrap());
+    assert_works(&store, &accounts);
+    assert_sound(&store);
 }
 
 /// The objects of a store.
@@ -838,6 +877,45 @@ fn copies_that_lack_an_event_are_dropped(server: &MysqlServer) {
     assert_eq!(catalog(&database), before);
     assert!(into_partitions(&database).unwrap());
     assert_works(&store, &accounts);
+}
+
+/// The conversion looks at the log, and then waits for a migration that partitions it.
+fn a_log_that_is_partitioned_before_the_conversion_begins_keeps_its_keys(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let mut holder = client(&database);
+    holder.exec_drop(LOCK_MIGRATIONS, (0,)).unwrap();
+    let until_waiting = |expected: u64| {
+        let waiting =
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'";
+        eventually(|| client(&database).query_first(waiting).unwrap() == Some(expected));
+    };
+    let (migrated, converted) = thread::scope(|scope| {
+        let migrating = scope.spawn(|| builder(&database).partitions(SMALL).migrate());
+        until_waiting(1);
+        let converting = scope.spawn(|| into_partitions(&database));
+        until_waiting(2);
+        drop(holder);
+        (migrating.join().unwrap(), converting.join().unwrap())
+    });
+    migrated.unwrap();
+    let error = converted.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    let accounts = fill(&store, 5);
+    assert!(!into_partitions(&database).unwrap());
+    assert_works(&store, &accounts);
+    assert_sound(&store);
+}
+
+fn a_conversion_that_has_only_made_its_table_is_undone(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let conversions = "SELECT COUNT(*) FROM firefly_conversion";
+    let has_no_row = || matches!(client(&database).query_first::<u8, _>(conversions), Ok(Some(0)));
+    let (is_done, _) = Killing::of(&database).until(&database, Some(&SMALL), has_no_row);
+    assert!(!is_done);
+    into_one_table(&database).unwrap();
+    client(&database).query_first::<u8, _>(conversions).unwrap_err();
+    builder(&database).partitions(SMALL).migrate().unwrap();
+    assert_sound(&store);
 }
 
 fn what_another_table_cannot_take_over_is_refused_before_anything_is_done(server: &MysqlServer) {

@@ -18,7 +18,9 @@ use firefly_eventstore_mysql::driver::{self, Conn, Opts, OptsBuilder, Row};
 use firefly_eventstore_mysql::{MysqlEventStore, Partitions};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy};
 
-use crate::support::{account, all_events, builder, client, deposited, on_both, run, until_somebody_waits_for_a_table};
+use crate::support::{
+    account, all_events, builder, client, deposited, eventually, on_both, run, until_somebody_waits_for_a_table,
+};
 
 on_both!(
     archived_partitions_leave_at_once_and_the_rest_one_by_one,
@@ -31,6 +33,8 @@ on_both!(
     an_error_that_lasts_freezes_nothing,
     an_event_that_the_file_lacks_stays,
     events_that_are_put_into_a_leaving_partition_by_hand_stay,
+    keys_stay_if_an_event_is_deleted_while_its_partition_begins_to_leave,
+    keys_of_a_partition_that_was_emptied_by_hand_stay,
     whole_streams_leave_one_by_one,
     of_two_that_retire_at_once_one_does,
     who_is_killed_at_any_step_leaves_each_event_in_one_place_and_the_next_call_goes_on,
@@ -624,13 +628,59 @@ fn an_event_that_the_file_lacks_stays(server: &MysqlServer) {
     assert_sound(&ledger);
 }
 
+/// A change that began before is waited for, and is not taken for the events' leaving.
+fn keys_stay_if_an_event_is_deleted_while_its_partition_begins_to_leave(server: &MysqlServer) {
+    let ledger = Ledger::fresh(server);
+    let file = ledger.file(20);
+    let mut other = ledger.client();
+    run(&mut other, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED");
+    run(&mut other, "START TRANSACTION");
+    run(&mut other, "DELETE FROM events WHERE global_sequence = 1");
+    let retired = thread::scope(|scope| {
+        let retiring = scope.spawn(|| ledger.retire(&file));
+        until_somebody_waits_for_a_table(&ledger.database);
+        run(&mut other, "COMMIT");
+        retiring.join().unwrap()
+    });
+    // The file has an event that the log lacks.
+    retired.unwrap_err();
+    let keys = "SELECT COUNT(*) FROM firefly_event_keys";
+    assert_eq!(other.query_first(keys).unwrap(), Some(44));
+    // As if the process had died before it looked again.
+    run(
+        &mut other,
+        "INSERT INTO firefly_leaving (id, digest, first_sequence, last_sequence, end_sequence)
+         SELECT 1, digest, 1, 10, 11 FROM firefly_archives",
+    );
+    assert!(told_of_archiving(&ledger.store).unwrap().contains("are in the log"));
+    ledger.retire(&file).unwrap_err();
+    assert_eq!(told_of_archiving(&ledger.store), None);
+    assert_eq!(other.query_first(keys).unwrap(), Some(44));
+}
+
+fn keys_of_a_partition_that_was_emptied_by_hand_stay(server: &MysqlServer) {
+    let ledger = Ledger::fresh(server);
+    let mut client = ledger.client();
+    run(
+        &mut client,
+        "ALTER TABLE events TRUNCATE PARTITION events_from_11_to_20",
+    );
+    // The versions of later events do not follow.
+    ledger.retire(&ledger.file(30)).unwrap_err();
+    let keys = "SELECT COUNT(*) FROM firefly_event_keys WHERE global_sequence BETWEEN 11 AND 20";
+    assert_eq!(client.query_first(keys).unwrap(), Some(10));
+    let again = deposited(0).with_id(ledger.events[10].event_id);
+    let again = ledger.store.append(&account(), ExpectedVersion::NoStream, &[again]);
+    again.unwrap_err();
+}
+
 /// The store's own changes of partitions wait for the archiving. Those of others need not.
 fn events_that_are_put_into_a_leaving_partition_by_hand_stay(server: &MysqlServer) {
     let ledger = Ledger::fresh(server);
     let (file, archive) = recorded(&ledger, 10);
     let mut holder = ledger.client();
-    let join = "ALTER TABLE events REORGANIZE PARTITION events_from_1, events_from_11 INTO
-        (PARTITION events_from_1 VALUES LESS THAN (21))";
+    let join = "ALTER TABLE events REORGANIZE PARTITION events_from_1_to_10, events_from_11_to_20 INTO
+        (PARTITION events_from_1_to_20 VALUES LESS THAN (21))";
     let detachment = prepared(&ledger, &ledger.store, &archive).unwrap();
     // It waits for this transaction, gives up for a moment, and tries again.
     run(&mut holder, "START TRANSACTION");
@@ -1046,12 +1096,4 @@ fn waits_for_a_table(client: &mut Conn) -> bool {
     rows.iter()
         .filter(|row| cell(row, "db") == database)
         .any(|row| cell(row, "State").is_some_and(|state| state.contains("Waiting for table metadata lock")))
-}
-
-fn eventually(mut condition: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come true");
-        thread::sleep(Duration::from_millis(20));
-    }
 }

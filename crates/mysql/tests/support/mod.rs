@@ -177,3 +177,12 @@ pub(crate) fn write_with_delays_and_rollbacks(store: &MysqlEventStore, url: &str
     });
     assert_eq!(result.is_err(), gives_up, "{result:?}");
 }
+
+/// Waits until it is so.
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come true");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

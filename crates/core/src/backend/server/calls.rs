@@ -12,6 +12,10 @@ use crate::backend::work::WorkTransaction;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, Result};
 
+/// How often a call takes a new connection. Its first one may be lost with a server that dies, and by its second one it may notice that the log
+/// was converted meanwhile.
+const MOST_RENEWALS: u32 = 2;
+
 /// The state of a store on a server that its threads share.
 #[derive(Debug)]
 pub struct ServerCalls<C: ServerConnection> {
@@ -51,8 +55,8 @@ impl<C: ServerConnection> ServerCalls<C> {
         Ok(connection)
     }
 
-    /// Runs `work`, whose statements may be repeated: again after an error that [is harmless](ServerConnection::is_harmless), and a second
-    /// time on a new connection if the first was lost. `is_lost` says whether it is after an error, and then gives it up.
+    /// Runs `work`, whose statements may be repeated: again after an error that [is harmless](ServerConnection::is_harmless), and on a new
+    /// connection, twice at most, if one was lost. `is_lost` says whether it is after an error, and then gives it up.
     ///
     /// # Errors
     ///
@@ -62,24 +66,21 @@ impl<C: ServerConnection> ServerCalls<C> {
         is_lost: impl Fn(&mut C, &Error) -> bool,
         mut work: impl FnMut(&mut C) -> Result<R>,
     ) -> Result<R> {
-        let mut connection = self.connection()?;
-        let mut result = work(&mut connection);
-        for _ in 0..C::MOST_REPETITIONS {
-            if !result.as_ref().is_err_and(C::is_harmless) {
-                break;
+        let mut renewed = 0;
+        loop {
+            let mut connection = self.connection()?;
+            let mut result = work(&mut connection);
+            for _ in 0..C::MOST_REPETITIONS {
+                if !result.as_ref().is_err_and(C::is_harmless) {
+                    break;
+                }
+                result = work(&mut connection);
             }
-            result = work(&mut connection);
+            if !result.as_ref().is_err_and(|error| is_lost(&mut connection, error)) || renewed == MOST_RENEWALS {
+                return result;
+            }
+            renewed += 1;
         }
-        if !result.as_ref().is_err_and(|error| is_lost(&mut connection, error)) {
-            return result;
-        }
-        drop(connection);
-        let mut connection = self.connection()?;
-        let result = work(&mut connection);
-        if let Err(error) = &result {
-            is_lost(&mut connection, error);
-        }
-        result
     }
 
     /// [`EventStore::append_all`](crate::EventStore::append_all). `alone` appends this call's events, and `lead` those of a group, as for
