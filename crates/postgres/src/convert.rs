@@ -142,6 +142,9 @@ impl Step<'_> {
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_MOVE)?;
             run(transaction, prepare)?;
+            if into.is_none() {
+                change_indexes(transaction)?;
+            }
             begin_conversion(transaction, into)
         })
     }
@@ -317,6 +320,8 @@ impl Step<'_> {
     fn make_whole(&mut self) -> Result<()> {
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_SWAP)?;
+            // A migration may have chosen others meanwhile. Then everybody waits while they are built.
+            change_indexes(transaction)?;
             take_name(transaction, |transaction| run(transaction, WHOLE_EVENTS))
         })
     }
@@ -405,4 +410,11 @@ impl Step<'_> {
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         (self.tell)(Progress::new(count(done), Some(count(total)), self.started.elapsed()));
     }
+}
+
+/// Gives the copy of a partitioned log the indexes that the log has now.
+fn change_indexes(transaction: &mut Transaction<'_>) -> Result<()> {
+    let rows = transaction.query(sql::CHANGE_INDEXES, &[]).map_err(classify)?;
+    let statements: Vec<String> = decode(&rows, |row| get(row, 0))?;
+    statements.iter().try_for_each(|statement| run(transaction, statement))
 }

@@ -20,6 +20,7 @@ firefly_eventstore_core::statements! {
     BEGIN_JOIN = "begin_join.sql";
     BEGIN_LEAVING = "begin_leaving.sql";
     BOUND_CONVERSION = "bound_conversion.sql";
+    CHANGE_INDEXES = "change_indexes.sql";
     CHANNEL = "channel.sql";
     CHECK_INDEX = "check_index.sql";
     CHOOSE_PARTITIONS = "choose_partitions.sql";

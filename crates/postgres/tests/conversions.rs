@@ -9,7 +9,7 @@ use firefly_eventstore_core::operate::{Audit, Operations, seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SummaryQuery};
 use firefly_eventstore_postgres::driver::{Client, Config};
-use firefly_eventstore_postgres::{Partitions, PostgresBuilder, PostgresEventStore};
+use firefly_eventstore_postgres::{Indexes, Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
 
 use crate::support::{account, all_events, archive, attach, client, deposited, fresh, movable};
@@ -914,6 +914,39 @@ fn nobody_has_rights_afterwards_that_he_had_not_before() {
     other
         .batch_execute("DROP OWNED BY curious_role, former_clerk; DROP ROLE curious_role, former_clerk")
         .unwrap();
+}
+
+#[test]
+fn indexes_that_are_chosen_during_a_conversion_are_made_and_those_that_are_not_are_dropped() {
+    let Some((database, store)) = fresh() else { return };
+    fill(&store, 3);
+    into_partitions(&database).unwrap();
+    let builder = PostgresEventStore::builder(database.url());
+    let indexes = || -> Vec<String> {
+        let names =
+            "SELECT indexname::text FROM pg_indexes WHERE tablename = 'events' AND schemaname = 'public' ORDER BY 1";
+        let rows = client(&database).query(names, &[]).unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    for chosen in [Indexes::Full, Indexes::Lean] {
+        // It tells its progress when the copy has its indexes.
+        let mut is_chosen = false;
+        let choose = |_| {
+            if !is_chosen {
+                builder.clone().indexes(chosen).migrate().unwrap();
+                is_chosen = true;
+            }
+        };
+        assert!(builder.convert_to_one_table(choose).unwrap());
+        let converted = indexes();
+        assert_eq!(
+            converted.contains(&"idx_events_created_by".to_owned()),
+            chosen == Indexes::Full
+        );
+        builder.clone().indexes(chosen).migrate().unwrap();
+        assert_eq!(indexes(), converted);
+        into_partitions(&database).unwrap();
+    }
 }
 
 #[test]

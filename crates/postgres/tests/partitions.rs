@@ -547,6 +547,46 @@ fn a_role_needs_the_rights_on_the_keys_that_it_has_on_events() {
         .unwrap();
 }
 
+/// What somebody inserted there would be part of the log later, without keys.
+#[test]
+fn a_table_that_becomes_a_partition_gives_no_rights() {
+    let Some((database, _)) = partitioned(10) else { return };
+    let clerk = format!("clerk_{}", database.name());
+    let mut client = client(&database);
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {clerk}; GRANT SELECT, INSERT ON events TO {clerk}"
+        ))
+        .unwrap();
+    for (table, script) in [
+        (
+            "firefly_emptied_events",
+            include_str!("../sql/partitions/make_emptied.sql"),
+        ),
+        (
+            "firefly_joined_events",
+            include_str!("../sql/partitions/make_joined.sql"),
+        ),
+        (
+            "events_from_1001",
+            include_str!("../sql/partitions/prepare_partition.sql"),
+        ),
+    ] {
+        let value = if table == "firefly_joined_events" {
+            "global_sequence < 1001"
+        } else {
+            "1001"
+        };
+        client.batch_execute(&script.replace("$1", value)).unwrap();
+        let may = "SELECT has_table_privilege($1, $2, 'SELECT') OR has_table_privilege($1, $2, 'INSERT')";
+        let may = client.query_one(may, &[&clerk, &table]).unwrap();
+        assert!(!may.get::<_, bool>(0), "{table}");
+    }
+    client
+        .batch_execute(&format!("DROP OWNED BY {clerk}; DROP ROLE {clerk}"))
+        .unwrap();
+}
+
 #[test]
 fn a_schema_may_be_renamed() {
     let Some(database) = database() else { return };

@@ -1,5 +1,5 @@
 -- Begin to copy a partitioned log into one table, which later becomes the table of events: create it, and create triggers that copy later
--- changes of events. The transaction must have locked events against writers.
+-- changes of events. The transaction must have locked events against writers. It gets its other indexes by change_indexes.sql.
 CREATE TABLE firefly_whole_events (
     LIKE events INCLUDING COMMENTS INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING STORAGE
 );
@@ -25,26 +25,9 @@ DECLARE
           AND NOT attisdropped
           AND attgenerated = ''
     );
-    made record;
 BEGIN
     -- Roles that write events also write the copies. An update may have to insert the copy first.
     PERFORM firefly_take_rights('firefly_whole_events', 'events', 'SELECT, INSERT');
-    FOR made IN
-        SELECT
-            indexes.relname AS name,
-            pg_get_indexdef(indexes.oid) AS definition
-        FROM pg_index
-        JOIN pg_class AS indexes ON indexes.oid = pg_index.indexrelid
-        WHERE indrelid = 'events'::regclass
-          -- One table finds its streams by another one. The key of a log that is divided by aggregate type contains the type.
-          AND indexes.relname NOT IN ('idx_events_stream', 'idx_events_global_sequence')
-    LOOP
-        EXECUTE regexp_replace(
-            made.definition,
-            '^(CREATE( UNIQUE)? INDEX) .*? USING ',
-            format('\1 %I ON firefly_whole_events USING ', 'whole_' || made.name)
-        );
-    END LOOP;
 
     -- An update of an event that is not copied yet inserts the copy. Then the copying skips the event.
     EXECUTE format(

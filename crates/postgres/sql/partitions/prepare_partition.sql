@@ -24,7 +24,9 @@ BEGIN
         CASE WHEN types IS NOT NULL THEN ' PARTITION BY LIST (aggregate_type)' END
     );
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS firefly_bound', partition);
+    -- It has the owner of events, and gives no rights to others: what they insert here would have no keys.
     PERFORM firefly_take_rights(quote_ident(partition)::regclass, 'events');
+    PERFORM firefly_take_rights(quote_ident(partition)::regclass, NULL);
     IF types IS NOT NULL THEN
         PERFORM firefly_add_types(quote_ident(partition)::regclass, types);
     END IF;
