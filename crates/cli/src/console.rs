@@ -33,7 +33,7 @@ impl Console {
         Self {
             out: match json {
                 true => Box::new(BufWriter::new(io::stdout())),
-                // Takes the colours out unless a terminal shows them.
+                // Removes colours unless the output is a terminal.
                 false => Box::new(BufWriter::new(anstream::stdout())),
             },
             json,

@@ -1,7 +1,7 @@
 //! The URL of a store, and which parts of it are never shown.
 //!
 //! It is not parsed by a library. The password of a mistyped URL must stay hidden, too, but a parser refuses such a URL, or takes a part
-//! of the password for the host. SQLite's path and the options of ours are read as `connect` reads them.
+//! of the password for the host. SQLite's path and our own options are read as `connect` reads them.
 
 use std::borrow::Cow;
 use std::convert::Infallible;

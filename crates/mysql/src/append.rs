@@ -99,7 +99,9 @@ fn repeated<C: Queryable>(
         }
     }
     Err(Error::new(ErrorKind::Unavailable {
-        reason: "other appends to the aggregate, or to the event ids, were always faster".into(),
+        reason:
+            "other appends to the aggregate, or with the same event ids, came first in every attempt: repeat the call"
+                .into(),
     }))
 }
 

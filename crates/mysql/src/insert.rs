@@ -14,7 +14,7 @@ use crate::row::{self, integer};
 use crate::session::{Server, Session};
 use crate::sql::{self, Layout};
 
-/// The statements that append these events on top of those versions: one, unless it would be too large. The beginning is the first one's.
+/// The statements that insert these events after those versions; one, unless it would be too large. Only the first has the beginning.
 pub(crate) fn statements(
     server: &Server,
     appends: &[Append<'_>],
@@ -338,7 +338,7 @@ impl Statement {
 /// What must not be archived when a statement stores its rows.
 #[derive(Default)]
 struct UnlessArchived {
-    /// Where in the text, and among the values, it is asked: in the first row. None if the first row asks it itself.
+    /// Where the condition is inserted into the text and the values of the first row. `None` if that row has its own.
     at: Option<(usize, usize)>,
     event_ids: Vec<Uuid>,
     /// Aggregates, with the version up to which each may be archived.
@@ -388,7 +388,7 @@ impl UnlessArchived {
     }
 }
 
-/// A different id. No event has it, unless somebody made the one id from the other.
+/// The id with all bits inverted. In practice no event has it.
 fn another(id: Uuid) -> Uuid {
     Uuid::from_u128(!id.as_u128())
 }

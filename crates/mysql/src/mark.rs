@@ -86,7 +86,7 @@ impl Mark {
             Err(TryLockError::WouldBlock) => {
                 let look = self.look(view)?;
                 if !look.is_cut && look.contiguous == look.greatest {
-                    self.settle(look.contiguous)?; // never what a look that is cut off found: whoever proves would end there
+                    self.settle(look.contiguous)?; // not if the look was cut off: the thread that proves would stop at its result
                     return GlobalSequence::try_from(look.contiguous);
                 }
                 // At a gap, one thread proves for all.

@@ -144,7 +144,7 @@ fn apply_beside_others(session: &mut Session<'_, Conn>, choices: &Choices) -> Re
             Some(_) if attempts == MOST_ATTEMPTS => {
                 return result.map_err(|error| {
                     Error::new(kinds::unavailable(format!(
-                        "other nodes of the cluster were always faster: {error}"
+                        "in every attempt, another node of the cluster migrated at the same time: migrate on one node only ({error})"
                     )))
                 });
             }

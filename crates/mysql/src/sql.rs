@@ -207,7 +207,7 @@ fn by_keys(sql: &str) -> String {
 const BY_KEYS: &str = include_str!("../sql/partitions/by_keys.sql");
 const THAT_COUNT: &str = include_str!("../sql/partitions/archived_that_count.sql");
 
-/// A condition for a partitioned log: whether it does not have the archived event `event` any more.
+/// A condition for a partitioned log, which is true if the row of the archived event `event` is no longer in the log.
 pub(crate) fn has_left() -> &'static str {
     without_comment(include_str!("../sql/partitions/has_left.sql")).trim_end()
 }

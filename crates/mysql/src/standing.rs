@@ -7,7 +7,7 @@ use firefly_eventstore_core::{Error, ErrorKind, Result};
 /// The role of a server among others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A server on which all of its events are written.
+    /// The only server that writes the events of the store.
     Alone,
     /// The only member of a replication group that writes.
     Primary,
@@ -30,17 +30,17 @@ impl Standing {
             Self::Alone | Self::Primary | Self::Node { others: false } => return Ok(()),
             Self::Node { .. } if only_writer => return Ok(()),
             Self::Replica { .. } => {
-                "the server is a replica, on which events can appear that precede others: read on the primary; or publish the mark there \
-                 (publish_mark), and open the store here with read_replica. If this is the primary now, run RESET REPLICA ALL"
+                "the server is a replica, where an earlier event can appear after a later one: read on the primary; or publish the mark \
+                 there (publish_mark), and open the store here with read_replica. If this is the primary now, run RESET REPLICA ALL"
             }
             Self::PerhapsReplica { .. } => {
-                "the server accepts no writes, and does not tell this user whether it is a replica, on which events can appear that \
-                 precede others: read on the primary; or publish the mark there (publish_mark), and open the store here with \
+                "the server accepts no writes, and does not tell this user whether it is a replica, where an earlier event can \
+                 appear after a later one: read on the primary; or publish the mark there (publish_mark), and open the store here with \
                  read_replica; or, if it is no replica, give the user REPLICATION CLIENT, or REPLICA MONITOR on MariaDB"
             }
             Self::Secondary { .. } => {
-                "the server is a secondary member of a replication group, on which events can appear that precede others: read on the \
-                 primary; or publish the mark there (publish_mark), and open the store here with read_replica"
+                "the server is a secondary member of a replication group, where an earlier event can appear after a later one: read on \
+                 the primary; or publish the mark there (publish_mark), and open the store here with read_replica"
             }
             Self::OneOfSeveralPrimaries => {
                 "several members of this replication group can write, and none knows what the others have not committed yet: switch to \

@@ -488,8 +488,8 @@ impl MysqlBuilder {
     /// than a partition fills.
     ///
     /// Needs the right to create triggers, which some servers with binary logging give to no user. The triggers run with the rights of the
-    /// user that migrates: do not drop that user. A user that may `SELECT` from the table `events` needs the same right on the table
-    /// `firefly_event_keys`. A node of a Galera cluster refuses the choice.
+    /// user that migrates: do not drop that user. A user that may `SELECT` from the table `events` needs the same right on the tables
+    /// `firefly_event_keys` and `firefly_leaving`. A node of a Galera cluster refuses the choice.
     ///
     /// ```no_run
     /// use firefly_eventstore_mysql::{MysqlEventStore, Partitions};
@@ -596,7 +596,7 @@ impl MysqlBuilder {
     /// fills.
     ///
     /// First update every program to this version of the library. Users that may `SELECT` from the table `events` need the same right on the
-    /// table `firefly_event_keys`. Needs all rights on the database's tables, and `PROCESS`: before the tables change their names, it waits
+    /// tables `firefly_event_keys` and `firefly_leaving`. Needs all rights on the database's tables, and `PROCESS`: before the tables change their names, it waits
     /// up to a minute for transactions that began before everything was copied, because they could not see all copies. Your own indexes are
     /// kept. Foreign keys, other triggers, and unique or full-text indexes cannot be moved: if there are any, the call fails before it changes
     /// anything. A node of a Galera cluster, a replica, and one of several primaries refuse it.

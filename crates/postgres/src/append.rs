@@ -222,7 +222,7 @@ fn repeated<C: GenericClient>(
         // The conflicting append was rolled back, or this attempt takes it into account. Try again.
     }
     Err(Error::new(unavailable(
-        "other appends to the aggregate, or to the event ids, were always faster",
+        "other appends to the aggregate, or with the same event ids, came first in every attempt: repeat the call",
     )))
 }
 

@@ -107,7 +107,7 @@ pub(crate) fn attach(
     fingerprints: &HashMap<GlobalSequence, Fingerprint>,
 ) -> Result<u64> {
     session.client.batch_execute(sql::LOCK_TO_MOVE).map_err(classify)?;
-    // Only now nobody can begin to detach partitions, whose streams would then be attached and archived at once.
+    // From here on, nobody can begin to detach partitions. If somebody has, their streams would be attached and archived at once.
     if !session.select(sql::LEAVING, &[], |_| Ok(()))?.is_empty() {
         return Err(Error::new(kinds::unavailable(
             "another process began to archive whole partitions: attach again",

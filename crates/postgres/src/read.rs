@@ -203,9 +203,6 @@ pub(crate) fn published_mark<C: GenericClient>(session: &mut Session<'_, C>) -> 
 
 /// The events in a window of the log, and the end of the log. Fails if archived events are needed.
 ///
-/// A statement asks for a limited number of rows of a limited size, which together fill a page and a quarter. Larger rows are fetched one
-/// by one. This is rare, because each statement learns the usual size from earlier ones.
-///
 /// In a partitioned log, the first statement looks only into the partition that probably fills the page, because each one that it might look
 /// into takes time. If the page is not full then, another statement looks into the rest of the window. Where partitions begin may have
 /// changed since the store looked. That makes no difference to the page: it is always read up to its end, or that of the window.

@@ -509,8 +509,9 @@ impl PostgresBuilder {
     ///
     /// It writes the keys of all events into a table of their own: about a minute and a half for a million events. [`migrate`](Self::migrate)
     /// does not do this, because programs that start would wait for it. `progress` is told how many sequences are done. Readers and writers
-    /// wait a few times, for less than a second each; nothing is refused. Open stores keep working, and switch to the statements for
-    /// partitions. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
+    /// wait a few times, for less than a second each. Open stores keep working, and switch to the statements for partitions. Two things
+    /// are refused with a retryable error: what a `REPEATABLE READ` transaction asks for that began before; and appends, if a million events
+    /// and a whole partition are appended while the tables change places. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
     ///
     /// The events that are there, and some later ones, become the first partition; with [`Partitions::by_month`], those of the rest of the
     /// month. With [`Partitions::by_aggregate_type`], the tables of types have the events after these.

@@ -34,8 +34,8 @@ use crate::{
 /// [after](EventQuery::after) the range, or [skip](EventQuery::skip_archived) it.
 ///
 /// There are three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and checked,
-/// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 events at most. Other writers wait for
-/// each of those, some milliseconds. Whole [partitions](crate::Partitions) leave at once. After an interruption, [`retire`] continues with
+/// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 to 800 events. Other writers wait for
+/// each of those, some 20 milliseconds. Whole [partitions](crate::Partitions) leave at once. After an interruption, [`retire`] continues with
 /// the same file.
 ///
 /// ```
@@ -315,7 +315,7 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
 /// After an interruption, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
 /// address of an object.
 ///
-/// The file is read twice. Each transaction moves 200 events at most, or whole partitions, and excludes other writers. If open transactions
+/// The file is read twice. Each transaction moves 200 to 800 events, and excludes other writers; whole partitions leave at once. If open transactions
 /// prevent that on a server, it waits and tries again for some seconds.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ pub(super) fn diagnose_seals(store: &dyn Operations, mark: Option<GlobalSequence
     let Some(mark) = mark else {
         return Ok(Diagnosis::good(
             SUBJECT,
-            format!("{sealed}; what came since is not known here"),
+            format!("{sealed}; the number of later events is unknown"),
         ));
     };
     if mark < seal.global_sequence && log_ends_before(store, seal.global_sequence)? {

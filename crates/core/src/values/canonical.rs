@@ -196,7 +196,7 @@ pub struct Findings {
 pub enum JsonError {
     /// The text is not JSON by the grammar of RFC 8259.
     Syntax {
-        /// The first byte that does not fit. If the text ends too early, its length.
+        /// The offset of the first invalid byte; the length of the text if it ends too early.
         offset: usize,
         /// What could stand there.
         expected: &'static str,

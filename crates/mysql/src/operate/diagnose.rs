@@ -405,7 +405,7 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
     Ok(match has(&schema::names(session)?, TRIGGER) {
         true => Diagnosis::good(
             subject,
-            "covered by trigger_events_gate: readers skip nothing of theirs",
+            "covered by trigger_events_gate: readers do not skip their events",
         ),
         false if !sees_triggers(session)? => unknown(subject, SEE_TRIGGERS),
         false => Diagnosis::bad(

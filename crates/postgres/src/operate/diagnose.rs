@@ -206,7 +206,7 @@ impl Settings {
                 Severity::Warning,
                 "connections",
                 found,
-                "under load, calls will fail for want of a connection; lower max_connections of the store, or raise the server's",
+                "under load, calls will fail because no connection is free; lower max_connections of the store, or raise the server's",
             ),
         }
     }

@@ -246,7 +246,7 @@ impl<'a, S: ConsumerStore> Handling<'a, S> {
         })
     }
 
-    /// Whether the previous holder of a slot may have ended over the slot's next events.
+    /// Whether the previous holder of a slot may have died while it handled the slot's next events.
     fn has_suspects(&self, number: u16) -> bool {
         self.member
             .held()
