@@ -10,11 +10,13 @@ use std::time::Duration;
 use firefly_eventstore_core::operate::{Audit, Diagnosis, Operations};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
-use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Transaction, TxOpts};
+use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Row, Transaction, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore, Partitions};
 use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy, mariadb_unless_missing};
 
-use crate::support::{account, all_events, append_one, builder, client, deposited, eventually, fresh, on_both, run};
+use crate::support::{
+    account, all_events, append_one, builder, client, connections, deposited, eventually, fresh, on_both, run,
+};
 
 on_both!(
     programs_go_on_while_a_log_is_converted_there_and_back,
@@ -884,10 +886,15 @@ fn a_log_that_is_partitioned_before_the_conversion_begins_keeps_its_keys(server:
     let (database, store) = fresh(server);
     let mut holder = client(&database);
     holder.exec_drop(LOCK_MIGRATIONS, (0,)).unwrap();
-    let until_waiting = |expected: u64| {
-        let waiting =
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state = 'User lock'";
-        eventually(|| client(&database).query_first(waiting).unwrap() == Some(expected));
+    let until_waiting = |expected: usize| {
+        let is_waiting = |row: &Row| row.get::<Option<String>, _>("State").flatten().as_deref() == Some("User lock");
+        let waiting = || {
+            connections(&mut client(&database), &database)
+                .into_iter()
+                .filter(is_waiting)
+                .count()
+        };
+        eventually(|| waiting() == expected);
     };
     let (migrated, converted) = thread::scope(|scope| {
         let migrating = scope.spawn(|| builder(&database).partitions(SMALL).migrate());
