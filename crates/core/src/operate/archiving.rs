@@ -35,8 +35,8 @@ use crate::{
 ///
 /// There are three steps. The events are written into a file in the format of [`Export`](super::Export). The file is read back and checked,
 /// line by line. Only then are the events removed from the log, oldest first, in transactions of 200 to 800 events. Other writers wait for
-/// each of those, some 20 milliseconds. Whole [partitions](crate::Partitions) leave at once. After an interruption, [`retire`] continues with
-/// the same file.
+/// each of those, some 20 milliseconds. Whole [partitions](crate::Partitions) leave at once. After an interruption, [`retire`] continues
+/// with the same file.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -98,8 +98,8 @@ impl Archiving {
     /// Archives whole streams that ended: the last event has one of these types, and was created at this time or earlier. Other streams
     /// stay.
     ///
-    /// Reads the log once, and looks up each of those streams. Events that a [seal](super::seal()) covers are refused: archive ranges of a
-    /// sealed log.
+    /// Reads the log once, and looks up each of those streams. If the log has a [seal](super::seal()), this is refused, also for events after
+    /// the seal: archive ranges of a sealed log.
     #[must_use]
     pub fn ended<T: Into<String>>(event_types: impl IntoIterator<Item = T>, until: OffsetDateTime) -> Self {
         Self::of(What::Ended {
@@ -167,8 +167,8 @@ impl Archiving {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is nothing to archive, or consumers have not handled it yet, or a seal
-    /// covers streams; those of an [export](super::Export::json_lines).
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is nothing to archive, or consumers have not handled it yet, or
+    /// streams that [ended](Self::ended) are chosen and the log has a seal; those of an [export](super::Export::json_lines).
     pub fn json_lines(
         &self,
         store: &dyn Operations,
@@ -315,8 +315,8 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
 /// After an interruption, repeat it with the same file: archived events are skipped. Errors of readers name the `location`: a path, or the
 /// address of an object.
 ///
-/// The file is read twice. Each transaction moves 200 to 800 events, and excludes other writers; whole partitions leave at once. If open transactions
-/// prevent that on a server, it waits and tries again for some seconds.
+/// The file is read twice. Each transaction moves 200 to 800 events, and excludes other writers; whole partitions leave at once. If open
+/// transactions prevent that on a server, it waits and tries again for some seconds.
 ///
 /// # Errors
 ///
