@@ -509,9 +509,15 @@ impl PostgresBuilder {
     ///
     /// It writes the keys of all events into a table of their own: about a minute and a half for a million events. [`migrate`](Self::migrate)
     /// does not do this, because programs that start would wait for it. `progress` is told how many sequences are done. Readers and writers
-    /// wait a few times, for less than a second each. Open stores keep working, and switch to the statements for partitions. Two things
-    /// are refused with a retryable error: what a `REPEATABLE READ` transaction asks for that began before; and appends, if a million events
-    /// and a whole partition are appended while the tables change places. If a call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
+    /// wait a few times, for less than a second each. Open stores keep working, and switch to the statements for partitions. If a
+    /// call is interrupted, the store keeps working, and the next call continues. Only one process converts at a time.
+    ///
+    /// Two things are refused:
+    ///
+    /// - before the tables are exchanged, appends beyond the end that is chosen for the first partition, with a retryable error. It is a
+    ///   million events ahead, or one partition if that is more, so this happens only if a call is interrupted and not repeated in time;
+    /// - afterwards, a `REPEATABLE READ` transaction that began before, with [`Moved`](firefly_eventstore_core::ErrorKind::Moved), which is
+    ///   not retryable. Begin the transaction anew.
     ///
     /// The events that are there, and some later ones, become the first partition; with [`Partitions::by_month`], those of the rest of the
     /// month. With [`Partitions::by_aggregate_type`], the tables of types have the events after these.
