@@ -596,10 +596,10 @@ impl MysqlBuilder {
     /// fills.
     ///
     /// First update every program to this version of the library. Users that may `SELECT` from the table `events` need the same right on the
-    /// tables `firefly_event_keys` and `firefly_leaving`. Needs all rights on the database's tables, and `PROCESS`: before the tables change their names, it waits
-    /// up to a minute for transactions that began before everything was copied, because they could not see all copies. Your own indexes are
-    /// kept. Foreign keys, other triggers, and unique or full-text indexes cannot be moved: if there are any, the call fails before it changes
-    /// anything. A node of a Galera cluster, a replica, and one of several primaries refuse it.
+    /// tables `firefly_event_keys` and `firefly_leaving`. Needs all rights on the database's tables, and `PROCESS`: before the tables change
+    /// their names, it waits up to a minute for transactions that began before everything was copied, because they could not see all copies.
+    /// Your own indexes are kept. Foreign keys, other triggers, and unique or full-text indexes cannot be moved: if there are any, the call
+    /// fails before it changes anything. A node of a Galera cluster, a replica, and one of several primaries refuse it.
     ///
     /// # Errors
     ///
