@@ -467,7 +467,7 @@ fn copy_changes(session: &mut Session<'_, Conn>) -> Result<()> {
             .replace("{set}", &each(&|column| format!("{column} = NEW.{column}")));
         patiently(|| run(session, &trigger))?;
     }
-    schema::know_the_present(session)?;
+    schema::disable_statistics_cache(session)?;
     patiently(|| run(session, &format!("LOCK TABLES events READ, {NEXT} WRITE")))?;
     let next = session
         .select_one(sql::NEXT_SEQUENCE, [], |row| row.optional_integer(1))

@@ -103,7 +103,7 @@ pub(crate) fn until_unlocked<R>(
 /// A statement that changes a table waits for transactions that have used the table, and later statements queue behind it. This limits the
 /// wait, in seconds. The server's default is up to a year.
 pub(crate) const GIVE_WAY_AFTER: u32 = 5;
-const GIVE_WAY_NO_MORE: &str = "SET SESSION lock_wait_timeout = DEFAULT";
+const DEFAULT_LOCK_WAIT: &str = "SET SESSION lock_wait_timeout = DEFAULT";
 
 /// Runs `work`, which changes tables. Each statement waits for a table, and so delays others, for at most this many seconds.
 pub(crate) fn giving_way<R>(
@@ -113,12 +113,12 @@ pub(crate) fn giving_way<R>(
 ) -> Result<R> {
     run(session, &format!("SET SESSION lock_wait_timeout = {seconds}"))?;
     let result = work(session);
-    run(session, GIVE_WAY_NO_MORE)?;
+    run(session, DEFAULT_LOCK_WAIT)?;
     result
 }
 
 /// By default, MySQL answers questions about tables from a cache that may be a day old. This turns the cache off for the session.
-pub(crate) fn know_the_present(session: &mut Session<'_, Conn>) -> Result<()> {
+pub(crate) fn disable_statistics_cache(session: &mut Session<'_, Conn>) -> Result<()> {
     match session.server.flavour {
         Flavour::Mysql => run(session, "SET SESSION information_schema_stats_expiry = 0"),
         Flavour::Mariadb => Ok(()),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use firefly_eventstore_core::backend::Sql;
 
-firefly_eventstore_core::statements! {
+firefly_eventstore_core::backend::statements! {
     ADOPT_EVENT = "adopt_event.sql";
     ADOPT_SNAPSHOT = "adopt_snapshot.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";

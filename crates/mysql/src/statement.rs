@@ -7,7 +7,7 @@ use mysql::Conn;
 use crate::schema::{OPTIONAL_INDEXES, has, run};
 use crate::session::Session;
 
-firefly_eventstore_core::migrations! {
+firefly_eventstore_core::backend::migrations! {
     "1.0.0", "events", "1.0.0_events.sql";
     "1.1.0", "snapshots", "1.1.0_snapshots.sql";
     "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";
@@ -57,16 +57,16 @@ impl Statement<'_> {
 
     pub(crate) fn run(&self, session: &mut Session<'_, Conn>) -> Result<()> {
         let mut sql = self.sql.replace("{collation}", session.server.flavour.collation());
-        for (said, meant) in WHATEVER_THE_DEFAULTS {
-            sql = sql.replace(said, meant);
+        for (from, to) in REPLACEMENTS {
+            sql = sql.replace(from, to);
         }
         run(session, &sql)
     }
 }
 
-/// Settings of the server that the migrations rely on: `innodb_default_row_format`, without which long names cannot have an index, and
-/// `sql_require_primary_key`.
-const WHATEVER_THE_DEFAULTS: [(&str, &str); 2] = [
+/// What makes the migrations independent of settings of the server: `innodb_default_row_format`, without which long names cannot have an
+/// index, and `sql_require_primary_key`.
+const REPLACEMENTS: [(&str, &str); 2] = [
     ("ENGINE = InnoDB", "ENGINE = InnoDB ROW_FORMAT = DYNAMIC"),
     (
         "UNIQUE KEY idx_mv_aggregate_summary_pk (aggregate_id)",

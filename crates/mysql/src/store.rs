@@ -10,7 +10,8 @@ use firefly_eventstore_core::backend::Columns as _;
 use firefly_eventstore_core::backend::kinds;
 use firefly_eventstore_core::backend::{
     Found, Group, Line, PublishedMark, Publisher, ServerCalls, ServerLog, ServerOptions, ServerTransaction, SlotsQuery,
-    SqlTransaction, Window, WindowReading, Work, WorkTransaction, any_cause, any_transient, consumers, tables,
+    SqlTransaction, Window, WindowReading, Work, WorkTransaction, any_cause, any_transient, consumers, server_options,
+    snapshot_store, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -19,7 +20,7 @@ use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, backend, server_options, snapshot_store,
+    SummaryQuery, TenantId, backend,
 };
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};

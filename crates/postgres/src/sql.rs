@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-firefly_eventstore_core::statements! {
+firefly_eventstore_core::backend::statements! {
     ADVANCE_SEQUENCE = "advance_sequence.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";

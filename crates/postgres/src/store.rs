@@ -9,7 +9,7 @@ use std::time::Instant;
 use firefly_eventstore_core::backend::{
     Found, Generation, Group, Line, ProvedMark, PublishedMark, Publisher, ServerCalls, ServerLog, ServerOptions,
     ServerTransaction, SlotsQuery, SqlTransaction, UsualSize, Window, WindowReading, Work, WorkTransaction, any_cause,
-    any_transient, consumers, tables,
+    any_transient, consumers, server_options, snapshot_store, tables,
 };
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -18,7 +18,7 @@ use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, backend, server_options, snapshot_store,
+    SummaryQuery, TenantId, backend,
 };
 use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, Socket, Transaction};

@@ -24,7 +24,7 @@ use crate::sql;
 use crate::statement::{Session, collect};
 use crate::transaction::in_transaction;
 
-firefly_eventstore_core::migrations! {
+firefly_eventstore_core::backend::migrations! {
     "1.0.0", "events", "1.0.0_events.sql";
     "1.1.0", "snapshots", "1.1.0_snapshots.sql";
     "1.2.0", "metadata indexes", "1.2.0_metadata_indexes.sql";

@@ -1,6 +1,6 @@
 //! The statements, each from its own file.
 
-firefly_eventstore_core::statements! {
+firefly_eventstore_core::backend::statements! {
     ADOPT_EVENT = "adopt_event.sql";
     AGGREGATE_SUMMARIES = "aggregate_summaries.sql";
     ANALYZE = "analyze.sql";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::{
     Connections, DataRules, Pool, ProvedMark, SlotsQuery, SqlTransaction, Work, WorkTransaction, any_cause,
-    any_transient, consumers, tables,
+    any_transient, consumers, snapshot_store, tables,
 };
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
@@ -16,7 +16,7 @@ use firefly_eventstore_core::consumer::{
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Indexes, Limits, Migration, Page, Result, Statistics, StreamRange,
-    SummaryQuery, TenantId, backend, snapshot_store,
+    SummaryQuery, TenantId, backend,
 };
 use rusqlite::Connection;
 use uuid::Uuid;

@@ -41,6 +41,7 @@ impl fmt::Display for Migration {
 }
 
 /// Writes `MIGRATIONS`, the steps of a driver's schema in order, each from a file in `sql/migrations`. For authors of backends.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! migrations {
     ($($version:literal, $name:literal, $file:literal;)*) => {

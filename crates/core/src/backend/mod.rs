@@ -103,3 +103,6 @@ pub use url::refused_url;
 pub use within::{Entered, Within};
 pub use work::{SqlTransaction, Work, WorkTransaction};
 pub use writer::{Writer, WriterGuard};
+
+#[doc(inline)]
+pub use crate::{migrations, server_options, snapshot_store, statements};

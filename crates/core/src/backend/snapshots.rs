@@ -254,6 +254,7 @@ fn ceil(time: OffsetDateTime) -> OffsetDateTime {
 /// Writes a store's [`SnapshotStore`](crate::SnapshotStore): each method calls the function of
 /// [`backend::snapshots`](crate::backend::snapshots) with the store's [`Connections`](crate::backend::Connections), which the second name
 /// makes of it. For authors of backends.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! snapshot_store {
     ($Store:ident, $connections:expr) => {

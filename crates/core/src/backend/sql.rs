@@ -55,6 +55,7 @@ pub enum Sql {
 
 /// Writes the statements of a driver: a constant for each of its own, with the text of a file in `sql/queries`; `shared`, which has the
 /// text of those that core runs; `ALL`, for a test that prepares each; and a test that every file is one of them. For authors of backends.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! statements {
     ($($NAME:ident = $file:literal;)*) => {

@@ -93,6 +93,7 @@ impl Default for ServerOptions {
 
 /// Writes the builder methods that are the same for every server. The builder needs the fields `options.server`, which are
 /// [`ServerOptions`](crate::backend::ServerOptions), and `options.choices.indexes`. For authors of backends.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! server_options {
     ($Builder:ident) => {
