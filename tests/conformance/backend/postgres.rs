@@ -1,6 +1,8 @@
 //! PostgreSQL: one database for all cases, and in it a schema for each.
 
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use firefly_eventstore_conformance::{Ability, Damage, Environment, FAULTY, Handle, Unmigrated};
 use firefly_eventstore_core::consumer::BoxError;
@@ -75,6 +77,9 @@ fn database() -> Result<&'static Database, Missing> {
     database.as_ref().map_err(|reason| Missing(reason.clone()))
 }
 
+/// How long to wait for connections of a store that is gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A schema of its own. Dropping this drops it.
 struct Schema {
     url: &'static str,
@@ -90,7 +95,8 @@ impl Schema {
     }
 
     fn builder(&self) -> PostgresBuilder {
-        PostgresEventStore::builder(self.url)
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        PostgresEventStore::builder(&format!("{}{separator}application_name={}", self.url, self.name))
             .schema(self.name.as_str())
             .max_connections(8)
     }
@@ -143,11 +149,19 @@ impl Schema {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        // Only cases that panic leave transactions open, and those end soon.
-        self.run(&format!(
+        let mut client = self.client();
+        // A store that is gone may still be making a connection, which looks at several tables. The server would take that for a deadlock.
+        // Cases that panic leave transactions open, which end soon.
+        let connections = "SELECT 1 FROM pg_stat_activity WHERE application_name = $1";
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE && !client.query(connections, &[&self.name]).unwrap().is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let drop = format!(
             "SET client_min_messages = warning; DROP SCHEMA IF EXISTS {} CASCADE",
             self.name
-        ));
+        );
+        client.batch_execute(&drop).unwrap();
     }
 }
 
