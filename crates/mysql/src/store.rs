@@ -256,7 +256,7 @@ impl MysqlEventStore {
     }
 
     /// Runs `work`, whose statements are in autocommit. Repeats it if a statement was the victim of a deadlock. Runs it again on a new
-    /// connection, twice at most, if one was lost, or led to a server that is no longer the primary, or if the log was converted meanwhile.
+    /// connection if one was lost, or led to a server that is no longer the primary, or if the log was converted meanwhile.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         let is_lost = |connection: &mut Connection, error: &Error| {
             if self.is_overtaken(connection, error) {

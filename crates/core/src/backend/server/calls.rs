@@ -12,10 +12,6 @@ use crate::backend::work::WorkTransaction;
 use crate::consumer::Wake;
 use crate::{Append, Appended, Error, Result};
 
-/// How often a call takes a new connection. Its first one may be lost with a server that dies, and by its second one it may notice that the log
-/// was converted meanwhile.
-const MOST_RENEWALS: u32 = 2;
-
 /// The state of a store on a server that its threads share.
 #[derive(Debug)]
 pub struct ServerCalls<C: ServerConnection> {
@@ -56,7 +52,8 @@ impl<C: ServerConnection> ServerCalls<C> {
     }
 
     /// Runs `work`, whose statements may be repeated: again after an error that [is harmless](ServerConnection::is_harmless), and on a new
-    /// connection, twice at most, if one was lost. `is_lost` says whether it is after an error, and then gives it up.
+    /// connection if one was lost. `is_lost` says whether it is after an error, and then gives it up. There is a third connection only if the
+    /// second one's error is not retryable: the log was converted, or another server has become the primary, while the first one was lost.
     ///
     /// # Errors
     ///
@@ -76,10 +73,11 @@ impl<C: ServerConnection> ServerCalls<C> {
                 }
                 result = work(&mut connection);
             }
-            if !result.as_ref().is_err_and(|error| is_lost(&mut connection, error)) || renewed == MOST_RENEWALS {
-                return result;
+            let is_over = |error: &Error| renewed == 2 || (renewed == 1 && error.is_retryable());
+            match &result {
+                Err(error) if is_lost(&mut connection, error) && !is_over(error) => renewed += 1,
+                _ => return result,
             }
-            renewed += 1;
         }
     }
 
