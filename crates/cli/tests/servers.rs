@@ -309,20 +309,33 @@ fn assert_divides(store: &Store, command: &[&str], into: &str) {
     }
 }
 
+#[track_caller]
+fn assert_is_made_one_table(store: &Store) {
+    let undone = store.succeeds(&["partition", "--undo", "--json"]);
+    assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+}
+
+const DIVIDE: [&str; 3] = ["partition", "--events", "50"];
+
+/// A store with 120 events that is divided.
+fn divided(database: &Database) -> Store {
+    let store = Store::at(database.url());
+    append_many(&*store.open(), 120);
+    assert_divides(&store, &DIVIDE, "of 50 events each");
+    store
+}
+
 #[test]
 fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     let Some(server) = postgres_unless_missing() else {
         return;
     };
     let database = server.new_database();
-    let store = Store::at(database.url());
-    append_many(&*store.open(), 120);
-    let divide = ["partition", "--events", "50"];
-    assert_divides(&store, &divide, "of 50 events each");
+    let store = divided(&database);
     assert_divides(&store, &["partition", "--by-month"], "by month");
     let doctor = store.run(&["doctor"]).out;
     assert!(doctor.contains("partitions: 2 by month"), "{doctor}");
-    assert_divides(&store, &divide, "of 50 events each");
+    assert_divides(&store, &DIVIDE, "of 50 events each");
     let maintained = store.succeeds(&["maintain", "--partitions"]).out;
     assert!(maintained.starts_with("partitions: the log has "), "{maintained}");
     append_many(&*store.open(), 1);
@@ -333,8 +346,7 @@ fn a_log_is_divided_into_partitions_and_made_one_table_again() {
         refused.code != 0 && refused.err.contains("partition --undo"),
         "{refused:?}"
     );
-    let undone = store.succeeds(&["partition", "--undo", "--json"]);
-    assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+    assert_is_made_one_table(&store);
     assert_divides(&store, &by_type, "by aggregate type (customer, order)");
     let doctor = store.run(&["doctor"]).out;
     assert!(
@@ -347,7 +359,7 @@ fn a_log_is_divided_into_partitions_and_made_one_table_again() {
     assert_eq!(store.open().high_water_mark().unwrap(), 121);
     assert_eq!(store.run(&["partition"]).code, 2);
     assert_eq!(store.run(&["partition", "--by-month", "--events", "50"]).code, 2);
-    let refused = Store::new().run(&divide);
+    let refused = Store::new().run(&DIVIDE);
     assert!(refused.code != 0 && refused.err.contains("SQLite"), "{refused:?}");
 }
 
@@ -357,10 +369,7 @@ fn a_log_in_mysql_is_divided_into_partitions_and_made_one_table_again() {
         return;
     };
     let database = server.new_database();
-    let store = Store::at(database.url());
-    append_many(&*store.open(), 120);
-    let divide = ["partition", "--events", "50"];
-    assert_divides(&store, &divide, "of 50 events each");
+    let store = divided(&database);
     let by_month = store.run(&["partition", "--by-month"]);
     assert!(by_month.code != 0 && by_month.err.contains("by month"), "{by_month:?}");
     let maintained = store.succeeds(&["maintain", "--partitions"]).out;
@@ -369,8 +378,7 @@ fn a_log_in_mysql_is_divided_into_partitions_and_made_one_table_again() {
         "{maintained}"
     );
     append_many(&*store.open(), 1);
-    let undone = store.succeeds(&["partition", "--undo", "--json"]);
-    assert_eq!(undone.json(), serde_json::json!({ "converted": true }));
+    assert_is_made_one_table(&store);
     assert_eq!(store.open().high_water_mark().unwrap(), 121);
 }
 
