@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use firefly_eventstore_core::backend::{self, AppendSource, Columns, Head, Located, rows};
-use firefly_eventstore_core::{Append, Appended, Error, ErrorKind, ExpectedVersion, GlobalSequence, Result, Version};
+use firefly_eventstore_core::{Append, Appended, ExpectedVersion, GlobalSequence, Result, Version};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 use uuid::Uuid;
@@ -15,10 +15,6 @@ use crate::insert::{Base, Beginning, Heads, Statement, statements};
 use crate::row::{Cells, decode, integer, uuid};
 use crate::session::Session;
 use crate::sql::{self, Layout};
-
-/// How often an append is repeated because another append was faster. Each repetition means that another append succeeded. So many in a row
-/// show that something else is wrong.
-const MOST_ATTEMPTS: usize = 1_000;
 
 /// Appends in a statement of its own. One round trip, unless the append conflicts or a version must be looked up.
 pub(crate) fn alone(session: &mut Session<'_, Conn>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
@@ -73,7 +69,7 @@ fn repeated<C: Queryable>(
         return backend::with_versions(session, appends, HashMap::new());
     }
     let mut unexplained = Unexplained::default();
-    for _ in 0..MOST_ATTEMPTS {
+    for _ in 0..backend::MOST_ATTEMPTS {
         let mut refusal = None;
         if let Some(bases) = bases(session, appends)? {
             let beginning = match goes_on {
@@ -98,11 +94,7 @@ fn repeated<C: Queryable>(
             return Err(classify(error));
         }
     }
-    Err(Error::new(ErrorKind::Unavailable {
-        reason:
-            "other appends to the aggregate, or with the same event ids, came first in every attempt: repeat the call"
-                .into(),
-    }))
+    Err(backend::outpaced())
 }
 
 /// Appends for several callers at once, each to one aggregate. Appends to the same aggregate must be next to each other. Returns `None` for

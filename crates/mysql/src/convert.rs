@@ -11,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use firefly_eventstore_core::backend::Columns as _;
-use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::backend::{self, kinds};
 use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{Error, Partitions, Result};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
-use crate::conversion::{Begun, is_layout_of};
+use crate::conversion::{Begun, CONVERSION, is_layout_of};
 use crate::detach::Leaving;
 use crate::error::{classify, is_held, is_not_shown};
 use crate::migrate::require_current;
@@ -115,7 +115,9 @@ impl Step<'_, '_> {
         }
         if is_layout_of(into, schema::layout(&there)) {
             // A conversion in the other direction may have been cut off when it had made this table, and no row in it.
-            run(self.session, "DROP TABLE IF EXISTS firefly_conversion")?;
+            if has(&there, CONVERSION) {
+                run(self.session, "DROP TABLE firefly_conversion")?;
+            }
             let has_chosen = into.map(|events| self.choose_again(events)).transpose()?;
             return Ok(has_done || has_chosen == Some(true));
         }
@@ -156,13 +158,7 @@ impl Step<'_, '_> {
         let found = self
             .session
             .select(sql::HINDRANCES, [], |row| Ok(row.text(0)?.to_owned()))?;
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(Error::invalid(format!(
-                "some things on the table of events cannot be moved to another table: {}; drop them, convert, and make them again",
-                found.join(", ")
-            ))),
-        }
+        backend::refuse_hindrances(&found)
     }
 
     /// Whether everything that an earlier call has made is still there, and fits the table of events; and whether the log has not grown far

@@ -109,10 +109,7 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
     let mut connection = locked(location)?;
     if let Some(leaving) = Leaving::find(&mut connection.session())? {
         if !leaving.has_left && leaving.digest != archive.digest.to_string() {
-            return Err(Error::invalid(format!(
-                "the archiving of {} was interrupted: retire or attach that file first",
-                leaving.location.as_deref().unwrap_or("another file")
-            )));
+            return Err(backend::interrupted_archiving(leaving.location.as_deref()));
         }
         settle_locked(&mut connection.session())?;
     }
@@ -233,16 +230,10 @@ impl Detaching {
     /// event are still those that are leaving.
     fn wait_for_earlier(&mut self) -> Result<bool> {
         let (first, last) = (self.first.as_i64(), self.last.as_i64());
-        unchanged(&mut self.connection.session(), |session| {
-            let Some(partition) = partition_of(session, first)? else {
-                return Ok(false);
-            };
-            patiently(|| {
-                alone_with_events(session, |session| {
-                    Ok(ends_of(session, &partition)? == Some((first, last)))
-                })
-            })
-        })
+        let are_those = alone_with_partition(&mut self.connection.session(), first, |session, partition| {
+            Ok(ends_of(session, partition)? == Some((first, last)))
+        })?;
+        Ok(are_those == Some(true))
     }
 
     fn try_prepare(&mut self, events: &[EventEnvelope]) -> Result<()> {
@@ -348,25 +339,35 @@ fn ends_of(session: &mut Session<'_, Conn>, partition: &Partition) -> Result<Opt
     })
 }
 
-/// Empties the partition whose events leave; if they have left, only if the partition is empty.
-fn empty(session: &mut Session<'_, Conn>, first: i64, last: i64, have_left: bool) -> Result<()> {
+/// Runs `work` with the partition that a sequence belongs to while nobody else uses the log; `None` if that is the last one.
+fn alone_with_partition<R>(
+    session: &mut Session<'_, Conn>,
+    sequence: i64,
+    mut work: impl FnMut(&mut Session<'_, Conn>, &Partition) -> Result<R>,
+) -> Result<Option<R>> {
     unchanged(session, |session| {
         // Before the lock, for which everybody waits: the server looks the partitions up in its dictionary.
-        let Some(partition) = partition_of(session, first)? else {
-            return Ok(());
+        let Some(partition) = partition_of(session, sequence)? else {
+            return Ok(None);
         };
-        let truncate = format!("ALTER TABLE events TRUNCATE PARTITION {}", partition.name);
-        patiently(|| {
-            alone_with_events(session, |session| match ends_of(session, &partition)? {
-                None if have_left => run(session, &truncate),
-                Some(ends) if !have_left && ends == (first, last) => run(session, &truncate),
-                _ if have_left => Ok(()),
-                _ => Err(Error::new(kinds::unavailable(
-                    "somebody changed the partitions while events were leaving: retire again",
-                ))),
-            })
-        })
+        patiently(|| alone_with_events(session, |session| work(session, &partition))).map(Some)
     })
+}
+
+/// Empties the partition whose events leave; if they have left, only if the partition is empty.
+fn empty(session: &mut Session<'_, Conn>, first: i64, last: i64, have_left: bool) -> Result<()> {
+    let emptied = alone_with_partition(session, first, |session, partition| {
+        let truncate = format!("ALTER TABLE events TRUNCATE PARTITION {}", partition.name);
+        match ends_of(session, partition)? {
+            None if have_left => run(session, &truncate),
+            Some(ends) if !have_left && ends == (first, last) => run(session, &truncate),
+            _ if have_left => Ok(()),
+            _ => Err(Error::new(kinds::unavailable(
+                "somebody changed the partitions while events were leaving: retire again",
+            ))),
+        }
+    });
+    emptied.map(|_| ())
 }
 
 /// Deletes the keys that events have in the log, after they left it.

@@ -20,10 +20,6 @@ use crate::row::{Cells, get, is_null};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
-/// How often an append is repeated because another append was faster. Each repetition means that another append succeeded. So many in a row
-/// show that something else is wrong.
-const MOST_ATTEMPTS: usize = 1_000;
-
 /// Appends in a statement of its own. One round trip, unless the append conflicts.
 pub(crate) fn alone(session: &mut Session<'_, Client>, appends: &[Append<'_>]) -> Result<Vec<Appended>> {
     let attempt = |session: &mut Session<'_, Client>| Ok(write(session, appends)?);
@@ -198,7 +194,7 @@ fn repeated<C: GenericClient>(
     }
     let events = appends.iter().flat_map(|append| append.events);
     check_bytes(events.map(backend::payload_bytes).sum())?;
-    for _ in 0..MOST_ATTEMPTS {
+    for _ in 0..backend::MOST_ATTEMPTS {
         let obstacle = match attempt(session) {
             Ok(Some(written)) => return results(session, appends, written),
             Ok(None) => None,
@@ -221,9 +217,7 @@ fn repeated<C: GenericClient>(
         }
         // The conflicting append was rolled back, or this attempt takes it into account. Try again.
     }
-    Err(Error::new(unavailable(
-        "other appends to the aggregate, or with the same event ids, came first in every attempt: repeat the call",
-    )))
+    Err(backend::outpaced())
 }
 
 /// Fails if retries cannot help, because the conflicting event is invisible: the snapshot is older, or row level security hides it.

@@ -6,7 +6,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::backend::{self, kinds};
 use firefly_eventstore_core::operate::Progress;
 use firefly_eventstore_core::{Error, ErrorKind, Partitions, Result};
 use postgres::Transaction;
@@ -21,6 +21,7 @@ use crate::partitions::{
     take_name,
 };
 use crate::pool::Connection;
+use crate::replace;
 use crate::row::{decode, get};
 use crate::session::run;
 use crate::sql;
@@ -54,11 +55,7 @@ pub(crate) fn convert(
     // Reading a large table may take longer than the server allows for the statements of programs.
     run(&mut connection.client, "SET statement_timeout = 0")?;
     require_current(&mut connection.session())?;
-    let locked = connection
-        .session()
-        .query(sql::LOCK_CONVERSION, &[])
-        .map_err(classify)?;
-    if decode(&locked, |row| get::<bool>(row, 0))? != [true] {
+    if !replace::try_lock(connection)? {
         return Err(Error::new(kinds::unavailable(
             "another process converts the store: let it finish",
         )));
@@ -125,13 +122,7 @@ impl Step<'_> {
             .query(sql::HINDRANCES, &[])
             .map_err(classify)?;
         let found: Vec<String> = decode(&rows, |row| get(row, 0))?;
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(Error::invalid(format!(
-                "some things on the table of events cannot be moved to another table: {}; drop them, convert, and make them again",
-                found.join(", ")
-            ))),
-        }
+        backend::refuse_hindrances(&found)
     }
 
     fn begin(&mut self, into: Option<&Chosen>) -> Result<()> {

@@ -64,7 +64,7 @@ use std::ops::RangeInclusive;
 
 use firefly_eventstore_core::backend::{self, Fingerprint, Pace, rows};
 use firefly_eventstore_core::operate::{Archive, Detachment};
-use firefly_eventstore_core::{Error, EventEnvelope, GlobalSequence, Result};
+use firefly_eventstore_core::{EventEnvelope, GlobalSequence, Result};
 use postgres::Client;
 use postgres::types::ToSql;
 
@@ -134,10 +134,7 @@ pub(crate) fn begin(location: &Location, archive: &Archive, mark: GlobalSequence
     }
     let leaving = match leaving {
         Some(leaving) if leaving.digest != digest => {
-            return Err(Error::invalid(format!(
-                "the archiving of {} was interrupted: retire or attach that file first",
-                leaving.location.as_deref().unwrap_or("another file")
-            )));
+            return Err(backend::interrupted_archiving(leaving.location.as_deref()));
         }
         None if note(&mut connection.session(), archive, mark)? => Leaving::find(&mut connection.session())?,
         leaving => leaving,

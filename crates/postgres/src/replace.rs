@@ -74,9 +74,16 @@ pub(crate) fn try_locked(location: &Location) -> Result<Option<Connection>> {
     connection.check_place()?;
     // A statement about many events may take longer than the server allows for the statements of programs.
     run(&mut connection.client, "SET statement_timeout = 0")?;
-    let locked = connection.session().query(sql::LOCK_CONVERSION, &[]);
-    let is_locked = decode(&locked.map_err(classify)?, |row| get::<bool>(row, 0))? == [true];
+    let is_locked = try_lock(&mut connection)?;
     Ok(is_locked.then_some(connection))
+}
+
+/// Takes the lock against others that change partitions. Returns false if another process has it.
+pub(crate) fn try_lock(connection: &mut Connection) -> Result<bool> {
+    let locked = connection
+        .session()
+        .select(sql::LOCK_CONVERSION, &[], |row| get::<bool>(row, 0))?;
+    Ok(locked == [true])
 }
 
 /// As [`try_locked`], but fails if another process has the lock.

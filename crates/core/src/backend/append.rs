@@ -14,6 +14,20 @@ use crate::{
     Result, TenantId, Version,
 };
 
+/// How often an append is repeated because another append was faster. Each repetition means that another append succeeded. So many in a row
+/// show that something else is wrong.
+pub const MOST_ATTEMPTS: usize = 1_000;
+
+/// The error after [`MOST_ATTEMPTS`].
+#[must_use]
+pub fn outpaced() -> Error {
+    Error::new(ErrorKind::Unavailable {
+        reason:
+            "other appends to the aggregate, or with the same event ids, came first in every attempt: repeat the call"
+                .into(),
+    })
+}
+
 /// Refuses appends that cannot be stored exactly, or contradict themselves, before anything is sent.
 ///
 /// # Errors

@@ -125,6 +125,31 @@ pub fn partitions(found: String, count: u64, reached: Option<i64>, afterwards: &
     }
 }
 
+/// A conversion of the log that is not finished: what it makes of the log, how far it is, and the call that continues it.
+#[must_use]
+pub fn conversion(into: &str, done: &str, call: &str) -> Diagnosis {
+    Diagnosis::bad(
+        Severity::Warning,
+        "conversion",
+        format!("the log is being converted into {into}, or the conversion was interrupted: {done}"),
+        format!("if no process converts the store, run {call}: it continues"),
+    )
+}
+
+/// Events that leave the log with their partitions, from one sequence to another, and the location of their file. `left` says what remains to
+/// be done if they have left.
+#[must_use]
+pub fn leaving(first: i64, last: i64, location: Option<&str>, left: Option<&str>) -> Diagnosis {
+    let events = format!("the events with the global sequences {first} to {last} are");
+    let file = location.unwrap_or("an archive");
+    let found = match left {
+        None => format!("{events} in the log, and are prepared to leave it with their partitions, into {file}"),
+        Some(left) => format!("{events} archived in {file}; {left}"),
+    };
+    let advice = "if no program is archiving now, that was interrupted: retire the file again, or attach it to undo it";
+    Diagnosis::bad(Severity::Warning, "archiving", found, advice)
+}
+
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;

@@ -26,7 +26,7 @@
 //! | connections | [`Connections`]; `Pool` (with the feature `pool`) |
 //! | stores on servers | [`ServerOptions`], [`ServerLog`], [`Publisher`]; `ServerCalls`, `ServerConnection`, `ServerTransaction` (with the feature `pool`) |
 //! | threads that append at once | [`Line`], [`Group`], [`OwnedAppend`] |
-//! | partitions | [`report_partitions`]; [`Patience`], for steps that wait for a lock |
+//! | partitions | [`report_partitions`], [`refuse_hindrances`], [`interrupted_archiving`]; [`Patience`], for steps that wait for a lock |
 //! | archives | [`admit_retirement`], [`admit_attachment`], [`check_archived`], [`archives_between`], [`ArchivedStream`], [`Fingerprint`] |
 //! | importing | [`import_events`], [`import()`], [`ImportTarget`]; or [`check_import`], [`admit_import`], [`refuse_import`] |
 
@@ -71,7 +71,10 @@ pub use crate::store::tenant::Scope;
 pub use crate::values::event::{EventDetails, to_utc};
 pub use crate::values::fingerprint::Fingerprint;
 pub use crate::values::timestamp::{TimeText, parse_time, time_text};
-pub use append::{AppendSource, OwnedAppend, check, describe, explain, payload_bytes, resolve_repeated, with_versions};
+pub use append::{
+    AppendSource, MOST_ATTEMPTS, OwnedAppend, check, describe, explain, outpaced, payload_bytes, resolve_repeated,
+    with_versions,
+};
 pub use archived::{
     ArchivedStream, Attachment, EventKey, Retirement, StreamPart, admit_attachment, admit_retirement, aggregate_ids,
     begins_with_first, check_archived, may_pass_archive, may_pass_archived,
@@ -83,7 +86,7 @@ pub use head::{Head, check_snapshot, check_type};
 pub use import::{ImportTarget, admit_import, check_import, import, import_events, refuse_import};
 pub use load::{SnapshotSource, SqlStreams, StreamSource, load, load_from_snapshot};
 pub use pace::Pace;
-pub use partitions::report_partitions;
+pub use partitions::{interrupted_archiving, refuse_hindrances, report_partitions};
 pub use patience::Patience;
 #[cfg(feature = "pool")]
 pub use pool::Pool;

@@ -432,12 +432,7 @@ fn conversion(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
         Some(until) => format!("{} of {until} sequences are copied", begun.copied),
         None => "nothing is copied yet".to_owned(),
     };
-    Ok(Some(Diagnosis::bad(
-        Severity::Warning,
-        "conversion",
-        format!("the log is being converted into {into}, or the conversion was interrupted: {done}"),
-        format!("if no process converts the store, run {call}: it continues"),
-    )))
+    Ok(Some(checks::conversion(into, &done, call)))
 }
 
 fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {
@@ -512,23 +507,13 @@ fn leaving(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
     if session.server.layout == Layout::Whole {
         return Ok(None);
     }
-    let Some(leaving) = Leaving::find(session)? else {
-        return Ok(None);
-    };
-    let Leaving {
-        first, last, location, ..
-    } = &leaving;
-    let file = location.as_deref().unwrap_or("an archive");
-    let found = match leaving.has_left {
-        false => format!(
-            "the events with the global sequences {first} to {last} are in the log, and are prepared to leave it with their partition, into {file}"
-        ),
-        true => format!(
-            "the events with the global sequences {first} to {last} are archived in {file}; their keys in firefly_event_keys are not deleted yet"
-        ),
-    };
-    let advice = "if no program is archiving now, that was interrupted: retire the file again, or attach it to undo it";
-    Ok(Some(Diagnosis::bad(Severity::Warning, "archiving", found, advice)))
+    let told = Leaving::find(session)?.map(|leaving| {
+        let left = leaving
+            .has_left
+            .then_some("their keys in firefly_event_keys are not deleted yet");
+        checks::leaving(leaving.first, leaving.last, leaving.location.as_deref(), left)
+    });
+    Ok(told)
 }
 
 fn indexes(usage: &[IndexUsage]) -> Vec<Diagnosis> {

@@ -354,20 +354,10 @@ fn sequence(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
 
 /// Events that are leaving the log with their partitions.
 fn of_leaving(leaving: &Leaving) -> Diagnosis {
-    let Leaving {
-        first, last, location, ..
-    } = leaving;
-    let file = location.as_deref().unwrap_or("an archive");
-    let found = match leaving.is_detached {
-        false => format!(
-            "the events with the global sequences {first} to {last} are in the log, and are prepared to leave it with their partitions, into {file}"
-        ),
-        true => format!(
-            "the events with the global sequences {first} to {last} are archived in {file}; their partitions are detached and not dropped yet"
-        ),
-    };
-    let advice = "if no program is archiving now, that was interrupted: retire the file again, or attach it to undo it";
-    Diagnosis::bad(Severity::Warning, "archiving", found, advice)
+    let left = leaving
+        .is_detached
+        .then_some("their partitions are detached and not dropped yet");
+    checks::leaving(leaving.first, leaving.last, leaving.location.as_deref(), left)
 }
 
 /// Partitions that are being joined.
@@ -401,12 +391,7 @@ fn of_conversion(begun: &Begun) -> Diagnosis {
         Some(bound) => format!("; until it is finished, appends from the sequence {bound} on are refused"),
         None => String::new(),
     };
-    Diagnosis::bad(
-        Severity::Warning,
-        "conversion",
-        format!("the log is being converted into {into}, or the conversion was interrupted: {done}{limit}"),
-        format!("if no process converts the store, run {call}: it continues"),
-    )
+    checks::conversion(into, &format!("{done}{limit}"), call)
 }
 
 fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
