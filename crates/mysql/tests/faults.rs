@@ -54,22 +54,22 @@ on_both!(
 fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[]).unwrap();
     let (_database, store) = fresh(&server);
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |until_one_more_is_acknowledged| {
         for _ in 0..4 {
+            until_one_more_is_acknowledged();
             thread::sleep(Duration::from_millis(fastrand::u64(50..300)));
             server.kill("KILL");
             server.restart();
         }
-        // Time for one more acknowledged append in each thread.
-        thread::sleep(Duration::from_millis(300));
     });
 }
 
 fn connections_that_are_killed_at_random_lose_nothing(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let mut other = client(&database);
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |until_one_more_is_acknowledged| {
         for _ in 0..100 {
+            until_one_more_is_acknowledged();
             thread::sleep(Duration::from_millis(fastrand::u64(1..10)));
             let ids: Vec<u32> = connections(&mut other, &database)
                 .iter()

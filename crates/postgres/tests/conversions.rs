@@ -987,7 +987,7 @@ fn a_server_that_dies_while_a_log_is_converted_loses_nothing_and_the_next_call_g
         .migrate_on_open(true)
         .open()
         .unwrap();
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |_| {
         thread::sleep(Duration::from_secs(1));
         for into in [into_partitions, into_one_table] {
             let mut deaths = 0;

@@ -29,14 +29,13 @@ fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {
         .migrate_on_open(true)
         .open()
         .unwrap();
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |until_one_more_is_acknowledged| {
         for round in 0..20 {
+            until_one_more_is_acknowledged();
             thread::sleep(Duration::from_millis(fastrand::u64(20..150)));
             server.kill(if round % 2 == 0 { "QUIT" } else { "KILL" });
             server.restart();
         }
-        // Time for one more acknowledgement in each thread.
-        thread::sleep(Duration::from_millis(200));
     });
 }
 
@@ -44,8 +43,9 @@ fn a_server_that_is_stopped_under_load_loses_nothing_that_was_acknowledged() {
 fn backends_that_are_terminated_at_random_lose_nothing() {
     let Some((database, store)) = fresh() else { return };
     let mut other = client(&database);
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |until_one_more_is_acknowledged| {
         for _ in 0..100 {
+            until_one_more_is_acknowledged();
             thread::sleep(Duration::from_millis(fastrand::u64(1..10)));
             let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                 WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1";

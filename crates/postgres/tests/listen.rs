@@ -187,14 +187,13 @@ fn who_follows_the_log_is_told_of_appends_and_misses_none_beside_restarts() {
     let builder = PostgresEventStore::builder(database.url()).notify(true);
     builder.migrate().unwrap();
     let store = builder.max_connections(2 * WRITERS as u32).open().unwrap();
-    appended_once_each_while(&store, || {
+    appended_once_each_while(&store, |until_one_more_is_acknowledged| {
         for _ in 0..3 {
+            until_one_more_is_acknowledged();
             thread::sleep(Duration::from_millis(100));
             server.kill("QUIT");
             server.restart();
         }
-        // Time for one more acknowledgement in each thread.
-        thread::sleep(Duration::from_millis(200));
     });
 }
 
