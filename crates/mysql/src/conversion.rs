@@ -1,10 +1,11 @@
 //! The state of a conversion of the log into partitions or back.
 
 use firefly_eventstore_core::Result;
-use firefly_eventstore_core::backend::Columns as _;
+use firefly_eventstore_core::backend::{Columns as _, checks};
+use firefly_eventstore_core::operate::Diagnosis;
 use mysql::Conn;
 
-use crate::schema::{has, layout};
+use crate::schema::{has, layout, names};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
@@ -39,6 +40,26 @@ impl Begun {
             })
         })?;
         Ok(found.into_iter().next())
+    }
+
+    /// The conversion that is not finished.
+    pub(crate) fn pending(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
+        let there = names(session)?;
+        Ok(Self::of(session, &there)?.as_ref().map(Self::diagnosis))
+    }
+
+    /// How far it is, and the call that continues it.
+    fn diagnosis(&self) -> Diagnosis {
+        let (into, call) = match self.into {
+            Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
+            None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
+        };
+        let done = match self.copy_until {
+            _ if self.is_swapped => "done, except that the earlier table is not dropped yet".to_owned(),
+            Some(until) => format!("{} of {until} sequences are copied", self.copied),
+            None => "nothing is copied yet".to_owned(),
+        };
+        checks::conversion(into, &done, call)
     }
 }
 

@@ -16,7 +16,7 @@ use firefly_eventstore_core::backend::{
 use firefly_eventstore_core::consumer::{
     ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
-use firefly_eventstore_core::operate::Progress;
+use firefly_eventstore_core::operate::{Diagnosis, Progress};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
@@ -26,6 +26,7 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, Transaction};
 use uuid::Uuid;
 
+use crate::conversion::Begun;
 use crate::error::{
     classify, driver_error, is_lost, is_missing_index, is_missing_table, is_of_another_layout, is_out_of_time,
     is_read_only_server, kind_of,
@@ -646,8 +647,23 @@ impl MysqlBuilder {
     ///
     /// As [`MysqlEventStore::open`].
     pub fn pending(&self) -> Result<Vec<Migration>> {
-        let pending = || migrate::pending(&mut self.location.clone()?.open()?.session());
-        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
+        self.look(migrate::pending)
+    }
+
+    /// A conversion that is not finished, because a process works on it or was interrupted: how far it is, and the call that continues it, as
+    /// [`diagnose`](firefly_eventstore_core::operate::Operations::diagnose) reports it. `None` if there is none. One connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`pending`](Self::pending).
+    pub fn pending_conversion(&self) -> Result<Option<Diagnosis>> {
+        self.look(Begun::pending)
+    }
+
+    /// Looks at the schema on a connection of its own.
+    fn look<R>(&self, look: impl FnOnce(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
+        let look = || look(&mut self.location.clone()?.open()?.session());
+        look().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
     }
 
     /// The database, without secrets.

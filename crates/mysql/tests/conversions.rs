@@ -37,6 +37,7 @@ on_both!(
     copies_that_lack_an_event_are_dropped,
     a_log_that_is_partitioned_before_the_conversion_begins_keeps_its_keys,
     a_conversion_that_has_only_made_its_table_is_undone,
+    a_database_without_tables_has_no_pending_conversion,
     what_another_table_cannot_take_over_is_refused_before_anything_is_done,
 );
 
@@ -105,9 +106,11 @@ fn assert_sound(store: &MysqlEventStore) {
     assert!(audited.is_intact());
 }
 
-fn told(store: &MysqlEventStore) -> Option<Diagnosis> {
+fn told(database: &Database, store: &MysqlEventStore) -> Option<Diagnosis> {
     let told = store.diagnose().unwrap();
-    told.into_iter().find(|told| told.subject == "conversion")
+    let told = told.into_iter().find(|told| told.subject == "conversion");
+    assert_eq!(builder(database).pending_conversion().unwrap(), told);
+    told
 }
 
 /// Repeats a call while its error is retryable.
@@ -229,7 +232,7 @@ fn programs_go_on_while_a_log_is_converted_there_and_back(server: &MysqlServer) 
     assert_works(&store, &accounts);
     assert_works(&others[0], &accounts);
     assert_sound(&store);
-    assert_eq!(told(&store), None);
+    assert_eq!(told(&database, &store), None);
 }
 
 /// A proxy that cuts off the connection that sends this many statements, after the last one was run.
@@ -349,12 +352,12 @@ fn a_converter_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next
                 .unwrap();
             if times.is_multiple_of(16) {
                 assert_works(&store, &accounts);
-                let _ = store.diagnose().unwrap();
+                let _ = told(&database, &store);
             }
             false
         });
         assert!(kills > 40, "{kills}");
-        assert_eq!(told(&store), None);
+        assert_eq!(told(&database, &store), None);
         assert_eq!(is_partitioned(&database), into.is_some());
         assert_works(&store, &accounts);
         assert_sound(&store);
@@ -657,7 +660,7 @@ fn a_conversion_that_is_not_wanted_any_more_is_undone(server: &MysqlServer) {
     let is_gate_moved = "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = DATABASE()
                          AND event_object_table = 'events' AND trigger_name = 'trigger_events_earlier_gate'";
     killing.until(&database, Some(&SMALL), || has_row(&mut other, is_gate_moved));
-    assert!(told(&store).is_some());
+    assert!(told(&database, &store).is_some());
     // A migration does not begin another one.
     let error = builder(&database).partitions(SMALL).migrate().unwrap_err();
     assert!(error.is_invalid_input(), "{error:?}");
@@ -960,4 +963,9 @@ fn what_another_table_cannot_take_over_is_refused_before_anything_is_done(server
                     WHERE table_schema = DATABASE() AND table_name = 'events' AND index_name = 'mine'";
     assert_eq!(other.query_first::<u8, _>(is_there).unwrap(), Some(1));
     assert_works(&store, &accounts);
+}
+
+fn a_database_without_tables_has_no_pending_conversion(server: &MysqlServer) {
+    let database = server.new_database();
+    assert_eq!(builder(&database).pending_conversion().unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! The state of a conversion of the log into partitions or back.
 
-use firefly_eventstore_core::backend::kinds;
+use firefly_eventstore_core::backend::{checks, kinds};
+use firefly_eventstore_core::operate::Diagnosis;
 use firefly_eventstore_core::{Error, Partitions, Result};
 use postgres::Client;
 
@@ -63,6 +64,37 @@ impl State {
             })
         })?;
         states.into_iter().next().ok_or_else(changed)
+    }
+}
+
+impl Begun {
+    /// The conversion that is not finished, also if the schema has no table of conversions yet.
+    pub(crate) fn pending(session: &mut Session<'_, Client>) -> Result<Option<Diagnosis>> {
+        let table = session.query(sql::HAS_TABLE, &[&"firefly_conversions"]);
+        match table.map_err(classify)?.is_empty() {
+            true => Ok(None),
+            false => Ok(State::of(session)?.begun.as_ref().map(Self::diagnosis)),
+        }
+    }
+
+    /// How far it is, and the call that continues it.
+    fn diagnosis(&self) -> Diagnosis {
+        let (into, call) = match &self.into {
+            Some(_) => (
+                "partitions",
+                "convert_to_partitions, or the tool's partition --events, --by-month or --by-type",
+            ),
+            None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
+        };
+        let done = match self.is_swapped {
+            true => "done, except that what only the earlier table needs is not dropped yet".to_owned(),
+            false => format!("{} of {} sequences are prepared", self.prepared, self.prepare_until),
+        };
+        let limit = match self.bound.filter(|_| self.is_bound && !self.is_swapped) {
+            Some(bound) => format!("; until it is finished, appends from the sequence {bound} on are refused"),
+            None => String::new(),
+        };
+        checks::conversion(into, &format!("{done}{limit}"), call)
     }
 }
 

@@ -14,7 +14,7 @@ use firefly_eventstore_core::backend::{
 use firefly_eventstore_core::consumer::{
     Appends, ConsumerSlot, ConsumerStore, ConsumerTransaction, ParkedEvent, ParkedQuery, Transactional, Wake,
 };
-use firefly_eventstore_core::operate::Progress;
+use firefly_eventstore_core::operate::{Diagnosis, Progress};
 use firefly_eventstore_core::{
     AggregateKey, AggregateSummary, Append, Appended, Cursor, Error, ErrorKind, EventQuery, EventStore, EventStream,
     EventTransaction, GlobalSequence, Health, Limits, Migration, Page, Partitions, Result, Statistics, StreamRange,
@@ -24,6 +24,7 @@ use postgres::tls::{MakeTlsConnect, TlsConnect};
 use postgres::{Client, Config, Socket, Transaction};
 use uuid::Uuid;
 
+use crate::conversion::Begun;
 use crate::error::{classify, driver_error, is_elsewhere, is_lost, is_out_of_time, kind_of};
 use crate::listen::Listener;
 use crate::options::Options;
@@ -572,8 +573,23 @@ impl PostgresBuilder {
     ///
     /// As [`PostgresEventStore::open`].
     pub fn pending(&self) -> Result<Vec<Migration>> {
-        let pending = || migrate::pending(&mut self.location()?.open()?.session());
-        pending().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
+        self.look(migrate::pending)
+    }
+
+    /// A conversion that is not finished, because a process works on it or was interrupted: how far it is, and the call that continues it, as
+    /// [`diagnose`](firefly_eventstore_core::operate::Operations::diagnose) reports it. `None` if there is none. One connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`pending`](Self::pending).
+    pub fn pending_conversion(&self) -> Result<Option<Diagnosis>> {
+        self.look(Begun::pending)
+    }
+
+    /// Looks at the schema on a connection of its own.
+    fn look<R>(&self, look: impl FnOnce(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
+        let look = || look(&mut self.location()?.open()?.session());
+        look().map_err(|error: Error| error.during(format_args!("look at the schema of {}", self.name())))
     }
 
     /// The database and the schema, without secrets.

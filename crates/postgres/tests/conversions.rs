@@ -271,6 +271,15 @@ fn a_converter_of_a_large_log_that_is_killed_at_any_step_leaves_a_store_that_wor
     goes_on_after_kills(fill_much, &SMALL);
 }
 
+#[test]
+fn a_database_without_tables_has_no_pending_conversion() {
+    let Some(database) = crate::support::database() else {
+        return;
+    };
+    let pending = PostgresEventStore::builder(database.url()).pending_conversion();
+    assert_eq!(pending.unwrap(), None);
+}
+
 fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: &Partitions) {
     let Some((database, store)) = fresh() else { return };
     let accounts = fill(&store, 30);
@@ -290,6 +299,8 @@ fn goes_on_after_kills(fill_more: fn(&PostgresEventStore), partitions: &Partitio
             }
             let diagnoses = store.diagnose().unwrap();
             let told = diagnoses.iter().find(|diagnosis| diagnosis.subject == "conversion");
+            let pending = PostgresEventStore::builder(database.url()).pending_conversion();
+            assert_eq!(pending.unwrap().as_ref(), told);
             // An interrupted first transaction leaves nothing.
             let is_begun = "SELECT 1 FROM firefly_conversions WHERE finished_at IS NULL";
             let is_begun = !other.query(is_begun, &[]).unwrap().is_empty();

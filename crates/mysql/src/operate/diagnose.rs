@@ -45,7 +45,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Conn>, options: &Options) -> Re
     diagnoses.push(open_transactions(session)?);
     diagnoses.push(prepared(session)?);
     diagnoses.push(other_writers(session)?);
-    diagnoses.extend(conversion(session)?);
+    diagnoses.extend(Begun::pending(session)?);
     diagnoses.extend(partitions(session)?);
     diagnoses.extend(leaving(session)?);
     diagnoses.extend(indexes(&index_usage(session, options.choices.indexes)?));
@@ -415,24 +415,6 @@ fn other_writers(session: &mut Session<'_, Conn>) -> Result<Diagnosis> {
             "if there are such programs, migrate with cover_other_writers(true)",
         ),
     })
-}
-
-/// The progress of a conversion of the log that is not finished.
-fn conversion(session: &mut Session<'_, Conn>) -> Result<Option<Diagnosis>> {
-    let names = schema::names(session)?;
-    let Some(begun) = Begun::of(session, &names)? else {
-        return Ok(None);
-    };
-    let (into, call) = match begun.into {
-        Some(_) => ("partitions", "convert_to_partitions, or the tool's partition --events"),
-        None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
-    };
-    let done = match begun.copy_until {
-        _ if begun.is_swapped => "done, except that the earlier table is not dropped yet".to_owned(),
-        Some(until) => format!("{} of {until} sequences are copied", begun.copied),
-        None => "nothing is copied yet".to_owned(),
-    };
-    Ok(Some(checks::conversion(into, &done, call)))
 }
 
 fn partitions(session: &mut Session<'_, Conn>) -> Result<Vec<Diagnosis>> {

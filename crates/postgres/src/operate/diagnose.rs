@@ -7,7 +7,7 @@ use postgres::Client;
 use time::{Duration, OffsetDateTime};
 
 use super::usage::{Table, tables, usage};
-use crate::conversion::{Begun, Chosen, State};
+use crate::conversion::{Begun, Chosen};
 use crate::detach::Leaving;
 use crate::error::classify;
 use crate::join::Joining;
@@ -37,7 +37,7 @@ pub(super) fn diagnose(session: &mut Session<'_, Client>, options: &Options) -> 
         settings.transaction_ids(),
         room(&settings, &tables(session)?),
     ]);
-    diagnoses.extend(State::of(session)?.begun.as_ref().map(of_conversion));
+    diagnoses.extend(Begun::pending(session)?);
     diagnoses.extend(Leaving::find(session)?.as_ref().map(of_leaving));
     if session.layout == Layout::Partitioned {
         diagnoses.extend(Joining::of(session)?.joined.map(of_joining));
@@ -372,26 +372,6 @@ fn of_joining(joined: Adjacent) -> Diagnosis {
         ),
         "if no program runs maintain now, that was interrupted: run it to continue",
     )
-}
-
-/// The progress of a conversion of the log that is not finished.
-fn of_conversion(begun: &Begun) -> Diagnosis {
-    let (into, call) = match &begun.into {
-        Some(_) => (
-            "partitions",
-            "convert_to_partitions, or the tool's partition --events, --by-month or --by-type",
-        ),
-        None => ("one table", "convert_to_one_table, or the tool's partition --undo"),
-    };
-    let done = match begun.is_swapped {
-        true => "done, except that what only the earlier table needs is not dropped yet".to_owned(),
-        false => format!("{} of {} sequences are prepared", begun.prepared, begun.prepare_until),
-    };
-    let limit = match begun.bound.filter(|_| begun.is_bound && !begun.is_swapped) {
-        Some(bound) => format!("; until it is finished, appends from the sequence {bound} on are refused"),
-        None => String::new(),
-    };
-    checks::conversion(into, &format!("{done}{limit}"), call)
 }
 
 fn open_writers(session: &mut Session<'_, Client>) -> Result<Diagnosis> {
