@@ -94,7 +94,7 @@ fn convert_locked(connection: &mut Connection, into: Option<&Chosen>, tell: &mut
         let has_chosen = into.map(|into| choose_again(step.connection, into)).transpose()?;
         return Ok(has_done || has_chosen == Some(true));
     }
-    step.refuse_hindrances()?;
+    step.refuse_hindrances(into.is_some())?;
     step.begin(into)?;
     let begun = step.state()?.begun.ok_or_else(changed)?;
     step.go_on(&begun)?;
@@ -114,13 +114,17 @@ impl Step<'_> {
         State::of(&mut self.connection.session())
     }
 
-    /// Fails if something on the table cannot be moved to another one.
-    fn refuse_hindrances(&mut self) -> Result<()> {
-        let rows = self
-            .connection
-            .session()
-            .query(sql::HINDRANCES, &[])
-            .map_err(classify)?;
+    /// Fails if something on the table cannot be moved to another one, or if it is to be copied and the server does not tell when older
+    /// snapshots are gone.
+    fn refuse_hindrances(&mut self, into_partitions: bool) -> Result<()> {
+        let mut session = self.connection.session();
+        if !into_partitions && !session.select_one(sql::MAY_REPLACE, &[], |row| get::<bool>(row, 0))? {
+            return Err(Error::invalid(
+                "the log cannot become one table: this role may not write to firefly_leaving, or the server's setting old_snapshot_threshold \
+                 is not -1; let the owner of the tables convert, or set it to -1 and restart the server",
+            ));
+        }
+        let rows = session.query(sql::HINDRANCES, &[]).map_err(classify)?;
         let found: Vec<String> = decode(&rows, |row| get(row, 0))?;
         backend::refuse_hindrances(&found)
     }
@@ -144,7 +148,7 @@ impl Step<'_> {
     fn go_on(&mut self, begun: &Begun) -> Result<()> {
         self.prepare(begun)?;
         // Something may have been added since the conversion began.
-        self.refuse_hindrances()?;
+        self.refuse_hindrances(begun.into.is_some())?;
         match &begun.into {
             Some(into) => self.divide(into),
             None => self.make_whole(),
@@ -308,7 +312,15 @@ impl Step<'_> {
         Ok(bound)
     }
 
+    /// Waits for older snapshots before the swap, since they do not contain the copies: a transaction that uses one, and reads `events` only
+    /// after the swap, would find no events. Triggers make the later copies, in the transactions that write the events.
     fn make_whole(&mut self) -> Result<()> {
+        if !replace::wait_for_snapshots(&mut self.connection.client)? {
+            return Err(Error::new(kinds::unavailable(
+                "the events are copied, but a transaction, a dump or a replication slot still uses an older snapshot, which does not contain \
+                 the copies; call again when it has ended",
+            )));
+        }
         self.patiently(|transaction| {
             run(transaction, sql::LOCK_TO_SWAP)?;
             // A migration may have chosen others meanwhile. Then everybody waits while they are built.

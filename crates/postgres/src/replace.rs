@@ -1,4 +1,4 @@
-//! Partitions that another table replaces: what detaching and joining share.
+//! Partitions that another table replaces: what detaching and joining share. Converting waits for older snapshots, too.
 
 use std::thread;
 use std::time::{Duration, Instant};

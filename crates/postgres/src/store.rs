@@ -546,7 +546,10 @@ impl PostgresBuilder {
     ///
     /// # Errors
     ///
-    /// As [`convert_to_partitions`](Self::convert_to_partitions).
+    /// - As [`convert_to_partitions`](Self::convert_to_partitions);
+    /// - [`InvalidInput`](firefly_eventstore_core::ErrorKind::InvalidInput) if the server's setting `old_snapshot_threshold` is not -1;
+    /// - [`Unavailable`](firefly_eventstore_core::ErrorKind::Unavailable) if a transaction, a dump or a replication slot still uses a
+    ///   snapshot from before the events were copied, 15 seconds after that. The copies are kept. Call again when it has ended.
     pub fn convert_to_one_table(&self, progress: impl FnMut(Progress)) -> Result<bool> {
         self.convert(None, progress)
     }

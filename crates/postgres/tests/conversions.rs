@@ -8,11 +8,13 @@ use firefly_eventstore_core::consumer::{ConsumerStore, ConsumerTransaction, Regi
 use firefly_eventstore_core::operate::{Audit, Operations, seal};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SummaryQuery};
-use firefly_eventstore_postgres::driver::{Client, Config};
+use firefly_eventstore_postgres::driver::{Client, Config, GenericClient};
 use firefly_eventstore_postgres::{Indexes, Partitions, PostgresBuilder, PostgresEventStore};
 use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
 
-use crate::support::{account, all_events, archive, attach, client, deposited, fresh, movable};
+use crate::support::{
+    IS_WAITING_FOR_LOCK, account, all_events, archive, attach, client, deposited, fresh, looking_back, movable, until,
+};
 
 const SMALL: Partitions = Partitions::by_events(50);
 
@@ -804,16 +806,22 @@ fn a_transaction_that_looks_back_is_refused_and_never_shown_a_part_of_the_log() 
     let accounts = fill(&store, 3);
     for into in [true, false] {
         let store = PostgresEventStore::open(database.url()).unwrap();
+        let [mut holder, mut other] = [(); 2].map(|()| client(&database));
         thread::scope(|scope| {
+            // Holds the swap back: one that began before the events were copied would be waited for.
+            holder
+                .batch_execute("BEGIN; LOCK TABLE events IN ACCESS SHARE MODE")
+                .unwrap();
+            scope.spawn(|| match into {
+                true => into_partitions(&database).unwrap(),
+                false => into_one_table(&database).unwrap(),
+            });
+            until(&mut other, IS_WAITING_FOR_LOCK);
             let looked_back = store.transaction(|tx| {
                 tx.connection()
                     .batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
                     .unwrap();
-                scope.spawn(|| match into {
-                    true => into_partitions(&database).unwrap(),
-                    false => into_one_table(&database).unwrap(),
-                });
-                let mut other = client(&database);
+                holder.batch_execute("COMMIT").unwrap();
                 while is_partitioned(&mut other) != into {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -823,6 +831,92 @@ fn a_transaction_that_looks_back_is_refused_and_never_shown_a_part_of_the_log() 
             assert!(matches!(error.kind(), ErrorKind::Moved { .. }), "{error:?}");
         });
     }
+    assert_works(&store, &accounts);
+}
+
+fn count(session: &mut impl GenericClient) -> i64 {
+    session.query_one("SELECT COUNT(*) FROM events", &[]).unwrap().get(0)
+}
+
+#[test]
+fn who_looked_before_finds_all_events_by_its_own_statements() {
+    let Some((database, store)) = fresh() else { return };
+    let accounts = fill(&store, 3);
+    // The rows stay where they are.
+    let [mut old, mut other] = [(); 2].map(|()| client(&database));
+    thread::scope(|scope| {
+        let mut old = looking_back(&mut old);
+        let converted = scope.spawn(|| into_partitions(&database));
+        until(
+            &mut other,
+            "SELECT relkind = 'p' FROM pg_class WHERE oid = 'events'::regclass",
+        );
+        assert_eq!(count(&mut old), 30);
+        old.commit().unwrap();
+        assert!(converted.join().unwrap().unwrap());
+    });
+
+    // The events are copied. An older snapshot does not contain the copies.
+    let mut old = looking_back(&mut old);
+    let error = into_one_table(&database).unwrap_err();
+    assert_eq!(count(&mut old), 30, "{error}");
+    assert!(error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("older snapshot"), "{error}");
+    assert!(is_partitioned(&mut other));
+    assert_works(&store, &accounts);
+    old.commit().unwrap();
+    assert!(into_one_table(&database).unwrap());
+    assert!(!is_partitioned(&mut other));
+    assert_works(&store, &accounts);
+}
+
+#[test]
+fn a_log_does_not_become_one_table_on_a_server_that_may_forget_what_old_snapshots_see() {
+    let Some(database) = crate::support::database() else {
+        return;
+    };
+    let setting = "SELECT current_setting('old_snapshot_threshold', true)";
+    // PostgreSQL 17 has no such setting.
+    let setting: Option<String> = client(&database).query_one(setting, &[]).unwrap().get(0);
+    if setting.is_none() {
+        return;
+    }
+    let server = PostgresServer::start(&[("fsync", "off"), ("old_snapshot_threshold", "1h")]).unwrap();
+    let database = server.new_database();
+    PostgresEventStore::builder(database.url()).migrate().unwrap();
+    let store = PostgresEventStore::open(database.url()).unwrap();
+    let accounts = fill(&store, 3);
+    assert!(into_partitions(&database).unwrap());
+    let error = into_one_table(&database).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidInput { .. }), "{error:?}");
+    assert!(error.to_string().contains("old_snapshot_threshold"), "{error}");
+    assert_works(&store, &accounts);
+}
+
+#[test]
+fn who_looked_between_the_copying_and_the_swap_finds_each_event_once() {
+    let Some((database, store)) = fresh() else { return };
+    let accounts = fill(&store, 3);
+    into_partitions(&database).unwrap();
+    let [mut old, mut holder, mut other] = [(); 3].map(|()| client(&database));
+    holder
+        .batch_execute("BEGIN; LOCK TABLE events IN ACCESS SHARE MODE")
+        .unwrap();
+    thread::scope(|scope| {
+        let converted = scope.spawn(|| into_one_table(&database));
+        until(&mut other, IS_WAITING_FOR_LOCK);
+        let mut old = looking_back(&mut old);
+        other.batch_execute(&insert(&accounts[0], 4)).unwrap();
+        holder.batch_execute("COMMIT").unwrap();
+        until(
+            &mut other,
+            "SELECT relkind = 'r' FROM pg_class WHERE oid = 'events'::regclass",
+        );
+        assert_eq!(count(&mut old), 30);
+        assert_eq!(count(&mut other), 31);
+        old.commit().unwrap();
+        assert!(converted.join().unwrap().unwrap());
+    });
     assert_works(&store, &accounts);
 }
 
