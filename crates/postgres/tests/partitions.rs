@@ -555,7 +555,8 @@ fn a_table_that_becomes_a_partition_gives_no_rights() {
     let mut client = client(&database);
     client
         .batch_execute(&format!(
-            "CREATE ROLE {clerk}; GRANT SELECT, INSERT ON events TO {clerk}"
+            "CREATE ROLE {clerk}; CREATE ROLE {clerk}_owner; GRANT SELECT, INSERT ON events TO {clerk};
+             ALTER TABLE events OWNER TO {clerk}_owner"
         ))
         .unwrap();
     for (table, script) in [
@@ -581,9 +582,14 @@ fn a_table_that_becomes_a_partition_gives_no_rights() {
         let may = "SELECT has_table_privilege($1, $2, 'SELECT') OR has_table_privilege($1, $2, 'INSERT')";
         let may = client.query_one(may, &[&clerk, &table]).unwrap();
         assert!(!may.get::<_, bool>(0), "{table}");
+        let owner = "SELECT relowner::regrole::text FROM pg_class WHERE oid = $1::text::regclass";
+        let owner: String = client.query_one(owner, &[&table]).unwrap().get(0);
+        assert_eq!(owner, format!("{clerk}_owner"), "{table}");
     }
     client
-        .batch_execute(&format!("DROP OWNED BY {clerk}; DROP ROLE {clerk}"))
+        .batch_execute(&format!(
+            "REASSIGN OWNED BY {clerk}_owner TO CURRENT_USER; DROP OWNED BY {clerk}, {clerk}_owner; DROP ROLE {clerk}, {clerk}_owner"
+        ))
         .unwrap();
 }
 
