@@ -43,7 +43,7 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "TIME", value_parser = parse::time, group = "what")]
     until_time: Option<OffsetDateTime>,
 
-    /// Whole streams whose last event is of one of these types
+    /// Whole streams whose last event is of one of these types; refused if the log is sealed
     #[arg(long, value_name = "TYPE", num_args = 1.., group = "what", requires = "older_than")]
     ended: Vec<String>,
 

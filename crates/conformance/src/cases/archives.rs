@@ -494,6 +494,7 @@ pub(crate) fn streams_that_ended_move_out_and_open_ones_stay(env: &dyn Environme
     assert_eq!((made.events, made.log), (2, None));
     assert_eq!(store.version(&closed).unwrap(), 2);
     assert!(store.load(&closed).unwrap_err().is_archived());
+    assert!(seal(&*store, |_| {}).unwrap_err().is_archived());
     for account in [&reopened, &open, &young] {
         assert!(!store.load(account).unwrap().is_empty());
     }

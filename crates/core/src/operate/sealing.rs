@@ -28,6 +28,8 @@ use crate::{Error, ErrorKind, EventQuery, GlobalSequence, Result};
 ///
 /// - [`Integrity`](ErrorKind::Integrity) if the log does not match the last seal, or an event does not match its checksum, or has none: no
 ///   seal is made. [`Audit`](super::Audit) finds out more;
+/// - [`Archived`](ErrorKind::Archived) if whole streams were archived, and their events lie after the archived ranges: attach them, and
+///   archive ranges instead;
 /// - those of the store.
 pub fn seal(store: &dyn Operations, progress: impl FnMut(Progress)) -> Result<Seal> {
     try_seal(store, Telling::new(progress)).map_err(|error| error.during("seal the log"))
