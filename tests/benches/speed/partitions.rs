@@ -90,7 +90,8 @@ pub(crate) fn run_joined<New: Fn(Option<Partitions>) -> Box<dyn Database>>(
     compare(bench, &compared, start, fill);
 }
 
-fn events(bench: &Bench) -> usize {
+/// How many events a log has.
+pub(crate) fn events(bench: &Bench) -> usize {
     match bench.large {
         true => 5_000_000,
         false => bench.scaled(1_000_000, 120_000),
@@ -198,9 +199,9 @@ fn compare<New>(
 type Case<'a> = (&'static str, &'a dyn Fn(&Filled) -> f64);
 
 /// A log with events.
-struct Filled {
+pub(crate) struct Filled {
     workers: RefCell<Vec<append::Worker>>,
-    store: Arc<dyn Operations>,
+    pub(crate) store: Arc<dyn Operations>,
     streams: [Streams; 3],
     _database: Box<dyn Database>,
 }
@@ -214,7 +215,7 @@ struct Streams {
 impl Filled {
     /// A log with so many events: two fifths in streams of 20, two fifths in streams of 100, and the others in streams of 100 that grow as
     /// long as the log does. It grows in so many parts, after each of which partitions are added.
-    fn of(database: Box<dyn Database>, events: usize, parts: usize) -> Self {
+    pub(crate) fn of(database: Box<dyn Database>, events: usize, parts: usize) -> Self {
         let store = database.store();
         // Other aggregates than the workers'.
         let mut dice = Dice::new(1_000);

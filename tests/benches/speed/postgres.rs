@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 use firefly_eventstore_core::consumer::{BoxError, Projection, project};
@@ -26,7 +26,8 @@ use crate::append;
 use crate::backend::{Applied, Backend, Common, Database, Projector, Raw, Schema, counted};
 use crate::events::Sample;
 use crate::harness::{Bench, Comparison, Contender, compete, report};
-use crate::{machine, partitions};
+use crate::partitions::{self, Filled};
+use crate::{machine, retire};
 
 pub(crate) struct Postgres {
     name: &'static str,
@@ -192,6 +193,40 @@ impl Postgres {
         partitions::run(bench, self.name(), start);
         partitions::run_joined(bench, self.name(), start);
         partitions::run_by_type(bench, self.name(), start);
+        self.sizes(bench);
+    }
+
+    /// What a log in partitions saves: the bytes of the indexes that appends change, and the work of `VACUUM` after events were archived.
+    fn sizes(&self, bench: &Bench) {
+        let name = format!("{}, partitioned: indexes and vacuum", self.name());
+        if !bench.wants(&name) {
+            return;
+        }
+        let events = partitions::events(bench);
+        println!("{name}, {events} events, of which a tenth is archived");
+        let server = PostgresServer::start(&[("fsync", "off")]).unwrap();
+        for partitions in [None, Some(Partitions::by_events(events as u64 / 10))] {
+            let log = Log(server.new_database());
+            let mut client = log.client();
+            let mut builder = PostgresEventStore::builder(log.0.url());
+            let layout = match partitions {
+                None => "one table",
+                Some(partitions) => {
+                    builder = builder.partitions(partitions);
+                    "12 partitions"
+                }
+            };
+            builder.migrate().unwrap();
+            let filled = Filled::of(Box::new(log), events, 10);
+            let (newest, all) = bytes_of_indexes(&mut client);
+            println!("  {layout}: indexes {all:.0} MiB, of which appends change {newest:.0} MiB");
+            retire::retire_first(&*filled.store, events as u64 / 10);
+            let (_, left) = bytes_of_indexes(&mut client);
+            let start = Instant::now();
+            client.batch_execute("VACUUM events").unwrap();
+            let vacuum = start.elapsed().as_secs_f64();
+            println!("    a tenth archived: indexes {left:.0} MiB; VACUUM events {vacuum:.2} s");
+        }
     }
 
     fn new_database(&self) -> Log {
@@ -246,6 +281,23 @@ impl Backend for Postgres {
     fn batches(&self) -> &'static [usize] {
         &[100, 1_000]
     }
+}
+
+/// The MiB of the indexes of events and their keys: those that appends change, which is all but those of earlier partitions, and all.
+fn bytes_of_indexes(client: &mut Client) -> (f64, f64) {
+    let bytes = "
+        WITH tables AS (
+            SELECT 'events'::regclass AS oid UNION ALL SELECT to_regclass('firefly_event_keys')
+            UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'events'::regclass
+        ), written AS (
+            SELECT tableoid AS oid FROM events ORDER BY global_sequence DESC LIMIT 1
+        )
+        SELECT SUM(pg_indexes_size(tables.oid)) FILTER (WHERE inhrelid IS NULL OR tables.oid IN (SELECT oid FROM written))::double precision,
+            SUM(pg_indexes_size(tables.oid))::double precision
+        FROM tables LEFT JOIN pg_inherits ON inhrelid = tables.oid";
+    let row = client.query_one(bytes, &[]).unwrap();
+    let mebibytes = |column| row.get::<_, f64>(column) / f64::from(1 << 20);
+    (mebibytes(0), mebibytes(1))
 }
 
 /// A database on the server.

@@ -167,15 +167,9 @@ fn run<Database, New: Fn(&str, u64) -> Logged<Database>>(
             _database,
         } = new(layout, events);
         store.add_partitions().unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        let mut out = BufWriter::new(&mut file);
-        let until = GlobalSequence::new(events).unwrap();
         // The newest event stays.
         append(&*store);
-        Archiving::until(until).json_lines(&*store, &mut out, |_| ()).unwrap();
-        out.flush().unwrap();
-        drop(out);
-        file.rewind().unwrap();
+        let file = archived(&*store, events);
         let (_, before) = beside_writers(&*store, || thread::sleep(BEFORE));
         let (took, meanwhile) = beside_writers(&*store, || moved(&*archiving, file));
         let (_, afterwards) = beside_writers(&*store, || thread::sleep(took));
@@ -191,6 +185,23 @@ fn fill(events: u64, mut insert: impl FnMut(u64, u64)) {
     for first in (0..events).step_by(1_000) {
         insert(first, (first + 1_000).min(events) - 1);
     }
+}
+
+/// Archives the events up to a sequence, and lets them leave the log.
+pub(crate) fn retire_first(store: &dyn Operations, until: u64) {
+    moved(store, archived(store, until));
+}
+
+/// An archive of the events up to a sequence.
+fn archived(store: &dyn Operations, until: u64) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut out = BufWriter::new(&mut file);
+    let until = GlobalSequence::new(until).unwrap();
+    Archiving::until(until).json_lines(store, &mut out, |_| ()).unwrap();
+    out.flush().unwrap();
+    drop(out);
+    file.rewind().unwrap();
+    file
 }
 
 fn moved(store: &dyn Operations, file: File) {
