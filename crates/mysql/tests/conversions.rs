@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use firefly_eventstore_core::operate::{Audit, Diagnosis, Operations};
+use firefly_eventstore_core::operate::{Audit, Diagnosis, Operations, Progress};
 use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Row, Transaction, TxOpts};
@@ -235,6 +235,21 @@ fn programs_go_on_while_a_log_is_converted_there_and_back(server: &MysqlServer) 
     assert_eq!(told(&database, &store), None);
 }
 
+/// A proxy that cuts off each connection that sends such a statement, after it was run, and the options to connect to it.
+fn cutting_off(database: &Database, is_last: impl Fn(&[u8]) -> bool + Send + 'static) -> (Arc<OnceLock<Proxy>>, Opts) {
+    let opts = Opts::from_url(database.url()).unwrap();
+    let proxy: Arc<OnceLock<Proxy>> = Arc::default();
+    let cutting = Arc::clone(&proxy);
+    let made = Proxy::with(Path::new(opts.get_socket().unwrap()), move |said| {
+        if said.get(4).is_some_and(|command| COMMANDS.contains(command)) && is_last(said) {
+            cutting.get().unwrap().cut_next_answer();
+        }
+    });
+    let opts = OptsBuilder::from_opts(opts).socket(made.socket().to_str());
+    proxy.set(made).unwrap();
+    (proxy, opts.into())
+}
+
 /// A proxy that cuts off the connection that sends this many statements, after the last one was run.
 struct Killing {
     proxy: Arc<OnceLock<Proxy>>,
@@ -250,24 +265,10 @@ const CONNECTED: usize = 10;
 
 impl Killing {
     fn of(database: &Database) -> Self {
-        let opts = Opts::from_url(database.url()).unwrap();
-        let proxy: Arc<OnceLock<Proxy>> = Arc::default();
         let left = Arc::new(AtomicUsize::new(0));
-        let (killing, count) = (Arc::clone(&proxy), Arc::clone(&left));
-        let made = Proxy::with(Path::new(opts.get_socket().unwrap()), move |said| {
-            if said.get(4).is_some_and(|command| COMMANDS.contains(command))
-                && count.fetch_sub(1, Ordering::SeqCst) == 1
-            {
-                killing.get().unwrap().cut_next_answer();
-            }
-        });
-        let opts = OptsBuilder::from_opts(opts).socket(made.socket().to_str());
-        proxy.set(made).unwrap();
-        Self {
-            proxy,
-            left,
-            opts: opts.into(),
-        }
+        let count = Arc::clone(&left);
+        let (proxy, opts) = cutting_off(database, move |_| count.fetch_sub(1, Ordering::SeqCst) == 1);
+        Self { proxy, left, opts }
     }
 
     /// Interrupts conversions at each of their statements, until `is_enough`, or until one is done. Returns whether one is, and how many were
@@ -308,6 +309,35 @@ impl Killing {
     }
 }
 
+/// Interrupts a conversion when it tells of such progress: its next statement is run and gets no answer.
+fn interrupted_at(database: &Database, into: Option<&Partitions>, is_reached: fn(&Progress) -> bool) {
+    let (proxy, opts) = cutting_off(database, |_| false);
+    let tell = |told: Progress| {
+        if is_reached(&told) {
+            proxy.get().unwrap().cut_next_answer();
+        }
+    };
+    let converter = MysqlEventStore::configure(opts);
+    let converted = match into {
+        Some(partitions) => converter.convert_to_partitions(partitions.clone(), tell),
+        None => converter.convert_to_one_table(tell),
+    };
+    let error = converted.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+}
+
+fn nothing_is_copied(told: &Progress) -> bool {
+    told.done == 0
+}
+
+fn a_part_is_copied(told: &Progress) -> bool {
+    told.done > 0 && !all_is_copied(told)
+}
+
+fn all_is_copied(told: &Progress) -> bool {
+    told.total == Some(told.done)
+}
+
 /// The step that a conversion has reached.
 fn step(database: &Database) -> Vec<String> {
     let mut client = client(database);
@@ -327,6 +357,7 @@ fn step(database: &Database) -> Vec<String> {
 /// A conversion that has made its table; that has copied nothing yet; and that has copied everything.
 const PREPARED: &str = "SELECT 1 FROM firefly_conversion WHERE copy_until IS NOT NULL";
 const TO_COPY: &str = "SELECT 1 FROM firefly_conversion WHERE copy_until IS NOT NULL AND copied = 0";
+const COPYING: &str = "SELECT 1 FROM firefly_conversion WHERE copied > 0 AND copied < copy_until";
 const COPIED: &str = "SELECT 1 FROM firefly_conversion WHERE copied = copy_until";
 
 fn has_row(client: &mut Conn, query: &str) -> bool {
@@ -369,6 +400,8 @@ fn a_server_that_dies_during_a_conversion_loses_nothing(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[]).unwrap();
     let (database, store) = fresh(&server);
     let accounts = fill(&store, 50);
+    // It does not wait for the server to come back.
+    let dying = builder(&database).pool_timeout(Duration::from_secs(1)).open().unwrap();
     for round in 0..2 {
         let is_dead = AtomicBool::new(false);
         let convert = || match round % 2 {
@@ -380,7 +413,7 @@ fn a_server_that_dies_during_a_conversion_loses_nothing(server: &MysqlServer) {
             let appending = scope.spawn(|| {
                 let mut appended = Vec::new();
                 while !is_dead.load(Ordering::Acquire)
-                    && let Ok(one) = store.append(&account(), ExpectedVersion::NoStream, &[deposited(round)])
+                    && let Ok(one) = dying.append(&account(), ExpectedVersion::NoStream, &[deposited(round)])
                 {
                     appended.push(one.last_sequence().unwrap());
                 }
@@ -571,11 +604,13 @@ fn what_is_changed_during_a_conversion_is_changed_in_the_copy(server: &MysqlServ
     let (database, store) = fresh(server);
     let accounts = fill(&store, 10);
     let mut unchanged = accounts.chunks(2);
-    let killing = Killing::of(&database);
     let mut other = client(&database);
     for into in [Some(SMALL), None] {
-        for state in [TO_COPY, COPIED] {
-            killing.until(&database, into.as_ref(), || has_row(&mut other, state));
+        for (is_reached, state) in [
+            (nothing_is_copied as fn(&Progress) -> bool, TO_COPY),
+            (all_is_copied, COPIED),
+        ] {
+            interrupted_at(&database, into.as_ref(), is_reached);
             assert!(has_row(&mut other, state));
             let [updated, archived] = unchanged.next().unwrap() else {
                 unreachable!("they are pairs")
@@ -637,29 +672,30 @@ fn a_log_that_grows_during_its_conversion_gets_partitions_ahead(server: &MysqlSe
 
     // One that was interrupted, and found again much later.
     assert!(into_one_table(&database).unwrap());
-    let killing = Killing::of(&database);
-    let mut other = client(&database);
-    let copying = "SELECT 1 FROM firefly_conversion WHERE copied > 0 AND copied < copy_until";
-    killing.until(&database, Some(&SMALL), || has_row(&mut other, copying));
-    assert!(has_row(&mut other, copying));
+    interrupted_at(&database, Some(&SMALL), a_part_is_copied);
+    assert!(has_row(&mut client(&database), COPYING));
     fill(&store, 1_300);
     assert!(into_partitions(&database).unwrap());
     is_divided();
 }
 
 fn a_conversion_that_is_not_wanted_any_more_is_undone(server: &MysqlServer) {
-    // A server of its own: a conversion looks again while there are transactions of others, so its statements could not be counted.
-    let server = &MysqlServer::start_forgetful(server.flavour(), &[]).unwrap();
     let database = server.new_database();
     let covering = builder(&database).cover_other_writers(true).migrate_on_open(true);
     let store = covering.open().unwrap();
     let accounts = fill(&store, 3);
     let before = catalog(&database);
-    let killing = Killing::of(&database);
     let mut other = client(&database);
     let is_gate_moved = "SELECT 1 FROM information_schema.triggers WHERE event_object_schema = DATABASE()
                          AND event_object_table = 'events' AND trigger_name = 'trigger_events_earlier_gate'";
-    killing.until(&database, Some(&SMALL), || has_row(&mut other, is_gate_moved));
+    let moves_gate = b"CREATE TRIGGER trigger_events_earlier_gate";
+    let (_proxy, opts) = cutting_off(&database, move |said| {
+        said.windows(moves_gate.len()).any(|part| part == moves_gate)
+    });
+    let converter = MysqlEventStore::configure(opts);
+    let error = converter.convert_to_partitions(SMALL, |_| ()).unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    assert!(has_row(&mut other, is_gate_moved));
     assert!(told(&database, &store).is_some());
     // A migration does not begin another one.
     let error = builder(&database).partitions(SMALL).migrate().unwrap_err();
@@ -767,12 +803,9 @@ fn a_transaction_that_began_before_fails_once_and_is_repeated(server: &MysqlServ
 fn an_old_snapshot_sees_all_events_because_the_conversion_waits_for_it(server: &MysqlServer) {
     let (database, store) = fresh(server);
     fill(&store, 300);
-    let killing = Killing::of(&database);
     let mut other = client(&database);
-    let copied = "SELECT 1 FROM firefly_conversion WHERE copied > 0 AND copied < copy_until";
-    // A conversion that has copied a part.
-    killing.until(&database, Some(&SMALL), || has_row(&mut other, copied));
-    assert!(has_row(&mut other, copied));
+    interrupted_at(&database, Some(&SMALL), a_part_is_copied);
+    assert!(has_row(&mut other, COPYING));
     let snapshot = TxOpts::default()
         .set_isolation_level(Some(IsolationLevel::RepeatableRead))
         .set_with_consistent_snapshot(true);
@@ -848,13 +881,12 @@ fn other_writers_stay_covered(server: &MysqlServer) {
 fn indexes_that_are_chosen_during_a_conversion_are_made(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let accounts = fill(&store, 3);
-    let killing = Killing::of(&database);
     let mut other = client(&database);
     for (convert, into, indexes, count) in [
         (into_partitions as Conversion, Some(SMALL), Indexes::Full, 12),
         (into_one_table, None, Indexes::Lean, 3),
     ] {
-        killing.until(&database, into.as_ref(), || has_row(&mut other, PREPARED));
+        interrupted_at(&database, into.as_ref(), nothing_is_copied);
         builder(&database).indexes(indexes).migrate().unwrap();
         assert!(convert(&database).unwrap());
         let found: Vec<String> = other
@@ -872,9 +904,8 @@ fn copies_that_lack_an_event_are_dropped(server: &MysqlServer) {
     let (database, store) = fresh(server);
     let accounts = fill(&store, 30);
     let before = catalog(&database);
-    let killing = Killing::of(&database);
     let mut other = client(&database);
-    killing.until(&database, Some(&SMALL), || has_row(&mut other, COPIED));
+    interrupted_at(&database, Some(&SMALL), all_is_copied);
     assert!(has_row(&mut other, COPIED));
     run(&mut other, "DELETE FROM firefly_next_events LIMIT 1");
     let error = into_partitions(&database).unwrap_err();

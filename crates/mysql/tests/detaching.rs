@@ -923,7 +923,7 @@ fn a_server_that_dies_while_events_leave_loses_nothing(server: &MysqlServer) {
     let ledger = Ledger::fresh(&server);
     let file = ledger.file(40);
     // It does not wait for the server to come back.
-    let dying = builder(&ledger.database).pool_timeout(Duration::from_millis(100));
+    let dying = builder(&ledger.database).pool_timeout(Duration::from_secs(1));
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2 {
         let store = dying.clone().open().unwrap();

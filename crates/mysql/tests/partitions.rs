@@ -318,15 +318,21 @@ fn a_store_opens_while_partitions_are_added(server: &MysqlServer) {
 fn a_server_that_dies_while_partitions_are_added_loses_nothing(server: &MysqlServer) {
     let server = MysqlServer::start(server.flavour(), &[]).unwrap();
     let (database, store) = partitioned(&server, 2);
+    // It does not wait for the server to come back.
+    let dying = builder(&database).pool_timeout(Duration::from_secs(1)).open().unwrap();
     let mut acknowledged: Vec<EventEnvelope> = Vec::new();
     for round in 0..3 {
         let is_dead = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| while store.add_partitions().is_ok() {});
+            scope.spawn(|| {
+                while dying.add_partitions().is_ok() && !is_dead.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+            });
             let appending = scope.spawn(|| {
                 let mut appended = Vec::new();
                 while !is_dead.load(Ordering::Acquire)
-                    && let Ok(one) = store.append(&account(), ExpectedVersion::NoStream, &[deposited(round)])
+                    && let Ok(one) = dying.append(&account(), ExpectedVersion::NoStream, &[deposited(round)])
                 {
                     appended.push(one.last_sequence().unwrap());
                 }
