@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::error::{classify_writing, is_unique_violation};
 use crate::pool::Database;
 use crate::row::{self, time_text};
+use crate::session::{Session, collect, prepared};
 use crate::sql;
-use crate::statement::{Session, collect, prepared};
 use crate::transaction::{RollbackOnDrop, begin, commit, run};
 
 /// Appends in a transaction of its own.

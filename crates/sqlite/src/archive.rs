@@ -11,8 +11,8 @@ use crate::append::{adopt_event, archived_stream};
 use crate::error::classify_writing;
 use crate::read::mark;
 use crate::row::{Cells, time_text};
+use crate::session::{collect, execute, prepared};
 use crate::sql;
-use crate::statement::{collect, execute, prepared};
 
 /// Removes events from the log and keeps their keys.
 pub(crate) fn retire(

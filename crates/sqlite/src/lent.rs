@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, Connection, StatementStatus};
 
 use crate::error::classify;
 use crate::pool::Database;
-use crate::statement::{collect, prepared};
+use crate::session::{collect, prepared};
 use crate::{schema, sql};
 
 /// The writing connection. If a caller's work has changed it, a new connection replaces it.

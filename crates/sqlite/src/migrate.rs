@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::error::classify;
 use crate::row::time_text;
 use crate::schema::names;
+use crate::session::{Session, collect};
 use crate::sql;
-use crate::statement::{Session, collect};
 use crate::transaction::in_transaction;
 
 firefly_eventstore_core::backend::migrations! {

@@ -21,7 +21,7 @@ use crate::append::{adopt_event, archived_stream, locate};
 use crate::error::{classify, classify_writing, is_refused};
 use crate::pool::Location;
 use crate::row::time_text;
-use crate::statement::{Session, collect, prepared};
+use crate::session::{Session, collect, prepared};
 use crate::store::{Sessions, SqliteEventStore};
 use crate::transaction::in_transaction;
 use crate::{archive, schema, sql};

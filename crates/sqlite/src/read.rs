@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::append::{archived_stream, head};
 use crate::error::classify;
 use crate::row::time_text;
+use crate::session::{Session, collect, parameter, parameters, prepared, walk};
 use crate::sql;
-use crate::statement::{Session, collect, parameter, parameters, prepared, walk};
 use crate::transaction::in_one_state;
 
 /// Events that were read, and the archived beginning of their stream. Read both in one state of the database: an archive may be attached at

@@ -34,7 +34,7 @@ impl Columns for Cells<'_, '_> {
         optional(self.0, index)?.map(parse_time).transpose()
     }
 
-    /// The time at which the slot's lease ends: see [`parameters`](crate::statement::parameters).
+    /// The time at which the slot's lease ends: see [`parameters`](crate::session::parameters).
     fn lease(&self, index: usize) -> Result<Option<Lease>> {
         let until = self.optional_time(index)?;
         Ok(until.map(|until| Lease::until(until, OffsetDateTime::now_utc())))

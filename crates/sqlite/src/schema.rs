@@ -4,8 +4,8 @@ use firefly_eventstore_core::Result;
 use firefly_eventstore_core::backend::Columns as _;
 use rusqlite::Connection;
 
+use crate::session::collect;
 use crate::sql;
-use crate::statement::collect;
 
 /// Whether the database has no tables, indexes, triggers or views.
 pub(crate) fn is_empty(connection: &Connection) -> Result<bool> {

@@ -25,7 +25,7 @@ use crate::error::{classify, is_interrupted, kind_of};
 use crate::lent::WritingConnection;
 use crate::options::{JournalMode, Options, Synchronous};
 use crate::pool::{Database, Location, Readers};
-use crate::statement::Session;
+use crate::session::Session;
 use crate::writer::WriteLine;
 use crate::{append, migrate, read, schema, transaction};
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::error::classify;
 use crate::pool::Database;
-use crate::statement::prepared;
+use crate::session::prepared;
 
 /// Runs `work` in a transaction, on a connection that no other thread uses. Commits if `work` succeeds and the store's file was not moved.
 /// (While a schema is made, there is no store to check.)

@@ -7,7 +7,7 @@ use firefly_eventstore_core::{Indexes, Result};
 use rusqlite::Connection;
 
 use crate::error::classify;
-use crate::statement::collect;
+use crate::session::collect;
 use crate::{migrate, sql};
 
 /// The value of a pragma.
