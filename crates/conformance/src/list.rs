@@ -307,7 +307,8 @@ macro_rules! with_cases_of_layouts {
                 statistics_and_the_doctor_know_what_is_archived,
                 many_batches_are_archived_and_come_back,
                 nothing_is_appended_twice_beside_an_archiving,
-                who_reads_beside_an_archiving_gets_all_or_is_told;
+                who_reads_beside_an_archiving_gets_all_or_is_told,
+                an_audit_beside_an_archiving_finds_nothing_or_is_told;
         }
     };
 }

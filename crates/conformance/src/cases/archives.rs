@@ -823,3 +823,37 @@ pub(crate) fn who_reads_beside_an_archiving_gets_all_or_is_told(env: &dyn Enviro
     assert_eq!(told + whole, READERS * ROUNDS * 3);
     assert_eq!(log(&*store), all);
 }
+
+pub(crate) fn an_audit_beside_an_archiving_finds_nothing_or_is_told(env: &dyn Environment) {
+    const ROUNDS: usize = 40;
+    let store = store_of(env);
+    // Streams that cross each other.
+    let accounts: Vec<_> = (0..5).map(|_| account()).collect();
+    for _ in 0..20 {
+        for account in &accounts {
+            given(&*store, account, 2);
+        }
+    }
+    let all = log(&*store);
+    let (before, _) = audit(&store, Audit::new());
+    let over = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _over = Done(&over);
+            for _ in 0..ROUNDS {
+                let audited = Audit::new().run(&*store, |_| {}, |finding| panic!("{finding}"));
+                match audited {
+                    Ok(audited) => assert_eq!(audited.remembered, before.remembered),
+                    Err(error) => assert!(error.is_retryable(), "{error:?}"),
+                }
+            }
+        });
+        while over.load(Ordering::SeqCst) < 1 {
+            for until in [130, 150, 175] {
+                let (_, file) = archive(&store, &Archiving::until(all[until].global_sequence));
+                bring_back(&store, &file).unwrap();
+            }
+        }
+    });
+    assert_eq!(audit(&store, Audit::new()).0.remembered, before.remembered);
+}

@@ -1,8 +1,9 @@
 //! Audit: checks whether stored data was changed or damaged.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use super::archive::archived_log;
+use super::archive::{Archive, archived_log};
 use super::digest::Hashed;
 use super::finding::{Finding, FindingKind};
 use super::operations::Operations;
@@ -10,6 +11,7 @@ use super::progress::{Progress, Telling};
 use super::seal::{Remembered, Seal, log_ends_before};
 use super::snapshots::PAGE;
 use super::streams::Streams;
+use crate::backend::kinds;
 use crate::store::pipeline;
 use crate::values::timestamp::time_text;
 use crate::{
@@ -109,7 +111,8 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// Those of the store. An error about damaged data is a finding instead.
+    /// Those of the store. An error about damaged data is a finding instead. [`Unavailable`](ErrorKind::Unavailable) if events were archived or
+    /// attached meanwhile: repeat it.
     pub fn run(
         &self,
         store: &dyn Operations,
@@ -131,6 +134,7 @@ impl Audit {
         }
         let mut walk = Walk {
             store,
+            archives: &archives,
             found: &mut found,
             findings: 0,
             streams: Streams::default(),
@@ -155,6 +159,8 @@ impl Audit {
         }
         walk.events(mark, &mut telling)?;
         walk.compare_at_the_end(mark, newest_seal)?;
+        // Whole streams that were archived meanwhile would be missing in the digest.
+        walk.require_unmoved()?;
         let damaged = walk.findings;
         let snapshots = walk.snapshots()?;
         for finding in store.check_storage()? {
@@ -288,6 +294,8 @@ impl Reading<'_> {
 
 struct Walk<'a> {
     store: &'a dyn Operations,
+    /// Those that there were at the beginning.
+    archives: &'a [Archive],
     found: &'a mut dyn FnMut(Finding),
     findings: u64,
     streams: Streams,
@@ -299,6 +307,9 @@ struct Walk<'a> {
     seals: Seals,
     old_snapshots: u64,
 }
+
+/// How often to look for an event that leaves or comes back.
+const MOST_LOOKS: u32 = 5;
 
 /// The seals of a log, compared in its order.
 struct Seals {
@@ -333,6 +344,23 @@ impl Walk<'_> {
     fn report(&mut self, finding: Finding) {
         self.findings += 1;
         (self.found)(finding);
+    }
+
+    /// Reports what could also mean that events left the log, or came back, since the audit began.
+    fn report_if_unmoved(&mut self, finding: Finding) -> Result<()> {
+        self.require_unmoved()?;
+        self.report(finding);
+        Ok(())
+    }
+
+    /// Fails if an archive was begun, finished or attached since the audit began.
+    fn require_unmoved(&self) -> Result<()> {
+        match self.store.archives()? == self.archives {
+            true => Ok(()),
+            false => Err(Error::new(kinds::unavailable(
+                "events were archived or attached while the log was verified",
+            ))),
+        }
     }
 
     fn mark(&mut self) -> Result<GlobalSequence> {
@@ -408,7 +436,7 @@ impl Walk<'_> {
 
     fn event(&mut self, hashed: &Hashed) -> Result<()> {
         let event = &hashed.event;
-        self.compare_remembered(event.global_sequence);
+        self.compare_remembered(event.global_sequence)?;
         self.compare_seals(event.global_sequence)?;
         if let Err(error) = self.log.add(hashed) {
             self.report(Finding::of_event(FindingKind::Unreadable, event, error.to_string()));
@@ -430,13 +458,13 @@ impl Walk<'_> {
         }
         if self.begins_in_the_middle && !self.streams.knows(event.aggregate.id()) {
             if let Some(reason) = self.join(event)? {
-                self.report(Finding::of_event(FindingKind::Versions, event, reason));
+                self.report_if_unmoved(Finding::of_event(FindingKind::Versions, event, reason))?;
             }
             self.streams.note(event);
             return Ok(());
         }
         if let Err(found) = self.streams.add(event, false) {
-            self.report(Finding::of_event(found.kind, event, found.reason));
+            self.report_if_unmoved(Finding::of_event(found.kind, event, found.reason))?;
         }
         Ok(())
     }
@@ -448,26 +476,39 @@ impl Walk<'_> {
         };
         let previous = Version::new(previous)?;
         let range = StreamRange::all().from_version(previous).to_version(previous);
-        let stream = match self.store.load_range(&event.aggregate, &range) {
-            Ok(stream) => stream,
-            // The archived versions begin at 1, and those of the log follow.
-            Err(error) if error.is_archived() => {
-                let archived = self.store.archived_stream(event.aggregate.id())?;
-                let archived = archived.map_or(Version::ZERO, |archived| archived.version);
-                return Ok((archived != previous).then(|| format!("version {previous} is missing before it")));
+        let missing = || format!("version {previous} is missing before it");
+        let is_moving = self.archives.iter().any(|archive| !archive.is_retired);
+        let mut looks = 0;
+        let stream = loop {
+            match self.store.load_range(&event.aggregate, &range) {
+                Ok(stream) => break stream,
+                // The archived versions begin at 1, and those of the log follow.
+                Err(error) if error.is_archived() => {
+                    let archived = self.store.archived_stream(event.aggregate.id())?;
+                    let archived = archived.map_or(Version::ZERO, |archived| archived.version);
+                    looks += 1;
+                    match archived.cmp(&previous) {
+                        Ordering::Equal => return Ok(None),
+                        // The event itself has left since it was read.
+                        Ordering::Greater if is_moving => return Ok(None),
+                        // The previous one came back since it was looked for.
+                        Ordering::Less if is_moving && looks < MOST_LOOKS => {}
+                        _ => return Ok(Some(missing())),
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::TypeMismatch { .. } | ErrorKind::Integrity { .. }
+                    ) =>
+                {
+                    return Ok(Some(error.to_string()));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::TypeMismatch { .. } | ErrorKind::Integrity { .. }
-                ) =>
-            {
-                return Ok(Some(error.to_string()));
-            }
-            Err(error) => return Err(error),
         };
         Ok(match stream.events().first() {
-            None => Some(format!("version {previous} is missing before it")),
+            None => Some(missing()),
             Some(before) if before.global_sequence > event.global_sequence => {
                 Some(format!("version {previous} comes after it in the log"))
             }
@@ -479,11 +520,11 @@ impl Walk<'_> {
     }
 
     /// Compares the log with the remembered digest, after all events up to its sequence were read.
-    fn compare_remembered(&mut self, next: GlobalSequence) {
+    fn compare_remembered(&mut self, next: GlobalSequence) -> Result<()> {
         if let Some(remembered) = self.compared.take_if(|remembered| next > remembered.global_sequence)
             && remembered.digest != self.log.digest
         {
-            self.report(Finding::of_store(
+            self.report_if_unmoved(Finding::of_store(
                 FindingKind::History,
                 format!(
                     "up to global sequence {} the log is not what it was: it had {} events with the digest {}, and has {} with {}",
@@ -493,8 +534,9 @@ impl Walk<'_> {
                     self.log.events,
                     self.log.digest
                 ),
-            ));
+            ))?;
         }
+        Ok(())
     }
 
     /// Compares the log with the seals before a sequence, after everything before it was read.
@@ -505,7 +547,7 @@ impl Walk<'_> {
             // If the digest of the whole log matches, earlier seals do not matter.
             let is_log = is_sealed(&self.log);
             if !is_log && !self.seals.diverged.as_ref().is_some_and(is_sealed) {
-                self.report_seal(seal, "");
+                self.report_seal(seal, "")?;
             }
             self.seals.diverged = (!is_log).then_some(sealed);
             self.seals.last = sealed;
@@ -529,7 +571,7 @@ impl Walk<'_> {
         }
     }
 
-    fn report_seal(&mut self, seal: Seal, besides: &str) {
+    fn report_seal(&mut self, seal: Seal, besides: &str) -> Result<()> {
         let last = self.seals.last;
         let (sealed, found) = (
             seal.events.saturating_sub(last.events),
@@ -539,7 +581,7 @@ impl Walk<'_> {
             true => format!("its {found} events, or the seal itself, were changed"),
             false => format!("{sealed} events were sealed there, and {found} are there"),
         };
-        self.report(Finding::of_store(
+        self.report_if_unmoved(Finding::of_store(
             FindingKind::Seal,
             format!(
                 "after global sequence {}, up to {}, the log is not what was sealed at {}: {reason}{besides}",
@@ -547,17 +589,17 @@ impl Walk<'_> {
                 seal.global_sequence,
                 time_text(seal.sealed_at)
             ),
-        ));
+        ))
     }
 
     fn compare_at_the_end(&mut self, mark: GlobalSequence, newest: Option<Seal>) -> Result<()> {
-        self.compare_remembered(GlobalSequence::MAX);
+        self.compare_remembered(GlobalSequence::MAX)?;
         self.compare_seals(mark.checked_add(1).unwrap_or(GlobalSequence::MAX))?;
         // A newer seal was made meanwhile.
         if newest.is_some_and(|newest| newest.global_sequence > mark)
             && let Some(seal) = self.seal_before(GlobalSequence::MAX)?
         {
-            self.report_seal(seal, &format!("; the log ends at {mark}"));
+            self.report_seal(seal, &format!("; the log ends at {mark}"))?;
         }
         Ok(())
     }
