@@ -128,7 +128,7 @@ impl Operations for PostgresEventStore {
     fn detachment(&self, archive: &Archive) -> Result<Option<Box<dyn Detachment + '_>>> {
         let begin = || {
             self.require_writable()?;
-            let is_partitioned = self.with(|session| Ok(session.layout == Layout::Partitioned))?;
+            let is_partitioned = self.with_layout_now(|session| Ok(session.layout == Layout::Partitioned))?;
             if !is_partitioned {
                 return Ok(None);
             }
@@ -166,7 +166,7 @@ impl Operations for PostgresEventStore {
                 partitions::keep(session).map(|changed| Some((changed, is_indexed)))
             }
         };
-        let Some((changed, is_indexed)) = self.with(keep).map_err(during)? else {
+        let Some((changed, is_indexed)) = self.with_layout_now(keep).map_err(during)? else {
             return Ok(None);
         };
         let Changed {
@@ -196,7 +196,7 @@ impl Operations for PostgresEventStore {
                 Layout::Whole => Ok(false),
                 Layout::Partitioned => Joining::of(session).map(|joining| joining.is_due()),
             };
-            match self.with(is_due)? {
+            match self.with_layout_now(is_due)? {
                 true => join::join(self.location(), || self.mark()).map(Some),
                 false => Ok(None),
             }
@@ -212,12 +212,11 @@ impl Operations for PostgresEventStore {
             .map_err(|error| error.during("update the statistics"))?;
         let update = |session: &mut Session<'_, Client>| {
             require_maintainable(&tables(session)?)?;
-            let analyze = of_filled(session, sql::ANALYZE)?;
-            session.execute(&analyze, &[]).map_err(classify)?;
+            maintain(session, sql::ANALYZE)?;
             tables(session)
         };
         let tables = self
-            .with(update)
+            .with_layout_now(update)
             .map_err(|error| error.during("update the statistics"))?;
         let known = tables
             .iter()
@@ -232,11 +231,10 @@ impl Operations for PostgresEventStore {
         let vacuum = |session: &mut Session<'_, Client>| {
             let before = tables(session)?;
             require_maintainable(&before)?;
-            let vacuum = of_filled(session, sql::VACUUM)?;
-            session.execute(&vacuum, &[]).map_err(classify)?;
+            maintain(session, sql::VACUUM)?;
             Ok((before, tables(session)?))
         };
-        let (before, after) = self.with(vacuum).map_err(|error| error.during("vacuum"))?;
+        let (before, after) = self.with_layout_now(vacuum).map_err(|error| error.during("vacuum"))?;
         let sizes = before
             .iter()
             .zip(&after)
@@ -247,7 +245,7 @@ impl Operations for PostgresEventStore {
     /// The chosen indexes are those of the choice with which the store was opened. Without a choice, they are those of the choice that is
     /// nearest to the existing ones. An invalid index counts as missing: `REINDEX` repairs it. One round trip.
     fn index_usage(&self) -> Result<Vec<IndexUsage>> {
-        self.with(|session| {
+        self.with_layout_now(|session| {
             Ok(usage(
                 &indexes(session)?,
                 self.options().choices.indexes,
@@ -261,19 +259,8 @@ impl Operations for PostgresEventStore {
     /// PostgreSQL's extension `amcheck` is installed (`CREATE EXTENSION amcheck`) and the role may use it, checks each B-tree and that it
     /// has every row. Needs the right to `SELECT` on the sequence. Blocks nobody.
     fn check_storage(&self) -> Result<Vec<Finding>> {
-        let check = || {
-            let mut findings = self.with(sequence_findings)?;
-            let (indexes, layout) = self.with(|session| Ok((indexes(session)?, session.layout)))?;
-            findings.extend(key_findings(&indexes, layout));
-            findings.extend(self.with(constraint_findings)?);
-            if let Some(schema) = self.with(index_checker)? {
-                for index in indexes.iter().filter(|index| index.is_btree && index.is_valid) {
-                    findings.extend(self.with(|session| checked_index(session, &schema, index))?);
-                }
-            }
-            Ok(findings)
-        };
-        check().map_err(|error: Error| error.during("check the storage"))
+        self.with_layout_now(check_storage)
+            .map_err(|error| error.during("check the storage"))
     }
 
     fn publish_mark(&self) -> Result<GlobalSequence> {
@@ -282,7 +269,7 @@ impl Operations for PostgresEventStore {
 
     /// About ten round trips. Leaves out what the role has no right to see, such as how long transactions of other roles are open.
     fn diagnose(&self) -> Result<Vec<Diagnosis>> {
-        self.with(|session| diagnose::diagnose(session, self.options()))
+        self.with_layout_now(|session| diagnose::diagnose(session, self.options()))
             .map_err(|error| error.during("diagnose"))
     }
 }
@@ -290,7 +277,7 @@ impl Operations for PostgresEventStore {
 impl PostgresEventStore {
     /// Completes or undoes what was interrupted that would refuse changes of events.
     fn settle_interrupted(&self) -> Result<()> {
-        let is_interrupted = self.with(|session| {
+        let is_interrupted = self.with_layout_now(|session| {
             let is_joining = match session.layout {
                 Layout::Whole => false,
                 Layout::Partitioned => Joining::of(session)?.joined.is_some(),
@@ -326,6 +313,22 @@ fn restored(
         .map_err(classify)
 }
 
+/// Runs a maintenance statement. It names the partitions, and one may go before it begins: then it is repeated.
+fn maintain(session: &mut Session<'_, Client>, sql: &str) -> Result<()> {
+    let mut attempts = 0;
+    loop {
+        let statement = of_filled(session, sql)?;
+        attempts += 1;
+        match session.execute(&statement, &[]) {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) && attempts < MOST_ATTEMPTS => {}
+            done => return done.map(drop).map_err(classify),
+        }
+    }
+}
+
+/// How often a maintenance statement is tried while partitions go.
+const MOST_ATTEMPTS: u32 = 5;
+
 /// Fills a maintenance statement with the tables that exist.
 fn of_filled(session: &mut Session<'_, Client>, sql: &str) -> Result<String> {
     let events = match session.layout {
@@ -345,6 +348,19 @@ fn require_maintainable(tables: &[Table]) -> Result<()> {
         None => Ok(()),
         Some(table) => Err(Error::new(ErrorKind::PermissionDenied).during(format_args!("maintain {}", table.name))),
     }
+}
+
+fn check_storage(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {
+    let mut findings = sequence_findings(session)?;
+    let indexes = indexes(session)?;
+    findings.extend(key_findings(&indexes, session.layout));
+    findings.extend(constraint_findings(session)?);
+    if let Some(schema) = index_checker(session)? {
+        for index in indexes.iter().filter(|index| index.is_btree && index.is_valid) {
+            findings.extend(checked_index(session, &schema, index)?);
+        }
+    }
+    Ok(findings)
 }
 
 fn sequence_findings(session: &mut Session<'_, Client>) -> Result<Vec<Finding>> {

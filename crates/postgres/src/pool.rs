@@ -234,11 +234,17 @@ impl Connection {
     /// Checks, at most once a second, whether the connection leads to the store's table of events. A transaction that begins after a
     /// conversion of the store needs other statements.
     pub(crate) fn look(&mut self) -> Result<()> {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            let rows = self.session().query(sql::LOOK, &[]).map_err(classify)?;
-            self.is_elsewhere = decode(&rows, |row| get::<bool>(row, 0))? != [true];
-            self.looked = Instant::now();
+        match self.looked.elapsed() >= LOOK_EVERY {
+            true => self.look_now(),
+            false => self.check_place(),
         }
+    }
+
+    /// Checks whether the connection leads to the store's table of events.
+    pub(crate) fn look_now(&mut self) -> Result<()> {
+        let rows = self.session().query(sql::LOOK, &[]).map_err(classify)?;
+        self.is_elsewhere = decode(&rows, |row| get::<bool>(row, 0))? != [true];
+        self.looked = Instant::now();
         self.check_place()
     }
 

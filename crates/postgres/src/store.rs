@@ -281,6 +281,20 @@ impl PostgresEventStore {
             .with(is_lost, |connection| work(&mut connection.session()))
     }
 
+    /// As [`with`](Self::with), for work that asks how the log is kept: shortly after a conversion, other work may still find the log as it was
+    /// before. Repeats the work if the log was converted meanwhile.
+    pub(crate) fn with_layout_now<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
+        let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
+        self.shared.calls.with(is_lost, |connection| {
+            connection.look_now()?;
+            let result = work(&mut connection.session());
+            match connection.look_now() {
+                Err(error) if connection.is_elsewhere() => Err(error),
+                _ => result,
+            }
+        })
+    }
+
     fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<PostgresTransaction<'a>> {
         connection.look()?;
         let transaction = connection.client.transaction();

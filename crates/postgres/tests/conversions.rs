@@ -10,7 +10,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_core::{ErrorKind, SummaryQuery};
 use firefly_eventstore_postgres::driver::{Client, Config, GenericClient};
 use firefly_eventstore_postgres::{Indexes, Partitions, PostgresBuilder, PostgresEventStore};
-use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while};
+use firefly_eventstore_test_servers::{Database, PostgresServer, WRITERS, appended_once_each_while, operated_while};
 
 use crate::support::{
     IS_WAITING_FOR_LOCK, account, all_events, archive, attach, client, deposited, fresh, looking_back, movable, until,
@@ -751,6 +751,36 @@ fn events_that_are_archived_and_attached_meanwhile_keep_one_key() {
 }
 
 /// A role with its own store, which may not see other roles' sessions.
+/// Open stores still have the statements for the table of before.
+#[test]
+fn an_operator_sees_at_once_that_a_log_was_converted() {
+    let Some((database, store)) = fresh() else { return };
+    fill(&store, 20);
+    for _ in 0..2 {
+        assert!(into_partitions(&database).unwrap());
+        assert!(store.add_partitions().unwrap().is_some());
+        assert_eq!(store.check_storage().unwrap(), []);
+        assert!(store.update_statistics().unwrap().contains("firefly_event_keys"));
+        assert!(into_one_table(&database).unwrap());
+        assert_eq!(store.add_partitions().unwrap(), None);
+        assert_eq!(store.join_partitions().unwrap(), None);
+        assert_eq!(store.check_storage().unwrap(), []);
+        assert!(!store.vacuum().unwrap().contains("firefly_event_keys"));
+    }
+}
+
+#[test]
+fn an_operator_goes_on_while_a_log_is_converted() {
+    let Some((database, store)) = fresh() else { return };
+    fill(&store, 200);
+    operated_while(&store, || {
+        for _ in 0..3 {
+            into_partitions(&database).unwrap();
+            into_one_table(&database).unwrap();
+        }
+    });
+}
+
 fn owner(database: &Database, role: &str) -> PostgresBuilder {
     client(database)
         .batch_execute(&format!(

@@ -21,6 +21,7 @@ pub use self::database::Database;
 pub use self::disk::Disk;
 pub use self::load::{
     CROWD, WRITERS, append_in_turn, appended_once_each_although_answers_are_cut_off, appended_once_each_while, at_once,
+    operated_while,
 };
 pub use self::modules::assert_has_modules;
 pub use self::mysql::{Flavour, MysqlServer, mariadb, mariadb_unless_missing, mysql, mysql_unless_missing};

@@ -7,6 +7,7 @@ use std::sync::{Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use firefly_eventstore_core::operate::{IndexState, IndexUsage, Operations};
 use firefly_eventstore_core::prelude::*;
 
 use crate::Proxy;
@@ -121,6 +122,44 @@ fn until_acknowledged(
             }
         }
     }
+}
+
+/// Makes an operator's calls for maintenance, one after the other, again and again while `disturb` runs, and once more afterwards.
+///
+/// # Panics
+///
+/// If one fails with an error that is not retryable, or finds damage.
+pub fn operated_while(store: &dyn Operations, disturb: impl FnOnce()) {
+    let left_alone = OnceLock::new();
+    let is_sound = || store.check_storage().map(|findings| assert_eq!(findings, []));
+    let has_indexes = || {
+        let is_missing = |index: &IndexUsage| index.state == IndexState::Missing;
+        store
+            .index_usage()
+            .map(|usage| assert!(!usage.iter().any(is_missing), "{usage:?}"))
+    };
+    let calls: [&(dyn Fn() -> Result<()> + Sync); 6] = [
+        &|| store.add_partitions().map(drop),
+        &|| store.join_partitions().map(drop),
+        &|| store.update_statistics().map(drop),
+        &|| store.vacuum().map(drop),
+        &has_indexes,
+        &is_sound,
+    ];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut is_last = false;
+            while !is_last {
+                is_last = left_alone.get().is_some();
+                for error in calls.iter().filter_map(|call| call().err()) {
+                    assert!(error.is_retryable(), "{error:?}");
+                }
+            }
+        });
+        let ends = Ends(&left_alone);
+        disturb();
+        drop(ends);
+    });
 }
 
 /// How many threads [`at_once`] starts: more than append without sharing statements.

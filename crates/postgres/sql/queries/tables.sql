@@ -38,4 +38,7 @@ WHERE firefly_here()
     'mv_aggregate_summary',
     'snapshots'
   )
+  -- Not if it was dropped since this statement began.
+  AND parts.bytes IS NOT NULL
+  AND parts.estimated_rows IS NOT NULL
 ORDER BY tables.relname;
