@@ -21,6 +21,7 @@ use crate::conversion::{Begun, CONVERSION, is_layout_of};
 use crate::detach::Leaving;
 use crate::error::{classify, is_held, is_not_shown};
 use crate::migrate::require_current;
+use crate::migrations::{columns_of, statements};
 use crate::partitions::{BRIEFLY, Divided, choose_size, drop_table, partitioned, patiently, refuse_in_cluster};
 use crate::pool::Connection;
 use crate::read;
@@ -28,7 +29,6 @@ use crate::row::{decode, integer, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, has, names, run};
 use crate::session::Session;
 use crate::sql;
-use crate::statement::{columns_of, statements};
 
 /// The table that takes the name `events` later, and the one that has had it.
 const NEXT: &str = "firefly_next_events";
@@ -166,9 +166,12 @@ impl Step<'_, '_> {
     fn is_prepared(&mut self, there: &[String], into: Option<i64>) -> Result<bool> {
         let keep_keys = if into.is_some() { sql::KEEP_KEYS } else { &[] };
         for (table, needed) in [("events", sql::COPY_CHANGES), (NEXT, keep_keys)] {
+            if !has(there, &format!("table {table}")) {
+                return Ok(false);
+            }
             let triggers = triggers_of(self.session, table)?;
             let is_there = |(name, _): &(&str, &str)| triggers.iter().any(|trigger| trigger == name);
-            if !has(there, &format!("table {table}")) || !needed.iter().all(is_there) {
+            if !needed.iter().all(is_there) {
                 return Ok(false);
             }
         }
@@ -398,7 +401,7 @@ fn forget_next(session: &mut Session<'_, Conn>, into: Option<i64>) -> Result<()>
 }
 
 fn make_next_partitioned(session: &mut Session<'_, Conn>, there: &[String], events: i64) -> Result<()> {
-    for statement in statements(sql::KEYS) {
+    for statement in statements(&sql::KEYS.replace(KEY, NEXT_KEY)) {
         statement.run_if_needed(session, there)?;
     }
     choose_size(session, events)?;
@@ -484,9 +487,32 @@ const BEFORE: [&str; 3] = [
     "trigger_events_keys",
 ];
 
+/// What the names of the unique indexes of the keys begin with, and what they begin with while the keys are copied.
+///
+/// A connection may still take the log for partitioned, because it was idle while the log was one table. Its statements name these indexes. So
+/// they fail, and do not find a part of the keys.
+const KEY: &str = "UNIQUE KEY idx_events_";
+const NEXT_KEY: &str = "UNIQUE KEY idx_next_events_";
+
+/// Gives the indexes of the keys their names: everything is copied.
+fn name_keys(session: &mut Session<'_, Conn>) -> Result<()> {
+    let there = names(session)?;
+    for key in ["event_id", "aggregate_version"] {
+        if has(&there, &format!("index firefly_event_keys.idx_next_events_{key}")) {
+            let rename =
+                format!("ALTER TABLE firefly_event_keys RENAME INDEX idx_next_events_{key} TO idx_events_{key}");
+            patiently(|| run(session, &rename))?;
+        }
+    }
+    Ok(())
+}
+
 /// Gives the name of the log to the next table.
 fn swap(session: &mut Session<'_, Conn>, into: Option<i64>) -> Result<()> {
     choose_indexes_of_next(session, into)?;
+    if into.is_some() {
+        name_keys(session)?;
+    }
     move_gate(session)?;
     let swap = match into {
         Some(_) => sql::SWAP_INTO_PARTITIONS,
@@ -535,12 +561,14 @@ fn move_gate(session: &mut Session<'_, Conn>) -> Result<()> {
 }
 
 fn triggers_of(session: &mut Session<'_, Conn>, table: &str) -> Result<Vec<String>> {
-    session.select(sql::TRIGGERS_OF, [table.into()], |row| Ok(row.text(0)?.to_owned()))
+    let triggers = sql::TRIGGERS_OF.replace("{table}", table);
+    session.select(&triggers, [table.into()], |row| Ok(row.text(0)?.to_owned()))
 }
 
 /// The columns of a table that the server does not compute.
 fn own_columns(session: &mut Session<'_, Conn>, table: &str) -> Result<Vec<String>> {
-    session.select(sql::OWN_COLUMNS, [table.into()], |row| {
+    let columns = sql::OWN_COLUMNS.replace("{table}", table);
+    session.select(&columns, [table.into()], |row| {
         Ok(format!("`{}`", row.text(0)?.replace('`', "``")))
     })
 }

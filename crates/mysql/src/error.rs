@@ -246,6 +246,15 @@ pub(crate) fn is_missing_index(error: &mysql::Error) -> bool {
     code(error) == Some(1176)
 }
 
+/// Whether a table is missing, or an index of the keys: a conversion makes and drops such.
+pub(crate) fn is_missing_part(error: &mysql::Error) -> bool {
+    let mysql::Error::MySqlError(said) = error else {
+        return false;
+    };
+    let keys = ["'idx_events_event_id'", "'idx_events_aggregate_version'"];
+    is_missing_table(error) || (is_missing_index(error) && keys.iter().any(|key| said.message.contains(key)))
+}
+
 /// Whether the table, or its database, does not exist.
 pub(crate) fn is_missing_table(error: &mysql::Error) -> bool {
     matches!(code(error), Some(1046 | 1146))

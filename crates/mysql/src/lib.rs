@@ -14,6 +14,7 @@ mod import;
 mod insert;
 mod mark;
 mod migrate;
+mod migrations;
 mod operate;
 mod options;
 mod partitions;
@@ -25,7 +26,6 @@ mod schema;
 mod session;
 mod sql;
 mod standing;
-mod statement;
 mod store;
 mod topology;
 

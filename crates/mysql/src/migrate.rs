@@ -14,6 +14,7 @@ use crate::adopt;
 use crate::error::{classify, driver_error, is_of_another_who_migrates};
 use crate::insert::TURNS;
 use crate::mark::GATES;
+use crate::migrations::{MIGRATIONS, columns_of, statement_of, statements};
 use crate::options::Choices;
 use crate::partitions;
 use crate::pool::Connection;
@@ -21,7 +22,6 @@ use crate::schema::{self, GIVE_WAY_AFTER, OPTIONAL_INDEXES, TRIGGER, alone, givi
 use crate::session::Session;
 use crate::sql::{self, Layout};
 use crate::standing::Standing;
-use crate::statement::{MIGRATIONS, columns_of, statement_of, statements};
 
 /// The step after which a new store has all its indexes and adopts tables made by hand. An older store has done so already.
 const LAST_OF_TABLES: &str = "5.0.0";

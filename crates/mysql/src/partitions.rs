@@ -10,13 +10,13 @@ use mysql::prelude::Queryable;
 
 use crate::conversion::CONVERSION;
 use crate::error::{classify, is_held};
+use crate::migrations::{columns_of, statements};
 use crate::read;
 use crate::row::{decode, integer, optional, text};
 use crate::schema::{self, OPTIONAL_INDEXES, TRIGGER, giving_way, has, names, run};
 use crate::session::{Flavour, Session};
 use crate::sql::{self, Layout};
 use crate::standing::Standing;
-use crate::statement::{columns_of, statements};
 
 /// Partitions the log. If it is partitioned already, records the size of later partitions.
 pub(crate) fn choose(session: &mut Session<'_, Conn>, partitions: &Partitions) -> Result<()> {

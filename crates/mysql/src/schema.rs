@@ -7,26 +7,52 @@ use firefly_eventstore_core::{Error, Result};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Value};
 
-use crate::error::{classify, driver_error, is_denied, is_missing_table};
+use crate::error::{classify, driver_error, is_missing_table};
 use crate::session::{Flavour, Session};
 use crate::sql::{self, Layout};
 
 /// The trigger by which other programs' appends take a gate, too.
 pub(crate) const TRIGGER: &str = "trigger trigger_events_gate";
 
-/// The names of the objects in the database, each with its kind, such as `table events`. One round trip, two
-/// if there is no log yet.
+/// The names of the objects in the database, each with its kind, such as `table events`. Two round trips.
 ///
-/// While a statement changes a table, MariaDB shows a schema without that table, or without its partitions. So this and other questions about
-/// the log's schema name the log as well: the server then holds its definition until it has answered.
+/// While a statement changes a table, such as `OPTIMIZE TABLE`, MariaDB shows a schema without that table, or without its partitions. So a second
+/// look names the store's tables that the first one found: the server then holds their definitions until it has answered. If the user may not
+/// read them, the first look has to do.
 pub(crate) fn names<C: Queryable>(session: &mut Session<'_, C>) -> Result<Vec<String>> {
-    let mut names = |statement| session.select(statement, [], |row| Ok(row.text(0)?.to_owned()));
-    match names(sql::SCHEMA_NAMES_WITH_LOG) {
-        Err(error) if driver_error(&error).is_some_and(|error| is_missing_table(error) || is_denied(error)) => {
-            names(sql::SCHEMA_NAMES)
-        }
-        names => names,
+    let mut found = names_while_held(session, &[])?;
+    for _ in 0..MOST_LOOKS {
+        let held = own_tables(&found);
+        found = match names_while_held(session, &held) {
+            Ok(again) if own_tables(&again) == held => return Ok(again),
+            Ok(again) => again,
+            Err(error) if driver_error(&error).is_some_and(is_missing_table) => names_while_held(session, &[])?,
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(_) => return Ok(found),
+        };
     }
+    Ok(found)
+}
+
+/// How often to look at a schema while tables appear and disappear.
+const MOST_LOOKS: u32 = 5;
+
+fn names_while_held<C: Queryable>(session: &mut Session<'_, C>, tables: &[String]) -> Result<Vec<String>> {
+    let held = tables
+        .iter()
+        .map(|table| format!("UNION ALL\nSELECT NULL\nFROM {table}\nWHERE FALSE\n"));
+    let names = sql::SCHEMA_NAMES.to_owned() + &held.collect::<String>();
+    session.select(&names, [], |row| Ok(row.text(0)?.to_owned()))
+}
+
+/// The store's tables among the names of a schema.
+fn own_tables(names: &[String]) -> Vec<String> {
+    let tables = names.iter().filter_map(|name| name.strip_prefix("table "));
+    let is_own =
+        |table: &&str| table.starts_with("firefly_") || ["events", "snapshots", "mv_aggregate_summary"].contains(table);
+    let mut own: Vec<String> = tables.filter(is_own).map(str::to_owned).collect();
+    own.sort_unstable();
+    own
 }
 
 pub(crate) fn has(names: &[String], name: &str) -> bool {

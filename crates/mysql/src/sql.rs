@@ -61,7 +61,6 @@ firefly_eventstore_core::backend::statements! {
     IMPORT = "import.sql";
     INDEX_BYTES = "index_bytes.sql";
     INDEX_SCANS = "index_scans.sql";
-    INDEXES = "indexes.sql";
     INTEGRITY_CHECK = "integrity_check.sql";
     KEEP_ARCHIVED_STREAM = "keep_archived_stream.sql";
     KEEP_KEY = "keep_key.sql";
@@ -133,12 +132,6 @@ firefly_eventstore_core::backend::statements! {
     XA_RECOVER = "xa_recover.sql";
 }
 
-/// As [`SCHEMA_NAMES`], while no statement changes the log.
-pub(crate) const SCHEMA_NAMES_WITH_LOG: &str = concat!(
-    include_str!("../sql/queries/schema_names.sql"),
-    "UNION ALL\nSELECT NULL\nFROM events\nWHERE FALSE\n"
-);
-
 /// The value for each `?` in a statement of the core, or `None` if each value has one, in order.
 pub(crate) const fn places(statement: Sql) -> Option<&'static [usize]> {
     Some(match statement {
@@ -179,13 +172,34 @@ impl Layout {
         if self == Self::Whole || !(sql.contains("events /*") || sql.contains("streams /*")) {
             return sql.into();
         }
-        let sql = sql.replace("events /* or their keys */", "firefly_event_keys").replace(
+        let sql = or_their_keys(sql).replace(
             "events /* and their keys */",
             "events, firefly_event_keys, firefly_partitions, firefly_leaving",
         );
         let that_count = format!("(\n{})", without_comment(THAT_COUNT));
         by_keys(&sql.replace("firefly_archived_streams /* that count */", &that_count)).into()
     }
+}
+
+/// Each statement names an index of the keys. While a conversion copies the keys, their indexes have other names. So a connection that still
+/// takes the log for partitioned, because it was idle while the log was one table, gets an error, and no part of the keys.
+fn or_their_keys(sql: &str) -> String {
+    let mut parts = sql.split("events /* or their keys */");
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let alias = match part.strip_prefix(" AS ") {
+            Some(rest) => &part[..part.len() - rest.trim_start_matches(char::is_alphabetic).len()],
+            None => "",
+        };
+        let rest = &part[alias.len()..];
+        found += "firefly_event_keys";
+        found += alias;
+        if !rest.starts_with(" FORCE INDEX") {
+            found += " USE INDEX (PRIMARY, idx_events_event_id, idx_events_aggregate_version)";
+        }
+        found += rest;
+    }
+    found
 }
 
 fn by_keys(sql: &str) -> String {

@@ -28,8 +28,8 @@ use uuid::Uuid;
 
 use crate::conversion::Begun;
 use crate::error::{
-    classify, driver_error, is_lost, is_missing_index, is_missing_table, is_of_another_layout, is_out_of_time,
-    is_read_only_server, kind_of,
+    classify, driver_error, is_lost, is_missing_index, is_missing_part, is_missing_table, is_of_another_layout,
+    is_out_of_time, is_read_only_server, kind_of,
 };
 use crate::mark::{Mark, View};
 use crate::options::Options;
@@ -286,11 +286,19 @@ impl MysqlEventStore {
         self.0.calls.connection()?.run(work)
     }
 
-    /// As [`with`](Self::with), for operators: knows how the events are kept now. One round trip more.
+    /// As [`with`](Self::with), for work that asks how the events are kept now. Repeats the work if the log was converted meanwhile. Two round
+    /// trips more.
     pub(crate) fn with_layout_now<R>(&self, mut work: impl FnMut(&mut Session<'_, Conn>) -> Result<R>) -> Result<R> {
         self.with(|session| {
-            session.server.layout = schema::layout_now(session)?;
-            work(session)
+            loop {
+                let layout = schema::layout_now(session)?;
+                session.server.layout = layout;
+                let result = work(session);
+                match schema::layout_now(session) {
+                    Ok(now) if now != layout => {}
+                    _ => return result,
+                }
+            }
         })
     }
 
@@ -385,9 +393,13 @@ impl Shared {
             return false;
         };
         self.location.set_layout(layout);
-        // Or a conversion was abandoned: MariaDB looks for the table that the triggers have written, because it does not notice that a
-        // prepared statement has to be prepared again.
-        layout != session.server.layout || (is_missing_table(cause) && migrate::require_current(session).is_ok())
+        if layout != session.server.layout {
+            return true;
+        }
+        // Or a conversion was abandoned, or the log was converted there and back: nothing is missing any more. MariaDB also looks for a table
+        // that triggers have written, because it does not notice that a prepared statement has to be prepared again.
+        let is_missing = |error: Error| !error.is_retryable();
+        is_missing_part(cause) && !migrate::require_current(session).is_err_and(is_missing)
     }
 
     /// What a caller's connection guarantees. Fails if the connection would change values silently, or does not lead to this store. One

@@ -12,7 +12,7 @@ use firefly_eventstore_core::prelude::*;
 use firefly_eventstore_mysql::driver::prelude::Queryable;
 use firefly_eventstore_mysql::driver::{Conn, IsolationLevel, Opts, OptsBuilder, Row, Transaction, TxOpts};
 use firefly_eventstore_mysql::{Indexes, MysqlBuilder, MysqlEventStore, Partitions};
-use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy, mariadb_unless_missing};
+use firefly_eventstore_test_servers::{Database, MysqlServer, Proxy, mariadb_unless_missing, operated_while};
 
 use crate::support::{
     account, all_events, append_one, builder, client, connections, deposited, eventually, fresh, on_both, run,
@@ -22,6 +22,8 @@ on_both!(
     programs_go_on_while_a_log_is_converted_there_and_back,
     a_converter_that_is_killed_at_any_step_leaves_a_store_that_works_and_the_next_one_goes_on,
     a_server_that_dies_during_a_conversion_loses_nothing,
+    an_operator_goes_on_while_a_log_is_converted,
+    who_was_idle_while_a_log_was_one_table_never_reads_keys_that_are_being_copied,
     a_log_that_was_partitioned_is_one_table_as_it_was,
     the_latest_events_are_in_partitions_of_the_chosen_size,
     what_is_changed_during_a_conversion_is_changed_in_the_copy,
@@ -235,6 +237,17 @@ fn programs_go_on_while_a_log_is_converted_there_and_back(server: &MysqlServer) 
     assert_eq!(told(&database, &store), None);
 }
 
+fn an_operator_goes_on_while_a_log_is_converted(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    fill(&store, 200);
+    operated_while(&store, || {
+        for _ in 0..2 {
+            until_done(|| into_partitions(&database));
+            until_done(|| into_one_table(&database));
+        }
+    });
+}
+
 /// A proxy that cuts off each connection that sends such a statement, after it was run, and the options to connect to it.
 fn cutting_off(database: &Database, is_last: impl Fn(&[u8]) -> bool + Send + 'static) -> (Arc<OnceLock<Proxy>>, Opts) {
     let opts = Opts::from_url(database.url()).unwrap();
@@ -324,6 +337,25 @@ fn interrupted_at(database: &Database, into: Option<&Partitions>, is_reached: fn
     };
     let error = converted.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
+}
+
+fn who_was_idle_while_a_log_was_one_table_never_reads_keys_that_are_being_copied(server: &MysqlServer) {
+    let (database, store) = fresh(server);
+    let accounts = fill(&store, 150);
+    assert!(into_partitions(&database).unwrap());
+    let idle = [(); 3].map(|()| builder(&database).open().unwrap());
+    let mark = store.high_water_mark().unwrap();
+    for store in &idle {
+        assert_eq!(store.high_water_mark().unwrap(), mark);
+    }
+    assert!(into_one_table(&database).unwrap());
+    interrupted_at(&database, Some(&SMALL), |told| told.done > 0);
+    assert_eq!(idle[0].high_water_mark().unwrap(), mark);
+    assert_eq!(idle[1].version(&accounts[9]).unwrap(), 150);
+    assert_works(&idle[2], &accounts);
+    assert!(until_done(|| into_partitions(&database)));
+    assert_works(&store, &accounts);
+    assert_sound(&store);
 }
 
 fn nothing_is_copied(told: &Progress) -> bool {

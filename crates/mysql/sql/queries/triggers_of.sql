@@ -1,6 +1,7 @@
--- The triggers of a table.
--- ? table
+-- The triggers of a table. The last condition names the table, so that no statement changes it meanwhile.
+-- ? table, which also replaces {table}
 SELECT trigger_name
 FROM information_schema.triggers
 WHERE event_object_schema = DATABASE()
   AND event_object_table = ?
+  AND NOT EXISTS (SELECT 1 FROM {table} WHERE FALSE)

@@ -10,7 +10,7 @@ use mysql::Conn;
 
 use crate::error::{classify, driver_error};
 use crate::row::{Cells, decode, text};
-use crate::schema::OPTIONAL_INDEXES;
+use crate::schema::{self, OPTIONAL_INDEXES};
 use crate::session::Session;
 use crate::sql::{self, Layout};
 
@@ -57,9 +57,14 @@ const TABLES: &[Table] = &[
 
 /// The indexes of the store's tables.
 pub(super) fn index_usage(session: &mut Session<'_, Conn>, chosen: Option<Indexes>) -> Result<Vec<IndexUsage>> {
-    let there = session.select(sql::INDEXES, [], |row| {
-        Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))
-    })?;
+    let names = schema::names(session)?;
+    let indexes = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("index ")?.split_once('.'));
+    let mut there: Vec<(String, String)> = indexes
+        .map(|(table, name)| (table.to_owned(), name.to_owned()))
+        .collect();
+    there.sort_unstable();
     let mut bytes = numbers(session, sql::INDEX_BYTES)?;
     let mut scans = numbers(session, sql::INDEX_SCANS)?;
     let of_the_store = there
