@@ -538,6 +538,9 @@ pub(crate) fn what_was_cut_off_goes_on_with_the_same_file(env: &dyn Environment)
     );
     assert!(store.read(EventQuery::new()).next().unwrap().unwrap_err().is_archived());
     assert_eq!(read(&*store, EventQuery::new().after(all[4].global_sequence)), all[5..]);
+    // Nothing later leaves before that is over.
+    let further = Archiving::until(all[10].global_sequence);
+    assert_invalid(&further.json_lines(&*store, Vec::new(), |_| {}).unwrap_err(), PLACE);
     bring_back(&store, &file).unwrap();
     assert_eq!(log(&*store), all);
     assert_invalid(&bring_back(&store, &file).unwrap_err(), "this store has no archive");

@@ -168,7 +168,8 @@ impl Archiving {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is nothing to archive, or consumers have not handled it yet, or
-    /// streams that [ended](Self::ended) are chosen and the log has a seal; those of an [export](super::Export::json_lines).
+    /// streams that [ended](Self::ended) are chosen and the log has a seal, or an earlier range was not archived or attached to its end; those of
+    /// an [export](super::Export::json_lines).
     pub fn json_lines(
         &self,
         store: &dyn Operations,
@@ -182,7 +183,9 @@ impl Archiving {
     fn write(&self, store: &dyn Operations, out: impl Write, progress: impl FnMut(Progress)) -> Result<Exported> {
         let mark = store.high_water_mark()?;
         let newest = GlobalSequence::new(mark.get().saturating_sub(1))?;
-        let before = end_of_ranges(&store.archives()?);
+        let archives = store.archives()?;
+        refuse_unfinished(&archives)?;
+        let before = end_of_ranges(&archives);
         let part = match &self.what {
             What::Until(sequence) => Part::range(before, (*sequence).min(newest)),
             What::UntilTime(time) => Part::range(before, last_until(store, *time)?.min(newest)),
@@ -216,6 +219,20 @@ impl Archiving {
             return Err(Error::invalid("there is nothing to archive"));
         }
         Ok(exported)
+    }
+}
+
+/// Fails if the events of an archived range are still on their way. Events of the same streams would leave before earlier ones.
+fn refuse_unfinished(archives: &[Archive]) -> Result<()> {
+    let unfinished = archives
+        .iter()
+        .find(|archive| archive.log.is_some() && !archive.is_retired);
+    match unfinished {
+        None => Ok(()),
+        Some(Archive { location, .. }) => Err(Error::invalid(format!(
+            "the events of the archive {location} are on their way out of the log, or back, or that was interrupted: retire or attach its \
+             file again, and archive more then"
+        ))),
     }
 }
 
@@ -321,7 +338,8 @@ fn refuse_consumers_before(store: &dyn Operations, until: GlobalSequence) -> Res
 /// # Errors
 ///
 /// - [`DamagedFile`](crate::ErrorKind::DamagedFile), before anything is moved;
-/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file is not an archive, or does not continue the previous archived range;
+/// - [`InvalidInput`](crate::ErrorKind::InvalidInput) if the file is not an archive, or does not continue the previous archived range, or that
+///   one was not retired or attached to its end;
 /// - [`Contradiction`](crate::ErrorKind::Contradiction) if the store does not have an event as it is in the file: the events before it stay
 ///   archived;
 /// - those of the store; after one that is retryable, repeat it.
@@ -345,6 +363,9 @@ fn try_retire<F: FnMut(Progress)>(
     let archives = store.archives()?;
     let read = ReadBack::of(&mut input, &archives, &mut telling)?;
     let recorded = archives.iter().find(|archive| archive.digest == read.checked.digest);
+    if recorded.is_none() {
+        refuse_unfinished(&archives)?;
+    }
     let archive = read.into_archive(location, recorded, end_of_ranges(&archives))?;
     let mark = store.high_water_mark()?;
     if archive.last >= mark {
