@@ -227,6 +227,8 @@ struct Reading<'a> {
     /// No unreadable row is known up to here.
     until: GlobalSequence,
     mark: GlobalSequence,
+    /// Whether events of whole streams may be archived.
+    skips_archived: bool,
     /// The next page, if it continues the previous one.
     next: Option<(EventQuery, Cursor)>,
 }
@@ -241,7 +243,11 @@ impl Iterator for Reading<'_> {
         let (query, cursor) = match self.next.take() {
             Some((query, cursor)) => (query, Some(cursor)),
             None => {
-                let query = EventQuery::new().after(self.at).until(self.until).skip_archived();
+                let query = EventQuery::new().after(self.at).until(self.until);
+                let query = match self.skips_archived {
+                    true => query.skip_archived(),
+                    false => query,
+                };
                 (pipeline::in_small_pages(query), None)
             }
         };
@@ -357,9 +363,7 @@ impl Walk<'_> {
     fn require_unmoved(&self) -> Result<()> {
         match self.store.archives()? == self.archives {
             true => Ok(()),
-            false => Err(Error::new(kinds::unavailable(
-                "events were archived or attached while the log was verified",
-            ))),
+            false => Err(moved()),
         }
     }
 
@@ -405,6 +409,7 @@ impl Walk<'_> {
             at: self.log.global_sequence,
             until: mark,
             mark,
+            skips_archived: self.archives.iter().any(|archive| archive.log.is_none()),
             next: None,
         };
         pipeline::in_order(reading, Read::bytes, Read::hashed, |read| match read {
@@ -424,6 +429,9 @@ impl Walk<'_> {
 
     /// Reports damage of unknown extent. The rest of this part is skipped.
     fn cut_off(&mut self, error: Error, left_out: String) -> Result<()> {
+        if error.is_archived() {
+            return Err(moved());
+        }
         if !error.is_integrity() {
             return Err(error);
         }
@@ -666,6 +674,12 @@ impl Walk<'_> {
         self.report(Finding::of_snapshot(kind, snapshot, reason));
         Ok(())
     }
+}
+
+fn moved() -> Error {
+    Error::new(kinds::unavailable(
+        "events were archived or attached while the log was verified",
+    ))
 }
 
 /// The error's text without the name of the event or snapshot, which the finding has.
