@@ -561,13 +561,13 @@ fn move_gate(session: &mut Session<'_, Conn>) -> Result<()> {
 }
 
 fn triggers_of(session: &mut Session<'_, Conn>, table: &str) -> Result<Vec<String>> {
-    let triggers = sql::TRIGGERS_OF.replace("{table}", table);
+    let triggers = sql::TRIGGERS_OF.replace("events /* or that table */", table);
     session.select(&triggers, [table.into()], |row| Ok(row.text(0)?.to_owned()))
 }
 
 /// The columns of a table that the server does not compute.
 fn own_columns(session: &mut Session<'_, Conn>, table: &str) -> Result<Vec<String>> {
-    let columns = sql::OWN_COLUMNS.replace("{table}", table);
+    let columns = sql::OWN_COLUMNS.replace("events /* or that table */", table);
     session.select(&columns, [table.into()], |row| {
         Ok(format!("`{}`", row.text(0)?.replace('`', "``")))
     })
