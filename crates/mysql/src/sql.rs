@@ -184,35 +184,38 @@ impl Layout {
 /// Each statement names an index of the keys. While a conversion copies the keys, their indexes have other names. So a connection that still
 /// takes the log for partitioned, because it was idle while the log was one table, gets an error, and no part of the keys.
 fn or_their_keys(sql: &str) -> String {
-    let mut parts = sql.split("events /* or their keys */");
-    let mut found = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let alias = match part.strip_prefix(" AS ") {
-            Some(rest) => &part[..part.len() - rest.trim_start_matches(char::is_alphabetic).len()],
-            None => "",
+    replaced(sql, "events /* or their keys */", |next| {
+        let after_alias = next
+            .strip_prefix(" AS ")
+            .map_or(next, |alias| alias.trim_start_matches(char::is_alphabetic));
+        let alias = &next[..next.len() - after_alias.len()];
+        let index = match after_alias.starts_with(" FORCE INDEX") {
+            true => "",
+            false => " USE INDEX (PRIMARY, idx_events_event_id, idx_events_aggregate_version)",
         };
-        let rest = &part[alias.len()..];
-        found += "firefly_event_keys";
-        found += alias;
-        if !rest.starts_with(" FORCE INDEX") {
-            found += " USE INDEX (PRIMARY, idx_events_event_id, idx_events_aggregate_version)";
-        }
-        found += rest;
-    }
-    found
+        (format!("firefly_event_keys{alias}{index}"), after_alias)
+    })
 }
 
 fn by_keys(sql: &str) -> String {
-    let mut parts = sql.split("events /* by their keys */");
-    let mut found = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let named = part
+    replaced(sql, "events /* by their keys */", |next| {
+        let named = next
             .strip_prefix(" FORCE INDEX (")
-            .and_then(|part| part.split_once(')'));
-        let (index, rest) = named.unwrap_or(("idx_events_aggregate_version", part));
-        found += "(\n";
-        found += &without_comment(BY_KEYS).replace("{index}", index);
-        found += ") AS events";
+            .and_then(|next| next.split_once(')'));
+        let (index, rest) = named.unwrap_or(("idx_events_aggregate_version", next));
+        let by_keys = without_comment(BY_KEYS).replace("{index}", index);
+        (format!("(\n{by_keys}) AS events"), rest)
+    })
+}
+
+/// A statement in which each of these markers is replaced. `replacement` gets what follows the marker, and returns what comes instead of the
+/// marker, and the rest that stays.
+fn replaced(sql: &str, marker: &str, replacement: impl Fn(&str) -> (String, &str)) -> String {
+    let mut parts = sql.split(marker);
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for next in parts {
+        let (instead, rest) = replacement(next);
+        found += &instead;
         found += rest;
     }
     found

@@ -48,7 +48,7 @@ on_both!(
     a_restored_table_leaves_out_what_the_mark_does_not_cover,
     snapshots_are_listed_across_aggregates_and_tenants,
     maintenance_says_what_it_did,
-    a_vacuum_that_meets_repeated_appends_is_repeated,
+    a_vacuum_that_meets_repeated_appends_can_be_repeated,
     maintenance_that_fails_is_an_error,
     maintenance_and_migrations_give_way_to_appends,
     indexes_are_told_apart,
@@ -974,7 +974,7 @@ fn maintenance_and_migrations_give_way_to_appends(server: &MysqlServer) {
     drop_indexes.migrate().unwrap();
 }
 
-fn a_vacuum_that_meets_repeated_appends_is_repeated(server: &MysqlServer) {
+fn a_vacuum_that_meets_repeated_appends_can_be_repeated(server: &MysqlServer) {
     let (_database, store) = fresh(server);
     for _ in 0..5 {
         let many: Vec<NewEvent> = (0..1_000).map(deposited).collect();

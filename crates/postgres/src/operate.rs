@@ -3,7 +3,11 @@
 mod diagnose;
 mod usage;
 
-use firefly_eventstore_core::backend::{ArchivedStream, Fingerprint, SqlTransaction as _, archives_between, tables};
+use std::time::Duration;
+
+use firefly_eventstore_core::backend::{
+    ArchivedStream, Fingerprint, Patience, SqlTransaction as _, archives_between, tables,
+};
 use firefly_eventstore_core::consumer::ConsumerStore;
 use firefly_eventstore_core::operate::{
     Archive, Detachment, Diagnosis, Finding, FindingKind, IndexUsage, LogDigest, Operations, RestorePoint, Seal,
@@ -315,19 +319,16 @@ fn restored(
 
 /// Runs a maintenance statement. It names the partitions, and one may go before it begins: then it is repeated.
 fn maintain(session: &mut Session<'_, Client>, sql: &str) -> Result<()> {
-    let mut attempts = 0;
-    loop {
+    let is_gone =
+        |error: &Error| driver_error(error).is_some_and(|error| error.code() == Some(&SqlState::UNDEFINED_TABLE));
+    ATTEMPTS.repeat(is_gone, || {
         let statement = of_filled(session, sql)?;
-        attempts += 1;
-        match session.execute(&statement, &[]) {
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) && attempts < MOST_ATTEMPTS => {}
-            done => return done.map(drop).map_err(classify),
-        }
-    }
+        session.execute(&statement, &[]).map(drop).map_err(classify)
+    })
 }
 
 /// How often a maintenance statement is tried while partitions go.
-const MOST_ATTEMPTS: u32 = 5;
+const ATTEMPTS: Patience = Patience::new(5, Duration::ZERO);
 
 /// Fills a maintenance statement with the tables that exist.
 fn of_filled(session: &mut Session<'_, Client>, sql: &str) -> Result<String> {

@@ -275,17 +275,13 @@ impl PostgresEventStore {
 
     /// Runs `work`. If the connection was lost, runs it once more on a new one.
     pub(crate) fn with<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
-        let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
-        self.shared
-            .calls
-            .with(is_lost, |connection| work(&mut connection.session()))
+        self.on_connection(|connection| work(&mut connection.session()))
     }
 
     /// As [`with`](Self::with), for work that asks how the log is kept: shortly after a conversion, other work may still find the log as it was
-    /// before. Repeats the work if the log was converted meanwhile.
+    /// before. Repeats the work if the log was converted meanwhile. Two round trips more.
     pub(crate) fn with_layout_now<R>(&self, mut work: impl FnMut(&mut Session<'_, Client>) -> Result<R>) -> Result<R> {
-        let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
-        self.shared.calls.with(is_lost, |connection| {
+        self.on_connection(|connection| {
             connection.look_now()?;
             let result = work(&mut connection.session());
             match connection.look_now() {
@@ -293,6 +289,11 @@ impl PostgresEventStore {
                 _ => result,
             }
         })
+    }
+
+    fn on_connection<R>(&self, work: impl FnMut(&mut Connection) -> Result<R>) -> Result<R> {
+        let is_lost = |connection: &mut Connection, error: &Error| self.is_lost(connection, error);
+        self.shared.calls.with(is_lost, work)
     }
 
     fn begin<'a>(&'a self, connection: &'a mut Connection) -> Result<PostgresTransaction<'a>> {

@@ -750,7 +750,6 @@ fn events_that_are_archived_and_attached_meanwhile_keep_one_key() {
     assert_works(&store, &accounts);
 }
 
-/// A role with its own store, which may not see other roles' sessions.
 /// Open stores still have the statements for the table of before.
 #[test]
 fn an_operator_sees_at_once_that_a_log_was_converted() {
@@ -781,6 +780,7 @@ fn an_operator_goes_on_while_a_log_is_converted() {
     });
 }
 
+/// A role with its own store, which may not see other roles' sessions.
 fn owner(database: &Database, role: &str) -> PostgresBuilder {
     client(database)
         .batch_execute(&format!(

@@ -168,8 +168,8 @@ impl Archiving {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is nothing to archive, or consumers have not handled it yet, or
-    /// streams that [ended](Self::ended) are chosen and the log has a seal, or an earlier range was not archived or attached to its end; those of
-    /// an [export](super::Export::json_lines).
+    /// streams that [ended](Self::ended) are chosen and the log has a seal, or an earlier range was not archived or attached to its end;
+    /// those of an [export](super::Export::json_lines).
     pub fn json_lines(
         &self,
         store: &dyn Operations,

@@ -111,8 +111,8 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// Those of the store. An error about damaged data is a finding instead. [`Unavailable`](ErrorKind::Unavailable) if events were archived or
-    /// attached meanwhile: repeat it.
+    /// Those of the store; [`Unavailable`](ErrorKind::Unavailable) if events were archived or attached meanwhile: repeat it. An error about
+    /// damaged data is a finding instead.
     pub fn run(
         &self,
         store: &dyn Operations,
@@ -676,6 +676,7 @@ impl Walk<'_> {
     }
 }
 
+/// The error of an audit that cannot tell a finding from events that left the log, or came back.
 fn moved() -> Error {
     Error::new(kinds::unavailable(
         "events were archived or attached while the log was verified",
